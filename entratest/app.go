@@ -1,0 +1,140 @@
+package entratest
+
+import (
+	"crypto"
+	"crypto/x509"
+)
+
+// An App is an app registration. It can be a client, a resource, or both, as a
+// middle tier is.
+type App struct {
+	// Name is what [Server.App] finds the app by and what the consent page
+	// shows. Required, unique in the estate.
+	Name string
+
+	// ClientID is the application ID, a GUID. Required, unique in the estate.
+	ClientID string
+
+	// TenantID is the tenant the app is registered in. Required.
+	TenantID string
+
+	// ObjectID is the oid of the app's service principal in TenantID, a GUID.
+	// Zero: derived from ClientID and the tenant, the same in every run.
+	// In other tenants it is always derived.
+	ObjectID string
+
+	// MultiTenant makes the app usable in every tenant of the estate, as if
+	// each had installed it. Zero: only in TenantID.
+	MultiTenant bool
+
+	// Public lets the app act without a credential in the authorization code
+	// and refresh token grants. Zero: a confidential client.
+	Public bool
+
+	// Secrets are the client secrets that work. Zero: none does.
+	Secrets []string
+
+	// ExpiredSecrets are client secrets that no longer work: using one is
+	// refused with AADSTS7000222 rather than AADSTS7000215. Zero: none.
+	ExpiredSecrets []string
+
+	// Certificates are the certificates whose keys may sign client
+	// assertions. Zero: none.
+	Certificates []*x509.Certificate
+
+	// TrustedSubjects accept client assertions by any certificate of a
+	// subject name and issuer, sent along in x5c. Zero: none.
+	TrustedSubjects []TrustedSubject
+
+	// Federated are the workload identities that may act as the app.
+	// Zero: none.
+	Federated []FederatedCredential
+
+	// AppIDURI is the URI that scopes of this resource begin with, for
+	// example api://orders. Zero: the resource is known as api://<ClientID>
+	// and by its client ID.
+	AppIDURI string
+
+	// Scopes are the delegated permissions the app exposes. Zero: none.
+	Scopes []string
+
+	// Roles are the app roles the app defines, for users and for apps.
+	// Zero: none.
+	Roles []string
+
+	// RedirectURIs are where answers to the app may be sent. They are
+	// compared exactly, except that a loopback host matches on any port
+	// (https://learn.microsoft.com/entra/identity-platform/reply-url).
+	// Zero: the app cannot sign users in.
+	RedirectURIs []string
+
+	// LogoutURL is the front-channel logout URL, fetched by the browser when
+	// the user signs out. Zero: none.
+	LogoutURL string
+
+	// TokenVersion is the version of the access tokens for this resource, 1
+	// or 2. Zero: 2. (An Entra registration whose manifest says nothing gets
+	// version 1.)
+	TokenVersion int
+
+	// Permissions are what administrators granted to this app, for all users
+	// and for itself. Zero: nothing; users may consent for themselves.
+	Permissions []Permission
+
+	// KnownClients are the client IDs of apps bundled with this one: consent
+	// to such a client asks for what this app needs, too, when the client
+	// asks for .default. Zero: none.
+	KnownClients []string
+
+	// RequireMFA puts this resource behind a Conditional Access policy that
+	// demands multifactor authentication: a grant for a user who has not
+	// passed it is refused with interaction_required, AADSTS50076 and a
+	// claims challenge. Zero: no policy.
+	RequireMFA bool
+
+	// RequireAssignment refuses users and apps that have no role of this app:
+	// AADSTS50105 for a user, AADSTS501051 for an app. Zero: no assignment is
+	// required.
+	RequireAssignment bool
+
+	// OmitIDType leaves the idtyp claim out of app-only access tokens for
+	// this resource. Zero: they have idtyp "app". (In Entra it is an optional
+	// claim, off until the registration asks for it.)
+	OmitIDType bool
+
+	// OptionalClaims are further claims in tokens for this app: "email",
+	// "upn", "auth_time", "acct", "sid", "login_hint". Others are ignored.
+	// Zero: none.
+	OptionalClaims []string
+
+	// GroupClaims puts the user's groups, or over 200 of them the overage
+	// claim, in tokens for this app. Zero: no groups.
+	GroupClaims bool
+
+	// IDTokenGrant lets the authorization endpoint issue ID tokens (implicit
+	// and hybrid flow). Zero: it does not.
+	IDTokenGrant bool
+}
+
+// A Permission is a grant by an administrator to an app.
+type Permission struct {
+	Resource string   // App ID URI or client ID of the app that defines the permissions, required
+	Scopes   []string // delegated permissions granted for every user; zero: none
+	Roles    []string // app roles granted to the app itself; zero: none
+}
+
+// A TrustedSubject is a certificate subject that an app trusts, whatever the
+// key: "subject name and issuer" authentication.
+type TrustedSubject struct {
+	Subject string         // the certificate's common name or one of its DNS names, required
+	Roots   *x509.CertPool // who may have issued it, required
+}
+
+// A FederatedCredential lets tokens of another issuer act as the app.
+// See https://learn.microsoft.com/entra/workload-id/workload-identity-federation.
+type FederatedCredential struct {
+	Issuer   string           // the iss of the token, required
+	Subject  string           // the sub of the token, required
+	Audience string           // the aud of the token; zero: api://AzureADTokenExchange
+	Key      crypto.PublicKey // verifies the token: *rsa.PublicKey (RS256), required
+}

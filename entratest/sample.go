@@ -1,0 +1,103 @@
+package entratest
+
+// The fixed identities of [Sample].
+const (
+	// SampleTenant is Contoso, whose apps the sample's are.
+	SampleTenant = "11111111-1111-4111-8111-111111111111"
+	// SampleOtherTenant is Fabrikam, a customer of Contoso.
+	SampleOtherTenant = "22222222-2222-4222-8222-222222222222"
+)
+
+// Sample is an estate for examples and tests. Everything in it is fixed.
+//
+//	tenant    Contoso   contoso.onmicrosoft.com    11111111-1111-4111-8111-111111111111
+//	tenant    Fabrikam  fabrikam.onmicrosoft.com   22222222-2222-4222-8222-222222222222
+//	app       daemon    aaaaaaaa-0000-4000-8000-00000000000d   secret daemon-secret
+//	app       webapp    aaaaaaaa-0000-4000-8000-0000000000ee   secret webapp-secret
+//	app       api-a     aaaaaaaa-0000-4000-8000-00000000000a   secret api-a-secret
+//	app       api-b     aaaaaaaa-0000-4000-8000-00000000000b   secret api-b-secret
+//	user      alice@contoso.onmicrosoft.com    password alice-password    oid aaaaaaaa-1111-4000-8000-00000000a11c
+//	user      bob@contoso.onmicrosoft.com      password bob-password      oid aaaaaaaa-1111-4000-8000-000000000b0b
+//	user      carol@fabrikam.onmicrosoft.com   password carol-password    oid bbbbbbbb-2222-4000-8000-00000000ca01
+//
+// All apps belong to Contoso and work in both tenants. api-a (api://api-a)
+// exposes the scope access_as_user. api-b (api://api-b) exposes the scopes
+// Orders.Read and Orders.Write and the app roles Orders.Read.All and
+// Orders.Write.All. An administrator granted Orders.Read.All to the daemon and
+// Orders.Read to api-a; users consent for themselves to webapp's use of api-a.
+// webapp's redirect URIs are http://localhost/callback (any port) and
+// https://webapp.contoso.example/callback. Alice has the role Orders.Approve
+// in api-a and a second factor.
+func Sample() Config {
+	return Config{
+		Tenants: []Tenant{
+			{ID: SampleTenant, Domain: "contoso.onmicrosoft.com", Name: "Contoso"},
+			{ID: SampleOtherTenant, Domain: "fabrikam.onmicrosoft.com", Name: "Fabrikam"},
+		},
+		Apps: []App{
+			{
+				Name:        "daemon",
+				ClientID:    "aaaaaaaa-0000-4000-8000-00000000000d",
+				TenantID:    SampleTenant,
+				MultiTenant: true,
+				Secrets:     []string{"daemon-secret"},
+				Permissions: []Permission{{Resource: "api://api-b", Roles: []string{"Orders.Read.All"}}},
+			},
+			{
+				Name:         "webapp",
+				ClientID:     "aaaaaaaa-0000-4000-8000-0000000000ee",
+				TenantID:     SampleTenant,
+				MultiTenant:  true,
+				Secrets:      []string{"webapp-secret"},
+				RedirectURIs: []string{"http://localhost/callback", "https://webapp.contoso.example/callback"},
+			},
+			{
+				Name:        "api-a",
+				ClientID:    "aaaaaaaa-0000-4000-8000-00000000000a",
+				TenantID:    SampleTenant,
+				MultiTenant: true,
+				Secrets:     []string{"api-a-secret"},
+				AppIDURI:    "api://api-a",
+				Scopes:      []string{"access_as_user"},
+				Roles:       []string{"Orders.Approve"},
+				Permissions: []Permission{{Resource: "api://api-b", Scopes: []string{"Orders.Read"}}},
+			},
+			{
+				Name:        "api-b",
+				ClientID:    "aaaaaaaa-0000-4000-8000-00000000000b",
+				TenantID:    SampleTenant,
+				MultiTenant: true,
+				Secrets:     []string{"api-b-secret"},
+				AppIDURI:    "api://api-b",
+				Scopes:      []string{"Orders.Read", "Orders.Write"},
+				Roles:       []string{"Orders.Read.All", "Orders.Write.All"},
+			},
+		},
+		Users: []User{
+			{
+				Username: "alice@contoso.onmicrosoft.com",
+				Password: "alice-password",
+				TenantID: SampleTenant,
+				ObjectID: "aaaaaaaa-1111-4000-8000-00000000a11c",
+				Name:     "Alice Adams",
+				Email:    "alice@contoso.example",
+				Roles:    map[string][]string{"api://api-a": {"Orders.Approve"}},
+				MFA:      true,
+			},
+			{
+				Username: "bob@contoso.onmicrosoft.com",
+				Password: "bob-password",
+				TenantID: SampleTenant,
+				ObjectID: "aaaaaaaa-1111-4000-8000-000000000b0b",
+				Name:     "Bob Brown",
+			},
+			{
+				Username: "carol@fabrikam.onmicrosoft.com",
+				Password: "carol-password",
+				TenantID: SampleOtherTenant,
+				ObjectID: "bbbbbbbb-2222-4000-8000-00000000ca01",
+				Name:     "Carol Clark",
+			},
+		},
+	}
+}
