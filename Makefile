@@ -1,0 +1,90 @@
+# What a change must pass is `make test`. CONTRIBUTING.md explains the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+GO        ?= go
+FUZZTIME  ?= 30s  # how long `make fuzz` gives each target
+BENCH     ?= .    # which benchmarks `make bench` runs, as a regular expression
+COUNT     ?= 6    # how often it runs each
+TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
+
+TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+say   = @printf '\n==> %s\n' "$(1)"
+
+.PHONY: help
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: test
+test: install lint unit quickstart integration ## Everything a change must pass; installs what it needs.
+	$(call say,Everything passed)
+
+.PHONY: install
+install: ## Install what the tests need from Debian and npm (quick when it is there).
+	$(call say,Installing what the tests need)
+	@integration/install.sh
+
+.PHONY: lint
+lint: ## Formatting, go vet, staticcheck, tidy modules.
+	$(call say,gofmt)
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files"; exit 1; fi
+	$(call say,go mod tidy: every module)
+	@for module in . tools integration; do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
+	$(call say,go vet)
+	$(GO) vet ./...
+	$(GO) -C integration vet ./...
+	$(call say,staticcheck)
+	$(TOOL) staticcheck ./...
+	cd integration && $(TOOL) staticcheck ./...
+
+.PHONY: unit
+unit: ## The module's own tests and fuzz seeds, with the race detector.
+	$(call say,Tests of the module with the race detector)
+	$(GO) test -race -timeout 15m $(TEST_FLAGS) ./...
+
+.PHONY: quickstart
+quickstart: ## The three flows end to end on the fake Entra.
+	$(call say,Example: quickstart)
+	$(GO) run ./examples/quickstart </dev/null
+
+.PHONY: integration
+integration: install ## Other people's clients and a real browser against the fake Entra.
+	$(call say,Integration tests with the race detector)
+	$(GO) -C integration test -race -timeout 15m $(TEST_FLAGS) ./...
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
+	@GO="$(GO)" tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Run the benchmarks COUNT times each and summarise them with benchstat.
+	$(call say,Benchmarks)
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench '$(strip $(BENCH))' -benchmem -count $(COUNT) ./... | tee bin/bench.txt
+	$(call say,Summary of bin/bench.txt)
+	@$(TOOL) benchstat bin/bench.txt
+
+.PHONY: cover
+cover: ## Test coverage by function and in total; the profile is bin/cover.out.
+	$(call say,Coverage)
+	@mkdir -p bin
+	$(GO) test -timeout 15m -coverprofile bin/cover.out \
+		-coverpkg "$$($(GO) list ./... | grep -v /examples | paste -sd, -)" ./...
+	@$(GO) tool cover -func bin/cover.out
+
+.PHONY: apidiff
+apidiff: ## Compare the exported API with the latest release tag.
+	$(call say,API compatibility)
+	@GO="$(GO)" tools/apidiff.sh
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities in what the module calls (asks the vulnerability database).
+	$(call say,govulncheck)
+	$(TOOL) govulncheck ./...
+
+.PHONY: clean
+clean: ## Remove what the targets above made.
+	rm -rf bin integration/node/node_modules

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what the tests need beyond Go: a C compiler for the race detector, Chromium for the
+# sign-in pages, Node.js and npm packages for clients in JavaScript. On Debian and its kin, as root
+# or through sudo. What is there already is left alone, so a second run takes no time.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+missing=()
+need() { # need COMMAND PACKAGE...: the Debian packages that bring a command that is not there
+	command -v "$1" >/dev/null || missing+=("${@:2}")
+}
+need gcc gcc libc6-dev
+need chromium chromium fonts-liberation
+need node nodejs
+need npm npm
+
+if [ "${#missing[@]}" -gt 0 ]; then
+	if ! command -v apt-get >/dev/null; then
+		echo "Install these, then try again: ${missing[*]}" >&2
+		exit 1
+	fi
+	as_root=()
+	[ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
+	export DEBIAN_FRONTEND=noninteractive
+	echo "Debian packages: ${missing[*]}"
+	"${as_root[@]}" apt-get update -qq
+	"${as_root[@]}" apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null >/dev/null
+fi
+
+cd node
+if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
+	echo 'npm packages: those of integration/node/package-lock.json'
+	npm ci --no-progress --loglevel=error </dev/null
+	touch node_modules/.package-lock.json
+fi
+echo "Have $(chromium --version 2>/dev/null | cut -d ' ' -f 1-2), Node.js $(node --version), $(gcc --version | head -n 1)."
