@@ -1,0 +1,734 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// authority stands for the token endpoint: it counts requests, takes its time and
+// fails when told to.
+type authority struct {
+	takes time.Duration
+	life  func() time.Duration
+
+	requests atomic.Int64
+	mu       sync.Mutex // guards err
+	err      error
+}
+
+func (a *authority) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = err
+}
+
+func (a *authority) fetch(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+	n := a.requests.Add(1)
+	select {
+	case <-time.After(a.takes):
+	case <-ctx.Done():
+		return cache.Answer{}, ctx.Err()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err != nil {
+		return cache.Answer{}, a.err
+	}
+	life := time.Hour
+	if a.life != nil {
+		life = a.life()
+	}
+	return answer(fmt.Sprintf("token %d", n), life), nil
+}
+
+func key(tenant, subject string) cache.Key {
+	return cache.Key{Authority: "https://login.microsoftonline.com/" + tenant, ClientID: "app", Flow: "flow", Subject: subject}
+}
+
+func get(t *testing.T, h *cache.Handle, f cache.Fetch) string {
+	t.Helper()
+	tok := h.Hit()
+	if tok == nil {
+		var err error
+		if tok, err = h.Token(t.Context(), "", f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tok.OAuth2().AccessToken
+}
+
+func wantStats(t *testing.T, c *cache.Cache, want cache.Stats) {
+	t.Helper()
+	if got := c.Stats(); got != want {
+		t.Errorf("stats are\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestColdCallersMakeOneRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		c := cache.New(cache.Options{})
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if got := get(t, c.Handle(key("t", ""), []string{"s"}), a.fetch); got != "token 1" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+		wg.Wait()
+		wantStats(t, c, cache.Stats{Misses: 100, Fetches: 1, Sessions: 1})
+	})
+}
+
+func TestKeysDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		c := cache.New(cache.Options{})
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() { get(t, c.Handle(key(fmt.Sprint(i), ""), []string{"s"}), a.fetch) })
+		}
+		wg.Wait()
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("20 keys took %v, want 1s", took)
+		}
+		wantStats(t, c, cache.Stats{Misses: 20, Fetches: 20, Sessions: 20})
+	})
+}
+
+func TestCallerLeavesFlightGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: 10 * time.Second}
+		c := cache.New(cache.Options{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() { // starts the flight and leaves first
+			_, err := c.Handle(key("t", ""), []string{"s"}).Token(ctx, "", a.fetch)
+			if err != context.DeadlineExceeded || time.Since(start) != time.Second {
+				t.Errorf("left after %v with %v, want 1s and the context's error", time.Since(start), err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if got := get(t, c.Handle(key("t", ""), []string{"s"}), a.fetch); got != "token 1" {
+				t.Errorf("got %q", got)
+			}
+		})
+		wg.Wait()
+		wantStats(t, c, cache.Stats{Misses: 2, Fetches: 1, Sessions: 1})
+	})
+}
+
+func TestFlightEndsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Hour}
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		start := time.Now()
+		_, err := h.Token(context.Background(), "", a.fetch)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 30*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestRefreshIsUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: 2 * time.Second}
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", ""), []string{"s"})
+		get(t, h, a.fetch)
+		tok := h.Held()
+		if early := tok.RefreshAt.Sub(tok.ObtainedAt); early < 42*time.Minute || early > 48*time.Minute {
+			t.Errorf("early after %v, want 42 to 48 minutes", early)
+		}
+		time.Sleep(time.Until(tok.RefreshAt))
+		for range 100 { // all of them get the old token at once, and one refresh runs
+			start := time.Now()
+			if got := get(t, h, a.fetch); got != "token 1" || time.Since(start) != 0 {
+				t.Fatalf("got %q after %v", got, time.Since(start))
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := get(t, h, a.fetch); got != "token 2" {
+			t.Errorf("got %q", got)
+		}
+		wantStats(t, c, cache.Stats{Hits: 101, Misses: 1, Fetches: 2, Sessions: 1})
+	})
+}
+
+// One call a second for a day, tokens of 60 to 90 minutes, an endpoint that takes two
+// seconds: only the first call waits, and each token is replaced at its refresh point.
+func TestDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lives := []time.Duration{60, 90, 75, 63, 87, 71}
+		n := 0
+		a := &authority{takes: 2 * time.Second, life: func() time.Duration {
+			n++
+			return lives[n%len(lives)] * time.Minute
+		}}
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", ""), []string{"s"})
+		waited, predicted := 0, 0
+		start := time.Now()
+		var seen *cache.Token
+		for time.Since(start) < 24*time.Hour {
+			before := time.Now()
+			get(t, h, a.fetch)
+			if time.Since(before) > 0 {
+				waited++
+			}
+			if tok := h.Held(); tok != seen {
+				seen = tok
+				predicted++ // the request that brought it
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if waited != 1 {
+			t.Errorf("%d calls waited, want 1", waited)
+		}
+		got := int(a.requests.Load())
+		if got != predicted && got != predicted+1 { // one may still be on its way
+			t.Errorf("%d requests for %d tokens", got, predicted)
+		}
+		// The lives' mean is 74 1/3 minutes, so a request is due every 52 to 60 minutes.
+		if got < 24 || got > 28 {
+			t.Errorf("%d requests in a day, want 24 to 28", got)
+		}
+	})
+}
+
+func TestOutageInEarlyWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		var waits []time.Duration
+		var mu sync.Mutex
+		c := cache.New(cache.Options{OnEvent: func(e cache.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == cache.FetchFailed {
+				waits = append(waits, e.RetryIn)
+				if !e.Background {
+					t.Error("a caller waited for a failing request")
+				}
+			}
+		}})
+		h := c.Handle(key("t", ""), []string{"s"})
+		get(t, h, a.fetch)
+		time.Sleep(time.Until(h.Held().RefreshAt))
+		a.fail(errors.New("down"))
+		down := time.Now()
+		for time.Since(down) < 10*time.Minute {
+			before := time.Now()
+			get(t, h, a.fetch) // fails the test on any error
+			if time.Since(before) > 0 {
+				t.Fatal("a call waited")
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		a.fail(nil)
+		for range 700 {
+			get(t, h, a.fetch)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := get(t, h, a.fetch); got == "token 1" {
+			t.Error("not refreshed within 70 s of the end of the outage")
+		}
+		// Each wait is drawn from [1 s, 2^n s] and at most 60 s.
+		limit := time.Second
+		for i, w := range waits {
+			limit = min(2*limit, time.Minute)
+			if w < time.Second || w > limit {
+				t.Errorf("wait %d is %v, want 1s to %v", i+1, w, limit)
+			}
+		}
+		if len(waits) < 10 || len(waits) > 100 {
+			t.Errorf("%d retries in ten minutes", len(waits))
+		}
+	})
+}
+
+type throttled struct{ after time.Duration }
+
+func (throttled) Error() string                    { return "throttled" }
+func (e throttled) RetryAfterDelay() time.Duration { return e.after }
+
+func TestFailureIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: 10 * time.Millisecond}
+		a.fail(throttled{time.Minute})
+		c := cache.New(cache.Options{})
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 59 * time.Millisecond)
+				_, err := c.Handle(key("t", ""), []string{"s"}).Token(t.Context(), "", a.fetch)
+				if err != (throttled{time.Minute}) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := a.requests.Load(); got != 1 {
+			t.Errorf("%d requests in %v, want 1", got, time.Since(start))
+		}
+		a.fail(nil)
+		time.Sleep(time.Until(start.Add(time.Minute + 11*time.Millisecond)))
+		if got := get(t, c.Handle(key("t", ""), []string{"s"}), a.fetch); got != "token 2" {
+			t.Errorf("got %q", got)
+		}
+		wantStats(t, c, cache.Stats{Misses: 1001, Fetches: 2, Failures: 1, Sessions: 1})
+	})
+}
+
+func TestInvalidateNamesTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", ""), []string{"s"})
+		old := get(t, h, a.fetch)
+		var wg sync.WaitGroup
+		for range 100 { // a burst of 401s
+			wg.Go(func() {
+				h := c.Handle(key("t", ""), []string{"S"})
+				h.Invalidate(old)
+				if got := get(t, h, a.fetch); got != "token 2" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+		wg.Wait()
+		if h.Invalidate(old) {
+			t.Error("a token was dropped for another")
+		}
+		wantStats(t, c, cache.Stats{Misses: 101, Fetches: 2, Invalidations: 1, Sessions: 1})
+	})
+}
+
+func TestInvalidateClearsTheFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		old := get(t, h, a.fetch)
+		time.Sleep(time.Until(h.Held().RefreshAt))
+		a.fail(throttled{time.Hour})
+		get(t, h, a.fetch)
+		synctest.Wait() // the refresh has failed and is to wait an hour
+		a.fail(nil)
+		h.Invalidate(old)
+		if got := get(t, h, a.fetch); got != "token 3" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestChallenge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var challenges []string
+		fetch := func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+			challenges = append(challenges, prev.Challenge())
+			time.Sleep(time.Second)
+			return answer(fmt.Sprint("token ", len(challenges)), time.Hour), nil
+		}
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", ""), []string{"s"})
+		get(t, h, fetch)
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				tok, err := h.Token(t.Context(), "mfa", fetch)
+				if err != nil || tok.OAuth2().AccessToken != "token 2" {
+					t.Errorf("got %v, %v", tok.OAuth2().AccessToken, err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := get(t, h, fetch); got != "token 2" { // it has replaced the old one for everybody
+			t.Errorf("got %q", got)
+		}
+		if _, err := h.Token(t.Context(), "mfa", fetch); err != nil { // and is not asked for again
+			t.Error(err)
+		}
+		if got := strings.Join(challenges, ","); got != ",mfa" {
+			t.Errorf("challenges sent: %q", got)
+		}
+	})
+}
+
+// A challenge that comes while a plain refresh is under way is not answered by it.
+func TestChallengeDuringRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		go h.Token(t.Context(), "", a.fetch)
+		synctest.Wait()
+		tok, err := h.Token(t.Context(), "mfa", a.fetch)
+		if err != nil || tok.OAuth2().AccessToken != "token 2" {
+			t.Errorf("got %v, %v", tok, err)
+		}
+	})
+}
+
+func TestNewChallengePassesRememberedFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		a.fail(throttled{time.Minute})
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		for _, challenge := range []string{"", "", "mfa", "mfa"} {
+			if _, err := h.Token(t.Context(), challenge, a.fetch); err != (throttled{time.Minute}) {
+				t.Errorf("challenge %q: %v", challenge, err)
+			}
+		}
+		if got := a.requests.Load(); got != 2 {
+			t.Errorf("%d requests, want one for each challenge", got)
+		}
+	})
+}
+
+func TestPanicIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", ""), []string{"s"})
+		for _, tt := range []struct {
+			value any
+			want  string
+		}{
+			{"s3cret", "cache: the function that fetches the token panicked with a value of type string"},
+			{nil, "cache: the function that fetches the token panicked: "},
+		} {
+			_, err := h.Token(t.Context(), "", func(context.Context, *cache.Token, any) (cache.Answer, error) { panic(tt.value) })
+			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			time.Sleep(time.Minute)
+		}
+		if got := get(t, h, (&authority{}).fetch); got != "token 1" {
+			t.Errorf("got %q", got)
+		}
+		wantStats(t, c, cache.Stats{Misses: 3, Fetches: 3, Failures: 2, Sessions: 1})
+	})
+}
+
+func TestUnusableAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		past := answer("x", time.Hour)
+		past.NotAfter = time.Now()
+		for _, a := range []cache.Answer{answer("", time.Hour), answer("x", 0), answer("x", -time.Hour), past} {
+			h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+			if _, err := h.Put(a); err == nil || h.Held() != nil {
+				t.Errorf("answer of life %v was taken", a.Lifetime)
+			}
+		}
+	})
+}
+
+func TestNotAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", "hash"), []string{"s"})
+		a := answer("x", time.Hour)
+		a.NotAfter = time.Now().Add(10 * time.Minute)
+		if _, err := h.Put(a); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.Hit().OAuth2().Expiry; !got.Equal(a.NotAfter) {
+			t.Errorf("expires %v, want %v", got, a.NotAfter)
+		}
+		time.Sleep(10*time.Minute - 1)
+		if h.Hit() == nil {
+			t.Error("not served up to its end")
+		}
+		time.Sleep(1)
+		if h.Hit() != nil {
+			t.Error("served past its end")
+		}
+	})
+}
+
+func TestEarlyExpiredFetchesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", ""), []string{"s"})
+		get(t, h, a.fetch)
+		time.Sleep(59 * time.Minute) // nobody asked in the early window
+		start := time.Now()
+		if got := get(t, h, a.fetch); got != "token 2" || time.Since(start) != time.Second {
+			t.Errorf("got %q after %v", got, time.Since(start))
+		}
+	})
+}
+
+func TestWhatIsKeptGoesToEveryScopeSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New(cache.Options{})
+		signIn := answer("first", time.Hour)
+		signIn.Keep = "refresh token"
+		if _, err := c.Handle(key("t", "user"), []string{"a"}).Put(signIn); err != nil {
+			t.Fatal(err)
+		}
+		var got any
+		fetch := func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+			got = keep
+			a := answer("second", time.Hour)
+			a.Keep = "rotated"
+			return a, nil
+		}
+		get(t, c.Handle(key("t", "user"), []string{"b"}), fetch)
+		if got != "refresh token" {
+			t.Errorf("kept %v", got)
+		}
+		get(t, c.Handle(key("t", "user"), []string{"c"}), fetch)
+		if got != "rotated" {
+			t.Errorf("kept %v", got)
+		}
+		get(t, c.Handle(key("t", "other"), []string{"b"}), fetch)
+		if got != nil {
+			t.Errorf("another subject got %v", got)
+		}
+	})
+}
+
+func TestSignInForgivesEarlierFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		a.fail(throttled{time.Hour})
+		c := cache.New(cache.Options{})
+		b := c.Handle(key("t", "user"), []string{"b"})
+		if _, err := b.Token(t.Context(), "", a.fetch); err == nil {
+			t.Fatal("no error")
+		}
+		a.fail(nil)
+		if _, err := c.Handle(key("t", "user"), []string{"a"}).Put(answer("x", time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if got := get(t, b, a.fetch); got != "token 2" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func TestPurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		c := cache.New(cache.Options{})
+		h := c.Handle(key("t", "user"), []string{"a"})
+		kept := answer("x", time.Hour)
+		kept.Keep = "refresh token"
+		h.Put(kept)
+		c.Handle(key("t2", "user"), []string{"a"}).Put(kept)
+		other := c.Handle(key("t", "other"), []string{"a"})
+		other.Put(kept)
+		late := c.Handle(key("t", "user"), []string{"b"}) // a request under way
+		go late.Token(t.Context(), "", a.fetch)
+		synctest.Wait()
+
+		if got := c.Purge("user"); got != 2 {
+			t.Errorf("purged %d, want 2", got)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, h := range []*cache.Handle{h, late} {
+			if h.Hit() != nil || h.Held() != nil {
+				t.Error("a purged session still has a token")
+			}
+			if _, err := h.Token(t.Context(), "", func(_ context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+				if prev != nil || keep != nil {
+					t.Errorf("kept %v, %v", prev, keep)
+				}
+				return answer("new", time.Hour), nil
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+		if other.Hit() == nil {
+			t.Error("another subject was purged")
+		}
+		if got := c.Stats().Sessions; got != 2 {
+			t.Errorf("%d sessions, want 2", got)
+		}
+	})
+}
+
+func TestHandleOutlivesEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		c := cache.New(cache.Options{Size: 1})
+		first := c.Handle(key("t", "1"), []string{"s"})
+		kept := answer("first", time.Hour)
+		kept.Keep = "refresh token"
+		first.Put(kept)
+		get(t, c.Handle(key("t", "2"), []string{"s"}), a.fetch)
+		if got := c.Stats(); got.Evictions != 1 || got.Sessions != 1 {
+			t.Errorf("%+v", got)
+		}
+		if got := get(t, first, nil); got != "first" {
+			t.Errorf("got %q", got)
+		}
+		// Another handle finds the same session, token and all, as long as one is held.
+		if got := get(t, c.Handle(key("t", "1"), []string{"s"}), nil); got != "first" {
+			t.Errorf("got %q", got)
+		}
+		time.Sleep(time.Hour)
+		if _, err := first.Token(t.Context(), "", func(_ context.Context, _ *cache.Token, keep any) (cache.Answer, error) {
+			if keep != "refresh token" {
+				t.Errorf("kept %v", keep)
+			}
+			return answer("x", time.Hour), nil
+		}); err != nil {
+			t.Error(err)
+		}
+		// And a purge reaches it although it is not in the list.
+		get(t, c.Handle(key("t", "2"), []string{"s"}), a.fetch)
+		if n := c.Purge("1"); n != 1 || first.Hit() != nil {
+			t.Errorf("purged %d", n)
+		}
+	})
+}
+
+func TestScopeSetsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		c := cache.New(cache.Options{})
+		first := c.Handle(key("t", ""), []string{"first"})
+		get(t, first, a.fetch)
+		for i := range 32 {
+			get(t, c.Handle(key("t", ""), []string{fmt.Sprint(i)}), a.fetch)
+		}
+		if first.Hit() != nil {
+			t.Error("33 scope sets are held")
+		}
+		get(t, first, a.fetch)
+		if first.Hit() == nil {
+			t.Error("the handle does not work any more")
+		}
+		wantStats(t, c, cache.Stats{Hits: 1, Misses: 34, Fetches: 34, Sessions: 1})
+	})
+}
+
+// A tenant that makes many sessions pushes out its own, whether the cache is divided
+// into shards or not; those of small tenants stay.
+func TestNoisyTenant(t *testing.T) {
+	for _, size := range []int{100, 2048} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			c := cache.New(cache.Options{Size: size})
+			const tenants = 10
+			for i := range tenants {
+				for j := range size / tenants / 4 {
+					c.Handle(key(fmt.Sprint("quiet", i), fmt.Sprint(j)), []string{"s"}).Put(answer("x", time.Hour))
+				}
+			}
+			for i := range 20 * size {
+				c.Handle(key("noisy", fmt.Sprint(i)), []string{"s"}).Put(answer("x", time.Hour))
+			}
+			if got := c.Stats().Sessions; got != size {
+				t.Errorf("%d sessions, want %d", got, size)
+			}
+			runtime.GC() // until then an evicted session can be found again
+			lost := 0
+			for i := range tenants {
+				for j := range size / tenants / 4 {
+					if c.Handle(key(fmt.Sprint("quiet", i), fmt.Sprint(j)), []string{"s"}).Held() == nil {
+						lost++
+					}
+				}
+			}
+			if lost > 0 {
+				t.Errorf("%d sessions of quiet tenants were pushed out", lost)
+			}
+		})
+	}
+}
+
+func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+	c := cache.New(cache.Options{Size: 3})
+	put := func(tenant string) { c.Handle(key(tenant, ""), []string{"s"}).Put(answer("x", time.Hour)) }
+	put("a")
+	put("b")
+	put("c")
+	put("a") // used again
+	put("d")
+	runtime.GC() // until then an evicted session can be found again
+	var held []string
+	for _, tenant := range []string{"a", "c", "d", "b"} {
+		if c.Handle(key(tenant, ""), []string{"s"}).Held() != nil {
+			held = append(held, tenant)
+		}
+	}
+	if got := strings.Join(held, " "); got != "a c d" {
+		t.Errorf("held: %s, want a c d", got)
+	}
+}
+
+// Tokens reach only the key and scopes that they were fetched for, also while
+// everything is refreshed, evicted, invalidated and purged at once.
+func TestNeverAnothersToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New(cache.Options{Size: 5})
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				k := key(fmt.Sprint("tenant", i%2), fmt.Sprint("user", i/2%5))
+				scope := fmt.Sprint("scope", i%3)
+				mine := fmt.Sprint(k.Authority, k.Subject, scope)
+				h := c.Handle(k, []string{scope})
+				for j := range 50 {
+					got := get(t, h, func(context.Context, *cache.Token, any) (cache.Answer, error) {
+						time.Sleep(time.Second)
+						return answer(mine, time.Minute), nil
+					})
+					if got != mine {
+						t.Errorf("%s got %s", mine, got)
+					}
+					switch j % 10 {
+					case 3:
+						h.Invalidate(got)
+					case 7:
+						c.Purge(k.Subject)
+					}
+					time.Sleep(time.Duration(i+1) * 100 * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		s := c.Stats()
+		if s.Hits+s.Misses != 200*50 {
+			t.Errorf("%d hits and %d misses in %d calls", s.Hits, s.Misses, 200*50)
+		}
+		if s.Sessions > 5 {
+			t.Errorf("%d sessions", s.Sessions)
+		}
+	})
+}
+
+func TestNothingSecretIsPrinted(t *testing.T) {
+	c := cache.New(cache.Options{})
+	h := c.Handle(key("t", "a.person@example.com"), []string{"s"})
+	a := answer("s3cret", time.Hour)
+	a.Keep = "s3cret"
+	tok, _ := h.Put(a)
+	for _, v := range []any{tok, *tok, a, &a, h, c, h.Key(), cache.Event{Key: h.Key()}, struct{ t *cache.Token }{tok}, []*cache.Token{tok}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			got := fmt.Sprintf(verb, v)
+			if strings.Contains(got, "s3cret") || strings.Contains(got, "7333637265") || strings.Contains(got, "person") {
+				t.Errorf("%T with %s prints %s", v, verb, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,40 @@
+// Package cache keeps the access tokens that package entra acquires: bounded in
+// memory, asked for once however many callers want them, and refreshed before they
+// end.
+//
+// Most programs meet it in two places only. They share one cache between clients,
+//
+//	shared := cache.New(cache.Options{Size: 50_000})
+//	a, err := entra.New(entra.Config{Cache: shared /* ... */})
+//	b, err := entra.New(entra.Config{Cache: shared /* ... */})
+//
+// and they read its [Stats]. The rest, [Key], [Handle] and [Fetch], is what entra
+// itself builds on.
+//
+// # What is held
+//
+// A session is everything held about one subject of one app ([Key]): one access
+// token per scope set, and whatever the flow keeps to get the next one, such as a
+// refresh token. [Options].Size bounds the number of sessions, and a session bounds
+// its scope sets.
+//
+// # How the bound is shared
+//
+// When the cache is full, the partition that holds the most sessions loses the one
+// it used least recently. A partition is one app in one tenant (authority and client
+// ID). So a tenant that makes a million sessions pushes out its own, and a tenant
+// with less than its equal share of the bound loses none. A large cache is divided
+// into shards, each of which applies the rule to the sessions it holds.
+//
+// # When a token is refreshed
+//
+// [Policy] says when. A token is fresh at first; then early, when it is still served
+// at once while one refresh runs in the background; and at last expired, when
+// callers wait for the one refresh or leave when their own context ends. Nothing
+// runs between calls: there is no goroutine that watches the clock.
+//
+// A refresh that fails is tried again by later reads, after a back-off that grows
+// with every failure; the old token is served in the meantime. A failure with no
+// token to serve is remembered for its back-off and given to everybody who asks, so
+// that a thousand callers make one request, not a thousand.
+package cache

@@ -1,0 +1,85 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+// Fetch asks the authority for a token. It is called from one goroutine at a time for
+// each session and scope set, with a context that ends only when [Policy].Timeout has
+// passed, whatever becomes of the caller's; the values of the context are those of the
+// caller that happened to start it. The arguments are what the session holds:
+// prev is the token to replace, which may be nil, and keep the [Answer].Keep of an
+// earlier answer. An error with a method RetryAfterDelay() time.Duration says how long
+// the authority wants to be left alone. A panic is a failure.
+type Fetch func(ctx context.Context, prev *Token, keep any) (Answer, error)
+
+// Answer is what the authority gave.
+type Answer struct {
+	AccessToken string
+	TokenType   string        // "Bearer"; "" means the same
+	Scopes      []string      // those granted
+	Lifetime    time.Duration // of the token, from now; not above zero: the answer is refused
+	RefreshIn   time.Duration // when the authority wants it refreshed; 0: it did not say
+	NotAfter    time.Time     // the token is never served past this; zero: only its life counts
+	Keep        any           // kept with the session for its next fetch; nil: what is kept stays
+}
+
+// Format prints nothing of what the answer holds.
+func (a Answer) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Answer{...}") }
+
+// MarshalJSON gives nothing of what the answer holds.
+func (a Answer) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
+
+func retryAfter(err error) time.Duration {
+	var e interface{ RetryAfterDelay() time.Duration }
+	if errors.As(err, &e) {
+		return e.RetryAfterDelay()
+	}
+	return 0
+}
+
+var errUnusable = errors.New("cache: the authority's answer has no usable token: it is empty or has already expired")
+
+// A flight is one request to the authority. It belongs to the cache, not to the caller
+// that started it.
+type flight struct {
+	challenge string
+	done      chan struct{} // closed when token and err are set
+	token     *Token
+	err       error
+}
+
+func (e *entry) fly(ctx context.Context, c *Cache, k Key, f *flight, prev *Token, background bool, fetch Fetch) {
+	ctx, cancel := context.WithTimeout(ctx, c.policy.Timeout)
+	defer cancel()
+	event := Event{Kind: FetchStarted, Key: k, Scopes: e.scopes, Background: background}
+	c.emit(event)
+	start := time.Now()
+	a, err := call(ctx, fetch, prev, e.session.kept())
+	event.RetryIn = e.land(c, f, a, err)
+	event.Kind, event.Took = FetchDone, time.Since(start)
+	if f.err != nil {
+		event.Kind, event.Err = FetchFailed, f.err
+	}
+	c.emit(event)
+}
+
+// call calls fetch and makes an error of a panic. The value of the panic may hold
+// anything, so only what the runtime itself says is repeated.
+func call(ctx context.Context, fetch Fetch, prev *Token, keep any) (a Answer, err error) {
+	err = errors.New("cache: the function that fetches the token did not return")
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("cache: the function that fetches the token panicked: %w", r)
+		default:
+			err = fmt.Errorf("cache: the function that fetches the token panicked with a value of type %T", r)
+		}
+	}()
+	return fetch(ctx, prev, keep)
+}

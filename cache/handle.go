@@ -1,0 +1,127 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
+
+// Handle is a caller's hold on one place in the cache: one session, one scope set. It
+// keeps working after the session was evicted or purged. It is safe for concurrent use
+// and must not be copied. Make it with [Cache.Handle].
+type Handle struct {
+	cache  *Cache
+	key    Key
+	scopes string
+	entry  atomic.Pointer[entry]
+}
+
+// Handle returns a handle on the token of k for scopes, which are compared as a
+// case-insensitive set. It asks for nothing yet.
+func (c *Cache) Handle(k Key, scopes []string) *Handle {
+	return &Handle{cache: c, key: k, scopes: scopeSet(scopes)}
+}
+
+// Key returns the key of the handle's session.
+func (h *Handle) Key() Key { return h.key }
+
+// Format prints the handle's key, whatever the verb.
+func (h *Handle) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "cache.Handle{%s}", h.key) }
+
+// Hit returns the token if it can be served as it is, or else nil: then [Handle.Token]
+// is to be called. It takes no lock and allocates nothing.
+func (h *Handle) Hit() *Token {
+	e := h.entry.Load()
+	if e == nil {
+		return nil
+	}
+	return h.hit(e)
+}
+
+func (h *Handle) hit(e *entry) *Token {
+	t := e.hit()
+	if t != nil {
+		h.cache.hits.add()
+	}
+	return t
+}
+
+// Token returns the held token if it can be served, and otherwise the outcome of the
+// one fetch that is under way or that it starts. If ctx ends first it returns ctx's
+// error; the fetch goes on for the others.
+//
+// A challenge other than "" is a claims challenge: the token must have been acquired
+// with it, else a new one is fetched that replaces the held one.
+func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Token, error) {
+	e := h.resolve()
+	if challenge == "" {
+		if t := h.hit(e); t != nil {
+			return t, nil
+		}
+	}
+	for {
+		t, f, err := e.ask(ctx, h.cache, h.key, challenge, fetch)
+		if t != nil {
+			h.cache.hits.add()
+			return t, nil
+		}
+		if f == nil {
+			h.cache.misses.Add(1)
+			return nil, err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			h.cache.misses.Add(1)
+			return nil, ctx.Err()
+		}
+		if challenge == "" || f.challenge == challenge {
+			h.cache.misses.Add(1)
+			return f.token, f.err
+		}
+	}
+}
+
+// Put stores an answer that was acquired otherwise, such as that to an authorization
+// code, and returns its token. What failed for the session before may be asked again.
+func (h *Handle) Put(a Answer) (*Token, error) {
+	e := h.resolve()
+	t, err := e.put(h.cache.policy, a)
+	if err == nil {
+		e.session.forgive()
+	}
+	return t, err
+}
+
+// Held returns the token that the cache holds now, fresh or not, or nil. It changes
+// nothing.
+func (h *Handle) Held() *Token {
+	e := h.entry.Load()
+	if e == nil {
+		if e = h.cache.find(h.key, h.scopes); e == nil {
+			return nil
+		}
+	}
+	if held := e.held.Load(); held != nil {
+		return held.token
+	}
+	return nil
+}
+
+// Invalidate drops the token if its text is still accessToken, and with it the memory
+// of failures, so that the next caller fetches a new one. It reports whether it did.
+func (h *Handle) Invalidate(accessToken string) bool {
+	if !h.resolve().invalidate(accessToken) {
+		return false
+	}
+	h.cache.invalidations.Add(1)
+	h.cache.emit(Event{Kind: Invalidated, Key: h.key, Scopes: h.scopes})
+	return true
+}
+
+// resolve finds the place in the cache, putting the session back if it was evicted.
+func (h *Handle) resolve() *entry {
+	e := h.cache.session(h.key).entry(h.scopes)
+	h.entry.Store(e)
+	return e
+}

@@ -1,0 +1,56 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Key names a session: one subject of one app at one authority. A token is only ever
+// served for the key it was acquired for.
+//
+// A Key prints without its subject, which may be a person; see [Key.String].
+type Key struct {
+	Authority    string // authority with its tenant, "https://login.microsoftonline.com/<tenant>"
+	ClientID     string // the app's client ID
+	Flow         string // "client_credentials", "on_behalf_of", "authorization_code", ...
+	Subject      string // whom the token speaks for; "" for the app itself
+	Capabilities string // client capabilities such as "cp1", which change what a token is; "" for none
+}
+
+// String returns the key with a short hash in place of the subject, so that it is
+// safe to log and lines about one subject can be told from those about another.
+func (k Key) String() string {
+	subject := "app"
+	if k.Subject != "" {
+		sum := sha256.Sum256([]byte(k.Subject))
+		subject = hex.EncodeToString(sum[:6])
+	}
+	return fmt.Sprintf("%s client=%s flow=%s subject=%s", k.Authority, k.ClientID, k.Flow, subject)
+}
+
+// Format prints the key as [Key.String] does, whatever the verb.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
+
+// MarshalText gives the form of [Key.String].
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// partition is whose share of the bound a session counts against.
+type partition struct{ authority, clientID string }
+
+func (k Key) partition() partition { return partition{k.Authority, k.ClientID} }
+
+// scopeSet returns the form in which scope sets are compared: a case-insensitive set.
+func scopeSet(scopes []string) string {
+	if len(scopes) == 1 {
+		return strings.ToLower(scopes[0])
+	}
+	lower := make([]string, len(scopes))
+	for i, s := range scopes {
+		lower[i] = strings.ToLower(s)
+	}
+	slices.Sort(lower)
+	return strings.Join(slices.Compact(lower), " ")
+}

@@ -1,0 +1,63 @@
+package cache
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// Token is an access token as the cache holds it. It never changes, and may be read
+// from any goroutine. No printed or marshaled form of it contains the access token.
+type Token struct {
+	// Scopes are the scopes that the authority granted.
+	Scopes []string
+	// ObtainedAt is when the token arrived.
+	ObtainedAt time.Time
+	// RefreshAt is when the token becomes early: the first read after it starts a
+	// refresh in the background. It equals UsableUntil where no refresh can help.
+	RefreshAt time.Time
+	// UsableUntil is when the cache stops serving the token, a margin before its
+	// expiry.
+	UsableUntil time.Time
+
+	// A pointer, because fmt prints what an unexported field of another struct points
+	// to without asking the methods below, but no further.
+	oauth     *oauth2.Token
+	challenge string
+}
+
+// OAuth2 returns the token in the form that callers get. It is shared by all of them
+// and must not be changed.
+func (t *Token) OAuth2() *oauth2.Token { return t.oauth }
+
+// Expiry is when the token ends.
+func (t *Token) Expiry() time.Time { return t.oauth.Expiry }
+
+// Challenge returns the claims challenge that a resource answered this token with and
+// that its successor must satisfy, or "". A nil token has none.
+//
+// It is set only in the token that [Fetch] is given to replace.
+func (t *Token) Challenge() string {
+	if t == nil {
+		return ""
+	}
+	return t.challenge
+}
+
+// String describes the token without its text.
+func (t Token) String() string {
+	return fmt.Sprintf("token for %v, usable until %s", t.Scopes, t.UsableUntil.Format(time.RFC3339))
+}
+
+// Format prints the token as [Token.String] does, whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+
+// MarshalJSON describes the token without its text.
+func (t Token) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Scopes                             []string
+		ObtainedAt, RefreshAt, UsableUntil time.Time
+	}{t.Scopes, t.ObtainedAt, t.RefreshAt, t.UsableUntil})
+}
