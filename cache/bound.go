@@ -1,110 +1,131 @@
 package cache
 
 import (
+	"container/heap"
 	"math"
-	"sync"
-	"weak"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// A shard holds a part of the sessions.
-type shard struct {
-	mu    sync.Mutex                    // guards the fields below
-	lru   *simplelru.LRU[Key, *session] // the sessions that the bound counts
-	count map[partition]int             // how many of them each partition has
-	lost  map[Key]weak.Pointer[session] // evicted, but perhaps in a caller's hand
-	sweep int                           // size of lost at which it is next cleaned
+// A bound is a set of sessions that knows which one to give up first: the least
+// recently used one of the partition that has the most, and among partitions of one
+// size the least recently used of all. It has no lock.
+type bound struct {
+	lists map[partition]*list
+	order victims
+	uses  uint64 // counts uses, to date them
 }
 
-func newShard() *shard {
-	// The bound is over all shards, so a shard's list has none of its own.
-	lru, _ := simplelru.NewLRU[Key, *session](math.MaxInt, nil) // fails only for sizes below 1
-	return &shard{lru: lru, count: make(map[partition]int), lost: make(map[Key]weak.Pointer[session])}
+// A list is a partition's sessions by their last use.
+type list struct {
+	partition partition
+	lru       *simplelru.LRU[Key, *session]
+	index     int // in victims
 }
 
-// session returns the session of k and whether it had to be added to the list: as a
-// new one, or as one that was evicted and is still in a caller's hand. So there is
-// never more than one session of a key.
-func (s *shard) session(k Key) (v *session, added bool) {
-	if v, ok := s.lru.Get(k); ok {
-		return v, false
-	}
-	if v = s.lost[k].Value(); v == nil {
-		v = &session{}
-	}
-	delete(s.lost, k)
-	s.lru.Add(k, v)
-	s.count[k.partition()]++
-	return v, true
+// oldest returns the session used least recently. A list is never empty.
+func (l *list) oldest() (Key, *session) {
+	k, v, _ := l.lru.GetOldest()
+	return k, v
 }
 
-// peek returns the session of k if there is one, without using it.
-func (s *shard) peek(k Key) *session {
-	if v, ok := s.lru.Peek(k); ok {
+func (b *bound) peek(k Key) *session {
+	if l, ok := b.lists[k.partition()]; ok {
+		v, _ := l.lru.Peek(k)
 		return v
 	}
-	return s.lost[k].Value()
+	return nil
 }
 
-// evict gives up the least recently used session of those partitions that hold their
-// equal share of the shard or more; there is always one. Sessions of smaller
-// partitions that stand before it are moved behind all others, so that the next call
-// need not pass them again.
-func (s *shard) evict() (Key, bool) {
-	for s.lru.Len() > 1 { // the last one is the one just added
-		k, v, _ := s.lru.GetOldest()
-		if s.count[k.partition()]*len(s.count) >= s.lru.Len() {
-			s.remove(k)
-			s.remember(k, v)
-			return k, true
-		}
-		s.lru.Get(k)
+// use returns the session of k, if there is one, as the one used last.
+func (b *bound) use(k Key) *session {
+	l, ok := b.lists[k.partition()]
+	if !ok {
+		return nil
 	}
-	return Key{}, false
+	_, oldest := l.oldest()
+	v, ok := l.lru.Get(k)
+	if ok {
+		b.uses++
+		v.used = b.uses
+	}
+	if v == oldest {
+		heap.Fix(&b.order, l.index)
+	}
+	return v
 }
 
-func (s *shard) remove(k Key) {
-	s.lru.Remove(k)
+func (b *bound) add(k Key, v *session) {
+	b.uses++
+	v.used = b.uses
 	p := k.partition()
-	if s.count[p]--; s.count[p] == 0 {
-		delete(s.count, p)
-	}
-}
-
-func (s *shard) remember(k Key, v *session) {
-	s.lost[k] = weak.Make(v)
-	if len(s.lost) < s.sweep {
+	if l, ok := b.lists[p]; ok {
+		l.lru.Add(k, v)
+		heap.Fix(&b.order, l.index)
 		return
 	}
-	for k, p := range s.lost {
-		if p.Value() == nil {
-			delete(s.lost, k)
-		}
-	}
-	s.sweep = 2*len(s.lost) + 64
+	// The bound is over all lists, so a list has none of its own.
+	lru, _ := simplelru.NewLRU[Key, *session](math.MaxInt, nil) // fails only for sizes below 1
+	lru.Add(k, v)
+	l := &list{partition: p, lru: lru}
+	b.lists[p] = l
+	heap.Push(&b.order, l)
 }
 
-// purge kills every session whose key satisfies drop and returns how many of them the
-// list held and how many there were.
-func (s *shard) purge(drop func(Key) bool) (listed, all int) {
-	for _, k := range s.lru.Keys() {
-		if drop(k) {
-			v, _ := s.lru.Peek(k)
-			s.remove(k)
-			v.kill()
-			listed++
-		}
+func (b *bound) remove(k Key) {
+	l := b.lists[k.partition()]
+	l.lru.Remove(k)
+	if l.lru.Len() > 0 {
+		heap.Fix(&b.order, l.index)
+		return
 	}
-	all = listed
-	for k, p := range s.lost {
-		if drop(k) {
-			delete(s.lost, k)
-			if v := p.Value(); v != nil {
-				v.kill()
-				all++
-			}
-		}
+	delete(b.lists, l.partition)
+	heap.Remove(&b.order, l.index)
+}
+
+// victim returns the session to give up first. The set must not be empty.
+func (b *bound) victim() (Key, *session) { return b.order[0].oldest() }
+
+// keys returns all keys.
+func (b *bound) keys() (keys []Key) {
+	for _, l := range b.lists {
+		keys = append(keys, l.lru.Keys()...)
 	}
-	return listed, all
+	return keys
+}
+
+// victims is a heap of lists with the one to take the next victim from first. It
+// implements [heap.Interface].
+type victims []*list
+
+func (h victims) Len() int { return len(h) }
+
+func (h victims) Less(i, j int) bool {
+	if a, b := h[i].lru.Len(), h[j].lru.Len(); a != b {
+		return a > b
+	}
+	_, a := h[i].oldest()
+	_, b := h[j].oldest()
+	return a.used < b.used
+}
+
+func (h victims) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements [heap.Interface].
+func (h *victims) Push(x any) {
+	l := x.(*list)
+	l.index = len(*h)
+	*h = append(*h, l)
+}
+
+// Pop implements [heap.Interface].
+func (h *victims) Pop() any {
+	last := len(*h) - 1
+	l := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return l
 }

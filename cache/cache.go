@@ -97,7 +97,7 @@ func (c *Cache) session(k Key) *session {
 	v, added := s.session(k)
 	s.mu.Unlock()
 	if added && c.sessions.Add(1) > c.size {
-		c.evict(i)
+		c.evict(i, v)
 	}
 	return v
 }
@@ -121,12 +121,12 @@ func (c *Cache) shard(k Key) int {
 	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
 }
 
-// evict removes one session, from the i-th shard if it can spare one.
-func (c *Cache) evict(i int) {
+// evict gives up one session, but not keep, from the i-th shard if it can spare one.
+func (c *Cache) evict(i int, keep *session) {
 	for range c.shards {
 		s := c.shards[i]
 		s.mu.Lock()
-		k, ok := s.evict()
+		k, ok := s.evict(keep)
 		s.mu.Unlock()
 		if ok {
 			c.sessions.Add(-1)

@@ -21,10 +21,11 @@
 // # How the bound is shared
 //
 // When the cache is full, the partition that holds the most sessions loses the one
-// it used least recently. A partition is one app in one tenant (authority and client
-// ID). So a tenant that makes a million sessions pushes out its own, and a tenant
-// with less than its equal share of the bound loses none. A large cache is divided
-// into shards, each of which applies the rule to the sessions it holds.
+// that it used least recently; among partitions of one size it is the session used
+// least recently of all. A partition is one app in one tenant (authority and client
+// ID). So a tenant that makes a million sessions pushes out its own, and a tenant that
+// holds less than its equal share of the bound loses none. A large cache is divided
+// into shards, each of which applies the rule to the sessions that it holds.
 //
 // # When a token is refreshed
 //

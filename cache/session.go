@@ -10,6 +10,8 @@ const maxScopeSets = 32
 
 // A session is everything held about one subject of one app.
 type session struct {
+	used uint64 // when it was used last, in uses of its shard; guarded by the shard
+
 	mu      sync.Mutex // guards the fields below
 	dead    bool       // purged: nothing may be stored in it any more
 	entries []*entry   // most recently resolved first

@@ -1,0 +1,89 @@
+package cache
+
+import (
+	"sync"
+	"weak"
+)
+
+// A shard holds a part of the sessions.
+type shard struct {
+	mu     sync.Mutex                    // guards the fields below, and used of the sessions in them
+	listed bound                         // the sessions that the cache's size counts
+	lost   map[Key]weak.Pointer[session] // evicted, but perhaps in a caller's hand
+	sweep  int                           // size of lost at which it is next cleaned
+}
+
+func newShard() *shard {
+	return &shard{
+		listed: bound{lists: make(map[partition]*list)},
+		lost:   make(map[Key]weak.Pointer[session]),
+	}
+}
+
+// session returns the session of k and whether it had to be added to the list: as a
+// new one, or as one that was evicted and is still in a caller's hand. So there is
+// never more than one session of a key.
+func (s *shard) session(k Key) (v *session, added bool) {
+	if v := s.listed.use(k); v != nil {
+		return v, false
+	}
+	if v = s.lost[k].Value(); v == nil {
+		v = &session{}
+	}
+	delete(s.lost, k)
+	s.listed.add(k, v)
+	return v, true
+}
+
+// peek returns the session of k if there is one, without using it.
+func (s *shard) peek(k Key) *session {
+	if v := s.listed.peek(k); v != nil {
+		return v
+	}
+	return s.lost[k].Value()
+}
+
+// evict gives up one session, but not keep, the one just added.
+func (s *shard) evict(keep *session) (Key, bool) {
+	if len(s.listed.order) == 0 {
+		return Key{}, false
+	}
+	k, v := s.listed.victim()
+	if v == keep {
+		return Key{}, false
+	}
+	s.listed.remove(k)
+	s.lost[k] = weak.Make(v)
+	if len(s.lost) >= s.sweep {
+		for k, p := range s.lost {
+			if p.Value() == nil {
+				delete(s.lost, k)
+			}
+		}
+		s.sweep = 2*len(s.lost) + 64
+	}
+	return k, true
+}
+
+// purge kills every session whose key satisfies drop and returns how many of them were
+// listed and how many there were in all.
+func (s *shard) purge(drop func(Key) bool) (listed, all int) {
+	for _, k := range s.listed.keys() {
+		if drop(k) {
+			s.listed.peek(k).kill()
+			s.listed.remove(k)
+			listed++
+		}
+	}
+	all = listed
+	for k, p := range s.lost {
+		if drop(k) {
+			delete(s.lost, k)
+			if v := p.Value(); v != nil {
+				v.kill()
+				all++
+			}
+		}
+	}
+	return listed, all
+}
