@@ -1,0 +1,159 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entratoken/entra"
+)
+
+// What can stand in Config.Tenants besides a tenant ID.
+const (
+	// AnyTenant accepts every tenant of the cloud, personal Microsoft accounts
+	// included. A program that says so must decide by the claims, request by
+	// request, who may do what, and reach a tenant's data only with its tid.
+	AnyTenant = "*"
+	// AnyOrganization is AnyTenant without personal Microsoft accounts.
+	AnyOrganization = "organizations-only"
+	// PersonalAccounts is the tenant that all personal Microsoft accounts share.
+	PersonalAccounts = "9188040d-6c67-4c5b-b112-36a304b66dad"
+)
+
+// MaxTokenSize is the length of the longest token that is read, in bytes. Entra
+// keeps tokens small enough for HTTP headers (it leaves groups out above 200).
+const MaxTokenSize = 32 << 10
+
+const (
+	defaultLeeway    = time.Minute
+	maxLeeway        = 10 * time.Minute
+	defaultCacheSize = 10_000
+)
+
+// Config says which tokens are for us. Audiences and Tenants must be set: there
+// is no default that lets a token in.
+type Config struct {
+	// Audiences are the names under which tokens address this application: its
+	// client ID (all v2.0 tokens and ID tokens, most v1.0 tokens) and, if v1.0
+	// tokens are to be accepted, its App ID URIs such as "api://1234".
+	// Compared exactly, apart from upper and lower case in a GUID. Required.
+	//
+	// Source: "Validate the audience" in Microsoft's claims-validation page.
+	Audiences []string
+
+	// Tenants are the IDs (GUIDs) of the tenants whose tokens are accepted, or
+	// AnyTenant, or AnyOrganization. Required.
+	//
+	// Source: "Validate the tenant" in Microsoft's claims-validation page.
+	Tenants []string
+
+	// Cloud is whose tokens are accepted. Zero: the public cloud. Exactly one
+	// cloud is accepted; an API that serves several has several Verifiers.
+	Cloud entra.Cloud
+
+	// V1Issuer is the issuer of v1.0 tokens, with "{tenantid}" where the tenant
+	// ID stands. Zero: https://sts.windows.net/{tenantid}/ in the public and US
+	// Government clouds, https://sts.chinacloudapi.cn/{tenantid}/ in China, and
+	// https://HOST/{tenantid}/ in every other cloud.
+	V1Issuer string
+
+	// KeysFor is the client ID of an application that has signing keys of its
+	// own (claims mapping gives it some); its keys are then asked for. Zero:
+	// the keys that all applications share.
+	KeysFor string
+
+	// Leeway is how far the clocks of Entra and this machine may differ, at most
+	// ten minutes. Zero: one minute. Negative: not at all.
+	Leeway time.Duration
+
+	// CacheSize is how many verified tokens are remembered, so that their next
+	// request costs a hash and not a signature check. Zero: 10,000, which is
+	// some 40 MB when full. Negative: none.
+	CacheSize int
+
+	// HTTPClient fetches the keys. Zero: a client with timeouts, never
+	// http.DefaultClient. Redirects are refused and bodies limited whichever
+	// client it is; the client itself is not changed.
+	HTTPClient *http.Client
+
+	// Logger is told of key fetches that fail, and at debug level of refusals
+	// by reason. Nothing of a token is logged. Zero: silent.
+	Logger *slog.Logger
+}
+
+// New makes a Verifier. It does no I/O: the keys are fetched with the first
+// token. An error says which field of the Config to mend.
+func New(cfg Config) (*Verifier, error) {
+	r, err := newRules(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	v := &Verifier{rules: r, logger: cfg.Logger}
+	if v.logger == nil {
+		v.logger = slog.New(slog.DiscardHandler)
+	}
+	if v.seen, err = newSeen(cfg.CacheSize); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	v.keys = newKeys(r.keysURL(cfg.KeysFor), cfg.HTTPClient, v.logger)
+	return v, nil
+}
+
+// newRules checks a Config and puts it into the form in which tokens are compared.
+func newRules(cfg Config) (*rules, error) {
+	r := &rules{
+		audiences: make(map[string]bool),
+		tenants:   make(map[string]bool),
+		leeway:    cfg.Leeway,
+		host:      cfg.Cloud.Host(),
+	}
+	switch {
+	case r.leeway == 0:
+		r.leeway = defaultLeeway
+	case r.leeway < 0:
+		r.leeway = 0
+	case r.leeway > maxLeeway:
+		return nil, fmt.Errorf("Config.Leeway is %v; it may be %v at most", r.leeway, maxLeeway)
+	}
+	if err := r.setIssuers(cfg.V1Issuer); err != nil {
+		return nil, err
+	}
+	for _, a := range cfg.Audiences {
+		if strings.TrimSpace(a) != a || a == "" {
+			return nil, errors.New("Config.Audiences has an entry that is empty or has spaces around it")
+		}
+		if isGUID(strings.ToLower(a)) {
+			a = strings.ToLower(a)
+		}
+		r.audiences[a] = true
+	}
+	if len(r.audiences) == 0 {
+		return nil, errors.New("Config.Audiences is empty; put the client ID of this application there")
+	}
+	for _, t := range cfg.Tenants {
+		switch id := strings.ToLower(t); {
+		case t == AnyTenant, t == AnyOrganization:
+			r.anyTenant, r.noPersonal = true, t == AnyOrganization
+		case isGUID(id):
+			r.tenants[id] = true
+		case slices.Contains([]string{"common", "organizations", "consumers"}, id):
+			return nil, fmt.Errorf("Config.Tenants has %q; write AnyTenant, AnyOrganization or PersonalAccounts if that is meant", id)
+		default:
+			return nil, errors.New("Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain")
+		}
+	}
+	if !r.anyTenant && len(r.tenants) == 0 {
+		return nil, errors.New("Config.Tenants is empty; put the ID of your tenant there, or AnyTenant if every tenant may come in")
+	}
+	if r.anyTenant && (len(cfg.Tenants) > 1) {
+		return nil, errors.New("Config.Tenants has AnyTenant or AnyOrganization beside other entries; it must stand alone")
+	}
+	if app := strings.ToLower(cfg.KeysFor); app != "" && !isGUID(app) {
+		return nil, errors.New("Config.KeysFor is not a client ID (a GUID)")
+	}
+	return r, nil
+}

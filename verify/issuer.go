@@ -1,0 +1,131 @@
+package verify
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/entratoken/entra"
+)
+
+// v1Issuers are the v1.0 issuers of the clouds for which they are known: the
+// public cloud and US Government share one, China has its own. The hosts are
+// those of the issuers in the clouds' v1.0 openid-configuration documents.
+var v1Issuers = map[string]string{
+	string(entra.Public):       "https://sts.windows.net/{tenantid}/",
+	string(entra.USGovernment): "https://sts.windows.net/{tenantid}/",
+	string(entra.China):        "https://sts.chinacloudapi.cn/{tenantid}/",
+}
+
+// tenantPlaceholder stands for the tenant ID in the issuers that Entra
+// publishes for all tenants at once.
+const tenantPlaceholder = "{tenantid}"
+
+// issuerTemplate is an issuer with a gap for the tenant ID.
+type issuerTemplate struct{ before, after string }
+
+func newIssuerTemplate(s string) (issuerTemplate, bool) {
+	before, after, ok := strings.Cut(s, tenantPlaceholder)
+	return issuerTemplate{before, after}, ok
+}
+
+// tenant returns the tenant ID in an issuer that fits the template.
+func (t issuerTemplate) tenant(issuer string) (string, bool) {
+	rest, ok := strings.CutPrefix(issuer, t.before)
+	if !ok {
+		return "", false
+	}
+	id, ok := strings.CutSuffix(rest, t.after)
+	return id, ok && isGUID(id)
+}
+
+// is tells whether an issuer is the template's for that tenant.
+func (t issuerTemplate) is(issuer, tenant string) bool {
+	id, ok := t.tenant(issuer)
+	return ok && id == tenant
+}
+
+// setIssuers derives the two issuers of the cloud: v2.0 is the authority's own,
+// v1.0 the one given, the cloud's known one, or the authority's host.
+func (r *rules) setIssuers(v1 string) error {
+	u, err := url.Parse("https://" + r.host)
+	if err != nil || u.Host != r.host || u.Hostname() == "" {
+		return errors.New("Config.Cloud is not a host, with a port if it needs one")
+	}
+	if outOfScope(r.host) {
+		return errors.New("Config.Cloud is a host of Entra External ID or Azure AD B2C; their tokens follow other rules and are not supported")
+	}
+	r.v2, _ = newIssuerTemplate("https://" + r.host + "/" + tenantPlaceholder + "/v2.0")
+	if v1 == "" {
+		v1 = v1Issuers[r.host]
+	}
+	if v1 == "" {
+		v1 = "https://" + r.host + "/" + tenantPlaceholder + "/"
+	}
+	var ok bool
+	if r.v1, ok = newIssuerTemplate(v1); !ok || !strings.HasPrefix(v1, "https://") {
+		return errors.New("Config.V1Issuer must begin with https:// and have {tenantid} where the tenant ID stands")
+	}
+	if r.v1 == r.v2 {
+		return errors.New("Config.V1Issuer is the v2.0 issuer")
+	}
+	return nil
+}
+
+// outOfScope tells hosts of External ID (ciamlogin.com) and Azure AD B2C
+// (b2clogin.com), whose issuers and keys differ from Entra ID's.
+func outOfScope(host string) bool {
+	host, _, _ = strings.Cut(strings.ToLower(host), ":")
+	return strings.HasSuffix(host, ".ciamlogin.com") || strings.HasSuffix(host, ".b2clogin.com")
+}
+
+// keysURL is where the authority publishes its keys. One tenant alone is asked
+// for its own document, which is the narrower; otherwise the one for all.
+//
+// The address is made from the configured host, not read from the "jwks_uri" of
+// the openid-configuration: it is the documented one in every cloud, saves a
+// request, and a document can't send us to another host. The v2.0 document is
+// asked for v1.0 tokens too: the keys are the same, and only there do they name
+// their issuer.
+func (r *rules) keysURL(app string) string {
+	tenant := "common"
+	if !r.anyTenant && len(r.tenants) == 1 {
+		for id := range r.tenants {
+			tenant = id
+		}
+	}
+	u := "https://" + r.host + "/" + tenant + "/discovery/v2.0/keys"
+	if app != "" {
+		u += "?appid=" + url.QueryEscape(app)
+	}
+	return u
+}
+
+// isGUID tells a GUID in the form in which Entra writes it: lower case.
+func isGUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'f':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// hostOf returns the host of an https URL, "" if it isn't one.
+func hostOf(issuer string) string {
+	rest, ok := strings.CutPrefix(issuer, "https://")
+	if !ok {
+		return ""
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	return host
+}

@@ -1,0 +1,322 @@
+package verify
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds on the JSON of a token. Entra's deepest claim (_claim_sources) is three
+// levels down, and a token has some thirty claims.
+const (
+	maxDepth   = 8
+	maxMembers = 128 // of one object
+)
+
+// object is a JSON object of a token: its members by their exact names.
+//
+// encoding/json would keep the last of two members with one name, and match
+// names without regard to case, so that two readers could see two tokens in one
+// (RFC 8259 section 4, RFC 7519 section 4). This scanner refuses repeated names
+// at every level, invalid UTF-8, half surrogate pairs and anything after the
+// object, which bounds the work too: it goes over the text once and no deeper
+// than maxDepth.
+type object struct {
+	members []member
+}
+
+type member struct {
+	name  string
+	value string // its JSON text, checked
+}
+
+// get returns the JSON text of a member.
+func (o object) get(name string) (string, bool) {
+	for i := range o.members {
+		if o.members[i].name == name {
+			return o.members[i].value, true
+		}
+	}
+	return "", false
+}
+
+// parseObject reads a text that must be one JSON object and nothing else.
+func parseObject(text string) (object, error) {
+	if !utf8.ValidString(text) {
+		return object{}, refuse(BadUTF8)
+	}
+	s := scanner{text: text}
+	s.space()
+	if s.peek() != '{' {
+		return object{}, refuse(BadJSON)
+	}
+	members, err := s.object(make([]member, 0, 32), 1)
+	if err != nil {
+		return object{}, err
+	}
+	s.space()
+	if s.at != len(text) {
+		return object{}, refuse(BadJSON)
+	}
+	return object{members}, nil
+}
+
+// scanner goes over a JSON text (RFC 8259) once.
+type scanner struct {
+	text string
+	at   int
+}
+
+// peek returns the next byte, or 0 at the end (which no JSON token begins with).
+func (s *scanner) peek() byte {
+	if s.at < len(s.text) {
+		return s.text[s.at]
+	}
+	return 0
+}
+
+func (s *scanner) space() {
+	for s.at < len(s.text) {
+		switch s.text[s.at] {
+		case ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			return
+		}
+	}
+}
+
+// object reads an object and appends its members to into.
+func (s *scanner) object(into []member, depth int) ([]member, error) {
+	if depth > maxDepth {
+		return nil, refuse(TooComplex)
+	}
+	s.at++ // the brace
+	s.space()
+	if s.peek() == '}' {
+		s.at++
+		return into, nil
+	}
+	for {
+		name, err := s.name()
+		if err != nil {
+			return nil, err
+		}
+		for i := range into {
+			if into[i].name == name {
+				return nil, refuse(DuplicateMember)
+			}
+		}
+		if len(into) == maxMembers {
+			return nil, refuse(TooComplex)
+		}
+		s.space()
+		if s.peek() != ':' {
+			return nil, refuse(BadJSON)
+		}
+		s.at++
+		s.space()
+		start := s.at
+		if err := s.value(depth); err != nil {
+			return nil, err
+		}
+		into = append(into, member{name, s.text[start:s.at]})
+		more, err := s.next('}')
+		if !more {
+			return into, err
+		}
+	}
+}
+
+// array reads an array.
+func (s *scanner) array(depth int) error {
+	if depth > maxDepth {
+		return refuse(TooComplex)
+	}
+	s.at++ // the bracket
+	s.space()
+	if s.peek() == ']' {
+		s.at++
+		return nil
+	}
+	for {
+		if err := s.value(depth); err != nil {
+			return err
+		}
+		more, err := s.next(']')
+		if !more {
+			return err
+		}
+	}
+}
+
+// next reads the comma before a further element, or the end of the container.
+func (s *scanner) next(end byte) (more bool, err error) {
+	s.space()
+	switch s.peek() {
+	case ',':
+		s.at++
+		s.space()
+		return true, nil
+	case end:
+		s.at++
+		return false, nil
+	}
+	return false, refuse(BadJSON)
+}
+
+// value reads a value inside a container of that depth.
+func (s *scanner) value(depth int) error {
+	switch c := s.peek(); {
+	case c == '"':
+		_, err := s.string()
+		return err
+	case c == '{':
+		_, err := s.object(nil, depth+1)
+		return err
+	case c == '[':
+		return s.array(depth + 1)
+	case c == '-' || '0' <= c && c <= '9':
+		return s.number()
+	}
+	for _, word := range [...]string{"true", "false", "null"} {
+		if strings.HasPrefix(s.text[s.at:], word) {
+			s.at += len(word)
+			return nil
+		}
+	}
+	return refuse(BadJSON)
+}
+
+// name reads the name of a member, decoded.
+func (s *scanner) name() (string, error) {
+	if s.peek() != '"' {
+		return "", refuse(BadJSON)
+	}
+	start := s.at
+	escaped, err := s.string()
+	if err != nil {
+		return "", err
+	}
+	if escaped {
+		return unquote(s.text[start:s.at])
+	}
+	return s.text[start+1 : s.at-1], nil
+}
+
+// string reads a string and tells whether it has escapes.
+func (s *scanner) string() (escaped bool, err error) {
+	for s.at++; s.at < len(s.text); s.at++ {
+		switch c := s.text[s.at]; {
+		case c == '"':
+			s.at++
+			return escaped, nil
+		case c < ' ':
+			return false, refuse(BadJSON)
+		case c == '\\':
+			escaped = true
+			if err := s.escape(); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, refuse(BadJSON)
+}
+
+// escape goes from a backslash to the last byte of its escape. A surrogate must
+// come as a pair: decoders replace half of one, and two strings become equal.
+func (s *scanner) escape() error {
+	s.at++
+	switch s.peek() {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return nil
+	case 'u':
+	default:
+		return refuse(BadJSON)
+	}
+	r, ok := s.hex4()
+	if !ok {
+		return refuse(BadJSON)
+	}
+	if r < 0xD800 || r > 0xDFFF {
+		return nil
+	}
+	if r >= 0xDC00 || !strings.HasPrefix(s.text[s.at+1:], `\u`) {
+		return refuse(BadUTF8)
+	}
+	s.at += 2
+	if low, ok := s.hex4(); !ok || low < 0xDC00 || low > 0xDFFF {
+		return refuse(BadUTF8)
+	}
+	return nil
+}
+
+// hex4 reads the four digits after the u at which the scanner stands.
+func (s *scanner) hex4() (r rune, ok bool) {
+	if len(s.text)-s.at < 5 {
+		return 0, false
+	}
+	for range 4 {
+		s.at++
+		c := s.text[s.at]
+		switch {
+		case '0' <= c && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			r = r<<4 | rune(c|0x20-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return r, true
+}
+
+// number reads a number.
+func (s *scanner) number() error {
+	if s.peek() == '-' {
+		s.at++
+	}
+	switch {
+	case s.peek() == '0':
+		s.at++
+	case !s.digits():
+		return refuse(BadJSON)
+	}
+	if s.peek() == '.' {
+		s.at++
+		if !s.digits() {
+			return refuse(BadJSON)
+		}
+	}
+	if s.peek()|0x20 == 'e' {
+		s.at++
+		if c := s.peek(); c == '+' || c == '-' {
+			s.at++
+		}
+		if !s.digits() {
+			return refuse(BadJSON)
+		}
+	}
+	return nil
+}
+
+// digits reads one digit or more.
+func (s *scanner) digits() bool {
+	start := s.at
+	for c := s.peek(); '0' <= c && c <= '9'; c = s.peek() {
+		s.at++
+	}
+	return s.at > start
+}
+
+// unquote decodes the checked JSON text of a string.
+func unquote(text string) (string, error) {
+	if strings.IndexByte(text, '\\') < 0 {
+		return text[1 : len(text)-1], nil
+	}
+	var out string
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		return "", refuse(BadJSON)
+	}
+	return out, nil
+}

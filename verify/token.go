@@ -1,0 +1,38 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Token is an access token that has been verified, with what was learned on the
+// way. It never prints the token itself: only Raw gives it away.
+type Token struct {
+	raw    *string // behind a pointer: fmt follows fields, not pointers in them
+	hash   [sha256.Size]byte
+	claims *Claims
+}
+
+// Raw returns the token as the caller sent it, to be passed on as the assertion
+// of an on-behalf-of request. Keep it out of logs.
+func (t *Token) Raw() string { return *t.raw }
+
+// SHA256 returns the hash of Raw, which was computed once, to verify the token.
+func (t *Token) SHA256() [sha256.Size]byte { return t.hash }
+
+// Expires returns when the token stops being good.
+func (t *Token) Expires() time.Time { return t.claims.Expires }
+
+// Claims returns what the token says.
+func (t *Token) Claims() *Claims { return t.claims }
+
+// Format prints the kind of thing this is, whatever the verb.
+func (t Token) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.LogValue().String()) }
+
+// LogValue logs the kind of thing this is.
+func (t Token) LogValue() slog.Value { return slog.StringValue("verify.Token(redacted)") }
+
+// MarshalText refuses: a token belongs into an Authorization header alone.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.LogValue().String()), nil }

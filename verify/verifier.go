@@ -1,0 +1,127 @@
+package verify
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Verifier verifies the tokens of one application in one cloud. Make it with
+// New. It is safe for concurrent use, starts nothing in the background that
+// outlives a key fetch, and needs no closing.
+type Verifier struct {
+	rules  *rules
+	keys   *keys
+	seen   *seen
+	logger *slog.Logger
+}
+
+// AccessToken verifies an access token for this API and returns its claims. The
+// refusal of a token is an *Error. If ctx ends while the keys are being fetched,
+// the error is that of ctx, and the fetch goes on for the others.
+func (v *Verifier) AccessToken(ctx context.Context, raw string) (*Claims, error) {
+	t, err := v.accessToken(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	return t.claims, nil
+}
+
+// IDToken verifies an ID token that the token endpoint returned for a sign-in
+// with that nonce. Errors are those of AccessToken.
+func (v *Verifier) IDToken(ctx context.Context, raw, nonce string) (*Claims, error) {
+	return v.IDTokenFor(ctx, raw, Expected{Nonce: nonce})
+}
+
+// IDTokenFor verifies an ID token that must agree with more than a nonce.
+func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Claims, error) {
+	p, c, err := v.unsigned(raw, idToken, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := v.signed(ctx, p, c); err != nil {
+		return nil, err
+	}
+	if err := e.answers(p, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// accessToken answers from the tokens seen before, or verifies.
+func (v *Verifier) accessToken(ctx context.Context, raw string) (*Token, error) {
+	if len(raw) > MaxTokenSize {
+		return nil, refuse(TooLarge)
+	}
+	now := time.Now()
+	hash := sha256.Sum256([]byte(raw))
+	if _, ok := v.keys.load(now); ok {
+		if c := v.seen.get(hash, now); c != nil {
+			return &Token{raw: &raw, hash: hash, claims: c}, nil
+		}
+	}
+	p, c, err := v.unsigned(raw, accessToken, now)
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.signed(ctx, p, c)
+	if err != nil {
+		return nil, err
+	}
+	kept := *c
+	v.seen.add(hash, &kept, key, c.Expires.Add(v.rules.leeway))
+	return &Token{raw: &raw, hash: hash, claims: c}, nil
+}
+
+// unsigned does everything that needs no key.
+func (v *Verifier) unsigned(raw string, k kind, now time.Time) (*parts, *Claims, error) {
+	p, err := parse(raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := readClaims(p.claims)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, c, v.rules.check(p, c, k, now)
+}
+
+// signed finds the key, checks the signature with it, and then the tenant.
+func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey, error) {
+	key, err := v.keys.find(ctx, p.header.keyID)
+	if err != nil {
+		return nil, err
+	}
+	if key.algorithm != "" && key.algorithm != p.header.algorithm {
+		return nil, refuse(BadAlgorithm)
+	}
+	if !v.rules.keyFits(key, c) {
+		return nil, refuse(KeyIssuer)
+	}
+	if strings.ContainsAny(p.signature, "\r\n") {
+		return nil, refuse(Malformed)
+	}
+	signature, err := encoding.DecodeString(p.signature)
+	if err != nil {
+		return nil, refuse(Malformed)
+	}
+	if methods[p.header.algorithm].Verify(p.signed, signature, key.public) != nil {
+		return nil, refuse(BadSignature)
+	}
+	return key, v.rules.allow(c)
+}
+
+// methods are the signature algorithms. A PS256 salt is as long as the hash, and
+// no other (RFC 7518 section 3.5); golang-jwt would take any length.
+var methods = map[string]jwt.SigningMethod{
+	"RS256": jwt.SigningMethodRS256,
+	"PS256": &jwt.SigningMethodRSAPSS{
+		SigningMethodRSA: jwt.SigningMethodPS256.SigningMethodRSA,
+		Options:          &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash},
+	},
+}
