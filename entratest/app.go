@@ -81,6 +81,10 @@ type App struct {
 	// and for itself. Zero: nothing; users may consent for themselves.
 	Permissions []Permission
 
+	// Required are the delegated permissions that the registration lists:
+	// consent to <resource>/.default asks for them. Zero: none.
+	Required []Permission
+
 	// KnownClients are the client IDs of apps bundled with this one: consent
 	// to such a client asks for what this app needs, too, when the client
 	// asks for .default. Zero: none.
@@ -97,13 +101,21 @@ type App struct {
 	// required.
 	RequireAssignment bool
 
+	// ContinuousAccess makes this resource one that evaluates access
+	// continuously: a client that declares the capability cp1 gets tokens of
+	// 24 to 28 hours with xms_cc
+	// (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
+	// Zero: all clients get tokens of the usual life.
+	ContinuousAccess bool
+
 	// OmitIDType leaves the idtyp claim out of app-only access tokens for
 	// this resource. Zero: they have idtyp "app". (In Entra it is an optional
 	// claim, off until the registration asks for it.)
 	OmitIDType bool
 
 	// OptionalClaims are further claims in tokens for this app: "email",
-	// "upn", "auth_time", "acct", "sid", "login_hint". Others are ignored.
+	// "upn", "auth_time", "acct", "sid", "login_hint", "xms_cc". Others are
+	// ignored.
 	// Zero: none.
 	OptionalClaims []string
 

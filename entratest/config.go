@@ -24,7 +24,7 @@ type Config struct {
 	// Lifetime gives the life of each access token, called once per token.
 	// Zero: uniform between 60 and 90 minutes, which is what Entra does
 	// (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime),
-	// and 28 hours for a client with the cp1 capability.
+	// longer for a resource with ContinuousAccess.
 	// A life under a second counts as one second. It may be called
 	// concurrently.
 	Lifetime func() time.Duration

@@ -2,6 +2,8 @@ package entratest
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -69,4 +71,157 @@ type Fault struct {
 	// Content-Length announces, before the connection breaks.
 	// Zero: all of them.
 	Truncate int
+}
+
+// activeFault is an injected fault. Server.mu guards seen.
+type activeFault struct {
+	Fault
+	tenant string // the ID, if Tenant is known
+	seen   int    // matching requests so far
+}
+
+// Inject makes matching requests go wrong until remove is called. Of several
+// faults that match a request, the one injected first is applied; the others
+// don't count it.
+func (s *Server) Inject(f Fault) (remove func()) {
+	f.Header = f.Header.Clone()
+	a := &activeFault{Fault: f, tenant: strings.ToLower(f.Tenant)}
+	if t := s.estate.tenant[a.tenant]; t != nil {
+		a.tenant = t.ID
+	}
+	s.mu.Lock()
+	s.faults = append(s.faults, a)
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.faults = slices.DeleteFunc(s.faults, func(b *activeFault) bool { return a == b })
+	}
+}
+
+// Faults are the injected ones that are not used up, in order.
+func (s *Server) Faults() []Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Fault
+	for _, a := range s.faults {
+		list = append(list, a.Fault)
+	}
+	return list
+}
+
+func (a *activeFault) matches(r *request) bool {
+	tenant := r.name
+	if r.tenant != nil {
+		tenant = r.tenant.ID
+	}
+	return (a.Path == "" || a.Path == r.endpoint) &&
+		(a.tenant == "" || a.tenant == tenant) &&
+		(a.ClientID == "" || strings.EqualFold(a.ClientID, r.clientID)) &&
+		(a.GrantType == "" || a.GrantType == r.form.Get("grant_type"))
+}
+
+// pick takes the fault for a request, if any.
+func (s *Server) pick(r *request) *Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, a := range s.faults {
+		if !a.matches(r) {
+			continue
+		}
+		a.seen++
+		if a.seen <= a.Skip {
+			continue
+		}
+		if a.Times > 0 && a.seen >= a.Skip+a.Times {
+			s.faults = slices.Delete(s.faults, i, i+1)
+		}
+		f := a.Fault
+		return &f
+	}
+	return nil
+}
+
+// inject applies the fault for a request. An answer without a status is none:
+// the request is to be served. The error is that of the request's context.
+func (s *Server) inject(r *request) (*answer, error) {
+	f := s.pick(r)
+	if f == nil {
+		return &answer{}, nil
+	}
+	if f.Delay > 0 {
+		timer := time.NewTimer(f.Delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			r.now = time.Now()
+		case <-r.ctx.Done():
+			return nil, r.ctx.Err()
+		}
+	}
+	if f.Drop {
+		return &answer{drop: true, injected: true}, nil
+	}
+	if f.Status == 0 && f.RetryAfter == "" && f.ContentType == "" && f.Body == "" && f.Header == nil && f.Error == "" {
+		return &answer{keep: f.Truncate}, nil
+	}
+	a := f.answer(r)
+	a.keep = f.Truncate
+	a.injected = true
+	return a, nil
+}
+
+// answer is the fault's own.
+func (f *Fault) answer(r *request) *answer {
+	status := f.Status
+	if status < 200 || status > 599 {
+		status = http.StatusServiceUnavailable
+	}
+	var a *answer
+	if f.Body != "" {
+		kind := f.ContentType
+		if kind == "" {
+			kind = "application/json; charset=utf-8"
+			if strings.HasPrefix(strings.TrimSpace(f.Body), "<") {
+				kind = "text/html; charset=utf-8"
+			}
+		}
+		a = &answer{status: status, header: http.Header{"Content-Type": {kind}}, body: []byte(f.Body)}
+	} else {
+		a = f.refusal(status).answer(r)
+		if f.ContentType != "" {
+			a.header.Set("Content-Type", f.ContentType)
+		}
+	}
+	for name, values := range f.Header {
+		a.header[http.CanonicalHeaderKey(name)] = values
+	}
+	if f.RetryAfter != "" {
+		a.header.Set("Retry-After", f.RetryAfter)
+	}
+	return a
+}
+
+// refusal is the error that the fault's body tells.
+func (f *Fault) refusal(status int) *refusal {
+	number := f.AADSTS
+	switch {
+	case number != 0:
+	case status == http.StatusTooManyRequests:
+		number = 90055
+	case status >= 500:
+		number = 90033
+	default:
+		number = 90023
+	}
+	known := refuse(number, "A fault that the test injected.")
+	known.status = status
+	if f.Error != "" {
+		known.code = f.Error
+	}
+	if known.code == "" {
+		known.code = "invalid_request"
+	}
+	known.suberror, known.claims = f.SubError, f.Claims
+	return known
 }

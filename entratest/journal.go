@@ -1,7 +1,10 @@
 package entratest
 
 import (
+	"maps"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,3 +34,133 @@ type Match struct {
 	Error     string // the OAuth error of the answer; zero: any, and none
 	AADSTS    int    // the error code of the answer; zero: any, and none
 }
+
+// journal keeps the last requests and counts all. Server.mu guards it.
+type journal struct {
+	last  []Request // a ring once it is full
+	start int       // the oldest
+	count map[Match]int
+}
+
+const (
+	journalSize = 4096 // requests that the journal keeps
+	maxCounters = 4096 // kinds of requests that are counted apart
+	maxText     = 2048 // bytes of a parameter that the journal keeps
+)
+
+// kept are the parameters that the journal shows. All others may hold a secret.
+var kept = []string{
+	"client_id", "grant_type", "scope", "redirect_uri", "response_type", "response_mode", "state",
+	"prompt", "login_hint", "domain_hint", "max_age", "code_challenge", "code_challenge_method",
+	"client_assertion_type", "requested_token_use", "client_info", "claims", "username", "resource",
+	"api-version", "authorization_endpoint", "post_logout_redirect_uri", "ui_locales", "step", "nonce",
+	"x-client-sku", "x-client-ver", "x-client-os", "x-client-cpu", "sid", "logout_hint",
+}
+
+// redacted is a form without its secrets.
+func redacted(form url.Values) url.Values {
+	clean := url.Values{}
+	for name, values := range form {
+		if len(clean) == 64 {
+			break
+		}
+		if len(name) > 64 {
+			name = name[:64]
+		}
+		if !slices.Contains(kept, strings.ToLower(name)) {
+			clean[name] = []string{"REDACTED"}
+			continue
+		}
+		for _, v := range values[:min(len(values), 8)] {
+			if len(v) > maxText {
+				v = v[:maxText]
+			}
+			clean[name] = append(clean[name], v)
+		}
+	}
+	return clean
+}
+
+// record writes the journal.
+func (s *Server) record(r *request, a *answer) {
+	e := Request{
+		Time: r.now, Method: r.http.Method, Host: r.http.Host, Path: r.http.URL.Path, Endpoint: r.endpoint,
+		Tenant: r.name, ClientID: r.clientID, Form: redacted(r.form), Status: a.status, Injected: a.injected,
+	}
+	if r.tenant != nil {
+		e.Tenant = r.tenant.ID
+	}
+	if r.endpoint == "token" {
+		e.GrantType = r.form.Get("grant_type")
+	}
+	if a.refused != nil {
+		e.Error, e.AADSTS = a.refused.code, a.refused.aadsts
+	}
+	if a.drop {
+		e.Status = 0
+	}
+	for _, text := range []*string{&e.Method, &e.Host, &e.Path, &e.Tenant, &e.ClientID, &e.GrantType} {
+		if len(*text) > maxText {
+			*text = (*text)[:maxText]
+		}
+	}
+	key := Match{
+		Path: e.Endpoint, Tenant: e.Tenant, ClientID: strings.ToLower(e.ClientID), GrantType: e.GrantType,
+		Error: e.Error, AADSTS: e.AADSTS,
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := &s.journal
+	if len(j.last) < journalSize {
+		j.last = append(j.last, e)
+	} else {
+		j.last[j.start] = e
+		j.start = (j.start + 1) % journalSize
+	}
+	if j.count == nil {
+		j.count = map[Match]int{}
+	}
+	if _, known := j.count[key]; !known && len(j.count) >= maxCounters {
+		// Somebody sends nonsense. Count it by endpoint.
+		key = Match{Path: e.Endpoint}
+	}
+	j.count[key]++
+}
+
+// Requests are the last 4096 requests, oldest first, whether they came in
+// process, over TLS or through [Server.SignIn].
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.Concat(s.journal.last[s.journal.start:], s.journal.last[:s.journal.start])
+	for i := range list {
+		list[i].Form = maps.Clone(list[i].Form)
+	}
+	return list
+}
+
+// Count is how many requests match, of all that were ever answered.
+func (s *Server) Count(m Match) int {
+	tenant := strings.ToLower(m.Tenant)
+	if t := s.estate.tenant[tenant]; t != nil {
+		tenant = t.ID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for key, count := range s.journal.count {
+		if (m.Path == "" || m.Path == key.Path) &&
+			(tenant == "" || tenant == key.Tenant) &&
+			(m.ClientID == "" || strings.EqualFold(m.ClientID, key.ClientID)) &&
+			(m.GrantType == "" || m.GrantType == key.GrantType) &&
+			(m.Error == "" || m.Error == key.Error) &&
+			(m.AADSTS == 0 || m.AADSTS == key.AADSTS) {
+			n += count
+		}
+	}
+	return n
+}
+
+// TokenRequests is how many requests the token endpoint has answered, or
+// dropped.
+func (s *Server) TokenRequests() int { return s.Count(Match{Path: "token"}) }

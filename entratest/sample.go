@@ -49,6 +49,7 @@ func Sample() Config {
 				TenantID:     SampleTenant,
 				MultiTenant:  true,
 				Secrets:      []string{"webapp-secret"},
+				Required:     []Permission{{Resource: "api://api-a", Scopes: []string{"access_as_user"}}},
 				RedirectURIs: []string{"http://localhost/callback", "https://webapp.contoso.example/callback"},
 			},
 			{

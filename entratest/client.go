@@ -1,0 +1,91 @@
+package entratest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// Client is an HTTP client whose requests the server answers in the caller's
+// own goroutine, without a socket: for Microsoft's sign-in hosts and for
+// [Config].Host. A request to any other host is an error. It works inside
+// testing/synctest bubbles. It follows no redirect, as a token client should
+// not; a request's context and the client's Timeout end a fault's delay.
+func (s *Server) Client() *http.Client {
+	return &http.Client{
+		Transport: (*inProcess)(s),
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
+}
+
+// inProcess is the server as a transport.
+type inProcess Server
+
+var errDropped = errors.New("entratest: the connection was dropped")
+
+// RoundTrip implements [http.RoundTripper].
+func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
+	s := (*Server)(p)
+	if hr.Body != nil {
+		defer hr.Body.Close()
+	}
+	if err := hr.Context().Err(); err != nil {
+		return nil, err
+	}
+	if hr.URL.Scheme != "https" {
+		return nil, fmt.Errorf("entratest: a request to %s://%s: Entra answers over https alone", hr.URL.Scheme, hr.URL.Host)
+	}
+	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
+	if host != s.host && cloudHost(host) == "" {
+		return nil, fmt.Errorf("entratest: no such host %q", hr.URL.Host)
+	}
+	inner := hr.Clone(hr.Context())
+	inner.Host = host
+	if inner.Method == "" {
+		inner.Method = http.MethodGet
+	}
+	if inner.Header == nil {
+		inner.Header = http.Header{}
+	}
+	if auth := hr.URL.User; auth != nil && inner.Header.Get("Authorization") == "" {
+		password, _ := auth.Password()
+		inner.SetBasicAuth(auth.Username(), password)
+	}
+	a, err := s.serve(inner, nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.drop {
+		return nil, errDropped
+	}
+	resp := &http.Response{
+		Status:        fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)),
+		StatusCode:    a.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        a.header,
+		ContentLength: int64(len(a.body)),
+		Request:       hr,
+	}
+	resp.Header.Set("Content-Length", fmt.Sprint(len(a.body)))
+	switch {
+	case inner.Method == http.MethodHead:
+		resp.Body = http.NoBody
+	case a.keep > 0 && a.keep < len(a.body):
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(a.body[:a.keep]), brokenReader{}))
+	default:
+		resp.Body = io.NopCloser(bytes.NewReader(a.body))
+	}
+	return resp, nil
+}
+
+// brokenReader is where the connection broke.
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

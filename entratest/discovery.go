@@ -1,0 +1,101 @@
+package entratest
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// discovery answers the OpenID configuration document
+// (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#fetch-the-openid-configuration-document).
+func (s *Server) discovery(r *request) *answer {
+	issuerTenant, pathTenant := "{tenantid}", r.name
+	switch {
+	case r.tenant != nil:
+		issuerTenant = r.tenant.ID
+		pathTenant = r.tenant.ID
+	case r.name == "consumers":
+		issuerTenant = consumersTenant
+	}
+	oauth := r.base + "/" + pathTenant + "/oauth2"
+	doc := map[string]any{
+		"authorization_endpoint":                oauth + "/v2.0/authorize",
+		"token_endpoint":                        oauth + "/v2.0/token",
+		"end_session_endpoint":                  oauth + "/v2.0/logout",
+		"jwks_uri":                              r.base + "/" + pathTenant + "/discovery/v2.0/keys",
+		"issuer":                                r.base + "/" + issuerTenant + "/v2.0",
+		"userinfo_endpoint":                     "https://graph.microsoft.com/oidc/userinfo",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
+		"response_modes_supported":              []string{"query", "fragment", "form_post"},
+		"subject_types_supported":               []string{"pairwise"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"response_types_supported":              []string{"code", "id_token", "code id_token"},
+		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
+		"request_uri_parameter_supported":       false,
+		"http_logout_supported":                 true,
+		"frontchannel_logout_supported":         true,
+		"claims_supported":                      []string{"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email"},
+		"tenant_region_scope":                   nil,
+		"cloud_instance_name":                   "microsoftonline.com",
+		"cloud_graph_host_name":                 "graph.windows.net",
+		"msgraph_host":                          "graph.microsoft.com",
+		"rbac_url":                              "https://pas.windows.net",
+		"code_challenge_methods_supported":      []string{"plain", "S256"},
+	}
+	if !strings.Contains(strings.ToLower(r.http.URL.Path), "/v2.0/") {
+		// The v1 document names the v1 issuer, which v1 tokens carry.
+		doc["issuer"] = "https://sts.windows.net/" + issuerTenant + "/"
+		doc["jwks_uri"] = r.base + "/" + pathTenant + "/discovery/keys"
+	}
+	a := jsonAnswer(http.StatusOK, doc)
+	a.header.Set("Cache-Control", "max-age=86400, private")
+	a.header.Set("Access-Control-Allow-Origin", "*")
+	return a
+}
+
+// consumersTenant is the tenant of personal Microsoft accounts.
+const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
+// instance answers the discovery of clouds: which hosts are the same authority.
+// Microsoft documents it only in its libraries, which ask it for the hosts they
+// do not know.
+func (s *Server) instance(r *request) *answer {
+	self := strings.TrimPrefix(strings.TrimPrefix(r.base, "https://"), "http://")
+	target, err := url.Parse(r.form.Get("authorization_endpoint"))
+	host := ""
+	if err == nil {
+		host = strings.ToLower(target.Host)
+	}
+	if host == "" || target.Scheme != "https" || !plainHost(host) {
+		return refuse(50049, "Unknown or invalid instance.").answer(r)
+	}
+	if cloudHost(host) == "" && host != self && host != s.host {
+		return refuse(50049, "Unknown or invalid instance.").answer(r)
+	}
+	tenant, _, _ := strings.Cut(strings.TrimPrefix(target.EscapedPath(), "/"), "/")
+	type cloud struct {
+		Network string   `json:"preferred_network"`
+		Cache   string   `json:"preferred_cache"`
+		Aliases []string `json:"aliases"`
+	}
+	var metadata []cloud
+	for _, hosts := range clouds {
+		c := cloud{Network: hosts[0], Cache: hosts[0], Aliases: hosts}
+		if hosts[0] == "login.microsoftonline.com" {
+			c.Cache = "login.windows.net"
+		}
+		metadata = append(metadata, c)
+	}
+	for _, own := range []string{self, s.host} {
+		if own != "" && cloudHost(own) == "" {
+			metadata = append(metadata, cloud{Network: own, Cache: own, Aliases: []string{own}})
+		}
+	}
+	a := jsonAnswer(http.StatusOK, map[string]any{
+		"tenant_discovery_endpoint": "https://" + host + "/" + tenant + "/v2.0/.well-known/openid-configuration",
+		"api-version":               "1.1",
+		"metadata":                  metadata,
+	})
+	a.header.Set("Cache-Control", "max-age=86400, private")
+	return a
+}

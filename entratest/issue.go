@@ -1,0 +1,233 @@
+package entratest
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An accessToken is one to be made.
+type accessToken struct {
+	*request
+	tenant   *Tenant
+	client   *App
+	class    string // appidacr
+	resource *App
+	roles    []string
+	life     time.Duration
+	claims   claimsRequest
+	version  int // zero: the resource's
+
+	// Of a user's token:
+	user   *User
+	auth   *authentication
+	scopes []string
+}
+
+// life draws the life of a token
+// (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime).
+func (s *Server) life(resource *App, c claimsRequest) time.Duration {
+	life := 60*time.Minute + time.Duration(rand.Int64N(int64(30*time.Minute)))
+	switch {
+	case s.lifetime != nil:
+		life = s.lifetime()
+	case resource.ContinuousAccess && c.capable():
+		life = 24*time.Hour + time.Duration(rand.Int64N(int64(4*time.Hour)))
+	}
+	return max(life.Truncate(time.Second), time.Second)
+}
+
+// issuers are those that tokens of the tenant have, version 1 first.
+func (s *Server) issuers(r *request, t *Tenant) []string {
+	return []string{"https://sts.windows.net/" + t.ID + "/", r.base + "/" + t.ID + "/v2.0"}
+}
+
+// common are the claims of every access token
+// (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+// Entra dates a token five minutes back.
+func (s *Server) common(t *accessToken) claimSet {
+	version := t.version
+	if version == 0 {
+		version = t.resource.TokenVersion
+	}
+	issuers := s.issuers(t.request, t.tenant)
+	c := claimSet{
+		"aud": t.resource.ClientID,
+		"iss": issuers[version-1],
+		"iat": t.now.Add(-5 * time.Minute).Unix(),
+		"nbf": t.now.Add(-5 * time.Minute).Unix(),
+		"exp": t.now.Unix() + int64(t.life/time.Second),
+		"tid": t.tenant.ID,
+		"rh":  "1." + randomToken(30) + ".",
+		"uti": randomToken(16),
+	}
+	if version == 1 {
+		c["ver"] = "1.0"
+		c["aud"] = t.resource.AppIDURI
+		c["appid"] = t.client.ClientID
+		c["appidacr"] = t.class
+		c["app_displayname"] = t.client.Name
+	} else {
+		c["ver"] = "2.0"
+		c["azp"] = t.client.ClientID
+		c["azpacr"] = t.class
+	}
+	if len(t.roles) > 0 {
+		c["roles"] = t.roles
+	}
+	if t.claims.capable() && (t.resource.ContinuousAccess || slices.Contains(t.resource.OptionalClaims, "xms_cc")) {
+		c["xms_cc"] = []string{"cp1"}
+	}
+	return c
+}
+
+// appClaims are the claims of an app-only access token.
+func (s *Server) appClaims(t *accessToken) claimSet {
+	c := s.common(t)
+	oid := t.client.objectIDIn(t.tenant)
+	c["oid"], c["sub"] = oid, oid
+	c["aio"] = randomToken(42)
+	if !t.resource.OmitIDType {
+		c["idtyp"] = "app"
+	}
+	if c["ver"] == "1.0" {
+		c["idp"] = c["iss"]
+	}
+	return c
+}
+
+// userClaims are the claims of an access token for a user. The opaque aio keeps
+// how the user signed in, for on-behalf-of.
+func (s *Server) userClaims(t *accessToken) claimSet {
+	c := s.common(t)
+	c["scp"] = strings.Join(t.scopes, " ")
+	c["oid"] = t.user.objectIDIn(t.tenant)
+	c["sub"] = pairwise(t.user, t.tenant, t.resource)
+	c["name"] = t.user.Name
+	c["aio"] = s.sealed("aio", t.auth)
+	if c["ver"] == "1.0" {
+		c["acr"] = "1"
+		c["amr"] = t.auth.methods()
+		c["upn"] = t.user.Username
+		c["unique_name"] = t.user.Username
+		c["ipaddr"] = "127.0.0.1"
+	} else {
+		c["preferred_username"] = t.user.Username
+	}
+	s.guestClaims(c, t)
+	if len(t.auth.ACRs) > 0 {
+		c["acrs"] = t.auth.ACRs
+	}
+	s.optionalClaims(c, t.resource, t.user, t.tenant, t.auth)
+	return c
+}
+
+// guestClaims says where a guest comes from.
+func (s *Server) guestClaims(c claimSet, t *accessToken) {
+	if t.user.TenantID != t.tenant.ID {
+		c["idp"] = "https://sts.windows.net/" + t.user.TenantID + "/"
+	}
+}
+
+// optionalClaims adds what the registration of the token's audience asks for
+// (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
+func (s *Server) optionalClaims(c claimSet, audience *App, u *User, t *Tenant, auth *authentication) {
+	for _, name := range audience.OptionalClaims {
+		switch name {
+		case "email":
+			if u.Email != "" {
+				c["email"] = u.Email
+			}
+		case "upn":
+			c["upn"] = u.Username
+		case "auth_time":
+			c["auth_time"] = auth.At.Unix()
+		case "acct":
+			c["acct"] = 0
+			if u.TenantID != t.ID {
+				c["acct"] = 1
+			}
+		case "sid":
+			c["sid"] = auth.SID
+		case "login_hint":
+			c["login_hint"] = b64.EncodeToString([]byte(u.Username))
+		}
+	}
+	if !audience.GroupClaims || len(u.Groups) == 0 {
+		return
+	}
+	if len(u.Groups) > groupLimit {
+		c["_claim_names"] = map[string]string{"groups": "src1"}
+		c["_claim_sources"] = map[string]any{"src1": map[string]string{
+			"endpoint": "https://graph.windows.net/" + t.ID + "/users/" + u.objectIDIn(t) + "/getMemberObjects",
+		}}
+		return
+	}
+	c["groups"] = u.Groups
+}
+
+// groupLimit is how many groups a token names before it has the overage claim
+// instead
+// (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#groups-overage-claim).
+const groupLimit = 200
+
+// idClaims are the claims of an ID token for the client
+// (https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference).
+func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSet {
+	from := t.now.Add(-5 * time.Minute)
+	c := claimSet{
+		"aud": t.client.ClientID,
+		"iss": s.issuers(t.request, t.tenant)[1],
+		"iat": from.Unix(),
+		"nbf": from.Unix(),
+		"exp": from.Add(65 * time.Minute).Unix(),
+		"sub": pairwise(t.user, t.tenant, t.client),
+		"tid": t.tenant.ID,
+		"rh":  "1." + randomToken(30) + ".",
+		"uti": randomToken(16),
+		"sid": t.auth.SID,
+		"aio": s.sealed("aio", t.auth),
+		"ver": "2.0",
+	}
+	if q.profile {
+		c["name"] = t.user.Name
+		c["oid"] = t.user.objectIDIn(t.tenant)
+		c["preferred_username"] = t.user.Username
+	}
+	if q.email && t.user.Email != "" {
+		c["email"] = t.user.Email
+	}
+	if nonce != "" {
+		c["nonce"] = nonce
+	}
+	if roles := s.estate.rolesIn(t.user, t.client); len(roles) > 0 {
+		c["roles"] = roles
+	}
+	s.guestClaims(c, t)
+	s.optionalClaims(c, t.client, t.user, t.tenant, t.auth)
+	return c
+}
+
+// signID signs an ID token.
+func (s *Server) signID(payload claimSet) string {
+	key := s.signingKey()
+	return signJWT(key.private, claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}, payload)
+}
+
+// pairwise is the sub claim: another one for every audience.
+func pairwise(u *User, t *Tenant, audience *App) string {
+	sum := sha256.Sum256([]byte(u.objectIDIn(t) + "|" + t.ID + "|" + audience.ClientID))
+	return b64.EncodeToString(sum[:])
+}
+
+// clientInfo is MSAL's client_info: the user's identity at home.
+func clientInfo(u *User) string {
+	data, err := json.Marshal(map[string]string{"uid": u.ObjectID, "utid": u.TenantID})
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return b64.EncodeToString(data)
+}

@@ -1,0 +1,159 @@
+package entratest
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"strings"
+)
+
+// claimSet is the header or the payload of a token.
+type claimSet map[string]any
+
+// text returns the claim if it is a string.
+func (c claimSet) text(name string) string {
+	s, _ := c[name].(string)
+	return s
+}
+
+// number returns the claim if it is a number that fits.
+func (c claimSet) number(name string) (int64, bool) {
+	switch n := c[name].(type) {
+	case float64:
+		if n < -1e15 || n > 1e15 {
+			return 0, false
+		}
+		return int64(n), true
+	case int64:
+		return n, true
+	}
+	return 0, false
+}
+
+var b64 = base64.RawURLEncoding
+
+// signJWT signs header and payload with RS256 (RFC 7518 section 3.3).
+func signJWT(key *rsa.PrivateKey, header, payload claimSet) string {
+	signed := joinJWT(header, payload)
+	sum := sha256.Sum256([]byte(signed))
+	// SignPKCS1v15 fails only for keys too small for the digest; ours aren't.
+	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
+	if err != nil {
+		panic("entratest: signing: " + err.Error())
+	}
+	return signed + "." + b64.EncodeToString(sig)
+}
+
+// joinJWT is the part of a token that is signed.
+func joinJWT(header, payload claimSet) string {
+	h, herr := json.Marshal(header)
+	p, perr := json.Marshal(payload)
+	if err := errors.Join(herr, perr); err != nil {
+		panic("entratest: a claim is no JSON: " + err.Error())
+	}
+	return b64.EncodeToString(h) + "." + b64.EncodeToString(p)
+}
+
+// A jwt is a token that was read, not yet verified.
+type jwt struct {
+	header, payload claimSet
+	signed          string
+	signature       []byte
+}
+
+var errMalformed = errors.New("malformed token")
+
+// parseJWT reads the compact serialisation (RFC 7515 section 7.1).
+func parseJWT(raw string) (*jwt, error) {
+	head, rest, ok1 := strings.Cut(raw, ".")
+	body, sig, ok2 := strings.Cut(rest, ".")
+	if !ok1 || !ok2 || strings.Contains(sig, ".") {
+		return nil, errMalformed
+	}
+	t := &jwt{signed: head + "." + body}
+	var err error
+	if t.header, err = parsePart(head); err != nil {
+		return nil, err
+	}
+	if t.payload, err = parsePart(body); err != nil {
+		return nil, err
+	}
+	if t.signature, err = b64.DecodeString(sig); err != nil {
+		return nil, errMalformed
+	}
+	return t, nil
+}
+
+func parsePart(part string) (claimSet, error) {
+	data, err := b64.DecodeString(part)
+	if err != nil {
+		return nil, errMalformed
+	}
+	var c claimSet
+	if json.Unmarshal(data, &c) != nil || c == nil {
+		return nil, errMalformed
+	}
+	return c, nil
+}
+
+// signedBy reports whether key made the signature with one of the algorithms
+// that Entra accepts in client assertions and that algs lists.
+func (t *jwt) signedBy(key crypto.PublicKey, algs ...string) bool {
+	alg := t.header.text("alg")
+	allowed := false
+	for _, a := range algs {
+		allowed = allowed || a == alg
+	}
+	if !allowed {
+		return false
+	}
+	sum := sha256.Sum256([]byte(t.signed))
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		switch alg {
+		case "RS256":
+			return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], t.signature) == nil
+		case "PS256":
+			return rsa.VerifyPSS(key, crypto.SHA256, sum[:], t.signature, nil) == nil
+		}
+	case *ecdsa.PublicKey:
+		if alg != "ES256" || len(t.signature) != 64 {
+			return false
+		}
+		r := new(big.Int).SetBytes(t.signature[:32])
+		s := new(big.Int).SetBytes(t.signature[32:])
+		return ecdsa.Verify(key, sum[:], r, s)
+	}
+	return false
+}
+
+// audiences are the values of aud, which may be a string or an array
+// (RFC 7519 section 4.1.3).
+func (t *jwt) audiences() []string {
+	switch aud := t.payload["aud"].(type) {
+	case string:
+		return []string{aud}
+	case []any:
+		var list []string
+		for _, a := range aud {
+			if s, ok := a.(string); ok {
+				list = append(list, s)
+			}
+		}
+		return list
+	}
+	return nil
+}
+
+// randomToken is n random bytes in base64url.
+func randomToken(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b64.EncodeToString(b)
+}

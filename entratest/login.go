@@ -1,0 +1,101 @@
+package entratest
+
+import (
+	"net/http"
+	"strings"
+)
+
+// login answers the forms of the sign-in pages.
+func (s *Server) login(r *request) *answer {
+	if r.http.Method != http.MethodPost {
+		return errorPage(r, refuse(900561, "The endpoint only accepts POST requests. Received a %s request.", quote(r.http.Method)))
+	}
+	var q signInRequest
+	if r.malformed || !s.unseal("page", r.form.Get("ctx"), &q) || q.Tenant != r.name || r.now.After(q.Until) {
+		return errorPage(r, refuse(90013, "The page was open for too long, or the input from the user is not valid. Go back to the app and sign in again."))
+	}
+	switch r.form.Get("step") {
+	case "cancel":
+		return s.declined(r, &q)
+	case "other":
+		return s.passwordPage(r, &q, "", nil)
+	case "pick":
+		return s.picked(r, &q)
+	case "password":
+		return s.password(r, &q)
+	case "mfa":
+		if q.Auth == nil {
+			break
+		}
+		claims, f := parseClaims(q.Claims)
+		if f != nil {
+			return s.respondError(r, &q, f)
+		}
+		passMFA(q.Auth, claims)
+		return s.proceed(r, &q)
+	case "consent":
+		if q.Auth == nil {
+			break
+		}
+		return s.consented(r, &q)
+	}
+	return errorPage(r, refuse(90013, "The input from the user is not valid."))
+}
+
+// declined tells the app that the user would not go on.
+func (s *Server) declined(r *request, q *signInRequest) *answer {
+	f := refuse(65004, "User declined to consent to access the app.")
+	f.suberror = "cancel"
+	return s.respondError(r, q, f)
+}
+
+// picked goes on with an account of the picker.
+func (s *Server) picked(r *request, q *signInRequest) *answer {
+	name := strings.ToLower(r.form.Get("username"))
+	for _, a := range s.sessions(r) {
+		if a.User == name && (q.MaxAge < 0 || r.now.Sub(a.At) <= q.MaxAge) {
+			q.Auth = &a
+			return s.proceed(r, q)
+		}
+	}
+	return s.passwordPage(r, q, name, nil)
+}
+
+// password checks what the password page sent.
+func (s *Server) password(r *request, q *signInRequest) *answer {
+	name := strings.TrimSpace(r.form.Get("username"))
+	u := s.estate.user[strings.ToLower(name)]
+	if u == nil {
+		return s.passwordPage(r, q, name, refuse(50034, "This username may be incorrect. Make sure you typed it correctly."))
+	}
+	if !rightPassword(u, r.form.Get("password")) {
+		return s.passwordPage(r, q, name, refuse(50126, "Your account or password is incorrect."))
+	}
+	if u.Disabled {
+		return s.passwordPage(r, q, name, refuse(50057, "Your account has been locked. Contact your support person to unlock it, then try again."))
+	}
+	auth := s.signedIn(u, r.now)
+	q.Auth = &auth
+	return s.proceed(r, q)
+}
+
+// consented records what the consent page listed, and goes on.
+func (s *Server) consented(r *request, q *signInRequest) *answer {
+	u, f := s.fresh(q.Auth)
+	if f != nil {
+		return s.stop(r, q, f)
+	}
+	t := r.tenant
+	if t == nil {
+		t = s.estate.tenant[u.TenantID]
+	}
+	scopes, f := s.estate.parseScopes(q.Scope, t)
+	if f != nil {
+		return s.respondError(r, q, f)
+	}
+	if u.objectIDIn(t) != "" {
+		s.accept(u, t, s.toConsent(scopes, u, t, s.estate.app[q.Client], q.Prompt == "consent"))
+	}
+	q.Granted = true
+	return s.proceed(r, q)
+}

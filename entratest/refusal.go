@@ -1,0 +1,179 @@
+package entratest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A refusal is an error as Entra answers it.
+type refusal struct {
+	aadsts   int
+	code     string // the OAuth error
+	status   int
+	text     string // the description without its trailer
+	suberror string
+	claims   string
+}
+
+// oauthCodes says what goes with an AADSTS number: the OAuth error and, at the
+// token endpoint, the HTTP status. The numbers are those of
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes;
+// the pairs are what Entra was seen to answer.
+var oauthCodes = map[int]struct {
+	code   string
+	status int
+}{
+	28000:   {"invalid_request", 400},
+	28003:   {"invalid_request", 400},
+	50001:   {"invalid_resource", 400},
+	50011:   {"invalid_client", 400},
+	50013:   {"invalid_grant", 400},
+	50020:   {"interaction_required", 400},
+	50027:   {"invalid_client", 401},
+	50034:   {"invalid_grant", 400},
+	50049:   {"invalid_instance", 400},
+	50057:   {"invalid_grant", 400},
+	50058:   {"login_required", 400},
+	50059:   {"invalid_request", 400},
+	50076:   {"interaction_required", 400},
+	50079:   {"interaction_required", 400},
+	50105:   {"invalid_grant", 400},
+	50126:   {"invalid_grant", 400},
+	50147:   {"invalid_request", 400},
+	50173:   {"invalid_grant", 400},
+	50194:   {"invalid_request", 400},
+	65001:   {"invalid_grant", 400},
+	65004:   {"access_denied", 400},
+	70000:   {"invalid_grant", 400},
+	70003:   {"unsupported_grant_type", 400},
+	70005:   {"unsupported_response_type", 400},
+	70007:   {"invalid_request", 400},
+	70008:   {"invalid_grant", 400},
+	70011:   {"invalid_scope", 400},
+	90002:   {"invalid_request", 400},
+	90013:   {"invalid_request", 400},
+	90014:   {"invalid_request", 400},
+	90023:   {"invalid_request", 400},
+	90033:   {"temporarily_unavailable", 503},
+	90055:   {"temporarily_unavailable", 429},
+	90094:   {"access_denied", 400},
+	500011:  {"invalid_resource", 400},
+	500112:  {"invalid_client", 400},
+	500113:  {"invalid_request", 400},
+	500131:  {"invalid_grant", 400},
+	500133:  {"invalid_grant", 400},
+	501051:  {"invalid_grant", 400},
+	501481:  {"invalid_grant", 400},
+	501491:  {"invalid_request", 400},
+	54005:   {"invalid_grant", 400},
+	650057:  {"invalid_resource", 400},
+	700005:  {"invalid_grant", 400},
+	700016:  {"unauthorized_client", 400},
+	700022:  {"invalid_request", 400},
+	700023:  {"invalid_client", 401},
+	700024:  {"invalid_client", 401},
+	700025:  {"invalid_client", 401},
+	700027:  {"invalid_client", 401},
+	700030:  {"invalid_client", 401},
+	700054:  {"unsupported_response_type", 400},
+	700082:  {"invalid_grant", 400},
+	700211:  {"invalid_client", 401},
+	700212:  {"invalid_client", 401},
+	700213:  {"invalid_client", 401},
+	900144:  {"invalid_request", 400},
+	900561:  {"invalid_request", 405},
+	901002:  {"invalid_request", 400},
+	1002012: {"invalid_scope", 400},
+	7000114: {"unauthorized_client", 400},
+	7000215: {"invalid_client", 401},
+	7000218: {"invalid_client", 401},
+	7000222: {"invalid_client", 401},
+	9001023: {"invalid_request", 400},
+	9002313: {"invalid_request", 400},
+	9002332: {"invalid_request", 400},
+}
+
+// refuse is the refusal of that AADSTS number.
+func refuse(aadsts int, format string, args ...any) *refusal {
+	kind := oauthCodes[aadsts]
+	return &refusal{aadsts: aadsts, code: kind.code, status: kind.status, text: fmt.Sprintf(format, args...)}
+}
+
+// description is error_description: text, number and trailer.
+func (f *refusal) description(r *request) string {
+	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
+		f.aadsts, f.text, r.traceID, r.correlationID, timestamp(r.now))
+}
+
+// answer is the JSON body that the token endpoint sends
+// (https://learn.microsoft.com/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application).
+func (f *refusal) answer(r *request) *answer {
+	body := struct {
+		Error         string `json:"error"`
+		Description   string `json:"error_description"`
+		Codes         []int  `json:"error_codes"`
+		Timestamp     string `json:"timestamp"`
+		TraceID       string `json:"trace_id"`
+		CorrelationID string `json:"correlation_id"`
+		URI           string `json:"error_uri,omitempty"`
+		SubError      string `json:"suberror,omitempty"`
+		Claims        string `json:"claims,omitempty"`
+	}{
+		Error: f.code, Description: f.description(r), Codes: []int{f.aadsts},
+		Timestamp: timestamp(r.now), TraceID: r.traceID, CorrelationID: r.correlationID,
+		URI:      r.base + "/error?code=" + strconv.Itoa(f.aadsts),
+		SubError: f.suberror, Claims: f.claims,
+	}
+	a := jsonAnswer(f.status, body)
+	a.refused = f
+	return a
+}
+
+// timestamp is a time as Entra's errors write it.
+func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// An answer is a response before it is sent.
+type answer struct {
+	status   int
+	header   http.Header
+	body     []byte
+	refused  *refusal // what the journal says went wrong
+	injected bool     // a Fault made it
+	drop     bool     // break the connection instead
+	keep     int      // if positive: how many bytes of the body arrive
+	location string   // where a page that posts a form sends it, for SignIn
+}
+
+func jsonAnswer(status int, body any) *answer {
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic("entratest: an answer is no JSON: " + err.Error())
+	}
+	return &answer{
+		status: status,
+		header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		body:   data,
+	}
+}
+
+func notFound() *answer {
+	return &answer{status: http.StatusNotFound, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte("not found\n")}
+}
+
+// quote makes s safe to repeat in a description: short and of plain characters.
+func quote(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == 0xfffd {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if runes := []rune(s); len(runes) > 200 {
+		s = string(runes[:200]) + "..."
+	}
+	return s
+}

@@ -1,0 +1,196 @@
+package entratest
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Server is a fake Entra ID. All its methods may be used concurrently. It
+// holds no socket and no goroutine, and needs no closing.
+type Server struct {
+	estate    *estate
+	host      string // Config.Host in lower case
+	lifetime  func() time.Duration
+	refreshIn func(time.Duration) time.Duration
+	seal      cipher.AEAD // seals codes, refresh tokens, cookies and forms
+
+	mu       sync.Mutex              // guards what follows
+	keys     keyRing                 //
+	consents map[consentKey][]string // scopes in lower case
+	epochs   map[string]int          // by lower-case username: how often Revoke was called
+	revoked  map[string]time.Time    // IDs of revoked tokens: when they may be forgotten
+	redeemed map[string]time.Time    // IDs of redeemed codes: when they may be forgotten
+	faults   []*activeFault          //
+	journal  journal                 //
+}
+
+// A consentKey says whose consent to which client's use of which resource.
+type consentKey struct {
+	user     string // lower-case username; "" for an administrator's, for all
+	tenant   string
+	client   string
+	resource string
+}
+
+// NewServer runs an estate. It panics, saying what is wrong, if the estate
+// cannot be: a tenant that isn't there, an ID that is no GUID, two apps of one
+// App ID URI and the like.
+func NewServer(cfg Config) *Server {
+	e, err := newEstate(cfg)
+	if err != nil {
+		panic("entratest: impossible estate: " + err.Error())
+	}
+	host := strings.ToLower(cfg.Host)
+	if host != "" && !plainHost(host) {
+		panic(fmt.Sprintf("entratest: impossible estate: %q is no host", cfg.Host))
+	}
+	key := make([]byte, 32)
+	rand.Read(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	seal, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return &Server{
+		estate:    e,
+		host:      host,
+		lifetime:  cfg.Lifetime,
+		refreshIn: cfg.RefreshIn,
+		seal:      seal,
+		keys:      keyRing{published: []int{0}, signing: 0, next: 1},
+		consents:  map[consentKey][]string{},
+		epochs:    map[string]int{},
+		revoked:   map[string]time.Time{},
+		redeemed:  map[string]time.Time{},
+	}
+}
+
+// Format hides the server's state, which has secrets, from fmt.
+func (s *Server) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entratest.Server") }
+
+// App is the app of that name in the Config, with its defaults filled in. It
+// panics if there is none.
+func (s *Server) App(name string) App {
+	a := s.estate.appNamed[name]
+	if a == nil {
+		panic(fmt.Sprintf("entratest: there is no app %q", name))
+	}
+	return *a
+}
+
+// User is the user of that username, with its defaults filled in. It panics if
+// there is none.
+func (s *Server) User(username string) User {
+	return *s.mustUser(username)
+}
+
+func (s *Server) mustUser(username string) *User {
+	u := s.estate.user[strings.ToLower(username)]
+	if u == nil {
+		panic(fmt.Sprintf("entratest: there is no user %q", username))
+	}
+	return u
+}
+
+// ServeHTTP serves the estate at the host that the request was sent to. A fault
+// that drops the connection makes it panic with [http.ErrAbortHandler], as
+// handlers do.
+func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	a, err := s.serve(hr, nil)
+	if err != nil || a.drop {
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
+	w.WriteHeader(a.status)
+	if hr.Method == http.MethodHead {
+		return
+	}
+	if a.keep > 0 && a.keep < len(a.body) {
+		w.Write(a.body[:a.keep])
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	w.Write(a.body)
+}
+
+// serve reads a request, applies faults, answers and writes the journal. The
+// error is that of the request's context, ended during a fault's delay.
+func (s *Server) serve(hr *http.Request, as *User) (*answer, error) {
+	r := s.read(hr)
+	r.as = as
+	a, err := s.inject(r)
+	if err == nil && !a.drop && a.status == 0 {
+		made := s.route(r)
+		made.keep = a.keep
+		made.injected = a.keep > 0
+		a = made
+	}
+	if err != nil {
+		a = &answer{drop: true, injected: true}
+	}
+	if !a.drop {
+		s.stamp(r, a)
+	}
+	s.record(r, a)
+	return a, err
+}
+
+// stamp adds the headers that every answer of Entra has.
+func (s *Server) stamp(r *request, a *answer) {
+	h := a.header
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store, no-cache")
+		h.Set("Pragma", "no-cache")
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	h.Set("x-ms-request-id", r.traceID)
+	if r.http.Header.Get("return-client-request-id") == "true" || r.http.Header.Get("client-request-id") != "" {
+		h.Set("client-request-id", r.correlationID)
+	}
+	if h.Get("Date") == "" {
+		h.Set("Date", r.now.UTC().Format(http.TimeFormat))
+	}
+}
+
+// route answers a request.
+func (s *Server) route(r *request) *answer {
+	switch r.endpoint {
+	case "":
+		return notFound()
+	case "instance":
+		return s.instance(r)
+	}
+	if r.tenant == nil && !isMultiTenantName(r.name) {
+		f := refuse(90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", quote(r.name))
+		if r.endpoint == "authorize" || r.endpoint == "login" || r.endpoint == "logout" || r.endpoint == "adminconsent" {
+			return errorPage(r, f)
+		}
+		return f.answer(r)
+	}
+	switch r.endpoint {
+	case "discovery":
+		return s.discovery(r)
+	case "keys":
+		return s.keySet(r)
+	case "token":
+		return s.token(r)
+	case "authorize":
+		return s.authorize(r)
+	case "login":
+		return s.login(r)
+	}
+	return notFound()
+}

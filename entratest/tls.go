@@ -1,0 +1,90 @@
+package entratest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"time"
+)
+
+// StartTLS serves the estate on a free port of 127.0.0.1, for other processes
+// and for clients that take no [http.Client]. The result is the authority's
+// URL, without a path, the authority that signed its certificate, and a
+// function that stops it, which waits for nothing and may be called twice.
+//
+// Documents and issuers name that URL: a token of version 2 that was asked for
+// there has the issuer https://127.0.0.1:<port>/<tenant ID>/v2.0. It panics
+// if there is no loopback network.
+func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	issuer, cert := localCertificate()
+	ca = x509.NewCertPool()
+	ca.AddCert(issuer)
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // handshakes that tests break on purpose
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+	}
+	go srv.ServeTLS(l, "", "")
+	return "https://" + l.Addr().String(), ca, func() { srv.Close() }
+}
+
+// localCertificate makes a certificate for this machine and the one that
+// issued it.
+func localCertificate() (*x509.Certificate, tls.Certificate) {
+	now := time.Now()
+	root := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "entratest"},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.AddDate(0, 1, 0),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2),
+		Subject:      pkix.Name{CommonName: "localhost"},
+		NotBefore:    root.NotBefore,
+		NotAfter:     root.NotAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	rootKey := mustKey()
+	leafKey := mustKey()
+	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, leafKey.Public(), rootKey)
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	issuer, err := x509.ParseCertificate(rootDER)
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return issuer, tls.Certificate{Certificate: [][]byte{leafDER, rootDER}, PrivateKey: leafKey}
+}
+
+func mustKey() *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return key
+}
