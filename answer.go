@@ -1,0 +1,145 @@
+package entra
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tokenResponse is the answer of the token endpoint (RFC 6749, sections 5.1 and 5.2),
+// with what Entra adds.
+type tokenResponse struct {
+	AccessToken  string  `json:"access_token"`
+	TokenType    string  `json:"token_type"`
+	ExpiresIn    seconds `json:"expires_in"`
+	RefreshIn    seconds `json:"refresh_in"`
+	RefreshToken string  `json:"refresh_token"`
+	Scope        string  `json:"scope"`
+
+	Error         string `json:"error"`
+	Description   string `json:"error_description"`
+	Codes         []int  `json:"error_codes"`
+	SubError      string `json:"suberror"`
+	Claims        string `json:"claims"`
+	CorrelationID string `json:"correlation_id"`
+	TraceID       string `json:"trace_id"`
+}
+
+// seconds is a number of seconds, which some servers send as a string. What is neither
+// counts as absent.
+type seconds time.Duration
+
+func (s *seconds) UnmarshalJSON(b []byte) error {
+	n, err := strconv.ParseInt(strings.Trim(string(b), `"`), 10, 64)
+	if err == nil && n > -maxSeconds && n < maxSeconds {
+		*s = seconds(time.Duration(n) * time.Second)
+	}
+	return nil
+}
+
+// maxSeconds is ten years: what is longer is a mistake.
+const maxSeconds = 10 * 365 * 24 * 60 * 60
+
+// readToken reads an answer to a token request: a token, or the error that it says or
+// is.
+func readToken(r *response, redact redactor, requestID string) (*tokenResponse, *Error) {
+	if r.status != http.StatusOK {
+		return nil, readError(r, redact, requestID)
+	}
+	var t tokenResponse
+	if err := json.Unmarshal(r.body, &t); err != nil {
+		return nil, invalid(r, redact, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
+	}
+	switch {
+	case t.Error != "":
+		return nil, readError(r, redact, requestID)
+	case t.AccessToken == "":
+		return nil, invalid(r, redact, requestID, "the answer has no access_token")
+	case t.ExpiresIn <= 0:
+		return nil, invalid(r, redact, requestID, "the answer's expires_in is not a number of seconds between one and ten years")
+	case !strings.EqualFold(t.TokenType, "Bearer"):
+		return nil, invalid(r, redact, requestID, "the answer's token_type is not Bearer")
+	}
+	return &t, nil
+}
+
+// readError reads an error answer.
+func readError(r *response, redact redactor, requestID string) *Error {
+	var t tokenResponse
+	if err := json.Unmarshal(r.body, &t); err != nil || t.Error == "" {
+		return invalid(r, redact, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
+	}
+	e := &Error{
+		Code:          redact.text(t.Error, 100),
+		AADSTS:        t.Codes,
+		SubError:      redact.text(t.SubError, 100),
+		Description:   redact.text(t.Description, 2000),
+		Claims:        redact.text(t.Claims, 10_000),
+		CorrelationID: redact.text(t.CorrelationID, 100),
+		TraceID:       redact.text(t.TraceID, 100),
+		StatusCode:    r.status,
+		RetryAfter:    retryAfter(r.header),
+	}
+	if !json.Valid([]byte(e.Claims)) {
+		e.Claims = ""
+	}
+	if len(e.AADSTS) == 0 {
+		if m := aadsts.FindStringSubmatch(e.Description); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				e.AADSTS = []int{n}
+			}
+		}
+	}
+	return e.identify(r, redact, requestID)
+}
+
+var aadsts = regexp.MustCompile(`^AADSTS(\d{1,9})`)
+
+// invalid makes the error of an answer that is none.
+func invalid(r *response, redact redactor, requestID, what string) *Error {
+	e := &Error{Code: CodeInvalidResponse, Description: redact.text(what, 300), StatusCode: r.status, RetryAfter: retryAfter(r.header)}
+	return e.identify(r, redact, requestID)
+}
+
+// identify fills in what the answer's headers and the request say of its identity.
+func (e *Error) identify(r *response, redact redactor, requestID string) *Error {
+	if e.CorrelationID == "" {
+		e.CorrelationID = requestID
+	}
+	if e.TraceID == "" {
+		e.TraceID = redact.text(r.header.Get("X-Ms-Request-Id"), 100)
+	}
+	return e
+}
+
+// describe says what an answer is without repeating it.
+func describe(r *response) string {
+	kind := "of no content type"
+	if t, _, err := mime.ParseMediaType(r.header.Get("Content-Type")); err == nil {
+		kind = t
+	}
+	if len(kind) > 50 {
+		kind = "of a strange content type"
+	}
+	return fmt.Sprintf("%d bytes, %s, status %d, which is not an OAuth response", len(r.body), kind, r.status)
+}
+
+// maxRetryAfter bounds how long an answer can silence us.
+const maxRetryAfter = time.Hour
+
+// retryAfter reads the Retry-After header: seconds or a date (RFC 9110, section 10.2.3).
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	var d time.Duration
+	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+		d = time.Duration(max(0, min(n, int64(maxRetryAfter/time.Second)))) * time.Second
+	} else if t, err := http.ParseTime(v); err == nil {
+		d = time.Until(t)
+	}
+	return max(0, min(d, maxRetryAfter))
+}

@@ -1,0 +1,171 @@
+package entra
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// Config describes one app registration.
+type Config struct {
+	// TenantID is the directory (tenant) ID, a GUID or a verified domain. For web apps
+	// that sign in users of other tenants it may be "organizations" or "common"; tokens
+	// are then acquired from the tenant of each user. Required.
+	TenantID string
+	// ClientID is the application (client) ID, a GUID. Required.
+	ClientID string
+	// Credential proves that the app is the app. Required.
+	Credential Credential
+	// Cloud is where the tenant lives. Zero: the public cloud.
+	Cloud Cloud
+	// Cache holds the tokens. Set it to share one between clients. Nil: a cache of its
+	// own, with the default size.
+	Cache *cache.Cache
+	// HTTPClient sends the requests to Entra. Its redirect policy and cookie jar are not
+	// used. Nil: a client of its own with time-outs, never [http.DefaultClient].
+	HTTPClient *http.Client
+	// Logger is told about every request for a token: failures at level Warn, successes
+	// at level Debug. Nothing secret and no user's name is logged. Nil: silent.
+	Logger *slog.Logger
+	// Capabilities are the client capabilities that this app declares. With "cp1" it
+	// says that it handles claims challenges, and gets tokens of up to 28 hours that
+	// can be revoked at any moment (continuous access evaluation): see
+	// [TokenSource.WithClaims] and [Transport]. Nil: none.
+	Capabilities []string
+}
+
+// Client is one app registration in one tenant. It is safe for concurrent use; make it
+// once with [New] and keep it. It starts no goroutine and needs no closing.
+type Client struct {
+	tenantID     string
+	clientID     string
+	cloud        Cloud
+	authority    string // with the tenant; part of every cache key
+	capabilities []string
+	credential   func() confidential.Credential
+	cache        *cache.Cache
+	httpClient   *http.Client
+	wire         *wire
+	logger       *slog.Logger
+}
+
+var (
+	guid   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	domain = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	host   = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
+	token  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+)
+
+// New returns a client for cfg. It asks nobody anything, so what it finds wrong is wrong
+// in itself: the error is an [*Error] with the code "invalid_request" or, about the
+// credential, "invalid_client".
+func New(cfg Config) (*Client, error) {
+	if !guid.MatchString(cfg.ClientID) {
+		// The value is not repeated: it may be a secret in the wrong field.
+		return nil, refuse("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration")
+	}
+	if !host.MatchString(cfg.Cloud.Host()) {
+		return nil, refuse("invalid_request", "Config.Cloud is not a host; write it without a scheme or path, such as entra.USGovernment")
+	}
+	for _, c := range cfg.Capabilities {
+		if !token.MatchString(c) {
+			return nil, refuse("invalid_request", "Config.Capabilities has %q, which is not the name of a capability such as \"cp1\"", c)
+		}
+	}
+	if cfg.Credential.msal == nil {
+		return nil, refuse("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion")
+	}
+	cred, err := cfg.Credential.msal()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Cache == nil {
+		cfg.Cache = cache.New(cache.Options{})
+	}
+	c := &Client{
+		clientID:     strings.ToLower(cfg.ClientID),
+		cloud:        Cloud(cfg.Cloud.Host()),
+		capabilities: slices.Clone(cfg.Capabilities),
+		credential:   func() confidential.Credential { return cred },
+		cache:        cfg.Cache,
+		httpClient:   cfg.HTTPClient,
+		wire:         newWire(cfg.Cloud.Host(), cfg.HTTPClient),
+		logger:       cfg.Logger,
+	}
+	slices.Sort(c.capabilities)
+	return c.WithTenant(cfg.TenantID)
+}
+
+// WithTenant returns a client for the same app in another tenant, which shares the
+// cache, the connections and the credential with c. It is cheap: a multi-tenant API
+// may call it for every request, with the tid of the validated token.
+func (c *Client) WithTenant(tenantID string) (*Client, error) {
+	switch lower := strings.ToLower(tenantID); {
+	case guid.MatchString(tenantID), domain.MatchString(tenantID), lower == "organizations", lower == "common", lower == "consumers":
+		d := *c
+		d.tenantID = lower
+		d.authority = "https://" + c.cloud.Host() + "/" + lower
+		return &d, nil
+	case tenantID == "":
+		return nil, refuse("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
+	}
+	return nil, refuse("invalid_request", "the tenant ID is neither a GUID nor a domain; it is the Directory (tenant) ID of the app registration")
+}
+
+// TenantID returns the tenant in lower case, as it was configured: a GUID, a domain,
+// "organizations" or "common".
+func (c *Client) TenantID() string { return c.tenantID }
+
+// ClientID returns the application ID in lower case.
+func (c *Client) ClientID() string { return c.clientID }
+
+// Cloud returns the cloud of the tenant, never "".
+func (c *Client) Cloud() Cloud { return c.cloud }
+
+// Cache returns the cache in which the client's tokens are held.
+func (c *Client) Cache() *cache.Cache { return c.cache }
+
+// HTTPClient returns the client that was configured for requests to Entra, or nil.
+func (c *Client) HTTPClient() *http.Client { return c.httpClient }
+
+// Logger returns the configured logger, or nil.
+func (c *Client) Logger() *slog.Logger { return c.logger }
+
+// Format prints the app and its tenant, whatever the verb.
+func (c *Client) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "entra.Client{%s client=%s}", c.authority, c.clientID)
+}
+
+// specificTenant refuses the tenants that stand for many: only sign-in can use them.
+func (c *Client) specificTenant() *Error {
+	switch c.tenantID {
+	case "organizations", "common", "consumers":
+		return refuse("invalid_request",
+			"the tenant is %q, which only a sign-in can use; get the token from the user's or the app's own tenant, with Client.WithTenant", c.tenantID)
+	}
+	return nil
+}
+
+// app returns an MSAL client for one exchange.
+func (c *Client) app(rt *refreshToken) (confidential.Client, error) {
+	options := []confidential.Option{
+		confidential.WithHTTPClient(c.wire),
+		// The host is the developer's own choice, not something a request brought
+		// along, so nobody need be asked whether it is an authority.
+		confidential.WithInstanceDiscovery(false),
+		confidential.WithClientCapabilities(c.capabilities),
+		// MSAL reads a region from the environment unless told otherwise.
+		confidential.WithAzureRegion("DisableMsalForceRegion"),
+	}
+	if rt != nil {
+		options = append(options, confidential.WithCache(rt))
+	}
+	return confidential.New(c.authority, c.clientID, c.credential(), options...)
+}

@@ -1,0 +1,109 @@
+package entra
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	discoveryFresh   = 24 * time.Hour   // how long a document is used without asking again
+	discoveryRetry   = time.Minute      // how long a stale one is, after a failure to get a new one
+	discoveryTimeout = 10 * time.Second // of one request for a document that nobody waits for any more
+	discoveryBound   = 1000             // documents; a multi-tenant app meets one for each tenant
+)
+
+// A discovery remembers OpenID Connect discovery documents (OpenID Connect Discovery,
+// section 4), for which each of MSAL's clients asks anew. Requests for one document
+// are made once, and a stale document is better than none.
+type discovery struct {
+	fetch  func(*http.Request) (*response, *Error)
+	flight singleflight.Group
+
+	mu        sync.Mutex // guards documents
+	documents *simplelru.LRU[string, document]
+}
+
+type document struct {
+	response *response
+	useUntil time.Time
+}
+
+func newDiscovery(fetch func(*http.Request) (*response, *Error)) *discovery {
+	documents, _ := simplelru.NewLRU[string, document](discoveryBound, nil) // fails only for sizes below 1
+	return &discovery{fetch: fetch, documents: documents}
+}
+
+func (d *discovery) get(req *http.Request) (*response, *Error) {
+	key := strings.ToLower(req.URL.String())
+	if doc, ok := d.lookup(key); ok && time.Now().Before(doc.useUntil) {
+		return doc.response, nil
+	}
+	ctx := req.Context()
+	done := d.flight.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
+		defer cancel()
+		resp, err := d.fetch(req.Clone(ctx))
+		if err == nil {
+			err = checkDiscovery(req.URL, resp)
+		}
+		return d.store(key, resp, err)
+	})
+	select {
+	case r := <-done:
+		resp, _ := r.Val.(*response)
+		if resp == nil {
+			return nil, r.Err.(*Error)
+		}
+		return resp, nil
+	case <-ctx.Done():
+		return nil, &Error{Code: CodeRequestFailed, Description: "time ran out while asking " + req.URL.Host + " for its configuration", cause: ctx.Err()}
+	}
+}
+
+// store remembers an answer, or for a while goes on with the stale one.
+func (d *discovery) store(key string, resp *response, failed *Error) (any, error) {
+	keep := discoveryFresh
+	if failed != nil {
+		doc, ok := d.lookup(key)
+		if !ok {
+			return nil, failed
+		}
+		resp, keep = doc.response, discoveryRetry
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.documents.Add(key, document{resp, time.Now().Add(keep)})
+	return resp, nil
+}
+
+func (d *discovery) lookup(key string) (document, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.documents.Get(key)
+}
+
+// checkDiscovery says whether an answer is worth remembering.
+func checkDiscovery(u *url.URL, resp *response) *Error {
+	var doc struct {
+		Issuer        string `json:"issuer"`
+		TokenEndpoint string `json:"token_endpoint"`
+	}
+	isJSON := json.Unmarshal(resp.body, &doc) == nil
+	switch {
+	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.TokenEndpoint != "":
+		return nil
+	case resp.status != http.StatusOK && isJSON:
+		return readError(resp, redactor{}, "")
+	}
+	e := refuse(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
+	e.StatusCode = resp.status
+	return e
+}

@@ -1,0 +1,214 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// An exchange is one run of a grant's Fetch: what it may ask for, and what came back.
+// It travels in the context, because MSAL shows neither the refresh token nor the
+// answer's headers. It is used by one goroutine at a time.
+type exchange struct {
+	forUser   bool // a user's token is wanted, not the app's own
+	redactor  redactor
+	requestID string    // of the token request, for Entra's logs
+	answer    *response // to the token request
+	failure   *Error    // the first thing that went wrong
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns the exchange that ctx belongs to, or one that nobody reads.
+func exchangeOf(ctx context.Context) *exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x
+	}
+	return &exchange{}
+}
+
+func (x *exchange) fail(err *Error) {
+	if x.failure == nil {
+		x.failure = err
+	}
+}
+
+// admit looks at a token request before it is sent. Whatever MSAL makes of a user's
+// grant, the app's own token is no answer to it, nor the other way round.
+func (x *exchange) admit(form url.Values) *Error {
+	x.redactor = newRedactor(form)
+	if forApp := form.Get("grant_type") == "client_credentials"; forApp == x.forUser {
+		return refuse("invalid_grant", "the grant is for %s, but the request is for %s and was not sent", kind(x.forUser), kind(!forApp))
+	}
+	return nil
+}
+
+func kind(user bool) string {
+	if user {
+		return "a user's token"
+	}
+	return "the app's own token"
+}
+
+// run calls fetch on a new MSAL client, which is thrown away: MSAL's own caches grow
+// without bound, are searched in full, and decide by themselves when to refresh. It
+// returns MSAL's result and the token response it came from.
+func (c *Client) run(ctx context.Context, g *Grant, forUser bool, prev *cache.Token, rt *refreshToken) (confidential.AuthResult, *tokenResponse, *Error) {
+	x := &exchange{forUser: forUser}
+	ctx = context.WithValue(ctx, exchangeKey{}, x)
+	app, err := c.app(rt)
+	if err != nil {
+		return confidential.AuthResult{}, nil, refuse("invalid_request", "MSAL does not accept the configuration of the client")
+	}
+	result, err := g.Fetch(ctx, app, prev)
+	var t *tokenResponse
+	if x.answer != nil {
+		var failed *Error
+		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
+			return result, nil, failed
+		}
+	}
+	if failed := x.check(ctx, g, result, t, err); failed != nil {
+		return result, nil, failed
+	}
+	if t == nil { // a Fetch that asked somebody else
+		life := time.Until(result.ExpiresOn)
+		t = &tokenResponse{AccessToken: result.AccessToken, ExpiresIn: seconds(life), Scope: strings.Join(result.GrantedScopes, " ")}
+	}
+	return result, t, nil
+}
+
+// check decides whether the outcome of a Fetch is the token that was wanted. MSAL's
+// errors are not repeated: they can hold the request with its secret, and the token.
+func (x *exchange) check(ctx context.Context, g *Grant, result confidential.AuthResult, t *tokenResponse, err error) *Error {
+	if own, ok := errorAs[*Error](err); ok {
+		return own
+	}
+	account := result.Account.HomeAccountID
+	switch {
+	case x.failure != nil:
+		return x.failure
+	case err != nil && ctx.Err() != nil:
+		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, cause: ctx.Err()}
+	case err != nil && t != nil:
+		return x.declined(g, t)
+	case err != nil && g.RefreshToken:
+		return refuse("login_required", "nothing is held with which a token could be got for the user; the user must sign in")
+	case err != nil:
+		return refuse("invalid_request", "the request could not be made; the scopes or the claims are not what MSAL accepts")
+	case t != nil && t.AccessToken != result.AccessToken:
+		return refuse(CodeInvalidResponse, "MSAL returned another token than the one that was answered")
+	case x.forUser && account == "":
+		return refuse(CodeInvalidResponse, "the answer does not say which user the token is for")
+	case !x.forUser && account != "":
+		return refuse(CodeInvalidResponse, "the answer to the app's own request is a user's token")
+	case g.RefreshToken && g.Subject != "" && !strings.EqualFold(account, g.Subject):
+		return refuse(CodeInvalidResponse, "the answer is a token for another user")
+	}
+	return nil
+}
+
+// declined says why MSAL refused an answer that has a token.
+func (x *exchange) declined(g *Grant, t *tokenResponse) *Error {
+	var missing []string
+	granted := " " + strings.ToLower(t.Scope) + " "
+	for _, s := range g.Scopes {
+		if t.Scope != "" && !strings.Contains(granted, " "+strings.ToLower(s)+" ") {
+			missing = append(missing, s)
+		}
+	}
+	e := refuse(CodeInvalidResponse, "MSAL refused the answer: its ID token or client_info is malformed, or an on-behalf-of token ends within five minutes")
+	if len(missing) > 0 {
+		e = refuse("consent_required", "Entra granted fewer scopes than were asked for; without: %s", strings.Join(missing, " "))
+	}
+	e.StatusCode, e.CorrelationID = x.answer.status, x.requestID
+	return e
+}
+
+// fetch is one exchange for the cache.
+func (c *Client) fetch(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, error) {
+	start := time.Now()
+	a, err := c.exchange(ctx, g, prev, keep)
+	c.log(ctx, g, time.Since(start), a.Lifetime, err)
+	if err != nil {
+		return cache.Answer{}, err
+	}
+	return a, nil
+}
+
+func (c *Client) exchange(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, *Error) {
+	notAfter, failed := g.check()
+	if failed != nil {
+		return cache.Answer{}, failed
+	}
+	rt, _ := keep.(*refreshToken)
+	_, t, failed := c.run(ctx, g, g.Subject != "", prev, rt)
+	if failed != nil {
+		return cache.Answer{}, failed
+	}
+	return c.answerOf(t, g, g.Subject, notAfter), nil
+}
+
+// answerOf makes of a token response what the cache keeps.
+func (c *Client) answerOf(t *tokenResponse, g *Grant, subject string, notAfter time.Time) cache.Answer {
+	a := cache.Answer{
+		AccessToken: t.AccessToken,
+		TokenType:   "Bearer",
+		Scopes:      strings.Fields(t.Scope),
+		Lifetime:    time.Duration(t.ExpiresIn),
+		RefreshIn:   time.Duration(t.RefreshIn),
+		NotAfter:    notAfter,
+	}
+	if g.RefreshToken && t.RefreshToken != "" {
+		a.Keep = newRefreshToken(c, subject, t.RefreshToken)
+	}
+	return a
+}
+
+func (c *Client) log(ctx context.Context, g *Grant, took, life time.Duration, err *Error) {
+	if c.logger == nil {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("flow", g.Flow),
+		slog.String("authority", c.authority),
+		slog.String("client_id", c.clientID),
+		slog.Any("scopes", g.Scopes),
+		slog.Duration("took", took),
+	}
+	if err != nil {
+		c.logger.LogAttrs(ctx, slog.LevelWarn, "entra: no token", append(attrs, slog.Any("error", err))...)
+		return
+	}
+	c.logger.LogAttrs(ctx, slog.LevelDebug, "entra: token acquired", append(attrs, slog.Duration("life", life))...)
+}
+
+// check asks the grant whether it is worth a request, and how long it is good for.
+func (g *Grant) check() (notAfter time.Time, failed *Error) {
+	notAfter = g.NotAfter
+	if g.Check != nil {
+		end, err := g.Check()
+		if err != nil {
+			var own *Error
+			if !errors.As(err, &own) {
+				own = &Error{Code: "invalid_grant", Description: fmt.Sprintf("the grant's own check failed: %v", err), cause: err}
+			}
+			return time.Time{}, own
+		}
+		if notAfter.IsZero() || !end.IsZero() && end.Before(notAfter) {
+			notAfter = end
+		}
+	}
+	if !notAfter.IsZero() && !time.Now().Before(notAfter) {
+		return time.Time{}, refuse("invalid_grant", "the grant ended at %s", notAfter.UTC().Format(time.RFC3339))
+	}
+	return notAfter, nil
+}

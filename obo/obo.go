@@ -1,0 +1,67 @@
+// Package obo gets tokens for a middle-tier API: an API that was called with a user's
+// token and calls the next API for that user (the on-behalf-of flow). The tokens have
+// the user's scp and no more rights than the user has.
+//
+// The API validates the token it was called with (see package verify) and exchanges it,
+// as the assertion, for one for the next API:
+//
+//	func handle(w http.ResponseWriter, r *http.Request) {
+//		assertion := ... // the validated bearer token of r
+//		next := obo.TokenSource(client, assertion, "api://next/.default").HTTPClient()
+//		req, err := http.NewRequestWithContext(r.Context(), "GET", "https://next.example/things", nil)
+//		resp, err := next.Do(req)
+//
+// Make a source for every request: it is cheap, and all sources for one assertion share
+// one token. A token is never served past the end of its assertion.
+//
+// If the user must do something (consent, a second factor), the error is an
+// [entra.Error] whose InteractionRequired is true. The API cannot ask the user; it
+// answers its caller with status 401 and a claims challenge that carries the error's
+// Claims, and the caller signs the user in with it.
+//
+// Source: RFC 7523, section 2.1; "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
+// flow".
+package obo
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/scopes"
+)
+
+// Flow is the grant type in the cache keys of the package's tokens.
+const Flow = "on_behalf_of"
+
+// TokenSource returns a source of tokens for the user that assertion speaks for.
+// assertion is the access token that this API was called with, for this API; wanted are
+// the scopes of one next API: names such as "api://next/read", or "api://next/.default"
+// for all that were consented to.
+//
+// An assertion that is no token, has ended, or speaks for an app and not for a user
+// fails with the code "invalid_grant" without asking Entra. Everything else about it is
+// for Entra to judge; it must have been validated before, since until its end a cached
+// token is given to whoever presents it again.
+func TokenSource(c *entra.Client, assertion string, wanted ...string) *entra.TokenSource {
+	wanted = scopes.Resource(wanted)
+	sum := sha256.Sum256([]byte(assertion))
+	return c.TokenSource(entra.Grant{
+		Flow:    Flow,
+		Subject: string(sum[:]),
+		Scopes:  wanted,
+		Check: func() (time.Time, error) {
+			if len(wanted) == 0 {
+				return time.Time{}, &entra.Error{Code: "invalid_scope", Description: "no scope of the next API was asked for"}
+			}
+			return checkAssertion(assertion)
+		},
+		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+			return app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))
+		},
+	})
+}

@@ -1,0 +1,77 @@
+package entra
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+)
+
+// Redemption is the answer to a grant that is good once, such as an authorization code.
+// Nothing of it is printed or marshaled.
+type Redemption struct {
+	client *Client
+	grant  Grant
+	answer func() (confidential.AuthResult, *tokenResponse) // a func, so that printing prints an address
+}
+
+// Redeem runs g.Fetch once and now, for a grant that cannot be repeated and that says
+// only in its answer whom it speaks for. g.Subject is not used; the answer must be a
+// user's. Nothing is held until [Redemption.Keep] is called. It is bounded by ctx and by
+// [Timeout].
+//
+// The error is an [*Error], whose cause is ctx's error if that ended first.
+func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
+	if g.Flow == "" || g.Fetch == nil {
+		return nil, refuse("invalid_request", "a Grant needs a Flow and a Fetch")
+	}
+	g.Subject = ""
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	if _, err := g.check(); err != nil {
+		return nil, err
+	}
+	result, t, err := c.run(ctx, &g, true, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Redemption{c, g, func() (confidential.AuthResult, *tokenResponse) { return result, t }}, nil
+}
+
+// Result returns what MSAL made of the answer: the account, and the ID token, which has
+// not been validated.
+func (r *Redemption) Result() confidential.AuthResult {
+	result, _ := r.answer()
+	return result
+}
+
+// Keep puts the token, and the refresh token if the grant says so, into the session of
+// subject at c, and returns the source of its tokens. c is the client that redeemed the
+// grant or one made from it by WithTenant: a user who signed in at "organizations" is
+// kept at the user's own tenant.
+func (r *Redemption) Keep(c *Client, subject string) (*TokenSource, error) {
+	if c.wire != r.client.wire || c.clientID != r.client.clientID {
+		return nil, refuse("invalid_request", "a redemption can only be kept by a client of the same app")
+	}
+	if subject == "" {
+		return nil, refuse("invalid_request", "a redemption can only be kept for a subject")
+	}
+	if err := c.specificTenant(); err != nil {
+		return nil, err
+	}
+	g := r.grant
+	g.Subject = subject
+	s := c.TokenSource(g)
+	_, t := r.answer()
+	notAfter, failed := g.check()
+	if failed != nil {
+		return nil, failed
+	}
+	if _, err := s.handle.Put(c.answerOf(t, &g, subject, notAfter)); err != nil {
+		return nil, refuse(CodeInvalidResponse, "the token had already ended when it arrived")
+	}
+	return s, nil
+}
+
+// Format prints that there is a redemption, whatever the verb.
+func (r *Redemption) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Redemption{...}") }

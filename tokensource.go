@@ -1,0 +1,220 @@
+package entra
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// Grant is one way of asking for one token. The flow packages make grants; a program
+// makes its own for a flow that they do not have.
+type Grant struct {
+	// Flow names the grant type, such as "client_credentials". It is part of the cache
+	// key, so tokens of one flow never answer another. Required.
+	Flow string
+	// Subject is whom the token speaks for: a home account ID, the hash of an
+	// assertion. "" is the app itself: then only the client credentials grant is sent,
+	// and otherwise it never is. An answer for a subject must say who the user is.
+	Subject string
+	// Scopes are the scopes asked for. They are compared as a case-insensitive set.
+	Scopes []string
+	// NotAfter, if set, is when the grant ends: no cached token is served past it.
+	NotAfter time.Time
+	// Check, if set, is called before each Fetch. Its error is the answer, without a
+	// request; its time, if not zero, bounds the new token as NotAfter does. It is for
+	// what takes work to find out, and so is not done where a cached token serves.
+	Check func() (notAfter time.Time, err error)
+	// RefreshToken says that refresh tokens that come with answers are kept with the
+	// subject's session. The app that Fetch is given then has it, and redeems it in
+	// AcquireTokenSilent for an account whose HomeAccountID is Subject.
+	RefreshToken bool
+	// Fetch asks for the token, through app, an MSAL client that is used only once. prev
+	// is the token that is to be replaced, which may be nil; its [cache.Token.Challenge]
+	// are the claims that the new token must satisfy. ctx must be passed on. An error
+	// that is an [*Error] goes to the caller as it is; of any other only what Entra
+	// answered does. Required.
+	Fetch func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error)
+}
+
+// Timeout bounds [TokenSource.Token], which has no context.
+const Timeout = 30 * time.Second
+
+// TokenSource is a grant bound to a client and its cache. It is safe for concurrent use
+// and cheap to make: all sources for the same grant of the same app share one token.
+//
+// Do not wrap it in [oauth2.ReuseTokenSource], and so not in [oauth2.NewClient], which
+// does: they hold on to a token until ten seconds before its end, so that it would
+// never be refreshed early. Use [TokenSource.HTTPClient] or [Transport].
+type TokenSource struct {
+	client *Client
+	grant  Grant
+	handle *cache.Handle
+
+	claims   string      // the challenge that this source is to satisfy, or ""
+	answered atomic.Bool // a token that satisfies it has been got
+}
+
+var _ oauth2.TokenSource = (*TokenSource)(nil)
+
+// TokenSource returns a source of tokens for g. It asks for nothing yet; what is wrong
+// with g is the error of its first token.
+func (c *Client) TokenSource(g Grant) *TokenSource {
+	return &TokenSource{client: c, grant: g, handle: c.cache.Handle(c.key(&g), g.Scopes)}
+}
+
+func (c *Client) key(g *Grant) cache.Key {
+	return cache.Key{
+		Authority: c.authority, ClientID: c.clientID, Flow: g.Flow, Subject: g.Subject,
+		Capabilities: strings.Join(c.capabilities, " "),
+	}
+}
+
+// Token returns a token, as [TokenSource.TokenContext] does within [Timeout].
+func (s *TokenSource) Token() (*oauth2.Token, error) {
+	if t := s.hit(); t != nil {
+		return t, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	return s.ask(ctx)
+}
+
+// TokenContext returns a token that is good for a while: at once if one is held, even
+// while it is being refreshed, and otherwise when Entra has answered the one request
+// that is made however many callers wait. If ctx ends first the error is ctx's; the
+// request goes on for the others. Any other error is an [*Error]; it is remembered for
+// a while and given to everybody who asks (see package cache).
+//
+// The token is shared by all callers and must not be changed. It has no refresh token.
+func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
+	if t := s.hit(); t != nil {
+		return t, nil
+	}
+	return s.ask(ctx)
+}
+
+func (s *TokenSource) hit() *oauth2.Token {
+	if s.claims != "" && !s.answered.Load() || !s.grant.NotAfter.IsZero() && !time.Now().Before(s.grant.NotAfter) {
+		return nil
+	}
+	if t := s.handle.Hit(); t != nil {
+		return t.OAuth2()
+	}
+	return nil
+}
+
+func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
+	if err := s.refuse(); err != nil {
+		return nil, err
+	}
+	challenge := s.claims
+	if s.answered.Load() {
+		challenge = ""
+	}
+	t, err := s.handle.Token(ctx, challenge, func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+		return s.client.fetch(ctx, &s.grant, prev, keep)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.answered.Store(true)
+	return t.OAuth2(), nil
+}
+
+// refuse says what about the source makes every request pointless.
+func (s *TokenSource) refuse() error {
+	switch g := &s.grant; {
+	case g.Flow == "" || g.Fetch == nil:
+		return refuse("invalid_request", "a Grant needs a Flow and a Fetch")
+	case !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter):
+		return refuse("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
+	case s.claims == badClaims:
+		return refuse("invalid_request", "the claims challenge is not a JSON object, nor base64 of one")
+	}
+	for _, scope := range s.grant.Scopes {
+		if !validScope(scope) {
+			return refuse("invalid_scope", "%q is not a scope: it is empty, or has a space or a control character in it", scope)
+		}
+	}
+	if err := s.client.specificTenant(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// validScope says whether scope is a scope-token of RFC 6749, section 3.3.
+func validScope(scope string) bool {
+	return scope != "" && !strings.ContainsFunc(scope, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
+}
+
+// badClaims stands for a challenge that cannot be sent.
+const badClaims = "\x00"
+
+// WithClaims returns a source for the same token whose next token satisfies a claims
+// challenge and replaces the held one for everybody. After that it is a source like s.
+//
+// claims is the claims parameter of a resource's WWW-Authenticate header, as it stands
+// there, in base64, or decoded (see [ClaimsChallenge]); or that of an [Error].
+// Any number of sources with one challenge make one request.
+func (s *TokenSource) WithClaims(claims string) *TokenSource {
+	c := &TokenSource{client: s.client, grant: s.grant, handle: s.handle}
+	if claims != "" {
+		c.claims = badClaims
+		if decoded, ok := decodeClaims(claims); ok {
+			c.claims = decoded
+		}
+	}
+	return c
+}
+
+// decodeClaims returns a challenge as JSON.
+func decodeClaims(claims string) (string, bool) {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(claims), &object) == nil && object != nil {
+		return claims, true
+	}
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		b, err := encoding.WithPadding(base64.NoPadding).DecodeString(strings.TrimRight(claims, "="))
+		if err == nil && json.Unmarshal(b, &object) == nil && object != nil {
+			return string(b), true
+		}
+	}
+	return "", false
+}
+
+// Invalidate drops t because a resource refused it (status 401), so that the next call
+// gets a new token. It does nothing unless t is still the held one: a burst of refusals
+// of one token causes one refresh.
+func (s *TokenSource) Invalidate(t *oauth2.Token) {
+	if t != nil {
+		s.handle.Invalidate(t.AccessToken)
+	}
+}
+
+// Held returns the token as the cache holds it now, with the moment of its next refresh,
+// or nil. It asks nobody.
+func (s *TokenSource) Held() *cache.Token { return s.handle.Held() }
+
+// Scopes returns the scopes asked for.
+func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.Scopes) }
+
+// HTTPClient returns a client whose requests carry a token of s; see [Transport].
+func (s *TokenSource) HTTPClient() *http.Client {
+	return &http.Client{Transport: &Transport{Source: s}}
+}
+
+// Format prints what the source is for, whatever the verb.
+func (s *TokenSource) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "entra.TokenSource{%s scopes=%v}", s.handle.Key(), s.grant.Scopes)
+}

@@ -1,0 +1,177 @@
+package entra
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// maxBody bounds what is read of any answer.
+const maxBody = 1 << 20
+
+// A wire carries the requests of all exchanges of a client, and of those made from it by
+// WithTenant. MSAL calls it as its HTTP client. It remembers discovery documents,
+// records answers in the exchange they belong to, follows no redirects, and speaks
+// only to the authority, over TLS.
+type wire struct {
+	host      string
+	client    *http.Client
+	discovery *discovery
+}
+
+func newWire(host string, client *http.Client) *wire {
+	if client == nil {
+		client = defaultHTTPClient()
+	}
+	c := *client
+	c.Jar = nil
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	w := &wire{host: host, client: &c}
+	w.discovery = newDiscovery(w.read)
+	return w
+}
+
+// defaultHTTPClient returns a client of its own connections, with time-outs.
+func defaultHTTPClient() *http.Client {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok { // somebody replaced it; its settings are not ours to guess
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 100}
+	}
+	t = t.Clone()
+	t.TLSHandshakeTimeout = 10 * time.Second
+	t.ResponseHeaderTimeout = 20 * time.Second
+	t.IdleConnTimeout = 90 * time.Second
+	return &http.Client{Transport: t, Timeout: 30 * time.Second}
+}
+
+// CloseIdleConnections is part of what MSAL expects of an HTTP client.
+func (w *wire) CloseIdleConnections() { w.client.CloseIdleConnections() }
+
+// Do is called by MSAL.
+func (w *wire) Do(req *http.Request) (*http.Response, error) {
+	x := exchangeOf(req.Context())
+	resp, err := w.do(req, x)
+	if err != nil {
+		x.fail(err)
+		return nil, err
+	}
+	return resp.http(req), nil
+}
+
+func (w *wire) do(req *http.Request, x *exchange) (*response, *Error) {
+	if err := w.allowed(req.URL); err != nil {
+		return nil, err
+	}
+	switch {
+	case req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/.well-known/openid-configuration"):
+		return w.discovery.get(req)
+	case req.Method == http.MethodPost:
+		return w.token(req, x)
+	}
+	return nil, refuse(CodeRequestFailed, "a %s request for %s is not part of any flow", req.Method, req.URL.Path)
+}
+
+// token sends a token request and records what came back.
+func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxBody))
+	req.Body.Close()
+	if err != nil {
+		return nil, refuse(CodeRequestFailed, "the request could not be read")
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, refuse(CodeRequestFailed, "the request is not a form")
+	}
+	if err := x.admit(form); err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.ContentLength = int64(len(body))
+	x.requestID = req.Header.Get("Client-Request-Id")
+	resp, failed := w.read(req)
+	if failed != nil {
+		return nil, failed
+	}
+	x.answer = resp
+	return resp, nil
+}
+
+// response is an answer that was read whole.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (r *response) http(req *http.Request) *http.Response {
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", r.status, http.StatusText(r.status)), StatusCode: r.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: r.header.Clone(), Body: io.NopCloser(bytes.NewReader(r.body)), ContentLength: int64(len(r.body)),
+		Request: req,
+	}
+}
+
+// read sends a request and reads the whole answer.
+func (w *wire) read(req *http.Request) (*response, *Error) {
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return nil, w.failed(req, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	switch {
+	case err != nil && req.Context().Err() != nil:
+		return nil, w.failed(req, err)
+	case err != nil:
+		return nil, &Error{
+			Code: CodeInvalidResponse, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"), cause: safeCause(err),
+			Description: fmt.Sprintf("the answer of %s broke off after %d bytes", req.URL.Host, len(body)),
+		}
+	case len(body) > maxBody:
+		return nil, &Error{
+			Code: CodeInvalidResponse, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"),
+			Description: fmt.Sprintf("the answer of %s is larger than %d bytes", req.URL.Host, maxBody),
+		}
+	}
+	return &response{resp.StatusCode, resp.Header, body}, nil
+}
+
+// failed makes an error of a request that brought no answer.
+func (w *wire) failed(req *http.Request, err error) *Error {
+	e := &Error{Code: CodeRequestFailed, CorrelationID: req.Header.Get("Client-Request-Id"), cause: safeCause(err)}
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Description = fmt.Sprintf("the request to %s was canceled", req.URL.Host)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e.Description = fmt.Sprintf("%s gave no answer in time", req.URL.Host)
+		e.cause = context.DeadlineExceeded
+	default:
+		var u *url.Error // says the method and the URL again
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		x := exchangeOf(req.Context())
+		e.Description = fmt.Sprintf("%s could not be asked: %s", req.URL.Host, x.redactor.text(err.Error(), 300))
+	}
+	return e
+}
+
+// allowed refuses addresses that no request of ours, with what is secret in it, may go
+// to, whatever a discovery document says.
+func (w *wire) allowed(u *url.URL) *Error {
+	if u.Scheme != "https" {
+		return refuse(CodeInvalidResponse, "the authority names an address without TLS (%s://%s)", u.Scheme, u.Host)
+	}
+	if strings.EqualFold(u.Host, w.host) || microsoftHost(w.host) && microsoftHost(strings.ToLower(u.Host)) {
+		return nil
+	}
+	return refuse(CodeInvalidResponse, "the authority %s names an address on another host, %s", w.host, u.Host)
+}
