@@ -9,8 +9,8 @@ import (
 )
 
 // v1Issuers are the v1.0 issuers of the clouds for which they are known: the
-// public cloud and US Government share one, China has its own. The hosts are
-// those of the issuers in the clouds' v1.0 openid-configuration documents.
+// public cloud and US Government share one, China has its own. Microsoft documents
+// them only by example; its Azure tools (aks-engine) make the same distinction.
 var v1Issuers = map[string]string{
 	string(entra.Public):       "https://sts.windows.net/{tenantid}/",
 	string(entra.USGovernment): "https://sts.windows.net/{tenantid}/",

@@ -10,7 +10,7 @@ import (
 // Token is an access token that has been verified, with what was learned on the
 // way. It never prints the token itself: only Raw gives it away.
 type Token struct {
-	raw    *string // behind a pointer: fmt follows fields, not pointers in them
+	raw    *string // behind a pointer: fmt prints an address then, wherever the Token stands
 	hash   [sha256.Size]byte
 	claims *Claims
 }
@@ -34,5 +34,5 @@ func (t Token) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.LogValue().String()
 // LogValue logs the kind of thing this is.
 func (t Token) LogValue() slog.Value { return slog.StringValue("verify.Token(redacted)") }
 
-// MarshalText refuses: a token belongs into an Authorization header alone.
+// MarshalText writes the kind of thing this is, in JSON too.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.LogValue().String()), nil }

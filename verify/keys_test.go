@@ -1,0 +1,454 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/verify"
+)
+
+// longLived is a token that outlives the tests of outages: how long the keys
+// are kept has nothing to do with how long a token lives.
+func longLived(n int) string {
+	return sign(n, headerOf(n), userV2().with("exp", time.Now().Unix()+28*3600))
+}
+
+// unknown is a token that names a key nobody has.
+func unknown(n int) string {
+	return sign(0, headerOf(0).with("kid", fmt.Sprintf("made-up-%d", n)), userV2())
+}
+
+// 10,000 requests with unknown keys at once, and then more: one fetch for them
+// per interval.
+func TestUnknownKeysCauseOneFetchPerInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v := mustNew(t, a.config())
+		good := longLived(0)
+		accept(t, v, good) // the first fetch
+		template := strings.Split(unknown(0), ".")
+		flood := func(n int) {
+			var wg sync.WaitGroup
+			var refused atomic.Int64
+			for i := range n {
+				wg.Go(func() {
+					head := part(headerOf(0).with("kid", fmt.Sprintf("made-up-%d", i)).text())
+					_, err := v.AccessToken(t.Context(), head+"."+template[1]+"."+template[2])
+					if errors.Is(err, &verify.Error{Reason: verify.UnknownKey}) {
+						refused.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			if refused.Load() != int64(n) {
+				t.Errorf("%d of %d were refused for their key", refused.Load(), n)
+			}
+		}
+		for i := range 3 {
+			flood(10_000)
+			flood(100)
+			if got, want := a.fetches.Load(), int64(2+i); got != want {
+				t.Fatalf("%d fetches after %d floods, want %d", got, i+1, want)
+			}
+			accept(t, v, good)
+			advance(10 * time.Second)
+		}
+	})
+}
+
+// The first fetch serves however many come at once, and a flood of unknown keys
+// on a cold start adds one more.
+func TestColdStartIsOneFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, 2*time.Second)
+		v := mustNew(t, a.config())
+		good := longLived(0)
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() {
+				if _, err := v.AccessToken(t.Context(), good); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := a.fetches.Load(); got != 1 {
+			t.Errorf("%d fetches, want 1", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, 2*time.Second)
+		v := mustNew(t, a.config())
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			raw := unknown(i % 3)
+			wg.Go(func() {
+				if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.UnknownKey {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := a.fetches.Load(); got != 2 {
+			t.Errorf("%d fetches, want 2: to have keys at all, and for the unknown ones", got)
+		}
+	})
+}
+
+// slow makes the authority take its time.
+func slow(a *authority, d time.Duration) {
+	a.mu.Lock()
+	quick := a.respond
+	a.mu.Unlock()
+	a.do(func(r *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(d):
+			return quick(r)
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	})
+}
+
+// A caller whose context ends leaves at once with its context's error; the fetch
+// goes on and serves the others.
+func TestCallersLeaveWhenTheyWant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, 5*time.Second)
+		v := mustNew(t, a.config())
+		good := longLived(0)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := v.AccessToken(ctx, good); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		accept(t, v, good)
+		if d := time.Since(start); d != 5*time.Second || a.fetches.Load() != 1 {
+			t.Errorf("served after %v and %d fetches, want 5s and 1", d, a.fetches.Load())
+		}
+	})
+}
+
+// An endpoint that hangs is given up after ten seconds.
+func TestHangingKeyEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, 24*time.Hour)
+		v := mustNew(t, a.config())
+		start := time.Now()
+		_, err := v.AccessToken(t.Context(), longLived(0))
+		if reason(t, err) != verify.KeysUnavailable || time.Since(start) != 10*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		var e *verify.Error
+		if errors.As(err, &e) && !e.Temporary() {
+			t.Error("not temporary")
+		}
+	})
+}
+
+// Keys are refreshed by a read once an hour, in the background: with an endpoint
+// that takes two seconds nobody ever waits after the first.
+func TestKeysAreRefreshedInTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, 2*time.Second)
+		v := mustNew(t, a.config())
+		good := longLived(0)
+		accept(t, v, good)
+		for range 24 * 60 {
+			advance(time.Minute)
+			start := time.Now()
+			accept(t, v, good)
+			if d := time.Since(start); d != 0 {
+				t.Fatalf("a caller waited for %v", d)
+			}
+		}
+		synctest.Wait()
+		if got := a.fetches.Load(); got < 24 || got > 28 {
+			t.Errorf("%d fetches in a day, want one every 54 to 61 minutes", got)
+		}
+	})
+}
+
+// An outage keeps the keys that there are, asks again and again but not often,
+// and ends after a week.
+func TestKeysOutliveAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v := mustNew(t, a.config())
+		accept(t, v, longLived(0))
+		a.answer(http.StatusBadGateway, "<html>bad gateway</html>")
+		for range 7*24 - 1 {
+			advance(time.Hour)
+			accept(t, v, longLived(0))
+		}
+		synctest.Wait()
+		if got := a.fetches.Load(); got != 7*24 {
+			t.Errorf("%d fetches, want 1 and one with each hour's read", got)
+		}
+		advance(time.Hour)
+		_, err := v.AccessToken(t.Context(), longLived(0))
+		var e *verify.Error
+		if !errors.As(err, &e) || e.Reason != verify.KeysUnavailable || e.StatusCode != http.StatusBadGateway {
+			t.Errorf("after a week without keys: %v", err)
+		}
+		a.publish(jwk(0))
+		advance(time.Minute)
+		accept(t, v, longLived(0))
+	})
+}
+
+// With no keys at all a failure is remembered: a thousand callers ask once, and
+// the pause between attempts doubles to a minute.
+func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.answer(http.StatusServiceUnavailable, "")
+		v := mustNew(t, a.config())
+		good := longLived(0)
+		for range 1000 {
+			if _, err := v.AccessToken(t.Context(), good); reason(t, err) != verify.KeysUnavailable {
+				t.Fatal(err)
+			}
+		}
+		if got := a.fetches.Load(); got != 1 {
+			t.Errorf("%d fetches, want 1", got)
+		}
+		for range 600 {
+			advance(time.Second)
+			_, err := v.AccessToken(t.Context(), good)
+			if reason(t, err) != verify.KeysUnavailable {
+				t.Fatal(err)
+			}
+		}
+		// At 0, 1, 3, 7, 15, 31, 63 s and then every 60 s until 600.
+		if got := a.fetches.Load(); got != 15 {
+			t.Errorf("%d fetches in ten minutes, want 15", got)
+		}
+		a.publish(jwk(0))
+		advance(time.Minute)
+		accept(t, v, good)
+	})
+}
+
+// Key rollover under load: no valid request is refused, before, while or after
+// the key changes, and the retired key's tokens are refused once it is gone.
+func TestKeyRolloverUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, 300*time.Millisecond)
+		v := mustNew(t, a.config())
+		var signing atomic.Int64
+		tokens := []string{longLived(0), longLived(1)}
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		var served atomic.Int64
+		for i := range 50 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					case <-time.After(time.Duration(10+i) * time.Millisecond):
+					}
+					if _, err := v.AccessToken(t.Context(), tokens[signing.Load()]); err != nil {
+						t.Errorf("a valid token was refused: %v", err)
+						return
+					}
+					served.Add(1)
+				}
+			})
+		}
+		advance(time.Minute)
+		a.publish(jwk(0), jwk(1))
+		slow(a, 300*time.Millisecond)
+		signing.Store(1)
+		advance(time.Minute)
+		close(stop)
+		wg.Wait()
+		if served.Load() < 1000 {
+			t.Errorf("only %d requests", served.Load())
+		}
+		if got := a.fetches.Load(); got != 2 {
+			t.Errorf("%d fetches, want 2", got)
+		}
+	})
+}
+
+// A key that is withdrawn takes the tokens it signed with it, those seen before
+// included, once the keys are refreshed.
+func TestWithdrawnKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0), jwk(1))
+		v := mustNew(t, a.config())
+		withdrawn, kept := longLived(0), longLived(1)
+		accept(t, v, withdrawn)
+		accept(t, v, kept)
+		a.publish(jwk(1))
+		advance(time.Hour)
+		accept(t, v, kept) // has the keys refreshed
+		synctest.Wait()
+		if _, err := v.AccessToken(t.Context(), withdrawn); reason(t, err) != verify.UnknownKey {
+			t.Errorf("a token of a withdrawn key: %v", err)
+		}
+		accept(t, v, kept)
+	})
+	// The same kid for another key withdraws the first.
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v := mustNew(t, a.config())
+		first := longLived(0)
+		accept(t, v, first)
+		a.publish(jwk(1).with("kid", kid(0)))
+		advance(time.Hour)
+		accept(t, v, first)
+		synctest.Wait()
+		if _, err := v.AccessToken(t.Context(), first); reason(t, err) != verify.BadSignature {
+			t.Errorf("a token of a replaced key: %v", err)
+		}
+		accept(t, v, sign(1, headerOf(0), userV2()))
+	})
+}
+
+// What the endpoint may answer on a cold start, and whether a token signed with
+// key 0 is accepted then.
+func TestKeyDocuments(t *testing.T) {
+	k := jwk(0)
+	manyKeys := func(n int) []object {
+		keys := []object{}
+		for i := range n {
+			keys = append(keys, k.with("kid", fmt.Sprintf("k%d", i)))
+		}
+		return keys
+	}
+	set := func(keys ...object) string { return object{"keys": keys}.text() }
+	other := jwk(1)
+	for _, test := range []struct {
+		name string
+		body string
+		want verify.Reason
+	}{
+		{"one key", set(k), ""},
+		{"no issuer", set(k.without("issuer")), ""},
+		{"no use", set(k.without("use")), ""},
+		{"for verifying", set(k.with("key_ops", []string{"verify"})), ""},
+		{"for RS256", set(k.with("alg", "RS256")), ""},
+		{"many keys", set(append(manyKeys(150), k)...), ""},
+		{"unusable ones besides", set(object{}, object{"kty": "EC", "kid": "e"}, object{"kty": 1}, k), ""},
+		{"the same key twice", set(k, k), ""},
+		{"members nobody knows", set(k.with("x5c", []string{"MII"}).with("cloud_instance_name", "microsoftonline.com")), ""},
+		{"nothing", "", verify.KeysUnavailable},
+		{"HTML", "<html></html>", verify.KeysUnavailable},
+		{"cut short", set(k)[:100], verify.KeysUnavailable},
+		{"a list", "[]", verify.KeysUnavailable},
+		{"no keys", set(), verify.KeysUnavailable},
+		{"keys is null", `{"keys":null}`, verify.KeysUnavailable},
+		{"keys is a string", `{"keys":"none"}`, verify.KeysUnavailable},
+		{"keys are strings", `{"keys":["none"]}`, verify.KeysUnavailable},
+		{"too many keys", set(append(manyKeys(200), k)...), verify.KeysUnavailable},
+		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.KeysUnavailable},
+		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.UnknownKey},
+		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other), verify.UnknownKey},
+		{"for encryption", set(k.with("use", "enc"), other), verify.UnknownKey},
+		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.UnknownKey},
+		{"for HS256", set(k.with("alg", "HS256"), other), verify.UnknownKey},
+		{"for RS512", set(k.with("alg", "RS512"), other), verify.UnknownKey},
+		{"for PS256", set(k.with("alg", "PS256"), other), verify.BadAlgorithm},
+		{"not RSA", set(k.with("kty", "oct"), other), verify.UnknownKey},
+		{"no kid", set(k.without("kid"), other), verify.UnknownKey},
+		{"kid is a number", set(k.with("kid", 0), other), verify.UnknownKey},
+		{"issuer is a number", set(k.with("issuer", 0), other), verify.UnknownKey},
+		{"n is a number", set(k.with("n", 5), other), verify.UnknownKey},
+		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.UnknownKey},
+		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.UnknownKey},
+		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.UnknownKey},
+		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.UnknownKey},
+		{"e is one", set(k.with("e", "AQ"), other), verify.UnknownKey},
+		{"e is even", set(k.with("e", "Ag"), other), verify.UnknownKey},
+		{"e is nothing", set(k.with("e", ""), other), verify.UnknownKey},
+		{"e is huge", set(k.with("e", "AQABAQAB"), other), verify.UnknownKey},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAuthority()
+			a.answer(http.StatusOK, test.body)
+			_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+			if got := reason(t, err); got != test.want {
+				t.Errorf("got %q (%v), want %q", got, err, test.want)
+			}
+		})
+	}
+}
+
+// A bad document doesn't replace a good one.
+func TestBadDocumentsReplaceNothing(t *testing.T) {
+	for _, body := range []string{"", "{}", `{"keys":[]}`, `{"keys":[{"kty":"oct","kid":"key-0","k":"AAAA"}]}`} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority(jwk(0))
+			v := mustNew(t, a.config())
+			good := longLived(0)
+			accept(t, v, good)
+			a.answer(http.StatusOK, body)
+			for range 3 {
+				advance(time.Hour)
+				accept(t, v, good)
+				synctest.Wait()
+			}
+			if got := a.fetches.Load(); got < 3 {
+				t.Errorf("%d fetches: the refresh wasn't tried", got)
+			}
+		})
+	}
+}
+
+// Redirects are refused, whatever the client given does with them, and the
+// client itself is left as it was. Its cookies stay out of it.
+func TestRedirectsAreRefused(t *testing.T) {
+	a := newAuthority()
+	elsewhere := newAuthority(jwk(0))
+	a.do(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != host {
+			return elsewhere.RoundTrip(r)
+		}
+		return &http.Response{
+			StatusCode: http.StatusFound,
+			Header:     http.Header{"Location": {"https://evil.example/keys"}},
+			Body:       io.NopCloser(strings.NewReader("")),
+			Request:    r,
+		}, nil
+	})
+	client := a.client()
+	cfg := a.config()
+	cfg.HTTPClient = client
+	_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+	var e *verify.Error
+	if !errors.As(err, &e) || e.Reason != verify.KeysUnavailable || e.StatusCode != http.StatusFound {
+		t.Errorf("a redirect: %v", err)
+	}
+	if elsewhere.fetches.Load() != 0 || client.CheckRedirect != nil {
+		t.Error("the redirect was followed, or the caller's client changed")
+	}
+}
+
+// What a transport says may quote what a server sent: none of it gets out.
+func TestTransportErrorsStayInside(t *testing.T) {
+	a := newAuthority()
+	a.do(func(*http.Request) (*http.Response, error) { return nil, errors.New("proxy says secret-thing") })
+	_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+	if reason(t, err) != verify.KeysUnavailable || strings.Contains(fmt.Sprintf("%+v %#v", err, err), "secret-thing") {
+		t.Errorf("%#v", err)
+	}
+}

@@ -1,0 +1,269 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/verify"
+)
+
+const challenge = `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"`
+
+// ask sends one request with these Authorization headers.
+func ask(h http.Handler, authorization ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, "/?access_token=from-the-query", nil)
+	r.Header["Authorization"] = authorization
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+var welcome = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "welcome") })
+
+func TestMiddlewareAnswers(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	h := v.Middleware(welcome)
+	good := sign(0, headerOf(0), userV2())
+	now := time.Now().Unix()
+	expired := sign(0, headerOf(0), userV2().with("iat", now-7200).with("nbf", now-7200).with("exp", now-3600))
+	invalidRequest := challenge + `, error="invalid_request", error_description="the Authorization header is not exactly one bearer token; send one header of the form: Bearer TOKEN"`
+	for _, test := range []struct {
+		name          string
+		authorization []string
+		status        int
+		challenge     string
+	}{
+		{"good", []string{"Bearer " + good}, 200, ""},
+		{"lower case", []string{"bearer " + good}, 200, ""},
+		{"upper case", []string{"BEARER " + good}, 200, ""},
+		{"several spaces", []string{"Bearer   " + good}, 200, ""},
+		{"none", nil, 401, challenge},
+		{"empty", []string{""}, 401, challenge},
+		{"Basic", []string{"Basic dTpw"}, 401, challenge},
+		{"a longer scheme", []string{"BearerX " + good}, 401, challenge},
+		{"no token", []string{"Bearer"}, 400, invalidRequest},
+		{"no token but a space", []string{"Bearer "}, 400, invalidRequest},
+		{"two tokens", []string{"Bearer " + good + " " + good}, 400, invalidRequest},
+		{"two tokens with a comma", []string{"Bearer " + good + ",Bearer " + good}, 400, invalidRequest},
+		{"two headers", []string{"Bearer " + good, "Bearer " + good}, 400, invalidRequest},
+		{"Basic besides", []string{"Basic dTpw", "Bearer " + good}, 400, invalidRequest},
+		{"a tab", []string{"Bearer\t" + good}, 401, challenge},
+		{"space at the end", []string{"Bearer " + good + " "}, 400, invalidRequest},
+		{"a quote", []string{`Bearer "` + good + `"`}, 400, invalidRequest},
+		{"only padding", []string{"Bearer =="}, 400, invalidRequest},
+		{"expired", []string{"Bearer " + expired}, 401, challenge + `, error="invalid_token", error_description="the token has expired; ask for a new one"`},
+		{"a missing claim", []string{"Bearer " + sign(0, headerOf(0), userV2().without("tid"))}, 401,
+			challenge + `, error="invalid_token", error_description="the token lacks a claim that every Entra token of this kind has (tid)"`},
+		{"an ID token", []string{"Bearer " + sign(0, headerOf(0), idV2())}, 401,
+			challenge + `, error="invalid_token", error_description="this is not an access token; an ID token tells a client who signed in and opens no API"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := ask(h, test.authorization...)
+			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
+				t.Errorf("status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
+			}
+			if (w.Body.String() == "welcome") != (test.status == 200) {
+				t.Errorf("body %q", w.Body)
+			}
+			for _, part := range strings.Split(strings.Join(test.authorization, "."), ".") {
+				if len(part) > 20 && strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), part) {
+					t.Error("the answer repeats the token")
+				}
+			}
+		})
+	}
+}
+
+// Without the authority's keys nobody can say whether a token is good: 503, so
+// that clients try again with the same token.
+func TestMiddlewareWithoutKeys(t *testing.T) {
+	a := newAuthority()
+	a.answer(http.StatusInternalServerError, "")
+	w := ask(mustNew(t, a.config()).Middleware(welcome), "Bearer "+sign(0, headerOf(0), userV2()))
+	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || w.Header().Get("WWW-Authenticate") != "" {
+		t.Errorf("status %d, header %v", w.Code, w.Header())
+	}
+}
+
+func TestContextHasTokenAndClaims(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	good := sign(0, headerOf(0), userV2())
+	called := 0
+	h := v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		called++
+		c, ok := verify.FromContext(r.Context())
+		if !ok || c.ObjectID != userOID {
+			t.Errorf("claims %v, %v", c, ok)
+		}
+		tok, ok := verify.TokenFromContext(r.Context())
+		if !ok || tok.Raw() != good || tok.SHA256() != sha256.Sum256([]byte(good)) || !tok.Expires().Equal(c.Expires) || tok.Claims() != c {
+			t.Errorf("the token in the context isn't the one that was sent")
+		}
+	}))
+	for range 2 {
+		ask(h, "Bearer "+good)
+	}
+	if called != 2 {
+		t.Errorf("called %d times", called)
+	}
+	if c, ok := verify.FromContext(context.Background()); ok || c != nil {
+		t.Error("claims out of nowhere")
+	}
+	if tok, ok := verify.TokenFromContext(context.Background()); ok || tok != nil {
+		t.Error("a token out of nowhere")
+	}
+}
+
+// A Token never prints what it holds.
+func TestTokensDoNotPrint(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	good := sign(0, headerOf(0), userV2())
+	v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tok, _ := verify.TokenFromContext(r.Context())
+		var out bytes.Buffer
+		for _, value := range []any{tok, *tok, []any{tok}, struct{ T *verify.Token }{tok}, struct{ t verify.Token }{*tok}, r.Context(), map[string]verify.Token{"t": *tok}} {
+			fmt.Fprintf(&out, "%v %+v %#v %s %q %x\n", value, value, value, value, value, value)
+		}
+		text, err := json.Marshal(map[string]any{"pointer": tok, "value": *tok})
+		if err != nil {
+			t.Error(err)
+		}
+		out.Write(text)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "token", tok, "value", *tok, "context", r.Context())
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "token", tok, "value", *tok)
+		for _, part := range strings.Split(good, ".") {
+			if strings.Contains(out.String(), part) || strings.Contains(out.String(), fmt.Sprintf("%x", part)) {
+				t.Errorf("the token was printed: %s", out.String())
+			}
+		}
+	})).ServeHTTP(httptest.NewRecorder(), func() *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+good)
+		return r
+	}())
+}
+
+func TestRequire(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	user := sign(0, headerOf(0), userV2().with("roles", []string{"Approver"}))
+	app := sign(0, headerOf(0), appV2())
+	appNoRole := sign(0, headerOf(0), appV2().without("roles"))
+	// An app whose role has a scope's name, and a user whose role has an app role's.
+	cunningApp := sign(0, headerOf(0), appV2().with("roles", []string{"Tasks.Read"}))
+	cunningUser := sign(0, headerOf(0), userV2().with("scp", "Other Tasks.Read.All").with("roles", []string{"Tasks.Read.All"}))
+	// An app that says scp besides, which Entra never issues.
+	oddApp := sign(0, headerOf(0), appV2().with("scp", "Tasks.Read"))
+
+	scope := func(text string) string {
+		return challenge + `, error="insufficient_scope", error_description="the client must act for a user and have one of the scopes: ` + text + `", scope="` + text + `"`
+	}
+	role := func(kind, text string) string {
+		return challenge + `, error="insufficient_scope", error_description="the caller must be of the kind ` + kind + ` and have one of the roles: ` + text + `"`
+	}
+	for _, test := range []struct {
+		name      string
+		h         http.Handler
+		raw       string
+		status    int
+		challenge string
+	}{
+		{"scope, user", verify.RequireScope(welcome, "Tasks.Read"), user, 200, ""},
+		{"one of two scopes", verify.RequireScope(welcome, "Tasks.Admin", "Tasks.Write"), user, 200, ""},
+		{"missing scope", verify.RequireScope(welcome, "Tasks.Admin", "Tasks.Own"), user, 403, scope("Tasks.Admin Tasks.Own")},
+		{"part of a scope", verify.RequireScope(welcome, "Tasks"), user, 403, scope("Tasks")},
+		{"scope in another case", verify.RequireScope(welcome, "tasks.read"), user, 403, scope("tasks.read")},
+		{"scope, app", verify.RequireScope(welcome, "Tasks.Read"), app, 403, scope("Tasks.Read")},
+		{"scope, app with a role of that name", verify.RequireScope(welcome, "Tasks.Read"), cunningApp, 403, scope("Tasks.Read")},
+		{"scope, app that says scp", verify.RequireScope(welcome, "Tasks.Read"), oddApp, 403, scope("Tasks.Read")},
+		{"role, app", verify.RequireRole(welcome, "Tasks.Read.All"), app, 200, ""},
+		{"missing role", verify.RequireRole(welcome, "Tasks.Write.All"), app, 403, role("application", "Tasks.Write.All")},
+		{"no roles", verify.RequireRole(welcome, "Tasks.Read.All"), appNoRole, 403, role("application", "Tasks.Read.All")},
+		{"role, user with a scope of that name", verify.RequireRole(welcome, "Tasks.Read"), user, 403, role("application", "Tasks.Read")},
+		{"role, user with that role", verify.RequireRole(welcome, "Tasks.Read.All"), cunningUser, 403, role("application", "Tasks.Read.All")},
+		{"user role", verify.RequireUserRole(welcome, "Approver"), user, 200, ""},
+		{"missing user role", verify.RequireUserRole(welcome, "Owner"), user, 403, role("user", "Owner")},
+		{"user role, app", verify.RequireUserRole(welcome, "Tasks.Read.All"), app, 403, role("user", "Tasks.Read.All")},
+		{"either, user", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), user, 200, ""},
+		{"either, app", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), app, 200, ""},
+		{"either, cunning app", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), cunningApp, 403, role("application", "Tasks.Read.All")},
+		{"either, cunning user", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), cunningUser, 403, scope("Tasks.Read")},
+		{"tenant", verify.RequireTenant(welcome, tenantB, strings.ToUpper(tenantA)), user, 200, ""},
+		{"another tenant", verify.RequireTenant(welcome, tenantB), user, 403, ""},
+		{"both", verify.RequireScope(verify.RequireUserRole(welcome, "Approver"), "Tasks.Read"), user, 200, ""},
+		{"authentication context", verify.RequireAuthContext(welcome, "c1"), sign(0, headerOf(0), userV2().with("acrs", []string{"c0", "c1"})), 200, ""},
+		{"no authentication context", verify.RequireAuthContext(welcome, "c1"), user, 401,
+			challenge + `, error="insufficient_claims", error_description="a stronger sign-in is needed; ask for a token with the claims given", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := ask(v.Middleware(test.h), "Bearer "+test.raw)
+			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
+				t.Errorf("status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
+			}
+			if (w.Body.String() == "welcome") != (test.status == 200) {
+				t.Errorf("body %q", w.Body)
+			}
+			if w := ask(test.h, "Bearer "+test.raw); w.Code != 500 || w.Body.String() == "welcome" {
+				t.Errorf("without Middleware: status %d, body %q", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// The claims of the challenge are what Microsoft's page shows, for its context.
+func TestClaimsChallengeOfTheDocumentation(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	w := ask(v.Middleware(verify.RequireAuthContext(welcome, "cp1")), "Bearer "+sign(0, headerOf(0), userV2()))
+	const want = `claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiY3AxIn19fQ=="`
+	if got := w.Header().Get("WWW-Authenticate"); !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s in it", got, want)
+	}
+}
+
+func TestRequireNothingPanics(t *testing.T) {
+	for name, f := range map[string]func(){
+		"no scope":        func() { verify.RequireScope(welcome) },
+		"an empty scope":  func() { verify.RequireScope(welcome, "") },
+		"two in one":      func() { verify.RequireScope(welcome, "Tasks.Read Tasks.Write") },
+		"a quote":         func() { verify.RequireScope(welcome, `Tasks"Read`) },
+		"no role":         func() { verify.RequireRole(welcome) },
+		"no user role":    func() { verify.RequireUserRole(welcome) },
+		"half of either":  func() { verify.RequireScopeOrRole(welcome, "Tasks.Read", "") },
+		"no tenant":       func() { verify.RequireTenant(welcome) },
+		"a tenant's name": func() { verify.RequireTenant(welcome, "contoso.onmicrosoft.com") },
+		"no context":      func() { verify.RequireAuthContext(welcome, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			f()
+		})
+	}
+}
+
+// Refusals are logged at debug level, by reason alone.
+func TestRefusalsAreLoggedByReason(t *testing.T) {
+	var out bytes.Buffer
+	cfg := newAuthority(jwk(0)).config()
+	cfg.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	ask(mustNew(t, cfg).Middleware(welcome), "Bearer "+sign(2, headerOf(0), userV2()))
+	if got, want := out.String(), "level=DEBUG msg=\"a request was refused\" reason=bad_signature\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
