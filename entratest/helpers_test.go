@@ -1,6 +1,7 @@
 package entratest_test
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -265,4 +266,31 @@ func sample(app string, change func(*entratest.App)) entratest.Config {
 		}
 	}
 	return cfg
+}
+
+// sign makes a token with RS256.
+func sign(t testing.TB, key *rsa.PrivateKey, header, payload map[string]any) string {
+	t.Helper()
+	h := map[string]any{"typ": "JWT", "alg": "RS256"}
+	for k, v := range header {
+		h[k] = v
+	}
+	hj, err1 := json.Marshal(h)
+	pj, err2 := json.Marshal(payload)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	signed := base64.RawURLEncoding.EncodeToString(hj) + "." + base64.RawURLEncoding.EncodeToString(pj)
+	sum := sha256.Sum256([]byte(signed))
+	var sig []byte
+	var err error
+	if h["alg"] == "PS256" {
+		sig, err = rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:], nil)
+	} else {
+		sig, err = rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
