@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -293,4 +294,10 @@ func sign(t testing.TB, key *rsa.PrivateKey, header, payload map[string]any) str
 		t.Fatal(err)
 	}
 	return signed + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+// thumbprint is the x5t of a certificate.
+func thumbprint(c *x509.Certificate) string {
+	sum := sha1.Sum(c.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
