@@ -1,0 +1,217 @@
+package verify
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// checkRefusal fails unless err is a refusal whose text is made of our constants.
+func checkRefusal(t *testing.T, err error) {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatalf("a %T: %v", err, err)
+	}
+	if _, ok := texts[e.Reason]; !ok {
+		t.Fatalf("no text for %s", e.Reason)
+	}
+	if e.Claim != "" && !knownClaims[e.Claim] {
+		t.Fatalf("the error names %q", e.Claim)
+	}
+}
+
+var knownClaims = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields("alg typ kid iss aud exp nbf iat sub scp roles tid oid upn preferred_username appid appidacr " +
+		"azp azpacr idtyp ver uti name groups acrs xms_cc idp wids amr sid nonce unique_name email hasgroups") {
+		m[n] = true
+	}
+	return m
+}()
+
+// What the scanner takes, encoding/json reads the same way; what it refuses for
+// its form, encoding/json refuses too.
+func FuzzParseObject(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `{"a":1}`, ` { "a" : [ 1 , -0.5e+3 , true , false , null , "x\u00e9\ud83d\ude00\n" ] } `, `{"a":{"b":{"c":[[]]}}}`,
+		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"a":"\ud800"}`, `{"a":01}`, `{"a":1,}`, `{"a"}`, `[]`, `{} x`, "{\"a\":\"\xff\"}", `{"a":-}`, `{"a":1e}`, `{"a":"` + "\x00" + `"}`,
+		`{"":{}}`, `{"a":[1,]}`, `{"a":"\x"}`, `{"a":"\u12"}`, strings.Repeat(`{"a":`, 20) + "1" + strings.Repeat("}", 20),
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := parseObject(text)
+		var want map[string]json.RawMessage
+		wrong := json.Unmarshal([]byte(text), &want)
+		if err != nil {
+			checkRefusal(t, err)
+			if errors.Is(err, &Error{Reason: BadJSON}) && wrong == nil && want != nil {
+				t.Fatalf("%q is a JSON object", text)
+			}
+			return
+		}
+		if wrong != nil {
+			t.Fatalf("%q was taken: %v", text, wrong)
+		}
+		if len(o.members) != len(want) {
+			t.Fatalf("%q: %d members, want %d", text, len(o.members), len(want))
+		}
+		for _, m := range o.members {
+			if raw, ok := want[m.name]; !ok || string(raw) != m.value {
+				t.Fatalf("%q: member %q is %q, want %q", text, m.name, m.value, raw)
+			}
+			checkValues(t, m.value)
+		}
+	})
+}
+
+// checkValues compares the readers of values with encoding/json.
+func checkValues(t *testing.T, value string) {
+	t.Helper()
+	var anything any
+	if err := json.Unmarshal([]byte(value), &anything); err != nil {
+		t.Fatal(err)
+	}
+	s, ok := stringValue(value)
+	if want, is := anything.(string); ok != is || s != want {
+		t.Fatalf("%q read as the string %q, %v", value, s, ok)
+	}
+	list, ok := stringsValue(value)
+	items, is := anything.([]any)
+	var want []string
+	for _, item := range items {
+		text, isString := item.(string)
+		is = is && isString
+		want = append(want, text)
+	}
+	if ok != is || ok && !reflect.DeepEqual(list, want) {
+		t.Fatalf("%q read as the strings %q, %v", value, list, ok)
+	}
+	if when, ok := timeValue(value); ok {
+		seconds, isNumber := anything.(float64)
+		if !isNumber || when.Before(time.Unix(0, 0)) || when.Unix() > maxSeconds || when.Unix() != int64(seconds) {
+			t.Fatalf("%q read as the time %v", value, when)
+		}
+	}
+}
+
+// The parser takes apart anything without failing, and only what has three parts.
+func FuzzParse(f *testing.F) {
+	header := `{"alg":"RS256","kid":"k","typ":"JWT"}`
+	f.Add(encoding.EncodeToString([]byte(header)) + "." + joe + ".AAAA")
+	f.Add("eyJhbGciOiJub25lIn0." + joe + ".")
+	f.Add("a.b.c.d.e")
+	f.Add("..")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, raw string) {
+		p, err := parse(raw)
+		if err != nil {
+			checkRefusal(t, err)
+			return
+		}
+		if strings.Count(raw, ".") != 2 || p.signed+"."+p.signature != raw || p.header.keyID == "" || methods[p.header.algorithm] == nil {
+			t.Fatalf("%q was taken", raw)
+		}
+		parts := strings.Split(raw, ".")
+		if encoding.EncodeToString([]byte(p.payload)) != parts[1] {
+			t.Fatalf("%q has more than one form", parts[1])
+		}
+	})
+}
+
+// Claims of any payload are read or refused, and checked, without failing.
+func FuzzClaims(f *testing.F) {
+	for _, s := range []string{
+		`{"iss":"https://login.microsoftonline.com/aaaaaaaa-0000-4000-8000-000000000001/v2.0","tid":"aaaaaaaa-0000-4000-8000-000000000001","ver":"2.0","sub":"s","aud":"11111111-0000-4000-8000-00000000000a","azp":"c","exp":946688400,"iat":946684800,"nbf":946684800,"scp":"a b"}`,
+		`{"iss":"https://sts.windows.net/aaaaaaaa-0000-4000-8000-000000000001/","ver":"1.0","appid":"c","roles":["r"],"groups":"src1","_claim_names":{"groups":"src1"}}`,
+		`{"exp":1e300,"nbf":-1,"iat":1.5}`, `{"roles":[]}`, `{"scp":" "}`, `{"hasgroups":true}`, `{"_claim_names":[]}`,
+	} {
+		f.Add(s)
+	}
+	r, err := newRules(Config{Audiences: []string{"11111111-0000-4000-8000-00000000000a"}, Tenants: []string{"aaaaaaaa-0000-4000-8000-000000000001"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		o, err := parseObject(text)
+		if err != nil {
+			return
+		}
+		c, err := readClaims(o)
+		if err != nil {
+			checkRefusal(t, err)
+			return
+		}
+		c.AppOnly()
+		c.User()
+		_ = c.String()
+		p := &parts{claims: o}
+		for _, k := range []kind{accessToken, idToken} {
+			if err := r.check(p, c, k, time.Unix(946684800, 0)); err != nil {
+				checkRefusal(t, err)
+				continue
+			}
+			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !isGUID(c.TenantID) || c.Expires.IsZero() {
+				t.Fatalf("%q was taken", text)
+			}
+			if k == accessToken && c.ClientID == "" || k == idToken && c.Scopes.Len() > 0 {
+				t.Fatalf("%q was taken as the wrong kind", text)
+			}
+		}
+	})
+}
+
+// The Authorization header gives one token or none, and never more than was sent.
+func FuzzAuthorization(f *testing.F) {
+	for _, s := range []string{"Bearer abc.def.ghi", "bearer  a=", "Basic dTpw", "Bearer", "Bearer a,b", "Bearer a b", "", " Bearer a", "Bearer\ta", "Bearer =", "BEARER ~+/-._"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		if _, err := bearer([]string{value, value}); !errors.Is(err, &Error{Reason: BadAuthorization}) {
+			t.Fatal("two headers were taken")
+		}
+		token, err := bearer([]string{value})
+		if err != nil {
+			checkRefusal(t, err)
+			return
+		}
+		scheme, rest, ok := strings.Cut(value, " ")
+		if !ok || !strings.EqualFold(scheme, "bearer") || strings.TrimLeft(rest, " ") != token || token == "" || strings.ContainsAny(token, " ,\"\\\t\r\n") {
+			t.Fatalf("%q gave %q", value, token)
+		}
+	})
+}
+
+// Any key document is read or refused, and its keys are ones to verify with.
+func FuzzKeys(f *testing.F) {
+	n := strings.Repeat("_", 341) + "8"
+	for _, s := range []string{
+		`{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"` + n + `"}]}`,
+		`{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"` + n + `","issuer":"https://x/{tenantid}/v2.0","alg":"PS256","use":"sig"},{"kty":"RSA","kid":"k","e":"Aw","n":"` + n + `"}]}`,
+		`{"keys":[{"kty":"oct","k":"AAAA","kid":"k"}]}`, `{"keys":{}}`, `{"keys":[1]}`, `[]`, ``,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		keys, err := parseKeys(document)
+		if err != nil {
+			return
+		}
+		if len(keys) == 0 {
+			t.Fatal("no keys and no error")
+		}
+		for id, k := range keys {
+			if bits := k.public.N.BitLen(); id != k.id || id == "" || bits < minKeyBits || bits > maxKeyBits || k.public.E < 3 || k.public.E%2 == 0 {
+				t.Fatalf("key %q was taken", id)
+			}
+			// Verifying with it may fail, but must come back.
+			if methods["RS256"].Verify("a.b", make([]byte, k.public.Size()), k.public) == nil {
+				t.Fatal("zeros are a signature")
+			}
+		}
+	})
+}
