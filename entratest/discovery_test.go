@@ -1,0 +1,198 @@
+package entratest_test
+
+import (
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+func get(t *testing.T, c *http.Client, url string, v any) int {
+	t.Helper()
+	resp, err := c.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode
+}
+
+func TestDiscovery(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	custom := entratest.Sample()
+	custom.Host = "login.example.test"
+	for _, test := range []struct {
+		name, url, issuer, endpoints string
+		server                       *entratest.Server
+	}{
+		{"ID", authHost + tenant + "/v2.0", authHost + tenant + "/v2.0", authHost + tenant, s},
+		{"domain", authHost + "Contoso.onmicrosoft.com/v2.0", authHost + tenant + "/v2.0", authHost + tenant, s},
+		{"common", authHost + "common/v2.0", authHost + "{tenantid}/v2.0", authHost + "common", s},
+		{"organizations", authHost + "organizations/v2.0", authHost + "{tenantid}/v2.0", authHost + "organizations", s},
+		{"consumers", authHost + "consumers/v2.0", authHost + "9188040d-6c67-4c5b-b112-36a304b66dad/v2.0", authHost + "consumers", s},
+		{"v1", authHost + tenant, "https://sts.windows.net/" + tenant + "/", authHost + tenant, s},
+		{"alias", "https://login.windows.net/" + tenant + "/v2.0", authHost + tenant + "/v2.0", authHost + tenant, s},
+		{"government", "https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant, s},
+		{"custom host", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
+		{"custom host, by Microsoft's", authHost + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var doc map[string]any
+			if status := get(t, test.server.Client(), test.url+"/.well-known/openid-configuration", &doc); status != 200 {
+				t.Fatalf("status %d", status)
+			}
+			keys := "/discovery/v2.0/keys"
+			if test.name == "v1" {
+				keys = "/discovery/keys"
+			}
+			for name, want := range map[string]string{
+				"issuer": test.issuer, "token_endpoint": test.endpoints + "/oauth2/v2.0/token",
+				"authorization_endpoint": test.endpoints + "/oauth2/v2.0/authorize",
+				"end_session_endpoint":   test.endpoints + "/oauth2/v2.0/logout", "jwks_uri": test.endpoints + keys,
+			} {
+				if doc[name] != want {
+					t.Errorf("%s is %v, want %s", name, doc[name], want)
+				}
+			}
+		})
+	}
+	var e map[string]any
+	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration", &e); status != 400 || e["error"] != "invalid_request" {
+		t.Errorf("an unknown tenant: %d %v", status, e)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	type key struct {
+		Kty, Use, Kid, X5t, N, E, Issuer string
+		X5c                              []string
+	}
+	keys := func(path string) []key {
+		var set struct{ Keys []key }
+		if status := get(t, s.Client(), authHost+path, &set); status != 200 {
+			t.Fatalf("status %d", status)
+		}
+		return set.Keys
+	}
+	signedWith := func() string { return decodePart(t, credentials(t, s).text("access_token"), 0).text("kid") }
+
+	first := keys(tenant + "/discovery/v2.0/keys")
+	if len(first) != 1 || first[0].Kid != signedWith() || first[0].Issuer != authHost+tenant+"/v2.0" || first[0].Kty != "RSA" || first[0].Use != "sig" {
+		t.Fatalf("keys %+v", first)
+	}
+	if k := keys("common/discovery/v2.0/keys"); k[0].Issuer != authHost+"{tenantid}/v2.0" {
+		t.Errorf("issuer %q", k[0].Issuer)
+	}
+	der, err := base64.StdEncoding.DecodeString(first[0].X5c[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha1.Sum(der)
+	if want := base64.RawURLEncoding.EncodeToString(sum[:]); first[0].X5t != want || first[0].Kid != want {
+		t.Errorf("x5t %q, kid %q, want %q", first[0].X5t, first[0].Kid, want)
+	}
+	n, err := base64.RawURLEncoding.DecodeString(first[0].N)
+	if err != nil || first[0].E != "AQAB" || cert.PublicKey.(*rsa.PublicKey).N.Cmp(new(big.Int).SetBytes(n)) != 0 {
+		t.Error("the certificate is for another key")
+	}
+
+	announced := s.AnnounceKey()
+	if k := keys(tenant + "/discovery/v2.0/keys"); len(k) != 2 || k[1].Kid != announced || signedWith() != first[0].Kid {
+		t.Errorf("after announcing: %+v", k)
+	}
+	if kid := s.RotateKeys(); kid != announced || signedWith() != announced {
+		t.Errorf("rotated to %s, announced %s", kid, announced)
+	}
+	if kid := s.RotateKeys(); kid == announced || signedWith() != kid || len(keys(tenant+"/discovery/v2.0/keys")) != 3 {
+		t.Errorf("rotated again to %s", kid)
+	}
+	s.RetireKeys()
+	if k := keys(tenant + "/discovery/v2.0/keys"); len(k) != 1 || k[0].Kid != signedWith() {
+		t.Errorf("after retiring: %+v", k)
+	}
+}
+
+func TestInstanceDiscovery(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	var doc struct {
+		Endpoint string `json:"tenant_discovery_endpoint"`
+		Metadata []struct {
+			Network string `json:"preferred_network"`
+			Aliases []string
+		}
+		Error string
+	}
+	url := authHost + "common/discovery/instance?api-version=1.1&authorization_endpoint="
+	if status := get(t, s.Client(), url+"https://login.windows.net/"+tenant+"/oauth2/v2.0/authorize", &doc); status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	if doc.Endpoint != "https://login.windows.net/"+tenant+"/v2.0/.well-known/openid-configuration" {
+		t.Errorf("endpoint %q", doc.Endpoint)
+	}
+	if doc.Metadata[0].Network != "login.microsoftonline.com" || doc.Metadata[0].Aliases[1] != "login.windows.net" {
+		t.Errorf("metadata %+v", doc.Metadata)
+	}
+	for _, bad := range []string{"https://evil.example/x", "http://login.microsoftonline.com/x", "", "%zz", "https://login.microsoftonline.com.evil.example/x"} {
+		if status := get(t, s.Client(), url+bad, &doc); status != 400 || doc.Error != "invalid_instance" {
+			t.Errorf("%q: %d %s", bad, status, doc.Error)
+		}
+	}
+}
+
+func TestClientHosts(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	for _, url := range []string{"https://graph.microsoft.com/v1.0/me", "https://evil.example/", "http://login.microsoftonline.com/", "https://login.microsoftonline.com.evil.example/"} {
+		if resp, err := s.Client().Get(url); err == nil {
+			resp.Body.Close()
+			t.Errorf("%s was answered", url)
+		}
+	}
+	resp, err := s.Client().Get(authHost + tenant + "/nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 404 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
+// TestHandler serves an estate from a server of the caller's, over plain HTTP.
+func TestHandler(t *testing.T) {
+	srv := httptest.NewServer(entratest.NewServer(entratest.Sample()))
+	defer srv.Close()
+	var doc map[string]any
+	get(t, srv.Client(), srv.URL+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc)
+	if want := srv.URL + "/" + tenant + "/v2.0"; doc["issuer"] != want {
+		t.Errorf("issuer %v, want %s", doc["issuer"], want)
+	}
+	req, err := http.NewRequest("GET", srv.URL+"/"+tenant+"/v2.0/.well-known/openid-configuration", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = `evil"/<script>`
+	resp, err := srv.Client().Do(req)
+	if err == nil {
+		defer resp.Body.Close()
+		var doc map[string]any
+		if json.NewDecoder(resp.Body).Decode(&doc) == nil && strings.Contains(doc["issuer"].(string), "script") {
+			t.Errorf("issuer %v", doc["issuer"])
+		}
+	}
+}
