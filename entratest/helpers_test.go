@@ -301,3 +301,9 @@ func thumbprint(c *x509.Certificate) string {
 	sum := sha1.Sum(c.Raw)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
+
+// halfHash is a c_hash.
+func halfHash(raw string) string {
+	sum := sha256.Sum256([]byte(raw))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}

@@ -79,8 +79,9 @@ func (s *Server) signingKey() *signingKey {
 // and returns its kid. Entra publishes keys before it uses them.
 func (s *Server) AnnounceKey() (kid string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return poolKey(s.announce()).kid
+	n := s.announce()
+	s.mu.Unlock()
+	return poolKey(n).kid
 }
 
 // announce publishes a key. The caller holds s.mu.
@@ -96,12 +97,12 @@ func (s *Server) announce() int {
 // former keys stay published until [Server.RetireKeys].
 func (s *Server) RotateKeys() (kid string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	newest := s.keys.published[len(s.keys.published)-1]
 	if newest == s.keys.signing {
 		newest = s.announce()
 	}
 	s.keys.signing = newest
+	s.mu.Unlock()
 	return poolKey(newest).kid
 }
 

@@ -1,0 +1,110 @@
+package entratest_test
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+// verified reports whether the server's first published key signed the token.
+func verified(t *testing.T, s *entratest.Server, raw string) bool {
+	t.Helper()
+	var set struct{ Keys []struct{ X5c []string } }
+	get(t, s.Client(), authHost+"common/discovery/v2.0/keys", &set)
+	der, err := base64.StdEncoding.DecodeString(set.Keys[0].X5c[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := strings.LastIndexByte(raw, '.')
+	sig, err := base64.RawURLEncoding.DecodeString(raw[i+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(raw[:i]))
+	return rsa.VerifyPKCS1v15(cert.PublicKey.(*rsa.PublicKey), crypto.SHA256, sum[:], sig) == nil
+}
+
+func TestMint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := entratest.NewServer(entratest.Sample())
+		raw := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Lifetime: 10 * time.Minute})
+		c := decode(t, raw)
+		if !verified(t, s, raw) || c.text("aud") != apiA || c.text("azp") != webapp || c.text("scp") != "access_as_user" || c.text("oid") != s.User(alice).ObjectID || c["exp"] != float64(time.Now().Add(10*time.Minute).Unix()) {
+			t.Errorf("a user's token: %v", c)
+		}
+		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api://api-b", Client: "daemon", Tenant: "fabrikam.onmicrosoft.com", Host: "https://127.0.0.1:1"}))
+		if c.text("aud") != apiB || c.list("roles") != "Orders.Read.All" || c.text("iss") != "https://127.0.0.1:1/"+fabrikam+"/v2.0" || c.text("idtyp") != "app" {
+			t.Errorf("an app's token: %v", c)
+		}
+		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, User: alice, Scopes: []string{"a", "b"}, Roles: []string{"r"}}))
+		if c.text("iss") != "https://sts.windows.net/"+tenant+"/" || c.text("scp") != "a b" || c.list("roles") != "r" || c.text("aud") != "api://api-b" {
+			t.Errorf("version 1: %v", c)
+		}
+		raw = s.Mint(entratest.MintOptions{Resource: "webapp", User: alice, IDToken: true, Nonce: "n"})
+		if c = decode(t, raw); !verified(t, s, raw) || c.text("aud") != webapp || c.text("nonce") != "n" || c["scp"] != nil {
+			t.Errorf("an ID token: %v", c)
+		}
+		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Lifetime: -time.Hour}))
+		if exp, nbf := c["exp"].(float64), c["nbf"].(float64); exp != float64(time.Now().Add(-time.Hour).Unix()) || nbf >= exp {
+			t.Errorf("an expired token: nbf %v, exp %v", nbf, exp)
+		}
+		raw = s.Mint(entratest.MintOptions{
+			Resource: "api-b", Claims: map[string]any{"aud": nil, "extra": []int{1}, "iss": "x"}, Header: map[string]any{"typ": nil, "x": "y"},
+		})
+		h := decodePart(t, raw, 0)
+		if c = decode(t, raw); !verified(t, s, raw) || c["aud"] != nil || c["extra"] == nil || c.text("iss") != "x" || h["typ"] != nil || h.text("x") != "y" {
+			t.Errorf("overridden: %v %v", h, c)
+		}
+	})
+}
+
+func TestMintForgeries(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	kid := decodePart(t, s.Mint(entratest.MintOptions{Resource: "api-b"}), 0).text("kid")
+	foreign := s.Mint(entratest.MintOptions{Resource: "api-b", Foreign: true})
+	if verified(t, s, foreign) || decodePart(t, foreign, 0).text("kid") != kid {
+		t.Error("a foreign token is not one")
+	}
+	none := s.Mint(entratest.MintOptions{Resource: "api-b", Header: map[string]any{"alg": "none"}})
+	if !strings.HasSuffix(none, ".") || decodePart(t, none, 0).text("alg") != "none" {
+		t.Errorf("unsigned: %s", none)
+	}
+	confused := s.Mint(entratest.MintOptions{Resource: "api-b", Header: map[string]any{"alg": "HS256"}})
+	if sig := confused[strings.LastIndexByte(confused, '.')+1:]; len(sig) != 43 {
+		t.Errorf("an HMAC of %d characters", len(sig))
+	}
+}
+
+func TestMintPanics(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	for name, o := range map[string]entratest.MintOptions{
+		"no resource":        {},
+		"unknown client":     {Resource: "api-a", Client: "x"},
+		"unknown tenant":     {Resource: "api-a", Tenant: "x"},
+		"unknown user":       {Resource: "api-a", User: "x"},
+		"user of another":    {Resource: "api-a", User: carol},
+		"ID token of an app": {Resource: "api-a", IDToken: true},
+		"version":            {Resource: "api-a", Version: 3},
+	} {
+		func() {
+			defer func() {
+				if msg, _ := recover().(string); !strings.HasPrefix(msg, "entratest: ") {
+					t.Errorf("%s: panic %q", name, msg)
+				}
+			}()
+			s.Mint(o)
+		}()
+	}
+}

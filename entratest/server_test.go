@@ -1,0 +1,174 @@
+package entratest_test
+
+import (
+	"crypto/x509"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+func TestImpossibleEstates(t *testing.T) {
+	app := func(change func(*entratest.App)) func(*entratest.Config) {
+		return func(c *entratest.Config) { change(&c.Apps[0]) }
+	}
+	user := func(change func(*entratest.User)) func(*entratest.Config) {
+		return func(c *entratest.Config) { change(&c.Users[0]) }
+	}
+	for want, change := range map[string]func(*entratest.Config){
+		"there is no tenant":                                       func(c *entratest.Config) { c.Tenants = nil },
+		`tenant "x": the ID is no GUID`:                            func(c *entratest.Config) { c.Tenants[0].ID = "x" },
+		`the domain "common" is not one`:                           func(c *entratest.Config) { c.Tenants[0].Domain = "common" },
+		"there is another one of that ID":                          func(c *entratest.Config) { c.Tenants = append(c.Tenants, c.Tenants[0]) },
+		`"a/b" is no host`:                                         func(c *entratest.Config) { c.Host = "a/b" },
+		"it has no name":                                           app(func(a *entratest.App) { a.Name = "" }),
+		"another one of that name":                                 app(func(a *entratest.App) { a.Name = "webapp" }),
+		`the client ID "" is no GUID`:                              app(func(a *entratest.App) { a.ClientID = "" }),
+		"another one of client ID":                                 app(func(a *entratest.App) { a.ClientID = webapp }),
+		`there is no tenant "x"`:                                   app(func(a *entratest.App) { a.TenantID = "x" }),
+		`the object ID "x" is no GUID`:                             app(func(a *entratest.App) { a.ObjectID = "x" }),
+		"there are no tokens of version 3":                         app(func(a *entratest.App) { a.TokenVersion = 3 }),
+		`"no uri" is no App ID URI`:                                app(func(a *entratest.App) { a.AppIDURI = "no uri" }),
+		"has the same App ID URI":                                  app(func(a *entratest.App) { a.AppIDURI = "API://api-b/" }),
+		`"a b" is no name of a scope or role`:                      app(func(a *entratest.App) { a.Scopes = []string{"a b"} }),
+		`"https://x/*" is no redirect URI`:                         app(func(a *entratest.App) { a.RedirectURIs = []string{"https://x/*"} }),
+		`"x" is no logout URL`:                                     app(func(a *entratest.App) { a.LogoutURL = "x" }),
+		"not an RSA or ECDSA public key":                           app(func(a *entratest.App) { a.Federated = []entratest.FederatedCredential{{Issuer: "a", Subject: "b"}} }),
+		"a certificate is nil":                                     app(func(a *entratest.App) { a.Certificates = []*x509.Certificate{nil} }),
+		"a trusted subject has no name":                            app(func(a *entratest.App) { a.TrustedSubjects = []entratest.TrustedSubject{{}} }),
+		"a public client has no credentials":                       app(func(a *entratest.App) { a.Public = true }),
+		`permissions of "x", which is no app`:                      app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: "x"}} }),
+		`app "api-b" exposes no scope "x"`:                         app(func(a *entratest.App) { a.Required = []entratest.Permission{{Resource: apiB, Scopes: []string{"x"}}} }),
+		`app "api-b" defines no role "x"`:                          app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: apiB, Roles: []string{"x"}}} }),
+		"that is no username":                                      user(func(u *entratest.User) { u.Username = " " }),
+		"there is another one of that name":                        user(func(u *entratest.User) { u.Username = strings.ToUpper(bob) }),
+		`user "alice@contoso.onmicrosoft.com": there is no tenant`: user(func(u *entratest.User) { u.TenantID = "x" }),
+		"has the same object ID":                                   func(c *entratest.Config) { c.Users[1].ObjectID = c.Users[0].ObjectID },
+		`there is no app "x" to have roles in`:                     user(func(u *entratest.User) { u.Roles = map[string][]string{"x": {"y"}} }),
+		`app "api-a" defines no role "y"`:                          user(func(u *entratest.User) { u.Roles = map[string][]string{"api://api-a": {"y"}} }),
+		"is no other tenant to be a guest in":                      user(func(u *entratest.User) { u.Guest = map[string]string{tenant: ""} }),
+	} {
+		t.Run(want, func(t *testing.T) {
+			cfg := entratest.Sample()
+			change(&cfg)
+			defer func() {
+				msg, _ := recover().(string)
+				if !strings.HasPrefix(msg, "entratest: impossible estate: ") || !strings.Contains(msg, want) {
+					t.Errorf("panic %q", msg)
+				}
+			}()
+			entratest.NewServer(cfg)
+		})
+	}
+}
+
+func TestLookups(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	if a := s.App("daemon"); a.ClientID != daemon || a.TokenVersion != 2 || a.AppIDURI != "api://"+daemon {
+		t.Errorf("app %+v", a)
+	}
+	if u := s.User(strings.ToUpper(alice)); u.Username != alice {
+		t.Errorf("user %+v", u)
+	}
+	for _, call := range []func(){func() { s.App("x") }, func() { s.User("x") }, func() { s.Revoke("x") }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			call()
+		}()
+	}
+	if got := fmt.Sprintf("%v %+v %#v %s", s, s, s, s); got != "entratest.Server entratest.Server entratest.Server entratest.Server" {
+		t.Errorf("formatted: %s", got)
+	}
+}
+
+// TestConcurrency does everything at once; the race detector judges.
+func TestConcurrency(t *testing.T) {
+	cfg := entratest.Sample()
+	cfg.Users = append(cfg.Users, entratest.User{Username: "dave@contoso.onmicrosoft.com", TenantID: tenant})
+	s := entratest.NewServer(cfg)
+	users := []string{alice, bob, carol}
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			for j := range 10 {
+				switch (i + j) % 5 {
+				case 0, 1:
+					if a := credentials(t, s); a.status != 200 {
+						t.Errorf("%d %v", a.status, a.body)
+					}
+				case 2:
+					cb, err := s.SignIn(t.Context(), authorizeURL("organizations"), users[j%3])
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if a := redeem(t, s, cb.Query().Get("code")); a.status != 200 {
+						t.Errorf("%d %v", a.status, a.body)
+					}
+				case 3:
+					if a := onBehalfOf(t, s, s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})); a.status != 200 {
+						t.Errorf("%d %v", a.status, a.body)
+					}
+				case 4:
+					s.Requests()
+					s.Count(entratest.Match{Path: "token"})
+					s.Inject(entratest.Fault{Path: "logout", Status: 500})()
+					s.Revoke("dave@contoso.onmicrosoft.com")
+				}
+				if i == 0 && j == 5 {
+					s.RotateKeys()
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestOneCodeOneToken redeems one code many times at once.
+func TestOneCodeOneToken(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	code := signIn(t, s, alice)
+	var mu sync.Mutex
+	got := map[int]int{}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			a := redeem(t, s, code)
+			mu.Lock()
+			defer mu.Unlock()
+			got[a.aadsts()]++
+		})
+	}
+	wg.Wait()
+	if got[0] != 1 || got[54005] != 19 {
+		t.Errorf("answers by error: %v", got)
+	}
+}
+
+// TestMemory issues many tokens: none is kept.
+func TestMemory(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for range 4200 { // fill the journal
+		credentials(t, s, "client_secret", "", "padding", strings.Repeat("x", 3000))
+	}
+	before := heap()
+	for range 300 {
+		wantToken(t, onBehalfOf(t, s, s.Mint(entratest.MintOptions{Resource: "api-a", User: alice})))
+	}
+	if after := heap(); after > before+256<<10 {
+		t.Errorf("the heap grew from %d to %d bytes", before, after)
+	}
+}
