@@ -1,0 +1,116 @@
+package integration_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// msalNode is a Node.js process with MSAL in it, node/msal.mjs.
+type msalNode struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// msalResult are the parts of MSAL's AuthenticationResult that the tests look at.
+type msalResult struct {
+	AccessToken   string
+	IDToken       string
+	FromCache     bool
+	Scopes        []string
+	TenantID      string
+	UniqueID      string
+	TokenType     string
+	IDTokenClaims struct{ Nonce, Name string }
+	Account       json.RawMessage
+}
+
+// msalError are the parts of MSAL's errors that the tests look at.
+type msalError struct {
+	Name, Message, ErrorCode, SubError string
+	ErrorNo                            int
+}
+
+// newMSALNode starts a process that trusts the fake's certificate; it ends with the test.
+func (f *fake) newMSALNode(t *testing.T) *msalNode {
+	t.Helper()
+	command := exec.Command("node", "msal.mjs")
+	command.Dir = "node"
+	command.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+f.caFile)
+	command.Stderr = t.Output()
+	in, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := command.Wait(); err != nil {
+			t.Errorf("node: %v", err)
+		}
+	})
+	return &msalNode{in: in, out: bufio.NewReader(out)}
+}
+
+// do sends a command. It gives MSAL's error, if that is the answer, or fills in result.
+func (n *msalNode) do(t *testing.T, command map[string]any, result any) *msalError {
+	t.Helper()
+	line, err := json.Marshal(command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.in.Write(append(line, '\n')); err != nil {
+		t.Fatal(err)
+	}
+	line, err = n.out.ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		Result json.RawMessage
+		Error  *msalError
+	}
+	if err := json.Unmarshal(line, &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Error == nil && result != nil {
+		if err := json.Unmarshal(answer.Result, result); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return answer.Error
+}
+
+// call is the command that calls a method of an application.
+func call(app, method string, arguments ...any) map[string]any {
+	return map[string]any{"on": app, "call": method, "with": arguments}
+}
+
+// must is do for a command that works.
+func (n *msalNode) must(t *testing.T, command map[string]any, result any) {
+	t.Helper()
+	if failed := n.do(t, command, result); failed != nil {
+		t.Fatalf("MSAL for Node.js: %+v", *failed)
+	}
+}
+
+// app makes an application of the sample's tenant; proof is its credential.
+func (n *msalNode) app(t *testing.T, f *fake, name, client string, proof map[string]any) {
+	t.Helper()
+	auth := map[string]any{
+		"clientId": client, "authority": f.authority(), "knownAuthorities": []string{f.host},
+	}
+	for key, value := range proof {
+		auth[key] = value
+	}
+	n.must(t, map[string]any{"new": name, "auth": auth}, nil)
+}

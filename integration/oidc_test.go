@@ -1,0 +1,62 @@
+package integration_test
+
+import (
+	"testing"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2/clientcredentials"
+)
+
+// A relying party of zitadel/oidc signs Alice in; go-oidc agrees with it on the ID token, and finds
+// the access token to be a valid one of the API's.
+func TestZitadelSignsIn(t *testing.T) {
+	f := newFake(t)
+	party := f.newRelyingParty(t, "openid", "profile", "offline_access", apiAScope)
+	_, page := f.newPerson(t, alice, alicePassword, nowhere).follow(t, party.url+"/login")
+	got := details(t, page)
+
+	if got.Claims.Issuer != f.issuer() || got.Claims.Name != aliceName || got.Claims.PreferredUsername != alice {
+		t.Errorf("claims = %+v", got.Claims)
+	}
+	if got.Claims.Claims["oid"] != aliceID || got.Claims.Claims["tid"] != tenant {
+		t.Errorf("oid = %v, tid = %v", got.Claims.Claims["oid"], got.Claims.Claims["tid"])
+	}
+	if !got.Refreshable {
+		t.Error("no refresh token for offline_access")
+	}
+	f.wantAlice(t, got.AccessToken, apiAID, webappID, "access_as_user")
+}
+
+// x/oauth2 gets an app's token with the secret in the body and in the Authorization header; go-oidc
+// finds it in order.
+func TestOAuth2ClientCredentials(t *testing.T) {
+	f := newFake(t)
+	ctx := oidc.ClientContext(t.Context(), f.client)
+	provider, err := oidc.NewProvider(ctx, f.issuer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := clientcredentials.Config{
+		ClientID: daemonID, ClientSecret: daemonSecret,
+		TokenURL: provider.Endpoint().TokenURL,
+		Scopes:   []string{appScope},
+	}
+	token, err := config.Token(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wantApp(t, token.AccessToken, daemonID)
+}
+
+// go-oidc refuses a token for another audience, so that the tests that rely on it can fail.
+func TestGoOIDCRefusesAnotherAudience(t *testing.T) {
+	f := newFake(t)
+	raw := f.aliceAtAPIA(t)
+	provider, err := oidc.NewProvider(oidc.ClientContext(t.Context(), f.client), f.issuer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.Verifier(&oidc.Config{ClientID: apiBID}).Verify(t.Context(), raw); err == nil {
+		t.Error("a token for api-a passes as one for api-b")
+	}
+}
