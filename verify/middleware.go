@@ -30,11 +30,12 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 			v.deny(w, r, err)
 			return
 		}
-		token, err := v.accessToken(r.Context(), raw)
+		claims, hash, err := v.accessToken(r.Context(), raw)
 		if err != nil {
 			v.deny(w, r, err)
 			return
 		}
+		token := &Token{raw: &raw, hash: hash, claims: claims}
 		next.ServeHTTP(w, r.WithContext(newContext(r.Context(), &verified{token, v})))
 	})
 }

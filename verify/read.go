@@ -78,10 +78,12 @@ func (c *Claims) read(name, text string) (ok bool) {
 	case "scp":
 		var scopes string
 		scopes, ok = stringValue(text)
-		c.Scopes.values = strings.Fields(scopes)
+		c.Scopes = newSet(strings.Fields(scopes))
 		return ok
 	case "groups":
-		if c.Groups.values, ok = stringsValue(text); ok {
+		var groups []string
+		if groups, ok = stringsValue(text); ok {
+			c.Groups = newSet(groups)
 			return true
 		}
 		// "src1" instead of the groups: the groups claim of a distributed claim.
@@ -100,7 +102,8 @@ func (c *Claims) read(name, text string) (ok bool) {
 		*one, ok = stringValue(text)
 		return ok
 	}
-	many.values, ok = stringsValue(text)
+	values, ok := stringsValue(text)
+	*many = newSet(values)
 	return ok
 }
 

@@ -14,30 +14,44 @@ import (
 // one request does with its claims never reaches another. The zero value is
 // empty. Values are compared exactly.
 type Set struct {
-	values []string
+	values *[]string // nil if empty; a pointer, since Claims are copied for each request
+}
+
+func newSet(values []string) Set {
+	if len(values) == 0 {
+		return Set{}
+	}
+	return Set{&values}
+}
+
+func (s Set) list() []string {
+	if s.values == nil {
+		return nil
+	}
+	return *s.values
 }
 
 // Has tells whether value is in the set.
-func (s Set) Has(value string) bool { return slices.Contains(s.values, value) }
+func (s Set) Has(value string) bool { return slices.Contains(s.list(), value) }
 
 // HasAny tells whether one of the values is in the set.
 func (s Set) HasAny(values ...string) bool { return slices.ContainsFunc(values, s.Has) }
 
 // Len returns the number of values.
-func (s Set) Len() int { return len(s.values) }
+func (s Set) Len() int { return len(s.list()) }
 
 // All yields the values in the token's order.
-func (s Set) All() iter.Seq[string] { return slices.Values(s.values) }
+func (s Set) All() iter.Seq[string] { return slices.Values(s.list()) }
 
 // String returns the values with spaces between them.
-func (s Set) String() string { return strings.Join(s.values, " ") }
+func (s Set) String() string { return strings.Join(s.list(), " ") }
 
 // MarshalJSON writes an array, empty if the set is.
 func (s Set) MarshalJSON() ([]byte, error) {
 	if s.values == nil {
 		return []byte("[]"), nil
 	}
-	return json.Marshal(s.values)
+	return json.Marshal(*s.values)
 }
 
 // The readers below take the checked JSON text of a claim. ok is false if it

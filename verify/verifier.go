@@ -25,11 +25,8 @@ type Verifier struct {
 // refusal of a token is an *Error. If ctx ends while the keys are being fetched,
 // the error is that of ctx, and the fetch goes on for the others.
 func (v *Verifier) AccessToken(ctx context.Context, raw string) (*Claims, error) {
-	t, err := v.accessToken(ctx, raw)
-	if err != nil {
-		return nil, err
-	}
-	return t.claims, nil
+	c, _, err := v.accessToken(ctx, raw)
+	return c, err
 }
 
 // IDToken verifies an ID token that the token endpoint returned for a sign-in
@@ -53,29 +50,37 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 	return c, nil
 }
 
-// accessToken answers from the tokens seen before, or verifies.
-func (v *Verifier) accessToken(ctx context.Context, raw string) (*Token, error) {
+// accessToken answers from the tokens seen before, or verifies. It returns the
+// hash of the token too, which is computed only here.
+func (v *Verifier) accessToken(ctx context.Context, raw string) (c *Claims, hash [sha256.Size]byte, err error) {
 	if len(raw) > MaxTokenSize {
-		return nil, refuse(TooLarge)
+		return nil, hash, refuse(TooLarge)
 	}
 	now := time.Now()
-	hash := sha256.Sum256([]byte(raw))
+	hash = hashOf(raw)
 	if _, ok := v.keys.load(now); ok {
 		if c := v.seen.get(hash, now); c != nil {
-			return &Token{raw: &raw, hash: hash, claims: c}, nil
+			return c, hash, nil
 		}
 	}
 	p, c, err := v.unsigned(raw, accessToken, now)
 	if err != nil {
-		return nil, err
+		return nil, hash, err
 	}
 	key, err := v.signed(ctx, p, c)
 	if err != nil {
-		return nil, err
+		return nil, hash, err
 	}
 	kept := *c
 	v.seen.add(hash, &kept, key, c.Expires.Add(v.rules.leeway))
-	return &Token{raw: &raw, hash: hash, claims: c}, nil
+	return c, hash, nil
+}
+
+// hashOf is the SHA-256 of a token. The usual token fits into a buffer on the
+// stack, which saves allocating a copy of it for each request.
+func hashOf(raw string) [sha256.Size]byte {
+	var buffer [4096]byte
+	return sha256.Sum256(append(buffer[:0], raw...))
 }
 
 // unsigned does everything that needs no key.
