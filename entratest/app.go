@@ -58,6 +58,10 @@ type App struct {
 	// Scopes are the delegated permissions the app exposes. Zero: none.
 	Scopes []string
 
+	// AdminScopes are those of Scopes that only an administrator may grant.
+	// Zero: users may grant all.
+	AdminScopes []string
+
 	// Roles are the app roles the app defines, for users and for apps.
 	// Zero: none.
 	Roles []string
@@ -81,8 +85,9 @@ type App struct {
 	// and for itself. Zero: nothing; users may consent for themselves.
 	Permissions []Permission
 
-	// Required are the delegated permissions that the registration lists:
-	// consent to <resource>/.default asks for them. Zero: none.
+	// Required are the permissions that the registration lists: consent to
+	// <resource>/.default asks for the scopes, consent of an administrator for
+	// the roles, too. Zero: none.
 	Required []Permission
 
 	// KnownClients are the client IDs of apps bundled with this one: consent

@@ -44,6 +44,7 @@ func (s *Server) consent(user string, t *Tenant, client, resource *App, scopes [
 type consentItem struct {
 	client, resource *App
 	scopes           []string
+	roles            []string // app roles, which only an administrator grants
 }
 
 // toConsent lists what the user must grant before the request can be served;
@@ -56,7 +57,7 @@ func (s *Server) toConsent(q *scopeRequest, u *User, t *Tenant, client *App, all
 			scopes = slices.DeleteFunc(slices.Clone(scopes), func(n string) bool { return containsFold(granted, n) })
 		}
 		if len(scopes) > 0 {
-			items = append(items, consentItem{client, resource, scopes})
+			items = append(items, consentItem{client: client, resource: resource, scopes: scopes})
 		}
 	}
 	oidc := q.oidc()

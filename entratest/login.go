@@ -46,6 +46,9 @@ func (s *Server) login(r *request) *answer {
 func (s *Server) declined(r *request, q *signInRequest) *answer {
 	f := refuse(65004, "User declined to consent to access the app.")
 	f.suberror = "cancel"
+	if q.Admin {
+		f.code = "consent_required"
+	}
 	return s.respondError(r, q, f)
 }
 
@@ -93,9 +96,9 @@ func (s *Server) consented(r *request, q *signInRequest) *answer {
 	if f != nil {
 		return s.respondError(r, q, f)
 	}
-	if u.objectIDIn(t) != "" {
-		s.accept(u, t, s.toConsent(scopes, u, t, s.estate.app[q.Client], q.Prompt == "consent"))
-	}
 	q.Granted = true
+	if items := s.toConsent(scopes, u, t, s.estate.app[q.Client], q.Prompt == "consent"); !q.Admin && u.objectIDIn(t) != "" && (u.Admin || !needsAdmin(items)) {
+		s.accept(u, t, items)
+	}
 	return s.proceed(r, q)
 }

@@ -16,7 +16,7 @@ var pageFiles embed.FS
 // pages are the templates of the sign-in, one per name.
 var pages = func() map[string]*template.Template {
 	m := map[string]*template.Template{}
-	for _, name := range []string{"password", "pick", "mfa", "consent", "error"} {
+	for _, name := range []string{"password", "pick", "mfa", "consent", "error", "signedout"} {
 		m[name] = template.Must(template.ParseFS(pageFiles, "pages/layout.html", "pages/"+name+".html"))
 	}
 	return m
@@ -32,7 +32,6 @@ type pageData struct {
 	Accounts        []account
 	Items           []consentLine
 	ForAll          bool
-	Step            string
 
 	Number                            int
 	TraceID, CorrelationID, Timestamp string
@@ -112,7 +111,7 @@ func (s *Server) mfaPage(r *request, q *signInRequest, u *User) *answer {
 // consentPage lists what the app would be allowed to do.
 func (s *Server) consentPage(r *request, q *signInRequest, u *User, t *Tenant, items []consentItem) *answer {
 	data := s.signInPage(r, q, "Permissions requested")
-	data.Username, data.Tenant, data.Step = u.Username, t.Name, "consent"
+	data.Username, data.Tenant, data.ForAll = u.Username, t.Name, q.Admin
 	data.Items = consentLines(items, s.estate.app[q.Client])
 	return page(http.StatusOK, "consent", data)
 }
@@ -143,6 +142,12 @@ func consentLines(items []consentItem, client *App) []consentLine {
 			if !slices.Contains(lines, line) {
 				lines = append(lines, line)
 			}
+		}
+		for _, role := range item.roles {
+			lines = append(lines, consentLine{
+				Text:   "Use " + item.resource.Name + " without a user: " + role,
+				Detail: strings.TrimSuffix(item.resource.AppIDURI, "/") + "/" + role,
+			})
 		}
 	}
 	return lines

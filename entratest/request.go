@@ -116,7 +116,7 @@ func splitPath(path string) (tenant, endpoint string) {
 		return tenant, "logout"
 	case "login":
 		return tenant, "login"
-	case "v2.0/adminconsent":
+	case "v2.0/adminconsent", "adminconsent":
 		return tenant, "adminconsent"
 	case "discovery/v2.0/keys", "discovery/keys":
 		return tenant, "keys"

@@ -56,6 +56,9 @@ func (s *Server) respondError(r *request, q *signInRequest, f *refusal) *answer 
 	if f.claims != "" {
 		params.Set("claims", f.claims)
 	}
+	if q.Admin {
+		params.Set("admin_consent", "True")
+	}
 	a := s.respond(r, q, params)
 	a.refused = f
 	return a

@@ -22,7 +22,8 @@ type Server struct {
 
 	mu       sync.Mutex              // guards what follows
 	keys     keyRing                 //
-	consents map[consentKey][]string // scopes in lower case
+	consents map[consentKey][]string // scopes granted
+	assigned map[consentKey][]string // app roles granted by consent, the user being ""
 	epochs   map[string]int          // by lower-case username: how often Revoke was called
 	revoked  map[string]time.Time    // IDs of revoked tokens: when they may be forgotten
 	redeemed map[string]time.Time    // IDs of redeemed codes: when they may be forgotten
@@ -68,6 +69,7 @@ func NewServer(cfg Config) *Server {
 		seal:      seal,
 		keys:      keyRing{published: []int{0}, signing: 0, next: 1},
 		consents:  map[consentKey][]string{},
+		assigned:  map[consentKey][]string{},
 		epochs:    map[string]int{},
 		revoked:   map[string]time.Time{},
 		redeemed:  map[string]time.Time{},
@@ -191,6 +193,8 @@ func (s *Server) route(r *request) *answer {
 		return s.authorize(r)
 	case "login":
 		return s.login(r)
+	case "logout":
+		return s.logout(r)
 	}
-	return notFound()
+	return s.adminConsent(r)
 }

@@ -23,7 +23,8 @@ func (e *SignInError) Error() string {
 // authorization URL, signs the user in (with the second factor, if one is
 // demanded and the user has one), consents to what is asked, and returns the
 // redirect to the app. A response_mode of form_post is returned as if it were
-// query.
+// query. It does the same for the URL of the admin consent endpoint, with an
+// administrator.
 //
 // An error that Entra reports to the app is in the callback's parameters, as
 // error and error_description. One that Entra shows the person instead, such as
@@ -36,7 +37,7 @@ func (s *Server) SignIn(ctx context.Context, authorizeURL, username string) (cal
 	if err != nil {
 		return nil, fmt.Errorf("entratest: the authorization URL cannot be parsed")
 	}
-	if _, endpoint := splitPath(hr.URL.Path); endpoint != "authorize" {
+	if _, endpoint := splitPath(hr.URL.Path); endpoint != "authorize" && endpoint != "adminconsent" {
 		return nil, fmt.Errorf("entratest: %s://%s%s is no authorization endpoint", hr.URL.Scheme, hr.URL.Host, hr.URL.Path)
 	}
 	u := s.estate.user[strings.ToLower(username)]

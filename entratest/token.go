@@ -115,7 +115,7 @@ func (s *Server) grantCredentials(g *granting) (*answer, *refusal) {
 		return nil, notDefault(g.scope)
 	}
 	resource := q.resources[0].app
-	_, roles := s.estate.granted(g.client.Permissions, resource)
+	roles := s.appRoles(g.tenant, g.client, resource)
 	if resource.RequireAssignment && len(roles) == 0 {
 		return nil, refuse(501051, "Application '%s'(%s) is not assigned to a role for the application '%s'(%s).", g.client.ClientID, g.client.Name, quote(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
 	}

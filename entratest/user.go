@@ -42,6 +42,10 @@ type User struct {
 	// user without one answers it with AADSTS50079. Zero: no second factor.
 	MFA bool
 
+	// Admin says that the user administers the home tenant, and may consent
+	// for all its users. Zero: only for themselves.
+	Admin bool
+
 	// Disabled refuses every grant for the user with AADSTS50057.
 	// Zero: the account works.
 	Disabled bool
