@@ -13,6 +13,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entratoken/entra/entratest"
 )
 
 // azureOptions names the authority and the HTTP client that trusts it.
@@ -95,6 +97,29 @@ func TestAzidentityOnBehalfOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantAlice(t, token.Token, apiBID, apiAID, "Orders.Read")
+}
+
+// Through the in-process client azidentity isn't even told of another authority: it asks the public
+// cloud whether the cloud is known, where its endpoints are, and for a token.
+func TestAzidentityInProcess(t *testing.T) {
+	server := entratest.NewServer(entratest.Sample())
+	credential, err := azidentity.NewClientSecretCredential(tenant, daemonID, daemonSecret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: server.Client()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{appScope}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life := time.Until(token.ExpiresOn); life < 59*time.Minute || life > 91*time.Minute {
+		t.Errorf("the token lives for %v, want 60 to 90 minutes", life)
+	}
+	for _, endpoint := range []string{"instance", "discovery", "token"} {
+		if n := server.Count(entratest.Match{Path: endpoint}); n != 1 {
+			t.Errorf("%d requests to %s, want 1", n, endpoint)
+		}
+	}
 }
 
 func TestAzidentityIsRefused(t *testing.T) {

@@ -6,11 +6,15 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 missing=()
-need() { # need COMMAND PACKAGE...: the Debian packages that bring a command that is not there
-	command -v "$1" >/dev/null || missing+=("${@:2}")
+need() { # need "COMMAND..." PACKAGE...: the Debian packages that bring the first command, unless one is there
+	local command
+	for command in $1; do
+		if command -v "$command" >/dev/null; then return; fi
+	done
+	missing+=("${@:2}")
 }
 need gcc gcc libc6-dev
-need chromium chromium fonts-liberation
+need "chromium chromium-browser google-chrome" chromium fonts-liberation
 need node nodejs
 need npm npm
 
@@ -33,4 +37,4 @@ if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	npm ci --no-progress --loglevel=error </dev/null
 	touch node_modules/.package-lock.json
 fi
-echo "Have $(chromium --version 2>/dev/null | cut -d ' ' -f 1-2), Node.js $(node --version), $(gcc --version | head -n 1)."
+echo "Node.js $(node --version), MSAL for Node.js $(node -p 'require("@azure/msal-node/package.json").version'), Chromium and a C compiler are there."

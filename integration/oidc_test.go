@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
 
@@ -21,14 +22,17 @@ func TestZitadelSignsIn(t *testing.T) {
 	if got.Claims.Claims["oid"] != aliceID || got.Claims.Claims["tid"] != tenant {
 		t.Errorf("oid = %v, tid = %v", got.Claims.Claims["oid"], got.Claims.Claims["tid"])
 	}
+	if c := f.verified(t, got.IDToken, webappID); c.Subject != got.Claims.Subject || c.ObjectID != aliceID || c.Scope != "" {
+		t.Errorf("go-oidc reads %+v in the ID token", c)
+	}
 	if !got.Refreshable {
 		t.Error("no refresh token for offline_access")
 	}
 	f.wantAlice(t, got.AccessToken, apiAID, webappID, "access_as_user")
 }
 
-// x/oauth2 gets an app's token with the secret in the body and in the Authorization header; go-oidc
-// finds it in order.
+// x/oauth2 gets an app's token with the secret in either place that RFC 6749, section 2.3.1, knows;
+// go-oidc finds it in order.
 func TestOAuth2ClientCredentials(t *testing.T) {
 	f := newFake(t)
 	ctx := oidc.ClientContext(t.Context(), f.client)
@@ -36,16 +40,20 @@ func TestOAuth2ClientCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := clientcredentials.Config{
-		ClientID: daemonID, ClientSecret: daemonSecret,
-		TokenURL: provider.Endpoint().TokenURL,
-		Scopes:   []string{appScope},
+	for name, style := range map[string]oauth2.AuthStyle{"body": oauth2.AuthStyleInParams, "header": oauth2.AuthStyleInHeader} {
+		t.Run(name, func(t *testing.T) {
+			config := clientcredentials.Config{
+				ClientID: daemonID, ClientSecret: daemonSecret, AuthStyle: style,
+				TokenURL: provider.Endpoint().TokenURL,
+				Scopes:   []string{appScope},
+			}
+			token, err := config.Token(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.wantApp(t, token.AccessToken, daemonID)
+		})
 	}
-	token, err := config.Token(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.wantApp(t, token.AccessToken, daemonID)
 }
 
 // go-oidc refuses a token for another audience, so that the tests that rely on it can fail.

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -23,8 +24,9 @@ type relyingParty struct {
 // signedIn is what the web app knows after a sign-in, as its page shows it.
 type signedIn struct {
 	Claims      *oidc.IDTokenClaims
-	AccessToken string `json:"accessToken"`
-	Refreshable bool   `json:"refreshable"` // it got a refresh token
+	IDToken     string
+	AccessToken string
+	Refreshable bool // it got a refresh token
 }
 
 // pages are those of the web app. The one after a sign-in carries the details for the tests.
@@ -32,7 +34,8 @@ var pages = template.Must(template.New("").Parse(`
 {{define "home"}}<!doctype html><html lang="en"><title>Web app</title>
 <h1>Web app</h1><p id="state">signed out</p><a id="login" href="/login">Sign in</a></html>{{end}}
 {{define "welcome"}}<!doctype html><html lang="en"><title>Welcome</title>
-<h1>Welcome</h1><p id="state">signed in</p><pre id="details">{{.}}</pre></html>{{end}}
+<h1>Welcome</h1><p id="state">signed in</p><pre id="details">{{.Details}}</pre>
+<a id="logout" href="{{.Logout}}">Sign out</a></html>{{end}}
 {{define "failed"}}<!doctype html><html lang="en"><title>Failed</title>
 <h1>Sign-in failed</h1><p id="state">refused</p><p id="error">{{.}}</p></html>{{end}}
 `))
@@ -70,12 +73,13 @@ func (f *fake) newRelyingParty(t *testing.T, scopes ...string) *relyingParty {
 	})
 	mux.Handle("GET /callback", rp.CodeExchangeHandler(
 		func(w http.ResponseWriter, _ *http.Request, tokens *oidc.Tokens[*oidc.IDTokenClaims], _ string, _ rp.RelyingParty) {
-			details, err := json.Marshal(signedIn{tokens.IDTokenClaims, tokens.AccessToken, tokens.RefreshToken != ""})
+			details, err := json.Marshal(signedIn{tokens.IDTokenClaims, tokens.IDToken, tokens.AccessToken, tokens.RefreshToken != ""})
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}
-			show(w, "welcome", string(details))
+			logout := party.GetEndSessionEndpoint() + "?" + url.Values{"post_logout_redirect_uri": {origin + "/"}}.Encode()
+			show(w, "welcome", map[string]string{"Details": string(details), "Logout": logout})
 		}, party))
 
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}}
