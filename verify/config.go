@@ -56,9 +56,9 @@ type Config struct {
 	Cloud entra.Cloud
 
 	// V1Issuer is the issuer of v1.0 tokens, with "{tenantid}" where the tenant
-	// ID stands. Zero: https://sts.windows.net/{tenantid}/ in the public and US
-	// Government clouds, https://sts.chinacloudapi.cn/{tenantid}/ in China, and
-	// https://HOST/{tenantid}/ in every other cloud.
+	// ID stands. Zero: https://sts.chinacloudapi.cn/{tenantid}/ in China, and
+	// https://sts.windows.net/{tenantid}/ everywhere else. The issuer of v2.0
+	// tokens is always https://HOST/{tenantid}/v2.0.
 	V1Issuer string
 
 	// KeysFor is the client ID of an application that has signing keys of its

@@ -39,9 +39,9 @@ const (
 	BadLifetime      Reason = "bad_lifetime"       // exp isn't after iat, or too long after it
 	UnknownKey       Reason = "unknown_key"        // kid isn't among the authority's keys
 	KeysUnavailable  Reason = "keys_unavailable"   // the authority's keys can't be had now
-	KeyIssuer        Reason = "key_issuer"         // the key is published for another issuer
 	BadSignature     Reason = "bad_signature"      // the signature isn't that key's
 	TenantNotAllowed Reason = "tenant_not_allowed" // tid isn't on the list
+	KeyIssuer        Reason = "key_issuer"         // the key is published for another issuer
 	BadNonce         Reason = "bad_nonce"          // not the answer to this sign-in
 	BadParty         Reason = "bad_authorized_party"
 	BadCodeHash      Reason = "bad_code_hash"

@@ -8,14 +8,15 @@ import (
 	"github.com/entratoken/entra"
 )
 
-// v1Issuers are the v1.0 issuers of the clouds for which they are known: the
-// public cloud and US Government share one, China has its own. Microsoft documents
-// them only by example; its Azure tools (aks-engine) make the same distinction.
-var v1Issuers = map[string]string{
-	string(entra.Public):       "https://sts.windows.net/{tenantid}/",
-	string(entra.USGovernment): "https://sts.windows.net/{tenantid}/",
-	string(entra.China):        "https://sts.chinacloudapi.cn/{tenantid}/",
-}
+// The v1.0 issuers. The public cloud and US Government share one, China has its
+// own; Microsoft's tools for Azure (aks-engine, the Azure SDK for Java) know
+// these two and no other. The newer sovereign clouds' isn't documented, so the
+// common one is expected there until Config.V1Issuer says otherwise, as it is of
+// private hosts.
+const (
+	v1Issuer      = "https://sts.windows.net/{tenantid}/"
+	v1IssuerChina = "https://sts.chinacloudapi.cn/{tenantid}/"
+)
 
 // tenantPlaceholder stands for the tenant ID in the issuers that Entra
 // publishes for all tenants at once.
@@ -46,7 +47,7 @@ func (t issuerTemplate) is(issuer, tenant string) bool {
 }
 
 // setIssuers derives the two issuers of the cloud: v2.0 is the authority's own,
-// v1.0 the one given, the cloud's known one, or the authority's host.
+// v1.0 the one given, or the cloud's.
 func (r *rules) setIssuers(v1 string) error {
 	u, err := url.Parse("https://" + r.host)
 	if err != nil || u.Host != r.host || u.Hostname() == "" {
@@ -57,10 +58,10 @@ func (r *rules) setIssuers(v1 string) error {
 	}
 	r.v2, _ = newIssuerTemplate("https://" + r.host + "/" + tenantPlaceholder + "/v2.0")
 	if v1 == "" {
-		v1 = v1Issuers[r.host]
-	}
-	if v1 == "" {
-		v1 = "https://" + r.host + "/" + tenantPlaceholder + "/"
+		v1 = v1Issuer
+		if r.host == entra.China.Host() {
+			v1 = v1IssuerChina
+		}
 	}
 	var ok bool
 	if r.v1, ok = newIssuerTemplate(v1); !ok || !strings.HasPrefix(v1, "https://") {

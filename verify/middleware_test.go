@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/entratoken/entra/verify"
@@ -92,6 +93,25 @@ func TestMiddlewareWithoutKeys(t *testing.T) {
 	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || w.Header().Get("WWW-Authenticate") != "" {
 		t.Errorf("status %d, header %v", w.Code, w.Header())
 	}
+}
+
+// Nobody listens any more: no challenge, which would say something of the token.
+func TestMiddlewareWhenTheClientHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		slow(a, time.Second)
+		h := mustNew(t, a.config()).Middleware(welcome)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+sign(0, headerOf(0), userV2()))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 503 || w.Header().Get("WWW-Authenticate") != "" || w.Body.Len() != 0 {
+			t.Errorf("status %d, header %v, body %q", w.Code, w.Header(), w.Body)
+		}
+		advance(time.Second) // the fetch goes on without the request
+	})
 }
 
 func TestContextHasTokenAndClaims(t *testing.T) {

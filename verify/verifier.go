@@ -96,7 +96,8 @@ func (v *Verifier) unsigned(raw string, k kind, now time.Time) (*parts, *Claims,
 	return p, c, v.rules.check(p, c, k, now)
 }
 
-// signed finds the key, checks the signature with it, and then the tenant.
+// signed finds the key, checks the signature with it, and then whether the tenant
+// may come in and the key may sign for it.
 func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey, error) {
 	key, err := v.keys.find(ctx, p.header.keyID)
 	if err != nil {
@@ -104,9 +105,6 @@ func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey
 	}
 	if key.algorithm != "" && key.algorithm != p.header.algorithm {
 		return nil, refuse(BadAlgorithm)
-	}
-	if !v.rules.keyFits(key, c) {
-		return nil, refuse(KeyIssuer)
 	}
 	if strings.ContainsAny(p.signature, "\r\n") {
 		return nil, refuse(Malformed)
@@ -118,7 +116,13 @@ func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey
 	if methods[p.header.algorithm].Verify(p.signed, signature, key.public) != nil {
 		return nil, refuse(BadSignature)
 	}
-	return key, v.rules.allow(c)
+	if err := v.rules.allow(c); err != nil {
+		return nil, err
+	}
+	if !v.rules.keyFits(key, c) {
+		return nil, refuse(KeyIssuer)
+	}
+	return key, nil
 }
 
 // methods are the signature algorithms. A PS256 salt is as long as the hash, and

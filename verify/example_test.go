@@ -1,0 +1,82 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/verify"
+)
+
+// A fake Entra issues the tokens of the examples.
+var exampleEntra = entratest.NewServer(entratest.Sample())
+
+func ExampleNew() {
+	v, err := verify.New(verify.Config{
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"}, // this API's client ID
+		Tenants:    []string{entratest.SampleTenant},
+		HTTPClient: exampleEntra.Client(), // leave it out in production
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	raw := exampleEntra.Mint(entratest.MintOptions{Resource: "api-b", Client: "daemon"})
+	claims, err := v.AccessToken(context.Background(), raw)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("app-only:", claims.AppOnly())
+	fmt.Println("roles:", claims.Roles)
+
+	raw = exampleEntra.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"})
+	_, err = v.AccessToken(context.Background(), raw)
+	fmt.Println(errors.Is(err, &verify.Error{Reason: verify.BadAudience}))
+	fmt.Println(err)
+	// Output:
+	// app-only: true
+	// roles: Orders.Read.All
+	// true
+	// verify: the token is for another API; ask for a token with a scope of this API
+}
+
+func ExampleVerifier_Middleware() {
+	v, err := verify.New(verify.Config{
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"},
+		Tenants:    []string{entratest.SampleTenant},
+		HTTPClient: exampleEntra.Client(),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, _ := verify.FromContext(r.Context())
+		if user, ok := claims.User(); ok {
+			fmt.Fprint(w, "the orders of ", user.ObjectID)
+			return
+		}
+		fmt.Fprint(w, "all orders")
+	})
+	h := v.Middleware(verify.RequireScopeOrRole(orders, "Orders.Read", "Orders.Read.All"))
+
+	for _, o := range []entratest.MintOptions{
+		{Resource: "api-b", Client: "api-a", User: "alice@contoso.onmicrosoft.com"},
+		{Resource: "api-b", Client: "daemon"},
+		{Resource: "api-b", Client: "api-a", User: "alice@contoso.onmicrosoft.com", Scopes: []string{"Orders.Write"}},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/orders", nil)
+		r.Header.Set("Authorization", "Bearer "+exampleEntra.Mint(o))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Body)
+	}
+	// Output:
+	// 200 the orders of aaaaaaaa-1111-4000-8000-00000000a11c
+	// 200 all orders
+	// 403 the client must act for a user and have one of the scopes: Orders.Read
+}

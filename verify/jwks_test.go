@@ -1,0 +1,144 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/verify"
+)
+
+// What the endpoint may answer on a cold start, and whether a token signed with
+// key 0 is accepted then.
+func TestKeyDocuments(t *testing.T) {
+	k := jwk(0)
+	manyKeys := func(n int) []object {
+		keys := []object{}
+		for i := range n {
+			keys = append(keys, k.with("kid", fmt.Sprintf("k%d", i)))
+		}
+		return keys
+	}
+	set := func(keys ...object) string { return object{"keys": keys}.text() }
+	other := jwk(1)
+	for _, test := range []struct {
+		name string
+		body string
+		want verify.Reason
+	}{
+		{"one key", set(k), ""},
+		{"no issuer", set(k.without("issuer")), ""},
+		{"no use", set(k.without("use")), ""},
+		{"for verifying", set(k.with("key_ops", []string{"verify"})), ""},
+		{"for RS256", set(k.with("alg", "RS256")), ""},
+		{"many keys", set(append(manyKeys(150), k)...), ""},
+		{"unusable ones besides", set(object{}, object{"kty": "EC", "kid": "e"}, object{"kty": 1}, k), ""},
+		{"the same key twice", set(k, k), ""},
+		{"members nobody knows", set(k.with("x5c", []string{"MII"}).with("cloud_instance_name", "microsoftonline.com")), ""},
+		{"nothing", "", verify.KeysUnavailable},
+		{"HTML", "<html></html>", verify.KeysUnavailable},
+		{"cut short", set(k)[:100], verify.KeysUnavailable},
+		{"a list", "[]", verify.KeysUnavailable},
+		{"no keys", set(), verify.KeysUnavailable},
+		{"keys is null", `{"keys":null}`, verify.KeysUnavailable},
+		{"keys is a string", `{"keys":"none"}`, verify.KeysUnavailable},
+		{"keys are strings", `{"keys":["none"]}`, verify.KeysUnavailable},
+		{"too many keys", set(append(manyKeys(200), k)...), verify.KeysUnavailable},
+		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.KeysUnavailable},
+		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.UnknownKey},
+		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other), verify.UnknownKey},
+		{"for encryption", set(k.with("use", "enc"), other), verify.UnknownKey},
+		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.UnknownKey},
+		{"for HS256", set(k.with("alg", "HS256"), other), verify.UnknownKey},
+		{"for RS512", set(k.with("alg", "RS512"), other), verify.UnknownKey},
+		{"for PS256", set(k.with("alg", "PS256"), other), verify.BadAlgorithm},
+		{"not RSA", set(k.with("kty", "oct"), other), verify.UnknownKey},
+		{"no kid", set(k.without("kid"), other), verify.UnknownKey},
+		{"kid is a number", set(k.with("kid", 0), other), verify.UnknownKey},
+		{"issuer is a number", set(k.with("issuer", 0), other), verify.UnknownKey},
+		{"n is a number", set(k.with("n", 5), other), verify.UnknownKey},
+		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.UnknownKey},
+		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.UnknownKey},
+		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.UnknownKey},
+		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.UnknownKey},
+		{"e is one", set(k.with("e", "AQ"), other), verify.UnknownKey},
+		{"e is even", set(k.with("e", "Ag"), other), verify.UnknownKey},
+		{"e is nothing", set(k.with("e", ""), other), verify.UnknownKey},
+		{"e is huge", set(k.with("e", "AQABAQAB"), other), verify.UnknownKey},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAuthority()
+			a.answer(http.StatusOK, test.body)
+			_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+			if got := reason(t, err); got != test.want {
+				t.Errorf("got %q (%v), want %q", got, err, test.want)
+			}
+		})
+	}
+}
+
+// A bad document doesn't replace a good one.
+func TestBadDocumentsReplaceNothing(t *testing.T) {
+	for _, body := range []string{"", "{}", `{"keys":[]}`, `{"keys":[{"kty":"oct","kid":"key-0","k":"AAAA"}]}`} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority(jwk(0))
+			v := mustNew(t, a.config())
+			good := longLived(0)
+			accept(t, v, good)
+			a.answer(http.StatusOK, body)
+			for range 3 {
+				advance(time.Hour)
+				accept(t, v, good)
+				synctest.Wait()
+			}
+			if got := a.fetches.Load(); got < 3 {
+				t.Errorf("%d fetches: the refresh wasn't tried", got)
+			}
+		})
+	}
+}
+
+// Redirects are refused, whatever the client given does with them, and the
+// client itself is left as it was. Its cookies stay out of it.
+func TestRedirectsAreRefused(t *testing.T) {
+	a := newAuthority()
+	elsewhere := newAuthority(jwk(0))
+	a.do(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != host {
+			return elsewhere.RoundTrip(r)
+		}
+		return &http.Response{
+			StatusCode: http.StatusFound,
+			Header:     http.Header{"Location": {"https://evil.example/keys"}},
+			Body:       io.NopCloser(strings.NewReader("")),
+			Request:    r,
+		}, nil
+	})
+	client := a.client()
+	cfg := a.config()
+	cfg.HTTPClient = client
+	_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+	var e *verify.Error
+	if !errors.As(err, &e) || e.Reason != verify.KeysUnavailable || e.StatusCode != http.StatusFound {
+		t.Errorf("a redirect: %v", err)
+	}
+	if elsewhere.fetches.Load() != 0 || client.CheckRedirect != nil {
+		t.Error("the redirect was followed, or the caller's client changed")
+	}
+}
+
+// What a transport says may quote what a server sent: none of it gets out.
+func TestTransportErrorsStayInside(t *testing.T) {
+	a := newAuthority()
+	a.do(func(*http.Request) (*http.Response, error) { return nil, errors.New("proxy says secret-thing") })
+	_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+	if reason(t, err) != verify.KeysUnavailable || strings.Contains(fmt.Sprintf("%+v %#v", err, err), "secret-thing") {
+		t.Errorf("%#v", err)
+	}
+}
