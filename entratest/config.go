@@ -33,6 +33,11 @@ type Config struct {
 	// for lifetime, called once per token. Zero, and a result of zero or
 	// less: the answer has no refresh_in. It may be called concurrently.
 	RefreshIn func(lifetime time.Duration) time.Duration
+
+	// OnRequest is called after every request was answered, in the goroutine
+	// that answered it, with what the journal keeps: for logs. Zero: nothing.
+	// It may be called concurrently, and must not change the Form.
+	OnRequest func(Request)
 }
 
 // A Tenant is a directory.

@@ -10,19 +10,19 @@ import (
 
 // A Request is what the journal keeps of one request and its answer.
 type Request struct {
-	Time      time.Time  // when it arrived
-	Method    string     // the HTTP method
-	Host      string     // the host it was sent to
-	Path      string     // the URL path
-	Endpoint  string     // "token", "authorize" ... as in [Fault].Path; "" for an unknown path
-	Tenant    string     // the tenant in the path: its ID if it is known, else as sent
-	ClientID  string     // client_id, also from a Basic header or a client assertion
-	GrantType string     // grant_type, of token requests
-	Form      url.Values // query and form parameters; secrets, passwords, tokens, codes, assertions and verifiers are "REDACTED"
-	Status    int        // the HTTP status; 0 if the connection was dropped
-	Error     string     // the OAuth error, "" if none
-	AADSTS    int        // the first error code, 0 if none
-	Injected  bool       // a [Fault] made the answer
+	Time      time.Time  `json:"time"`                // when it arrived
+	Method    string     `json:"method"`              // the HTTP method
+	Host      string     `json:"host"`                // the host it was sent to
+	Path      string     `json:"path"`                // the URL path
+	Endpoint  string     `json:"endpoint,omitempty"`  // "token", "authorize" ... as in [Fault].Path; "" for an unknown path
+	Tenant    string     `json:"tenant,omitempty"`    // the tenant in the path: its ID if it is known, else as sent
+	ClientID  string     `json:"clientId,omitempty"`  // client_id, also from a Basic header or a client assertion
+	GrantType string     `json:"grantType,omitempty"` // grant_type, of token requests
+	Form      url.Values `json:"form,omitempty"`      // query and form parameters; secrets, passwords, tokens, codes, assertions and verifiers are "REDACTED"
+	Status    int        `json:"status"`              // the HTTP status; 0 if the connection was dropped
+	Error     string     `json:"error,omitempty"`     // the OAuth error, "" if none
+	AADSTS    int        `json:"aadsts,omitempty"`    // the first error code, 0 if none
+	Injected  bool       `json:"injected,omitempty"`  // a [Fault] made the answer
 }
 
 // A Match picks requests. The zero Match picks all.
@@ -107,6 +107,9 @@ func (s *Server) record(r *request, a *answer) {
 	key := Match{
 		Path: e.Endpoint, Tenant: e.Tenant, ClientID: strings.ToLower(e.ClientID), GrantType: e.GrantType,
 		Error: e.Error, AADSTS: e.AADSTS,
+	}
+	if s.onRequest != nil {
+		defer s.onRequest(e)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,6 +18,7 @@ type Server struct {
 	host      string // Config.Host in lower case
 	lifetime  func() time.Duration
 	refreshIn func(time.Duration) time.Duration
+	onRequest func(Request)
 	seal      cipher.AEAD // seals codes, refresh tokens, cookies and forms
 
 	mu       sync.Mutex              // guards what follows
@@ -66,6 +67,7 @@ func NewServer(cfg Config) *Server {
 		host:      host,
 		lifetime:  cfg.Lifetime,
 		refreshIn: cfg.RefreshIn,
+		onRequest: cfg.OnRequest,
 		seal:      seal,
 		keys:      keyRing{published: []int{0}, signing: 0, next: 1},
 		consents:  map[consentKey][]string{},

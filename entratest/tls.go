@@ -28,7 +28,7 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
-	issuer, cert := localCertificate()
+	cert, issuer := LocalCertificate()
 	ca = x509.NewCertPool()
 	ca.AddCert(issuer)
 	srv := &http.Server{
@@ -41,9 +41,11 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 	return "https://" + l.Addr().String(), ca, func() { srv.Close() }
 }
 
-// localCertificate makes a certificate for this machine and the one that
-// issued it.
-func localCertificate() (*x509.Certificate, tls.Certificate) {
+// LocalCertificate makes a server certificate for localhost, the loopback
+// addresses and more hosts, by name or address, and the certificate of the
+// authority that issued it, good for a month from now. A server that gives an
+// estate an address of its own can use it.
+func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certificate) {
 	now := time.Now()
 	root := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
@@ -64,6 +66,13 @@ func localCertificate() (*x509.Certificate, tls.Certificate) {
 		DNSNames:     []string{"localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			leaf.IPAddresses = append(leaf.IPAddresses, ip)
+		} else if host != "" {
+			leaf.DNSNames = append(leaf.DNSNames, host)
+		}
+	}
 	rootKey := mustKey()
 	leafKey := mustKey()
 	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
@@ -78,7 +87,7 @@ func localCertificate() (*x509.Certificate, tls.Certificate) {
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
-	return issuer, tls.Certificate{Certificate: [][]byte{leafDER, rootDER}, PrivateKey: leafKey}
+	return tls.Certificate{Certificate: [][]byte{leafDER, rootDER}, PrivateKey: leafKey}, issuer
 }
 
 func mustKey() *ecdsa.PrivateKey {

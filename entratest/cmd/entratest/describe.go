@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"unicode"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+// description is the first line of the output: what a test needs to know.
+type description struct {
+	Authority string              `json:"authority"`
+	CAFile    string              `json:"caFile"`
+	Tenants   []tenantDescription `json:"tenants"`
+	Apps      []appDescription    `json:"apps"`
+	Users     []userDescription   `json:"users"`
+}
+
+type tenantDescription struct {
+	ID     string `json:"id"`
+	Domain string `json:"domain"`
+}
+
+type appDescription struct {
+	Name         string   `json:"name"`
+	ClientID     string   `json:"clientId"`
+	Secret       string   `json:"secret"`
+	TenantID     string   `json:"tenantId"`
+	AppIDURI     string   `json:"appIdUri"`
+	RedirectURIs []string `json:"redirectUris"`
+	Scopes       []string `json:"scopes"`
+	Roles        []string `json:"roles"`
+}
+
+type userDescription struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+	TenantID string `json:"tenantId"`
+	OID      string `json:"oid"`
+}
+
+func describe(cfg entratest.Config, authority, caFile string) description {
+	d := description{
+		Authority: authority, CAFile: caFile,
+		Tenants: []tenantDescription{}, Apps: []appDescription{}, Users: []userDescription{},
+	}
+	for _, t := range cfg.Tenants {
+		d.Tenants = append(d.Tenants, tenantDescription{t.ID, t.Domain})
+	}
+	for _, a := range cfg.Apps {
+		app := appDescription{
+			Name: a.Name, ClientID: a.ClientID, TenantID: a.TenantID, AppIDURI: a.AppIDURI,
+			RedirectURIs: list(a.RedirectURIs), Scopes: list(a.Scopes), Roles: list(a.Roles),
+		}
+		if len(a.Secrets) > 0 {
+			app.Secret = a.Secrets[0]
+		}
+		d.Apps = append(d.Apps, app)
+	}
+	for _, u := range cfg.Users {
+		d.Users = append(d.Users, userDescription{u.Username, u.Password, u.TenantID, u.ObjectID})
+	}
+	return d
+}
+
+// list is an empty array in JSON rather than null.
+func list(l []string) []string {
+	if l == nil {
+		return []string{}
+	}
+	return l
+}
+
+// logger writes a line per request.
+func logger(w io.Writer, cfg entratest.Config) func(entratest.Request) {
+	apps := map[string]string{}
+	for _, a := range cfg.Apps {
+		apps[a.ClientID] = a.Name
+	}
+	var mu sync.Mutex // guards w
+	return func(r entratest.Request) {
+		line := fmt.Sprintf("%s %3d %-4s %s", r.Time.Format("15:04:05.000"), r.Status, r.Method, r.Path)
+		if r.GrantType != "" {
+			line += " " + r.GrantType
+		}
+		if name := apps[r.ClientID]; name != "" {
+			line += " by " + name
+		}
+		if r.AADSTS != 0 {
+			line += fmt.Sprintf(": %s AADSTS%d", r.Error, r.AADSTS)
+		}
+		if r.Injected {
+			line += " (injected)"
+		}
+		// A path may hold anything; a line of the log is one line.
+		line = strings.Map(func(c rune) rune {
+			if !unicode.IsPrint(c) {
+				return '?'
+			}
+			return c
+		}, line)
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(w, line)
+	}
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// start runs the command and returns its first line, a client that trusts it,
+// its log, and a function that stops it and returns its error.
+func start(t *testing.T, args ...string) (d description, c *http.Client, log *lines, stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	log = &lines{}
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, args, w, log)
+		w.CloseWithError(io.EOF)
+		done <- err
+	}()
+	line, err := bufio.NewReader(r).ReadBytes('\n')
+	if err != nil {
+		cancel()
+		t.Fatal(<-done)
+	}
+	if err := json.Unmarshal(line, &d); err != nil {
+		t.Fatal(err)
+	}
+	pem, err := os.ReadFile(d.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatal("the authority's file has no certificate")
+	}
+	c = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	t.Cleanup(c.CloseIdleConnections)
+	return d, c, log, sync.OnceValue(func() error { cancel(); return <-done })
+}
+
+func token(t *testing.T, c *http.Client, d description, secret string) int {
+	t.Helper()
+	resp, err := c.PostForm(d.Authority+"/"+d.Tenants[0].ID+"/oauth2/v2.0/token", url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {d.Apps[0].ClientID}, "client_secret": {secret}, "scope": {"api://api-b/.default"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+func press(t *testing.T, c *http.Client, d description, pairs ...string) (int, string) {
+	t.Helper()
+	f := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		f.Set(pairs[i], pairs[i+1])
+	}
+	resp, err := c.PostForm(d.Authority+"/", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
+}
+
+func TestSample(t *testing.T) {
+	d, c, log, stop := start(t)
+	defer stop()
+	if len(d.Tenants) != 2 || d.Tenants[0].Domain != "contoso.onmicrosoft.com" || len(d.Apps) != 4 || len(d.Users) != 3 {
+		t.Fatalf("described as %+v", d)
+	}
+	if a := d.Apps[2]; a.Name != "api-a" || a.AppIDURI != "api://api-a" || a.Secret != "api-a-secret" || a.Scopes[0] != "access_as_user" || a.RedirectURIs == nil {
+		t.Errorf("app %+v", a)
+	}
+	if u := d.Users[0]; u.Password != "alice-password" || u.OID == "" || u.TenantID != d.Tenants[0].ID {
+		t.Errorf("user %+v", u)
+	}
+	if got := token(t, c, d, d.Apps[0].Secret); got != 200 {
+		t.Errorf("status %d", got)
+	}
+	if got := token(t, c, d, "wrong"); got != 401 {
+		t.Errorf("status %d", got)
+	}
+	if text := log.String(); !strings.Contains(text, " 200 POST /"+d.Tenants[0].ID+"/oauth2/v2.0/token client_credentials by daemon\n") ||
+		!strings.Contains(text, "by daemon: invalid_client AADSTS7000215\n") || strings.Contains(text, "daemon-secret") {
+		t.Errorf("log: %s", text)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(d.CAFile); err == nil {
+		t.Error("the temporary file stays")
+	}
+}
+
+func TestConsole(t *testing.T) {
+	d, c, _, stop := start(t)
+	defer stop()
+	secret := d.Apps[0].Secret
+	token(t, c, d, secret)
+	status, page := press(t, c, d, "action", "fault", "kind", "429", "path", "token", "times", "1")
+	if status != 200 || !strings.Contains(page, "The fault is injected.") || !strings.Contains(page, "token: status 429, Retry-After 30, 1 times") {
+		t.Fatalf("%d %s", status, page)
+	}
+	if strings.Contains(page, secret) || strings.Contains(page, "alice-password") {
+		t.Error("the page has secrets")
+	}
+	for _, want := range []int{429, 200} {
+		if got := token(t, c, d, secret); got != want {
+			t.Errorf("status %d, want %d", got, want)
+		}
+	}
+	press(t, c, d, "action", "fault", "kind", "500", "path", "")
+	if got := token(t, c, d, secret); got != 500 {
+		t.Errorf("status %d", got)
+	}
+	if _, page := press(t, c, d, "action", "clear"); !strings.Contains(page, "No faults are left.") {
+		t.Errorf("page %s", page)
+	}
+	if got := token(t, c, d, secret); got != 200 {
+		t.Errorf("status %d", got)
+	}
+	keys := func() int {
+		resp, err := c.Get(d.Authority + "/common/discovery/v2.0/keys")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var set struct{ Keys []any }
+		if err := json.NewDecoder(resp.Body).Decode(&set); err != nil {
+			t.Fatal(err)
+		}
+		return len(set.Keys)
+	}
+	for action, want := range map[string]int{"announce": 2} {
+		press(t, c, d, "action", action)
+		if got := keys(); got != want {
+			t.Errorf("%s: %d keys", action, got)
+		}
+	}
+	press(t, c, d, "action", "rotate")
+	press(t, c, d, "action", "retire")
+	if got := keys(); got != 1 {
+		t.Errorf("%d keys", got)
+	}
+	if status, _ := press(t, c, d, "action", "revoke", "username", d.Users[0].Username); status != 200 {
+		t.Errorf("revoking: %d", status)
+	}
+	for _, bad := range [][]string{
+		{"action", "revoke", "username", "nobody"}, {"action", "fault", "kind", "x"}, {"action", "fault", "kind", "500", "times", "x"}, {"action", "x"}, {},
+	} {
+		if status, _ := press(t, c, d, bad...); status != 400 {
+			t.Errorf("%v: %d", bad, status)
+		}
+	}
+	req, err := http.NewRequest("POST", d.Authority+"/", strings.NewReader("action=rotate"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Origin", "https://evil.example")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 403 {
+		t.Errorf("another site's form: %d", resp.StatusCode)
+	}
+	resp, err = c.Get(d.Authority + "/-/requests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var journal []entratest.Request
+	if err := json.NewDecoder(resp.Body).Decode(&journal); err != nil || len(journal) == 0 || journal[1].Status != 429 || !journal[1].Injected {
+		t.Errorf("journal %+v, %v", journal, err)
+	}
+}
+
+func TestEstateFile(t *testing.T) {
+	dir := t.TempDir()
+	estate, ca := filepath.Join(dir, "estate.json"), filepath.Join(dir, "ca.pem")
+	write := func(text string) {
+		if err := os.WriteFile(estate, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{
+		"lifetime": "10m", "refreshIn": "5m",
+		"tenants": [{"id": "11111111-1111-4111-8111-111111111111", "domain": "contoso.onmicrosoft.com"}],
+		"apps": [
+			{"name": "job", "clientId": "AAAAAAAA-0000-4000-8000-000000000001", "tenantId": "contoso.onmicrosoft.com", "secrets": ["s"],
+			 "permissions": [{"resource": "api://api-b", "roles": ["Read.All"]}]},
+			{"name": "api", "clientId": "aaaaaaaa-0000-4000-8000-000000000002", "tenantId": "11111111-1111-4111-8111-111111111111",
+			 "appIdUri": "api://api-b", "roles": ["Read.All"]}
+		]
+	}`)
+	d, c, _, stop := start(t, "-estate", estate, "-ca-out", ca, "-listen", "localhost:0")
+	defer stop()
+	if d.CAFile != ca || len(d.Apps) != 2 || d.Apps[0].ClientID != "aaaaaaaa-0000-4000-8000-000000000001" || d.Users == nil || !strings.HasPrefix(d.Authority, "https://localhost:") {
+		t.Fatalf("described as %+v", d)
+	}
+	if got := token(t, c, d, "s"); got != 200 {
+		t.Errorf("status %d", got)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for text, want := range map[string]string{
+		"{":                                   "unexpected EOF",
+		`{"tennants": []}`:                    `unknown field "tennants"`,
+		`{"lifetime": "long"}`:                "lifetime",
+		`{"tenants": []}`:                     "impossible estate: there is no tenant",
+		`{"apps": [{"certificates": ["x"]}]}`: "a certificate is no PEM",
+	} {
+		write(text)
+		if err := run(t.Context(), []string{"-estate", estate}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, args := range [][]string{{"-estate", filepath.Join(dir, "nothing")}, {"-listen", "nowhere"}, {"surplus"}, {"-unknown"}} {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
+			t.Errorf("%v: no error", args)
+		}
+	}
+}
