@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -33,11 +32,6 @@ func (f *fake) verified(t *testing.T, raw, audience string) claims {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return verify(ctx, t, provider, raw, audience)
-}
-
-func verify(ctx context.Context, t *testing.T, provider *oidc.Provider, raw, audience string) claims {
-	t.Helper()
 	token, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: audience}).Verify(ctx, raw)
 	if err != nil {
 		t.Fatalf("go-oidc refuses the token: %v", err)
