@@ -129,6 +129,9 @@ func (c *Client) ClientID() string { return c.clientID }
 // Cloud returns the cloud of the tenant, never "".
 func (c *Client) Cloud() Cloud { return c.cloud }
 
+// Capabilities returns the client capabilities, sorted.
+func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }
+
 // Cache returns the cache in which the client's tokens are held.
 func (c *Client) Cache() *cache.Cache { return c.cache }
 

@@ -1,10 +1,71 @@
-// Package entra acquires access tokens from Microsoft Entra ID.
+// Package entra acquires access tokens from Microsoft Entra ID and hands them out as
+// [oauth2.TokenSource] values.
+//
+// A [Client] is one app registration in one tenant:
+//
+//	client, err := entra.New(entra.Config{
+//		TenantID:   "11111111-1111-1111-1111-111111111111",
+//		ClientID:   "22222222-2222-2222-2222-222222222222",
+//		Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+//	})
+//
+// A flow makes a [TokenSource] of it. There is one package for each:
+//
+//   - clientcreds: a daemon that calls an API as itself,
+//   - obo: an API that calls the next API for its caller,
+//   - authcode: a web app that signs users in and calls APIs for them.
+//
+// For instance:
+//
+//	source := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default")
+//	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
+//
+// Package verify is the other side: it validates the tokens that an API receives.
+// Package entratest is a fake Entra to test all of this against, in-process.
+//
+// # Sources and the cache
+//
+// A source is cheap to make and shares its token with every other source of the same
+// grant. Keep one, or make one for each request, as is convenient. All tokens are held
+// in one cache, which is bounded, makes one request however many callers wait, and
+// refreshes a token in the background well before it ends: once a token is held, no
+// caller waits for the next, and an outage of Entra of some minutes is not seen at all.
+// Package cache says how.
+//
+// Use [TokenSource.HTTPClient], [Transport], or an [oauth2.Transport] with the source in
+// it. Do not use [oauth2.NewClient] or [oauth2.ReuseTokenSource]: they keep a token
+// until ten seconds before its end, so that it is never refreshed early.
+//
+// # Errors
+//
+// What goes wrong is an [*Error], with Entra's own codes in it:
+//
+//	var e *entra.Error
+//	switch {
+//	case errors.As(err, &e) && e.InteractionRequired():
+//		// only the user can help: sign in, consent, a second factor (e.Claims)
+//	case errors.As(err, &e) && e.Temporary():
+//		// try again later, after e.RetryAfter
+//	}
+//
+// A caller whose own context ends gets that context's error. No error, log line or
+// printed value contains a secret or a token.
+//
+// # Several tenants
+//
+// [Client.WithTenant] gives the same app in another tenant, on the same cache and
+// connections. A token is only ever served for the tenant it was acquired in.
+//
+// # Claims challenges
+//
+// With the capability "cp1" (see [Config]) tokens live for up to 28 hours and a
+// resource may refuse one at any moment with a claims challenge. [Transport] answers it
+// by itself where it can; otherwise [ClaimsChallenge] reads it and
+// [TokenSource.WithClaims] gets the token that satisfies it.
+//
+// # Other flows
+//
+// A flow is a [Grant]: a name, a subject and a function that asks for a token through
+// an MSAL client. [Client.TokenSource] puts the same cache under it; [Client.Redeem] is
+// for grants that are good once. The flow packages use nothing else.
 package entra
-
-import (
-	_ "github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-	_ "github.com/golang-jwt/jwt/v5"
-	_ "github.com/hashicorp/golang-lru/v2/simplelru"
-	_ "golang.org/x/oauth2"
-	_ "golang.org/x/sync/singleflight"
-)

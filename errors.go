@@ -118,11 +118,11 @@ func (e *Error) InteractionRequired() bool {
 // Temporary reports whether the same request may succeed later without anybody doing
 // anything: Entra is throttling or unwell, or could not be reached.
 func (e *Error) Temporary() bool {
-	switch e.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+	switch e.Code {
+	case CodeRequestFailed, "temporarily_unavailable", "server_error":
 		return true
 	}
-	return e.StatusCode >= 500 || e.Code == CodeRequestFailed || e.Code == "temporarily_unavailable"
+	return e.StatusCode == http.StatusRequestTimeout || e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500
 }
 
 // RetryAfterDelay returns RetryAfter, for the cache.

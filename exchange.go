@@ -89,13 +89,14 @@ func (c *Client) run(ctx context.Context, g *Grant, forUser bool, prev *cache.To
 // check decides whether the outcome of a Fetch is the token that was wanted. MSAL's
 // errors are not repeated: they can hold the request with its secret, and the token.
 func (x *exchange) check(ctx context.Context, g *Grant, result confidential.AuthResult, t *tokenResponse, err error) *Error {
+	if x.failure != nil {
+		return x.failure
+	}
 	if own, ok := errorAs[*Error](err); ok {
 		return own
 	}
 	account := result.Account.HomeAccountID
 	switch {
-	case x.failure != nil:
-		return x.failure
 	case err != nil && ctx.Err() != nil:
 		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, cause: ctx.Err()}
 	case err != nil && t != nil:

@@ -46,31 +46,30 @@ func (r *Redemption) Result() confidential.AuthResult {
 }
 
 // Keep puts the token, and the refresh token if the grant says so, into the session of
-// subject at c, and returns the source of its tokens. c is the client that redeemed the
-// grant or one made from it by WithTenant: a user who signed in at "organizations" is
-// kept at the user's own tenant.
-func (r *Redemption) Keep(c *Client, subject string) (*TokenSource, error) {
+// subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
+// the client that redeemed the grant or one made from it by WithTenant: a user who
+// signed in at "organizations" is kept at the user's own tenant.
+func (r *Redemption) Keep(c *Client, subject string) error {
 	if c.wire != r.client.wire || c.clientID != r.client.clientID {
-		return nil, refuse("invalid_request", "a redemption can only be kept by a client of the same app")
+		return refuse("invalid_request", "a redemption can only be kept by a client of the same app")
 	}
 	if subject == "" {
-		return nil, refuse("invalid_request", "a redemption can only be kept for a subject")
+		return refuse("invalid_request", "a redemption can only be kept for a subject")
 	}
 	if err := c.specificTenant(); err != nil {
-		return nil, err
+		return err
 	}
 	g := r.grant
 	g.Subject = subject
-	s := c.TokenSource(g)
-	_, t := r.answer()
 	notAfter, failed := g.check()
 	if failed != nil {
-		return nil, failed
+		return failed
 	}
-	if _, err := s.handle.Put(c.answerOf(t, &g, subject, notAfter)); err != nil {
-		return nil, refuse(CodeInvalidResponse, "the token had already ended when it arrived")
+	_, t := r.answer()
+	if _, err := c.TokenSource(g).handle.Put(c.answerOf(t, &g, subject, notAfter)); err != nil {
+		return refuse(CodeInvalidResponse, "the token had already ended when it arrived")
 	}
-	return s, nil
+	return nil
 }
 
 // Format prints that there is a redemption, whatever the verb.

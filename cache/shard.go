@@ -55,14 +55,21 @@ func (s *shard) evict(keep *session) (Key, bool) {
 	s.listed.remove(k)
 	s.lost[k] = weak.Make(v)
 	if len(s.lost) >= s.sweep {
-		for k, p := range s.lost {
-			if p.Value() == nil {
-				delete(s.lost, k)
-			}
-		}
-		s.sweep = 2*len(s.lost) + 64
+		s.clean()
 	}
 	return k, true
+}
+
+// clean forgets the lost sessions that nobody holds. It moves the others to a new map,
+// since a map does not give back what it once needed.
+func (s *shard) clean() {
+	lost := make(map[Key]weak.Pointer[session])
+	for k, p := range s.lost {
+		if p.Value() != nil {
+			lost[k] = p
+		}
+	}
+	s.lost, s.sweep = lost, 2*len(lost)+64
 }
 
 // purge kills every session whose key satisfies drop and returns how many of them were

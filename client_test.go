@@ -1,0 +1,114 @@
+package entra_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+func TestNewRefuses(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{PublicKey: ec.Public(), Raw: []byte("x")}
+	const id = "aaaaaaaa-0000-4000-8000-00000000000d"
+	for _, tt := range []struct {
+		name, code, text string
+		change           func(*entra.Config)
+	}{
+		{"no client ID", "invalid_request", "ClientID", func(c *entra.Config) { c.ClientID = "" }},
+		{"secret and client ID swapped", "invalid_request", "ClientID", func(c *entra.Config) { c.ClientID, c.Credential = "the~secret", entra.Secret(id) }},
+		{"no tenant", "invalid_request", "tenant ID is missing", func(c *entra.Config) { c.TenantID = "" }},
+		{"a tenant that is a URL", "invalid_request", "neither a GUID nor a domain", func(c *entra.Config) { c.TenantID = "https://login.microsoftonline.com/x" }},
+		{"a tenant with a path", "invalid_request", "neither a GUID nor a domain", func(c *entra.Config) { c.TenantID = "../common" }},
+		{"no credential", "invalid_client", "Credential is missing", func(c *entra.Config) { c.Credential = entra.Credential{} }},
+		{"empty secret", "invalid_client", "secret is empty", func(c *entra.Config) { c.Credential = entra.Secret("") }},
+		{"nil callback", "invalid_client", "no callback", func(c *entra.Config) { c.Credential = entra.Assertion(nil) }},
+		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) { c.Credential = entra.Certificate(nil, key) }},
+		{"no key", "invalid_client", "has a <nil>", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, nil) }},
+		{"EC key", "invalid_client", "has a *ecdsa.PrivateKey", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec) }},
+		{"another's key", "invalid_client", "belongs to none of the 1 certificates", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key) }},
+		{"a cloud that is a URL", "invalid_request", "Config.Cloud", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us" }},
+		{"a capability that is JSON", "invalid_request", "Capabilities", func(c *entra.Config) { c.Capabilities = []string{`cp1"]}`} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: id, Credential: entra.Secret("the~secret")}
+			tt.change(&cfg)
+			_, err := entra.New(cfg)
+			got := asError(t, err)
+			if got.Code != tt.code || !strings.Contains(got.Description, tt.text) || got.StatusCode != 0 {
+				t.Errorf("got %v, want %s with %q", err, tt.code, tt.text)
+			}
+			leaks(t, err, "the~secret")
+		})
+	}
+}
+
+func TestClientSays(t *testing.T) {
+	c, err := entra.New(entra.Config{
+		TenantID: "Contoso.OnMicrosoft.com", ClientID: "AAAAAAAA-0000-4000-8000-00000000000D", Credential: entra.Secret("s3cret"),
+		Cloud: "Login.MicrosoftOnline.US",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.TenantID() != "contoso.onmicrosoft.com" || c.ClientID() != "aaaaaaaa-0000-4000-8000-00000000000d" || c.Cloud() != entra.USGovernment {
+		t.Errorf("tenant %s, client %s, cloud %s", c.TenantID(), c.ClientID(), c.Cloud())
+	}
+	const want = "entra.Client{https://login.microsoftonline.us/contoso.onmicrosoft.com client=aaaaaaaa-0000-4000-8000-00000000000d}"
+	if got := fmt.Sprint(c); got != want {
+		t.Errorf("prints %s, want %s", got, want)
+	}
+}
+
+// Nothing that a program holds prints a secret, also when it stands in an unexported
+// field, where fmt does not ask for methods.
+func TestPrintingLeaksNothing(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("daemon")
+	cfg.Cache = cache.New(cache.Options{})
+	c := newClient(t, cfg)
+	source := clientcreds.TokenSource(c, "api://api-b/.default")
+	tok, err := source.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := struct {
+		cred   entra.Credential
+		config entra.Config
+		client *entra.Client
+		source *entra.TokenSource
+		held   *cache.Token
+		cache  *cache.Cache
+	}{cfg.Credential, cfg, c, source, source.Held(), cfg.Cache}
+	for _, v := range []any{cfg.Credential, cfg, &cfg, c, source, source.Held(), cfg.Cache, hidden, &hidden} {
+		j, _ := json.Marshal(v)
+		forms := []string{string(j)}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			forms = append(forms, fmt.Sprintf(verb, v))
+		}
+		for _, secret := range []string{"daemon-secret", "6461656d6f6e2d736563726574", tok.AccessToken} {
+			for _, form := range forms {
+				if strings.Contains(form, secret) {
+					t.Errorf("%T prints %q in %.200s", v, secret, form)
+				}
+			}
+		}
+	}
+}

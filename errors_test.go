@@ -1,0 +1,395 @@
+package entra_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+const alice = "alice@contoso.onmicrosoft.com"
+
+// fields are those of an *entra.Error that callers see.
+func fields(e *entra.Error) entra.Error {
+	return entra.Error{
+		Code: e.Code, AADSTS: e.AADSTS, SubError: e.SubError, Description: e.Description, Claims: e.Claims,
+		CorrelationID: e.CorrelationID, TraceID: e.TraceID, StatusCode: e.StatusCode, RetryAfter: e.RetryAfter,
+	}
+}
+
+// What Entra answers becomes the fields of the error, one by one.
+func TestErrorFields(t *testing.T) {
+	const body = `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.\r\nTrace ID: t1 Correlation ID: c1",
+		"error_codes":[7000215,1],"suberror":"sub","claims":"{\"access_token\":{}}","trace_id":"t1","correlation_id":"c1","timestamp":"x"}`
+	e := newEstate()
+	e.wire.intercept(answerWith(401, "application/json; charset=utf-8", body, "Retry-After", "7"))
+	_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(t.Context())
+	got := asError(t, err)
+	want := entra.Error{
+		Code: "invalid_client", AADSTS: []int{7000215, 1}, SubError: "sub",
+		Description: "AADSTS7000215: Invalid client secret provided. Trace ID: t1 Correlation ID: c1",
+		Claims:      `{"access_token":{}}`, CorrelationID: "c1", TraceID: "t1", StatusCode: 401, RetryAfter: 7 * time.Second,
+	}
+	if f := fields(got); !reflect.DeepEqual(f, want) {
+		t.Errorf("got\n%#v, want\n%#v", f, want)
+	}
+	if want := "entra: invalid_client (sub): AADSTS7000215: Invalid client secret provided. Trace ID: t1 Correlation ID: c1"; err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+	if !got.Has(7000215) || got.Has(2) || got.InteractionRequired() || got.Temporary() {
+		t.Error("Has, InteractionRequired or Temporary is wrong")
+	}
+	var retrieve *oauth2.RetrieveError
+	if !errors.As(err, &retrieve) {
+		t.Fatal("errors.As finds no *oauth2.RetrieveError")
+	}
+	if retrieve.ErrorCode != "invalid_client" || retrieve.ErrorDescription != got.Description || retrieve.Response.StatusCode != 401 ||
+		retrieve.Response.Header.Get("Retry-After") != "7" || retrieve.Response.Header.Get("X-Ms-Request-Id") != "t1" || len(retrieve.Body) > 0 {
+		t.Errorf("got %+v", retrieve)
+	}
+}
+
+// Real refusals of the fake, and everything that can stand between us and Entra.
+func TestErrors(t *testing.T) {
+	daemon := func(e *estate, t *testing.T) *entra.TokenSource {
+		return clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+	}
+	onBehalf := func(e *estate, t *testing.T) *entra.TokenSource {
+		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
+		return obo.TokenSource(e.client(t, "api-a"), assertion, "api://api-b/Orders.Read")
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*entratest.Config)
+		source func(*estate, *testing.T) *entra.TokenSource
+		answer func(*http.Request, url.Values) (*http.Response, error)
+
+		code        string
+		aadsts      int
+		status      int
+		retryAfter  time.Duration
+		interaction bool
+		temporary   bool
+		text        string // part of the description
+		is          error
+		claims      bool
+	}{
+		{
+			name: "wrong secret",
+			source: func(e *estate, t *testing.T) *entra.TokenSource {
+				cfg := e.config("daemon")
+				cfg.Credential = entra.Secret("not-the-secret")
+				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+			},
+			code: "invalid_client", aadsts: 7000215, status: 401, text: "Invalid client secret",
+		},
+		{
+			name: "unknown app",
+			source: func(e *estate, t *testing.T) *entra.TokenSource {
+				cfg := e.config("daemon")
+				cfg.ClientID = "99999999-0000-4000-8000-000000000000"
+				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+			},
+			code: "unauthorized_client", aadsts: 700016, status: 400, text: "99999999-0000-4000-8000-000000000000",
+		},
+		{
+			name: "unknown tenant",
+			source: func(e *estate, t *testing.T) *entra.TokenSource {
+				cfg := e.config("daemon")
+				cfg.TenantID = "99999999-0000-4000-8000-000000000000"
+				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+			},
+			code: "invalid_request", aadsts: 90002, status: 400, text: "not found",
+		},
+		{
+			name: "consent missing",
+			change: func(c *entratest.Config) {
+				for i := range c.Apps {
+					c.Apps[i].Permissions = nil
+				}
+			},
+			source: onBehalf, code: "invalid_grant", aadsts: 65001, status: 400, interaction: true, text: "consent",
+		},
+		{
+			name:   "second factor required",
+			change: func(c *entratest.Config) { c.Apps[3].RequireMFA = true },
+			source: onBehalf, code: "interaction_required", aadsts: 50076, status: 400, interaction: true, text: "multi-factor", claims: true,
+		},
+		{
+			name: "throttled", source: daemon,
+			answer: answerWith(429, "application/json", `{"error":"temporarily_unavailable"}`, "Retry-After", "60"),
+			code:   "temporarily_unavailable", status: 429, retryAfter: time.Minute, temporary: true,
+		},
+		{
+			name: "throttled by a proxy", source: daemon,
+			answer: answerWith(429, "text/plain", `slow down`, "Retry-After", "60"),
+			code:   entra.CodeInvalidResponse, status: 429, retryAfter: time.Minute, temporary: true, text: "9 bytes, text/plain, status 429",
+		},
+		{
+			name: "silenced for a year", source: daemon,
+			answer: answerWith(503, "application/json", `{"error":"server_error"}`, "Retry-After", "31536000"),
+			code:   "server_error", status: 503, retryAfter: time.Hour, temporary: true,
+		},
+		{
+			name: "a proxy's page", source: daemon,
+			answer: answerWith(200, "text/html; charset=utf-8", "<html><body>Sign in to the network</body></html>"),
+			code:   entra.CodeInvalidResponse, status: 200, text: "48 bytes, text/html, status 200, which is not an OAuth response; is a proxy in between?",
+		},
+		{
+			name: "a proxy's error page", source: daemon,
+			answer: answerWith(502, "text/html", "<h1>Bad gateway</h1>"),
+			code:   entra.CodeInvalidResponse, status: 502, temporary: true, text: "20 bytes, text/html, status 502",
+		},
+		{
+			name: "a redirect", source: daemon,
+			answer: answerWith(307, "text/html", "", "Location", "https://elsewhere.example/"),
+			code:   entra.CodeInvalidResponse, status: 307, text: "status 307",
+		},
+		{
+			name: "half a document", source: daemon,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","expi`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "not an OAuth response",
+		},
+		{
+			name: "a connection that breaks in the body", source: daemon,
+			answer: func(req *http.Request, _ url.Values) (*http.Response, error) {
+				if req.Method != http.MethodPost {
+					return nil, nil
+				}
+				body := io.MultiReader(strings.NewReader(`{"access`), errorReader{io.ErrUnexpectedEOF})
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+			},
+			code: entra.CodeInvalidResponse, status: 200, text: "broke off after 8 bytes",
+		},
+		{
+			name: "too much", source: daemon,
+			answer: answerWith(200, "application/json", `{"access_token":"`+strings.Repeat("x", 1<<20)+`"}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "larger than 1048576 bytes",
+		},
+		{
+			name: "no token", source: daemon,
+			answer: answerWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "no access_token",
+		},
+		{
+			name: "no life", source: daemon,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer"}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "expires_in",
+		},
+		{
+			name: "negative life", source: daemon,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":-5}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "expires_in",
+		},
+		{
+			name: "enormous life", source: daemon,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":99999999999999999999}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "expires_in",
+		},
+		{
+			name: "another token type", source: daemon,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"pop","expires_in":3600}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "token_type",
+		},
+		{
+			name: "an app's token for a user", source: onBehalf,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600}`),
+			code:   entra.CodeInvalidResponse, text: "which user",
+		},
+		{
+			name: "fewer scopes than asked for", source: onBehalf,
+			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600,"scope":"other"}`),
+			code:   "consent_required", status: 200, interaction: true, text: "without: api://api-b/Orders.Read",
+		},
+		{
+			name: "connection refused", source: daemon,
+			answer: func(req *http.Request, _ url.Values) (*http.Response, error) {
+				return nil, fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
+			},
+			code: entra.CodeRequestFailed, temporary: true, is: syscall.ECONNREFUSED,
+			text: "login.microsoftonline.com could not be asked: dial tcp: connection refused",
+		},
+		{
+			name: "a transport that repeats the request", source: daemon,
+			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
+				if req.Method != http.MethodPost {
+					return nil, nil
+				}
+				return nil, fmt.Errorf("could not send %s", form.Encode())
+			},
+			code: entra.CodeRequestFailed, temporary: true, text: "client_secret=[redacted]",
+		},
+		{
+			name: "a description that repeats the request", source: daemon,
+			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
+				return answerWith(400, "application/json", `{"error":"invalid_client","error_description":"bad `+form.Get("client_secret")+` and eyJhbGciOiJub25lIn0.e30."}`)(req, form)
+			},
+			code: "invalid_client", status: 400, text: "bad [redacted] and [redacted]",
+		},
+		{
+			name: "discovery answered by a proxy", source: daemon,
+			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
+				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader("<html>"))}, nil
+			},
+			code: entra.CodeInvalidResponse, status: 200, text: "its configuration with 6 bytes, text/html",
+		},
+		{
+			name: "discovery that points elsewhere", source: daemon,
+			answer: discoveryWith("https://evil.example/token"),
+			code:   entra.CodeInvalidResponse, text: "on another host, evil.example",
+		},
+		{
+			name: "discovery that points to plain HTTP", source: daemon,
+			answer: discoveryWith("http://login.microsoftonline.com/token"),
+			code:   entra.CodeInvalidResponse, text: "without TLS",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var change []func(*entratest.Config)
+				if tt.change != nil {
+					change = append(change, tt.change)
+				}
+				e := newEstate(change...)
+				e.wire.intercept(tt.answer)
+				source := tt.source(e, t)
+				tok, err := source.TokenContext(t.Context())
+				if tok != nil {
+					t.Error("got a token")
+				}
+				got := asError(t, err)
+				if got.Code != tt.code || got.StatusCode != tt.status || got.RetryAfter != tt.retryAfter {
+					t.Errorf("code %s, status %d, Retry-After %v, want %s, %d, %v", got.Code, got.StatusCode, got.RetryAfter, tt.code, tt.status, tt.retryAfter)
+				}
+				if tt.aadsts != 0 && !reflect.DeepEqual(got.AADSTS, []int{tt.aadsts}) || tt.aadsts == 0 && len(got.AADSTS) > 0 {
+					t.Errorf("AADSTS %v, want %d", got.AADSTS, tt.aadsts)
+				}
+				if got.InteractionRequired() != tt.interaction || got.Temporary() != tt.temporary {
+					t.Errorf("interaction %v, temporary %v", got.InteractionRequired(), got.Temporary())
+				}
+				if !strings.Contains(got.Description, tt.text) {
+					t.Errorf("description %q, want %q in it", got.Description, tt.text)
+				}
+				if tt.is != nil && !errors.Is(err, tt.is) {
+					t.Errorf("is not %v", tt.is)
+				}
+				if (got.Claims != "") != tt.claims || tt.claims && !json.Valid([]byte(got.Claims)) {
+					t.Errorf("claims %q", got.Claims)
+				}
+				if tt.status >= 400 && tt.aadsts != 0 && (got.CorrelationID == "" || got.TraceID == "") {
+					t.Errorf("correlation %q, trace %q", got.CorrelationID, got.TraceID)
+				}
+				leaks(t, err, "not-the-secret", "daemon-secret", "api-a-secret", "s3cret", "eyJ")
+			})
+		})
+	}
+}
+
+type errorReader struct{ err error }
+
+func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
+
+func discoveryWith(tokenEndpoint string) func(*http.Request, url.Values) (*http.Response, error) {
+	return func(req *http.Request, form url.Values) (*http.Response, error) {
+		if req.Method != http.MethodGet {
+			return nil, errors.New("the token request was sent")
+		}
+		body, _ := json.Marshal(map[string]string{
+			"issuer":                 "https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0",
+			"authorization_endpoint": "https://login.microsoftonline.com/authorize", "token_endpoint": tokenEndpoint,
+		})
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
+	}
+}
+
+// leaks fails the test if any form of err, or of what it wraps, contains one of secrets.
+func leaks(t testing.TB, err error, secrets ...string) {
+	t.Helper()
+	var forms []string
+	for err := err; err != nil; err = errors.Unwrap(err) {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			forms = append(forms, fmt.Sprintf(verb, err))
+		}
+		j, _ := json.Marshal(err)
+		var log bytes.Buffer
+		slog.New(slog.NewJSONHandler(&log, nil)).Error("x", "error", err)
+		forms = append(forms, string(j), log.String())
+	}
+	var retrieve *oauth2.RetrieveError
+	if errors.As(err, &retrieve) {
+		forms = append(forms, fmt.Sprintf("%+v %#v", retrieve, retrieve), retrieve.Error())
+	}
+	for _, form := range forms {
+		for _, secret := range secrets {
+			if strings.Contains(form, secret) {
+				t.Errorf("%q is in %s", secret, form)
+			}
+		}
+	}
+}
+
+func TestErrorOfSlowEntra(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.Inject(entratest.Fault{Path: "token", Delay: time.Hour})
+		start := time.Now()
+		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(context.Background())
+		got := asError(t, err)
+		if got.Code != entra.CodeRequestFailed || !errors.Is(err, context.DeadlineExceeded) || !got.Temporary() || time.Since(start) != 30*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if got.CorrelationID == "" {
+			t.Error("no correlation ID")
+		}
+	})
+}
+
+// Whatever a server answers, no secret of the request and no token is in the error, and
+// no answer makes a token that was not in it.
+func FuzzErrorsLeakNothing(f *testing.F) {
+	f.Add(400, "application/json", `{"error":"%s","error_description":"AADSTS1: %s","claims":"{\"a\":\"%s\"}","suberror":"%s"}`, "")
+	f.Add(200, "application/json", `{"access_token":"%s","expires_in":"%s"}`, "1")
+	f.Add(200, "%s", `%s`, "Fri, 31 Dec 1999 23:59:59 GMT")
+	f.Add(500, "text/html", `<html>%s`, "-1")
+	f.Add(400, "application/json", `{"error":"\u0000%s\u0000","correlation_id":"%s","trace_id":"%s"}`, "%s")
+	const secret = "the+client/secret=~with everything"
+	f.Fuzz(func(t *testing.T, status int, contentType, body, retryAfter string) {
+		e := newEstate()
+		cfg := e.config("daemon")
+		cfg.Credential = entra.Secret(secret)
+		e.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+			fill := func(s string) string { return strings.ReplaceAll(s, "%s", form.Get("client_secret")) }
+			return answerWith(status, fill(contentType), fill(body), "Retry-After", fill(retryAfter))(req, form)
+		})
+		tok, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").TokenContext(t.Context())
+		if err == nil {
+			if status != 200 || !strings.Contains(strings.ReplaceAll(body, `\`, ""), "access_token") || tok.AccessToken == "" {
+				t.Errorf("status %d and %q make a token", status, body)
+			}
+			return
+		}
+		got := asError(t, err)
+		if got.Code == "" || got.RetryAfter < 0 || got.RetryAfter > time.Hour || strings.ContainsAny(err.Error(), "\r\n") {
+			t.Errorf("%#v", fields(got))
+		}
+		leaks(t, err, secret, url.QueryEscape(secret))
+	})
+}

@@ -1,0 +1,102 @@
+//go:build !race
+
+package entra_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/obo"
+)
+
+// fastEntra answers every on-behalf-of request at once with a token of 1.5 KB that
+// names the assertion it answers, so that what is left is our own work.
+type fastEntra struct{ discovery []byte }
+
+func newFastEntra(t *testing.T) *fastEntra {
+	t.Helper()
+	resp, err := newEstate().Server.Client().Get(discoveryURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fastEntra{b}
+}
+
+var filler = strings.Repeat("x", 1500)
+
+func (f *fastEntra) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := f.discovery
+	if req.Method == http.MethodPost {
+		if err := req.ParseForm(); err != nil {
+			return nil, err
+		}
+		id := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"oid":"o","tid":"t","sub":"s"}`)) + ".x"
+		info := base64.RawURLEncoding.EncodeToString([]byte(`{"uid":"o","utid":"t"}`))
+		body = fmt.Appendf(nil, `{"access_token":"%s %s","token_type":"Bearer","expires_in":3600,"scope":"s","id_token":%q,"client_info":%q}`,
+			req.PostForm.Get("assertion"), filler, id, info)
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
+}
+
+// 200,000 assertions through a cache of 10,000 sessions: memory stays bounded, and the
+// first ones still work.
+func TestManyAssertions(t *testing.T) {
+	const assertions, size = 200_000, 10_000
+	cfg := newEstate().config("api-a")
+	cfg.HTTPClient = &http.Client{Transport: newFastEntra(t)}
+	cfg.Cache = cache.New(cache.Options{Size: size})
+	c := newClient(t, cfg)
+	assertion := func(i int) string { return fmt.Sprintf("e30.e30.%d", i) }
+	get := func(s *entra.TokenSource, i int) {
+		tok, err := s.Token()
+		if err != nil {
+			t.Error(err)
+		} else if want := assertion(i) + " "; !strings.HasPrefix(tok.AccessToken, want) {
+			t.Errorf("assertion %d got another's token", i)
+		}
+	}
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	first := obo.TokenSource(c, assertion(0), "s")
+	get(first, 0)
+	before := heap()
+	var wg sync.WaitGroup
+	for worker := range 2 {
+		wg.Go(func() {
+			for i := worker; i < assertions && !t.Failed(); i += 2 {
+				get(obo.TokenSource(c, assertion(i), "s"), i)
+			}
+		})
+	}
+	wg.Wait()
+	after := heap()
+	perSession := (after - before) / size
+	t.Logf("heap before: %d KB; after %d assertions: %d KB, %d bytes for each of %d sessions", before>>10, assertions, after>>10, perSession, size)
+	if perSession > len(filler)+1500 {
+		t.Errorf("%d bytes for each session of a token of %d bytes", perSession, len(filler))
+	}
+	if stats := cfg.Cache.Stats(); stats.Sessions != size || stats.Hits+stats.Misses != assertions+1 {
+		t.Errorf("%+v", stats)
+	}
+	get(first, 0)
+	get(obo.TokenSource(c, assertion(1), "s"), 1)
+}

@@ -1,0 +1,496 @@
+package entra_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+func hour(c *entratest.Config) { c.Lifetime = func() time.Duration { return time.Hour } }
+
+// 100 cold callers of one token make one token request.
+func TestOneRequestForManyCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.Inject(entratest.Fault{Path: "token", Delay: time.Second, Times: 1})
+		c := e.client(t, "daemon")
+		tokens := make(chan string, 100)
+		for range cap(tokens) {
+			go func() {
+				tok, err := clientcreds.TokenSource(c, "api://api-b/.default").TokenContext(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				tokens <- tok.AccessToken
+			}()
+		}
+		first := <-tokens
+		for range cap(tokens) - 1 {
+			if <-tokens != first {
+				t.Error("callers got different tokens")
+			}
+		}
+		if n := e.TokenRequests(); n != 1 {
+			t.Errorf("%d token requests, want 1", n)
+		}
+	})
+}
+
+// 20 tenants on an endpoint that takes a second take a second.
+func TestTenantsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(func(c *entratest.Config) {
+			for i := range 20 {
+				c.Tenants = append(c.Tenants, entratest.Tenant{ID: fmt.Sprintf("33333333-0000-4000-8000-%012d", i)})
+			}
+		})
+		e.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		c := e.client(t, "daemon")
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				tenant, err := c.WithTenant(fmt.Sprintf("33333333-0000-4000-8000-%012d", i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := clientcreds.TokenSource(tenant, "api://api-b/.default").TokenContext(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("took %v, want 1s", took)
+		}
+	})
+}
+
+func TestCallerLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.Inject(entratest.Fault{Path: "token", Delay: 10 * time.Second, Times: 1})
+		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := source.TokenContext(ctx)
+			left <- err
+		}()
+		synctest.Wait()
+		start := time.Now()
+		cancel()
+		if err := <-left; err != context.Canceled || time.Since(start) != 0 {
+			t.Errorf("left after %v with %v", time.Since(start), err)
+		}
+		if _, err := source.TokenContext(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := e.TokenRequests(); n != 1 {
+			t.Errorf("%d token requests, want 1", n)
+		}
+	})
+}
+
+// One call a second for a day, tokens of 60 to 90 minutes, a token endpoint that takes
+// two seconds: nobody waits after the first call, and Entra is asked once per token.
+func TestDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
+		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+		waited, tokens := 0, map[string]bool{}
+		for start := time.Now(); time.Since(start) < 24*time.Hour; time.Sleep(time.Second) {
+			asked := time.Now()
+			tok, err := source.TokenContext(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if time.Since(asked) > 0 {
+				waited++
+			}
+			if time.Until(tok.Expiry) < time.Minute {
+				t.Fatalf("served a token that ends in %v", time.Until(tok.Expiry))
+			}
+			tokens[tok.AccessToken] = true
+		}
+		synctest.Wait()
+		if waited != 1 {
+			t.Errorf("%d calls waited, want 1", waited)
+		}
+		// Lives of 60 to 90 minutes are replaced after 70-80 % of them, 42 to 72 minutes.
+		n := e.TokenRequests()
+		if n < 24*60/72 || n > 24*60/42 {
+			t.Errorf("%d requests in a day, want 20 to 34", n)
+		}
+		if n != len(tokens) && n != len(tokens)+1 {
+			t.Errorf("%d requests for %d tokens", n, len(tokens))
+		}
+	})
+}
+
+func TestOutageIsUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(hour)
+		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+		if _, err := source.Token(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(source.Held().RefreshAt))
+		remove := e.Inject(entratest.Fault{Path: "token", Drop: true})
+		before := e.TokenRequests()
+		for range 600 {
+			asked := time.Now()
+			if _, err := source.Token(); err != nil || time.Since(asked) > 0 {
+				t.Fatalf("%v after %v", err, time.Since(asked))
+			}
+			time.Sleep(time.Second)
+		}
+		// Waits grow to a mean of half a minute: far fewer than one a second.
+		if n := len(e.wire.tokenRequests()) - before; n < 10 || n > 60 {
+			t.Errorf("%d attempts in ten minutes", n)
+		}
+		remove()
+		old := source.Held()
+		for range 61 {
+			if _, err := source.Token(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if source.Held() == old {
+			t.Error("not refreshed a minute after the outage")
+		}
+	})
+}
+
+func TestThrottledColdKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "60", Times: 1})
+		c := e.client(t, "daemon")
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 59 * time.Millisecond)
+				_, err := clientcreds.TokenSource(c, "api://api-b/.default").Token()
+				if got := asError(t, err); got.StatusCode != 429 || got.RetryAfter != time.Minute || !got.Temporary() {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := e.TokenRequests(); n != 1 {
+			t.Errorf("%d token requests in %v, want 1", n, time.Since(start))
+		}
+		time.Sleep(time.Until(start.Add(time.Minute + time.Millisecond)))
+		if _, err := clientcreds.TokenSource(c, "api://api-b/.default").Token(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestNoRefreshTokenLeaves(t *testing.T) {
+	e := newEstate()
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
+	tok, err := obo.TokenSource(e.client(t, "api-a"), assertion, "api://api-b/Orders.Read").Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tok.RefreshToken != "" || tok.Extra("refresh_token") != nil || tok.Type() != "Bearer" || !tok.Valid() {
+		t.Errorf("got %+v", tok)
+	}
+}
+
+// A grant's kind decides what may be asked: a user's grant never sends the client
+// credentials grant, and the app's own nothing else.
+func TestGrantsKeepTheirKind(t *testing.T) {
+	e := newEstate()
+	c := e.client(t, "api-a")
+	forApp := func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
+		return app.AcquireTokenByCredential(ctx, []string{"api://api-b/.default"})
+	}
+	for _, tt := range []struct {
+		grant entra.Grant
+		text  string
+	}{
+		{entra.Grant{Flow: "f", Subject: "user", Fetch: forApp}, "the grant is for a user's token, but the request is for the app's own token"},
+		{entra.Grant{Flow: "f", Fetch: oboFetch(e, "api://api-b/Orders.Read")}, "the grant is for the app's own token, but the request is for a user's token"},
+	} {
+		_, err := c.TokenSource(tt.grant).Token()
+		if got := asError(t, err); got.Code != "invalid_grant" || !strings.Contains(got.Description, tt.text) {
+			t.Errorf("got %v", err)
+		}
+	}
+	wantForms(t, e)
+}
+
+// A Fetch may ask somebody else; what it says decides.
+func TestFetchWithoutMSAL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newEstate().client(t, "daemon")
+		result := confidential.AuthResult{AccessToken: "x", ExpiresOn: time.Now().Add(time.Hour), GrantedScopes: []string{"s"}}
+		fetch := func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+			return result, nil
+		}
+		source := c.TokenSource(entra.Grant{Flow: "f", Fetch: fetch})
+		tok, err := source.Token()
+		if err != nil || tok.AccessToken != "x" || time.Until(tok.Expiry) != time.Hour || !reflect.DeepEqual(source.Held().Scopes, []string{"s"}) {
+			t.Errorf("got %v, %v", tok, err)
+		}
+		for _, g := range []entra.Grant{{Flow: "f", Subject: "user", Fetch: fetch}} {
+			if _, err := c.TokenSource(g).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
+				t.Errorf("a token without a user was taken for one: %v", err)
+			}
+		}
+		result.Account.HomeAccountID = "uid.utid"
+		if _, err := c.TokenSource(entra.Grant{Flow: "g", Fetch: fetch}).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
+			t.Errorf("a user's token was taken for the app's own: %v", err)
+		}
+		g := entra.Grant{Flow: "f", Subject: "other.utid", RefreshToken: true, Fetch: fetch}
+		if _, err := c.TokenSource(g).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
+			t.Errorf("another user's token was taken: %v", err)
+		}
+	})
+}
+
+func TestBadGrants(t *testing.T) {
+	e := newEstate()
+	c := e.client(t, "daemon")
+	fetch := func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+		t.Error("Fetch was called")
+		return confidential.AuthResult{}, nil
+	}
+	broken := errors.New("broken")
+	for _, tt := range []struct {
+		grant entra.Grant
+		code  string
+		is    error
+	}{
+		{entra.Grant{Fetch: fetch}, "invalid_request", nil},
+		{entra.Grant{Flow: "f"}, "invalid_request", nil},
+		{entra.Grant{Flow: "f", Scopes: []string{""}, Fetch: fetch}, "invalid_scope", nil},
+		{entra.Grant{Flow: "f", Scopes: []string{"a b"}, Fetch: fetch}, "invalid_scope", nil},
+		{entra.Grant{Flow: "f", NotAfter: time.Now(), Fetch: fetch}, "invalid_grant", nil},
+		{entra.Grant{Flow: "f", Check: func() (time.Time, error) { return time.Time{}, broken }, Fetch: fetch}, "invalid_grant", broken},
+		{entra.Grant{Flow: "f", Check: func() (time.Time, error) { return time.Now(), nil }, Fetch: fetch}, "invalid_grant", nil},
+	} {
+		_, err := c.TokenSource(tt.grant).Token()
+		if got := asError(t, err); got.Code != tt.code || tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("got %v, want %s", err, tt.code)
+		}
+	}
+}
+
+// A fetch's failure that is not Entra's says no more than it must.
+func TestFetchErrorsAreNotRepeated(t *testing.T) {
+	c := newEstate().client(t, "daemon")
+	own := &entra.Error{Code: "own", Description: "from the flow"}
+	for _, tt := range []struct {
+		err  error
+		code string
+	}{{errors.New("s3cret"), "invalid_request"}, {fmt.Errorf("wrapped: %w", own), "own"}} {
+		_, err := c.TokenSource(entra.Grant{Flow: tt.code, Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+			return confidential.AuthResult{}, tt.err
+		}}).Token()
+		if got := asError(t, err); got.Code != tt.code {
+			t.Errorf("got %v", err)
+		}
+		leaks(t, err, "s3cret")
+	}
+}
+
+// NotAfter bounds what a source serves, even if another source of the same grant is
+// not bounded.
+func TestNotAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newEstate().client(t, "daemon")
+		requests := 0
+		g := entra.Grant{Flow: "f", Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+			requests++
+			return confidential.AuthResult{AccessToken: fmt.Sprint(requests), ExpiresOn: time.Now().Add(time.Hour)}, nil
+		}}
+		unbounded := c.TokenSource(g)
+		if _, err := unbounded.Token(); err != nil {
+			t.Fatal(err)
+		}
+		g.NotAfter = time.Now().Add(10 * time.Minute)
+		bounded := c.TokenSource(g)
+		time.Sleep(10*time.Minute - 1)
+		if _, err := bounded.Token(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(1)
+		if _, err := bounded.Token(); asError(t, err).Code != "invalid_grant" {
+			t.Errorf("got %v", err)
+		}
+		if tok, err := unbounded.Token(); err != nil || tok.AccessToken != "1" {
+			t.Errorf("got %v, %v", tok, err)
+		}
+	})
+}
+
+// A burst of challenges makes one request, which carries the claims and, because the
+// capabilities are declared, those too; its token replaces the held one for everybody.
+func TestWithClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(hour)
+		cfg := e.config("daemon")
+		cfg.Capabilities = []string{"cp1"}
+		source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+		first, err := source.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		const challenge = `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`
+		e.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		tokens := make(chan string)
+		for i := range 50 {
+			go func() {
+				claims := challenge
+				if i%2 == 1 {
+					claims = base64.StdEncoding.EncodeToString([]byte(challenge))
+				}
+				tok, err := source.WithClaims(claims).Token()
+				if err != nil {
+					t.Error(err)
+				}
+				tokens <- tok.AccessToken
+			}()
+		}
+		second := <-tokens
+		for range 49 {
+			if got := <-tokens; got != second {
+				t.Error("callers got different tokens")
+			}
+		}
+		if tok, _ := source.Token(); tok.AccessToken != second || second == first.AccessToken {
+			t.Error("the held token was not replaced")
+		}
+		forms := e.wire.tokenRequests()
+		if len(forms) != 2 {
+			t.Fatalf("%d requests, want 2", len(forms))
+		}
+		want := `{"access_token":{"nbf":{"essential":true,"value":"1604106651"},"xms_cc":{"values":["cp1"]}}}`
+		if got := forms[1].Get("claims"); got != want {
+			t.Errorf("claims %s, want %s", got, want)
+		}
+	})
+}
+
+func TestWithBadClaims(t *testing.T) {
+	e := newEstate()
+	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+	for _, claims := range []string{"null", "[]", "x", "\x00", `{"a":`, base64.StdEncoding.EncodeToString([]byte("[]"))} {
+		if _, err := source.WithClaims(claims).Token(); asError(t, err).Code != "invalid_request" {
+			t.Errorf("%q: %v", claims, err)
+		}
+	}
+	if _, err := source.WithClaims("").Token(); err != nil {
+		t.Error(err)
+	}
+	wantForms(t, e, e.wire.tokenRequests()[0])
+}
+
+func TestInvalidate(t *testing.T) {
+	e := newEstate()
+	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+	first, err := source.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Invalidate(nil)
+	source.Invalidate(&oauth2.Token{AccessToken: "another"})
+	if tok, _ := source.Token(); tok != first {
+		t.Error("dropped for another")
+	}
+	source.Invalidate(first)
+	second, err := source.Token()
+	if err != nil || second.AccessToken == first.AccessToken {
+		t.Errorf("not dropped: %v", err)
+	}
+	source.Invalidate(first)
+	if tok, _ := source.Token(); tok != second {
+		t.Error("the new token was dropped for the old one")
+	}
+}
+
+// Different tenants, users, assertions, apps, capabilities and scopes never share a
+// token, also while all are refreshed at once.
+func TestNeverAnothersToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(func(c *entratest.Config) {
+			c.Apps[2].Permissions[0].Scopes = []string{"Orders.Read", "Orders.Write"}
+			c.Lifetime = func() time.Duration { return 10 * time.Minute }
+		})
+		shared := cache.New(cache.Options{})
+		config := func(app string, capabilities ...string) entra.Config {
+			cfg := e.config(app)
+			cfg.Cache, cfg.Capabilities = shared, capabilities
+			return cfg
+		}
+		assertion := func(user string) string {
+			return e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: user, Lifetime: 24 * time.Hour})
+		}
+		apiA, daemon := newClient(t, config("api-a")), newClient(t, config("daemon"))
+		other, err := daemon.WithTenant(entratest.SampleOtherTenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources := map[string]*entra.TokenSource{
+			"daemon in Contoso":        clientcreds.TokenSource(daemon, "api://api-b/.default"),
+			"daemon in Fabrikam":       clientcreds.TokenSource(other, "api://api-b/.default"),
+			"daemon with cp1":          clientcreds.TokenSource(newClient(t, config("daemon", "cp1")), "api://api-b/.default"),
+			"api-a itself":             clientcreds.TokenSource(apiA, "api://api-b/.default"),
+			"api-a for Alice":          obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Read"),
+			"api-a for Alice to write": obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Write"),
+			"api-a for Alice again":    obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Read"),
+			"api-a for Bob":            obo.TokenSource(apiA, assertion("bob@contoso.onmicrosoft.com"), "api://api-b/Orders.Read"),
+		}
+		var mu sync.Mutex
+		owner := map[string]string{}
+		var wg sync.WaitGroup
+		for name, source := range sources {
+			for range 4 {
+				wg.Go(func() {
+					for range 120 {
+						tok, err := source.TokenContext(t.Context())
+						if err != nil {
+							t.Errorf("%s: %v", name, err)
+							return
+						}
+						mu.Lock()
+						if had, ok := owner[tok.AccessToken]; ok && had != name {
+							t.Errorf("%s got the token of %s", name, had)
+						}
+						owner[tok.AccessToken] = name
+						mu.Unlock()
+						time.Sleep(30 * time.Second)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if len(owner) < 7*len(sources) {
+			t.Errorf("only %d tokens in an hour", len(owner))
+		}
+	})
+}

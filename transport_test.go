@@ -1,0 +1,293 @@
+package entra_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+// api is a resource under a host name, in-process.
+type api map[string]http.HandlerFunc
+
+func (a api) RoundTrip(req *http.Request) (*http.Response, error) {
+	h, ok := a[req.URL.Host]
+	if !ok {
+		return nil, errors.New("no such host: " + req.URL.Host)
+	}
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	w := httptest.NewRecorder()
+	h(w, req)
+	resp := w.Result()
+	resp.Request = req
+	return resp, nil
+}
+
+func daemonSource(t *testing.T, e *estate) *entra.TokenSource {
+	return clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+}
+
+func TestTransport(t *testing.T) {
+	e := newEstate()
+	source := daemonSource(t, e)
+	var got string
+	client := &http.Client{Transport: &entra.Transport{Source: source, Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+	}}}}
+	req, _ := http.NewRequest("GET", "https://api.example/", nil)
+	req.Header.Set("X-Mine", "1")
+	if _, err := client.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	if tok, _ := source.Token(); got != "Bearer "+tok.AccessToken {
+		t.Errorf("sent %q", got)
+	}
+	if len(req.Header) != 1 {
+		t.Error("the request was changed")
+	}
+}
+
+func TestTransportCarriesTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.Inject(entratest.Fault{Path: "token", Delay: 10 * time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		body := &closeSpy{Reader: strings.NewReader("x")}
+		req, _ := http.NewRequestWithContext(ctx, "POST", "https://api.example/", body)
+		start := time.Now()
+		_, err := (&entra.Transport{Source: daemonSource(t, e), Base: api{}}).RoundTrip(req)
+		if err != context.DeadlineExceeded || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if !body.closed {
+			t.Error("the body was not closed")
+		}
+		time.Sleep(10 * time.Second) // the request for a token goes on
+	})
+}
+
+type closeSpy struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closeSpy) Close() error { c.closed = true; return nil }
+
+func TestTransportRefuses(t *testing.T) {
+	e := newEstate()
+	reached := api{"api.example": func(w http.ResponseWriter, r *http.Request) { t.Error("the request was sent") }}
+	for _, tt := range []struct {
+		transport *entra.Transport
+		url       string
+	}{
+		{&entra.Transport{Source: daemonSource(t, e), Base: reached}, "http://api.example/"},
+		{&entra.Transport{Base: reached}, "https://api.example/"},
+	} {
+		_, err := (&http.Client{Transport: tt.transport}).Get(tt.url)
+		if got := asError(t, err); got.Code != "invalid_request" {
+			t.Errorf("%s: %v", tt.url, err)
+		}
+	}
+	wantForms(t, e)
+}
+
+// A token goes to the host that the program addressed, and not where that host, or
+// anybody on the way, sends the client.
+func TestTransportRedirects(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		hops []string // where each request is sent on to
+		want []string // hosts that got a token
+		err  bool
+	}{
+		{"same host", []string{"https://api.example/2"}, []string{"api.example/", "api.example/2"}, false},
+		{"same host and port, written out", []string{"https://API.example:443/2"}, []string{"api.example/", "API.example:443/2"}, false},
+		{"another host", []string{"https://evil.example/"}, []string{"api.example/"}, false},
+		{"a subdomain", []string{"https://evil.api.example/"}, []string{"api.example/"}, false},
+		{"another port", []string{"https://api.example:8443/"}, []string{"api.example/"}, false},
+		{"there and back", []string{"https://evil.example/", "https://api.example/3"}, []string{"api.example/"}, false},
+		{"plain HTTP elsewhere", []string{"http://evil.example/"}, []string{"api.example/"}, false},
+		{"plain HTTP", []string{"http://api.example/"}, []string{"api.example/"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hops := tt.hops
+			var got []string
+			handle := func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "" {
+					got = append(got, r.URL.Host+r.URL.Path)
+				}
+				if len(hops) > 0 {
+					next := hops[0]
+					hops = hops[1:]
+					http.Redirect(w, r, next, http.StatusTemporaryRedirect)
+				}
+			}
+			hosts := api{}
+			for _, h := range []string{"api.example", "API.example:443", "evil.example", "evil.api.example", "api.example:8443"} {
+				hosts[h] = handle
+			}
+			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, newEstate()), Base: hosts}}
+			_, err := client.Post("https://api.example/", "text/plain", strings.NewReader("x"))
+			if (err != nil) != tt.err {
+				t.Errorf("error %v", err)
+			}
+			if strings.Join(got, " ") != strings.Join(tt.want, " ") {
+				t.Errorf("tokens went to %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+const cae = `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`
+
+func challengeHeader(claims string) string {
+	return `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="` +
+		base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
+}
+
+func TestTransportAnswersAClaimsChallenge(t *testing.T) {
+	e := newEstate()
+	source := daemonSource(t, e)
+	var bodies, tokens []string
+	client := &http.Client{Transport: &entra.Transport{Source: source, Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		bodies, tokens = append(bodies, string(b)), append(tokens, r.Header.Get("Authorization"))
+		if len(tokens) == 1 {
+			w.Header().Set("WWW-Authenticate", challengeHeader(cae))
+			w.WriteHeader(401)
+		}
+	}}}}
+	resp, err := client.Post("https://api.example/", "text/plain", strings.NewReader("hello"))
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	if len(tokens) != 2 || tokens[0] == tokens[1] || bodies[0] != "hello" || bodies[1] != "hello" {
+		t.Errorf("bodies %q, %d tokens", bodies, len(tokens))
+	}
+	if forms := e.wire.tokenRequests(); len(forms) != 2 || forms[1].Get("claims") != cae {
+		t.Errorf("sent %v", forms)
+	}
+	if tok, _ := source.Token(); "Bearer "+tok.AccessToken != tokens[1] {
+		t.Error("the held token was not replaced")
+	}
+}
+
+func TestTransportLeavesOther401s(t *testing.T) {
+	for name, tt := range map[string]struct {
+		header string
+		body   io.Reader
+		fault  bool
+	}{
+		"no challenge":               {`Bearer error="invalid_token"`, nil, false},
+		"a body that is read once":   {challengeHeader(cae), io.MultiReader(strings.NewReader("x")), false},
+		"no token that satisfies it": {challengeHeader(cae), nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEstate()
+			calls := 0
+			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, e), Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
+				calls++
+				if tt.fault {
+					e.Inject(entratest.Fault{Path: "token", Status: 500})
+				}
+				w.Header().Set("WWW-Authenticate", tt.header)
+				w.WriteHeader(401)
+				io.WriteString(w, "why")
+			}}}}
+			req, _ := http.NewRequest("POST", "https://api.example/", tt.body)
+			resp, err := client.Do(req)
+			if err != nil || resp.StatusCode != 401 || calls != 1 {
+				t.Fatalf("%v, %v, %d calls", resp, err, calls)
+			}
+			if b, _ := io.ReadAll(resp.Body); string(b) != "why" {
+				t.Errorf("body %q", b)
+			}
+		})
+	}
+}
+
+func TestHTTPClientRefreshesEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(hour)
+		source := daemonSource(t, e)
+		var last string
+		base := api{"api.example": func(w http.ResponseWriter, r *http.Request) { last = r.Header.Get("Authorization") }}
+		for name, client := range map[string]*http.Client{
+			"Transport":        {Transport: &entra.Transport{Source: source, Base: base}},
+			"oauth2.Transport": {Transport: &oauth2.Transport{Source: source, Base: base}},
+		} {
+			if _, err := client.Get("https://api.example/"); err != nil {
+				t.Fatal(err)
+			}
+			old := last
+			time.Sleep(time.Until(source.Held().RefreshAt))
+			for range 2 {
+				if _, err := client.Get("https://api.example/"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			if last == old {
+				t.Errorf("%s did not refresh early", name)
+			}
+		}
+	})
+}
+
+func TestClaimsChallenge(t *testing.T) {
+	b64 := base64.StdEncoding.EncodeToString([]byte(cae))
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		want    string
+	}{
+		{"as documented", []string{challengeHeader(cae)}, cae},
+		{"without quotes and padding", []string{"bearer error=insufficient_claims,claims=" + strings.TrimRight(b64, "=")}, cae},
+		{"in the second header", []string{"Basic realm=\"x\"", challengeHeader(cae)}, cae},
+		{"after another challenge", []string{`Negotiate abc==, Basic realm="a, Bearer \"b", ` + challengeHeader(cae)}, cae},
+		{"before another challenge", []string{challengeHeader(cae) + `, Basic realm="x"`}, cae},
+		{"another error", []string{`Bearer error="invalid_token", claims="` + b64 + `"`}, ""},
+		{"another scheme", []string{`PoP error="insufficient_claims", claims="` + b64 + `"`}, ""},
+		{"the claims of another challenge", []string{`Bearer error="insufficient_claims", PoP claims="` + b64 + `"`}, ""},
+		{"claims twice: the first counts", []string{`Bearer error="insufficient_claims", claims="` + b64 + `", claims="e30="`}, cae},
+		{"not base64", []string{`Bearer error="insufficient_claims", claims="%%%"`}, ""},
+		{"not an object", []string{`Bearer error="insufficient_claims", claims="W10="`}, ""},
+		{"no end of a string", []string{`Bearer error="insufficient_claims", claims="` + b64}, ""},
+		{"nothing", nil, ""},
+	} {
+		got, ok := entra.ClaimsChallenge(http.Header{"Www-Authenticate": tt.headers})
+		if got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%s: %q, %v, want %q", tt.name, got, ok, tt.want)
+		}
+	}
+}
+
+func FuzzClaimsChallenge(f *testing.F) {
+	f.Add(challengeHeader(cae))
+	f.Add(`Bearer error="insufficient_claims\`)
+	f.Add(`, =,= "x", Bearer =`)
+	f.Fuzz(func(t *testing.T, header string) {
+		claims, ok := entra.ClaimsChallenge(http.Header{"Www-Authenticate": {header}})
+		if ok && (claims == "" || claims[0] != '{' && strings.TrimSpace(claims)[0] != '{') || !ok && claims != "" {
+			t.Errorf("%q, %v", claims, ok)
+		}
+		if ok && !strings.Contains(header, "insufficient_claims") && !strings.Contains(header, `\`) {
+			t.Errorf("a challenge in %q", header)
+		}
+	})
+}

@@ -1,0 +1,329 @@
+package entra_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"errors"
+	"math/big"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+const (
+	discoveryURL = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0/.well-known/openid-configuration"
+	tokenURL     = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/token"
+)
+
+func selfSigned(t *testing.T) (*x509.Certificate, *rsa.PrivateKey) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "daemon"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+// wantForms compares the token requests that were sent, field by field.
+func wantForms(t *testing.T, e *estate, want ...url.Values) {
+	t.Helper()
+	got := e.wire.tokenRequests()
+	if len(got) != len(want) {
+		t.Fatalf("%d token requests, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Errorf("request %d:\n got %v\nwant %v", i+1, got[i], want[i])
+		}
+	}
+}
+
+func TestWireClientSecret(t *testing.T) {
+	e := newEstate()
+	if _, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token(); err != nil {
+		t.Fatal(err)
+	}
+	wantForms(t, e, url.Values{
+		"grant_type":    {"client_credentials"},
+		"client_id":     {e.App("daemon").ClientID},
+		"client_secret": {"daemon-secret"},
+		"scope":         {"api://api-b/.default openid offline_access profile"},
+	})
+	if len(e.wire.requests) != 2 || e.wire.requests[0].url != discoveryURL+"?" || e.wire.requests[1].url != tokenURL {
+		t.Errorf("requests: %v", e.wire.requests)
+	}
+	h := e.wire.requests[1].header
+	if h.Get("Content-Type") != "application/x-www-form-urlencoded; charset=utf-8" || h.Get("Client-Request-Id") == "" || h.Get("Cookie") != "" || h.Get("Authorization") != "" {
+		t.Errorf("headers: %v", h)
+	}
+}
+
+func TestWireCapabilities(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("daemon")
+	cfg.Capabilities = []string{"cp1"}
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := e.wire.tokenRequests()[0].Get("claims"), `{"access_token":{"xms_cc":{"values":["cp1"]}}}`; got != want {
+		t.Errorf("claims %s, want %s", got, want)
+	}
+}
+
+// The certificate signs a client assertion as Microsoft documents it ("Microsoft
+// identity platform application authentication certificate credentials").
+func TestWireCertificate(t *testing.T) {
+	cert, key := selfSigned(t)
+	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
+	cfg := e.config("daemon")
+	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key)
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+		t.Fatal(err)
+	}
+	form := e.wire.tokenRequests()[0]
+	assertion := form.Get("client_assertion")
+	wantForms(t, e, url.Values{
+		"grant_type":            {"client_credentials"},
+		"client_id":             {cfg.ClientID},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+		"client_assertion":      {assertion},
+		"client_info":           {"1"},
+		"scope":                 {"api://api-b/.default openid offline_access profile"},
+	})
+	parsed, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return key.Public(), nil }, jwt.WithValidMethods([]string{"PS256"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := parsed.Claims.(jwt.MapClaims)
+	for claim, want := range map[string]any{"iss": cfg.ClientID, "sub": cfg.ClientID, "aud": tokenURL} {
+		if claims[claim] != want {
+			t.Errorf("%s = %v, want %v", claim, claims[claim], want)
+		}
+	}
+	thumbprint := sha256.Sum256(cert.Raw)
+	if got := parsed.Header["x5t#S256"]; got != base64.StdEncoding.EncodeToString(thumbprint[:]) {
+		t.Errorf("x5t#S256 = %v", got)
+	}
+	if claims["jti"] == "" || parsed.Header["x5c"] != nil {
+		t.Errorf("header %v, claims %v", parsed.Header, claims)
+	}
+}
+
+func TestWireAssertion(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEstate(func(c *entratest.Config) {
+		c.Apps[0].Federated = []entratest.FederatedCredential{{
+			Issuer: "https://cluster.example", Subject: "system:serviceaccount:ns:daemon", Audience: "api://AzureADTokenExchange", Key: key.Public(),
+		}}
+	})
+	cfg := e.config("daemon")
+	var asked []entra.AssertionRequest
+	cfg.Credential = entra.Assertion(func(ctx context.Context, r entra.AssertionRequest) (string, error) {
+		asked = append(asked, r)
+		return jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+			"iss": "https://cluster.example", "sub": "system:serviceaccount:ns:daemon", "aud": "api://AzureADTokenExchange",
+			"exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "nbf": time.Now().Unix(),
+		}).SignedString(key)
+	})
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []entra.AssertionRequest{{ClientID: cfg.ClientID, TokenEndpoint: tokenURL}}; !reflect.DeepEqual(asked, want) {
+		t.Errorf("asked for %+v, want %+v", asked, want)
+	}
+}
+
+func TestAssertionCallbackFails(t *testing.T) {
+	broken := errors.New("the token file is gone")
+	for name, get := range map[string]func(context.Context, entra.AssertionRequest) (string, error){
+		"with an error": func(context.Context, entra.AssertionRequest) (string, error) { return "", broken },
+		"with nothing":  func(context.Context, entra.AssertionRequest) (string, error) { return "", nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEstate()
+			cfg := e.config("daemon")
+			cfg.Credential = entra.Assertion(get)
+			_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+			got := asError(t, err)
+			if got.Code != "invalid_client" || got.StatusCode != 0 || !strings.HasPrefix(got.Description, "the assertion callback failed: ") {
+				t.Errorf("got %v", err)
+			}
+			if name == "with an error" && !errors.Is(err, broken) {
+				t.Error("the callback's error is lost")
+			}
+			wantForms(t, e)
+		})
+	}
+}
+
+// Discovery is asked once for 24 hours, by whatever number of exchanges at once, and a
+// stale document is better than none.
+func TestDiscoveryIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		discovered := func() int { return len(e.wire.requests) - len(e.wire.tokenRequests()) }
+		c := e.client(t, "api-a")
+		scope := []string{"api://api-b/.default"}
+		all := make(chan error, 20)
+		for range cap(all) {
+			go func() {
+				_, err := c.Redeem(t.Context(), entra.Grant{Flow: "x", Fetch: oboFetch(e, scope[0])})
+				all <- err
+			}()
+		}
+		for range cap(all) {
+			<-all
+		}
+		if n := discovered(); n != 1 {
+			t.Errorf("%d requests for the configuration, want 1", n)
+		}
+		get := func() {
+			t.Helper()
+			s := clientcreds.TokenSource(c, scope...)
+			if tok := s.Held(); tok != nil {
+				s.Invalidate(tok.OAuth2())
+			}
+			if _, err := s.Token(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(23 * time.Hour)
+		get()
+		if n := discovered(); n != 1 {
+			t.Errorf("%d requests within a day", n)
+		}
+		time.Sleep(2 * time.Hour)
+		remove := e.Inject(entratest.Fault{Path: "discovery", Status: 500})
+		get()
+		get()
+		if n := discovered(); n != 2 {
+			t.Errorf("%d requests in the outage, want one more", n)
+		}
+		remove()
+		time.Sleep(time.Minute)
+		get()
+		time.Sleep(23 * time.Hour)
+		get()
+		if n := discovered(); n != 3 {
+			t.Errorf("%d requests after it, want one more", n)
+		}
+	})
+}
+
+// A tenant client has its own document and tokens, but one set of connections.
+func TestWithTenant(t *testing.T) {
+	e := newEstate(func(c *entratest.Config) { c.Lifetime = func() time.Duration { return time.Hour } })
+	c := e.client(t, "daemon")
+	other, err := c.WithTenant("fabrikam.onmicrosoft.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := clientcreds.TokenSource(c, "api://api-b/.default").Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := clientcreds.TokenSource(other, "api://api-b/.default").Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.AccessToken == b.AccessToken {
+		t.Error("two tenants share a token")
+	}
+	if got := e.wire.requests[3].url; got != "https://login.microsoftonline.com/fabrikam.onmicrosoft.com/oauth2/v2.0/token" &&
+		got != "https://login.microsoftonline.com/"+entratest.SampleOtherTenant+"/oauth2/v2.0/token" {
+		t.Errorf("asked %s", got)
+	}
+	if c.Cache().Stats().Sessions != 2 || other.Cache() != c.Cache() {
+		t.Error("the cache is not shared")
+	}
+	for _, tenant := range []string{"common", "organizations"} {
+		many, err := c.WithTenant(tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = clientcreds.TokenSource(many, "api://api-b/.default").Token()
+		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "only a sign-in can use") {
+			t.Errorf("%s: %v", tenant, err)
+		}
+	}
+}
+
+// The default HTTP client has time-outs and is not http.DefaultClient.
+func TestDefaultHTTPClientReachesNobodyForever(t *testing.T) {
+	if http.DefaultClient.Timeout != 0 || http.DefaultClient.CheckRedirect != nil {
+		t.Error("http.DefaultClient was changed")
+	}
+	cfg := entra.Config{
+		TenantID: entratest.SampleTenant, ClientID: "aaaaaaaa-0000-4000-8000-00000000000d", Credential: entra.Secret("s3cret"),
+		Cloud: "127.0.0.1:1",
+	}
+	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+	got := asError(t, err)
+	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "127.0.0.1:1 could not be asked: dial tcp 127.0.0.1:1: connect: connection refused") {
+		t.Errorf("got %v", err)
+	}
+	leaks(t, err, "s3cret")
+}
+
+func TestOverTLS(t *testing.T) {
+	e := newEstate()
+	address, ca, stop := e.StartTLS()
+	defer stop()
+	cfg := e.config("daemon")
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Cloud = entra.Cloud(u.Host)
+	cfg.HTTPClient = nil
+	_, err = clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+	var unknown x509.UnknownAuthorityError
+	if got := asError(t, err); got.Code != entra.CodeRequestFailed || !errors.As(err, &unknown) {
+		t.Errorf("an unknown certificate gives %v", err)
+	}
+	cfg.HTTPClient = tlsClient(ca)
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Host: u.Host})
+	for _, source := range []*entra.TokenSource{
+		clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default"),
+		obo.TokenSource(newClient(t, func() entra.Config {
+			c := e.config("api-a")
+			c.Cloud, c.HTTPClient = cfg.Cloud, cfg.HTTPClient
+			return c
+		}()), assertion, "api://api-b/Orders.Read"),
+	} {
+		if _, err := source.Token(); err != nil {
+			t.Error(err)
+		}
+	}
+}
