@@ -57,10 +57,9 @@ type fake struct {
 	*entratest.Server
 	url    string            // the authority without a tenant, https
 	host   string            // its host and port
-	pool   *x509.CertPool    // trusts it
-	caFile string            // the certificate that pool trusts, as PEM
-	leaf   *x509.Certificate // the certificate of the listener itself
-	client *http.Client      // trusts it and nothing else
+	client *http.Client      // trusts its certificate and no other
+	caFile string            // who issued that certificate, as PEM
+	leaf   *x509.Certificate // the certificate
 
 	key       *rsa.PrivateKey     // of the certificates, and of the federated issuer
 	cert      []*x509.Certificate // registered at the app certID
@@ -97,14 +96,10 @@ func newFake(t *testing.T, changes ...func(*entratest.Config)) *fake {
 	}
 	f.Server = entratest.NewServer(estate)
 
-	var stop func()
-	f.url, f.pool, stop = f.StartTLS()
+	address, pool, stop := f.StartTLS()
 	t.Cleanup(stop)
-	f.host = must[*url.URL](t)(url.Parse(f.url)).Host
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: f.pool}}
-	t.Cleanup(transport.CloseIdleConnections)
-	f.client = &http.Client{Transport: transport, Timeout: time.Minute}
-	chain := serverChain(t, f.host, f.pool)
+	f.reach(t, address, pool)
+	chain := serverChain(t, f.host, pool)
 	f.leaf = chain[0]
 	f.caFile = filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw})
@@ -112,6 +107,15 @@ func newFake(t *testing.T, changes ...func(*entratest.Config)) *fake {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// reach notes where the fake is and makes a client that trusts it.
+func (f *fake) reach(t *testing.T, address string, pool *x509.CertPool) {
+	t.Helper()
+	f.url, f.host = address, must[*url.URL](t)(url.Parse(address)).Host
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	t.Cleanup(transport.CloseIdleConnections)
+	f.client = &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // issuer is the issuer of version 2 tokens of the sample's tenant.
