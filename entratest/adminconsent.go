@@ -12,7 +12,7 @@ import (
 // registration lists.
 func (s *Server) adminConsent(r *request) *answer {
 	if r.http.Method != http.MethodGet {
-		return errorPage(r, refuse(900561, "The endpoint only accepts GET requests. Received a %s request.", quote(r.http.Method)))
+		return errorPage(r, refuse(900561, "This endpoint takes GET requests, not %s.", quote(r.http.Method)))
 	}
 	q, redirect, f := s.parseClient(r)
 	if f != nil && !redirect {

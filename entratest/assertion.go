@@ -19,27 +19,27 @@ import (
 func (s *Server) checkAssertion(r *request, app *App, raw string) *refusal {
 	t, err := parseJWT(raw)
 	if err != nil {
-		return refuse(50027, "JWT token is invalid or malformed.")
+		return refuse(50027, "The client assertion cannot be read as a JWT.")
 	}
 	iss, sub := t.payload.text("iss"), t.payload.text("sub")
 	if !strings.EqualFold(iss, app.ClientID) {
 		return checkFederated(r, app, t)
 	}
 	if !strings.EqualFold(sub, app.ClientID) {
-		return refuse(700027, "Client assertion failed signature validation. The subject is not the issuer.")
+		return refuse(700027, "The client assertion names another subject than its issuer; both must be the client ID.")
 	}
 	cert, f := assertionCertificate(r, app, t)
 	if f != nil {
 		return f
 	}
 	if !t.signedBy(cert.PublicKey, "RS256", "PS256") {
-		return refuse(700027, "The certificate with identifier used to sign the client assertion is registered, but use of the key to verify the signature failed. Reason - The provided signature value did not match the expected signature value.")
+		return refuse(700027, "The client assertion names a registered certificate, but its signature is not by that certificate's key.")
 	}
 	if r.now.After(cert.NotAfter) {
-		return refuse(700027, "The certificate used to sign the client assertion is expired.")
+		return refuse(700027, "The client assertion is signed with a certificate that has expired.")
 	}
 	if !slices.ContainsFunc(t.audiences(), func(aud string) bool { return s.namesTokenEndpoint(r, aud) }) {
-		return refuse(700023, "Client assertion audience claim does not match Realm issuer. Review the documentation at https://learn.microsoft.com/entra/identity-platform/certificate-credentials .")
+		return refuse(700023, "The audience of the client assertion is not the token endpoint of this tenant.")
 	}
 	return checkTimes(r.now, t)
 }
@@ -48,7 +48,7 @@ func checkTimes(now time.Time, t *jwt) *refusal {
 	exp, hasExp := t.payload.number("exp")
 	nbf, hasNbf := t.payload.number("nbf")
 	if _, sent := t.payload["nbf"]; sent != hasNbf || !hasExp || now.Unix() >= exp || now.Add(5*time.Minute).Unix() < nbf {
-		return refuse(700024, "Client assertion is not within its valid time range. Current time: %s, assertion valid from %s, expiry time of assertion %s. Review the documentation at https://learn.microsoft.com/entra/identity-platform/certificate-credentials .",
+		return refuse(700024, "The client assertion is used outside its time. It is %s now; the assertion is good from %s to %s.",
 			now.UTC().Format(time.RFC3339), time.Unix(nbf, 0).UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
 	}
 	return nil
@@ -66,12 +66,12 @@ func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *ref
 	chain, ok := headerChain(t)
 	if !ok {
 		if t.header.text("x5t") == "" && t.header.text("x5t#S256") == "" && t.header.text("kid") == "" {
-			return nil, refuse(50027, "Invalid JWT token. No certificate thumbprint or keyId specified in token header.")
+			return nil, refuse(50027, "The header of the client assertion names no certificate: it has no x5t, x5t#S256, kid or x5c.")
 		}
-		return nil, refuse(700027, "The certificate with identifier used to sign the client assertion is not registered on application. Reason - The key was not found.")
+		return nil, refuse(700027, "The client assertion names a certificate that is not registered with the app.")
 	}
 	if len(app.TrustedSubjects) == 0 {
-		return nil, refuse(700027, "The certificate with identifier used to sign the client assertion is not registered on application. Reason - The key was not found.")
+		return nil, refuse(700027, "The client assertion names a certificate that is not registered with the app.")
 	}
 	leaf, between := chain[0], x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -91,7 +91,7 @@ func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *ref
 			return leaf, nil
 		}
 	}
-	return nil, refuse(700030, "Invalid certificate - subject name in certificate is not authorized. SubjectNames/SubjectAlternativeNames (up to 10) in token certificate are: %s.", quote(leaf.Subject.CommonName))
+	return nil, refuse(700030, "The app trusts no certificate of this subject and issuer: %s.", quote(leaf.Subject.CommonName))
 }
 
 // headerChain reads x5c (RFC 7515 section 4.1.6), which MSAL sends as an array
@@ -173,7 +173,7 @@ func (s *Server) namesTokenEndpoint(r *request, aud string) bool {
 // checkFederated checks an assertion of another issuer.
 func checkFederated(r *request, app *App, t *jwt) *refusal {
 	iss, sub := t.payload.text("iss"), t.payload.text("sub")
-	failed := refuse(700211, "No matching federated identity record found for presented assertion issuer '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation", quote(iss))
+	failed := refuse(700211, "The app has no federated credential for the assertion's issuer '%s'.", quote(iss))
 	for _, fed := range app.Federated {
 		if fed.Issuer != iss {
 			continue
@@ -184,11 +184,11 @@ func checkFederated(r *request, app *App, t *jwt) *refusal {
 		}
 		switch {
 		case fed.Subject != sub:
-			failed = refuse(700213, "No matching federated identity record found for presented assertion subject '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation", quote(sub))
+			failed = refuse(700213, "The app has no federated credential of that issuer for the assertion's subject '%s'.", quote(sub))
 		case !slices.Contains(t.audiences(), audience):
-			failed = refuse(700212, "No matching federated identity record found for presented assertion audience '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation", quote(strings.Join(t.audiences(), " ")))
+			failed = refuse(700212, "The app has no federated credential of that issuer and subject for the assertion's audience '%s'.", quote(strings.Join(t.audiences(), " ")))
 		case !t.signedBy(fed.Key, "RS256", "PS256", "ES256"):
-			failed = refuse(700027, "Client assertion failed signature validation.")
+			failed = refuse(700027, "The federated issuer's key did not sign the client assertion.")
 		default:
 			return checkTimes(r.now, t)
 		}

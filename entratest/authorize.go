@@ -59,7 +59,7 @@ func (s *Server) parseClient(r *request) (q *signInRequest, redirect bool, f *re
 	}
 	switch {
 	case len(app.RedirectURIs) == 0:
-		return nil, false, refuse(500113, "No reply address is registered for the application.")
+		return nil, false, refuse(500113, "The app has registered no redirect URI.")
 	case q.Redirect == "":
 		q.Redirect = app.RedirectURIs[0]
 	case !app.redirectsTo(q.Redirect):
@@ -67,14 +67,14 @@ func (s *Server) parseClient(r *request) (q *signInRequest, redirect bool, f *re
 	}
 	for name, values := range r.form {
 		if len(values) > 1 {
-			return nil, false, refuse(9002313, "Invalid request. The parameter '%s' is repeated.", quote(name))
+			return nil, false, refuse(9002313, "The request repeats the parameter '%s'.", quote(name))
 		}
 	}
 	if r.tenant == nil && !app.MultiTenant {
-		return nil, false, refuse(50194, "Application '%s'(%s) is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such applications. Use a tenant-specific endpoint or configure the application to be multi-tenant.", app.ClientID, app.Name)
+		return nil, false, refuse(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
 	}
 	if r.name == "consumers" {
-		return nil, false, refuse(9002332, "Application '%s'(%s) is configured for use by Microsoft Entra users only. Please do not use the /consumers endpoint to serve this request.", app.ClientID, app.Name)
+		return nil, false, refuse(9002332, "The app '%s' (%s) is not for personal accounts, so not for the consumers endpoint.", app.ClientID, app.Name)
 	}
 	return q, true, nil
 }
@@ -95,20 +95,20 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *refusal {
 		q.Mode = mode
 	case "query":
 		if idToken {
-			return refuse(70007, "'query' is not a supported value of 'response_mode' when requesting a token.")
+			return refuse(70007, "An ID token is never sent with the response_mode 'query'.")
 		}
 	default:
-		return refuse(70007, "'%s' is not a supported value of 'response_mode'.", quote(mode))
+		return refuse(70007, "There is no response_mode '%s'.", quote(mode))
 	}
 	switch q.ResponseType {
 	case "":
 		return missing("response_type")
 	case "code", "id_token", "code id_token":
 	default:
-		return refuse(70005, "The app requested an unsupported response type '%s'.", quote(q.ResponseType))
+		return refuse(70005, "The response_type '%s' is not supported.", quote(q.ResponseType))
 	}
 	if idToken && !app.IDTokenGrant {
-		return refuse(700054, "response_type 'id_token' is not enabled for the application.")
+		return refuse(700054, "The app is not registered for ID tokens from this endpoint, which response_type 'id_token' asks for.")
 	}
 	if idToken && q.Nonce == "" {
 		return missing("nonce")
@@ -117,12 +117,12 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *refusal {
 		return missing("scope")
 	}
 	if !slices.Contains([]string{"", "none", "login", "consent", "select_account", "create"}, q.Prompt) {
-		return refuse(90023, "Unsupported 'prompt' value '%s'.", quote(q.Prompt))
+		return refuse(90023, "There is no prompt '%s'.", quote(q.Prompt))
 	}
 	if age := r.form.Get("max_age"); age != "" {
 		n, err := strconv.Atoi(age)
 		if err != nil || n < 0 || n > 1<<30 {
-			return refuse(90023, "Invalid 'max_age' value '%s'.", quote(age))
+			return refuse(90023, "The max_age '%s' is no number of seconds.", quote(age))
 		}
 		q.MaxAge = time.Duration(n) * time.Second
 	}
@@ -130,17 +130,17 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *refusal {
 		return f
 	}
 	if r.form.Get("request") != "" || r.form.Get("request_uri") != "" {
-		return refuse(90023, "The parameters 'request' and 'request_uri' are not supported.")
+		return refuse(90023, "Request objects are not supported.")
 	}
 	if r.form.Get("resource") != "" {
-		return refuse(901002, "The 'resource' request parameter is not supported.")
+		return refuse(901002, "This endpoint takes scopes, not a 'resource'.")
 	}
 	if _, f := parseClaims(q.Claims); f != nil {
 		return f
 	}
 	scopes, f := s.estate.parseScopes(q.Scope, r.tenant)
 	if f == nil && idToken && !scopes.openid {
-		f = refuse(70005, "Response type 'id_token' requires the 'openid' scope.")
+		f = refuse(70005, "An ID token needs the scope 'openid'.")
 	}
 	return f
 }
@@ -149,13 +149,13 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *refusal {
 func checkChallenge(q *signInRequest) *refusal {
 	switch {
 	case q.Method != "" && q.Challenge == "":
-		return refuse(50147, "Missing code challenge. The size of the code challenge parameter is not valid.")
+		return refuse(50147, "There is a code_challenge_method but no code_challenge.")
 	case q.Challenge == "":
 		return nil
 	case q.Method != "" && q.Method != "plain" && q.Method != "S256":
-		return refuse(90023, "Unsupported 'code_challenge_method' value '%s'.", quote(q.Method))
+		return refuse(90023, "There is no code_challenge_method '%s'.", quote(q.Method))
 	case len(q.Challenge) < 43 || len(q.Challenge) > 128:
-		return refuse(501491, "Invalid size of Code_Challenge parameter.")
+		return refuse(501491, "A code_challenge has 43 to 128 characters.")
 	}
 	if q.Method == "" {
 		q.Method = "plain"

@@ -126,9 +126,9 @@ func TestSignInPages(t *testing.T) {
 	b.open(authorizeURL(tenant))
 	b.sees("Sign in", "webapp", "Contoso")
 	b.signIn(alice, "a typo")
-	b.sees("Sign in", "Your account or password is incorrect.", alice)
+	b.sees("Sign in", "The password is wrong.", alice)
 	b.signIn("nobody@contoso.onmicrosoft.com", "x")
-	b.sees("Sign in", "This username may be incorrect.")
+	b.sees("Sign in", "There is no account of this username.")
 	b.signIn(strings.ToUpper(alice), "alice-password")
 	b.sees("Permissions requested", "Use api-a as you: access_as_user", "api://api-a/access_as_user", "Maintain access to data you have given it access to", "Sign you in")
 	q := b.press("consent").arrives()
@@ -223,7 +223,7 @@ func TestMaxAge(t *testing.T) {
 			t.Errorf("silently: %v", q)
 		}
 		time.Sleep(time.Hour + time.Second)
-		page.signIn(alice, "alice-password").sees("Sorry", "AADSTS90013")
+		page.signIn(alice, "alice-password").sees("Sign-in failed", "AADSTS90013")
 	})
 }
 
@@ -273,15 +273,15 @@ func TestTamperedPages(t *testing.T) {
 	first := *b
 	for _, step := range []string{"mfa", "consent", "nothing", ""} {
 		page := first
-		page.press(step).sees("Sorry", "AADSTS90013")
+		page.press(step).sees("Sign-in failed", "AADSTS90013")
 	}
 	page := first
-	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").sees("Sorry", "AADSTS90013")
+	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").sees("Sign-in failed", "AADSTS90013")
 	page = first
 	page.press("pick", "username", alice).sees("Sign in")
 	page = first
 	page.page = strings.Replace(page.page, "/"+tenant+"/login", "/"+fabrikam+"/login", 1)
-	page.signIn(alice, "alice-password").sees("Sorry", "AADSTS90013")
+	page.signIn(alice, "alice-password").sees("Sign-in failed", "AADSTS90013")
 	b.open(authHost + tenant + "/login")
 	if b.status != 405 {
 		t.Errorf("status %d", b.status)
@@ -296,7 +296,7 @@ func TestSignOut(t *testing.T) {
 		b.open(authorizeURL(tenant, "login_hint", user+"@contoso.onmicrosoft.com")).signIn(user+"@contoso.onmicrosoft.com", user+"-password").press("consent").arrives()
 	}
 	b.open(logout + form("logout_hint", bob).Encode())
-	b.sees("You signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=")
+	b.sees("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=")
 	if strings.Count(b.page, "<iframe") != 1 || !strings.Contains(b.header.Get("Content-Security-Policy"), "frame-src https://webapp.contoso.example") {
 		t.Errorf("%q: %s", b.header.Get("Content-Security-Policy"), b.page)
 	}
@@ -304,14 +304,14 @@ func TestSignOut(t *testing.T) {
 		t.Errorf("bob: %v", q)
 	}
 	b.open(authorizeURL(tenant, "prompt", "none")).arrives()
-	b.open(logout+form("post_logout_redirect_uri", callback, "state", "s").Encode()).sees("You signed out", `href="`+callback+`?state=s"`)
+	b.open(logout+form("post_logout_redirect_uri", callback, "state", "s").Encode()).sees("Signed out", `href="`+callback+`?state=s"`)
 	if q := b.open(authorizeURL(tenant, "prompt", "none")).arrives(); q.Get("error") != "login_required" {
 		t.Errorf("alice: %v", q)
 	}
 	if q := b.open(logout + form("post_logout_redirect_uri", callback).Encode()).arrives(); len(q) != 0 {
 		t.Errorf("nobody to tell: %v", q)
 	}
-	b.open(logout + form("post_logout_redirect_uri", "https://evil.example/").Encode()).sees("You signed out")
+	b.open(logout + form("post_logout_redirect_uri", "https://evil.example/").Encode()).sees("Signed out")
 	if strings.Contains(b.page, "evil") {
 		t.Errorf("it leads to a stranger: %s", b.page)
 	}
@@ -335,13 +335,13 @@ func TestAdminConsent(t *testing.T) {
 	}
 	write := authorizeURL(tenant, "scope", "api://api-b/Orders.Write openid")
 	b := newBrowser(t, s)
-	b.open(write).signIn(bob, "bob-password").sees("Sorry", "AADSTS90094")
+	b.open(write).signIn(bob, "bob-password").sees("Sign-in failed", "AADSTS90094")
 	if got := roles(tenant); got != "" {
 		t.Errorf("roles before: %q", got)
 	}
 
 	consent := authHost + tenant + "/v2.0/adminconsent?" + form("client_id", webapp, "redirect_uri", callback, "state", "s", "scope", "api://api-b/Orders.Write").Encode()
-	newBrowser(t, s).open(consent).signIn(bob, "bob-password").sees("Sorry", "AADSTS90094")
+	newBrowser(t, s).open(consent).signIn(bob, "bob-password").sees("Sign-in failed", "AADSTS90094")
 	b = newBrowser(t, s).open(consent).signIn(alice, "alice-password")
 	b.sees("Review for your organization", "Use api-b as you: Orders.Write", "all users of Contoso")
 	declined := *b

@@ -40,7 +40,7 @@ func parseClaims(param string) (claimsRequest, *refusal) {
 		return c, nil
 	}
 	if json.Unmarshal([]byte(param), &c) != nil {
-		return c, refuse(90023, "The claims parameter is not valid JSON of a claims request.")
+		return c, refuse(90023, "The claims parameter is no JSON object of a claims request.")
 	}
 	return c, nil
 }
@@ -88,7 +88,7 @@ func conditionalAccess(resource *App, auth *authentication, c claimsRequest) *re
 	if claims == nil {
 		return nil
 	}
-	f := refuse(50076, "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access '%s'.", resource.ClientID)
+	f := refuse(50076, "A policy of the resource '%s' asks for a second factor, which this sign-in did not have.", resource.ClientID)
 	f.suberror = "basic_action"
 	data, err := json.Marshal(map[string]any{"access_token": claims})
 	if err != nil {

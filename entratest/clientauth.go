@@ -15,7 +15,7 @@ func (s *Server) findClient(id string, t *Tenant) (*App, *refusal) {
 		if t != nil {
 			where = t.Name
 		}
-		return nil, refuse(700016, "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", quote(id), where)
+		return nil, refuse(700016, "There is no app with the identifier '%s' in the directory '%s'. It may be registered in another tenant.", quote(id), where)
 	}
 	return app, nil
 }
@@ -32,28 +32,28 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, f *refu
 		return nil, "", f
 	}
 	if r.tenant == nil && !app.MultiTenant {
-		return nil, "", refuse(50194, "Application '%s'(%s) is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such applications. Use a tenant-specific endpoint or configure the application to be multi-tenant.", app.ClientID, app.Name)
+		return nil, "", refuse(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
 	}
 	assertion, kind := r.form.Get("client_assertion"), r.form.Get("client_assertion_type")
 	switch {
 	case app.Public && (r.secret != "" || assertion != ""):
-		return nil, "", refuse(700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
+		return nil, "", refuse(700025, "A public client sends neither a client_secret nor a client_assertion.")
 	case app.Public:
 		return app, "0", nil
 	case r.secret != "" && assertion != "":
-		return nil, "", refuse(90023, "Only one of 'client_assertion' and 'client_secret' may be presented.")
+		return nil, "", refuse(90023, "Either a client_secret or a client_assertion is sent, not both.")
 	case assertion != "" && kind != assertionType:
-		return nil, "", refuse(90023, "The 'client_assertion_type' must be '%s'.", assertionType)
+		return nil, "", refuse(90023, "The client_assertion_type is not '%s'.", assertionType)
 	case assertion != "":
 		return app, "2", s.checkAssertion(r, app, assertion)
 	case r.secret != "":
 		return app, "1", checkSecret(app, r.secret)
 	}
-	return nil, "", refuse(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+	return nil, "", refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
 }
 
 func missing(parameter string) *refusal {
-	return refuse(900144, "The request body must contain the following parameter: '%s'.", parameter)
+	return refuse(900144, "The parameter '%s' is missing.", parameter)
 }
 
 func checkSecret(app *App, secret string) *refusal {
@@ -61,9 +61,9 @@ func checkSecret(app *App, secret string) *refusal {
 		return nil
 	}
 	if hasSecret(app.ExpiredSecrets, secret) {
-		return refuse(7000222, "The provided client secret keys for app '%s' are expired. Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.", app.ClientID)
+		return refuse(7000222, "The client secret is one of the app '%s', but it has expired.", app.ClientID)
 	}
-	return refuse(7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", app.ClientID)
+	return refuse(7000215, "The client secret is none of the app '%s'. A secret's value is wanted, not its ID.", app.ClientID)
 }
 
 func hasSecret(secrets []string, secret string) bool {

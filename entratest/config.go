@@ -2,8 +2,8 @@ package entratest
 
 import "time"
 
-// Config describes an estate. [NewServer] takes a copy of what it needs: later
-// changes to a Config change no server.
+// Config describes an estate. Its slices and maps must not be changed once
+// [NewServer] has it.
 type Config struct {
 	// Tenants are the directories. At least one is needed.
 	Tenants []Tenant

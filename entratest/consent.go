@@ -137,7 +137,7 @@ func (s *Server) grantedFor(res *resourceScopes, q *scopeRequest, u *User, t *Te
 		spelled = append(q.oidc(), spelled...)
 	}
 	if missing || len(names) == 0 {
-		f := refuse(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. Send an interactive authorization request for this user and resource.", client.ClientID, client.Name)
+		f := refuse(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
 		f.suberror = "consent_required"
 		return nil, nil, f
 	}

@@ -67,10 +67,10 @@ func (s *Server) instance(r *request) *answer {
 		host = strings.ToLower(target.Host)
 	}
 	if host == "" || target.Scheme != "https" || !plainHost(host) {
-		return refuse(50049, "Unknown or invalid instance.").answer(r)
+		return refuse(50049, "The host is not known as an authority.").answer(r)
 	}
 	if cloudHost(host) == "" && host != self && host != s.host {
-		return refuse(50049, "Unknown or invalid instance.").answer(r)
+		return refuse(50049, "The host is not known as an authority.").answer(r)
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(target.EscapedPath(), "/"), "/")
 	type cloud struct {

@@ -21,31 +21,31 @@ func (s *Server) grantCode(g *granting) (*answer, *refusal) {
 	}
 	var c code
 	if !s.unseal("code", raw, &c) {
-		f := refuse(9002313, "Invalid request. Request is malformed or invalid.")
+		f := refuse(9002313, "The request is malformed.")
 		f.code = "invalid_grant"
 		return nil, f
 	}
 	if c.Client != g.client.ClientID {
-		return nil, refuse(70000, "The provided authorization code was issued to another client.")
+		return nil, refuse(70000, "The authorization code was issued to another client.")
 	}
 	if g.tenant != nil && g.tenant.ID != c.Tenant {
-		return nil, refuse(700005, "The provided Authorization Code is intended to use against other tenant, thus rejected.")
+		return nil, refuse(700005, "The authorization code was issued for another tenant.")
 	}
 	g.tenant = s.estate.tenant[c.Tenant]
 	if !g.client.redirectsTo(redirect) {
 		return nil, wrongRedirect(g.client, redirect)
 	}
 	if c.Redirect != redirect {
-		return nil, refuse(500112, "The reply address '%s' does not match the reply address '%s' provided when requesting Authorization code.", quote(redirect), quote(c.Redirect))
+		return nil, refuse(500112, "The redirect URI '%s' is not '%s', which the authorization code was asked for with.", quote(redirect), quote(c.Redirect))
 	}
 	if g.now.Sub(c.Issued) > codeLife {
-		return nil, refuse(70008, "The provided authorization code or refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.")
+		return nil, refuse(70008, "The authorization code has expired. Sign the user in again.")
 	}
 	if !verifies(g.form.Get("code_verifier"), c.Challenge, c.Method) {
-		return nil, refuse(501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.")
+		return nil, refuse(501481, "The code_verifier is not the one that the code_challenge was made from.")
 	}
 	if !s.once(c.ID, g.now) {
-		return nil, refuse(54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.")
+		return nil, refuse(54005, "The authorization code was redeemed before.")
 	}
 	var f *refusal
 	if g.user, f = s.fresh(&c.Auth); f != nil {
@@ -83,26 +83,26 @@ func (s *Server) grantRefresh(g *granting) (*answer, *refusal) {
 	}
 	var t refreshToken
 	if !s.unseal("refresh", raw, &t) {
-		f := refuse(9002313, "Invalid request. Request is malformed or invalid.")
+		f := refuse(9002313, "The request is malformed.")
 		f.code = "invalid_grant"
 		return nil, f
 	}
 	if t.Client != g.client.ClientID {
-		return nil, refuse(70000, "The provided refresh token was issued to another client.")
+		return nil, refuse(70000, "The refresh token was issued to another client.")
 	}
 	if g.tenant != nil && g.tenant.ID != t.Tenant {
-		return nil, refuse(70000, "The provided refresh token was issued for another tenant.")
+		return nil, refuse(70000, "The refresh token was issued for another tenant.")
 	}
 	g.tenant = s.estate.tenant[t.Tenant]
 	if idle := g.now.Sub(t.Issued); idle > refreshLife {
-		return nil, refuse(700082, "The refresh token has expired due to inactivity. The token was issued on %s and was inactive for %s.", t.Issued.UTC().Format(time.RFC3339), idle.Round(time.Second))
+		return nil, refuse(700082, "The refresh token was issued on %s and not used for %s, which is too long.", t.Issued.UTC().Format(time.RFC3339), idle.Round(time.Second))
 	}
 	var f *refusal
 	if g.user, f = s.fresh(&t.Auth); f != nil {
 		return nil, f
 	}
 	if s.isRevoked(t.ID) {
-		return nil, refuse(50173, "The provided grant has expired due to it being revoked, a fresh auth token is needed.")
+		return nil, refuse(50173, "The grant was revoked.")
 	}
 	g.auth = t.Auth
 	if g.scope == "" {
@@ -115,7 +115,7 @@ func (s *Server) grantRefresh(g *granting) (*answer, *refusal) {
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow).
 func (s *Server) grantOnBehalfOf(g *granting) (*answer, *refusal) {
 	if g.client.Public {
-		return nil, refuse(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+		return nil, refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
 	}
 	raw := g.form.Get("assertion")
 	switch {
@@ -124,21 +124,21 @@ func (s *Server) grantOnBehalfOf(g *granting) (*answer, *refusal) {
 	case g.form.Get("requested_token_use") == "":
 		return nil, missing("requested_token_use")
 	case g.form.Get("requested_token_use") != "on_behalf_of":
-		return nil, refuse(90023, "The 'requested_token_use' must be 'on_behalf_of'.")
+		return nil, refuse(90023, "The requested_token_use is not 'on_behalf_of'.")
 	case g.scope == "":
 		return nil, missing("scope")
 	}
 	t, err := parseJWT(raw)
 	if err != nil {
-		return nil, refuse(50013, "Assertion is malformed and cannot be read.")
+		return nil, refuse(50013, "The assertion cannot be read as a JWT.")
 	}
 	key := s.publishedKey(t.header.text("kid"))
 	if key == nil || !t.signedBy(&key.private.PublicKey, "RS256") {
-		return nil, refuse(50013, "Assertion failed signature validation. [Reason - The provided signature value did not match the expected signature value.]")
+		return nil, refuse(50013, "None of the published keys signed the assertion.")
 	}
 	tenant := s.estate.tenant[strings.ToLower(t.payload.text("tid"))]
 	if tenant == nil || g.tenant != nil && tenant != g.tenant || !slices.Contains(s.issuers(g.request, tenant), t.payload.text("iss")) {
-		return nil, refuse(50013, "Assertion issuer does not match the tenant of the request.")
+		return nil, refuse(50013, "The assertion's issuer is not that of the request's tenant.")
 	}
 	if !g.client.servesTenant(tenant) {
 		_, f := s.findClient(g.client.ClientID, tenant)
@@ -148,10 +148,10 @@ func (s *Server) grantOnBehalfOf(g *granting) (*answer, *refusal) {
 	exp, hasExp := t.payload.number("exp")
 	nbf, hasNbf := t.payload.number("nbf")
 	if now := g.now.Unix(); !hasExp || !hasNbf || now >= exp || now < nbf {
-		return nil, refuse(500133, "Assertion is not within its valid time range. Ensure that the access token is not expired before using it for user assertion, or request a new token. Current time: %s, expiry time of assertion %s.", g.now.UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
+		return nil, refuse(500133, "The assertion is used outside its time. It is %s now; the assertion expires at %s.", g.now.UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
 	}
 	if aud := t.payload.text("aud"); !g.client.isAudience(aud) {
-		return nil, refuse(500131, "Assertion audience does not match the Client app presenting the assertion. The audience in the assertion was '%s' and the expected audience is '%s' or one of the Application Uris of this application with App ID '%s'(%s). The downstream client must request a token for the expected audience (the application that made the OBO request) and this application should use that token as the assertion.", quote(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
+		return nil, refuse(500131, "The assertion is for the audience '%s', not for '%s', which is the app '%s' (%s) that presents it. A middle tier may only pass on tokens meant for itself.", quote(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
 	}
 	if f := s.assertedUser(g, t); f != nil {
 		return nil, f
@@ -164,11 +164,11 @@ func (s *Server) grantOnBehalfOf(g *granting) (*answer, *refusal) {
 func (s *Server) assertedUser(g *granting, t *jwt) *refusal {
 	isID := t.payload["azp"] == nil && t.payload["appid"] == nil
 	if t.payload.text("idtyp") == "app" || t.payload.text("scp") == "" && !isID {
-		return refuse(7000114, "Application '%s' is not allowed to make application on-behalf-of calls.", g.client.ClientID)
+		return refuse(7000114, "The assertion speaks for no user, so the app '%s' can act on behalf of nobody with it.", g.client.ClientID)
 	}
 	g.user = s.estate.userByID(t.payload.text("oid"), g.tenant)
 	if g.user == nil {
-		return refuse(50034, "The user account does not exist in the %s directory.", g.tenant.Name)
+		return refuse(50034, "The assertion's user is not in the directory %s.", g.tenant.Name)
 	}
 	g.auth = authentication{User: strings.ToLower(g.user.Username), At: g.now, SID: newGUID()}
 	var hidden authentication
@@ -180,7 +180,7 @@ func (s *Server) assertedUser(g *granting, t *jwt) *refusal {
 		s.mu.Unlock()
 	}
 	if s.isRevoked(t.payload.text("uti")) {
-		return refuse(50173, "The provided grant has expired due to it being revoked, a fresh auth token is needed.")
+		return refuse(50173, "The grant was revoked.")
 	}
 	_, f := s.fresh(&g.auth)
 	return f
@@ -216,13 +216,13 @@ func (s *Server) grantPassword(g *granting) (*answer, *refusal) {
 	}
 	u := s.estate.user[strings.ToLower(name)]
 	if u == nil {
-		return nil, refuse(50034, "The user account %s does not exist in the directory. To sign into this application, the account must be added to the directory.", quote(name))
+		return nil, refuse(50034, "There is no user %s in the directory.", quote(name))
 	}
 	if g.tenant == nil {
 		g.tenant = s.estate.tenant[u.TenantID]
 	}
 	if !rightPassword(u, password) {
-		return nil, refuse(50126, "Error validating credentials due to invalid username or password.")
+		return nil, refuse(50126, "The username or the password is wrong.")
 	}
 	g.auth = s.signedIn(u, g.now)
 	var f *refusal

@@ -8,11 +8,11 @@ import (
 // login answers the forms of the sign-in pages.
 func (s *Server) login(r *request) *answer {
 	if r.http.Method != http.MethodPost {
-		return errorPage(r, refuse(900561, "The endpoint only accepts POST requests. Received a %s request.", quote(r.http.Method)))
+		return errorPage(r, refuse(900561, "This endpoint takes POST requests, not %s.", quote(r.http.Method)))
 	}
 	var q signInRequest
 	if r.malformed || !s.unseal("page", r.form.Get("ctx"), &q) || q.Tenant != r.name || r.now.After(q.Until) {
-		return errorPage(r, refuse(90013, "The page was open for too long, or the input from the user is not valid. Go back to the app and sign in again."))
+		return errorPage(r, refuse(90013, "This page was open for too long, or its form was changed. Go back to the app and sign in again."))
 	}
 	switch r.form.Get("step") {
 	case "cancel":
@@ -39,12 +39,12 @@ func (s *Server) login(r *request) *answer {
 		}
 		return s.consented(r, &q)
 	}
-	return errorPage(r, refuse(90013, "The input from the user is not valid."))
+	return errorPage(r, refuse(90013, "The form cannot be understood."))
 }
 
 // declined tells the app that the user would not go on.
 func (s *Server) declined(r *request, q *signInRequest) *answer {
-	f := refuse(65004, "User declined to consent to access the app.")
+	f := refuse(65004, "The user did not agree to go on.")
 	f.suberror = "cancel"
 	if q.Admin {
 		f.code = "consent_required"
@@ -69,13 +69,13 @@ func (s *Server) password(r *request, q *signInRequest) *answer {
 	name := strings.TrimSpace(r.form.Get("username"))
 	u := s.estate.user[strings.ToLower(name)]
 	if u == nil {
-		return s.passwordPage(r, q, name, refuse(50034, "This username may be incorrect. Make sure you typed it correctly."))
+		return s.passwordPage(r, q, name, refuse(50034, "There is no account of this username."))
 	}
 	if !rightPassword(u, r.form.Get("password")) {
-		return s.passwordPage(r, q, name, refuse(50126, "Your account or password is incorrect."))
+		return s.passwordPage(r, q, name, refuse(50126, "The password is wrong."))
 	}
 	if u.Disabled {
-		return s.passwordPage(r, q, name, refuse(50057, "Your account has been locked. Contact your support person to unlock it, then try again."))
+		return s.passwordPage(r, q, name, refuse(50057, "This account is disabled."))
 	}
 	auth := s.signedIn(u, r.now)
 	q.Auth = &auth

@@ -15,7 +15,7 @@ import (
 // (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request).
 func (s *Server) logout(r *request) *answer {
 	if r.http.Method != http.MethodGet && r.http.Method != http.MethodPost {
-		return errorPage(r, refuse(900561, "The endpoint only accepts GET, POST requests. Received a %s request.", quote(r.http.Method)))
+		return errorPage(r, refuse(900561, "This endpoint takes GET and POST requests, not %s.", quote(r.http.Method)))
 	}
 	hint := r.form.Get("logout_hint")
 	b := s.browser(r)

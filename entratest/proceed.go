@@ -14,7 +14,7 @@ const pageLife = time.Hour
 // authorize answers the authorization endpoint.
 func (s *Server) authorize(r *request) *answer {
 	if r.http.Method != http.MethodGet && r.http.Method != http.MethodPost || r.malformed {
-		return errorPage(r, refuse(900561, "The endpoint only accepts GET, POST requests. Received a %s request.", quote(r.http.Method)))
+		return errorPage(r, refuse(900561, "This endpoint takes GET and POST requests, not %s.", quote(r.http.Method)))
 	}
 	q, redirect, f := s.parseSignIn(r)
 	if f != nil {
@@ -54,7 +54,7 @@ func (s *Server) begin(r *request, q *signInRequest) *answer {
 	tooOld := func(a authentication) bool { return q.MaxAge >= 0 && r.now.Sub(a.At) > q.MaxAge }
 	if q.Prompt == "none" {
 		if len(fit) != 1 || tooOld(fit[0]) {
-			return s.respondError(r, q, refuse(50058, "A silent sign-in request was sent but no user is signed in. The cookies used to represent the user's session were not sent in the request to Azure AD."))
+			return s.respondError(r, q, refuse(50058, "The app asked to sign in silently, but there is no session of exactly one user to do so with."))
 		}
 		q.Auth = &fit[0]
 		return s.proceed(r, q)
@@ -94,7 +94,7 @@ func (s *Server) proceed(r *request, q *signInRequest) *answer {
 		t = s.estate.tenant[u.TenantID]
 	}
 	if u.objectIDIn(t) == "" {
-		return s.stop(r, q, refuse(50020, "User account '%s' from identity provider does not exist in tenant '%s' and cannot access the application '%s'(%s) in that tenant. The account needs to be added as an external user in the tenant first. Sign out and sign in again with a different user account.", quote(u.Username), t.Name, client.ClientID, client.Name))
+		return s.stop(r, q, refuse(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there. Sign in with another account.", quote(u.Username), t.Name, client.ClientID, client.Name))
 	}
 	scopes, f := s.estate.parseScopes(q.Scope, t)
 	if f != nil {
@@ -108,14 +108,14 @@ func (s *Server) proceed(r *request, q *signInRequest) *answer {
 		return s.proceedAdmin(r, q, u, t, client, scopes)
 	}
 	if client.RequireAssignment && len(s.estate.rolesIn(u, client)) == 0 {
-		return s.stop(r, q, refuse(50105, "The signed in user '%s' is not assigned to a role for the application '%s'(%s).", quote(u.Username), client.ClientID, client.Name))
+		return s.stop(r, q, refuse(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", quote(u.Username), client.ClientID, client.Name))
 	}
 	if f := s.needsMFA(client, scopes, claims, q.Auth); f != nil {
 		switch {
 		case q.Prompt == "none":
 			return s.respondError(r, q, f)
 		case !u.MFA:
-			return s.stop(r, q, refuse(50079, "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in multi-factor authentication to access '%s'.", client.ClientID))
+			return s.stop(r, q, refuse(50079, "A policy asks for a second factor to use '%s', and this account has none.", client.ClientID))
 		case r.as == nil:
 			return s.mfaPage(r, q, u)
 		}
@@ -125,11 +125,11 @@ func (s *Server) proceed(r *request, q *signInRequest) *answer {
 	if len(items) > 0 {
 		switch {
 		case q.Prompt == "none":
-			f := refuse(65001, "The user or administrator has not consented to use the application with ID '%s' named '%s'. Send an interactive authorization request for this user and resource.", client.ClientID, client.Name)
+			f := refuse(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
 			f.code, f.suberror = "interaction_required", "consent_required"
 			return s.respondError(r, q, f)
 		case !u.Admin && needsAdmin(items):
-			return s.stop(r, q, refuse(90094, "An administrator of %s has set a policy that prevents you from granting %s the permissions it is requesting.", t.Name, client.Name))
+			return s.stop(r, q, refuse(90094, "In %s only an administrator can grant what %s asks for.", t.Name, client.Name))
 		case r.as == nil:
 			return s.consentPage(r, q, u, t, items)
 		}
@@ -150,7 +150,7 @@ func (s *Server) needsMFA(client *App, scopes *scopeRequest, claims claimsReques
 		}
 	}
 	if claims.demandsMFA(s.estate) && !auth.MFA {
-		return refuse(50076, "You must use multi-factor authentication to access '%s'.", client.ClientID)
+		return refuse(50076, "A second factor is needed to use '%s'.", client.ClientID)
 	}
 	return nil
 }

@@ -35,5 +35,5 @@ func isLoopback(host string) bool {
 }
 
 func wrongRedirect(a *App, uri string) *refusal {
-	return refuse(50011, "The redirect URI '%s' specified in the request does not match the redirect URIs configured for the application '%s'. Make sure the redirect URI sent in the request matches one added to your application.", quote(uri), a.ClientID)
+	return refuse(50011, "The redirect URI '%s' is none that the app '%s' has registered.", quote(uri), a.ClientID)
 }

@@ -46,7 +46,7 @@ func (e *estate) parseScopes(param string, t *Tenant) (*scopeRequest, *refusal) 
 	}
 	for _, res := range q.resources {
 		if res.byDflt && (len(res.names) > 0 || len(q.resources) > 1) {
-			return nil, refuse(70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope %s is not valid. .default scope can't be combined with resource-specific scopes.", quote(param))
+			return nil, refuse(70011, "The scope '%s' mixes .default with other scopes.", quote(param))
 		}
 	}
 	return q, nil
@@ -63,14 +63,14 @@ func (q *scopeRequest) add(e *estate, scope, param string, t *Tenant) *refusal {
 	}
 	app := e.resource[key]
 	if prefix == "" && !strings.EqualFold(name, ".default") && !containsFold(app.Scopes, name) || name == "" {
-		return refuse(70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope %s is not valid. The scope format is invalid. Scope must be in a valid URI form <https://example/scope> or a valid Guid <guid/scope>.", quote(param))
+		return refuse(70011, "The scope '%s' names no permission. A scope is a resource's URI or client ID, a slash and a name.", quote(param))
 	}
 	if app == nil || t != nil && !app.servesTenant(t) {
 		where := "the tenant"
 		if t != nil {
 			where = "the tenant named " + t.Name
 		}
-		return refuse(500011, "The resource principal named %s was not found in %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", quote(strings.TrimSuffix(prefix, "/")), where)
+		return refuse(500011, "There is no resource named %s in %s.", quote(strings.TrimSuffix(prefix, "/")), where)
 	}
 	i := slices.IndexFunc(q.resources, func(r resourceScopes) bool { return r.app == app })
 	if i < 0 {
@@ -91,7 +91,7 @@ func (q *scopeRequest) add(e *estate, scope, param string, t *Tenant) *refusal {
 			return nil
 		}
 	}
-	return refuse(70011, "The provided value for the input parameter 'scope' is not valid. The scope %s is not valid. The application '%s' does not expose it.", quote(scope), app.ClientID)
+	return refuse(70011, "The scope '%s' is none that the app '%s' exposes.", quote(scope), app.ClientID)
 }
 
 // single is the one resource that a token is for: Graph if none is named.
@@ -99,13 +99,13 @@ func (q *scopeRequest) single(e *estate, param string) (*resourceScopes, *refusa
 	switch len(q.resources) {
 	case 0:
 		if !q.openid && !q.profile && !q.email {
-			return nil, refuse(28003, "Provided value for the input parameter scope cannot be empty when requesting an access token. Please specify a valid scope.")
+			return nil, refuse(28003, "The scope names no resource to get a token for.")
 		}
 		return &resourceScopes{app: e.app[graphID]}, nil
 	case 1:
 		return &q.resources[0], nil
 	}
-	return nil, refuse(28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope %s is not valid.", quote(param))
+	return nil, refuse(28000, "A token is for one resource, and the scope '%s' names several.", quote(param))
 }
 
 // oidc are the OpenID Connect scopes that were asked for. A token for Graph,

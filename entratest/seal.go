@@ -109,16 +109,16 @@ func forget(m map[string]time.Time, now time.Time) {
 func (s *Server) fresh(a *authentication) (*User, *refusal) {
 	u := s.estate.user[a.User]
 	if u == nil {
-		return nil, refuse(50034, "The user account does not exist in the directory.")
+		return nil, refuse(50034, "There is no such user in the directory.")
 	}
 	if u.Disabled {
-		return nil, refuse(50057, "The user account is disabled.")
+		return nil, refuse(50057, "The user's account is disabled.")
 	}
 	s.mu.Lock()
 	epoch := s.epochs[a.User]
 	s.mu.Unlock()
 	if a.Epoch != epoch {
-		return nil, refuse(50173, "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password. The grant was issued on '%s'.", a.At.UTC().Format(time.RFC3339Nano))
+		return nil, refuse(50173, "The user's sessions were revoked after this grant was issued on '%s'.", a.At.UTC().Format(time.RFC3339Nano))
 	}
 	return u, nil
 }

@@ -159,7 +159,6 @@ func (s *Server) stamp(r *request, a *answer) {
 		h.Set("Pragma", "no-cache")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 	h.Set("x-ms-request-id", r.traceID)
 	if r.http.Header.Get("return-client-request-id") == "true" || r.http.Header.Get("client-request-id") != "" {
 		h.Set("client-request-id", r.correlationID)
@@ -178,7 +177,7 @@ func (s *Server) route(r *request) *answer {
 		return s.instance(r)
 	}
 	if r.tenant == nil && !isMultiTenantName(r.name) {
-		f := refuse(90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.", quote(r.name))
+		f := refuse(90002, "There is no tenant '%s' in this cloud.", quote(r.name))
 		if r.endpoint == "authorize" || r.endpoint == "login" || r.endpoint == "logout" || r.endpoint == "adminconsent" {
 			return errorPage(r, f)
 		}

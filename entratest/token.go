@@ -18,7 +18,7 @@ const (
 // token answers the token endpoint.
 func (s *Server) token(r *request) *answer {
 	if r.http.Method != http.MethodPost {
-		return refuse(900561, "The endpoint only accepts POST, OPTIONS requests. Received a %s request.", quote(r.http.Method)).answer(r)
+		return refuse(900561, "The token endpoint takes POST requests, not %s.", quote(r.http.Method)).answer(r)
 	}
 	a, f := s.grant(r)
 	if f != nil {
@@ -30,11 +30,11 @@ func (s *Server) token(r *request) *answer {
 // grant serves a token request or refuses it.
 func (s *Server) grant(r *request) (*answer, *refusal) {
 	if r.malformed {
-		return nil, refuse(9002313, "Invalid request. Request is malformed or invalid.")
+		return nil, refuse(9002313, "The request is malformed.")
 	}
 	for name, values := range r.form {
 		if len(values) > 1 {
-			return nil, refuse(9002313, "Invalid request. The parameter '%s' is repeated.", quote(name))
+			return nil, refuse(9002313, "The request repeats the parameter '%s'.", quote(name))
 		}
 	}
 	kind := r.form.Get("grant_type")
@@ -43,10 +43,10 @@ func (s *Server) grant(r *request) (*answer, *refusal) {
 		return nil, missing("grant_type")
 	case grantCode, grantRefresh, grantCredentials, grantOnBehalfOf, grantPassword:
 	default:
-		return nil, refuse(70003, "The app requested an unsupported grant type '%s'.", quote(kind))
+		return nil, refuse(70003, "The grant_type '%s' is not supported.", quote(kind))
 	}
 	if r.form.Get("resource") != "" {
-		return nil, refuse(901002, "The 'resource' request parameter is not supported.")
+		return nil, refuse(901002, "This endpoint takes scopes, not a 'resource'.")
 	}
 	client, class, f := s.authenticateClient(r)
 	if f != nil {
@@ -89,10 +89,10 @@ type granting struct {
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
 func (s *Server) grantCredentials(g *granting) (*answer, *refusal) {
 	if g.client.Public {
-		return nil, refuse(7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+		return nil, refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
 	}
 	if g.tenant == nil {
-		return nil, refuse(50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
+		return nil, refuse(50059, "Neither the request nor its credentials tell the tenant.")
 	}
 	if g.scope == "" {
 		return nil, missing("scope")
@@ -107,7 +107,7 @@ func (s *Server) grantCredentials(g *granting) (*answer, *refusal) {
 	q, f := s.estate.parseScopes(g.scope, g.tenant)
 	if f != nil {
 		if f.aadsts == 70011 && len(strings.Fields(g.scope)) > 1 {
-			return nil, refuse(28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope %s is not valid.", quote(g.scope))
+			return nil, refuse(28000, "A token is for one resource, and the scope '%s' names several.", quote(g.scope))
 		}
 		return nil, f
 	}
@@ -117,7 +117,7 @@ func (s *Server) grantCredentials(g *granting) (*answer, *refusal) {
 	resource := q.resources[0].app
 	roles := s.appRoles(g.tenant, g.client, resource)
 	if resource.RequireAssignment && len(roles) == 0 {
-		return nil, refuse(501051, "Application '%s'(%s) is not assigned to a role for the application '%s'(%s).", g.client.ClientID, g.client.Name, quote(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
+		return nil, refuse(501051, "The app '%s' (%s) has no role in '%s' (%s), which asks for one.", g.client.ClientID, g.client.Name, quote(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
 	}
 	life := s.life(resource, g.claims)
 	payload := s.appClaims(&accessToken{
@@ -128,7 +128,7 @@ func (s *Server) grantCredentials(g *granting) (*answer, *refusal) {
 }
 
 func notDefault(scope string) *refusal {
-	return refuse(1002012, "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", quote(scope))
+	return refuse(1002012, "An app gets tokens for itself with the scope <resource>/.default, not with '%s'.", quote(scope))
 }
 
 // tokenAnswer completes the answer of the token endpoint with an access token.
@@ -162,11 +162,11 @@ func (s *Server) userAnswer(g *granting) (*answer, *refusal) {
 	}
 	oid := g.user.objectIDIn(g.tenant)
 	if oid == "" {
-		return nil, refuse(50020, "User account '%s' from identity provider does not exist in tenant '%s' and cannot access the application '%s'(%s) in that tenant. The account needs to be added as an external user in the tenant first.", quote(g.user.Username), g.tenant.Name, g.client.ClientID, g.client.Name)
+		return nil, refuse(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there.", quote(g.user.Username), g.tenant.Name, g.client.ClientID, g.client.Name)
 	}
 	roles := s.estate.rolesIn(g.user, res.app)
 	if res.app.RequireAssignment && len(roles) == 0 {
-		return nil, refuse(50105, "The signed in user '%s' is not assigned to a role for the application '%s'(%s).", quote(g.user.Username), res.app.ClientID, res.app.Name)
+		return nil, refuse(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", quote(g.user.Username), res.app.ClientID, res.app.Name)
 	}
 	names, spelled, f := s.grantedFor(res, q, g.user, g.tenant, g.client)
 	if f != nil {
