@@ -52,7 +52,7 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		defer cancel()
 		resp, err := d.fetch(req.Clone(ctx))
 		if err == nil {
-			err = checkDiscovery(req.URL, resp)
+			resp, err = readDiscovery(req.URL, resp)
 		}
 		return d.store(key, resp, err)
 	})
@@ -90,20 +90,23 @@ func (d *discovery) lookup(key string) (document, bool) {
 	return d.documents.Get(key)
 }
 
-// checkDiscovery says whether an answer is worth remembering.
-func checkDiscovery(u *url.URL, resp *response) *Error {
+// readDiscovery reduces an answer to what MSAL reads of it, since each of its clients
+// reads it again, or says why it is no discovery document.
+func readDiscovery(u *url.URL, resp *response) (*response, *Error) {
 	var doc struct {
-		Issuer        string `json:"issuer"`
-		TokenEndpoint string `json:"token_endpoint"`
+		Issuer                string `json:"issuer"`
+		AuthorizationEndpoint string `json:"authorization_endpoint"`
+		TokenEndpoint         string `json:"token_endpoint"`
 	}
 	isJSON := json.Unmarshal(resp.body, &doc) == nil
 	switch {
-	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.TokenEndpoint != "":
-		return nil
+	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.AuthorizationEndpoint != "" && doc.TokenEndpoint != "":
+		body, _ := json.Marshal(doc) // strings marshal
+		return &response{status: resp.status, body: body}, nil
 	case resp.status != http.StatusOK && isJSON:
-		return readError(resp, redactor{}, "")
+		return nil, readError(resp, redactor{}, "")
 	}
 	e := refuse(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
 	e.StatusCode = resp.status
-	return e
+	return nil, e
 }

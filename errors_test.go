@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 				cfg.Credential = entra.Secret("not-the-secret")
 				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
 			},
-			code: "invalid_client", aadsts: 7000215, status: 401, text: "Invalid client secret",
+			code: "invalid_client", aadsts: 7000215, status: 401, text: "AADSTS7000215: ",
 		},
 		{
 			name: "unknown app",
@@ -108,7 +108,7 @@ func TestErrors(t *testing.T) {
 				cfg.ClientID = "99999999-0000-4000-8000-000000000000"
 				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
 			},
-			code: "unauthorized_client", aadsts: 700016, status: 400, text: "99999999-0000-4000-8000-000000000000",
+			code: "unauthorized_client", aadsts: 700016, status: 400, text: "AADSTS700016: ",
 		},
 		{
 			name: "unknown tenant",
@@ -117,7 +117,7 @@ func TestErrors(t *testing.T) {
 				cfg.TenantID = "99999999-0000-4000-8000-000000000000"
 				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
 			},
-			code: "invalid_request", aadsts: 90002, status: 400, text: "not found",
+			code: "invalid_request", aadsts: 90002, status: 400, text: "AADSTS90002: ",
 		},
 		{
 			name: "consent missing",
@@ -126,12 +126,12 @@ func TestErrors(t *testing.T) {
 					c.Apps[i].Permissions = nil
 				}
 			},
-			source: onBehalf, code: "invalid_grant", aadsts: 65001, status: 400, interaction: true, text: "consent",
+			source: onBehalf, code: "invalid_grant", aadsts: 65001, status: 400, interaction: true, text: "AADSTS65001: ",
 		},
 		{
 			name:   "second factor required",
 			change: func(c *entratest.Config) { c.Apps[3].RequireMFA = true },
-			source: onBehalf, code: "interaction_required", aadsts: 50076, status: 400, interaction: true, text: "multi-factor", claims: true,
+			source: onBehalf, code: "interaction_required", aadsts: 50076, status: 400, interaction: true, text: "AADSTS50076: ", claims: true,
 		},
 		{
 			name: "throttled", source: daemon,

@@ -3,10 +3,7 @@
 package entra_test
 
 import (
-	"bytes"
-	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime"
 	"strings"
@@ -17,40 +14,6 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/obo"
 )
-
-// fastEntra answers every on-behalf-of request at once with a token of 1.5 KB that
-// names the assertion it answers, so that what is left is our own work.
-type fastEntra struct{ discovery []byte }
-
-func newFastEntra(t *testing.T) *fastEntra {
-	t.Helper()
-	resp, err := newEstate().Server.Client().Get(discoveryURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &fastEntra{b}
-}
-
-var filler = strings.Repeat("x", 1500)
-
-func (f *fastEntra) RoundTrip(req *http.Request) (*http.Response, error) {
-	body := f.discovery
-	if req.Method == http.MethodPost {
-		if err := req.ParseForm(); err != nil {
-			return nil, err
-		}
-		id := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"oid":"o","tid":"t","sub":"s"}`)) + ".x"
-		info := base64.RawURLEncoding.EncodeToString([]byte(`{"uid":"o","utid":"t"}`))
-		body = fmt.Appendf(nil, `{"access_token":"%s %s","token_type":"Bearer","expires_in":3600,"scope":"s","id_token":%q,"client_info":%q}`,
-			req.PostForm.Get("assertion"), filler, id, info)
-	}
-	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
-}
 
 // 200,000 assertions through a cache of 10,000 sessions: memory stays bounded, and the
 // first ones still work.
