@@ -148,6 +148,9 @@ func TestHostileTokens(t *testing.T) {
 		{"invalid UTF-8", payload(insert(userV2(), "\"x\":\"\xff\"")), verify.BadUTF8},
 		{"half a surrogate pair", payload(insert(userV2(), `"x":"\ud800"`)), verify.BadUTF8},
 		{"the other half", payload(insert(userV2(), `"x":"\udc00"`)), verify.BadUTF8},
+		{"the other half twice", payload(insert(userV2(), `"x":"\udc00\udc00"`)), verify.BadUTF8},
+		{"the first half twice", payload(insert(userV2(), `"x":"\ud800\ud800"`)), verify.BadUTF8},
+		{"a whole pair", payload(insert(userV2(), `"x":"\ud83d\uDE00"`)), ""},
 		{"half a pair in a name", payload(insert(userV2(), `"\ud800x":1`)), verify.BadUTF8},
 
 		// Where it comes from.

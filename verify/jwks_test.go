@@ -65,6 +65,7 @@ func TestKeyDocuments(t *testing.T) {
 		{"n is a number", set(k.with("n", 5), other), verify.UnknownKey},
 		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.UnknownKey},
 		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.UnknownKey},
+		{"n has 1024 bits", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 128)))), other), verify.UnknownKey},
 		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.UnknownKey},
 		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.UnknownKey},
 		{"e is one", set(k.with("e", "AQ"), other), verify.UnknownKey},
