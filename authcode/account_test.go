@@ -1,0 +1,453 @@
+package authcode_test
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/verify"
+)
+
+// From the early point the token is refreshed with the refresh token, and nobody waits.
+func TestRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(lifetime(time.Hour))
+		f := e.flow(t)
+		signIn := e.signIn(t, f, alice, authcode.Request{})
+		e.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
+		first := token(t, signIn.Source)
+		for range 3 { // refresh tokens are replaced by those that come along
+			held := signIn.Source.Held()
+			if early := held.RefreshAt.Sub(held.ObtainedAt); early < 42*time.Minute || early > 48*time.Minute {
+				t.Fatalf("early after %v of an hour", early)
+			}
+			time.Sleep(time.Until(held.RefreshAt))
+			before := time.Now()
+			if token(t, signIn.Source) != first || time.Now() != before {
+				t.Fatal("the caller that starts the refresh waits")
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			second := token(t, signIn.Source)
+			if second == first {
+				t.Fatal("the token was not refreshed")
+			}
+			if claims := claimsOf(t, second); claims["oid"] != signIn.Account.ObjectID || claims["scp"] != "access_as_user" {
+				t.Fatalf("the refreshed token is for %v with %v", claims["oid"], claims["scp"])
+			}
+			first = second
+		}
+		sent := e.requests()
+		if len(sent) != 4 {
+			t.Fatalf("%d token requests, want 4", len(sent))
+		}
+		expectParameters(t, sent[1].form, map[string]string{
+			"grant_type":    "refresh_token",
+			"client_id":     webapp,
+			"client_secret": "webapp-secret",
+			"scope":         scopeA + " openid offline_access profile",
+			"client_info":   "1",
+		}, "refresh_token")
+		if sent[1].form.Get("refresh_token") == sent[2].form.Get("refresh_token") {
+			t.Error("the old refresh token is redeemed again")
+		}
+	})
+}
+
+// One refresh token is good for every API that the user consented to.
+func TestSecondResource(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	signIn := e.signIn(t, f, alice, authcode.Request{ExtraScopes: []string{scopeB}})
+	b := f.TokenSource(signIn.Account, scopeB)
+	if claims := claimsOf(t, token(t, b)); claims["scp"] != "Orders.Read" || claims["aud"] != "aaaaaaaa-0000-4000-8000-00000000000b" {
+		t.Errorf("the token is for %v with %v", claims["aud"], claims["scp"])
+	}
+	if claims := claimsOf(t, token(t, signIn.Source)); claims["scp"] != "access_as_user" {
+		t.Errorf("the first API's token has %v now", claims["scp"])
+	}
+	form := e.last(t)
+	expectParameters(t, form, map[string]string{
+		"grant_type":    "refresh_token",
+		"client_id":     webapp,
+		"client_secret": "webapp-secret",
+		"scope":         scopeB + " openid offline_access profile",
+		"client_info":   "1",
+	}, "refresh_token")
+}
+
+// What was not consented to needs the user; after consent it is to be had at once.
+func TestIncrementalConsent(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	b := f.TokenSource(signIn.Account, scopeB)
+	_, err := b.TokenContext(t.Context())
+	got := entraError(t, err)
+	if got.Code != "invalid_grant" || got.SubError != "consent_required" || !got.Has(65001) || !got.InteractionRequired() {
+		t.Fatalf("got %v", err)
+	}
+	again := e.signIn(t, f, alice, authcode.Request{Scopes: []string{scopeB}, LoginHint: alice})
+	if claims := claimsOf(t, token(t, again.Source)); claims["scp"] != "Orders.Read" {
+		t.Errorf("the sign-in's token has %v", claims["scp"])
+	}
+	if token(t, b) != token(t, again.Source) {
+		t.Error("the source that had failed has another token")
+	}
+	if n := e.TokenRequests(); n != 3 {
+		t.Errorf("%d token requests, want 3", n)
+	}
+}
+
+// Two users, refreshed at the same time by many callers, never get each other's token.
+func TestUsersAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(lifetime(10 * time.Minute))
+		f := e.flow(t)
+		users := []*authcode.SignIn{
+			e.signIn(t, f, alice, authcode.Request{ExtraScopes: []string{scopeB}}),
+			e.signIn(t, f, bob, authcode.Request{ExtraScopes: []string{scopeB}}),
+		}
+		for round := range 12 {
+			var wg sync.WaitGroup
+			for i := range 40 {
+				a, scope, scp := users[i%2].Account, scopeA, "access_as_user"
+				if i%4 >= 2 {
+					scope, scp = scopeB, "Orders.Read"
+				}
+				wg.Go(func() {
+					tok, err := f.TokenSource(a, scope).TokenContext(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if claims := claimsOf(t, tok.AccessToken); claims["oid"] != a.ObjectID || claims["scp"] != scp {
+						t.Errorf("round %d: %v got a token for %v with %v", round, a, claims["oid"], claims["scp"])
+					}
+				})
+			}
+			wg.Wait()
+			time.Sleep(4 * time.Minute)
+		}
+	})
+}
+
+// A user's source never asks for the app's own token and never takes one, whatever
+// refresh_in says (microsoft-authentication-library-for-go 1.4.2, 1.5.0 and 1.9.0 did).
+func TestNeverAppOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(lifetime(time.Hour), func(c *entratest.Config) {
+			c.RefreshIn = func(time.Duration) time.Duration { return 10 * time.Minute }
+		})
+		f := e.flow(t)
+		signIn := e.signIn(t, f, alice, authcode.Request{})
+		for range 50 {
+			if claims := claimsOf(t, token(t, signIn.Source)); claims["idtyp"] == "app" || claims["oid"] != signIn.Account.ObjectID || claims["scp"] == nil {
+				t.Fatalf("an app-only token: %v", claims)
+			}
+			time.Sleep(3 * time.Minute)
+			synctest.Wait()
+		}
+		for _, s := range e.requests()[1:] {
+			if got := s.form.Get("grant_type"); got != "refresh_token" {
+				t.Errorf("sent grant_type=%s", got)
+			}
+		}
+		if n := len(e.requests()); n != 13 {
+			t.Errorf("%d token requests in 150 minutes with refresh_in of 10, want 13", n)
+		}
+		e.tamper = func(_ url.Values, a map[string]any) { delete(a, "client_info"); delete(a, "id_token") }
+		signIn.Source.Invalidate(must(signIn.Source.Token()))
+		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
+			t.Errorf("an answer without a user: %v", err)
+		}
+	})
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// A refreshed token of another account is refused.
+func TestRefreshForAnotherUser(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	e.tamper = func(_ url.Values, a map[string]any) {
+		a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` + entratest.SampleTenant + `"}`)
+	}
+	signIn.Source.Invalidate(must(signIn.Source.Token()))
+	if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRevoked(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	e.Revoke(alice)
+	signIn.Source.Invalidate(must(signIn.Source.Token()))
+	_, err := signIn.Source.TokenContext(t.Context())
+	if got := entraError(t, err); got.Code != "invalid_grant" || !got.Has(50173) || !got.InteractionRequired() {
+		t.Errorf("got %v", err)
+	}
+	again := e.signIn(t, f, alice, authcode.Request{})
+	if token(t, signIn.Source) != token(t, again.Source) {
+		t.Error("after a new sign-in the old source has another token")
+	}
+}
+
+// Without a refresh token, and without an account, the user must sign in.
+func TestLoginRequired(t *testing.T) {
+	e := newEstate()
+	organizations := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
+	known := authcode.Account{HomeAccountID: "a." + entratest.SampleTenant, TenantID: entratest.SampleTenant, ObjectID: "a"}
+	for name, f := range map[string]*authcode.Flow{
+		"tenant":        e.flow(t),
+		"organizations": newFlow(t, organizations, func(c *authcode.Config) { c.Tenants = []string{verify.AnyTenant} }),
+	} {
+		for _, a := range []authcode.Account{{}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
+			_, err := f.TokenSource(a).TokenContext(t.Context())
+			if got := entraError(t, err); got.Code != "login_required" || !got.InteractionRequired() || got.StatusCode != 0 {
+				t.Errorf("%s, %v: got %v", name, a, err)
+			}
+		}
+	}
+	if n := e.TokenRequests(); n != 0 {
+		t.Errorf("%d token requests, want none", n)
+	}
+}
+
+// Signing out forgets the tokens of all APIs and tenants, and nobody else's.
+func TestSignOut(t *testing.T) {
+	e := newEstate(guests)
+	c := newClient(t, e.clientConfig())
+	home := newFlow(t, c)
+	away := newFlow(t, must(c.WithTenant(entratest.SampleOtherTenant)))
+	one := e.signIn(t, home, alice, authcode.Request{ExtraScopes: []string{scopeB}})
+	token(t, home.TokenSource(one.Account, scopeB))
+	guest := e.signIn(t, away, alice, authcode.Request{})
+	other := e.signIn(t, home, bob, authcode.Request{})
+	if one.Account.HomeAccountID != guest.Account.HomeAccountID || one.Account.TenantID == guest.Account.TenantID || one.Account.ObjectID == guest.Account.ObjectID {
+		t.Fatalf("at home %v, as a guest %v", one.Account, guest.Account)
+	}
+	if err := home.SignOut(t.Context(), one.Account); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*entra.TokenSource{
+		"source in hand": one.Source, "new source": home.TokenSource(one.Account), "other API": home.TokenSource(one.Account, scopeB),
+		"other tenant": guest.Source, "new source there": away.TokenSource(guest.Account),
+	} {
+		_, err := s.TokenContext(t.Context())
+		if got := entraError(t, err); got.Code != "login_required" {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	before := e.TokenRequests()
+	token(t, other.Source)
+	if e.TokenRequests() != before {
+		t.Error("the other user's token was forgotten")
+	}
+	if err := home.SignOut(t.Context(), authcode.Account{}); entraError(t, err).Code != "invalid_request" {
+		t.Errorf("nobody signs out: %v", err)
+	}
+	token(t, other.Source)
+}
+
+// What a refresh that is under way brings after the sign-out is not kept.
+func TestSignOutDuringRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(lifetime(time.Hour))
+		f := e.flow(t)
+		signIn := e.signIn(t, f, alice, authcode.Request{})
+		e.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
+		time.Sleep(time.Until(signIn.Source.Held().RefreshAt))
+		token(t, signIn.Source)
+		time.Sleep(time.Second)
+		if err := f.SignOut(t.Context(), signIn.Account); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := e.Count(entratest.Match{GrantType: "refresh_token"}); n != 1 {
+			t.Fatalf("%d refreshes, want 1", n)
+		}
+		if held := signIn.Source.Held(); held != nil {
+			t.Errorf("%v is held", held)
+		}
+		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != "login_required" {
+			t.Errorf("got %v, want login_required", err)
+		}
+	})
+}
+
+// Another app's, and another flow's, sessions of the same subject are not signed out.
+func TestSignOutIsOfOneApp(t *testing.T) {
+	e := newEstate()
+	shared := cache.New(cache.Options{})
+	cfg := e.clientConfig()
+	cfg.Cache = shared
+	f := newFlow(t, newClient(t, cfg))
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	own := cache.Key{Authority: "https://login.microsoftonline.com/" + entratest.SampleTenant, ClientID: webapp, Flow: authcode.FlowName, Subject: signIn.Account.HomeAccountID}
+	var handles []*cache.Handle
+	for _, change := range []func(*cache.Key){
+		func(k *cache.Key) { k.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" },
+		func(k *cache.Key) { k.Flow = "on_behalf_of" },
+		func(k *cache.Key) { k.Authority = "https://login.microsoftonline.us/" + entratest.SampleTenant },
+	} {
+		k := own
+		change(&k)
+		h := shared.Handle(k, []string{"x"})
+		must(h.Put(cache.Answer{AccessToken: "x", Lifetime: time.Hour}))
+		handles = append(handles, h)
+	}
+	if err := f.SignOut(t.Context(), signIn.Account); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range handles {
+		if h.Held() == nil {
+			t.Errorf("%s was forgotten", h.Key())
+		}
+	}
+	if shared.Handle(own, []string{scopeA}).Held() != nil {
+		t.Error("the account's token is still held")
+	}
+}
+
+func guests(c *entratest.Config) {
+	c.Users[0].Guest = map[string]string{entratest.SampleOtherTenant: "bbbbbbbb-2222-4000-8000-00000000a11c"}
+}
+
+// Users of several tenants sign in at "organizations"; their tokens come from their own.
+func TestOrganizations(t *testing.T) {
+	e := newEstate()
+	c := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
+	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant, entratest.SampleOtherTenant} })
+	login := begin(t, f, authcode.Request{})
+	if want := "https://login.microsoftonline.com/organizations/oauth2/v2.0/authorize?"; !strings.HasPrefix(login.URL(), want) {
+		t.Errorf("the address is %s", login.URL())
+	}
+	signIn, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := signIn.Account; a.TenantID != entratest.SampleOtherTenant || a.HomeAccountID != "bbbbbbbb-2222-4000-8000-00000000ca01."+entratest.SampleOtherTenant {
+		t.Errorf("signed in %v", a)
+	}
+	signIn.Source.Invalidate(must(signIn.Source.Token()))
+	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != entratest.SampleOtherTenant || claims["oid"] != signIn.Account.ObjectID {
+		t.Errorf("the token is for %v of %v", claims["oid"], claims["tid"])
+	}
+	sent := e.requests()
+	for i, want := range []string{"organizations", entratest.SampleOtherTenant} {
+		if got := sent[i].url; got != "https://login.microsoftonline.com/"+want+"/oauth2/v2.0/token" {
+			t.Errorf("request %d went to %s", i, got)
+		}
+	}
+	if got := e.signIn(t, f, alice, authcode.Request{}).Account.TenantID; got != entratest.SampleTenant {
+		t.Errorf("Alice signed in to %s", got)
+	}
+	if got, want := f.SignOutURL(""), "https://login.microsoftonline.com/organizations/oauth2/v2.0/logout"; got != want {
+		t.Errorf("signs out at %s", got)
+	}
+}
+
+func TestTenantNotAllowed(t *testing.T) {
+	e := newEstate()
+	c := must(newClient(t, e.clientConfig()).WithTenant("common"))
+	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant} })
+	login := begin(t, f, authcode.Request{})
+	_, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
+	if !errors.Is(err, &verify.Error{Reason: verify.TenantNotAllowed}) {
+		t.Errorf("got %v", err)
+	}
+	nothingKept(t, c)
+}
+
+// A guest is kept under the identity at home, and gets tokens where the guest is one.
+func TestGuest(t *testing.T) {
+	e := newEstate(guests)
+	f := newFlow(t, must(newClient(t, e.clientConfig()).WithTenant(entratest.SampleOtherTenant)))
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	want := authcode.Account{
+		HomeAccountID: "aaaaaaaa-1111-4000-8000-00000000a11c." + entratest.SampleTenant,
+		TenantID:      entratest.SampleOtherTenant, ObjectID: "bbbbbbbb-2222-4000-8000-00000000a11c",
+		Username: alice, Name: "Alice Adams",
+	}
+	if signIn.Account != want {
+		t.Errorf("signed in %v", signIn.Account)
+	}
+	signIn.Source.Invalidate(must(signIn.Source.Token()))
+	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != want.TenantID || claims["oid"] != want.ObjectID {
+		t.Errorf("the token is for %v of %v", claims["oid"], claims["tid"])
+	}
+}
+
+// A claims challenge of a resource goes out with the refresh token, beside the
+// capabilities, and the new token replaces the old one.
+func TestClaimsChallenge(t *testing.T) {
+	e := newEstate(func(c *entratest.Config) {
+		for i := range c.Apps {
+			c.Apps[i].ContinuousAccess = c.Apps[i].Name == "api-a"
+		}
+	})
+	cfg := e.clientConfig()
+	cfg.Capabilities = []string{"cp1"}
+	f := newFlow(t, newClient(t, cfg))
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	if got := e.last(t).Get("claims"); got != `{"access_token":{"xms_cc":{"values":["cp1"]}}}` {
+		t.Errorf("the code was redeemed with claims %s", got)
+	}
+	old := token(t, signIn.Source)
+	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}`
+	renewed := token(t, signIn.Source.WithClaims(claims))
+	if renewed == old || token(t, f.TokenSource(signIn.Account)) != renewed {
+		t.Error("the token was not replaced for everybody")
+	}
+	expectParameters(t, e.last(t), map[string]string{
+		"grant_type":    "refresh_token",
+		"client_id":     webapp,
+		"client_secret": "webapp-secret",
+		"scope":         scopeA + " openid offline_access profile",
+		"client_info":   "1",
+		"claims":        `{"access_token":{"nbf":{"essential":true,"value":"1700000000"},"xms_cc":{"values":["cp1"]}}}`,
+	}, "refresh_token")
+}
+
+// A session that the cache has given up, and that nobody holds, is lost.
+func TestEvicted(t *testing.T) {
+	e := newEstate()
+	cfg := e.clientConfig()
+	cfg.Cache = cache.New(cache.Options{Size: 1})
+	f := newFlow(t, newClient(t, cfg))
+	one := e.signIn(t, f, alice, authcode.Request{}).Account
+	e.signIn(t, f, bob, authcode.Request{})
+	runtime.GC()
+	if _, err := f.TokenSource(one).TokenContext(t.Context()); entraError(t, err).Code != "login_required" {
+		t.Errorf("got %v, want login_required", err)
+	}
+}
+
+func TestAccountPrints(t *testing.T) {
+	a := authcode.Account{HomeAccountID: "h.t", TenantID: "t", ObjectID: "o", Username: alice, Name: "Alice"}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		if got := fmt.Sprintf(format, a); got != "authcode.Account{tid=t oid=o}" {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
+}

@@ -1,0 +1,311 @@
+package authcode_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/verify"
+)
+
+func unbase64(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func base64JSON(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// stored is what a Login's JSON holds.
+type stored struct {
+	State    string    `json:"state"`
+	Nonce    string    `json:"nonce"`
+	Verifier string    `json:"verifier"`
+	Scopes   []string  `json:"scopes"`
+	ReturnTo string    `json:"return_to"`
+	Expires  time.Time `json:"expires"`
+}
+
+func unmarshal(t testing.TB, l *authcode.Login) (s stored) {
+	t.Helper()
+	b, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// change returns the login with what f changes in its JSON.
+func change(t testing.TB, l *authcode.Login, f func(*stored)) *authcode.Login {
+	t.Helper()
+	s := unmarshal(t, l)
+	f(&s)
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := new(authcode.Login)
+	if err := json.Unmarshal(b, changed); err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
+func TestAuthorizeURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		login := begin(t, newEstate().flow(t), authcode.Request{
+			LoginHint: alice, DomainHint: "contoso.onmicrosoft.com", Prompt: "login", ReturnTo: "/orders?page=2",
+			Claims:      `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`,
+			ExtraScopes: []string{scopeB},
+		})
+		u, err := url.Parse(login.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := u.Scheme+"://"+u.Host+u.Path, "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/authorize"; got != want {
+			t.Errorf("the address is %s, want %s", got, want)
+		}
+		s := unmarshal(t, login)
+		expectParameters(t, u.Query(), map[string]string{
+			"client_id":             webapp,
+			"response_type":         "code",
+			"response_mode":         "query",
+			"redirect_uri":          redirect,
+			"scope":                 scopeA + " " + scopeB + " openid profile offline_access",
+			"state":                 s.State,
+			"nonce":                 s.Nonce,
+			"code_challenge":        oauth2.S256ChallengeFromVerifier(s.Verifier),
+			"code_challenge_method": "S256",
+			"login_hint":            alice,
+			"domain_hint":           "contoso.onmicrosoft.com",
+			"prompt":                "login",
+			"claims":                `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`,
+		})
+		if len(unbase64(t, s.State)) != 32 || len(unbase64(t, s.Nonce)) != 32 || len(s.Verifier) != 43 || s.State == s.Nonce {
+			t.Errorf("state, nonce and verifier of %d, %d and %d characters are not 256 bits each of their own", len(s.State), len(s.Nonce), len(s.Verifier))
+		}
+		if login.State() != s.State || !login.Expires().Equal(time.Now().Add(15*time.Minute)) || !s.Expires.Equal(login.Expires()) {
+			t.Errorf("State and Expires are %q and %v", login.State(), login.Expires())
+		}
+		if len(s.Scopes) != 1 || s.Scopes[0] != scopeA || s.ReturnTo != "/orders?page=2" {
+			t.Errorf("the login keeps the scopes %q and %q to return to", s.Scopes, s.ReturnTo)
+		}
+	})
+}
+
+// Only what is set is sent, and what the package adds is not sent twice.
+func TestAuthorizeURLDefaults(t *testing.T) {
+	f := newEstate().flow(t, func(c *authcode.Config) {
+		c.Scopes = []string{"openid", scopeA, "offline_access", "profile"}
+		c.ResponseMode = authcode.FormPost
+		c.LoginTimeout = time.Minute
+	})
+	login := begin(t, f, authcode.Request{})
+	u, err := url.Parse(login.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectParameters(t, u.Query(), map[string]string{
+		"client_id":             webapp,
+		"response_type":         "code",
+		"response_mode":         "form_post",
+		"redirect_uri":          redirect,
+		"scope":                 scopeA + " openid profile offline_access",
+		"code_challenge_method": "S256",
+	}, "state", "nonce", "code_challenge")
+	if s := unmarshal(t, login); s.ReturnTo != "/" {
+		t.Errorf("returns to %q, want /", s.ReturnTo)
+	}
+	if left := time.Until(login.Expires()); left > time.Minute || left < 50*time.Second {
+		t.Errorf("the login is good for %v, want a minute", left)
+	}
+	if other := begin(t, f, authcode.Request{}); unmarshal(t, other).State == unmarshal(t, login).State {
+		t.Error("two logins have one state")
+	}
+}
+
+func TestAuthorizeClaims(t *testing.T) {
+	const xms = `"xms_cc":{"values":["cp1"]}`
+	for _, test := range []struct{ name, capability, claims, want string }{
+		{"nothing", "", "", ""},
+		{"challenge", "", `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`, `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`},
+		{"capability", "cp1", "", `{"access_token":{` + xms + `}}`},
+		{"both", "cp1", `{"access_token":{"nbf":{"essential":true,"value":"1"}},"id_token":{"auth_time":null}}`, `{"access_token":{"nbf":{"essential":true,"value":"1"},` + xms + `},"id_token":{"auth_time":null}}`},
+		{"null access_token", "cp1", `{"access_token":null}`, `{"access_token":{` + xms + `}}`},
+		{"conflict", "cp1", `{"access_token":{` + xms + `}}`, "Request.Claims asks for xms_cc, which is for the client's Capabilities to say"},
+		{"access_token a list", "cp1", `{"access_token":[]}`, "the access_token of Request.Claims is not a JSON object"},
+		{"a list", "", `[]`, "Request.Claims is not a JSON object"},
+		{"null", "", `null`, "Request.Claims is not a JSON object"},
+		{"base64", "cp1", `eyJhY2Nlc3NfdG9rZW4iOnt9fQ`, "Request.Claims is not a JSON object"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := newEstate().clientConfig()
+			if test.capability != "" {
+				cfg.Capabilities = []string{test.capability}
+			}
+			login, err := newFlow(t, newClient(t, cfg)).Begin(t.Context(), authcode.Request{Claims: test.claims})
+			if err != nil {
+				if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
+					t.Fatalf("got %v, want %q", err, test.want)
+				}
+				return
+			}
+			u, err := url.Parse(login.URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := u.Query().Get("claims"); got != test.want {
+				t.Errorf("claims = %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestRefusedRequests(t *testing.T) {
+	f := newEstate().flow(t)
+	for _, test := range []struct {
+		r    authcode.Request
+		want string
+	}{
+		{authcode.Request{Prompt: "admin_consent"}, "Request.Prompt is not one of login, none, consent and select_account"},
+		{authcode.Request{Scopes: []string{"a b"}}, "a scope of the Request is empty or has a space in it; each entry is one scope"},
+		{authcode.Request{ExtraScopes: []string{""}}, "a scope of the Request is empty or has a space in it; each entry is one scope"},
+	} {
+		_, err := f.Begin(t.Context(), test.r)
+		if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
+			t.Errorf("%+v: got %v", test.r, err)
+		}
+	}
+}
+
+// What leads away from the site in some reader's eyes is refused, in all the ways known.
+func TestReturnTo(t *testing.T) {
+	f := newEstate().flow(t)
+	for _, ok := range []string{
+		"", "/", "/orders", "/orders/", "/orders/17?next=https%3A%2F%2Fexample.com&q=a%0Ab", "/a%20b", "/%C3%BCber", "/a?b//c", "/a#//b",
+		"/~user/@me;v=1/*", "/.well-known/x", "/a..b/...", "/?" + strings.Repeat("x", 1998),
+	} {
+		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: ok}); err != nil {
+			t.Errorf("%q: %v", ok, err)
+		}
+	}
+	for _, bad := range []string{
+		"https://evil.example/", "http:evil.example", "//evil.example", "///evil.example", "////evil.example/%2e%2e",
+		`/\evil.example`, `\/evil.example`, `\\evil.example`, `/\/evil.example`, `/a\b`, `/a?b=\c`,
+		"/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%5Cevil.example", "/%252fevil.example", "/%252fevil", "/%2fevil", "/a%5cb", "/%2e%2e/a", "/%2e", "/%255cevil.example",
+		"/a%2f%2fevil.example", "/%2e%2e//evil.example", "/.//evil.example", "/..//evil.example", "/./evil.example", "/a/../../evil.example", "/a/..", "/.",
+		"/%2e/evil.example", "/a//evil.example", "/a//",
+		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "/%09/evil.example", "/%0a/evil.example", "/%0d%0aLocation:x", "/%00", "/%7f",
+		"/\x00", "/\x7f", "/a b", " /", "/ ", "evil.example", "@evil.example", ":80/", "?a", "#a", ".evil.example", "javascript:alert(1)", "data:text/html,x",
+		"/über", "/\u2028", "/\uff0fevil.example", "/%", "/%zz", "/%2", "/\xff", "/?" + strings.Repeat("x", 1999),
+	} {
+		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: bad}); !errors.Is(err, authcode.ErrReturnTo) {
+			t.Errorf("%q: got %v, want ErrReturnTo", bad, err)
+		}
+	}
+}
+
+func TestConfig(t *testing.T) {
+	const badRedirect = "Config.RedirectURL is not an absolute https address without a fragment; http is for localhost alone"
+	client := newClient(t, newEstate().clientConfig())
+	many, err := client.WithTenant("organizations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, err := client.WithTenant("contoso.onmicrosoft.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name   string
+		client *entra.Client
+		config authcode.Config
+		want   string // "" for none
+	}{
+		{"https", client, authcode.Config{RedirectURL: "https://app.example/callback"}, ""},
+		{"localhost", client, authcode.Config{RedirectURL: "http://localhost:8080/callback"}, ""},
+		{"IPv4", client, authcode.Config{RedirectURL: "http://127.0.0.1:8080/callback"}, ""},
+		{"IPv6", client, authcode.Config{RedirectURL: "http://[::1]:8080/callback"}, ""},
+		{"http", client, authcode.Config{RedirectURL: "http://app.example/callback"}, badRedirect},
+		{"http, looks local", client, authcode.Config{RedirectURL: "http://localhost.evil.example/callback"}, badRedirect},
+		{"none", client, authcode.Config{}, badRedirect},
+		{"relative", client, authcode.Config{RedirectURL: "/callback"}, badRedirect},
+		{"other scheme", client, authcode.Config{RedirectURL: "ftp://localhost/callback"}, badRedirect},
+		{"fragment", client, authcode.Config{RedirectURL: "https://app.example/#"}, badRedirect},
+		{"user", client, authcode.Config{RedirectURL: "https://user@app.example/"}, badRedirect},
+		{"no URL", client, authcode.Config{RedirectURL: "https://app.example/\n"}, badRedirect},
+		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}}, "Config.Scopes has an entry that is empty or has a space in it; each entry is one scope"},
+		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"}, "Config.ResponseMode is neither query nor form_post"},
+		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1}, "Config.LoginTimeout is negative"},
+		{"organizations", many, authcode.Config{RedirectURL: redirect}, `Config.Tenants does not say whose users may sign in (verify: Config.Tenants has "organizations"; write AnyTenant, AnyOrganization or PersonalAccounts if that is meant)`},
+		{"organizations, any", many, authcode.Config{RedirectURL: redirect, Tenants: []string{verify.AnyOrganization}}, ""},
+		{"domain", named, authcode.Config{RedirectURL: redirect}, "Config.Tenants does not say whose users may sign in (verify: Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain)"},
+		{"domain and ID", named, authcode.Config{RedirectURL: redirect, Tenants: []string{entratest.SampleTenant}}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := authcode.New(test.client, test.config)
+			if test.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// What the caller does to its slices afterwards changes nothing.
+func TestConfigIsCopied(t *testing.T) {
+	list := []string{scopeA}
+	f := newEstate().flow(t, func(c *authcode.Config) { c.Scopes = list })
+	list[0] = scopeB
+	if s := unmarshal(t, begin(t, f, authcode.Request{})); s.Scopes[0] != scopeA {
+		t.Errorf("the scope is %s, want %s", s.Scopes[0], scopeA)
+	}
+}
+
+func TestSignOutURL(t *testing.T) {
+	f := newEstate().flow(t)
+	const want = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/logout"
+	if got := f.SignOutURL(""); got != want {
+		t.Errorf("got %s", got)
+	}
+	if got := f.SignOutURL("https://app.example/bye?x=1"); got != want+"?post_logout_redirect_uri=https%3A%2F%2Fapp.example%2Fbye%3Fx%3D1" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A Login goes through JSON and back; what is no Login is none.
+func TestLoginJSON(t *testing.T) {
+	login := begin(t, newEstate().flow(t), authcode.Request{ReturnTo: "/x"})
+	again := change(t, login, func(*stored) {})
+	if fmt.Sprint(unmarshal(t, again)) != fmt.Sprint(unmarshal(t, login)) {
+		t.Error("the login changed on its way through JSON")
+	}
+	if again.URL() != "" {
+		t.Error("the URL is kept, which is of no use any more")
+	}
+	if err := json.Unmarshal([]byte(`{"state":7}`), new(authcode.Login)); !errors.Is(err, authcode.ErrNoLogin) {
+		t.Errorf("got %v, want ErrNoLogin", err)
+	}
+}

@@ -1,0 +1,103 @@
+package authcode
+
+import (
+	"context"
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/verify"
+)
+
+// SignIn is a sign-in that has succeeded.
+type SignIn struct {
+	// Account is who signed in, for [Flow.TokenSource]. Keep it in the session.
+	Account Account
+	// Claims are those of the validated ID token.
+	Claims *verify.Claims
+	// ReturnTo is where the user wanted to go: a path on this site.
+	ReturnTo string
+	// Source is the source of tokens for the scopes of the sign-in.
+	Source *entra.TokenSource
+}
+
+// LogValue logs the account.
+func (s *SignIn) LogValue() slog.Value { return s.Account.LogValue() }
+
+// Exchange finishes a sign-in. l is the login that this browser began, or nil if it began
+// none; params are the parameters of the answer, from the query or, with [FormPost], from
+// the body alone ([net/http.Request].PostForm).
+//
+// It is checked, in this order: that there is a login and that it has not expired; that
+// no parameter is repeated; that the state is the login's and the login was not answered
+// before; that Entra reports no error and sends a code; then the code is redeemed with
+// the verifier; then the ID token is validated (signature, issuer, audience, tenant,
+// times, nonce) and compared with the account. Only then anything is kept.
+//
+// The error is one of this package's, an [*entra.Error] for what Entra refuses, or wraps a
+// [*verify.Error] for what is wrong with the ID token. Whatever it is after the state was
+// found right, the login is over, and only a new one can help.
+func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*SignIn, error) {
+	p := l.get()
+	if err := f.answered(p, params); err != nil {
+		return nil, err
+	}
+	redemption, err := f.client.Redeem(ctx, entra.Grant{
+		Flow: FlowName, Scopes: p.Scopes, RefreshToken: true,
+		Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
+			return app.AcquireTokenByAuthCode(ctx, params.Get("code"), f.config.RedirectURL, p.Scopes, confidential.WithChallenge(p.Verifier))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	result := redemption.Result()
+	claims, err := f.verifier.IDToken(ctx, result.IDToken.RawToken, p.Nonce)
+	if err != nil {
+		return nil, fmt.Errorf("authcode: validating the ID token: %w", err)
+	}
+	account, err := newAccount(result.Account.HomeAccountID, claims)
+	if err != nil {
+		return nil, err
+	}
+	client, err := f.client.WithTenant(account.TenantID)
+	if err != nil {
+		return nil, err
+	}
+	if err := redemption.Keep(client, account.HomeAccountID); err != nil {
+		return nil, err
+	}
+	return &SignIn{account, claims, p.ReturnTo, f.TokenSource(account, p.Scopes...)}, nil
+}
+
+// answered decides whether params are the answer to the login, with a code.
+func (f *Flow) answered(p *login, params url.Values) error {
+	switch {
+	case p.State == "" || p.Nonce == "" || p.Verifier == "" || !onSite(p.ReturnTo):
+		return ErrNoLogin
+	case !time.Now().Before(p.Expires):
+		return ErrExpired
+	}
+	for _, values := range params {
+		if len(values) > 1 { // RFC 6749, section 3.1
+			return ErrParameters
+		}
+	}
+	switch {
+	case subtle.ConstantTimeCompare([]byte(params.Get("state")), []byte(p.State)) != 1:
+		return ErrState
+	case !f.used.use(p.State, p.Expires):
+		return ErrUsed
+	case params.Get("error") != "":
+		return p.refusal(params)
+	case params.Get("code") == "":
+		return ErrParameters
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package authcode
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/scopes"
+	"github.com/entratoken/entra/verify"
+)
+
+// FlowName is the grant type in the cache keys of the package's tokens.
+const FlowName = "authorization_code"
+
+// FormPost is the Config.ResponseMode with which the browser posts Entra's answer to the
+// app, which keeps it out of histories and logs ("OAuth 2.0 Form Post Response Mode").
+const FormPost = "form_post"
+
+// DefaultLoginTimeout is how long a user has for signing in, as in ASP.NET Core
+// (RemoteAuthenticationTimeout): long enough to find a phone, short enough that an
+// abandoned login is of no use to anybody.
+const DefaultLoginTimeout = 15 * time.Minute
+
+// Config describes how an app signs users in.
+type Config struct {
+	// RedirectURL is where Entra sends the browser back to. It is registered with the
+	// app, character by character, and is https, or http on this machine (localhost,
+	// 127.0.0.1, [::1]) for development. Required.
+	RedirectURL string
+	// Scopes are permissions in one API, such as "api://orders/Orders.Read" or
+	// "https://graph.microsoft.com/User.Read": what users are asked to consent to at
+	// sign-in and what tokens are for when nothing else is said. None: sign-in alone.
+	Scopes []string
+	// Tenants are the IDs of the tenants whose users may sign in, or
+	// [verify.AnyTenant] or [verify.AnyOrganization]. Guests sign in to the tenant
+	// that they are guests of. None: the client's tenant, which must then be an ID.
+	Tenants []string
+	// ResponseMode is how Entra's answer reaches the app: [FormPost], or "query" in
+	// the address. "": "query".
+	ResponseMode string
+	// LoginTimeout is how long a user has for signing in. 0: [DefaultLoginTimeout].
+	LoginTimeout time.Duration
+}
+
+// Flow signs users in to one app. It is safe for concurrent use; make it once with [New].
+type Flow struct {
+	client   *entra.Client
+	config   Config
+	verifier *verify.Verifier
+	used     *usedLogins
+}
+
+// New returns a flow for the app that c is. It asks nobody anything; its error, about the
+// Config, is an [*entra.Error] with the code "invalid_request".
+func New(c *entra.Client, cfg Config) (*Flow, error) {
+	cfg.Scopes, cfg.Tenants = slices.Clone(cfg.Scopes), slices.Clone(cfg.Tenants)
+	if len(cfg.Tenants) == 0 {
+		cfg.Tenants = []string{c.TenantID()}
+	}
+	if cfg.ResponseMode == "" {
+		cfg.ResponseMode = "query"
+	}
+	if cfg.LoginTimeout == 0 {
+		cfg.LoginTimeout = DefaultLoginTimeout
+	}
+	switch {
+	case !validRedirect(cfg.RedirectURL):
+		return nil, invalid("Config.RedirectURL is not an absolute https address without a fragment; http is for localhost alone")
+	case !validScopes(cfg.Scopes):
+		return nil, invalid("Config.Scopes has an entry that is empty or has a space in it; each entry is one scope")
+	case cfg.ResponseMode != "query" && cfg.ResponseMode != FormPost:
+		return nil, invalid("Config.ResponseMode is neither query nor form_post")
+	case cfg.LoginTimeout < 0:
+		return nil, invalid("Config.LoginTimeout is negative")
+	}
+	v, err := verify.New(verify.Config{
+		Audiences: []string{c.ClientID()}, Tenants: cfg.Tenants, Cloud: c.Cloud(),
+		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),
+	})
+	if err != nil {
+		return nil, invalid("Config.Tenants does not say whose users may sign in (" + err.Error() + ")")
+	}
+	return &Flow{c, cfg, v, newUsedLogins()}, nil
+}
+
+// validRedirect applies Microsoft's "Redirect URI (reply URL) outline and restrictions".
+func validRedirect(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" || strings.Contains(s, "#") {
+		return false
+	}
+	switch u.Hostname() {
+	case "localhost", "127.0.0.1", "::1":
+		return u.Scheme == "https" || u.Scheme == "http"
+	}
+	return u.Scheme == "https"
+}
+
+func validScopes(list []string) bool {
+	return !slices.ContainsFunc(list, func(s string) bool {
+		return s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
+	})
+}
+
+// tokenScopes returns what to ask a token for: wanted or else the Config's scopes,
+// without those of sign-in unless there are no others, since MSAL wants one at least.
+func (f *Flow) tokenScopes(wanted []string) []string {
+	if len(wanted) == 0 {
+		wanted = f.config.Scopes
+	}
+	if wanted = scopes.Resource(wanted); len(wanted) == 0 {
+		wanted = []string{"openid"}
+	}
+	return wanted
+}
+
+// SignOutURL returns where to send the browser so that Entra ends the user's session in
+// it, too, and then sends it to returnTo, a registered redirect URL. "": it stays there.
+//
+// Source: OpenID Connect RP-Initiated Logout; "Send a sign-out request" in Microsoft's
+// page on OpenID Connect.
+func (f *Flow) SignOutURL(returnTo string) string {
+	q := url.Values{}
+	if returnTo != "" {
+		q.Set("post_logout_redirect_uri", returnTo)
+	}
+	return f.endpoint("logout", q)
+}
+
+func (f *Flow) endpoint(name string, q url.Values) string {
+	u := url.URL{
+		Scheme: "https", Host: f.client.Cloud().Host(),
+		Path: "/" + f.client.TenantID() + "/oauth2/v2.0/" + name, RawQuery: q.Encode(),
+	}
+	return u.String()
+}
+
+func invalid(description string) error {
+	return &entra.Error{Code: "invalid_request", Description: description}
+}
