@@ -163,7 +163,7 @@ func (c *Client) answerOf(t *tokenResponse, g *Grant, subject string, notAfter t
 	a := cache.Answer{
 		AccessToken: t.AccessToken,
 		TokenType:   "Bearer",
-		Scopes:      strings.Fields(t.Scope),
+		Scope:       t.Scope,
 		Lifetime:    time.Duration(t.ExpiresIn),
 		RefreshIn:   time.Duration(t.RefreshIn),
 		NotAfter:    notAfter,

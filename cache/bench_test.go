@@ -8,8 +8,6 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-var sink any
-
 func answer(token string, life time.Duration) cache.Answer {
 	return cache.Answer{AccessToken: token, TokenType: "Bearer", Lifetime: life}
 }

@@ -19,19 +19,19 @@ type bound struct {
 // A list is a partition's sessions by their last use.
 type list struct {
 	partition partition
-	lru       *simplelru.LRU[Key, *session]
-	index     int // in victims
+	lru       *simplelru.LRU[string, *session] // by subject
+	index     int                              // in victims
 }
 
 // oldest returns the session used least recently. A list is never empty.
-func (l *list) oldest() (Key, *session) {
-	k, v, _ := l.lru.GetOldest()
-	return k, v
+func (l *list) oldest() (subject string, v *session) {
+	subject, v, _ = l.lru.GetOldest()
+	return subject, v
 }
 
 func (b *bound) peek(k Key) *session {
 	if l, ok := b.lists[k.partition()]; ok {
-		v, _ := l.lru.Peek(k)
+		v, _ := l.lru.Peek(k.Subject)
 		return v
 	}
 	return nil
@@ -44,7 +44,7 @@ func (b *bound) use(k Key) *session {
 		return nil
 	}
 	_, oldest := l.oldest()
-	v, ok := l.lru.Get(k)
+	v, ok := l.lru.Get(k.Subject)
 	if ok {
 		b.uses++
 		v.used = b.uses
@@ -60,13 +60,13 @@ func (b *bound) add(k Key, v *session) {
 	v.used = b.uses
 	p := k.partition()
 	if l, ok := b.lists[p]; ok {
-		l.lru.Add(k, v)
+		l.lru.Add(k.Subject, v)
 		heap.Fix(&b.order, l.index)
 		return
 	}
 	// The bound is over all lists, so a list has none of its own.
-	lru, _ := simplelru.NewLRU[Key, *session](math.MaxInt, nil) // fails only for sizes below 1
-	lru.Add(k, v)
+	lru, _ := simplelru.NewLRU[string, *session](math.MaxInt, nil) // fails only for sizes below 1
+	lru.Add(k.Subject, v)
 	l := &list{partition: p, lru: lru}
 	b.lists[p] = l
 	heap.Push(&b.order, l)
@@ -74,7 +74,7 @@ func (b *bound) add(k Key, v *session) {
 
 func (b *bound) remove(k Key) {
 	l := b.lists[k.partition()]
-	l.lru.Remove(k)
+	l.lru.Remove(k.Subject)
 	if l.lru.Len() > 0 {
 		heap.Fix(&b.order, l.index)
 		return
@@ -84,12 +84,18 @@ func (b *bound) remove(k Key) {
 }
 
 // victim returns the session to give up first. The set must not be empty.
-func (b *bound) victim() (Key, *session) { return b.order[0].oldest() }
+func (b *bound) victim() (Key, *session) {
+	l := b.order[0]
+	subject, v := l.oldest()
+	return l.partition.key(subject), v
+}
 
 // keys returns all keys.
 func (b *bound) keys() (keys []Key) {
 	for _, l := range b.lists {
-		keys = append(keys, l.lru.Keys()...)
+		for _, subject := range l.lru.Keys() {
+			keys = append(keys, l.partition.key(subject))
+		}
 	}
 	return keys
 }

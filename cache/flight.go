@@ -21,7 +21,7 @@ type Fetch func(ctx context.Context, prev *Token, keep any) (Answer, error)
 type Answer struct {
 	AccessToken string
 	TokenType   string        // "Bearer"; "" means the same
-	Scopes      []string      // those granted
+	Scope       string        // the scopes granted, separated by spaces
 	Lifetime    time.Duration // of the token, from now; not above zero: the answer is refused
 	RefreshIn   time.Duration // when the authority wants it refreshed; 0: it did not say
 	NotAfter    time.Time     // the token is never served past this; zero: only its life counts

@@ -37,10 +37,15 @@ func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
 // MarshalText gives the form of [Key.String].
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// partition is whose share of the bound a session counts against.
-type partition struct{ authority, clientID string }
+// partition is whose share of the bound a session counts against: a flow of an app in a
+// tenant. Together with the subject it is the key.
+type partition struct{ authority, clientID, flow, capabilities string }
 
-func (k Key) partition() partition { return partition{k.Authority, k.ClientID} }
+func (k Key) partition() partition { return partition{k.Authority, k.ClientID, k.Flow, k.Capabilities} }
+
+func (p partition) key(subject string) Key {
+	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Subject: subject, Capabilities: p.capabilities}
+}
 
 // scopeSet returns the form in which scope sets are compared: a case-insensitive set.
 func scopeSet(scopes []string) string {

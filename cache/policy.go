@@ -52,40 +52,31 @@ func (p Policy) withDefaults() Policy {
 	return p
 }
 
-// schedule returns when a token that arrives now and lives for life becomes early and
-// when it is no longer served. refreshIn is the authority's own refresh point, notAfter
-// the end of what the token was granted for; both may be zero. draw is in [0, 1).
+// Schedule decides about a token that lives for life, counted from its arrival: after
+// how long it becomes early, and for how long it is served at all. refreshIn is the
+// authority's own refresh point, 0 if it named none. left is how long what the token was
+// granted for goes on, 0 for ever. draw is a random number in [0, 1).
 //
-// A token that ends with its grant is never refreshed early, since its successor
-// would end at the same moment.
-func (p Policy) schedule(now time.Time, life, refreshIn time.Duration, notAfter time.Time, draw float64) (refreshAt, usableUntil time.Time) {
-	margin := min(p.Margin, life/10)
-	usableUntil = now.Add(life - margin)
-	if !notAfter.IsZero() {
-		if left := notAfter.Sub(now); left < life-margin {
-			usableUntil = now.Add(left)
-			return usableUntil, usableUntil
-		}
+// A token that ends with its grant is never refreshed early, since its successor would
+// end at the same moment. Schedule is a pure function.
+func (p Policy) Schedule(life, refreshIn, left time.Duration, draw float64) (refreshAfter, usableFor time.Duration) {
+	p = p.withDefaults()
+	usableFor = life - min(p.Margin, life/10)
+	if left > 0 && left < usableFor {
+		return left, left
 	}
-	if refreshIn <= 0 || refreshIn >= life-margin {
+	if refreshIn <= 0 || refreshIn >= usableFor {
 		part := p.EarlyFrom + draw*(p.EarlyTo-p.EarlyFrom)
-		refreshIn = min(time.Duration(part*float64(life)), life-margin)
+		refreshIn = time.Duration(part * float64(life))
 	}
-	return now.Add(refreshIn), usableUntil
+	return min(refreshIn, usableFor), usableFor
 }
 
-// retryIn returns how long to wait after the failures-th failure in a row. draw is in
-// [0, 1).
-func (p Policy) retryIn(failures int, retryAfter time.Duration, draw float64) time.Duration {
-	limit := float64(p.RetryMin) * math.Pow(2, float64(failures))
-	limit = min(limit, float64(p.RetryMax))
-	wait := p.RetryMin + time.Duration(draw*(limit-float64(p.RetryMin)))
-	return max(wait, retryAfter)
-}
-
-// before reports whether now is before t by both of the computer's clocks. The
-// monotonic clock stands still while a machine is suspended, and the wall clock can be
-// set back; a token is only good if neither says that its time is over.
-func before(now, t time.Time) bool {
-	return now.Before(t) && now.UnixNano() < t.UnixNano()
+// RetryIn decides how long to wait after the failures-th failure in a row. retryAfter is
+// what the authority asked for, 0 if nothing. draw is a random number in [0, 1). RetryIn
+// is a pure function.
+func (p Policy) RetryIn(failures int, retryAfter time.Duration, draw float64) time.Duration {
+	p = p.withDefaults()
+	limit := min(float64(p.RetryMin)*math.Pow(2, float64(failures)), float64(p.RetryMax))
+	return max(retryAfter, p.RetryMin+time.Duration(draw*(limit-float64(p.RetryMin))))
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -11,26 +12,32 @@ import (
 // Token is an access token as the cache holds it. It never changes, and may be read
 // from any goroutine. No printed or marshaled form of it contains the access token.
 type Token struct {
-	// Scopes are the scopes that the authority granted.
-	Scopes []string
-	// ObtainedAt is when the token arrived.
-	ObtainedAt time.Time
-	// RefreshAt is when the token becomes early: the first read after it starts a
-	// refresh in the background. It equals UsableUntil where no refresh can help.
-	RefreshAt time.Time
-	// UsableUntil is when the cache stops serving the token, a margin before its
-	// expiry.
-	UsableUntil time.Time
-
 	// A pointer, because fmt prints what an unexported field of another struct points
 	// to without asking the methods below, but no further.
-	oauth     *oauth2.Token
-	challenge string
+	oauth *oauth2.Token
+
+	scope                   string
+	obtainedAt              time.Time
+	refreshAfter, usableFor time.Duration
+	challenge               string
 }
 
 // OAuth2 returns the token in the form that callers get. It is shared by all of them
 // and must not be changed.
 func (t *Token) OAuth2() *oauth2.Token { return t.oauth }
+
+// Scopes returns the scopes that the authority granted.
+func (t *Token) Scopes() []string { return strings.Fields(t.scope) }
+
+// ObtainedAt is when the token arrived.
+func (t *Token) ObtainedAt() time.Time { return t.obtainedAt }
+
+// RefreshAt is when the token becomes early: the first read after it starts a refresh in
+// the background. It equals UsableUntil where no refresh can help.
+func (t *Token) RefreshAt() time.Time { return t.obtainedAt.Add(t.refreshAfter) }
+
+// UsableUntil is when the cache stops serving the token, a margin before its expiry.
+func (t *Token) UsableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
 
 // Expiry is when the token ends.
 func (t *Token) Expiry() time.Time { return t.oauth.Expiry }
@@ -48,7 +55,7 @@ func (t *Token) Challenge() string {
 
 // String describes the token without its text.
 func (t Token) String() string {
-	return fmt.Sprintf("token for %v, usable until %s", t.Scopes, t.UsableUntil.Format(time.RFC3339))
+	return fmt.Sprintf("token for %q, usable until %s", t.scope, t.UsableUntil().Format(time.RFC3339))
 }
 
 // Format prints the token as [Token.String] does, whatever the verb.
@@ -59,5 +66,5 @@ func (t Token) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Scopes                             []string
 		ObtainedAt, RefreshAt, UsableUntil time.Time
-	}{t.Scopes, t.ObtainedAt, t.RefreshAt, t.UsableUntil})
+	}{t.Scopes(), t.ObtainedAt(), t.RefreshAt(), t.UsableUntil()})
 }

@@ -266,6 +266,6 @@ func ExampleTokenSource() {
 	if _, err := next.Token(); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(next.Held().Scopes)
+	fmt.Println(next.Held().Scopes())
 	// Output: [api://api-b/Orders.Read]
 }
