@@ -367,3 +367,14 @@ func TestAdminConsent(t *testing.T) {
 		t.Errorf("roles in another tenant: %q", got)
 	}
 }
+
+// TestConsentIsNotSkipped posts the consent of a page that was never shown: the
+// form of the page before it.
+func TestConsentIsNotSkipped(t *testing.T) {
+	cfg := sample("api-b", func(a *entratest.App) { a.RequireMFA, a.AdminScopes = true, []string{"Orders.Write"} })
+	s := entratest.NewServer(cfg)
+	b := newBrowser(t, s).open(authorizeURL(tenant, "scope", "api://api-b/Orders.Write")).signIn(alice, "alice-password")
+	b.sees("Approve sign-in request")
+	b.press("consent").sees("Approve sign-in request")
+	b.press("mfa").sees("Sign-in failed", "AADSTS90094")
+}

@@ -1,6 +1,9 @@
 package entratest_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -61,6 +64,20 @@ func TestErrorBody(t *testing.T) {
 	}
 	if strings.Contains(body.Description, "wrong") {
 		t.Error("the description repeats the secret")
+	}
+}
+
+func TestErrorLookup(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	b := newBrowser(t, s)
+	b.open(authHost+"error?code=7000215").sees("Error lookup", "AADSTS7000215: the OAuth error invalid_client.")
+	if b.status != 200 {
+		t.Errorf("status %d", b.status)
+	}
+	for _, code := range []string{"1", "x", "<zq>"} {
+		if b.open(authHost + "error?code=" + code); b.status != 404 || strings.Contains(b.page, "<zq") {
+			t.Errorf("%s: %d %s", code, b.status, b.page)
+		}
 	}
 }
 
@@ -171,12 +188,20 @@ func TestClientAssertionErrors(t *testing.T) {
 	cert := certify(t, "daemon", testKey(), nil, nil)
 	ca := certify(t, "a CA", otherKey(), nil, nil)
 	leaf := certify(t, "stranger.example", testKey(), ca, otherKey())
+	impostor := certify(t, "daemon.contoso.example", testKey(), nil, nil)
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := entratest.NewServer(sample("daemon", func(a *entratest.App) {
-		a.Certificates = []*x509.Certificate{cert}
+		a.Certificates = []*x509.Certificate{cert, ecCert(t, ec)}
 		a.TrustedSubjects = []entratest.TrustedSubject{{Subject: "daemon.contoso.example", Roots: roots}}
-		a.Federated = []entratest.FederatedCredential{{Issuer: "https://ci.example", Subject: "repo:main", Key: &otherKey().PublicKey}}
+		a.Federated = []entratest.FederatedCredential{
+			{Issuer: "https://ci.example", Subject: "repo:main", Key: &otherKey().PublicKey},
+			{Issuer: "https://cluster.example", Subject: "job", Audience: "api://mine", Key: &ec.PublicKey},
+		}
 	}))
 	now := time.Now()
 	good := func() (header, payload map[string]any) {
@@ -219,6 +244,10 @@ func TestClientAssertionErrors(t *testing.T) {
 			delete(h, "x5t")
 			h["x5c"] = []string{base64.StdEncoding.EncodeToString(leaf.Raw)}
 		}, 700030},
+		{"subject name of another issuer", func(h, _ map[string]any) {
+			delete(h, "x5t")
+			h["x5c"] = []string{base64.StdEncoding.EncodeToString(impostor.Raw)}
+		}, 700030},
 		{"x5c that is none", func(h, _ map[string]any) { delete(h, "x5t"); h["x5c"] = []any{1} }, 50027},
 		{"unknown issuer", func(_, p map[string]any) { p["iss"] = "https://other.example" }, 700211},
 		{"federated subject", func(_, p map[string]any) { p["iss"], p["sub"] = "https://ci.example", "repo:dev" }, 700213},
@@ -246,6 +275,33 @@ func TestClientAssertionErrors(t *testing.T) {
 	})
 	t.Run("malformed", func(t *testing.T) {
 		wantError(t, send(t, "not.a.token"), 401, "invalid_client", 50027)
+	})
+	t.Run("ES256", func(t *testing.T) {
+		h, p := good()
+		p["iss"], p["sub"], p["aud"] = "https://cluster.example", "job", "api://mine"
+		wantToken(t, send(t, signEC(t, ec, h, p)))
+		h, p = good()
+		s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{ecCert(t, ec)} }))
+		h["x5t"] = thumbprint(s.App("daemon").Certificates[0])
+		wantError(t, credentials(t, s, "client_secret", "", "client_assertion", signEC(t, ec, h, p),
+			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), 401, "invalid_client", 700027)
+	})
+}
+
+// TestExpiredCertificate uses a certificate when its day is over.
+func TestExpiredCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cert := certify(t, "daemon", testKey(), nil, nil)
+		s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} }))
+		do := func() answer {
+			return credentials(t, s, "client_secret", "", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+				"client_assertion", sign(t, testKey(), map[string]any{"x5t": thumbprint(cert)}, map[string]any{
+					"iss": daemon, "sub": daemon, "aud": authHost + tenant + "/oauth2/v2.0/token", "exp": time.Now().Add(time.Minute).Unix(),
+				}))
+		}
+		wantToken(t, do())
+		time.Sleep(25 * time.Hour)
+		wantError(t, do(), 401, "invalid_client", 700027)
 	})
 }
 
@@ -386,6 +442,7 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		{"audience", s.Mint(entratest.MintOptions{Resource: "api-b", Client: "webapp", User: alice}), nil, 400, "invalid_grant", 500131},
 		{"app-only", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), nil, 400, "unauthorized_client", 7000114},
 		{"app-only without idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon", Claims: map[string]any{"idtyp": nil}}), nil, 400, "unauthorized_client", 7000114},
+		{"app-only with a scope", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon", Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "unauthorized_client", 7000114},
 		{"unknown user", mint(entratest.MintOptions{Claims: map[string]any{"oid": tenant}}), nil, 400, "invalid_grant", 50034},
 		{"no assertion", "", nil, 400, "invalid_request", 900144},
 		{"no use", good, []string{"requested_token_use", ""}, 400, "invalid_request", 900144},

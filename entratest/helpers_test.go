@@ -2,6 +2,7 @@ package entratest_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/big"
 	"net/http"
@@ -306,4 +308,37 @@ func thumbprint(c *x509.Certificate) string {
 func halfHash(raw string) string {
 	sum := sha256.Sum256([]byte(raw))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// ecCert is a certificate of an ECDSA key.
+func ecCert(t testing.TB, key *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// signEC makes a token with ES256 (RFC 7518 section 3.4).
+func signEC(t testing.TB, key *ecdsa.PrivateKey, header, payload map[string]any) string {
+	t.Helper()
+	header["alg"] = "ES256"
+	hj, err1 := json.Marshal(header)
+	pj, err2 := json.Marshal(payload)
+	signed := base64.RawURLEncoding.EncodeToString(hj) + "." + base64.RawURLEncoding.EncodeToString(pj)
+	sum := sha256.Sum256([]byte(signed))
+	r, s, err3 := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	sig := make([]byte, 64)
+	r.FillBytes(sig[:32])
+	s.FillBytes(sig[32:])
+	return signed + "." + base64.RawURLEncoding.EncodeToString(sig)
 }

@@ -33,6 +33,7 @@ type pageData struct {
 	Items           []consentLine
 	ForAll          bool
 
+	Heading                           string // of an error page; "": Sign-in failed
 	Number                            int
 	TraceID, CorrelationID, Timestamp string
 }

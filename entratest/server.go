@@ -172,6 +172,9 @@ func (s *Server) stamp(r *request, a *answer) {
 func (s *Server) route(r *request) *answer {
 	switch r.endpoint {
 	case "":
+		if r.http.URL.Path == "/error" {
+			return s.explain(r)
+		}
 		return notFound()
 	case "instance":
 		return s.instance(r)

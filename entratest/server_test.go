@@ -88,47 +88,49 @@ func TestLookups(t *testing.T) {
 	}
 }
 
-// TestConcurrency does everything at once; the race detector judges.
+// TestConcurrency does a thousand things at once; the race detector judges.
 func TestConcurrency(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Users = append(cfg.Users, entratest.User{Username: "dave@contoso.onmicrosoft.com", TenantID: tenant})
 	s := entratest.NewServer(cfg)
 	users := []string{alice, bob, carol}
+	assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
 	var wg sync.WaitGroup
-	for i := range 100 {
+	for i := range 1000 {
 		wg.Go(func() {
-			for j := range 10 {
-				switch (i + j) % 5 {
-				case 0, 1:
-					if a := credentials(t, s); a.status != 200 {
-						t.Errorf("%d %v", a.status, a.body)
-					}
-				case 2:
-					cb, err := s.SignIn(t.Context(), authorizeURL("organizations"), users[j%3])
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					if a := redeem(t, s, cb.Query().Get("code")); a.status != 200 {
-						t.Errorf("%d %v", a.status, a.body)
-					}
-				case 3:
-					if a := onBehalfOf(t, s, s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})); a.status != 200 {
-						t.Errorf("%d %v", a.status, a.body)
-					}
-				case 4:
-					s.Requests()
-					s.Count(entratest.Match{Path: "token"})
-					s.Inject(entratest.Fault{Path: "logout", Status: 500})()
-					s.Revoke("dave@contoso.onmicrosoft.com")
+			switch i % 5 {
+			case 0, 1:
+				if a := credentials(t, s); a.status != 200 {
+					t.Errorf("%d %v", a.status, a.body)
 				}
-				if i == 0 && j == 5 {
-					s.RotateKeys()
+			case 2:
+				cb, err := s.SignIn(t.Context(), authorizeURL("organizations"), users[i%3])
+				if err != nil {
+					t.Error(err)
+					return
 				}
+				if a := redeem(t, s, cb.Query().Get("code")); a.status != 200 {
+					t.Errorf("%d %v", a.status, a.body)
+				}
+			case 3:
+				if a := onBehalfOf(t, s, assertion); a.status != 200 {
+					t.Errorf("%d %v", a.status, a.body)
+				}
+			case 4:
+				s.Requests()
+				s.Count(entratest.Match{Path: "token"})
+				s.Inject(entratest.Fault{Path: "logout", Status: 500})()
+				s.Revoke("dave@contoso.onmicrosoft.com")
+			}
+			if i == 500 {
+				s.RotateKeys()
 			}
 		})
 	}
 	wg.Wait()
+	if n := s.TokenRequests(); n != 800 {
+		t.Errorf("%d token requests", n)
+	}
 }
 
 // TestOneCodeOneToken redeems one code many times at once.
