@@ -44,7 +44,7 @@ func (s *Server) grantCode(g *granting) (*answer, *refusal) {
 	if !verifies(g.form.Get("code_verifier"), c.Challenge, c.Method) {
 		return nil, refuse(501481, "The code_verifier is not the one that the code_challenge was made from.")
 	}
-	if !s.once(c.ID, g.now) {
+	if !s.once(c.Number, g.now) {
 		return nil, refuse(54005, "The authorization code was redeemed before.")
 	}
 	var f *refusal

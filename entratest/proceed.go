@@ -178,7 +178,7 @@ func (s *Server) finish(r *request, q *signInRequest, u *User, t *Tenant, scopes
 	raw := ""
 	if strings.HasPrefix(q.ResponseType, "code") {
 		raw = s.sealed("code", code{
-			ID: randomToken(12), Auth: *q.Auth, Tenant: t.ID, Client: q.Client, Scope: q.Scope, Redirect: q.Redirect,
+			Number: s.number(), Auth: *q.Auth, Tenant: t.ID, Client: q.Client, Scope: q.Scope, Redirect: q.Redirect,
 			Challenge: q.Challenge, Method: q.Method, Nonce: q.Nonce, Issued: r.now,
 		})
 		params.Set("code", raw)

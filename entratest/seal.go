@@ -48,7 +48,7 @@ func (a *authentication) methods() []string {
 
 // A code is what an authorization code stands for.
 type code struct {
-	ID        string         `json:"i"`
+	Number    uint64         `json:"i"`
 	Auth      authentication `json:"a"`
 	Tenant    string         `json:"n"`
 	Client    string         `json:"c"`
@@ -79,18 +79,6 @@ const (
 	// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime).
 	refreshLife = 90 * 24 * time.Hour
 )
-
-// once remembers the ID of a redeemed code and reports whether it is new.
-func (s *Server) once(id string, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, used := s.redeemed[id]; used {
-		return false
-	}
-	forget(s.redeemed, now)
-	s.redeemed[id] = now.Add(codeLife)
-	return true
-}
 
 // forget drops what need not be remembered, now and then.
 func forget(m map[string]time.Time, now time.Time) {

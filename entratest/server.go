@@ -21,15 +21,15 @@ type Server struct {
 	onRequest func(Request)
 	seal      cipher.AEAD // seals codes, refresh tokens, cookies and forms
 
-	mu       sync.Mutex              // guards what follows
-	keys     keyRing                 //
+	mu       sync.Mutex // guards what follows
+	keys     keyRing
 	consents map[consentKey][]string // scopes granted
 	assigned map[consentKey][]string // app roles granted by consent, the user being ""
 	epochs   map[string]int          // by lower-case username: how often Revoke was called
 	revoked  map[string]time.Time    // IDs of revoked tokens: when they may be forgotten
-	redeemed map[string]time.Time    // IDs of redeemed codes: when they may be forgotten
-	faults   []*activeFault          //
-	journal  journal                 //
+	redeemed redeemed
+	faults   []*activeFault
+	journal  journal
 }
 
 // A consentKey says whose consent to which client's use of which resource.
@@ -74,7 +74,6 @@ func NewServer(cfg Config) *Server {
 		assigned:  map[consentKey][]string{},
 		epochs:    map[string]int{},
 		revoked:   map[string]time.Time{},
-		redeemed:  map[string]time.Time{},
 	}
 }
 

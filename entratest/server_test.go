@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/entratoken/entra/entratest"
 )
@@ -173,4 +175,22 @@ func TestMemory(t *testing.T) {
 	if after := heap(); after > before+256<<10 {
 		t.Errorf("the heap grew from %d to %d bytes", before, after)
 	}
+}
+
+// TestCodesAreForgotten redeems codes for hours: none works twice, however long
+// ago.
+func TestCodesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := entratest.NewServer(entratest.Sample())
+		for range 200 {
+			code := signIn(t, s, alice)
+			time.Sleep(2 * time.Minute)
+			wantToken(t, redeem(t, s, code))
+			wantError(t, redeem(t, s, code), 400, "invalid_grant", 54005)
+			time.Sleep(7 * time.Minute)
+			wantError(t, redeem(t, s, code), 400, "invalid_grant", 54005)
+			time.Sleep(2 * time.Minute)
+			wantError(t, redeem(t, s, code), 400, "invalid_grant", 70008)
+		}
+	})
 }
