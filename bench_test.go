@@ -1,13 +1,17 @@
 package entra_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
+	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/obo"
 )
@@ -47,3 +51,48 @@ func BenchmarkExchange(b *testing.B) {
 		}
 	})
 }
+
+// A source for each request, of a token that is held.
+func BenchmarkSource(b *testing.B) {
+	e := newEstate()
+	daemon, api := e.client(b, "daemon"), e.client(b, "api-a")
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"filler": filler[:600]}})
+	sum := sha256.Sum256([]byte(assertion))
+	for _, bb := range []struct {
+		name   string
+		source func() *entra.TokenSource
+	}{
+		{"clientcreds", func() *entra.TokenSource { return clientcreds.TokenSource(daemon, "api://api-b/.default") }},
+		{"obo", func() *entra.TokenSource { return obo.TokenSource(api, assertion, "api://api-b/Orders.Read") }},
+		{"obo for a verified token", func() *entra.TokenSource {
+			return obo.ForToken(api, verified{assertion, sum}, "api://api-b/Orders.Read")
+		}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := bb.source().Token(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run(fmt.Sprintf("SHA-256 of %d bytes", len(assertion)), func(b *testing.B) {
+		for b.Loop() {
+			sha256.Sum256([]byte(assertion))
+		}
+	})
+	b.Run("time.Now", func(b *testing.B) {
+		for b.Loop() {
+			_ = time.Now()
+		}
+	})
+}
+
+type verified struct {
+	raw string
+	sum [sha256.Size]byte
+}
+
+func (v verified) Raw() string               { return v.raw }
+func (v verified) SHA256() [sha256.Size]byte { return v.sum }

@@ -49,6 +49,7 @@ type Client struct {
 	cloud        Cloud
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
+	variant      string // the capabilities in every cache key
 	credential   func() confidential.Credential
 	cache        *cache.Cache
 	httpClient   *http.Client
@@ -100,6 +101,7 @@ func New(cfg Config) (*Client, error) {
 		logger:       cfg.Logger,
 	}
 	slices.Sort(c.capabilities)
+	c.variant = strings.Join(c.capabilities, " ")
 	return c.WithTenant(cfg.TenantID)
 }
 

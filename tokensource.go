@@ -59,7 +59,7 @@ const Timeout = 30 * time.Second
 type TokenSource struct {
 	client *Client
 	grant  Grant
-	handle *cache.Handle
+	handle cache.Handle
 
 	claims   string      // the challenge that this source is to satisfy, or ""
 	answered atomic.Bool // a token that satisfies it has been got
@@ -76,7 +76,7 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 func (c *Client) key(g *Grant) cache.Key {
 	return cache.Key{
 		Authority: c.authority, ClientID: c.clientID, Flow: g.Flow, Subject: g.Subject,
-		Capabilities: strings.Join(c.capabilities, " "),
+		Capabilities: c.variant,
 	}
 }
 
@@ -168,7 +168,7 @@ const badClaims = "\x00"
 // there, in base64, or decoded (see [ClaimsChallenge]); or that of an [Error].
 // Any number of sources with one challenge make one request.
 func (s *TokenSource) WithClaims(claims string) *TokenSource {
-	c := &TokenSource{client: s.client, grant: s.grant, handle: s.handle}
+	c := s.client.TokenSource(s.grant)
 	if claims != "" {
 		c.claims = badClaims
 		if decoded, ok := decodeClaims(claims); ok {

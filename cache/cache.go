@@ -118,7 +118,8 @@ func (c *Cache) shard(k Key) int {
 	if len(c.shards) == 1 {
 		return 0
 	}
-	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
+	h := maphash.String(c.seed, k.Subject) ^ maphash.String(c.seed, k.Authority)>>1
+	return int(h % uint64(len(c.shards)))
 }
 
 // evict gives up one session, but not keep, from the i-th shard if it can spare one.

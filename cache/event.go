@@ -29,7 +29,7 @@ func (k EventKind) String() string {
 type Event struct {
 	Kind       EventKind
 	Key        Key
-	Scopes     string        // the scope set, lower-case, sorted, separated by spaces; "" for Evicted
+	Scopes     string        // the scope set, separated by spaces; "" for Evicted
 	Background bool          // of a fetch: a token was being served meanwhile
 	Took       time.Duration // of FetchDone and FetchFailed
 	Err        error         // of FetchFailed

@@ -18,8 +18,8 @@ type Handle struct {
 
 // Handle returns a handle on the token of k for scopes, which are compared as a
 // case-insensitive set. It asks for nothing yet.
-func (c *Cache) Handle(k Key, scopes []string) *Handle {
-	return &Handle{cache: c, key: k, scopes: scopeSet(scopes)}
+func (c *Cache) Handle(k Key, scopes []string) Handle {
+	return Handle{cache: c, key: k, scopes: scopeSet(scopes)}
 }
 
 // Key returns the key of the handle's session.
@@ -29,11 +29,12 @@ func (h *Handle) Key() Key { return h.key }
 func (h *Handle) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "cache.Handle{%s}", h.key) }
 
 // Hit returns the token if it can be served as it is, or else nil: then [Handle.Token]
-// is to be called. It takes no lock and allocates nothing.
+// is to be called. Except for the first call on a handle, which looks the place up, it
+// takes no lock and allocates nothing.
 func (h *Handle) Hit() *Token {
 	e := h.entry.Load()
 	if e == nil {
-		return nil
+		e = h.resolve()
 	}
 	return h.hit(e)
 }

@@ -25,17 +25,21 @@ func TestBefore(t *testing.T) {
 	}
 }
 
-func TestScopeSet(t *testing.T) {
+func TestScopeSets(t *testing.T) {
 	for _, tt := range []struct {
-		scopes []string
-		want   string
+		a, b []string
+		same bool
 	}{
-		{nil, ""},
-		{[]string{"API://B/.default"}, "api://b/.default"},
-		{[]string{"b", "A", "a", "B"}, "a b"},
+		{nil, []string{}, true},
+		{[]string{"API://B/.default"}, []string{"api://b/.default"}, true},
+		{[]string{"b", "A", "a", "B"}, []string{"A", "B"}, true},
+		{[]string{"A", "a"}, []string{"a"}, true},
+		{[]string{"a"}, []string{"b"}, false},
+		{[]string{"a", "b"}, []string{"a"}, false},
+		{nil, []string{"a"}, false},
 	} {
-		if got := scopeSet(tt.scopes); got != tt.want {
-			t.Errorf("scopeSet(%q) = %q, want %q", tt.scopes, got, tt.want)
+		if got := sameScopes(scopeSet(tt.a), scopeSet(tt.b)); got != tt.same {
+			t.Errorf("%q and %q: same = %v", tt.a, tt.b, got)
 		}
 	}
 }

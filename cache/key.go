@@ -47,15 +47,20 @@ func (p partition) key(subject string) Key {
 	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Subject: subject, Capabilities: p.capabilities}
 }
 
-// scopeSet returns the form in which scope sets are compared: a case-insensitive set.
+// scopeSet returns a form of a scope set in which equal sets are equal but for the case
+// of letters. That of one scope is the scope.
 func scopeSet(scopes []string) string {
 	if len(scopes) == 1 {
-		return strings.ToLower(scopes[0])
+		return scopes[0]
 	}
-	lower := make([]string, len(scopes))
+	set := make([]string, len(scopes))
 	for i, s := range scopes {
-		lower[i] = strings.ToLower(s)
+		set[i] = strings.ToLower(s)
 	}
-	slices.Sort(lower)
-	return strings.Join(slices.Compact(lower), " ")
+	slices.Sort(set)
+	return strings.Join(slices.Compact(set), " ")
 }
+
+// sameScopes compares two scope sets (RFC 6749, section 3.3, would have them compared by
+// case; Entra does not).
+func sameScopes(a, b string) bool { return a == b || strings.EqualFold(a, b) }

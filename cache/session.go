@@ -23,7 +23,7 @@ type session struct {
 func (s *session) entry(scopes string) *entry {
 	s.mu.Lock()
 	var e, last *entry
-	i := slices.IndexFunc(s.entries, func(e *entry) bool { return e.scopes == scopes })
+	i := slices.IndexFunc(s.entries, func(e *entry) bool { return sameScopes(e.scopes, scopes) })
 	switch {
 	case i >= 0:
 		e = s.entries[i]
@@ -49,7 +49,7 @@ func (s *session) find(scopes string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.entries {
-		if e.scopes == scopes {
+		if sameScopes(e.scopes, scopes) {
 			return e
 		}
 	}

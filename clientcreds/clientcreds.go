@@ -20,7 +20,6 @@ package clientcreds
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,15 +37,18 @@ const Flow = "client_credentials"
 // Entra grants what was consented to beforehand, never single permissions. If it is
 // something else, the source's tokens fail with the code "invalid_scope".
 func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
-	scopes = slices.Clone(scopes)
-	return c.TokenSource(entra.Grant{
+	scopes = append(make([]string, 0, len(scopes)), scopes...) // a copy that does not make the original escape
+	g := entra.Grant{
 		Flow:   Flow,
 		Scopes: scopes,
-		Check:  func() (end time.Time, err error) { return time.Time{}, check(scopes) },
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
 			return app.AcquireTokenByCredential(ctx, scopes, confidential.WithClaims(prev.Challenge()))
 		},
-	})
+	}
+	if err := check(scopes); err != nil {
+		g.Check = func() (time.Time, error) { return time.Time{}, err }
+	}
+	return c.TokenSource(g)
 }
 
 func check(scopes []string) error {

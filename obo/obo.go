@@ -48,8 +48,27 @@ const Flow = "on_behalf_of"
 // for Entra to judge; it must have been validated before, since until its end a cached
 // token is given to whoever presents it again.
 func TokenSource(c *entra.Client, assertion string, wanted ...string) *entra.TokenSource {
+	return source(c, assertion, hash(assertion), wanted)
+}
+
+// Verified is an access token for this API that has been validated, as a *verify.Token
+// is, with the SHA-256 of its text.
+type Verified interface {
+	Raw() string
+	SHA256() [sha256.Size]byte
+}
+
+// ForToken is [TokenSource] for an assertion whose hash was computed when it was
+// validated, which is most of what making a source costs:
+//
+//	caller, ok := verify.TokenFromContext(r.Context())
+//	next := obo.ForToken(client, caller, "api://next/.default").HTTPClient()
+func ForToken(c *entra.Client, t Verified, wanted ...string) *entra.TokenSource {
+	return source(c, t.Raw(), t.SHA256(), wanted)
+}
+
+func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []string) *entra.TokenSource {
 	wanted = scopes.Resource(wanted)
-	sum := sha256.Sum256([]byte(assertion))
 	return c.TokenSource(entra.Grant{
 		Flow:    Flow,
 		Subject: string(sum[:]),
@@ -64,4 +83,17 @@ func TokenSource(c *entra.Client, assertion string, wanted ...string) *entra.Tok
 			return app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))
 		},
 	})
+}
+
+// hash is SHA-256 without a copy of the whole text.
+func hash(s string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	var chunk [512]byte
+	for len(s) > 0 {
+		n := copy(chunk[:], s)
+		h.Write(chunk[:n])
+		s = s[n:]
+	}
+	h.Sum(sum[:0])
+	return sum
 }

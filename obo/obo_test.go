@@ -1,6 +1,7 @@
 package obo_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/obo"
+	"github.com/entratoken/entra/verify"
 )
 
 const alice = "alice@contoso.onmicrosoft.com"
@@ -215,6 +217,32 @@ func TestClaims(t *testing.T) {
 	source.WithClaims(`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`).Token()
 	if got := r.forms[0].Get("claims"); got != `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}` {
 		t.Errorf("claims %s", got)
+	}
+}
+
+var _ obo.Verified = (*verify.Token)(nil)
+
+type validated struct{ raw string }
+
+func (v validated) Raw() string               { return v.raw }
+func (v validated) SHA256() [sha256.Size]byte { return sha256.Sum256([]byte(v.raw)) }
+
+// A source for a validated token shares the token of one for its text.
+func TestForToken(t *testing.T) {
+	s, r, c := setup(t)
+	for _, length := range []int{1, 600, 2000} {
+		assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"filler": strings.Repeat("x", length)}})
+		a, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read").Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := obo.ForToken(c, validated{assertion}, "api://api-b/orders.read").Token()
+		if err != nil || a != b {
+			t.Errorf("%d characters: another token, %v", len(assertion), err)
+		}
+	}
+	if len(r.forms) != 3 {
+		t.Errorf("%d requests, want 3", len(r.forms))
 	}
 }
 
