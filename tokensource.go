@@ -125,6 +125,9 @@ func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
 	t, err := s.handle.Token(ctx, challenge, func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
 		return s.client.fetch(ctx, &s.grant, prev, keep)
 	})
+	if _, own := errorAs[*Error](err); err != nil && !own && err != ctx.Err() {
+		err = refuse(CodeRequestFailed, "%v", err) // the cache's own: the grant's Fetch panicked
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,10 @@
 package cache
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"time"
+)
 
 // EventKind says what happened in the cache.
 type EventKind int
@@ -9,12 +13,16 @@ type EventKind int
 const (
 	FetchStarted EventKind = iota + 1 // a request to the authority began
 	FetchDone                         // it brought a token
-	FetchFailed                       // it failed; Err says how
+	FetchFailed                       // it failed
+	Throttled                         // the authority wants to be left alone (Retry-After); follows FetchFailed
+	Waited                            // a caller waited for a request to end, or left before it did
 	Evicted                           // a session was pushed out by the bound
 	Invalidated                       // a token was dropped because a resource refused it
 )
 
-var eventNames = [...]string{"unknown", "fetch started", "fetch done", "fetch failed", "evicted", "invalidated"}
+var eventNames = [...]string{
+	"unknown", "fetch started", "fetch done", "fetch failed", "throttled", "waited", "evicted", "invalidated",
+}
 
 // String returns the kind in words.
 func (k EventKind) String() string {
@@ -31,9 +39,44 @@ type Event struct {
 	Key        Key
 	Scopes     string        // the scope set, separated by spaces; "" for Evicted
 	Background bool          // of a fetch: a token was being served meanwhile
-	Took       time.Duration // of FetchDone and FetchFailed
-	Err        error         // of FetchFailed
-	RetryIn    time.Duration // of FetchFailed: no new request before this
+	Took       time.Duration // of FetchDone, FetchFailed and Waited
+	Err        error         // of FetchFailed and Throttled; of Waited, what the caller got in place of a token
+	RetryIn    time.Duration // of FetchFailed and Throttled: no new request before this
+}
+
+// Log returns an [Options].OnEvent that writes events to l: what callers notice or an
+// operator must know (a request failed while nothing could be served, throttling) at
+// level Warn, a failed background refresh and evictions at Info, the rest at Debug.
+func Log(l *slog.Logger) func(Event) {
+	return func(e Event) {
+		level := slog.LevelDebug
+		switch {
+		case e.Kind == Throttled, e.Kind == FetchFailed && !e.Background:
+			level = slog.LevelWarn
+		case e.Kind == FetchFailed, e.Kind == Evicted:
+			level = slog.LevelInfo
+		}
+		if !l.Enabled(context.Background(), level) {
+			return
+		}
+		attrs := []slog.Attr{slog.String("key", e.Key.String())}
+		if e.Scopes != "" {
+			attrs = append(attrs, slog.String("scopes", e.Scopes))
+		}
+		if e.Background {
+			attrs = append(attrs, slog.Bool("background", true))
+		}
+		if e.Took > 0 {
+			attrs = append(attrs, slog.Duration("took", e.Took))
+		}
+		if e.RetryIn > 0 {
+			attrs = append(attrs, slog.Duration("retry_in", e.RetryIn))
+		}
+		if e.Err != nil {
+			attrs = append(attrs, slog.Any("error", e.Err))
+		}
+		l.LogAttrs(context.Background(), level, "token cache: "+e.Kind.String(), attrs...)
+	}
 }
 
 // Stats counts what a cache has done since it was made. Hits+Misses is the number of

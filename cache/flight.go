@@ -66,6 +66,10 @@ func (e *entry) fly(ctx context.Context, c *Cache, k Key, f *flight, prev *Token
 		event.Kind, event.Err = FetchFailed, f.err
 	}
 	c.emit(event)
+	if f.err != nil && retryAfter(f.err) > 0 {
+		event.Kind, event.Took = Throttled, 0
+		c.emit(event)
+	}
 }
 
 // call calls fetch and makes an error of a panic. The value of the panic may hold

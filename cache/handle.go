@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // Handle is a caller's hold on one place in the cache: one session, one scope set. It
@@ -62,24 +63,27 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 	}
 	for {
 		t, f, err := e.ask(ctx, h.cache, h.key, challenge, fetch)
-		if t != nil {
+		switch {
+		case t != nil:
 			h.cache.hits.add()
 			return t, nil
-		}
-		if f == nil {
+		case f == nil:
 			h.cache.misses.Add(1)
 			return nil, err
 		}
+		start := time.Now()
 		select {
 		case <-f.done:
+			if challenge != "" && f.challenge != challenge {
+				continue
+			}
+			t, err = f.token, f.err
 		case <-ctx.Done():
-			h.cache.misses.Add(1)
-			return nil, ctx.Err()
+			err = ctx.Err()
 		}
-		if challenge == "" || f.challenge == challenge {
-			h.cache.misses.Add(1)
-			return f.token, f.err
-		}
+		h.cache.misses.Add(1)
+		h.cache.emit(Event{Kind: Waited, Key: h.key, Scopes: h.scopes, Took: time.Since(start), Err: err})
+		return t, err
 	}
 }
 

@@ -3,24 +3,59 @@ package cache
 import (
 	"testing"
 	"time"
+	"unsafe"
 )
 
-// Both clocks must agree that a token is still good. A time without its monotonic part
-// stands for one whose wall clock was moved.
-func TestBefore(t *testing.T) {
+// wallJump returns t as it would have been read after somebody had moved the wall clock
+// by d, in whole seconds. Nothing in package time makes such a value.
+func wallJump(t time.Time, d time.Duration) time.Time {
+	const secondsShift = 30 // of time.Time.wall, when there is a monotonic reading
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(int64(d/time.Second)) << secondsShift
+	return t
+}
+
+// Both clocks must agree that a token is still good.
+func TestClockJumps(t *testing.T) {
 	now := time.Now()
-	later := now.Add(time.Hour)
+	due := now.Add(time.Hour)
 	for _, tt := range []struct {
 		name string
 		now  time.Time
 		want bool
 	}{
 		{"an hour before", now, true},
-		{"a second after", later.Add(time.Second), false},
-		{"the wall clock alone is past: the machine slept", now.Round(0).Add(2 * time.Hour), false},
+		{"just before", due.Add(-1), true},
+		{"at the moment", due, false},
+		{"a second after", due.Add(time.Second), false},
+		{"the machine slept for two hours", wallJump(now, 2*time.Hour), false},
+		{"the wall clock was set back by a day", wallJump(now, -24*time.Hour), true},
+		{"it was set back, but the hour is over", wallJump(due.Add(time.Second), -24*time.Hour), false},
 	} {
-		if got := before(tt.now, later); got != tt.want {
+		if got := before(tt.now, due); got != tt.want {
 			t.Errorf("%s: before = %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A hit looks at both clocks at least once a second.
+func TestLease(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		name  string
+		due   time.Time
+		ok    bool
+		lease time.Duration // at the most
+	}{
+		{"far ahead", now.Add(time.Hour), true, time.Second},
+		{"half a second ahead", now.Add(500 * time.Millisecond), true, 500 * time.Millisecond},
+		{"past by the wall clock", wallJump(now.Add(time.Hour), -2*time.Hour), false, 0},
+		{"past by the monotonic clock", wallJump(now.Add(-time.Second), 2*time.Hour), false, 0},
+	} {
+		h := held{due: tt.due}
+		const uptime = int64(time.Hour)
+		ok := h.renew(uptime)
+		if lease := time.Duration(h.lease.Load() - uptime); ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
+			t.Errorf("%s: %v, a lease of %v", tt.name, ok, lease)
 		}
 	}
 }

@@ -1,0 +1,95 @@
+package cache_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// Each thing that happens is one event, with nothing of the subject in it.
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var got []string
+		c := cache.New(cache.Options{Size: 1, OnEvent: func(e cache.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Key.Subject != "person" && e.Key.Subject != "other" {
+				t.Errorf("event of %q", e.Key.Subject)
+			}
+			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0))
+		}})
+		a := &authority{takes: time.Second}
+		h := place(c, key("t", "person"), []string{"s"})
+		get(t, h, a.fetch)
+		synctest.Wait()
+		get(t, h, a.fetch) // a hit is no event
+		time.Sleep(time.Until(h.Held().RefreshAt()))
+		a.fail(throttled{time.Minute})
+		get(t, h, a.fetch)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		h.Invalidate("token 1")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		h.Token(ctx, "", a.fetch)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		h.Token(t.Context(), "", a.fetch) // the remembered failure is no event
+		place(c, key("t", "other"), nil).Put(answer("x", time.Hour))
+		want := []string{
+			"fetch started s background=false took=0s err=<nil> retry=false",
+			"fetch done s background=false took=1s err=<nil> retry=false",
+			"waited s background=false took=1s err=<nil> retry=false",
+			"fetch started s background=true took=0s err=<nil> retry=false",
+			"fetch failed s background=true took=1s err=throttled retry=true",
+			"throttled s background=true took=0s err=throttled retry=true",
+			"invalidated s background=false took=0s err=<nil> retry=false",
+			"fetch started s background=false took=0s err=<nil> retry=false",
+			"waited s background=false took=1ms err=context deadline exceeded retry=false",
+			"fetch failed s background=false took=1s err=throttled retry=true",
+			"throttled s background=false took=0s err=throttled retry=true",
+			"evicted  background=false took=0s err=<nil> retry=false",
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		// The first caller and its request end at the same moment, in either order.
+		if got[1] > got[2] {
+			got[1], got[2] = got[2], got[1]
+		}
+		if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
+			t.Errorf("got\n%s\nwant\n%s", g, w)
+		}
+	})
+}
+
+func TestLog(t *testing.T) {
+	var out bytes.Buffer
+	text := slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})
+	log := cache.Log(slog.New(text))
+	k := cache.Key{Authority: "https://a/t", ClientID: "c", Flow: "f", Subject: "person"}
+	log(cache.Event{Kind: cache.FetchDone, Key: k})
+	log(cache.Event{Kind: cache.FetchFailed, Key: k, Scopes: "s", Took: time.Second, Err: throttled{}, RetryIn: time.Minute})
+	log(cache.Event{Kind: cache.FetchFailed, Key: k, Scopes: "s", Background: true, Err: throttled{}})
+	log(cache.Event{Kind: cache.Evicted, Key: k})
+	const key = `key="https://a/t client=c flow=f subject=38a81e87e796"`
+	want := `level=WARN msg="token cache: fetch failed" ` + key + ` scopes=s took=1s retry_in=1m0s error=throttled
+level=INFO msg="token cache: fetch failed" ` + key + ` scopes=s background=true error=throttled
+level=INFO msg="token cache: evicted" ` + key + "\n"
+	if got := out.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}

@@ -1,0 +1,246 @@
+package entra_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+// A service is ten callers that ask for a token every second.
+type service struct {
+	t      *testing.T
+	estate *estate
+	cache  *cache.Cache
+	source *entra.TokenSource
+
+	calls, failed, waited atomic.Int64
+}
+
+func newService(t *testing.T, change ...func(*entratest.Config)) *service {
+	e := newEstate(append([]func(*entratest.Config){hour}, change...)...)
+	cfg := e.config("daemon")
+	cfg.Cache = cache.New(cache.Options{})
+	return &service{t: t, estate: e, cache: cfg.Cache, source: clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")}
+}
+
+// run lets the service work for d. After it, nothing is left running, and every call is
+// counted: synctest fails a test that leaves a goroutine blocked.
+func (s *service) run(d time.Duration) {
+	s.t.Helper()
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				start := time.Now()
+				s.calls.Add(1)
+				tok, err := s.source.TokenContext(s.t.Context())
+				if err != nil {
+					asError(s.t, err)
+					s.failed.Add(1)
+				} else if !tok.Valid() {
+					s.t.Errorf("served a token that ended at %v", tok.Expiry)
+				}
+				if time.Since(start) > 0 {
+					s.waited.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	synctest.Wait()
+	if stats := s.cache.Stats(); int64(stats.Hits+stats.Misses) != s.calls.Load() {
+		s.t.Errorf("%d hits and %d misses in %d calls", stats.Hits, stats.Misses, s.calls.Load())
+	}
+}
+
+func (s *service) want(failed, waited int64, minRequests, maxRequests int) {
+	s.t.Helper()
+	if s.failed.Load() != failed || s.waited.Load() != waited {
+		s.t.Errorf("%d calls failed and %d waited, want %d and %d", s.failed.Load(), s.waited.Load(), failed, waited)
+	}
+	if n := len(s.estate.wire.tokenRequests()); n < minRequests || n > maxRequests {
+		s.t.Errorf("%d requests, want %d to %d", n, minRequests, maxRequests)
+	}
+}
+
+// Every second request fails: nobody notices, and each refresh takes two attempts.
+func TestFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		var n atomic.Int64
+		s.estate.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+			if req.Method == http.MethodPost && n.Add(1)%2 == 0 {
+				return answerWith(503, "application/json", `{"error":"temporarily_unavailable"}`)(req, form)
+			}
+			return nil, nil
+		})
+		s.run(12 * time.Hour)
+		// 12 hours are 15 to 17 refreshes of tokens that become early after 42 to 48 minutes.
+		s.want(0, 0, 1+2*14, 1+2*18)
+	})
+}
+
+// An endpoint that takes 29 seconds: the first callers wait for it, and nobody after.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.estate.Inject(entratest.Fault{Path: "token", Delay: 29 * time.Second})
+		s.run(6 * time.Hour)
+		s.want(0, 10, 8, 10)
+	})
+}
+
+// A connection that is open but never answers is given up after 30 seconds; the held
+// token serves until it comes back.
+func TestHalfOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.run(time.Minute)
+		remove := s.estate.Inject(entratest.Fault{Path: "token", Delay: 1000 * time.Hour})
+		s.run(50 * time.Minute)
+		remove()
+		s.run(3 * time.Minute)
+		s.want(0, 0, 3, 30)
+		if left := time.Until(s.source.Held().UsableUntil()); left < 50*time.Minute {
+			t.Errorf("the token has %v left", left)
+		}
+	})
+}
+
+// Half-open with nothing to serve: everybody waits 30 seconds and gets the reason.
+func TestHalfOpenCold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.estate.Inject(entratest.Fault{Path: "token", Delay: 1000 * time.Hour, Times: 1})
+		start := time.Now()
+		_, err := s.source.TokenContext(context.Background())
+		if got := asError(t, err); got.Code != entra.CodeRequestFailed || time.Since(start) != 30*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// A Retry-After that is a date is kept, to the second.
+func TestRetryAfterDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		until := time.Now().Add(5 * time.Minute).UTC()
+		s.estate.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: until.Format(http.TimeFormat), Times: 1})
+		s.run(5 * time.Minute)
+		s.want(10*5*60, 0, 1, 1)
+		s.run(time.Second)
+		s.want(10*5*60, 0, 2, 2)
+	})
+}
+
+// A Retry-After longer than what is left of the token is kept too: Entra has said so.
+func TestThrottledUntilExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.run(time.Second)
+		time.Sleep(time.Until(s.source.Held().UsableUntil()) - time.Minute)
+		s.estate.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "120", Times: 1})
+		s.run(time.Minute)
+		s.want(0, 0, 2, 2)
+		s.run(time.Minute)
+		s.want(10*60, 0, 2, 2)
+		s.run(time.Second)
+		s.want(10*60, 0, 3, 3)
+	})
+}
+
+// Tokens that have ended when they arrive are failures with a back-off, not a loop.
+func TestExpiredOnArrival(t *testing.T) {
+	for _, body := range []string{
+		`{"access_token":"x","token_type":"Bearer","expires_in":0}`,
+		`{"access_token":"x","token_type":"Bearer","expires_in":"-3600"}`,
+		`{"access_token":"x","token_type":"Bearer"}`,
+		`{"access_token":"x","token_type":"Bearer","expires_in":"soon"}`,
+		`{"access_token":"x","token_type":"Bearer","expires_in":1e99}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t)
+			s.estate.wire.intercept(answerWith(200, "application/json", body))
+			s.run(10 * time.Minute)
+			s.want(10*600, 0, 15, 60)
+		})
+	}
+}
+
+// expires_in as a string is a number all the same.
+func TestLifeAsString(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.estate.wire.intercept(answerWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
+		s.run(time.Second)
+		s.want(0, 0, 1, 1)
+		tok := s.source.Held()
+		if life, early := tok.Expiry().Sub(tok.ObtainedAt()), tok.RefreshAt().Sub(tok.ObtainedAt()); life != time.Hour || early != 30*time.Minute {
+			t.Errorf("life %v, early after %v", life, early)
+		}
+	})
+}
+
+// A Fetch that panics is a failure for those who asked; the program goes on, and so
+// does the source.
+func TestFetchPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		c := e.client(t, "api-a")
+		g := entra.Grant{Flow: "f", Subject: "s", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")}
+		good, panics := g.Fetch, true
+		g.Fetch = func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+			if panics {
+				panic("s3cret")
+			}
+			return good(ctx, app, prev)
+		}
+		source := c.TokenSource(g)
+		_, err := source.Token()
+		if got := asError(t, err); got.Code != entra.CodeRequestFailed {
+			t.Errorf("got %v", err)
+		}
+		leaks(t, err, "s3cret")
+		panics = false
+		time.Sleep(2 * time.Second)
+		if _, err := source.Token(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Ten thousand callers leave in the middle; the request goes on and serves the next.
+func TestManyCallersLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.estate.Inject(entratest.Fault{Path: "token", Delay: 10 * time.Second})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 10_000 {
+			wg.Go(func() {
+				s.calls.Add(1)
+				if _, err := s.source.TokenContext(ctx); !errors.Is(err, context.Canceled) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		cancel()
+		wg.Wait()
+		s.run(10 * time.Second)
+		s.want(0, 10, 1, 1)
+	})
+}
