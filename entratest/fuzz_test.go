@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -121,6 +122,32 @@ func FuzzSignIn(f *testing.F) {
 		cb, err := s.SignIn(t.Context(), raw, alice)
 		if err == nil && (cb.Path != "/callback" || cb.Hostname() != "localhost" && cb.Host != "webapp.contoso.example") {
 			t.Fatalf("%q leads to %q", raw, cb)
+		}
+	})
+}
+
+// FuzzDocuments asks for any path of any host. No answer is a server error, and
+// JSON is JSON.
+func FuzzDocuments(f *testing.F) {
+	s := entratest.NewServer(entratest.Sample())
+	f.Add("GET", "login.microsoftonline.com", "/common/v2.0/.well-known/openid-configuration", "")
+	f.Add("HEAD", "login.windows.net:443", "/contoso.onmicrosoft.com/discovery/v2.0/keys", "appid=x")
+	f.Add("GET", "sts.windows.net", "/common/discovery/instance", "api-version=1.1&authorization_endpoint=https://login.microsoftonline.com/%2e%2e/x")
+	f.Add("GET", "x.login.microsoft.com", "/organizations/v2.0/adminconsent", "client_id="+webapp+"&redirect_uri="+callback+"&scope=.default")
+	f.Add("OPTIONS", "127.0.0.1:1", "/error", "code=7000215")
+	f.Add("GET", `a"b`, "//", "%")
+	f.Fuzz(func(t *testing.T, method, host, path, query string) {
+		hr := &http.Request{
+			Method: method, Host: host, Header: http.Header{}, Body: http.NoBody,
+			URL: &url.URL{Path: path, RawQuery: query},
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, hr)
+		if w.Code >= 500 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if method != http.MethodHead && strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") && !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("no JSON: %s", w.Body)
 		}
 	})
 }
