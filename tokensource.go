@@ -70,7 +70,9 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // TokenSource returns a source of tokens for g. It asks for nothing yet; what is wrong
 // with g is the error of its first token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
-	return &TokenSource{client: c, grant: g, handle: c.cache.Handle(c.key(&g), g.Scopes)}
+	s := &TokenSource{client: c, grant: g}
+	s.handle.Bind(c.cache, c.key(&g), g.Scopes)
+	return s
 }
 
 func (c *Client) key(g *Grant) cache.Key {

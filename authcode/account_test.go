@@ -28,10 +28,10 @@ func TestRefresh(t *testing.T) {
 		first := token(t, signIn.Source)
 		for range 3 { // refresh tokens are replaced by those that come along
 			held := signIn.Source.Held()
-			if early := held.RefreshAt.Sub(held.ObtainedAt); early < 42*time.Minute || early > 48*time.Minute {
+			if early := held.RefreshAt().Sub(held.ObtainedAt()); early < 42*time.Minute || early > 48*time.Minute {
 				t.Fatalf("early after %v of an hour", early)
 			}
-			time.Sleep(time.Until(held.RefreshAt))
+			time.Sleep(time.Until(held.RefreshAt()))
 			before := time.Now()
 			if token(t, signIn.Source) != first || time.Now() != before {
 				t.Fatal("the caller that starts the refresh waits")
@@ -275,7 +275,7 @@ func TestSignOutDuringRefresh(t *testing.T) {
 		f := e.flow(t)
 		signIn := e.signIn(t, f, alice, authcode.Request{})
 		e.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
-		time.Sleep(time.Until(signIn.Source.Held().RefreshAt))
+		time.Sleep(time.Until(signIn.Source.Held().RefreshAt()))
 		token(t, signIn.Source)
 		time.Sleep(time.Second)
 		if err := f.SignOut(t.Context(), signIn.Account); err != nil {

@@ -12,13 +12,8 @@ func answer(token string, life time.Duration) cache.Answer {
 	return cache.Answer{AccessToken: token, TokenType: "Bearer", Lifetime: life}
 }
 
-func place(c *cache.Cache, k cache.Key, scopes []string) *cache.Handle {
-	h := c.Handle(k, scopes)
-	return &h
-}
-
 func warm(b *testing.B, c *cache.Cache) *cache.Handle {
-	h := place(c, cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}, []string{"api://b/.default"})
+	h := c.Handle(cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}, []string{"api://b/.default"})
 	if _, err := h.Put(answer("token", time.Hour)); err != nil {
 		b.Fatal(err)
 	}
@@ -67,8 +62,7 @@ func BenchmarkHandleHit(b *testing.B) {
 	scopes := []string{"api://b/.default"}
 	b.ReportAllocs()
 	for b.Loop() {
-		h := c.Handle(k, scopes)
-		if _, err := h.Token(context.Background(), "", nil); err != nil {
+		if _, err := c.Handle(k, scopes).Token(context.Background(), "", nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -81,7 +81,7 @@ func TestColdCallersMakeOneRequest(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if got := get(t, place(c, key("t", ""), []string{"s"}), a.fetch); got != "token 1" {
+				if got := get(t, c.Handle(key("t", ""), []string{"s"}), a.fetch); got != "token 1" {
 					t.Errorf("got %q", got)
 				}
 			})
@@ -98,7 +98,7 @@ func TestKeysDoNotWaitForEachOther(t *testing.T) {
 		start := time.Now()
 		var wg sync.WaitGroup
 		for i := range 20 {
-			wg.Go(func() { get(t, place(c, key(fmt.Sprint(i), ""), []string{"s"}), a.fetch) })
+			wg.Go(func() { get(t, c.Handle(key(fmt.Sprint(i), ""), []string{"s"}), a.fetch) })
 		}
 		wg.Wait()
 		if took := time.Since(start); took != time.Second {
@@ -117,14 +117,14 @@ func TestCallerLeavesFlightGoesOn(t *testing.T) {
 		start := time.Now()
 		var wg sync.WaitGroup
 		wg.Go(func() { // starts the flight and leaves first
-			_, err := place(c, key("t", ""), []string{"s"}).Token(ctx, "", a.fetch)
+			_, err := c.Handle(key("t", ""), []string{"s"}).Token(ctx, "", a.fetch)
 			if err != context.DeadlineExceeded || time.Since(start) != time.Second {
 				t.Errorf("left after %v with %v, want 1s and the context's error", time.Since(start), err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			if got := get(t, place(c, key("t", ""), []string{"s"}), a.fetch); got != "token 1" {
+			if got := get(t, c.Handle(key("t", ""), []string{"s"}), a.fetch); got != "token 1" {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -136,7 +136,7 @@ func TestCallerLeavesFlightGoesOn(t *testing.T) {
 func TestFlightEndsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Hour}
-		h := place(cache.New(cache.Options{}), key("t", ""), []string{"s"})
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 		start := time.Now()
 		_, err := h.Token(context.Background(), "", a.fetch)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 30*time.Second {
@@ -149,7 +149,7 @@ func TestRefreshIsUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: 2 * time.Second}
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		get(t, h, a.fetch)
 		tok := h.Held()
 		if early := tok.RefreshAt().Sub(tok.ObtainedAt()); early < 42*time.Minute || early > 48*time.Minute {
@@ -182,7 +182,7 @@ func TestDay(t *testing.T) {
 			return lives[n%len(lives)] * time.Minute
 		}}
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		waited, predicted := 0, 0
 		start := time.Now()
 		var seen *cache.Token
@@ -228,7 +228,7 @@ func TestOutageInEarlyWindow(t *testing.T) {
 				}
 			}
 		}})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		get(t, h, a.fetch)
 		time.Sleep(time.Until(h.Held().RefreshAt()))
 		a.fail(errors.New("down"))
@@ -278,7 +278,7 @@ func TestFailureIsRemembered(t *testing.T) {
 		for i := range 1000 {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * 59 * time.Millisecond)
-				_, err := place(c, key("t", ""), []string{"s"}).Token(t.Context(), "", a.fetch)
+				_, err := c.Handle(key("t", ""), []string{"s"}).Token(t.Context(), "", a.fetch)
 				if err != (throttled{time.Minute}) {
 					t.Errorf("got %v", err)
 				}
@@ -290,7 +290,7 @@ func TestFailureIsRemembered(t *testing.T) {
 		}
 		a.fail(nil)
 		time.Sleep(time.Until(start.Add(time.Minute + 11*time.Millisecond)))
-		if got := get(t, place(c, key("t", ""), []string{"s"}), a.fetch); got != "token 2" {
+		if got := get(t, c.Handle(key("t", ""), []string{"s"}), a.fetch); got != "token 2" {
 			t.Errorf("got %q", got)
 		}
 		wantStats(t, c, cache.Stats{Misses: 1001, Fetches: 2, Failures: 1, Sessions: 1})
@@ -301,12 +301,12 @@ func TestInvalidateNamesTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		old := get(t, h, a.fetch)
 		var wg sync.WaitGroup
 		for range 100 { // a burst of 401s
 			wg.Go(func() {
-				h := place(c, key("t", ""), []string{"S"})
+				h := c.Handle(key("t", ""), []string{"S"})
 				h.Invalidate(old)
 				if got := get(t, h, a.fetch); got != "token 2" {
 					t.Errorf("got %q", got)
@@ -324,7 +324,7 @@ func TestInvalidateNamesTheToken(t *testing.T) {
 func TestInvalidateClearsTheFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
-		h := place(cache.New(cache.Options{}), key("t", ""), []string{"s"})
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 		old := get(t, h, a.fetch)
 		time.Sleep(time.Until(h.Held().RefreshAt()))
 		a.fail(throttled{time.Hour})
@@ -347,7 +347,7 @@ func TestChallenge(t *testing.T) {
 			return answer(fmt.Sprint("token ", len(challenges)), time.Hour), nil
 		}
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		get(t, h, fetch)
 		var wg sync.WaitGroup
 		for range 100 {
@@ -375,7 +375,7 @@ func TestChallenge(t *testing.T) {
 func TestChallengeDuringRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
-		h := place(cache.New(cache.Options{}), key("t", ""), []string{"s"})
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 		go h.Token(t.Context(), "", a.fetch)
 		synctest.Wait()
 		tok, err := h.Token(t.Context(), "mfa", a.fetch)
@@ -389,7 +389,7 @@ func TestNewChallengePassesRememberedFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		a.fail(throttled{time.Minute})
-		h := place(cache.New(cache.Options{}), key("t", ""), []string{"s"})
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 		for _, challenge := range []string{"", "", "mfa", "mfa"} {
 			if _, err := h.Token(t.Context(), challenge, a.fetch); err != (throttled{time.Minute}) {
 				t.Errorf("challenge %q: %v", challenge, err)
@@ -404,7 +404,7 @@ func TestNewChallengePassesRememberedFailure(t *testing.T) {
 func TestPanicIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		for _, tt := range []struct {
 			value any
 			want  string
@@ -430,7 +430,7 @@ func TestUnusableAnswers(t *testing.T) {
 		past := answer("x", time.Hour)
 		past.NotAfter = time.Now()
 		for _, a := range []cache.Answer{answer("", time.Hour), answer("x", 0), answer("x", -time.Hour), past} {
-			h := place(cache.New(cache.Options{}), key("t", ""), []string{"s"})
+			h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 			if _, err := h.Put(a); err == nil || h.Held() != nil {
 				t.Errorf("answer of life %v was taken", a.Lifetime)
 			}
@@ -441,7 +441,7 @@ func TestUnusableAnswers(t *testing.T) {
 func TestNotAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", "hash"), []string{"s"})
+		h := c.Handle(key("t", "hash"), []string{"s"})
 		a := answer("x", time.Hour)
 		a.NotAfter = time.Now().Add(10 * time.Minute)
 		if _, err := h.Put(a); err != nil {
@@ -465,7 +465,7 @@ func TestEarlyExpiredFetchesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", ""), []string{"s"})
+		h := c.Handle(key("t", ""), []string{"s"})
 		get(t, h, a.fetch)
 		time.Sleep(59 * time.Minute) // nobody asked in the early window
 		start := time.Now()
@@ -480,7 +480,7 @@ func TestWhatIsKeptGoesToEveryScopeSet(t *testing.T) {
 		c := cache.New(cache.Options{})
 		signIn := answer("first", time.Hour)
 		signIn.Keep = "refresh token"
-		if _, err := place(c, key("t", "user"), []string{"a"}).Put(signIn); err != nil {
+		if _, err := c.Handle(key("t", "user"), []string{"a"}).Put(signIn); err != nil {
 			t.Fatal(err)
 		}
 		var got any
@@ -490,15 +490,15 @@ func TestWhatIsKeptGoesToEveryScopeSet(t *testing.T) {
 			a.Keep = "rotated"
 			return a, nil
 		}
-		get(t, place(c, key("t", "user"), []string{"b"}), fetch)
+		get(t, c.Handle(key("t", "user"), []string{"b"}), fetch)
 		if got != "refresh token" {
 			t.Errorf("kept %v", got)
 		}
-		get(t, place(c, key("t", "user"), []string{"c"}), fetch)
+		get(t, c.Handle(key("t", "user"), []string{"c"}), fetch)
 		if got != "rotated" {
 			t.Errorf("kept %v", got)
 		}
-		get(t, place(c, key("t", "other"), []string{"b"}), fetch)
+		get(t, c.Handle(key("t", "other"), []string{"b"}), fetch)
 		if got != nil {
 			t.Errorf("another subject got %v", got)
 		}
@@ -510,12 +510,12 @@ func TestSignInForgivesEarlierFailures(t *testing.T) {
 		a := &authority{}
 		a.fail(throttled{time.Hour})
 		c := cache.New(cache.Options{})
-		b := place(c, key("t", "user"), []string{"b"})
+		b := c.Handle(key("t", "user"), []string{"b"})
 		if _, err := b.Token(t.Context(), "", a.fetch); err == nil {
 			t.Fatal("no error")
 		}
 		a.fail(nil)
-		if _, err := place(c, key("t", "user"), []string{"a"}).Put(answer("x", time.Hour)); err != nil {
+		if _, err := c.Handle(key("t", "user"), []string{"a"}).Put(answer("x", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, b, a.fetch); got != "token 2" {
@@ -528,14 +528,14 @@ func TestPurge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
-		h := place(c, key("t", "user"), []string{"a"})
+		h := c.Handle(key("t", "user"), []string{"a"})
 		kept := answer("x", time.Hour)
 		kept.Keep = "refresh token"
 		h.Put(kept)
-		place(c, key("t2", "user"), []string{"a"}).Put(kept)
-		other := place(c, key("t", "other"), []string{"a"})
+		c.Handle(key("t2", "user"), []string{"a"}).Put(kept)
+		other := c.Handle(key("t", "other"), []string{"a"})
 		other.Put(kept)
-		late := place(c, key("t", "user"), []string{"b"}) // a request under way
+		late := c.Handle(key("t", "user"), []string{"b"}) // a request under way
 		go late.Token(t.Context(), "", a.fetch)
 		synctest.Wait()
 
@@ -570,11 +570,11 @@ func TestHandleOutlivesEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		c := cache.New(cache.Options{Size: 1})
-		first := place(c, key("t", "1"), []string{"s"})
+		first := c.Handle(key("t", "1"), []string{"s"})
 		kept := answer("first", time.Hour)
 		kept.Keep = "refresh token"
 		first.Put(kept)
-		get(t, place(c, key("t", "2"), []string{"s"}), a.fetch)
+		get(t, c.Handle(key("t", "2"), []string{"s"}), a.fetch)
 		if got := c.Stats(); got.Evictions != 1 || got.Sessions != 1 {
 			t.Errorf("%+v", got)
 		}
@@ -582,7 +582,7 @@ func TestHandleOutlivesEviction(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		// Another handle finds the same session, token and all, as long as one is held.
-		if got := get(t, place(c, key("t", "1"), []string{"s"}), nil); got != "first" {
+		if got := get(t, c.Handle(key("t", "1"), []string{"s"}), nil); got != "first" {
 			t.Errorf("got %q", got)
 		}
 		time.Sleep(time.Hour)
@@ -595,7 +595,7 @@ func TestHandleOutlivesEviction(t *testing.T) {
 			t.Error(err)
 		}
 		// And a purge reaches it although it is not in the list.
-		get(t, place(c, key("t", "2"), []string{"s"}), a.fetch)
+		get(t, c.Handle(key("t", "2"), []string{"s"}), a.fetch)
 		if n := c.Purge("1"); n != 1 || first.Hit() != nil {
 			t.Errorf("purged %d", n)
 		}
@@ -606,10 +606,10 @@ func TestScopeSetsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		c := cache.New(cache.Options{})
-		first := place(c, key("t", ""), []string{"first"})
+		first := c.Handle(key("t", ""), []string{"first"})
 		get(t, first, a.fetch)
 		for i := range 32 {
-			get(t, place(c, key("t", ""), []string{fmt.Sprint(i)}), a.fetch)
+			get(t, c.Handle(key("t", ""), []string{fmt.Sprint(i)}), a.fetch)
 		}
 		if first.Hit() != nil {
 			t.Error("33 scope sets are held")
@@ -631,11 +631,11 @@ func TestNoisyTenant(t *testing.T) {
 			const tenants = 10
 			for i := range tenants {
 				for j := range size / tenants / 4 {
-					place(c, key(fmt.Sprint("quiet", i), fmt.Sprint(j)), []string{"s"}).Put(answer("x", time.Hour))
+					c.Handle(key(fmt.Sprint("quiet", i), fmt.Sprint(j)), []string{"s"}).Put(answer("x", time.Hour))
 				}
 			}
 			for i := range 20 * size {
-				place(c, key("noisy", fmt.Sprint(i)), []string{"s"}).Put(answer("x", time.Hour))
+				c.Handle(key("noisy", fmt.Sprint(i)), []string{"s"}).Put(answer("x", time.Hour))
 			}
 			if got := c.Stats().Sessions; got != size {
 				t.Errorf("%d sessions, want %d", got, size)
@@ -644,7 +644,7 @@ func TestNoisyTenant(t *testing.T) {
 			lost := 0
 			for i := range tenants {
 				for j := range size / tenants / 4 {
-					if place(c, key(fmt.Sprint("quiet", i), fmt.Sprint(j)), []string{"s"}).Held() == nil {
+					if c.Handle(key(fmt.Sprint("quiet", i), fmt.Sprint(j)), []string{"s"}).Held() == nil {
 						lost++
 					}
 				}
@@ -658,7 +658,7 @@ func TestNoisyTenant(t *testing.T) {
 
 func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	c := cache.New(cache.Options{Size: 3})
-	put := func(tenant string) { place(c, key(tenant, ""), []string{"s"}).Put(answer("x", time.Hour)) }
+	put := func(tenant string) { c.Handle(key(tenant, ""), []string{"s"}).Put(answer("x", time.Hour)) }
 	put("a")
 	put("b")
 	put("c")
@@ -667,7 +667,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 	runtime.GC() // until then an evicted session can be found again
 	var held []string
 	for _, tenant := range []string{"a", "c", "d", "b"} {
-		if place(c, key(tenant, ""), []string{"s"}).Held() != nil {
+		if c.Handle(key(tenant, ""), []string{"s"}).Held() != nil {
 			held = append(held, tenant)
 		}
 	}
@@ -687,7 +687,7 @@ func TestNeverAnothersToken(t *testing.T) {
 				k := key(fmt.Sprint("tenant", i%2), fmt.Sprint("user", i/2%5))
 				scope := fmt.Sprint("scope", i%3)
 				mine := fmt.Sprint(k.Authority, k.Subject, scope)
-				h := place(c, k, []string{scope})
+				h := c.Handle(k, []string{scope})
 				for j := range 50 {
 					got := get(t, h, func(context.Context, *cache.Token, any) (cache.Answer, error) {
 						time.Sleep(time.Second)
@@ -719,7 +719,7 @@ func TestNeverAnothersToken(t *testing.T) {
 
 func TestNothingSecretIsPrinted(t *testing.T) {
 	c := cache.New(cache.Options{})
-	h := place(c, key("t", "a.person@example.com"), []string{"s"})
+	h := c.Handle(key("t", "a.person@example.com"), []string{"s"})
 	a := answer("s3cret", time.Hour)
 	a.Keep = "s3cret"
 	tok, _ := h.Put(a)

@@ -28,7 +28,7 @@ func TestEvents(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0))
 		}})
 		a := &authority{takes: time.Second}
-		h := place(c, key("t", "person"), []string{"s"})
+		h := c.Handle(key("t", "person"), []string{"s"})
 		get(t, h, a.fetch)
 		synctest.Wait()
 		get(t, h, a.fetch) // a hit is no event
@@ -44,7 +44,7 @@ func TestEvents(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		h.Token(t.Context(), "", a.fetch) // the remembered failure is no event
-		place(c, key("t", "other"), nil).Put(answer("x", time.Hour))
+		c.Handle(key("t", "other"), nil).Put(answer("x", time.Hour))
 		want := []string{
 			"fetch started s background=false took=0s err=<nil> retry=false",
 			"fetch done s background=false took=1s err=<nil> retry=false",

@@ -9,7 +9,7 @@ import (
 
 // Handle is a caller's hold on one place in the cache: one session, one scope set. It
 // keeps working after the session was evicted or purged. It is safe for concurrent use
-// and must not be copied. Make it with [Cache.Handle].
+// and must not be copied. Make it with [Cache.Handle] or [Handle.Bind].
 type Handle struct {
 	cache  *Cache
 	key    Key
@@ -19,8 +19,15 @@ type Handle struct {
 
 // Handle returns a handle on the token of k for scopes, which are compared as a
 // case-insensitive set. It asks for nothing yet.
-func (c *Cache) Handle(k Key, scopes []string) Handle {
-	return Handle{cache: c, key: k, scopes: scopeSet(scopes)}
+func (c *Cache) Handle(k Key, scopes []string) *Handle {
+	h := new(Handle)
+	h.Bind(c, k, scopes)
+	return h
+}
+
+// Bind makes of a zero Handle, as one stands in a struct, what [Cache.Handle] returns.
+func (h *Handle) Bind(c *Cache, k Key, scopes []string) {
+	h.cache, h.key, h.scopes = c, k, scopeSet(scopes)
 }
 
 // Key returns the key of the handle's session.
