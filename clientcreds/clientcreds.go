@@ -37,15 +37,15 @@ const Flow = "client_credentials"
 // Entra grants what was consented to beforehand, never single permissions. If it is
 // something else, the source's tokens fail with the code "invalid_scope".
 func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
-	scopes = append(make([]string, 0, len(scopes)), scopes...) // a copy that does not make the original escape
+	own := append(make([]string, 0, len(scopes)), scopes...) // the caller's stays on the caller's stack
 	g := entra.Grant{
 		Flow:   Flow,
-		Scopes: scopes,
+		Scopes: own,
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-			return app.AcquireTokenByCredential(ctx, scopes, confidential.WithClaims(prev.Challenge()))
+			return app.AcquireTokenByCredential(ctx, own, confidential.WithClaims(prev.Challenge()))
 		},
 	}
-	if err := check(scopes); err != nil {
+	if err := check(own); err != nil {
 		g.Check = func() (time.Time, error) { return time.Time{}, err }
 	}
 	return c.TokenSource(g)
