@@ -1,0 +1,68 @@
+package apis
+
+import (
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/obo"
+	"github.com/entratoken/entra/verify"
+)
+
+// MiddleTier is an API that calls another one for its caller.
+type MiddleTier struct {
+	Verifier *verify.Verifier  // of the tokens that it is called with
+	Scope    string            // the scope that a caller needs
+	Client   *entra.Client     // the API's own registration
+	Next     string            // the address of the next API
+	NextWant string            // the scope of the next API
+	Base     http.RoundTripper // carries the calls; nil: http.DefaultTransport
+}
+
+// Handler returns the API.
+func (m *MiddleTier) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /desk", m.Verifier.Middleware(verify.RequireScope(http.HandlerFunc(m.desk), m.Scope)))
+	return mux
+}
+
+func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
+	token, ok := verify.TokenFromContext(r.Context())
+	if !ok {
+		http.Error(w, "no caller", http.StatusInternalServerError)
+		return
+	}
+	claims := token.Claims()
+	// An API that serves several tenants asks in the caller's.
+	client, err := m.Client.WithTenant(claims.TenantID)
+	if err != nil {
+		http.Error(w, "no tenant", http.StatusInternalServerError)
+		return
+	}
+	source := obo.TokenSource(client, token.Raw(), m.NextWant)
+	answer, err := hops.Get(r.Context(), source, m.Base, m.Next)
+	if err != nil {
+		m.refuse(w, r, err)
+		return
+	}
+	respond(w, hops.Answer{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.Flow, source), Next: answer})
+}
+
+// refuse tells the caller what went wrong. An API cannot ask the user anything: if Entra
+// has a challenge for the user, the caller gets it and signs the user in with it.
+func (m *MiddleTier) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	slog.WarnContext(r.Context(), "the next API could not be called", "error", err)
+	var e *entra.Error
+	switch {
+	case errors.As(err, &e) && e.Claims != "":
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(e.Claims))+`"`)
+		http.Error(w, "the user must satisfy a policy", http.StatusUnauthorized)
+	case errors.As(err, &e) && e.InteractionRequired():
+		http.Error(w, "the user's consent, or an administrator's, is missing", http.StatusForbidden)
+	default:
+		http.Error(w, "the next API could not be called", http.StatusBadGateway)
+	}
+}

@@ -1,0 +1,37 @@
+// Package apis has the two APIs of the examples.
+package apis
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/verify"
+)
+
+// Orders is an API that serves users, through a client with the scope Orders.Read, and
+// daemons with the app role Orders.Read.All. A user sees the user's own orders, a daemon
+// everybody's.
+func Orders(v *verify.Verifier) http.Handler {
+	list := func(w http.ResponseWriter, r *http.Request) {
+		claims, ok := verify.FromContext(r.Context())
+		if !ok {
+			http.Error(w, "no caller", http.StatusInternalServerError)
+			return
+		}
+		orders := []string{"1017 Ladder", "1018 Rope, 20 m"}
+		if claims.AppOnly() {
+			orders = append(orders, "1019 Helmet")
+		}
+		respond(w, hops.Answer{API: "api-b", Caller: hops.CallerOf(claims), Orders: orders})
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole(http.HandlerFunc(list), "Orders.Read", "Orders.Read.All")))
+	return mux
+}
+
+func respond(w http.ResponseWriter, a hops.Answer) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(a) // the caller may be gone
+}

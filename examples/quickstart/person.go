@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"strings"
+
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/examples/internal/hops"
+)
+
+const alice = "alice@contoso.onmicrosoft.com"
+
+// person is Alice with a browser that does not follow redirects by itself.
+type person struct {
+	webApp  string
+	browser http.Client
+}
+
+func newPerson(webApp string) *person {
+	jar, _ := cookiejar.New(nil) // never fails
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &person{webApp, http.Client{Jar: jar, CheckRedirect: stay}}
+}
+
+// seeOrders opens the page with the orders. Where that leads to Entra, Alice signs in.
+func (p *person) seeOrders(ctx context.Context, fake *entratest.Server) (calls []hops.Hop, err error) {
+	address := p.webApp + "/orders"
+	for range 5 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Accept", "application/json")
+		resp, err := p.browser.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return calls, json.NewDecoder(resp.Body).Decode(&calls)
+		}
+		next, err := resp.Location()
+		if err != nil {
+			return nil, fmt.Errorf("the web app answered with status %d", resp.StatusCode)
+		}
+		if address = next.String(); !strings.HasPrefix(address, p.webApp+"/") {
+			back, err := fake.SignIn(ctx, address, alice)
+			if err != nil {
+				return nil, err
+			}
+			address = back.String()
+		}
+	}
+	return nil, fmt.Errorf("the web app sends the browser around in circles")
+}
