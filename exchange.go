@@ -101,7 +101,7 @@ func (x *exchange) check(ctx context.Context, g *Grant, result confidential.Auth
 		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, cause: ctx.Err()}
 	case err != nil && t != nil:
 		return x.declined(g, t)
-	case err != nil && g.RefreshToken:
+	case err != nil && g.RefreshToken && g.Subject != "": // not in Redeem, which has no use for one
 		return refuse("login_required", "nothing is held with which a token could be got for the user; the user must sign in")
 	case err != nil:
 		return refuse("invalid_request", "the request could not be made; the scopes or the claims are not what MSAL accepts")
