@@ -117,7 +117,7 @@ func TestErrors(t *testing.T) {
 				cfg.TenantID = "99999999-0000-4000-8000-000000000000"
 				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
 			},
-			code: "invalid_request", aadsts: 90002, status: 400, text: "AADSTS90002: ",
+			code: "invalid_tenant", aadsts: 90002, status: 400, text: "AADSTS90002: ",
 		},
 		{
 			name: "consent missing",

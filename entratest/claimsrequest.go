@@ -46,9 +46,9 @@ func parseClaims(param string) (claimsRequest, *refusal) {
 }
 
 // capable reports whether the client declares that it can handle claims
-// challenges: the capability cp1.
+// challenges: the capability cp1, which the Azure SDKs write in capitals.
 func (c claimsRequest) capable() bool {
-	return slices.Contains(c.AccessToken["xms_cc"].texts(), "cp1")
+	return containsFold(c.AccessToken["xms_cc"].texts(), "cp1")
 }
 
 // contexts are the authentication contexts demanded.

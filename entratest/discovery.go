@@ -24,7 +24,7 @@ func (s *Server) discovery(r *request) *answer {
 		"end_session_endpoint":                  oauth + "/v2.0/logout",
 		"jwks_uri":                              r.base + "/" + pathTenant + "/discovery/v2.0/keys",
 		"issuer":                                r.base + "/" + issuerTenant + "/v2.0",
-		"userinfo_endpoint":                     "https://graph.microsoft.com/oidc/userinfo",
+		"userinfo_endpoint":                     "https://" + cloudAt(r.base).graph + "/oidc/userinfo",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},
 		"subject_types_supported":               []string{"pairwise"},
@@ -36,15 +36,15 @@ func (s *Server) discovery(r *request) *answer {
 		"frontchannel_logout_supported":         true,
 		"claims_supported":                      []string{"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email"},
 		"tenant_region_scope":                   nil,
-		"cloud_instance_name":                   "microsoftonline.com",
+		"cloud_instance_name":                   cloudAt(r.base).name,
 		"cloud_graph_host_name":                 "graph.windows.net",
-		"msgraph_host":                          "graph.microsoft.com",
+		"msgraph_host":                          cloudAt(r.base).graph,
 		"rbac_url":                              "https://pas.windows.net",
 		"code_challenge_methods_supported":      []string{"plain", "S256"},
 	}
 	if !strings.Contains(strings.ToLower(r.http.URL.Path), "/v2.0/") {
 		// The v1 document names the v1 issuer, which v1 tokens carry.
-		doc["issuer"] = "https://sts.windows.net/" + issuerTenant + "/"
+		doc["issuer"] = v1Issuer(r.base, issuerTenant)
 		doc["jwks_uri"] = r.base + "/" + pathTenant + "/discovery/keys"
 	}
 	a := jsonAnswer(http.StatusOK, doc)
@@ -73,22 +73,22 @@ func (s *Server) instance(r *request) *answer {
 		return refuse(50049, "The host is not known as an authority.").answer(r)
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(target.EscapedPath(), "/"), "/")
-	type cloud struct {
+	type entry struct {
 		Network string   `json:"preferred_network"`
 		Cache   string   `json:"preferred_cache"`
 		Aliases []string `json:"aliases"`
 	}
-	var metadata []cloud
-	for _, hosts := range clouds {
-		c := cloud{Network: hosts[0], Cache: hosts[0], Aliases: hosts}
-		if hosts[0] == "login.microsoftonline.com" {
-			c.Cache = "login.windows.net"
+	var metadata []entry
+	for _, c := range clouds {
+		e := entry{Network: c.hosts[0], Cache: c.hosts[0], Aliases: c.hosts}
+		if e.Network == "login.microsoftonline.com" {
+			e.Cache = "login.windows.net"
 		}
-		metadata = append(metadata, c)
+		metadata = append(metadata, e)
 	}
 	for _, own := range []string{self, s.host} {
 		if own != "" && cloudHost(own) == "" {
-			metadata = append(metadata, cloud{Network: own, Cache: own, Aliases: []string{own}})
+			metadata = append(metadata, entry{Network: own, Cache: own, Aliases: []string{own}})
 		}
 	}
 	a := jsonAnswer(http.StatusOK, map[string]any{

@@ -44,6 +44,8 @@ func TestDiscovery(t *testing.T) {
 		{"v1", authHost + tenant, "https://sts.windows.net/" + tenant + "/", authHost + tenant, s},
 		{"alias", "https://login.windows.net/" + tenant + "/v2.0", authHost + tenant + "/v2.0", authHost + tenant, s},
 		{"government", "https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant, s},
+		{"China", "https://login.chinacloudapi.cn/" + tenant + "/v2.0", "https://login.partner.microsoftonline.cn/" + tenant + "/v2.0", "https://login.partner.microsoftonline.cn/" + tenant, s},
+		{"v1 in China", "https://login.partner.microsoftonline.cn/" + tenant, "https://sts.chinacloudapi.cn/" + tenant + "/", "https://login.partner.microsoftonline.cn/" + tenant, s},
 		{"custom host", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
 		{"custom host, by Microsoft's", authHost + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
 	} {
@@ -53,7 +55,7 @@ func TestDiscovery(t *testing.T) {
 				t.Fatalf("status %d", status)
 			}
 			keys := "/discovery/v2.0/keys"
-			if test.name == "v1" {
+			if strings.HasPrefix(test.name, "v1") {
 				keys = "/discovery/keys"
 			}
 			for name, want := range map[string]string{
@@ -68,7 +70,7 @@ func TestDiscovery(t *testing.T) {
 		})
 	}
 	var e map[string]any
-	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration", &e); status != 400 || e["error"] != "invalid_request" {
+	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration", &e); status != 400 || e["error"] != "invalid_tenant" || e["error_codes"].([]any)[0] != float64(90002) {
 		t.Errorf("an unknown tenant: %d %v", status, e)
 	}
 }
@@ -161,6 +163,17 @@ func TestClientHosts(t *testing.T) {
 		if resp, err := s.Client().Get(url); err == nil {
 			resp.Body.Close()
 			t.Errorf("%s was answered", url)
+		}
+	}
+	for _, host := range []string{
+		"login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net", "login.microsoftonline.us",
+		"login.usgovcloudapi.net", "login-us.microsoftonline.com", "login.partner.microsoftonline.cn", "login.chinacloudapi.cn",
+		"login.sovcloud-identity.fr", "login.sovcloud-identity.de", "login.sovcloud-identity.sg",
+		"westeurope.login.microsoft.com", "usgovvirginia.login.microsoftonline.us", "LOGIN.MICROSOFTONLINE.COM:443",
+	} {
+		var doc map[string]any
+		if status := get(t, s.Client(), "https://"+host+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc); status != 200 {
+			t.Errorf("%s: status %d", host, status)
 		}
 	}
 	resp, err := s.Client().Get(authHost + tenant + "/nothing")

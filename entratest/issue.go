@@ -42,7 +42,7 @@ func (s *Server) life(resource *App, c claimsRequest) time.Duration {
 
 // issuers are those that tokens of the tenant have, version 1 first.
 func (s *Server) issuers(r *request, t *Tenant) []string {
-	return []string{"https://sts.windows.net/" + t.ID + "/", r.base + "/" + t.ID + "/v2.0"}
+	return []string{v1Issuer(r.base, t.ID), r.base + "/" + t.ID + "/v2.0"}
 }
 
 // common are the claims of every access token
@@ -128,7 +128,7 @@ func (s *Server) userClaims(t *accessToken) claimSet {
 // guestClaims says where a guest comes from.
 func (s *Server) guestClaims(c claimSet, t *accessToken) {
 	if t.user.TenantID != t.tenant.ID {
-		c["idp"] = "https://sts.windows.net/" + t.user.TenantID + "/"
+		c["idp"] = v1Issuer(t.base, t.user.TenantID)
 	}
 }
 

@@ -157,7 +157,7 @@ func (s *Server) keySet(r *request) *answer {
 			N:      b64.EncodeToString(key.private.N.Bytes()),
 			E:      b64.EncodeToString(big.NewInt(int64(key.private.E)).Bytes()),
 			X5c:    []string{base64.StdEncoding.EncodeToString(key.der)},
-			Cloud:  "microsoftonline.com",
+			Cloud:  cloudAt(r.base).name,
 			Issuer: r.base + "/" + tid + "/v2.0",
 		})
 	}

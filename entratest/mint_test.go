@@ -52,6 +52,10 @@ func TestMint(t *testing.T) {
 		if c.text("iss") != "https://sts.windows.net/"+tenant+"/" || c.text("scp") != "a b" || c.list("roles") != "r" || c.text("aud") != "api://api-b" {
 			t.Errorf("version 1: %v", c)
 		}
+		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, Host: "login.partner.microsoftonline.cn"}))
+		if want := "https://sts.chinacloudapi.cn/" + tenant + "/"; c.text("iss") != want || c.text("idp") != want {
+			t.Errorf("version 1 in China: %v", c)
+		}
 		raw = s.Mint(entratest.MintOptions{Resource: "webapp", User: alice, IDToken: true, Nonce: "n"})
 		if c = decode(t, raw); !verified(t, s, raw) || c.text("aud") != webapp || c.text("nonce") != "n" || c["scp"] != nil {
 			t.Errorf("an ID token: %v", c)

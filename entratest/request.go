@@ -128,30 +128,6 @@ func splitPath(path string) (tenant, endpoint string) {
 	return tenant, ""
 }
 
-// clouds are the sign-in hosts of Microsoft's clouds, the first of each being
-// the one that names it
-// (https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud).
-var clouds = [][]string{
-	{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"},
-	{"login.partner.microsoftonline.cn", "login.chinacloudapi.cn"},
-	{"login.microsoftonline.us", "login.usgovcloudapi.net"},
-	{"login-us.microsoftonline.com"},
-}
-
-// cloudHost is the host that names the Microsoft cloud of that host, "" if it
-// is none of theirs. Regional hosts belong to their cloud.
-func cloudHost(host string) string {
-	host = strings.ToLower(host)
-	for _, cloud := range clouds {
-		for _, alias := range cloud {
-			if host == alias || strings.HasSuffix(host, "."+alias) {
-				return cloud[0]
-			}
-		}
-	}
-	return ""
-}
-
 // authority is the scheme and host that documents and issuers carry in answers
 // to the request. A host of Microsoft's, or the configured one, was reached in
 // process; any other is the address of a listener and stands for itself.

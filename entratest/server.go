@@ -183,6 +183,9 @@ func (s *Server) route(r *request) *answer {
 		if r.endpoint == "authorize" || r.endpoint == "login" || r.endpoint == "logout" || r.endpoint == "adminconsent" {
 			return errorPage(r, f)
 		}
+		if r.endpoint == "discovery" {
+			f.code = "invalid_tenant" // what the token endpoint calls invalid_request
+		}
 		return f.answer(r)
 	}
 	switch r.endpoint {

@@ -170,3 +170,33 @@ func TestAzidentityIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// azidentity declares the capability as CP1, in capitals: a resource that evaluates access continuously
+// then gives it tokens of a day.
+func TestAzidentityContinuousAccess(t *testing.T) {
+	f := newFake(t, func(estate *entratest.Config) {
+		for i := range estate.Apps {
+			estate.Apps[i].ContinuousAccess = estate.Apps[i].ClientID == apiBID
+		}
+	})
+	credential, err := azidentity.NewClientSecretCredential(tenant, daemonID, daemonSecret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: f.azureOptions(), DisableInstanceDiscovery: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		enable   bool
+		min, max time.Duration
+	}{
+		{false, 59 * time.Minute, 91 * time.Minute},
+		{true, 23 * time.Hour, 28 * time.Hour},
+	} {
+		token, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{appScope}, EnableCAE: test.enable})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := time.Until(token.ExpiresOn); life < test.min || life > test.max {
+			t.Errorf("EnableCAE %v: the token lives for %v, want %v to %v", test.enable, life, test.min, test.max)
+		}
+	}
+}
