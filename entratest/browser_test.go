@@ -296,7 +296,7 @@ func TestSignOut(t *testing.T) {
 		b.open(authorizeURL(tenant, "login_hint", user+"@contoso.onmicrosoft.com")).signIn(user+"@contoso.onmicrosoft.com", user+"-password").press("consent").arrives()
 	}
 	b.open(logout + form("logout_hint", bob).Encode())
-	b.sees("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=")
+	b.sees("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=", "</span>Contoso</p>")
 	if strings.Count(b.page, "<iframe") != 1 || !strings.Contains(b.header.Get("Content-Security-Policy"), "frame-src https://webapp.contoso.example") {
 		t.Errorf("%q: %s", b.header.Get("Content-Security-Policy"), b.page)
 	}

@@ -38,7 +38,7 @@ func (s *Server) logout(r *request) *answer {
 	if target != "" && len(frames) == 0 {
 		a = &answer{status: http.StatusFound, header: http.Header{"Location": {target}}, location: target}
 	} else {
-		a = signedOutPage(target, frames)
+		a = signedOutPage(r, target, frames)
 	}
 	s.setSession(r, a, b)
 	return a
@@ -66,7 +66,7 @@ func (s *Server) afterLogout(r *request) string {
 }
 
 // signedOutPage loads the apps' logout URLs in frames, then goes on.
-func signedOutPage(target string, frames []string) *answer {
+func signedOutPage(r *request, target string, frames []string) *answer {
 	data := struct {
 		Title, Tenant string
 		Frames        []template.URL
@@ -75,6 +75,9 @@ func signedOutPage(target string, frames []string) *answer {
 	}{
 		Title: "Signed out", Nonce: randomToken(16),
 		Target: template.URL(target), // registered by an app
+	}
+	if r.tenant != nil {
+		data.Tenant = r.tenant.Name
 	}
 	sources := "'none'"
 	if len(frames) > 0 {
