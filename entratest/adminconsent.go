@@ -31,7 +31,7 @@ func (s *Server) adminConsent(r *request) *answer {
 
 // proceedAdmin asks an administrator to consent for all users.
 func (s *Server) proceedAdmin(r *request, q *signInRequest, u *User, t *Tenant, client *App, scopes *scopeRequest) *answer {
-	if !u.Admin || u.TenantID != t.ID {
+	if !u.administers(t) {
 		return s.stop(r, q, refuse(90094, "The grant requires administrator permission. %s is no administrator of %s.", quote(u.Username), t.Name))
 	}
 	items := s.forAll(scopes, client)

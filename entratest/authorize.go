@@ -29,6 +29,7 @@ type signInRequest struct {
 	// Added on the way:
 	Auth    *authentication `json:"u,omitempty"`
 	Granted bool            `json:"g,omitempty"` // the consent page was answered
+	Page    string          `json:"w,omitempty"` // the template of the page that asks
 	Until   time.Time       `json:"x"`           // when the page expires
 }
 
@@ -74,7 +75,7 @@ func (s *Server) parseClient(r *request) (q *signInRequest, redirect bool, f *re
 		return nil, false, refuse(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
 	}
 	if r.name == "consumers" {
-		return nil, false, refuse(9002332, "The app '%s' (%s) is not for personal accounts, so not for the consumers endpoint.", app.ClientID, app.Name)
+		return nil, false, notPersonal(app)
 	}
 	return q, true, nil
 }

@@ -278,7 +278,7 @@ func TestTamperedPages(t *testing.T) {
 	page := first
 	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").sees("Sign-in failed", "AADSTS90013")
 	page = first
-	page.press("pick", "username", alice).sees("Sign in")
+	page.press("pick", "username", alice).sees("Sign-in failed", "AADSTS90013")
 	page = first
 	page.page = strings.Replace(page.page, "/"+tenant+"/login", "/"+fabrikam+"/login", 1)
 	page.signIn(alice, "alice-password").sees("Sign-in failed", "AADSTS90013")
@@ -375,6 +375,42 @@ func TestConsentIsNotSkipped(t *testing.T) {
 	s := entratest.NewServer(cfg)
 	b := newBrowser(t, s).open(authorizeURL(tenant, "scope", "api://api-b/Orders.Write")).signIn(alice, "alice-password")
 	b.sees("Approve sign-in request")
-	b.press("consent").sees("Approve sign-in request")
+	hasty := *b
+	hasty.press("consent").sees("Sign-in failed", "AADSTS90013")
 	b.press("mfa").sees("Sign-in failed", "AADSTS90094")
+}
+
+// TestFactorIsNotInvented posts the second factor from the consent page, for a
+// user who has none.
+func TestFactorIsNotInvented(t *testing.T) {
+	s := entratest.NewServer(sample("api-b", func(a *entratest.App) { a.RequireMFA = true }))
+	b := newBrowser(t, s).open(authorizeURL(tenant)).signIn(bob, "bob-password")
+	b.sees("Permissions requested")
+	forged := *b
+	forged.press("mfa").sees("Sign-in failed", "AADSTS90013")
+	token := redeem(t, s, b.press("consent").arrives().Get("code")).text("access_token")
+	wantError(t, onBehalfOf(t, s, token), 400, "interaction_required", 50076)
+}
+
+// TestPromptIsNotDodged picks an account where the app asked for the password.
+func TestPromptIsNotDodged(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	b := newBrowser(t, s)
+	b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").arrives()
+	b.open(authorizeURL(tenant, "prompt", "login")).sees("Sign in")
+	b.press("pick", "username", alice).sees("Sign-in failed", "AADSTS90013")
+}
+
+// TestGuestAdministrator has an administrator consent where they are a guest.
+func TestGuestAdministrator(t *testing.T) {
+	cfg := sample("api-b", func(a *entratest.App) { a.AdminScopes = []string{"Orders.Write"} })
+	for i := range cfg.Users {
+		if u := &cfg.Users[i]; u.Username == carol {
+			u.Admin, u.Guest = true, map[string]string{tenant: ""}
+		}
+	}
+	s := entratest.NewServer(cfg)
+	write := func(tenant string) string { return authorizeURL(tenant, "scope", "api://api-b/Orders.Write") }
+	newBrowser(t, s).open(write(fabrikam)).signIn(carol, "carol-password").press("consent").arrives()
+	newBrowser(t, s).open(write(tenant)).signIn(carol, "carol-password").sees("Sign-in failed", "AADSTS90094")
 }

@@ -34,6 +34,9 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, f *refu
 	if r.tenant == nil && !app.MultiTenant {
 		return nil, "", refuse(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
 	}
+	if r.name == "consumers" {
+		return nil, "", notPersonal(app)
+	}
 	assertion, kind := r.form.Get("client_assertion"), r.form.Get("client_assertion_type")
 	switch {
 	case app.Public && (r.secret != "" || assertion != ""):
@@ -50,6 +53,10 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, f *refu
 		return app, "1", checkSecret(app, r.secret)
 	}
 	return nil, "", refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+}
+
+func notPersonal(app *App) *refusal {
+	return refuse(9002332, "The app '%s' (%s) is not for personal accounts, so not for the consumers endpoint.", app.ClientID, app.Name)
 }
 
 func missing(parameter string) *refusal {

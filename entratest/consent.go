@@ -132,8 +132,9 @@ func (s *Server) grantedFor(res *resourceScopes, q *scopeRequest, u *User, t *Te
 		spelled = append(spelled, res.verbose...)
 	}
 	missing := slices.ContainsFunc(names, func(n string) bool { return !containsFold(granted, n) })
-	if res.app.ClientID == graphID {
-		names = append(q.oidc(), names...)
+	if oidc := q.oidc(); res.app.ClientID == graphID && len(oidc) > 0 {
+		missing = missing || !s.consentedBefore(u, t, client)
+		names = append(oidc, names...)
 		spelled = append(q.oidc(), spelled...)
 	}
 	if missing || len(names) == 0 {

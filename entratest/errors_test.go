@@ -109,6 +109,7 @@ func TestClientErrors(t *testing.T) {
 		{"unknown domain", "nowhere.example", nil, 400, "invalid_request", 90002},
 		{"no tenant", "organizations", nil, 400, "invalid_request", 50059},
 		{"common, single tenant", "common", []string{"client_id", local, "client_secret", "local-secret"}, 400, "invalid_request", 50194},
+		{"consumers", "consumers", nil, 400, "invalid_request", 9002332},
 		{"public with a secret", tenant, []string{"client_id", cli}, 401, "invalid_client", 700025},
 		{"public, app-only", tenant, []string{"client_id", cli, "client_secret", ""}, 401, "invalid_client", 7000218},
 		{"no grant", tenant, []string{"grant_type", ""}, 400, "invalid_request", 900144},
@@ -162,8 +163,9 @@ func TestClientErrors(t *testing.T) {
 
 func TestBasicAuthentication(t *testing.T) {
 	s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Secrets = []string{"a:b c%"} }))
-	do := func(user, password string) int {
-		req, err := http.NewRequest("POST", authHost+tenant+"/oauth2/v2.0/token", strings.NewReader("grant_type=client_credentials&scope=api://api-b/.default"))
+	do := func(user, password string, more ...string) int {
+		body := "grant_type=client_credentials&scope=api://api-b/.default" + strings.Join(more, "")
+		req, err := http.NewRequest("POST", authHost+tenant+"/oauth2/v2.0/token", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,6 +183,12 @@ func TestBasicAuthentication(t *testing.T) {
 	}
 	if got := do(daemon, "nope"); got != 401 {
 		t.Errorf("wrong secret: status %d", got)
+	}
+	if got := do(daemon, "a%3Ab+c%25", "&client_secret=another"); got != 400 {
+		t.Errorf("two secrets: status %d", got)
+	}
+	if got := do(daemon, "a%3Ab+c%25", "&client_id="+apiA); got != 400 {
+		t.Errorf("two clients: status %d", got)
 	}
 }
 
@@ -401,7 +409,7 @@ func TestRefreshErrors(t *testing.T) {
 	wantError(t, ask(t, s, tenant, append(base, "refresh_token", "x")...), 400, "invalid_grant", 9002313)
 	wantError(t, ask(t, s, tenant, append(base, "refresh_token", "")...), 400, "invalid_request", 900144)
 	wantError(t, ask(t, entratest.NewServer(cfg), tenant, base...), 400, "invalid_grant", 9002313)
-	if !s.RevokeToken(token) || s.RevokeToken("nothing") {
+	if !s.RevokeToken(token) || s.RevokeToken("nothing") || s.RevokeToken(s.Mint(entratest.MintOptions{Resource: "api-a", Foreign: true})) {
 		t.Error("RevokeToken knows its tokens wrongly")
 	}
 	wantError(t, ask(t, s, tenant, base...), 400, "invalid_grant", 50173)
@@ -420,7 +428,6 @@ func TestOnBehalfOfErrors(t *testing.T) {
 	}
 	wantToken(t, onBehalfOf(t, s, mint(entratest.MintOptions{})))
 	wantToken(t, onBehalfOf(t, s, mint(entratest.MintOptions{Version: 1})))
-	wantToken(t, onBehalfOf(t, s, redeemID(t, s, apiA)))
 	for _, test := range []struct {
 		name      string
 		assertion string
@@ -443,6 +450,8 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		{"app-only", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), nil, 400, "unauthorized_client", 7000114},
 		{"app-only without idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon", Claims: map[string]any{"idtyp": nil}}), nil, 400, "unauthorized_client", 7000114},
 		{"app-only with a scope", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon", Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "unauthorized_client", 7000114},
+		{"ID token", s.Mint(entratest.MintOptions{Resource: apiA, User: alice, IDToken: true}), nil, 400, "invalid_request", 240002},
+		{"ID token with a scope", s.Mint(entratest.MintOptions{Resource: apiA, User: alice, IDToken: true, Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "invalid_request", 240002},
 		{"unknown user", mint(entratest.MintOptions{Claims: map[string]any{"oid": tenant}}), nil, 400, "invalid_grant", 50034},
 		{"no assertion", "", nil, 400, "invalid_request", 900144},
 		{"no use", good, []string{"requested_token_use", ""}, 400, "invalid_request", 900144},
@@ -469,12 +478,6 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		}
 		wantToken(t, onBehalfOf(t, s, userToken(t, s, alice)))
 	})
-}
-
-// redeemID is an ID token for the app itself, which Entra accepts on behalf of.
-func redeemID(t *testing.T, s *entratest.Server, client string) string {
-	t.Helper()
-	return s.Mint(entratest.MintOptions{Resource: client, User: alice, IDToken: true})
 }
 
 func TestRotatedKeyIsRefused(t *testing.T) {
@@ -532,6 +535,23 @@ func TestPasswordGrant(t *testing.T) {
 	wantError(t, do("username", "nobody@contoso.onmicrosoft.com"), 400, "invalid_grant", 50034)
 	wantError(t, do("username", "gone@contoso.onmicrosoft.com", "password", "gone-password"), 400, "invalid_grant", 50057)
 	wantError(t, do("username", carol, "password", "carol-password"), 400, "interaction_required", 50020)
+}
+
+// TestPasswordGrantPolicies has what the sign-in page would have asked.
+func TestPasswordGrantPolicies(t *testing.T) {
+	do := func(cfg entratest.Config, scope string) answer {
+		return ask(t, entratest.NewServer(cfg), tenant, "grant_type", "password", "client_id", webapp, "client_secret", "webapp-secret",
+			"username", bob, "password", "bob-password", "scope", scope)
+	}
+	wantError(t, do(entratest.Sample(), "openid profile offline_access"), 400, "invalid_grant", 65001)
+	wantError(t, do(entratest.Sample(), "https://graph.microsoft.com/.default openid"), 400, "invalid_grant", 65001)
+	granted := func(a *entratest.App) {
+		a.Permissions = []entratest.Permission{{Resource: "api://api-a", Scopes: []string{"access_as_user"}}}
+	}
+	wantToken(t, do(sample("webapp", granted), "api://api-a/access_as_user"))
+	wantToken(t, do(sample("webapp", granted), "openid"))
+	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireAssignment = true }), "openid"), 400, "invalid_grant", 50105)
+	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireMFA = true }), "openid"), 400, "interaction_required", 50076)
 }
 
 func TestUserAssignment(t *testing.T) {

@@ -103,6 +103,10 @@ func (u *User) objectIDIn(t *Tenant) string {
 	return u.Guest[t.ID]
 }
 
+// administers reports whether the user is an administrator of the tenant, which
+// guests never are.
+func (u *User) administers(t *Tenant) bool { return u.Admin && u.TenantID == t.ID }
+
 // rolesIn are the app roles the user has in the resource.
 func (e *estate) rolesIn(u *User, resource *App) []string {
 	var roles []string

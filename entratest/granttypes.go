@@ -160,10 +160,12 @@ func (s *Server) grantOnBehalfOf(g *granting) (*answer, *refusal) {
 }
 
 // assertedUser finds whom an assertion speaks for. An app has nobody to act on
-// behalf of.
+// behalf of, and an ID token, which names no client, is none to act with.
 func (s *Server) assertedUser(g *granting, t *jwt) *refusal {
-	isID := t.payload["azp"] == nil && t.payload["appid"] == nil
-	if t.payload.text("idtyp") == "app" || t.payload.text("scp") == "" && !isID {
+	if t.payload["azp"] == nil && t.payload["appid"] == nil {
+		return refuse(240002, "An ID token is no assertion for the grant '%s': an access token is.", grantOnBehalfOf)
+	}
+	if t.payload.text("idtyp") == "app" || t.payload.text("scp") == "" {
 		return refuse(7000114, "The assertion speaks for no user, so the app '%s' can act on behalf of nobody with it.", g.client.ClientID)
 	}
 	g.user = s.estate.userByID(t.payload.text("oid"), g.tenant)
@@ -227,6 +229,13 @@ func (s *Server) grantPassword(g *granting) (*answer, *refusal) {
 	g.auth = s.signedIn(u, g.now)
 	var f *refusal
 	if g.user, f = s.fresh(&g.auth); f != nil {
+		return nil, f
+	}
+	// The app's own rules, which other grants met on the sign-in page.
+	if g.client.RequireAssignment && len(s.estate.rolesIn(u, g.client)) == 0 {
+		return nil, refuse(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", quote(u.Username), g.client.ClientID, g.client.Name)
+	}
+	if f := conditionalAccess(g.client, &g.auth, g.claims); f != nil {
 		return nil, f
 	}
 	return s.userAnswer(g)

@@ -46,6 +46,7 @@ const (
 	journalSize = 4096 // requests that the journal keeps
 	maxCounters = 4096 // kinds of requests that are counted apart
 	maxText     = 2048 // bytes of a parameter that the journal keeps
+	maxForm     = 8192 // bytes of all of a request's parameters
 )
 
 // kept are the parameters that the journal shows. All others may hold a secret.
@@ -57,29 +58,34 @@ var kept = []string{
 	"x-client-sku", "x-client-ver", "x-client-os", "x-client-cpu", "sid", "logout_hint",
 }
 
-// redacted is a form without its secrets.
+// redacted is a form without its secrets, and without more than the journal
+// has room for: the parameters that it shows come first.
 func redacted(form url.Values) url.Values {
-	clean := url.Values{}
+	clean, room := url.Values{}, maxForm
+	keep := func(name, value string) {
+		name, value = clip(name, 64), clip(value, maxText)
+		if room -= len(name) + len(value); room >= 0 {
+			clean[name] = append(clean[name], value)
+		}
+	}
 	for name, values := range form {
-		if len(clean) == 64 {
-			break
-		}
-		if len(name) > 64 {
-			name = name[:64]
-		}
-		if !slices.Contains(kept, strings.ToLower(name)) {
-			clean[name] = []string{"REDACTED"}
-			continue
-		}
-		for _, v := range values[:min(len(values), 8)] {
-			if len(v) > maxText {
-				v = v[:maxText]
+		if slices.Contains(kept, strings.ToLower(name)) {
+			for _, v := range values[:min(len(values), 8)] {
+				keep(name, v)
 			}
-			clean[name] = append(clean[name], v)
+		}
+	}
+	for name := range form {
+		if !slices.Contains(kept, strings.ToLower(name)) {
+			keep(name, "REDACTED")
 		}
 	}
 	return clean
 }
+
+// clip is a copy of the first n bytes of s: a mere part of the request's body
+// would keep all of it in memory.
+func clip(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
 
 // record writes the journal.
 func (s *Server) record(r *request, a *answer) {
@@ -100,9 +106,7 @@ func (s *Server) record(r *request, a *answer) {
 		e.Status = 0
 	}
 	for _, text := range []*string{&e.Method, &e.Host, &e.Path, &e.Tenant, &e.ClientID, &e.GrantType} {
-		if len(*text) > maxText {
-			*text = (*text)[:maxText]
-		}
+		*text = clip(*text, maxText)
 	}
 	key := Match{
 		Path: e.Endpoint, Tenant: e.Tenant, ClientID: strings.ToLower(e.ClientID), GrantType: e.GrantType,

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,6 +38,37 @@ func TestJournal(t *testing.T) {
 			t.Errorf("the refusal: %+v", got[1])
 		}
 	})
+}
+
+// TestJournalRoom sends long requests: the journal keeps a little of each, and
+// shows what matters.
+func TestJournalRoom(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	f := form("grant_type", "client_credentials", "client_id", daemon, "padding", strings.Repeat("x", 800<<10))
+	for _, name := range []string{"scope", "state", "nonce", "claims", "username", "prompt", "resource", "login_hint"} {
+		f[name] = slices.Repeat([]string{strings.Repeat("y", 2<<10)}, 8)
+	}
+	for range 64 {
+		post(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", f)
+	}
+	if after := heap(); after > before+2<<20 {
+		t.Errorf("64 requests left %d bytes", after-before)
+	}
+	size := 0
+	for name, values := range s.Requests()[0].Form {
+		size += len(name) + len(strings.Join(values, ""))
+	}
+	if size > 8<<10 {
+		t.Errorf("a request's parameters have %d bytes", size)
+	}
+	runtime.KeepAlive(s)
 }
 
 func TestCount(t *testing.T) {

@@ -2,6 +2,7 @@ package entratest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,11 @@ func (s *Server) login(r *request) *answer {
 	if r.malformed || !s.unseal("page", r.form.Get("ctx"), &q) || q.Tenant != r.name || r.now.After(q.Until) {
 		return errorPage(r, refuse(90013, "This page was open for too long, or its form was changed. Go back to the app and sign in again."))
 	}
-	switch r.form.Get("step") {
+	step := r.form.Get("step")
+	if !slices.Contains(pageSteps[q.Page], step) {
+		return errorPage(r, refuse(90013, "The form cannot be understood."))
+	}
+	switch step {
 	case "cancel":
 		return s.declined(r, &q)
 	case "other":
@@ -24,22 +29,23 @@ func (s *Server) login(r *request) *answer {
 	case "password":
 		return s.password(r, &q)
 	case "mfa":
-		if q.Auth == nil {
-			break
-		}
 		claims, f := parseClaims(q.Claims)
 		if f != nil {
 			return s.respondError(r, &q, f)
 		}
 		passMFA(q.Auth, claims)
 		return s.proceed(r, &q)
-	case "consent":
-		if q.Auth == nil {
-			break
-		}
-		return s.consented(r, &q)
 	}
-	return errorPage(r, refuse(90013, "The form cannot be understood."))
+	return s.consented(r, &q)
+}
+
+// pageSteps are the buttons of each page. A form answers the page it is on and
+// no other: the consent page cannot give a second factor.
+var pageSteps = map[string][]string{
+	"password": {"password", "cancel"},
+	"pick":     {"pick", "other", "cancel"},
+	"mfa":      {"mfa", "cancel"},
+	"consent":  {"consent", "cancel"},
 }
 
 // declined tells the app that the user would not go on.
@@ -97,7 +103,7 @@ func (s *Server) consented(r *request, q *signInRequest) *answer {
 		return s.respondError(r, q, f)
 	}
 	q.Granted = true
-	if items := s.toConsent(scopes, u, t, s.estate.app[q.Client], q.Prompt == "consent"); !q.Admin && u.objectIDIn(t) != "" && (u.Admin || !needsAdmin(items)) {
+	if items := s.toConsent(scopes, u, t, s.estate.app[q.Client], q.Prompt == "consent"); !q.Admin && u.objectIDIn(t) != "" && (u.administers(t) || !needsAdmin(items)) {
 		s.accept(u, t, items)
 	}
 	return s.proceed(r, q)

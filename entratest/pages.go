@@ -65,8 +65,10 @@ func htmlAnswer(status int, body []byte, policy string) *answer {
 	}
 }
 
-// signInPage is the data that every page of a sign-in shows.
-func (s *Server) signInPage(r *request, q *signInRequest, title string) pageData {
+// signInPage is the data that every page of a sign-in shows. The name is that
+// of its template.
+func (s *Server) signInPage(r *request, q *signInRequest, name, title string) pageData {
+	q.Page = name
 	data := pageData{
 		Title:   title,
 		App:     s.estate.app[q.Client].Name,
@@ -82,7 +84,7 @@ func (s *Server) signInPage(r *request, q *signInRequest, title string) pageData
 // passwordPage asks who signs in. The refusal is of the last attempt, or nil.
 func (s *Server) passwordPage(r *request, q *signInRequest, username string, f *refusal) *answer {
 	q.Auth = nil
-	data := s.signInPage(r, q, "Sign in to your account")
+	data := s.signInPage(r, q, "password", "Sign in to your account")
 	data.Username = username
 	if f != nil {
 		data.Error = f.text
@@ -94,7 +96,7 @@ func (s *Server) passwordPage(r *request, q *signInRequest, username string, f *
 
 // pickPage lets the person choose between the accounts the browser knows.
 func (s *Server) pickPage(r *request, q *signInRequest, sessions []authentication) *answer {
-	data := s.signInPage(r, q, "Pick an account")
+	data := s.signInPage(r, q, "pick", "Pick an account")
 	for _, a := range sessions {
 		u := s.estate.user[a.User]
 		data.Accounts = append(data.Accounts, account{u.Username, u.Name, strings.ToUpper(string([]rune(u.Name)[:1]))})
@@ -104,14 +106,14 @@ func (s *Server) pickPage(r *request, q *signInRequest, sessions []authenticatio
 
 // mfaPage asks for the second factor.
 func (s *Server) mfaPage(r *request, q *signInRequest, u *User) *answer {
-	data := s.signInPage(r, q, "Approve sign-in request")
+	data := s.signInPage(r, q, "mfa", "Approve sign-in request")
 	data.Username = u.Username
 	return page(http.StatusOK, "mfa", data)
 }
 
 // consentPage lists what the app would be allowed to do.
 func (s *Server) consentPage(r *request, q *signInRequest, u *User, t *Tenant, items []consentItem) *answer {
-	data := s.signInPage(r, q, "Permissions requested")
+	data := s.signInPage(r, q, "consent", "Permissions requested")
 	data.Username, data.Tenant, data.ForAll = u.Username, t.Name, q.Admin
 	data.Items = consentLines(items, s.estate.app[q.Client])
 	return page(http.StatusOK, "consent", data)

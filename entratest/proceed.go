@@ -128,7 +128,7 @@ func (s *Server) proceed(r *request, q *signInRequest) *answer {
 			f := refuse(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
 			f.code, f.suberror = "interaction_required", "consent_required"
 			return s.respondError(r, q, f)
-		case !u.Admin && needsAdmin(items):
+		case !u.administers(t) && needsAdmin(items):
 			return s.stop(r, q, refuse(90094, "In %s only an administrator can grant what %s asks for.", t.Name, client.Name))
 		case r.as == nil:
 			return s.consentPage(r, q, u, t, items)

@@ -11,7 +11,7 @@ import (
 // (https://learn.microsoft.com/entra/identity-platform/reply-url#localhost-exceptions).
 func (a *App) redirectsTo(uri string) bool {
 	u, err := url.Parse(uri)
-	if err != nil || u.Fragment != "" || u.User != nil || strings.ContainsAny(uri, "\\ \t\r\n") {
+	if err != nil || u.User != nil || strings.ContainsAny(uri, "#\\ \t\r\n") {
 		return false
 	}
 	for _, registered := range a.RedirectURIs {
@@ -22,7 +22,7 @@ func (a *App) redirectsTo(uri string) bool {
 		if err != nil || !isLoopback(reg.Hostname()) || u.Scheme != "http" || reg.Scheme != "http" {
 			continue
 		}
-		if u.Hostname() == reg.Hostname() && u.EscapedPath() == reg.EscapedPath() && u.RawQuery == reg.RawQuery {
+		if u.Hostname() == reg.Hostname() && u.EscapedPath() == reg.EscapedPath() && u.RawQuery == reg.RawQuery && u.ForceQuery == reg.ForceQuery {
 			return true
 		}
 	}

@@ -61,6 +61,7 @@ var oauthCodes = map[int]struct {
 	90033:   {"temporarily_unavailable", 503},
 	90055:   {"temporarily_unavailable", 429},
 	90094:   {"access_denied", 400},
+	240002:  {"invalid_request", 400},
 	500011:  {"invalid_resource", 400},
 	500112:  {"invalid_client", 400},
 	500113:  {"invalid_request", 400},

@@ -90,11 +90,10 @@ func (r *request) readClient() {
 		if r.clientID == "" {
 			r.clientID = id
 		}
-		if strings.EqualFold(r.clientID, id) {
-			r.secret = secret
-		} else {
-			r.malformed = true
+		if !strings.EqualFold(r.clientID, id) || r.secret != "" && r.secret != secret {
+			r.malformed = true // two clients, or two secrets
 		}
+		r.secret = secret
 	}
 	if r.clientID == "" {
 		if t, err := parseJWT(r.form.Get("client_assertion")); err == nil {

@@ -23,8 +23,10 @@ func (s *Server) RevokeToken(raw string) bool {
 	var t refreshToken
 	if s.unseal("refresh", raw, &t) {
 		id = t.ID
-	} else if j, err := parseJWT(raw); err == nil && s.publishedKey(j.header.text("kid")) != nil {
-		id = j.payload.text("uti")
+	} else if j, err := parseJWT(raw); err == nil {
+		if key := s.publishedKey(j.header.text("kid")); key != nil && j.signedBy(&key.private.PublicKey, "RS256") {
+			id = j.payload.text("uti")
+		}
 	}
 	if id == "" {
 		return false

@@ -57,7 +57,6 @@ type code struct {
 	Challenge string         `json:"h,omitempty"`
 	Method    string         `json:"m,omitempty"`
 	Nonce     string         `json:"o,omitempty"`
-	Claims    string         `json:"l,omitempty"`
 	Issued    time.Time      `json:"t"`
 }
 
