@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 )
@@ -25,6 +26,21 @@ func ClaimsChallenge(h http.Header) (claims string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// SetClaimsChallenge puts a claims challenge into the header of an answer with status
+// 401: what an API sends its caller when only the user can help, with the Claims of an
+// [Error] whose InteractionRequired is true. The caller's [ClaimsChallenge] reads it, and
+// so do Microsoft's libraries. claims is a JSON object; if it is "" the challenge says
+// invalid_token, which sends the caller to get a new token.
+//
+// Source: as [ClaimsChallenge]; RFC 6750, section 3.
+func SetClaimsChallenge(h http.Header, claims string) {
+	if claims == "" {
+		h.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		return
+	}
+	h.Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(claims))+`"`)
 }
 
 // A challenge is one scheme of a WWW-Authenticate header with its parameters, whose

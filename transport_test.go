@@ -277,6 +277,18 @@ func TestClaimsChallenge(t *testing.T) {
 	}
 }
 
+func TestSetClaimsChallenge(t *testing.T) {
+	h := http.Header{}
+	entra.SetClaimsChallenge(h, cae)
+	if got, ok := entra.ClaimsChallenge(h); !ok || got != cae {
+		t.Errorf("read back %q, %v", got, ok)
+	}
+	entra.SetClaimsChallenge(h, "")
+	if got := h.Values("WWW-Authenticate"); len(got) != 1 || got[0] != `Bearer error="invalid_token"` {
+		t.Errorf("got %q", got)
+	}
+}
+
 func FuzzClaimsChallenge(f *testing.F) {
 	f.Add(challengeHeader(cae))
 	f.Add(`Bearer error="insufficient_claims\`)

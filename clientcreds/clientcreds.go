@@ -29,8 +29,8 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// Flow is the grant type in the cache keys of the package's tokens.
-const Flow = "client_credentials"
+// FlowName is the grant type in the cache keys of the package's tokens.
+const FlowName = "client_credentials"
 
 // TokenSource returns a source of the app's own tokens for one resource. scopes is the
 // default scope of that resource, "<App ID URI or client ID>/.default": with this flow
@@ -39,7 +39,7 @@ const Flow = "client_credentials"
 func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
 	own := append(make([]string, 0, len(scopes)), scopes...) // the caller's stays on the caller's stack
 	g := entra.Grant{
-		Flow:   Flow,
+		Flow:   FlowName,
 		Scopes: own,
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
 			return app.AcquireTokenByCredential(ctx, own, confidential.WithClaims(prev.Challenge()))

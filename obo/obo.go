@@ -35,8 +35,8 @@ import (
 	"github.com/entratoken/entra/internal/scopes"
 )
 
-// Flow is the grant type in the cache keys of the package's tokens.
-const Flow = "on_behalf_of"
+// FlowName is the grant type in the cache keys of the package's tokens.
+const FlowName = "on_behalf_of"
 
 // TokenSource returns a source of tokens for the user that assertion speaks for.
 // assertion is the access token that this API was called with, for this API; wanted are
@@ -70,7 +70,7 @@ func ForToken(c *entra.Client, t Verified, wanted ...string) *entra.TokenSource 
 func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []string) *entra.TokenSource {
 	wanted = scopes.Resource(wanted)
 	return c.TokenSource(entra.Grant{
-		Flow:    Flow,
+		Flow:    FlowName,
 		Subject: string(sum[:]),
 		Scopes:  wanted,
 		Check: func() (time.Time, error) {

@@ -54,7 +54,7 @@ func run(ctx context.Context, out io.Writer) error {
 		if _, err := source.TokenContext(ctx); err != nil {
 			return err
 		}
-		token := hops.TokenOf(clientcreds.Flow, source)
+		token := hops.TokenOf(clientcreds.FlowName, source)
 		from := "the cache"
 		if token.Obtained.After(start) {
 			from = "Entra"

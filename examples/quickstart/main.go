@@ -98,7 +98,7 @@ func oneRound(ctx context.Context, company *contoso.Contoso, user *person, daemo
 	if err != nil {
 		return nil, fmt.Errorf("the daemon: %w", err)
 	}
-	own, _ := hops.Of("daemon", hops.TokenOf(clientcreds.Flow, daemon), answer)
+	own, _ := hops.Of("daemon", hops.TokenOf(clientcreds.FlowName, daemon), answer)
 	calls = append(calls, own...)
 	if len(calls) != 3 || calls[0].Caller.Kind != "delegated" || calls[1].Caller.Kind != "delegated" || calls[2].Caller.Kind != "app-only" {
 		return nil, fmt.Errorf("the calls are not two for the user and one for the daemon: %+v", calls)
