@@ -67,6 +67,11 @@ bench: ## Run the benchmarks COUNT times each and summarise them with benchstat.
 	$(call say,Summary of bin/bench.txt)
 	@$(TOOL) benchstat bin/bench.txt
 
+.PHONY: fleet
+fleet: ## Simulate fleets of processes; writes docs/fleet.md and its plots (some minutes).
+	$(call say,Days in a fleet)
+	$(GO) -C integration run ./fleet/draw -docs ../docs
+
 .PHONY: cover
 cover: ## Test coverage by function and in total; the profile is bin/cover.out.
 	$(call say,Coverage)

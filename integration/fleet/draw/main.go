@@ -1,0 +1,135 @@
+// Draw runs the simulations of package fleet, draws what they show as SVG files, and writes their
+// figures into fleet.md, between the lines that mark where they go.
+//
+//	go run ./fleet/draw -docs ../docs
+//
+// The runs are seeded: the same code writes the same files.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/integration/fleet"
+	"github.com/entratoken/entra/integration/internal/page"
+)
+
+const processes = 10_000
+
+func main() {
+	docs := flag.String("docs", "../docs", "the directory of fleet.md and the plots")
+	flag.Parse()
+	if err := write(*docs); err != nil {
+		fmt.Fprintln(os.Stderr, "draw:", err)
+		os.Exit(1)
+	}
+}
+
+func write(docs string) error {
+	r := runAll()
+	for name, draw := range map[string]func(string) error{
+		"fleet-days.svg":   r.days,
+		"fleet-start.svg":  r.start,
+		"fleet-outage.svg": r.outage,
+		"fleet-notice.svg": r.notice,
+		"fleet-storm.svg":  r.storm,
+	} {
+		if err := draw(filepath.Join(docs, name)); err != nil {
+			return err
+		}
+	}
+	return page.Fill(filepath.Join(docs, "fleet.md"), map[string]string{
+		"days":   r.daysTable(),
+		"outage": r.outageTable(),
+		"storm":  r.stormTable(),
+	})
+}
+
+// drawn are the rules of the plots, all are those of the tables.
+func drawn() []fleet.Rule {
+	return []fleet.Rule{fleet.Chosen(), fleet.Of(cache.Policy{EarlyFrom: 0.7, EarlyTo: 0.8}), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
+}
+
+func all() []fleet.Rule {
+	p := func(from, to float64) cache.Policy { return cache.Policy{EarlyFrom: from, EarlyTo: to} }
+	return append(drawn(),
+		fleet.Of(p(0.6, 0.8)), fleet.Of(p(0.7, 0.9)), fleet.Of(p(0.75, 0.75)), fleet.Of(p(0.5, 0.9)),
+		fleet.Apart(0.1, p(0.6, 0.7)),
+		fleet.Patient(fleet.Of(p(0.6, 0.7))),
+		fleet.Patient(fleet.Apart(0.1, p(0.7, 0.8))),
+		fleet.Patient(fleet.Apart(0.1, p(0.65, 0.75))),
+		fleet.Patient(fleet.Apart(0.1, p(0.6, 0.75))),
+		fleet.Patient(fleet.Apart(0.1, p(0.5, 0.7))),
+	)
+}
+
+// played is what one rule did in every world.
+type played struct {
+	name                     string
+	together, small, rolling fleet.Result
+	outage, storm, cold      fleet.Result
+	noticed                  []float64 // part of the processes, for outages of one, two ... steps
+	inOutage, inStorm        fleet.Incident
+	longest                  time.Duration // outage that nobody noticed
+}
+
+type results []played
+
+const (
+	outage   = 15 * time.Minute
+	step     = 2 * time.Minute
+	steps    = 20
+	stormFor = 30 * time.Minute
+)
+
+// runAll plays every rule in every world, on as many CPUs as there are.
+func runAll() results {
+	rules := all()
+	done := make(results, len(rules))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := range next {
+				done[i] = play(rules[i])
+			}
+		})
+	}
+	for i := range rules {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return done
+}
+
+func play(rule fleet.Rule) played {
+	p := played{
+		name:     rule.Name,
+		together: fleet.Run(fleet.Together(processes), rule),
+		small:    fleet.Run(fleet.Together(processes/10), rule),
+		rolling:  fleet.Run(fleet.Rolling(processes), rule),
+		outage:   fleet.Run(fleet.Outage(processes, outage), rule),
+		storm:    fleet.Run(fleet.Storm(processes), rule),
+		cold:     fleet.Run(fleet.ColdStart(processes), rule),
+	}
+	p.inOutage = p.outage.Incident(fleet.Trouble, fleet.Trouble+outage)
+	p.inStorm = p.storm.Incident(fleet.Trouble, fleet.Trouble+stormFor)
+	for i := 1; i <= steps; i++ {
+		lasting := time.Duration(i) * step
+		w := fleet.Outage(processes, lasting)
+		w.For = fleet.Trouble + lasting + time.Hour
+		noticed := fleet.Run(w, rule).Noticed
+		p.noticed = append(p.noticed, float64(noticed)/processes)
+		if noticed == 0 && p.longest == lasting-step {
+			p.longest = lasting
+		}
+	}
+	return p
+}

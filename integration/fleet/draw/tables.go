@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/entratoken/entra/integration/fleet"
+	"github.com/entratoken/entra/integration/internal/page"
+)
+
+func number(x float64, digits int) string {
+	if math.IsNaN(x) {
+		return "-"
+	}
+	return strconv.FormatFloat(x, 'f', digits, 64)
+}
+
+// thousands writes a count with separators.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func percent(part float64) string {
+	if part == 0 {
+		return "0"
+	}
+	return number(100*part, 1) + " %"
+}
+
+// blocked is how many calls waited in a day, for a process.
+func blocked(r fleet.Result) string {
+	n := fleet.Sum(r.Blocked, 0, r.World.For)
+	if n == 0 {
+		return "0"
+	}
+	return number(float64(n)/float64(r.World.Processes)/(r.World.For.Hours()/24), 1)
+}
+
+// daysTable is what happens on quiet days.
+func (r results) daysTable() string {
+	rows := [][]string{{
+		"rule", "requests a minute", "peak to mean, 10 minutes", "1 minute", "1,000 processes: 10 minutes", "1 minute",
+		"rolling start: 10 minutes", "requests per life", "calls that waited, per process and day",
+	}}
+	peak := func(result fleet.Result, width time.Duration) string {
+		return number(result.PeakToMean(fleet.Settled, width), 2)
+	}
+	for _, p := range r {
+		rows = append(rows, []string{
+			p.name, number(fleet.Mean(p.together.Requests, fleet.Settled, p.together.World.For), 0),
+			peak(p.together, 10*time.Minute), peak(p.together, time.Minute),
+			peak(p.small, 10*time.Minute), peak(p.small, time.Minute), peak(p.rolling, 10*time.Minute),
+			number(p.together.PerLife(), 2), blocked(p.together),
+		})
+	}
+	mean := fleet.Mean(r[0].together.Requests, fleet.Settled, r[0].together.World.For)
+	chance := func(mean float64, width time.Duration) string {
+		return number(fleet.Chance(mean, int((70*time.Hour).Minutes()), width, 1), 2)
+	}
+	rows = append(rows, []string{
+		"*requests at random moments*", number(mean, 0), chance(mean, 10*time.Minute), chance(mean, time.Minute),
+		chance(mean/10, 10*time.Minute), chance(mean/10, time.Minute), chance(mean, 10*time.Minute), "", "",
+	})
+	return page.Table(rows)
+}
+
+func times(x float64) string { return number(x, 1) + " x" }
+
+// outageTable is what happens in a quarter of an hour without tokens, and after it.
+func (r results) outageTable() string {
+	rows := [][]string{{
+		"rule", "requests while it lasts", "first minute after", "busiest minute after", "next round, 10 minutes",
+		"calls that waited", "calls that failed", "processes with one", "longest outage in which none failed",
+	}}
+	for _, p := range r {
+		longest := fmt.Sprintf("%.0f min", p.longest.Minutes())
+		if p.longest == 0 {
+			longest = fmt.Sprintf("under %.0f min", step.Minutes())
+		}
+		i := p.inOutage
+		rows = append(rows, []string{
+			p.name, times(i.During), times(i.FirstMinute), times(i.Highest), times(i.Echo),
+			thousands(i.Blocked), thousands(i.Failed), percent(i.Noticed), longest,
+		})
+	}
+	return page.Table(rows)
+}
+
+// stormTable is what happens when the endpoint gives too few tokens.
+func (r results) stormTable() string {
+	rows := [][]string{{
+		"rule", "throttled: requests while it lasts", "busiest minute after", "calls that failed", "processes with one",
+		"cold start: requests refused", "all have a token after",
+	}}
+	for _, p := range r {
+		i := p.inStorm
+		rows = append(rows, []string{
+			p.name, times(i.During), times(i.Highest), thousands(i.Failed), percent(i.Noticed),
+			thousands(fleet.Sum(p.cold.Refused, 0, p.cold.World.For)), number(p.cold.Ready(), 0) + " min",
+		})
+	}
+	return page.Table(rows)
+}
