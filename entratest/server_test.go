@@ -90,47 +90,57 @@ func TestLookups(t *testing.T) {
 	}
 }
 
-// TestConcurrency does a thousand things at once; the race detector judges.
+// TestConcurrency makes a thousand token requests at once, while others read the
+// journal, inject faults, revoke and roll keys over; the race detector judges.
 func TestConcurrency(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Users = append(cfg.Users, entratest.User{Username: "dave@contoso.onmicrosoft.com", TenantID: tenant})
 	s := entratest.NewServer(cfg)
 	users := []string{alice, bob, carol}
 	assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
+	refresh := redeem(t, s, signIn(t, s, alice)).text("refresh_token")
+	before := s.TokenRequests()
+	start := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range 1000 {
 		wg.Go(func() {
-			switch i % 5 {
-			case 0, 1:
-				if a := credentials(t, s); a.status != 200 {
-					t.Errorf("%d %v", a.status, a.body)
-				}
-			case 2:
+			<-start
+			var a answer
+			switch i % 4 {
+			case 0:
+				a = credentials(t, s)
+			case 1:
 				cb, err := s.SignIn(t.Context(), authorizeURL("organizations"), users[i%3])
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if a := redeem(t, s, cb.Query().Get("code")); a.status != 200 {
-					t.Errorf("%d %v", a.status, a.body)
-				}
+				a = redeem(t, s, cb.Query().Get("code"))
+			case 2:
+				a = onBehalfOf(t, s, assertion)
 			case 3:
-				if a := onBehalfOf(t, s, assertion); a.status != 200 {
-					t.Errorf("%d %v", a.status, a.body)
-				}
-			case 4:
-				s.Requests()
-				s.Count(entratest.Match{Path: "token"})
-				s.Inject(entratest.Fault{Path: "logout", Status: 500})()
-				s.Revoke("dave@contoso.onmicrosoft.com")
+				a = ask(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", refresh)
 			}
-			if i == 500 {
+			if a.status != 200 || a.text("access_token") == "" {
+				t.Errorf("%d %v", a.status, a.body)
+			}
+		})
+	}
+	for i := range 100 {
+		wg.Go(func() {
+			<-start
+			s.Requests()
+			s.Count(entratest.Match{Path: "token"})
+			s.Inject(entratest.Fault{Path: "logout", Status: 500})()
+			s.Revoke("dave@contoso.onmicrosoft.com")
+			if i == 50 {
 				s.RotateKeys()
 			}
 		})
 	}
+	close(start)
 	wg.Wait()
-	if n := s.TokenRequests(); n != 800 {
+	if n := s.TokenRequests() - before; n != 1000 {
 		t.Errorf("%d token requests", n)
 	}
 }
