@@ -96,11 +96,18 @@ func TestAuthorizeErrorPages(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cb, err := s.SignIn(t.Context(), test.url, test.user)
 			var e *entratest.SignInError
-			if !errors.As(err, &e) || e.AADSTS != test.aadsts {
+			if !errors.As(err, &e) || e.AADSTS != test.aadsts || e.Code != pageCodes[e.AADSTS] {
 				t.Fatalf("got %v, %v", cb, err)
 			}
 		})
 	}
+}
+
+// pageCodes are the OAuth errors of what only the person sees.
+var pageCodes = map[int]string{
+	50011: "invalid_client", 50020: "interaction_required", 50057: "invalid_grant", 50105: "invalid_grant", 50194: "invalid_request",
+	90002: "invalid_request", 500113: "invalid_request", 700016: "unauthorized_client", 900144: "invalid_request",
+	9002313: "invalid_request", 9002332: "invalid_request",
 }
 
 func TestRedirectPort(t *testing.T) {

@@ -139,6 +139,7 @@ func TestInstanceDiscovery(t *testing.T) {
 			Aliases []string
 		}
 		Error string
+		Codes []int `json:"error_codes"`
 	}
 	url := authHost + "common/discovery/instance?api-version=1.1&authorization_endpoint="
 	if status := get(t, s.Client(), url+"https://login.windows.net/"+tenant+"/oauth2/v2.0/authorize", &doc); status != 200 {
@@ -151,8 +152,8 @@ func TestInstanceDiscovery(t *testing.T) {
 		t.Errorf("metadata %+v", doc.Metadata)
 	}
 	for _, bad := range []string{"https://evil.example/x", "http://login.microsoftonline.com/x", "", "%zz", "https://login.microsoftonline.com.evil.example/x"} {
-		if status := get(t, s.Client(), url+bad, &doc); status != 400 || doc.Error != "invalid_instance" {
-			t.Errorf("%q: %d %s", bad, status, doc.Error)
+		if status := get(t, s.Client(), url+bad, &doc); status != 400 || doc.Error != "invalid_instance" || doc.Codes[0] != 50049 {
+			t.Errorf("%q: %d %s %v", bad, status, doc.Error, doc.Codes)
 		}
 	}
 }

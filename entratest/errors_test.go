@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -81,6 +82,34 @@ func TestErrorLookup(t *testing.T) {
 	}
 }
 
+// TestErrorNumbers has the OAuth error that goes with each AADSTS number.
+func TestErrorNumbers(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	b := newBrowser(t, s)
+	for code, numbers := range map[string][]int{
+		"invalid_request":           {28000, 28003, 50059, 50147, 50194, 70007, 90002, 90013, 90014, 90023, 240002, 500113, 501491, 700022, 900144, 900561, 901002, 9001023, 9002313, 9002332},
+		"invalid_resource":          {50001, 500011, 650057},
+		"invalid_client":            {50011, 50027, 500112, 700023, 700024, 700025, 700027, 700030, 700211, 700212, 700213, 7000215, 7000218, 7000222},
+		"invalid_grant":             {50013, 50034, 50057, 50105, 50126, 50173, 65001, 70000, 70008, 500131, 500133, 501051, 501481, 54005, 700005, 700082},
+		"interaction_required":      {50020, 50076, 50079},
+		"invalid_instance":          {50049},
+		"login_required":            {50058},
+		"access_denied":             {65004, 90094},
+		"unsupported_grant_type":    {70003},
+		"unsupported_response_type": {70005, 700054},
+		"invalid_scope":             {70011, 1002012},
+		"temporarily_unavailable":   {90033, 90055},
+		"unauthorized_client":       {700016, 7000114},
+	} {
+		for _, number := range numbers {
+			remove := s.Inject(entratest.Fault{Path: "token", Status: 400, AADSTS: number})
+			wantError(t, credentials(t, s), 400, code, number)
+			remove()
+			b.open(fmt.Sprintf("%serror?code=%d", authHost, number)).sees("Error lookup", fmt.Sprintf("AADSTS%d: the OAuth error %s.", number, code))
+		}
+	}
+}
+
 // TestClientErrors has what the token endpoint says about a client's proof and
 // about requests that are wrong in themselves.
 func TestClientErrors(t *testing.T) {
@@ -131,14 +160,9 @@ func TestClientErrors(t *testing.T) {
 		})
 	}
 	t.Run("GET", func(t *testing.T) {
-		resp, err := s.Client().Get(authHost + tenant + "/oauth2/v2.0/token")
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != 405 {
-			t.Errorf("status %d", resp.StatusCode)
-		}
+		var a answer
+		a.status = get(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", &a.body)
+		wantError(t, a, 405, "invalid_request", 900561)
 	})
 	for name, request := range map[string][2]string{
 		"not a form":         {"application/json", `{"grant_type":"client_credentials"}`},

@@ -45,7 +45,7 @@ func TestFaultAnswers(t *testing.T) {
 		retryAfter string
 		contains   string
 	}{
-		{"429", entratest.Fault{Status: 429, RetryAfter: "60"}, 429, "application/json; charset=utf-8", "60", `"error":"temporarily_unavailable"`},
+		{"429", entratest.Fault{Status: 429, RetryAfter: "60"}, 429, "application/json; charset=utf-8", "60", `"error":"temporarily_unavailable","error_description":"AADSTS90055: `},
 		{"503 with a date", entratest.Fault{RetryAfter: "Fri, 31 Dec 1999 23:59:59 GMT"}, 503, "application/json; charset=utf-8", "Fri, 31 Dec 1999 23:59:59 GMT", `"error_codes":[90033]`},
 		{"500", entratest.Fault{Status: 500}, 500, "application/json; charset=utf-8", "", `"error_codes":[90033]`},
 		{"HTML from a proxy", entratest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 502, "text/html; charset=utf-8", "", "<html>Bad Gateway</html>"},

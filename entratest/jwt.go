@@ -36,7 +36,16 @@ func (c claimSet) number(name string) (int64, bool) {
 	return 0, false
 }
 
-var b64 = base64.RawURLEncoding
+// b64 is the alphabet of tokens. Each text has one form: no stray bits at the
+// end, and, as unb64 sees to, no line breaks.
+var b64 = base64.RawURLEncoding.Strict()
+
+func unb64(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, errMalformed
+	}
+	return b64.DecodeString(text)
+}
 
 // signJWT signs header and payload with RS256 (RFC 7518 section 3.3).
 func signJWT(key *rsa.PrivateKey, header, payload claimSet) string {
@@ -84,14 +93,14 @@ func parseJWT(raw string) (*jwt, error) {
 	if t.payload, err = parsePart(body); err != nil {
 		return nil, err
 	}
-	if t.signature, err = b64.DecodeString(sig); err != nil {
+	if t.signature, err = unb64(sig); err != nil {
 		return nil, errMalformed
 	}
 	return t, nil
 }
 
 func parsePart(part string) (claimSet, error) {
-	data, err := b64.DecodeString(part)
+	data, err := unb64(part)
 	if err != nil {
 		return nil, errMalformed
 	}

@@ -20,7 +20,7 @@ func (s *Server) sealed(purpose string, v any) string {
 
 // unseal reads what sealed wrote for the same purpose into v.
 func (s *Server) unseal(purpose, text string, v any) bool {
-	raw, err := b64.DecodeString(text)
+	raw, err := unb64(text)
 	if err != nil || len(raw) < s.seal.Overhead() {
 		return false
 	}
