@@ -132,8 +132,11 @@ func BenchmarkFirstSight(b *testing.B) {
 // typedClaims are the fields that Claims has, for encoding/json.
 type typedClaims struct {
 	Iss, Aud, Ver, Tid, Oid, Sub, Azp, Azpacr, Idtyp, Idp, Sid, Uti, Nonce string
-	Name, Preferred_username, Upn, Unique_name, Email, Scp                 string
-	Roles, Groups, Wids, Acrs, Xms_cc, Amr                                 []string
+	Name, Upn, Email, Scp                                                  string
+	PreferredUsername                                                      string `json:"preferred_username"`
+	UniqueName                                                             string `json:"unique_name"`
+	Roles, Groups, Wids, Acrs, Amr                                         []string
+	XMSCC                                                                  []string `json:"xms_cc"`
 	Exp, Nbf, Iat                                                          int64
 }
 

@@ -16,7 +16,7 @@ type challenge struct {
 }
 
 // challenge begins one. The realm is empty and the address is the one for all
-// tenants, so that it doesn't tell strangers which tenants are served here.
+// tenants, so that it does not tell strangers which tenants are served here.
 func (v *Verifier) challenge() *challenge {
 	c := new(challenge)
 	c.text.WriteString(`Bearer realm="", authorization_uri="https://` + v.rules.host + `/common/oauth2/authorize"`)

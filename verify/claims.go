@@ -9,10 +9,10 @@ import (
 )
 
 // Claims is what a verified token says. Each caller gets its own copy; the
-// claims that have several values are Sets, which can't be changed.
+// claims that have several values are Sets, which cannot be changed.
 //
 // A claim is there only if Entra had something to put into it, so the zero
-// value of a field means that the token doesn't say.
+// value of a field means that the token does not say.
 //
 // Source: Microsoft's access-token and ID-token claims references.
 type Claims struct {
@@ -69,7 +69,7 @@ type Claims struct {
 	// AuthMethods (amr) are how the user proved themselves; v1.0 tokens only.
 	AuthMethods Set
 
-	// IdentityProvider (idp) is who authenticated the user, if that wasn't the
+	// IdentityProvider (idp) is who authenticated the user, if that was not the
 	// issuer, for example for a guest.
 	IdentityProvider string
 	// SessionID (sid) is the user's session.
@@ -163,9 +163,9 @@ func (c *Claims) Names() iter.Seq[string] {
 	}
 }
 
-// Decode reads any claim into v, as json.Unmarshal does. A claim that isn't
+// Decode reads any claim into v, as json.Unmarshal does. A claim that is not
 // there is an *Error with reason MissingClaim (whose Claim stays empty, since
-// the name isn't this package's).
+// the name is not this package's).
 func (c *Claims) Decode(name string, v any) error {
 	text, ok := c.raw(name)
 	if !ok {

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -221,6 +223,28 @@ func TestEveryReasonHasAText(t *testing.T) {
 	}
 }
 
+// What a log gets of a refusal is the fields to count by.
+func TestErrorsLogTheirFields(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key != "error" {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	for _, e := range []error{
+		&verify.Error{Reason: verify.Expired},
+		&verify.Error{Reason: verify.MissingClaim, Claim: "tid"},
+		&verify.Error{Reason: verify.KeysUnavailable, StatusCode: 500},
+	} {
+		log.Info("", "error", e)
+	}
+	const want = "error.reason=expired\nerror.reason=missing_claim error.claim=tid\nerror.reason=keys_unavailable error.status=500\n"
+	if out.String() != want {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	ok := verify.Config{Audiences: []string{apiID}, Tenants: []string{tenantA}}
 	if _, err := verify.New(ok); err != nil {
@@ -258,8 +282,11 @@ func TestConfigIsChecked(t *testing.T) {
 		v, err := verify.New(test.cfg)
 		if (err == nil) != (test.field == "") || (v == nil) == (err == nil) {
 			t.Errorf("%+v: %v", test.cfg, err)
-		} else if err != nil && !strings.Contains(err.Error(), test.field) {
-			t.Errorf("%v doesn't name %s", err, test.field)
+			continue
+		}
+		var e *entra.Error
+		if err != nil && (!errors.As(err, &e) || e.Code != "invalid_request" || !strings.HasPrefix(e.Description, "Config.") || err.Error() != "verify: "+e.Description || !strings.Contains(e.Description, test.field)) {
+			t.Errorf("%v isn't about %s", err, test.field)
 		}
 	}
 }

@@ -38,11 +38,15 @@ const (
 // is no default that lets a token in.
 type Config struct {
 	// Audiences are the names under which tokens address this application: its
-	// client ID (all v2.0 tokens and ID tokens, most v1.0 tokens) and, if v1.0
-	// tokens are to be accepted, its App ID URIs such as "api://1234".
+	// client ID, which v2.0 tokens and ID tokens always have, and, if v1.0 tokens
+	// are to be accepted, each of its App ID URIs, such as "api://1234": a v1.0
+	// token has the one that its client asked for, or the client ID. An API gets
+	// v1.0 tokens unless requestedAccessTokenVersion in its app manifest is 2.
 	// Compared exactly, apart from upper and lower case in a GUID. Required.
 	//
-	// Source: "Validate the audience" in Microsoft's claims-validation page.
+	// Source: "Validate the audience" in Microsoft's claims-validation page; aud
+	// in its access token claims reference; requestedAccessTokenVersion in its
+	// page on the manifest.
 	Audiences []string
 
 	// Tenants are the IDs (GUIDs) of the tenants whose tokens are accepted, or
@@ -86,22 +90,27 @@ type Config struct {
 }
 
 // New makes a Verifier. It does no I/O: the keys are fetched with the first
-// token. An error says which field of the Config to mend.
+// token. The error says which field of the Config to mend; errors.As finds it as an
+// *entra.Error with the code "invalid_request".
 func New(cfg Config) (*Verifier, error) {
 	r, err := newRules(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
+		return nil, &configError{&entra.Error{Code: "invalid_request", Description: err.Error()}}
 	}
-	v := &Verifier{rules: r, logger: cfg.Logger}
+	v := &Verifier{rules: r, seen: newSeen(cfg.CacheSize), logger: cfg.Logger}
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
-	}
-	if v.seen, err = newSeen(cfg.CacheSize); err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
 	}
 	v.keys = newKeys(r.keysURL(cfg.KeysFor), cfg.HTTPClient, v.logger)
 	return v, nil
 }
+
+// configError is what is wrong with a Config. Its text says whose Config.
+type configError struct{ err *entra.Error }
+
+func (e *configError) Error() string { return "verify: " + e.err.Description }
+
+func (e *configError) Unwrap() error { return e.err }
 
 // newRules checks a Config and puts it into the form in which tokens are compared.
 func newRules(cfg Config) (*rules, error) {

@@ -11,7 +11,7 @@ type verified struct {
 }
 
 // FromContext returns the claims of the token with which a request came through
-// Middleware. ok is false if it didn't come through Middleware; deny it then.
+// Middleware. ok is false if it did not come through Middleware; deny it then.
 // The claims belong to the request: nothing done to them reaches another.
 func FromContext(ctx context.Context) (c *Claims, ok bool) {
 	t, ok := TokenFromContext(ctx)
@@ -23,7 +23,7 @@ func FromContext(ctx context.Context) (c *Claims, ok bool) {
 
 // TokenFromContext returns the token itself, to be passed on in an on-behalf-of
 // request: its text by Raw, and by SHA256 the hash that was computed to verify
-// it. ok is false if the request didn't come through Middleware.
+// it. ok is false if the request did not come through Middleware.
 func TokenFromContext(ctx context.Context) (t *Token, ok bool) {
 	v, ok := ctx.Value(contextKey{}).(*verified)
 	if !ok {

@@ -4,7 +4,7 @@
 // An API wraps its handlers:
 //
 //	v, err := verify.New(verify.Config{
-//		Audiences: []string{clientID},
+//		Audiences: []string{clientID, "api://tasks"}, // its ID and its App ID URI
 //		Tenants:   []string{tenantID},
 //	})
 //	...
@@ -12,7 +12,8 @@
 //
 // and a handler finds out who is calling:
 //
-//	claims, _ := verify.FromContext(r.Context())
+//	claims, ok := verify.FromContext(r.Context()) // not ok: there is no Middleware
+//	...
 //	user, ok := claims.User() // the key for this user's data
 //
 // Everything is denied unless a rule lets it in: only tokens signed with
@@ -35,14 +36,14 @@
 // The first request with a token costs a signature check; the next ones cost a
 // hash, because verified tokens are remembered by their SHA-256 until they
 // expire or their key is withdrawn. Keys are fetched with the first token,
-// refreshed in the background by later ones, and kept while the authority can't
+// refreshed in the background by later ones, and kept while the authority cannot
 // be reached. Tokens that name unknown keys cause one fetch in ten seconds,
 // however many there are.
 //
 // # What carries it
 //
 // golang-jwt, which MSAL brings along anyway, checks the signatures. Its parser
-// isn't used: it reads JSON as encoding/json does, and takes repeated claims.
+// is not used: it reads JSON as encoding/json does, and takes repeated claims.
 // golang-lru bounds the memory of verified tokens.
 //
 // Tokens of Entra External ID and Azure AD B2C follow other rules and are

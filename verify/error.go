@@ -1,6 +1,9 @@
 package verify
 
-import "strconv"
+import (
+	"log/slog"
+	"strconv"
+)
 
 // Reason says why something was refused. Every refusal has its own, so that
 // programs can branch on it and operators can count it.
@@ -8,44 +11,44 @@ type Reason string
 
 // The reasons, in the order in which the rules are applied.
 const (
-	NoToken          Reason = "no_token"           // the request carries no bearer token
-	BadAuthorization Reason = "bad_authorization"  // the Authorization header isn't one bearer token
-	TooLarge         Reason = "too_large"          // longer than MaxTokenSize
-	Malformed        Reason = "malformed"          // not three base64url parts
-	Encrypted        Reason = "encrypted"          // a JWE: five parts
-	BadJSON          Reason = "bad_json"           // a part isn't one JSON object
-	BadUTF8          Reason = "bad_utf8"           // a part isn't UTF-8, or escapes half a surrogate pair
-	DuplicateMember  Reason = "duplicate_member"   // a JSON object names a member twice
-	TooComplex       Reason = "too_complex"        // JSON nested too deeply, or with too many members
-	BadHeader        Reason = "bad_header"         // a header parameter has the wrong JSON type
-	ForeignToken     Reason = "foreign_token"      // made for Microsoft's own API, for example Graph
-	BadAlgorithm     Reason = "bad_algorithm"      // alg isn't RS256 or PS256
-	BadType          Reason = "bad_type"           // typ isn't a JWT's
-	CriticalHeader   Reason = "critical_header"    // the header has crit
-	EmbeddedKey      Reason = "embedded_key"       // the header brings a key or a link to one
-	NoKeyID          Reason = "no_key_id"          // the header has no kid
-	MissingClaim     Reason = "missing_claim"      // Error.Claim is absent or empty
-	BadClaim         Reason = "bad_claim"          // Error.Claim has the wrong JSON type or form
-	BadVersion       Reason = "bad_version"        // ver isn't 1.0 or 2.0
-	UnsupportedHost  Reason = "unsupported_issuer" // issued by Entra External ID or Azure AD B2C
-	BadIssuer        Reason = "bad_issuer"         // iss isn't an issuer of the configured cloud
-	TenantMismatch   Reason = "tenant_mismatch"    // iss and tid name different tenants
-	BadAudience      Reason = "bad_audience"       // aud is somebody else
-	NotAccessToken   Reason = "not_access_token"   // an ID token where an access token belongs
-	NotIDToken       Reason = "not_id_token"       // an access token where an ID token belongs
-	Expired          Reason = "expired"            // exp has passed
-	NotYetValid      Reason = "not_yet_valid"      // nbf lies ahead
-	IssuedInFuture   Reason = "issued_in_future"   // iat lies ahead
-	BadLifetime      Reason = "bad_lifetime"       // exp isn't after iat, or too long after it
-	UnknownKey       Reason = "unknown_key"        // kid isn't among the authority's keys
-	KeysUnavailable  Reason = "keys_unavailable"   // the authority's keys can't be had now
-	BadSignature     Reason = "bad_signature"      // the signature isn't that key's
-	TenantNotAllowed Reason = "tenant_not_allowed" // tid isn't on the list
-	KeyIssuer        Reason = "key_issuer"         // the key is published for another issuer
-	BadNonce         Reason = "bad_nonce"          // not the answer to this sign-in
-	BadParty         Reason = "bad_authorized_party"
-	BadCodeHash      Reason = "bad_code_hash"
-	BadTokenHash     Reason = "bad_access_token_hash"
+	NoToken          Reason = "no_token"              // the request carries no bearer token
+	BadAuthorization Reason = "bad_authorization"     // the Authorization header is not one bearer token
+	TooLarge         Reason = "too_large"             // longer than MaxTokenSize
+	Malformed        Reason = "malformed"             // not three base64url parts
+	Encrypted        Reason = "encrypted"             // a JWE: five parts
+	BadJSON          Reason = "bad_json"              // a part is not one JSON object
+	BadUTF8          Reason = "bad_utf8"              // a part is not UTF-8, or escapes half a surrogate pair
+	DuplicateMember  Reason = "duplicate_member"      // a JSON object names a member twice
+	TooComplex       Reason = "too_complex"           // JSON nested too deeply, or with too many members
+	BadHeader        Reason = "bad_header"            // a header parameter has the wrong JSON type
+	ForeignToken     Reason = "foreign_token"         // made for Microsoft's own API, for example Graph
+	BadAlgorithm     Reason = "bad_algorithm"         // alg is not RS256 or PS256
+	BadType          Reason = "bad_type"              // typ is not a JWT's
+	CriticalHeader   Reason = "critical_header"       // the header has crit
+	EmbeddedKey      Reason = "embedded_key"          // the header brings a key or a link to one
+	NoKeyID          Reason = "no_key_id"             // the header has no kid
+	MissingClaim     Reason = "missing_claim"         // Error.Claim is absent or empty
+	BadClaim         Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
+	BadVersion       Reason = "bad_version"           // ver is not 1.0 or 2.0
+	UnsupportedHost  Reason = "unsupported_issuer"    // issued by Entra External ID or Azure AD B2C
+	BadIssuer        Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
+	TenantMismatch   Reason = "tenant_mismatch"       // iss and tid name different tenants
+	BadAudience      Reason = "bad_audience"          // aud is none of Config.Audiences
+	NotAccessToken   Reason = "not_access_token"      // an ID token where an access token belongs
+	NotIDToken       Reason = "not_id_token"          // an access token where an ID token belongs
+	Expired          Reason = "expired"               // exp has passed
+	NotYetValid      Reason = "not_yet_valid"         // nbf lies ahead
+	IssuedInFuture   Reason = "issued_in_future"      // iat lies ahead
+	BadLifetime      Reason = "bad_lifetime"          // exp is not after iat, or too long after it
+	UnknownKey       Reason = "unknown_key"           // kid is not among the authority's keys
+	KeysUnavailable  Reason = "keys_unavailable"      // the authority's keys cannot be had now
+	BadSignature     Reason = "bad_signature"         // the signature is not that key's
+	TenantNotAllowed Reason = "tenant_not_allowed"    // tid is not on the list
+	KeyIssuer        Reason = "key_issuer"            // the key is published for another issuer
+	BadNonce         Reason = "bad_nonce"             // not the answer to this sign-in
+	BadParty         Reason = "bad_authorized_party"  // azp of an ID token is another client than aud
+	BadCodeHash      Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
+	BadTokenHash     Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
 )
 
 // texts are what Error says. They are constants, so nothing of a token can get
@@ -74,7 +77,8 @@ var texts = map[Reason]string{
 	UnsupportedHost:  "the token comes from Entra External ID or Azure AD B2C, which this API does not serve; ask Entra ID for one",
 	BadIssuer:        "the token is not from an issuer of the configured cloud; check the authority that the client uses",
 	TenantMismatch:   "the issuer and the tenant of the token differ; send an Entra token",
-	BadAudience:      "the token is for another API; ask for a token with a scope of this API",
+	BadAudience: "the audience of the token is none of Config.Audiences; if it is another API, ask for a token with a scope of this one; " +
+		"a v1.0 token names the App ID URI (api://...): add it, or set requestedAccessTokenVersion to 2 in the manifest of the app",
 	NotAccessToken:   "this is not an access token; an ID token tells a client who signed in and opens no API",
 	NotIDToken:       "this is not an ID token; an access token does not tell a client who signed in",
 	Expired:          "the token has expired; ask for a new one",
@@ -100,10 +104,11 @@ type Error struct {
 	// that this package knows; "" if the reason concerns none.
 	Claim string
 	// StatusCode is the HTTP status with which the authority refused its keys;
-	// 0 if it didn't answer, or if the reason isn't KeysUnavailable.
+	// 0 if it did not answer, or if the reason is not KeysUnavailable.
 	StatusCode int
 }
 
+// Error says what was wrong with the token and what to do about it, in one line.
 func (e *Error) Error() string { return "verify: " + e.description() }
 
 // Is makes errors.Is(err, &verify.Error{Reason: verify.Expired}) true for every
@@ -114,8 +119,20 @@ func (e *Error) Is(target error) bool {
 }
 
 // Temporary tells whether the same token may be accepted a little later: only
-// when the authority's keys couldn't be had.
+// when the authority's keys could not be had.
 func (e *Error) Temporary() bool { return e.Reason == KeysUnavailable }
+
+// LogValue gives the fields to count refusals by.
+func (e *Error) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("reason", string(e.Reason))}
+	if e.Claim != "" {
+		attrs = append(attrs, slog.String("claim", e.Claim))
+	}
+	if e.StatusCode != 0 {
+		attrs = append(attrs, slog.Int("status", e.StatusCode))
+	}
+	return slog.GroupValue(attrs...)
+}
 
 // description is the text without the package's name, for challenges.
 func (e *Error) description() string {

@@ -16,7 +16,7 @@ var exampleEntra = entratest.NewServer(entratest.Sample())
 
 func ExampleNew() {
 	v, err := verify.New(verify.Config{
-		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"}, // this API's client ID
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b", "api://api-b"}, // this API's client ID and App ID URI
 		Tenants:    []string{entratest.SampleTenant},
 		HTTPClient: exampleEntra.Client(), // leave it out in production
 	})
@@ -41,7 +41,7 @@ func ExampleNew() {
 	// app-only: true
 	// roles: Orders.Read.All
 	// true
-	// verify: the token is for another API; ask for a token with a scope of this API
+	// verify: the audience of the token is none of Config.Audiences; if it is another API, ask for a token with a scope of this one; a v1.0 token names the App ID URI (api://...): add it, or set requestedAccessTokenVersion to 2 in the manifest of the app (aud)
 }
 
 func ExampleVerifier_Middleware() {
@@ -55,7 +55,11 @@ func ExampleVerifier_Middleware() {
 		return
 	}
 	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, _ := verify.FromContext(r.Context())
+		claims, ok := verify.FromContext(r.Context())
+		if !ok { // there is no Middleware: nobody is known
+			http.Error(w, "no caller", http.StatusInternalServerError)
+			return
+		}
 		if user, ok := claims.User(); ok {
 			fmt.Fprint(w, "the orders of ", user.ObjectID)
 			return

@@ -17,7 +17,7 @@ type fetcher struct {
 }
 
 // newFetcher leaves the client given as it is and uses a copy that follows no
-// redirect: keys from another host aren't the authority's.
+// redirect: keys from another host are not the authority's.
 func newFetcher(url string, client *http.Client) fetcher {
 	var own http.Client
 	if client != nil {

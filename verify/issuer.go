@@ -10,7 +10,7 @@ import (
 
 // The v1.0 issuers. The public cloud and US Government share one, China has its
 // own; Microsoft's tools for Azure (aks-engine, the Azure SDK for Java) know
-// these two and no other. The newer sovereign clouds' isn't documented, so the
+// these two and no other. The newer sovereign clouds' is not documented, so the
 // common one is expected there until Config.V1Issuer says otherwise, as it is of
 // private hosts.
 const (
@@ -85,7 +85,7 @@ func outOfScope(host string) bool {
 //
 // The address is made from the configured host, not read from the "jwks_uri" of
 // the openid-configuration: it is the documented one in every cloud, saves a
-// request, and a document can't send us to another host. The v2.0 document is
+// request, and a document cannot send us to another host. The v2.0 document is
 // asked for v1.0 tokens too: the keys are the same, and only there do they name
 // their issuer.
 func (r *rules) keysURL(app string) string {
@@ -121,7 +121,7 @@ func isGUID(s string) bool {
 	return true
 }
 
-// hostOf returns the host of an https URL, "" if it isn't one.
+// hostOf returns the host of an https URL, "" if it is not one.
 func hostOf(issuer string) string {
 	rest, ok := strings.CutPrefix(issuer, "https://")
 	if !ok {

@@ -12,8 +12,8 @@ import (
 // signingKey is a public key of the authority.
 type signingKey struct {
 	id        string
-	algorithm string // the only one it is for; "" if it doesn't say
-	issuer    string // the only one it signs for, perhaps with {tenantid}; "" if it doesn't say
+	algorithm string // the only one it is for; "" if it does not say
+	issuer    string // the only one it signs for, perhaps with {tenantid}; "" if it does not say
 	public    *rsa.PublicKey
 	retired   atomic.Bool // it was published and no longer is
 }
@@ -34,7 +34,7 @@ const (
 var errNoKeys = errors.New("the document has no usable signing key")
 
 // parseKeys reads a JWK set (RFC 7517) with Microsoft's "issuer" member. Keys
-// that aren't RSA signing keys, or whose members have the wrong types, are left
+// that are not RSA signing keys, or whose members have the wrong types, are left
 // out, as RFC 7517 section 5 says; a kid that stands for two different keys is
 // left out because nobody can say which is meant. A document without any usable
 // key is an error.
@@ -73,7 +73,7 @@ func parseKeys(document []byte) (map[string]*signingKey, error) {
 }
 
 // parseKey reads one JWK (RFC 7517 section 4, RFC 7518 section 6.3.1). It is
-// nil if that isn't a key that Entra signs tokens with.
+// nil if that is not a key that Entra signs tokens with.
 func parseKey(text []byte) *signingKey {
 	var k struct {
 		Type       string   `json:"kty"`

@@ -16,11 +16,11 @@ const (
 	// withdrawn in an emergency useless sooner.
 	keysLife = time.Hour
 	// keysStale is how old the keys may get if every refresh fails. It is long
-	// so that an outage doesn't stop the API, and ends so that a withdrawn key
-	// can't be kept alive for ever by keeping us from the authority.
+	// so that an outage does not stop the API, and ends so that a withdrawn key
+	// cannot be kept alive for ever by keeping us from the authority.
 	keysStale = 7 * 24 * time.Hour
 	// unknownInterval is the least time between two fetches for the sake of
-	// tokens that name a key we don't have. Anyone can make up such tokens.
+	// tokens that name a key we do not have. Anyone can make up such tokens.
 	unknownInterval = 10 * time.Second
 	// fetchTimeout bounds one fetch.
 	fetchTimeout = 10 * time.Second
@@ -71,7 +71,7 @@ func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	return set, true
 }
 
-// find returns the key with that ID. If it isn't there, the keys are fetched,
+// find returns the key with that ID. If it is not there, the keys are fetched,
 // but not more often than unknownInterval allows, whoever asks.
 func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
 	for asked := false; ; {
@@ -95,7 +95,7 @@ func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
 
 // join returns the end of the fetch that is under way, or of one it starts
 // (mine) if that is allowed. A caller that has asked already, and whose fetch
-// didn't bring the key, is told so. One that joined another's fetch may have come
+// did not bring the key, is told so. One that joined another's fetch may have come
 // after the authority answered, so it may start its own.
 func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan struct{}, mine bool, err error) {
 	k.mu.Lock()
@@ -116,7 +116,7 @@ func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan str
 			k.unknownAt = now.Add(unknownInterval)
 		}
 		return k.startLocked(), true, nil
-	case k.failure != nil: // the key may be one that we couldn't hear of
+	case k.failure != nil: // the key may be one that we could not hear of
 		return nil, false, k.failure
 	case ok:
 		return nil, false, refuse(UnknownKey)

@@ -11,10 +11,10 @@ import (
 // and answers it otherwise:
 //
 //   - 401 and a challenge without an error code if it has no bearer token;
-//   - 400 invalid_request if it has an Authorization header that can't be read,
+//   - 400 invalid_request if it has an Authorization header that cannot be read,
 //     or several;
 //   - 401 invalid_token and the reason if the token is refused;
-//   - 503 if the authority's keys can't be had, so that clients keep their token.
+//   - 503 if the authority's keys cannot be had, so that clients keep their token.
 //
 // The token is taken from the Authorization header alone, never from the query
 // or a form, where logs and browsers' histories would keep it. Behind Middleware,

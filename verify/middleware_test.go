@@ -143,6 +143,20 @@ func TestContextHasTokenAndClaims(t *testing.T) {
 	}
 }
 
+// A handler that forgot its Middleware, and then to ask, has a nil Token. It says nothing,
+// so that what is asked of Entra with it fails.
+func TestNilTokens(t *testing.T) {
+	tok, ok := verify.TokenFromContext(context.Background())
+	for _, tok := range []*verify.Token{tok, {}} {
+		if ok || tok.Raw() != "" || tok.SHA256() != [sha256.Size]byte{} || !tok.Expires().IsZero() || tok.Claims() != nil {
+			t.Error("a token out of nowhere")
+		}
+	}
+	if got := fmt.Sprintf("%v %s", tok, tok); got != "<nil> <nil>" {
+		t.Errorf("it prints %q", got)
+	}
+}
+
 // A Token never prints what it holds.
 func TestTokensDoNotPrint(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())

@@ -76,7 +76,7 @@ func decode(part string) (string, error) {
 // parseHeader applies the rules for headers:
 //
 //   - alg is RS256 or PS256: no "none", no HMAC (whose key would be the public
-//     key), nothing that Entra's keys aren't made for (RFC 8725 section 3.1);
+//     key), nothing that Entra's keys are not made for (RFC 8725 section 3.1);
 //   - typ is JWT, as Entra always writes, or RFC 9068's at+jwt for access tokens;
 //   - crit is refused: no extension is understood here (RFC 7515 section 4.1.11);
 //   - jwk, jku, x5c and x5u are refused: keys come from the authority alone
@@ -131,7 +131,7 @@ func parseHeader(text string) (header, error) {
 	return h, nil
 }
 
-// text returns a claim that is a string, "" if it is absent or isn't one.
+// text returns a claim that is a string, "" if it is absent or is not one.
 func (p *parts) text(claim string) string {
 	value, ok := p.claims.get(claim)
 	if !ok {

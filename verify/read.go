@@ -3,7 +3,7 @@ package verify
 import "strings"
 
 // readClaims reads a payload into typed claims. A claim that is there must have
-// its documented JSON type: what can't be read as documented isn't guessed at.
+// its documented JSON type: what cannot be read as documented is not guessed at.
 func readClaims(o object) (*Claims, error) {
 	c := &Claims{all: &o}
 	for i := range o.members {

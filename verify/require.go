@@ -8,10 +8,10 @@ import (
 )
 
 // The functions here wrap handlers that stand behind Middleware and let only some
-// callers through. Those that don't fit get 403 and the reason. A request that
-// didn't come through Middleware gets 500: the program is put together wrongly,
+// callers through. Those that do not fit get 403 and the reason. A request that
+// did not come through Middleware gets 500: the program is put together wrongly,
 // and no token will help. Each panics if it is given nothing to require, or a
-// value that can't be, since that would be a mistake in the program.
+// value that cannot be, since that would be a mistake in the program.
 
 // RequireScope lets through clients that act for a user and hold at least one of
 // the scopes (delegated permissions, scp). Applications acting for themselves
@@ -62,7 +62,7 @@ func RequireUserRole(next http.Handler, roles ...string) http.Handler {
 
 // RequireScopeOrRole lets through both kinds of caller, each on its own terms:
 // clients acting for a user need the scope, applications acting for themselves
-// need the role. A user's role doesn't replace the scope.
+// need the role. A user's role does not replace the scope.
 func RequireScopeOrRole(next http.Handler, scope, role string) http.Handler {
 	mustName("RequireScopeOrRole", []string{scope, role})
 	return require(next, func(c *Claims) *denial {
@@ -119,7 +119,7 @@ func RequireAuthContext(next http.Handler, context string) http.Handler {
 	})
 }
 
-// denial is why a caller isn't let through.
+// denial is why a caller is not let through.
 type denial struct {
 	status int
 	code   string // the error of the challenge; "" for none

@@ -8,7 +8,7 @@ import (
 
 // maxLifetime is more than the longest life that Entra gives an access token:
 // 28 hours under continuous access evaluation ("Token lifetime" in Microsoft's
-// access-tokens page). A token that says it lives longer isn't Entra's.
+// access-tokens page). A token that says it lives longer is not Entra's.
 const maxLifetime = 48 * time.Hour
 
 // rules are a Config in the form in which tokens are compared. They never change.
@@ -32,7 +32,7 @@ const (
 
 // check applies the rules that need no key, before the signature: they are
 // cheap and answer only from what the configuration makes public anyway. Which
-// tenants are allowed isn't public, so that rule is allow, after the signature.
+// tenants are allowed is not public, so that rule is allow, after the signature.
 func (r *rules) check(p *parts, c *Claims, k kind, now time.Time) error {
 	if err := r.origin(p, c); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (r *rules) origin(p *parts, c *Claims) error {
 // the audience" in Microsoft's claims-validation page).
 func (r *rules) audience(c *Claims) error {
 	if !r.audiences[c.Audience] || c.Version == "2.0" && !isGUID(c.Audience) {
-		return refuse(BadAudience)
+		return refuseClaim(BadAudience, "aud")
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (r *rules) purpose(p *parts, c *Claims, k kind) error {
 	return nil
 }
 
-// times: iat and nbf have come, exp hasn't, give or take the leeway, and the
+// times: iat and nbf have come, exp has not, give or take the leeway, and the
 // life in between is one that Entra gives. All three are always there.
 func (r *rules) times(p *parts, c *Claims, now time.Time) error {
 	for _, need := range [...]struct {

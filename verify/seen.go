@@ -25,18 +25,18 @@ type seenToken struct {
 	until  time.Time // exp and the leeway
 }
 
-func newSeen(size int) (*seen, error) {
+func newSeen(size int) *seen {
 	if size < 0 {
-		return &seen{}, nil
+		return &seen{}
 	}
 	if size == 0 {
 		size = defaultCacheSize
 	}
-	tokens, err := lru.New[[sha256.Size]byte, seenToken](size)
-	return &seen{tokens}, err
+	tokens, _ := lru.New[[sha256.Size]byte, seenToken](size) // fails only for sizes below 1
+	return &seen{tokens}
 }
 
-// get returns a copy of the claims of a token that is still good: it hasn't
+// get returns a copy of the claims of a token that is still good: it has not
 // expired, and its key is still published.
 func (s *seen) get(hash [sha256.Size]byte, now time.Time) *Claims {
 	if s.tokens == nil {

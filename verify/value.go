@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Set is the values of a claim that has several. It can't be changed, so what
+// Set is the values of a claim that has several. It cannot be changed, so what
 // one request does with its claims never reaches another. The zero value is
 // empty. Values are compared exactly.
 type Set struct {
@@ -55,7 +55,7 @@ func (s Set) MarshalJSON() ([]byte, error) {
 }
 
 // The readers below take the checked JSON text of a claim. ok is false if it
-// doesn't have the type that the claim must have.
+// does not have the type that the claim must have.
 
 func stringValue(text string) (v string, ok bool) {
 	if text[0] != '"' {
@@ -91,7 +91,7 @@ func stringsValue(text string) (values []string, ok bool) {
 	}
 }
 
-// maxSeconds is the end of the year 9999: later times can't be written in the
+// maxSeconds is the end of the year 9999: later times cannot be written in the
 // forms that programs exchange, and no token lives so long.
 const maxSeconds = 253402300799
 
