@@ -153,5 +153,5 @@ type FederatedCredential struct {
 	Issuer   string           // the iss of the token, required
 	Subject  string           // the sub of the token, required
 	Audience string           // the aud of the token; zero: api://AzureADTokenExchange
-	Key      crypto.PublicKey // verifies the token: *rsa.PublicKey (RS256), required
+	Key      crypto.PublicKey // verifies the token: *rsa.PublicKey (RS256, PS256) or *ecdsa.PublicKey (P-256, ES256), required
 }

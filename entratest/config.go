@@ -16,8 +16,8 @@ type Config struct {
 
 	// Host is the host name that issuers and discovery documents carry when a
 	// request arrives through [Server.Client]. Zero: login.microsoftonline.com
-	// for that host and its aliases, and each sovereign cloud's own host for
-	// requests to it. Addresses given by [Server.StartTLS] always stand for
+	// for that host and its aliases, and each national or sovereign cloud's
+	// own host for requests to it. Addresses given by [Server.StartTLS] always stand for
 	// themselves.
 	Host string
 

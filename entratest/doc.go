@@ -40,7 +40,8 @@
 //
 // [Server.Mint] makes the token a test wants: from any client, for any user,
 // with claims changed or missing, expired, or forged. Signed by the key that
-// the server publishes, it is valid in all that the test leaves alone.
+// the server publishes, it is valid in all that the test leaves alone. The API
+// finds the keys through [Server.Client], where it would find Entra's.
 //
 // # Testing a web app
 //

@@ -21,7 +21,7 @@ import (
 type Fault struct {
 	// Path is the endpoint: "token", "authorize", "logout", "keys",
 	// "discovery" (the OpenID configuration), "instance" (the discovery of
-	// clouds). Zero: any.
+	// clouds), "login" (the forms of the pages), "adminconsent". Zero: any.
 	Path string
 	// Tenant is a tenant's ID or domain, or as in the path of the request,
 	// "common" for instance. Zero: any.

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// MintOptions describe a token for [Server.Mint]. The zero value of each field
-// is explained there; Tenant, Client and Resource are names as in the Config.
+// MintOptions describe a token for [Server.Mint]. Only Resource is required; with
+// nothing else the token is app-only, as that app would get it for itself.
 type MintOptions struct {
 	// Tenant is the issuing tenant, an ID or a domain. Zero: the resource's.
 	Tenant string
