@@ -2,6 +2,7 @@ package entra
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -23,7 +24,7 @@ type tokenResponse struct {
 
 	Error         string `json:"error"`
 	Description   string `json:"error_description"`
-	Codes         []int  `json:"error_codes"`
+	Codes         codes  `json:"error_codes"`
 	SubError      string `json:"suberror"`
 	Claims        string `json:"claims"`
 	CorrelationID string `json:"correlation_id"`
@@ -42,6 +43,32 @@ func (s *seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// codes are the numbers of an error; there are few. What is none is left out.
+type codes []int
+
+func (c *codes) UnmarshalJSON(b []byte) error {
+	var all []json.RawMessage
+	if json.Unmarshal(b, &all) != nil {
+		return nil
+	}
+	for _, raw := range all[:min(len(all), 10)] {
+		if n, err := strconv.Atoi(strings.Trim(string(raw), `"`)); err == nil {
+			*c = append(*c, n)
+		}
+	}
+	return nil
+}
+
+// read reads a JSON object. A member of an unexpected type counts as absent.
+func read(body []byte, t *tokenResponse) error {
+	err := json.Unmarshal(body, t)
+	var mismatch *json.UnmarshalTypeError
+	if errors.As(err, &mismatch) && mismatch.Field != "" {
+		return nil
+	}
+	return err
+}
+
 // maxSeconds is ten years: what is longer is a mistake.
 const maxSeconds = 10 * 365 * 24 * 60 * 60
 
@@ -52,7 +79,7 @@ func readToken(r *response, redact redactor, requestID string) (*tokenResponse, 
 		return nil, readError(r, redact, requestID)
 	}
 	var t tokenResponse
-	if err := json.Unmarshal(r.body, &t); err != nil {
+	if err := read(r.body, &t); err != nil {
 		return nil, invalid(r, redact, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
 	}
 	switch {
@@ -71,7 +98,7 @@ func readToken(r *response, redact redactor, requestID string) (*tokenResponse, 
 // readError reads an error answer.
 func readError(r *response, redact redactor, requestID string) *Error {
 	var t tokenResponse
-	if err := json.Unmarshal(r.body, &t); err != nil || t.Error == "" {
+	if err := read(r.body, &t); err != nil || t.Error == "" {
 		return invalid(r, redact, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
 	}
 	e := &Error{

@@ -21,18 +21,23 @@ type Config struct {
 	TenantID string
 	// ClientID is the application (client) ID, a GUID. Required.
 	ClientID string
-	// Credential proves that the app is the app. Required.
+	// Credential proves that the app is the app. To replace one that has ended, make a
+	// new client; it does not see what the old one failed with. Required.
 	Credential Credential
 	// Cloud is where the tenant lives. Zero: the public cloud.
 	Cloud Cloud
 	// Cache holds the tokens. Set it to share one between clients. Nil: a cache of its
 	// own, with the default size.
 	Cache *cache.Cache
-	// HTTPClient sends the requests to Entra. Its redirect policy and cookie jar are not
-	// used. Nil: a client of its own with time-outs, never [http.DefaultClient].
+	// HTTPClient sends the requests to Entra, with its own Transport and Timeout; its
+	// redirect policy and cookie jar are not used. A company's proxy or certificate
+	// authority goes into its Transport. Nil: a client of its own, never
+	// [http.DefaultClient], that gives up after 30 seconds and takes proxies from the
+	// environment as [http.ProxyFromEnvironment] does.
 	HTTPClient *http.Client
 	// Logger is told about every request for a token: failures at level Warn, successes
-	// at level Debug. Nothing secret and no user's name is logged. Nil: silent.
+	// at level Debug. Nothing secret and no user's name is logged. [cache.Log] says more,
+	// about refreshes and back-off; use one of the two. Nil: silent.
 	Logger *slog.Logger
 	// Capabilities are the client capabilities that this app declares. With "cp1" it
 	// says that it handles claims challenges, and gets tokens of up to 28 hours that
@@ -49,7 +54,7 @@ type Client struct {
 	cloud        Cloud
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
-	variant      string // the capabilities in every cache key
+	variant      string // credential and capabilities, in every cache key
 	credential   func() confidential.Credential
 	cache        *cache.Cache
 	httpClient   *http.Client
@@ -70,10 +75,11 @@ var (
 func New(cfg Config) (*Client, error) {
 	if !guid.MatchString(cfg.ClientID) {
 		// The value is not repeated: it may be a secret in the wrong field.
-		return nil, refuse("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration")
+		return nil, refuse("invalid_request", "Config.ClientID is not a GUID, or has white space around it; it is the Application (client) ID of the app registration")
 	}
-	if !host.MatchString(cfg.Cloud.Host()) {
-		return nil, refuse("invalid_request", "Config.Cloud is not a host; write it without a scheme or path, such as entra.USGovernment")
+	if h := cfg.Cloud.Host(); !host.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost" {
+		return nil, refuse("invalid_request",
+			"Config.Cloud is not the host of an authority; use a constant such as entra.USGovernment, or write the host without a scheme or path")
 	}
 	for _, c := range cfg.Capabilities {
 		if !token.MatchString(c) {
@@ -101,7 +107,7 @@ func New(cfg Config) (*Client, error) {
 		logger:       cfg.Logger,
 	}
 	slices.Sort(c.capabilities)
-	c.variant = strings.Join(c.capabilities, " ")
+	c.variant = strings.Join(append([]string{cfg.Credential.id}, c.capabilities...), " ")
 	return c.WithTenant(cfg.TenantID)
 }
 
@@ -118,7 +124,7 @@ func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	case tenantID == "":
 		return nil, refuse("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
 	}
-	return nil, refuse("invalid_request", "the tenant ID is neither a GUID nor a domain; it is the Directory (tenant) ID of the app registration")
+	return nil, refuse("invalid_request", "the tenant ID is neither a GUID nor a domain, or has white space around it; it is the Directory (tenant) ID of the app registration")
 }
 
 // TenantID returns the tenant in lower case, as it was configured: a GUID, a domain,

@@ -24,8 +24,9 @@ const (
 // section 4), for which each of MSAL's clients asks anew. Requests for one document
 // are made once, and a stale document is better than none.
 type discovery struct {
-	fetch  func(*http.Request) (*response, *Error)
-	flight singleflight.Group
+	fetch   func(*http.Request) (*response, *Error)
+	allowed func(*url.URL) *Error
+	flight  singleflight.Group
 
 	mu        sync.Mutex // guards documents
 	documents *simplelru.LRU[string, document]
@@ -36,9 +37,9 @@ type document struct {
 	useUntil time.Time
 }
 
-func newDiscovery(fetch func(*http.Request) (*response, *Error)) *discovery {
+func newDiscovery(fetch func(*http.Request) (*response, *Error), allowed func(*url.URL) *Error) *discovery {
 	documents, _ := simplelru.NewLRU[string, document](discoveryBound, nil) // fails only for sizes below 1
-	return &discovery{fetch: fetch, documents: documents}
+	return &discovery{fetch: fetch, allowed: allowed, documents: documents}
 }
 
 func (d *discovery) get(req *http.Request) (*response, *Error) {
@@ -50,10 +51,7 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 	done := d.flight.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
 		defer cancel()
-		resp, err := d.fetch(req.Clone(ctx))
-		if err == nil {
-			resp, err = readDiscovery(req.URL, resp)
-		}
+		resp, err := d.ask(req.Clone(ctx))
 		return d.store(key, resp, err)
 	})
 	select {
@@ -64,8 +62,23 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		}
 		return resp, nil
 	case <-ctx.Done():
-		return nil, &Error{Code: CodeRequestFailed, Description: "time ran out while asking " + req.URL.Host + " for its configuration", cause: ctx.Err()}
+		return nil, &Error{Code: CodeRequestFailed, Description: "time ran out while asking " + req.URL.Host + " for its configuration", Err: ctx.Err()}
 	}
+}
+
+// ask gets a document. A transport that panics in a goroutine of singleflight would end
+// the program.
+func (d *discovery) ask(req *http.Request) (resp *response, failed *Error) {
+	defer func() {
+		if recover() != nil {
+			resp, failed = nil, refuse(CodeRequestFailed, "the HTTP client panicked while asking %s for its configuration", req.URL.Host)
+		}
+	}()
+	resp, failed = d.fetch(req)
+	if failed != nil {
+		return nil, failed
+	}
+	return d.read(req.URL, resp)
 }
 
 // store remembers an answer, or for a while goes on with the stale one.
@@ -90,9 +103,9 @@ func (d *discovery) lookup(key string) (document, bool) {
 	return d.documents.Get(key)
 }
 
-// readDiscovery reduces an answer to what MSAL reads of it, since each of its clients
-// reads it again, or says why it is no discovery document.
-func readDiscovery(u *url.URL, resp *response) (*response, *Error) {
+// read reduces an answer to what MSAL reads of it, since each of its clients reads it
+// again, or says why it is no discovery document for u.
+func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	var doc struct {
 		Issuer                string `json:"issuer"`
 		AuthorizationEndpoint string `json:"authorization_endpoint"`
@@ -101,12 +114,28 @@ func readDiscovery(u *url.URL, resp *response) (*response, *Error) {
 	isJSON := json.Unmarshal(resp.body, &doc) == nil
 	switch {
 	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.AuthorizationEndpoint != "" && doc.TokenEndpoint != "":
-		body, _ := json.Marshal(doc) // strings marshal
-		return &response{status: resp.status, body: body}, nil
 	case resp.status != http.StatusOK && isJSON:
 		return nil, readError(resp, redactor{}, "")
+	default:
+		e := refuse(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
+		e.StatusCode = resp.status
+		return nil, e
 	}
-	e := refuse(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
-	e.StatusCode = resp.status
-	return nil, e
+	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	for _, endpoint := range []string{doc.TokenEndpoint, doc.AuthorizationEndpoint, doc.Issuer} {
+		e, err := url.Parse(endpoint)
+		if err != nil {
+			return nil, refuse(CodeInvalidResponse, "the configuration of %s has an address that is none", u.Host)
+		}
+		if failed := d.allowed(e); failed != nil {
+			return nil, failed
+		}
+		// The endpoints of a tenant asked for by its ID are that tenant's. One asked for
+		// by a domain answers with its ID.
+		if guid.MatchString(tenant) && !strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") {
+			return nil, refuse(CodeInvalidResponse, "the configuration of tenant %s names an address of another tenant", tenant)
+		}
+	}
+	body, _ := json.Marshal(doc) // strings marshal
+	return &response{status: resp.status, body: body}, nil
 }

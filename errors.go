@@ -53,7 +53,10 @@ type Error struct {
 	// did not say.
 	RetryAfter time.Duration
 
-	cause error // nil, or an error known to hold nothing secret
+	// Err is the error underneath, if there is one: a context's, the network's, that of
+	// an assertion callback or of a grant's own Check. A Fetch that fails by itself puts
+	// its error here. Nil otherwise.
+	Err error `json:"-"`
 }
 
 // Error describes the failure in one line.
@@ -68,14 +71,14 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 		b.WriteString(e.Description)
 	}
-	if e.StatusCode != 0 && (e.Code == CodeInvalidResponse || e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500) {
+	if e.StatusCode != 0 && (e.Code == CodeInvalidResponse || e.Code == CodeRequestFailed || e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500) {
 		fmt.Fprintf(&b, " (HTTP status %d)", e.StatusCode)
 	}
 	return b.String()
 }
 
-// Unwrap returns the network or context error underneath, if there is one.
-func (e *Error) Unwrap() error { return e.cause }
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
 
 // As lets [errors.As] find the error as an [*oauth2.RetrieveError]. Its Response has a
 // status and the headers Retry-After and x-ms-request-id, no request and no body.
@@ -106,20 +109,32 @@ func (e *Error) As(target any) bool {
 //
 // Entra says so with interaction_required, login_required and consent_required, and
 // with invalid_grant when what the app holds for the user (a refresh token, an
-// assertion, a code) is no longer good.
+// assertion, a code) is no longer good; not when an assertion never was (AADSTS50013,
+// AADSTS500131).
 func (e *Error) InteractionRequired() bool {
 	switch e.Code {
-	case "interaction_required", "login_required", "consent_required", "invalid_grant":
+	case "interaction_required", "login_required", "consent_required":
 		return true
+	case "invalid_grant":
+		return !e.Has(badAssertion) && !e.Has(assertionForAnother)
 	}
 	return false
 }
+
+// What is wrong with an assertion that no sign-in can mend: the API was called with the
+// wrong token, or asks the wrong tenant.
+const (
+	badAssertion        = 50013
+	assertionForAnother = 500131
+)
 
 // Temporary reports whether the same request may succeed later without anybody doing
 // anything: Entra is throttling or unwell, or could not be reached.
 func (e *Error) Temporary() bool {
 	switch e.Code {
-	case CodeRequestFailed, "temporarily_unavailable", "server_error":
+	case CodeRequestFailed:
+		return certificateCause(e.Err) == nil
+	case "temporarily_unavailable", "server_error":
 		return true
 	}
 	return e.StatusCode == http.StatusRequestTimeout || e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500
@@ -131,7 +146,8 @@ func (e *Error) RetryAfterDelay() time.Duration { return e.RetryAfter }
 // Has reports whether Entra gave this error code.
 func (e *Error) Has(aadsts int) bool { return slices.Contains(e.AADSTS, aadsts) }
 
-// LogValue gives the fields that find the cause of a failure in a log.
+// LogValue gives the fields that find the cause of a failure in a log. Entra's own
+// description, which may name users, is not among them.
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("code", e.Code)}
 	if e.SubError != "" {
@@ -152,7 +168,10 @@ func (e *Error) LogValue() slog.Value {
 	if e.TraceID != "" {
 		attrs = append(attrs, slog.String("trace_id", e.TraceID))
 	}
-	return slog.GroupValue(append(attrs, slog.String("description", e.Description))...)
+	if len(e.AADSTS) == 0 {
+		attrs = append(attrs, slog.String("description", e.Description))
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // refuse makes the error of something that is decided here, without asking Entra.

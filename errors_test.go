@@ -3,11 +3,13 @@ package entra_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -177,7 +179,7 @@ func TestErrors(t *testing.T) {
 				body := io.MultiReader(strings.NewReader(`{"access`), errorReader{io.ErrUnexpectedEOF})
 				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
 			},
-			code: entra.CodeInvalidResponse, status: 200, text: "broke off after 8 bytes",
+			code: entra.CodeRequestFailed, status: 200, temporary: true, text: "broke off after 8 bytes",
 		},
 		{
 			name: "too much", source: daemon,
@@ -225,7 +227,7 @@ func TestErrors(t *testing.T) {
 				return nil, fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
 			},
 			code: entra.CodeRequestFailed, temporary: true, is: syscall.ECONNREFUSED,
-			text: "login.microsoftonline.com could not be asked: dial tcp: connection refused",
+			text: "login.microsoftonline.com could not be asked: connection refused",
 		},
 		{
 			name: "a transport that repeats the request", source: daemon,
@@ -235,7 +237,7 @@ func TestErrors(t *testing.T) {
 				}
 				return nil, fmt.Errorf("could not send %s", form.Encode())
 			},
-			code: entra.CodeRequestFailed, temporary: true, text: "client_secret=[redacted]",
+			code: entra.CodeRequestFailed, temporary: true, text: "could not be asked: the connection or the proxy in between failed",
 		},
 		{
 			name: "a description that repeats the request", source: daemon,
@@ -243,6 +245,29 @@ func TestErrors(t *testing.T) {
 				return answerWith(400, "application/json", `{"error":"invalid_client","error_description":"bad `+form.Get("client_secret")+` and eyJhbGciOiJub25lIn0.e30."}`)(req, form)
 			},
 			code: "invalid_client", status: 400, text: "bad [redacted] and [redacted]",
+		},
+		{
+			name: "a proxy's address with its password", source: daemon,
+			answer: func(*http.Request, url.Values) (*http.Response, error) {
+				_, err := url.Parse("http://svc:pa%s3cret@proxy.example:3128")
+				return nil, err
+			},
+			code: entra.CodeRequestFailed, temporary: true, text: "the connection or the proxy in between failed",
+		},
+		{
+			name: "an unknown certificate", source: daemon,
+			answer: func(*http.Request, url.Values) (*http.Response, error) { return nil, x509.UnknownAuthorityError{} },
+			code:   entra.CodeRequestFailed, text: "trust it in Config.HTTPClient",
+		},
+		{
+			name: "codes of unexpected types", source: daemon,
+			answer: answerWith(400, "application/json", `{"error":"invalid_grant","error_codes":["70008",{},7],"suberror":3}`),
+			code:   "invalid_grant", status: 400, interaction: true, aadsts: 70008,
+		},
+		{
+			name: "an assertion that no sign-in can mend", source: daemon,
+			answer: answerWith(400, "application/json", `{"error":"invalid_grant","error_codes":[50013]}`),
+			code:   "invalid_grant", status: 400, aadsts: 50013,
 		},
 		{
 			name: "discovery answered by a proxy", source: daemon,
@@ -255,6 +280,11 @@ func TestErrors(t *testing.T) {
 			name: "discovery that points elsewhere", source: daemon,
 			answer: discoveryWith("https://evil.example/token"),
 			code:   entra.CodeInvalidResponse, text: "on another host, evil.example",
+		},
+		{
+			name: "discovery of another tenant", source: daemon,
+			answer: discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
+			code:   entra.CodeInvalidResponse, text: "names an address of another tenant",
 		},
 		{
 			name: "discovery that points to plain HTTP", source: daemon,
@@ -279,7 +309,7 @@ func TestErrors(t *testing.T) {
 				if got.Code != tt.code || got.StatusCode != tt.status || got.RetryAfter != tt.retryAfter {
 					t.Errorf("code %s, status %d, Retry-After %v, want %s, %d, %v", got.Code, got.StatusCode, got.RetryAfter, tt.code, tt.status, tt.retryAfter)
 				}
-				if tt.aadsts != 0 && !reflect.DeepEqual(got.AADSTS, []int{tt.aadsts}) || tt.aadsts == 0 && len(got.AADSTS) > 0 {
+				if tt.aadsts != 0 && (len(got.AADSTS) == 0 || got.AADSTS[0] != tt.aadsts) || tt.aadsts == 0 && len(got.AADSTS) > 0 {
 					t.Errorf("AADSTS %v, want %d", got.AADSTS, tt.aadsts)
 				}
 				if got.InteractionRequired() != tt.interaction || got.Temporary() != tt.temporary {
@@ -294,7 +324,7 @@ func TestErrors(t *testing.T) {
 				if (got.Claims != "") != tt.claims || tt.claims && !json.Valid([]byte(got.Claims)) {
 					t.Errorf("claims %q", got.Claims)
 				}
-				if tt.status >= 400 && tt.aadsts != 0 && (got.CorrelationID == "" || got.TraceID == "") {
+				if tt.status >= 400 && tt.answer == nil && (got.CorrelationID == "" || got.TraceID == "") {
 					t.Errorf("correlation %q, trace %q", got.CorrelationID, got.TraceID)
 				}
 				leaks(t, err, "not-the-secret", "daemon-secret", "api-a-secret", "s3cret", "eyJ")
@@ -314,7 +344,7 @@ func discoveryWith(tokenEndpoint string) func(*http.Request, url.Values) (*http.
 		}
 		body, _ := json.Marshal(map[string]string{
 			"issuer":                 "https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0",
-			"authorization_endpoint": "https://login.microsoftonline.com/authorize", "token_endpoint": tokenEndpoint,
+			"authorization_endpoint": "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/authorize", "token_endpoint": tokenEndpoint,
 		})
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 	}
@@ -362,6 +392,53 @@ func TestErrorOfSlowEntra(t *testing.T) {
 	})
 }
 
+// An answer whose head was lost is what a server says, but not to be repeated.
+func TestMalformedAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, "{\"access_token\":\"s3cret-token\"}\r\n\r\n")
+			c.Close()
+		}
+	}()
+	e := newEstate()
+	e.wire.intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
+		if req.Method != http.MethodPost {
+			return nil, nil
+		}
+		return http.Post("http://"+l.Addr().String(), "text/plain", nil)
+	})
+	_, err = clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
+	if got := asError(t, err); got.Code != entra.CodeRequestFailed {
+		t.Errorf("got %v", err)
+	}
+	leaks(t, err, "s3cret")
+}
+
+// Our own log names no user, although Entra's descriptions do.
+func TestLogNamesNobody(t *testing.T) {
+	var log bytes.Buffer
+	e := newEstate()
+	e.wire.intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
+	cfg := e.config("daemon")
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+	if !strings.Contains(err.Error(), "alice@contoso.com") {
+		t.Errorf("the error says less: %v", err)
+	}
+	if got := log.String(); strings.Contains(got, "alice") || !strings.Contains(got, "error.aadsts=[50020]") || !strings.Contains(got, "flow=client_credentials") {
+		t.Errorf("logged %s", got)
+	}
+}
+
 // Whatever a server answers, no secret of the request and no token is in the error, and
 // no answer makes a token that was not in it.
 func FuzzErrorsLeakNothing(f *testing.F) {
@@ -370,7 +447,7 @@ func FuzzErrorsLeakNothing(f *testing.F) {
 	f.Add(200, "%s", `%s`, "Fri, 31 Dec 1999 23:59:59 GMT")
 	f.Add(500, "text/html", `<html>%s`, "-1")
 	f.Add(400, "application/json", `{"error":"\u0000%s\u0000","correlation_id":"%s","trace_id":"%s"}`, "%s")
-	const secret = "the+client/secret=~with everything"
+	const secret = "the+client/secret=~with-everything"
 	f.Fuzz(func(t *testing.T, status int, contentType, body, retryAfter string) {
 		e := newEstate()
 		cfg := e.config("daemon")

@@ -1,9 +1,9 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -46,7 +46,7 @@ func (x *exchange) fail(err *Error) {
 func (x *exchange) admit(form url.Values) *Error {
 	x.redactor = newRedactor(form)
 	if forApp := form.Get("grant_type") == "client_credentials"; forApp == x.forUser {
-		return refuse("invalid_grant", "the grant is for %s, but the request is for %s and was not sent", kind(x.forUser), kind(!forApp))
+		return refuse("invalid_request", "the grant is for %s, but the request is for %s and was not sent", kind(x.forUser), kind(!forApp))
 	}
 	return nil
 }
@@ -98,13 +98,14 @@ func (x *exchange) check(ctx context.Context, g *Grant, result confidential.Auth
 	account := result.Account.HomeAccountID
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, cause: ctx.Err()}
+		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, Err: ctx.Err()}
 	case err != nil && t != nil:
 		return x.declined(g, t)
 	case err != nil && g.RefreshToken && g.Subject != "": // not in Redeem, which has no use for one
 		return refuse("login_required", "nothing is held with which a token could be got for the user; the user must sign in")
 	case err != nil:
-		return refuse("invalid_request", "the request could not be made; the scopes or the claims are not what MSAL accepts")
+		return refuse("invalid_request", "the grant's Fetch failed without asking Entra: MSAL does not accept its scopes or claims, or it failed by itself and "+
+			"should say so in an *entra.Error")
 	case t != nil && t.AccessToken != result.AccessToken:
 		return refuse(CodeInvalidResponse, "MSAL returned another token than the one that was answered")
 	case x.forUser && account == "":
@@ -163,7 +164,7 @@ func (c *Client) answerOf(t *tokenResponse, g *Grant, subject string, notAfter t
 	a := cache.Answer{
 		AccessToken: t.AccessToken,
 		TokenType:   "Bearer",
-		Scope:       t.Scope,
+		Scope:       cmp.Or(t.Scope, strings.Join(g.Scopes, " ")), // omitted: as requested (RFC 6749, section 5.1)
 		Lifetime:    time.Duration(t.ExpiresIn),
 		RefreshIn:   time.Duration(t.RefreshIn),
 		NotAfter:    notAfter,
@@ -200,7 +201,7 @@ func (g *Grant) check() (notAfter time.Time, failed *Error) {
 		if err != nil {
 			var own *Error
 			if !errors.As(err, &own) {
-				own = &Error{Code: "invalid_grant", Description: fmt.Sprintf("the grant's own check failed: %v", err), cause: err}
+				own = &Error{Code: "invalid_grant", Description: "the grant's own check failed: " + redactor{}.text(err.Error(), 300), Err: err}
 			}
 			return time.Time{}, own
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -26,15 +27,20 @@ func newRedactor(form url.Values) redactor {
 	var secrets []string
 	for _, p := range secretParameters {
 		for _, v := range form[p] {
-			if v != "" {
+			if len(v) >= minSecret {
 				secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v))
 			}
 		}
 	}
+	slices.Sort(secrets)
+	secrets = slices.Compact(secrets)
 	return redactor{func() []string { return secrets }}
 }
 
-const redacted = "[redacted]"
+const (
+	redacted  = "[redacted]"
+	minSecret = 8 // nothing shorter is a secret, but it may be any word of a text
+)
 
 // jwtLike matches the start of every JWT and JWE: base64url of `{"`.
 var jwtLike = regexp.MustCompile(`eyJ[A-Za-z0-9_\-.=]*`)
@@ -59,16 +65,20 @@ func (r redactor) cut(s string) string {
 	return jwtLike.ReplaceAllString(s, redacted)
 }
 
-// networkCause returns the operating system's error underneath err, or that of a
-// certificate, if there is one.
+// networkCause returns what of a network error may be repeated and wrapped: the
+// operating system's error, or that of name resolution or of a certificate. Other texts
+// of net/http and of proxies repeat what was sent, what came, or passwords in addresses.
 func networkCause(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errorAs[syscall.Errno](err); ok {
 		return errno
 	}
 	if dns, ok := errorAs[*net.DNSError](err); ok {
 		return dns
 	}
+	return certificateCause(err)
+}
+
+func certificateCause(err error) error {
 	if cert, ok := errorAs[x509.UnknownAuthorityError](err); ok {
 		return cert
 	}
@@ -79,6 +89,22 @@ func networkCause(err error) error {
 		return cert
 	}
 	return nil
+}
+
+// networkText describes a network error as far as it may be repeated.
+func networkText(err error) string {
+	cause := networkCause(err)
+	if cause == nil {
+		return "the connection or the proxy in between failed"
+	}
+	text := cause.Error()
+	if op, ok := errorAs[*net.OpError](err); ok && op.Addr != nil {
+		text = op.Op + " " + op.Addr.String() + ": " + text
+	}
+	if certificateCause(err) != nil {
+		text += "; if a proxy or a private cloud has its own authority, trust it in Config.HTTPClient"
+	}
+	return text
 }
 
 func errorAs[E error](err error) (e E, ok bool) {

@@ -3,6 +3,8 @@ package entra
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
@@ -10,9 +12,10 @@ import (
 // Redemption is the answer to a grant that is good once, such as an authorization code.
 // Nothing of it is printed or marshaled.
 type Redemption struct {
-	client *Client
-	grant  Grant
-	answer func() (confidential.AuthResult, *tokenResponse) // a func, so that printing prints an address
+	client  *Client
+	grant   Grant
+	arrived time.Time
+	answer  func() (confidential.AuthResult, *tokenResponse) // a func, so that printing prints an address
 }
 
 // Redeem runs g.Fetch once and now, for a grant that cannot be repeated and that says
@@ -35,7 +38,7 @@ func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Redemption{c, g, func() (confidential.AuthResult, *tokenResponse) { return result, t }}, nil
+	return &Redemption{c, g, time.Now(), func() (confidential.AuthResult, *tokenResponse) { return result, t }}, nil
 }
 
 // Result returns what MSAL made of the answer: the account, and the ID token, which has
@@ -59,15 +62,25 @@ func (r *Redemption) Keep(c *Client, subject string) error {
 	if err := c.specificTenant(); err != nil {
 		return err
 	}
+	if guid.MatchString(r.client.tenantID) && guid.MatchString(c.tenantID) && r.client.tenantID != c.tenantID {
+		return refuse("invalid_request", "a redemption in one tenant can not be kept in another")
+	}
+	result, t := r.answer()
 	g := r.grant
+	if g.RefreshToken && !strings.EqualFold(subject, result.Account.HomeAccountID) {
+		return refuse("invalid_request", "a redemption can only be kept for the account that it is for")
+	}
 	g.Subject = subject
 	notAfter, failed := g.check()
 	if failed != nil {
 		return failed
 	}
-	_, t := r.answer()
-	if _, err := c.TokenSource(g).handle.Put(c.answerOf(t, &g, subject, notAfter)); err != nil {
-		return refuse(CodeInvalidResponse, "the token had already ended when it arrived")
+	a := c.answerOf(t, &g, subject, notAfter)
+	age := time.Since(r.arrived)
+	a.Lifetime -= age
+	a.RefreshIn = max(0, a.RefreshIn-age)
+	if _, err := c.TokenSource(g).handle.Put(a); err != nil {
+		return refuse(CodeInvalidResponse, "the token has already ended")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -210,7 +211,7 @@ func TestFetchPanics(t *testing.T) {
 		}
 		source := c.TokenSource(g)
 		_, err := source.Token()
-		if got := asError(t, err); got.Code != entra.CodeRequestFailed {
+		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "panicked") {
 			t.Errorf("got %v", err)
 		}
 		leaks(t, err, "s3cret")

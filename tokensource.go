@@ -27,7 +27,8 @@ type Grant struct {
 	// assertion. "" is the app itself: then only the client credentials grant is sent,
 	// and otherwise it never is. An answer for a subject must say who the user is.
 	Subject string
-	// Scopes are the scopes asked for. They are compared as a case-insensitive set.
+	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
+	// a case-insensitive set.
 	Scopes []string
 	// NotAfter, if set, is when the grant ends: no cached token is served past it.
 	NotAfter time.Time
@@ -42,8 +43,10 @@ type Grant struct {
 	// Fetch asks for the token, through app, an MSAL client that is used only once. prev
 	// is the token that is to be replaced, which may be nil; its [cache.Token.Challenge]
 	// are the claims that the new token must satisfy. ctx must be passed on. An error
-	// that is an [*Error] goes to the caller as it is; of any other only what Entra
-	// answered does. Required.
+	// that is an [*Error] goes to the caller as it is; any other is taken for MSAL's and
+	// not repeated, since MSAL's can hold secrets. It must return when ctx ends.
+	// Of MSAL's methods, those that get a token are possible, but not
+	// AcquireTokenByUsernamePassword, which first asks who the user is. Required.
 	Fetch func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error)
 }
 
@@ -78,18 +81,24 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 func (c *Client) key(g *Grant) cache.Key {
 	return cache.Key{
 		Authority: c.authority, ClientID: c.clientID, Flow: g.Flow, Subject: g.Subject,
-		Capabilities: c.variant,
+		Variant: c.variant,
 	}
 }
 
-// Token returns a token, as [TokenSource.TokenContext] does within [Timeout].
+// Token returns a token, as [TokenSource.TokenContext] does within [Timeout]. It is the
+// caller's own copy: the wrappers of package oauth2, which call this method, change it.
 func (s *TokenSource) Token() (*oauth2.Token, error) {
-	if t := s.hit(); t != nil {
-		return t, nil
+	t := s.hit()
+	if t == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+		defer cancel()
+		var err error
+		if t, err = s.ask(ctx); err != nil {
+			return nil, err
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
-	defer cancel()
-	return s.ask(ctx)
+	own := *t
+	return &own, nil
 }
 
 // TokenContext returns a token that is good for a while: at once if one is held, even
@@ -127,14 +136,23 @@ func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
 	t, err := s.handle.Token(ctx, challenge, func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
 		return s.client.fetch(ctx, &s.grant, prev, keep)
 	})
-	if _, own := errorAs[*Error](err); err != nil && !own && err != ctx.Err() {
-		err = refuse(CodeRequestFailed, "%v", err) // the cache's own: the grant's Fetch panicked
-	}
 	if err != nil {
-		return nil, err
+		return nil, s.explain(ctx, err)
 	}
 	s.answered.Store(true)
 	return t.OAuth2(), nil
+}
+
+// explain makes of an error of the cache one for the caller.
+func (s *TokenSource) explain(ctx context.Context, err error) error {
+	if _, own := errorAs[*Error](err); own {
+		return err
+	}
+	if err == ctx.Err() {
+		return fmt.Errorf("entra: waiting for a token from %s: %w", s.client.cloud.Host(), err)
+	}
+	// The grant's Fetch panicked, or did not return when its time was over.
+	return refuse("invalid_request", "%v", err)
 }
 
 // refuse says what about the source makes every request pointless.
@@ -145,7 +163,7 @@ func (s *TokenSource) refuse() error {
 	case !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter):
 		return refuse("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
 	case s.claims == badClaims:
-		return refuse("invalid_request", "the claims challenge is not a JSON object, nor base64 of one")
+		return refuse("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}
 	for _, scope := range s.grant.Scopes {
 		if !validScope(scope) {
@@ -171,7 +189,8 @@ const badClaims = "\x00"
 //
 // claims is the claims parameter of a resource's WWW-Authenticate header, as it stands
 // there, in base64, or decoded (see [ClaimsChallenge]); or that of an [Error].
-// Any number of sources with one challenge make one request.
+// Any number of sources with one challenge make one request. If a token that was got
+// with a challenge is refused with the same one again, call Invalidate first.
 func (s *TokenSource) WithClaims(claims string) *TokenSource {
 	c := s.client.TokenSource(s.grant)
 	if claims != "" {
@@ -183,8 +202,14 @@ func (s *TokenSource) WithClaims(claims string) *TokenSource {
 	return c
 }
 
+// maxClaims bounds a challenge, which a resource chooses and we send to Entra.
+const maxClaims = 16 << 10
+
 // decodeClaims returns a challenge as JSON.
 func decodeClaims(claims string) (string, bool) {
+	if len(claims) > maxClaims {
+		return "", false
+	}
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(claims), &object) == nil && object != nil {
 		return claims, true
@@ -214,7 +239,9 @@ func (s *TokenSource) Held() *cache.Token { return s.handle.Held() }
 // Scopes returns the scopes asked for.
 func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.Scopes) }
 
-// HTTPClient returns a client whose requests carry a token of s; see [Transport].
+// HTTPClient returns a new client whose requests carry a token of s; see [Transport]. It
+// has no time-out and [http.DefaultTransport] as its base; set Timeout, or make a client
+// with a Transport of your own.
 func (s *TokenSource) HTTPClient() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}}
 }

@@ -97,7 +97,7 @@ func TestCallerLeaves(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		cancel()
-		if err := <-left; err != context.Canceled || time.Since(start) != 0 {
+		if err := <-left; !errors.Is(err, context.Canceled) || time.Since(start) != 0 {
 			t.Errorf("left after %v with %v", time.Since(start), err)
 		}
 		if _, err := source.TokenContext(t.Context()); err != nil {
@@ -236,7 +236,7 @@ func TestGrantsKeepTheirKind(t *testing.T) {
 		{entra.Grant{Flow: "f", Fetch: oboFetch(e, "api://api-b/Orders.Read")}, "the grant is for the app's own token, but the request is for a user's token"},
 	} {
 		_, err := c.TokenSource(tt.grant).Token()
-		if got := asError(t, err); got.Code != "invalid_grant" || !strings.Contains(got.Description, tt.text) {
+		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, tt.text) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -413,24 +413,113 @@ func TestWithBadClaims(t *testing.T) {
 func TestInvalidate(t *testing.T) {
 	e := newEstate()
 	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
-	first, err := source.Token()
-	if err != nil {
-		t.Fatal(err)
+	get := func() *oauth2.Token {
+		t.Helper()
+		tok, err := source.TokenContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tok
 	}
+	first := get()
 	source.Invalidate(nil)
 	source.Invalidate(&oauth2.Token{AccessToken: "another"})
-	if tok, _ := source.Token(); tok != first {
+	if get() != first {
 		t.Error("dropped for another")
 	}
 	source.Invalidate(first)
-	second, err := source.Token()
-	if err != nil || second.AccessToken == first.AccessToken {
-		t.Errorf("not dropped: %v", err)
+	second := get()
+	if second.AccessToken == first.AccessToken {
+		t.Error("not dropped")
 	}
 	source.Invalidate(first)
-	if tok, _ := source.Token(); tok != second {
+	if get() != second {
 		t.Error("the new token was dropped for the old one")
 	}
+}
+
+// The wrappers of package oauth2 change the token that they get: each has its own.
+func TestTokenIsACopy(t *testing.T) {
+	e := newEstate()
+	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			if _, err := oauth2.ReuseTokenSourceWithExpiry(nil, source, 24*time.Hour).Token(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if tok, err := source.TokenContext(t.Context()); err != nil || !tok.Valid() {
+		t.Errorf("somebody's wrapper has spoilt the token of all: %v", err)
+	}
+}
+
+// Who shares a cache and names an app, but with another credential, gets nothing of it.
+func TestCredentialsKeepApart(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("daemon")
+	cfg.Cache = cache.New(cache.Options{})
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Credential = entra.Secret("not-the-secret")
+	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+	if got := asError(t, err); !got.Has(7000215) {
+		t.Errorf("got %v", err)
+	}
+	cfg.Credential = entra.Secret("daemon-secret") // the same, made anew
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+		t.Error(err)
+	}
+	wantForms(t, e, e.wire.tokenRequests()[0], e.wire.tokenRequests()[1])
+}
+
+// A redemption is kept for whom it is, where it was made, and for as long as it is left.
+func TestRedemption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(hour)
+		c := e.client(t, "api-a")
+		other, err := c.WithTenant(entratest.SampleOtherTenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		many, err := c.WithTenant("organizations")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := entra.Grant{Flow: "code", Scopes: []string{"api://api-b/Orders.Read"}, RefreshToken: true, Fetch: oboFetch(e, "api://api-b/Orders.Read")}
+		r, err := c.Redeem(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		account := r.Result().Account.HomeAccountID
+		for name, err := range map[string]error{
+			"nobody":         r.Keep(c, ""),
+			"another user":   r.Keep(c, "bob"),
+			"another tenant": r.Keep(other, account),
+			"all tenants":    r.Keep(many, account),
+			"another app":    r.Keep(e.client(t, "daemon"), account),
+		} {
+			if got := asError(t, err); got.Code != "invalid_request" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		if err := r.Keep(c, account); err != nil {
+			t.Fatal(err)
+		}
+		g.Subject = account
+		if left := time.Until(c.TokenSource(g).Held().Expiry()); left != 50*time.Minute {
+			t.Errorf("%v left, want 50m", left)
+		}
+		time.Sleep(time.Hour)
+		if err := r.Keep(c, account); asError(t, err).Code != entra.CodeInvalidResponse {
+			t.Errorf("an ended token was kept: %v", err)
+		}
+		leaks(t, fmt.Errorf("%+v %#v %s", r, r, r), "eyJ")
+	})
 }
 
 // Different tenants, users, assertions, apps, capabilities and scopes never share a

@@ -15,8 +15,11 @@ import (
 // for concurrent use.
 //
 // A token goes only to the host that the program itself addressed, over TLS: a request
-// that follows a redirect to another host is sent without one, and a request over
-// plain HTTP is not sent at all.
+// that follows a redirect to another host is sent without one, and a request for that
+// host over plain HTTP is an error.
+//
+// Status 401 without a claims challenge is returned like any other answer. If it means
+// that the token is no longer good, call [TokenSource.Invalidate].
 //
 // If the resource answers with a claims challenge (status 401, insufficient_claims), the
 // request is repeated once with a token that satisfies it, provided that its body can
@@ -34,7 +37,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		base = http.DefaultTransport
 	}
 	if redirectedElsewhere(req) {
-		return base.RoundTrip(req)
+		return sent(req, base, req)
 	}
 	tok, err := t.token(req)
 	if err != nil {
@@ -43,7 +46,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	resp, err := base.RoundTrip(authorized(req, tok))
+	resp, err := sent(req, base, authorized(req, tok))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
@@ -55,6 +58,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
+	t.Source.handle.Refused(tok.AccessToken, claims)
 	tok, err = t.Source.WithClaims(claims).TokenContext(req.Context())
 	if err != nil {
 		if again.Body != nil {
@@ -64,7 +68,17 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
 	resp.Body.Close()
-	return base.RoundTrip(authorized(again, tok))
+	return sent(req, base, authorized(again, tok))
+}
+
+// sent sends r and says that the answer is one to req, whatever base says: the trail of
+// redirects is read from it, and req has no token on it.
+func sent(req *http.Request, base http.RoundTripper, r *http.Request) (*http.Response, error) {
+	resp, err := base.RoundTrip(r)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
 }
 
 func (t *Transport) token(req *http.Request) (*oauth2.Token, error) {
@@ -104,9 +118,8 @@ func repeat(req *http.Request) (*http.Request, bool) {
 // redirectedElsewhere reports whether an [http.Client] made req in following a redirect
 // that left the host of the request it began with, even if it came back.
 func redirectedElsewhere(req *http.Request) bool {
-	for r := req; r.Response != nil && r.Response.Request != nil; {
-		r = r.Response.Request
-		if origin(r.URL) != origin(req.URL) {
+	for r := req; r.Response != nil; {
+		if r = r.Response.Request; r == nil || origin(r.URL) != origin(req.URL) {
 			return true
 		}
 	}

@@ -71,7 +71,7 @@ func TestTransportCarriesTheContext(t *testing.T) {
 		req, _ := http.NewRequestWithContext(ctx, "POST", "https://api.example/", body)
 		start := time.Now()
 		_, err := (&entra.Transport{Source: daemonSource(t, e), Base: api{}}).RoundTrip(req)
-		if err != context.DeadlineExceeded || time.Since(start) != time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if !body.closed {
@@ -152,6 +152,42 @@ func TestTransportRedirects(t *testing.T) {
 		})
 	}
 }
+
+// A base that does not say which request an answer is to, or says that of its own, does
+// not hide where a redirect leads.
+func TestTransportRedirectsOverOddBases(t *testing.T) {
+	for name, claimed := range map[string]func(*http.Request) *http.Request{
+		"says nothing":  func(*http.Request) *http.Request { return nil },
+		"says its own":  func(r *http.Request) *http.Request { c := r.Clone(r.Context()); c.URL.Host = "evil.example"; return c },
+		"says what was": func(r *http.Request) *http.Request { return r },
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaked := false
+			base := roundTripper(func(r *http.Request) (*http.Response, error) {
+				resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: claimed(r)}
+				if r.URL.Host == "evil.example" {
+					leaked = leaked || r.Header.Get("Authorization") != ""
+				} else {
+					resp.StatusCode = 302
+					resp.Header.Set("Location", "https://evil.example/")
+				}
+				return resp, nil
+			})
+			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, newEstate()), Base: base}}
+			resp, err := client.Get("https://api.example/")
+			if err != nil || leaked {
+				t.Errorf("leaked: %v, %v", leaked, err)
+			}
+			if resp.Request.Header.Get("Authorization") != "" {
+				t.Error("the answer's request has the token on it")
+			}
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 const cae = `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`
 

@@ -33,7 +33,7 @@ func newWire(host string, client *http.Client) *wire {
 	c.Jar = nil
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	w := &wire{host: host, client: &c}
-	w.discovery = newDiscovery(w.read)
+	w.discovery = newDiscovery(w.read, w.allowed)
 	return w
 }
 
@@ -74,19 +74,19 @@ func (w *wire) do(req *http.Request, x *exchange) (*response, *Error) {
 	case req.Method == http.MethodPost:
 		return w.token(req, x)
 	}
-	return nil, refuse(CodeRequestFailed, "a %s request for %s is not part of any flow", req.Method, req.URL.Path)
+	return nil, refuse("invalid_request", "the grant's Fetch asked MSAL for something other than a token (%s)", req.Method)
 }
 
 // token sends a token request and records what came back.
 func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
-	body, err := io.ReadAll(io.LimitReader(req.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxBody+1))
 	req.Body.Close()
-	if err != nil {
-		return nil, refuse(CodeRequestFailed, "the request could not be read")
+	if err != nil || len(body) > maxBody {
+		return nil, refuse("invalid_request", "the request is larger than %d bytes", maxBody)
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, refuse(CodeRequestFailed, "the request is not a form")
+		return nil, refuse("invalid_request", "the request is not a form")
 	}
 	if err := x.admit(form); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (w *wire) read(req *http.Request) (*response, *Error) {
 		return nil, w.failed(req, err)
 	case err != nil:
 		return nil, &Error{
-			Code: CodeInvalidResponse, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"), cause: safeCause(err),
+			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"), Err: safeCause(err),
 			Description: fmt.Sprintf("the answer of %s broke off after %d bytes", req.URL.Host, len(body)),
 		}
 	case len(body) > maxBody:
@@ -145,21 +145,16 @@ func (w *wire) read(req *http.Request) (*response, *Error) {
 
 // failed makes an error of a request that brought no answer.
 func (w *wire) failed(req *http.Request, err error) *Error {
-	e := &Error{Code: CodeRequestFailed, CorrelationID: req.Header.Get("Client-Request-Id"), cause: safeCause(err)}
+	e := &Error{Code: CodeRequestFailed, CorrelationID: req.Header.Get("Client-Request-Id"), Err: safeCause(err)}
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, context.Canceled):
 		e.Description = fmt.Sprintf("the request to %s was canceled", req.URL.Host)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e.Description = fmt.Sprintf("%s gave no answer in time", req.URL.Host)
-		e.cause = context.DeadlineExceeded
+		e.Err = context.DeadlineExceeded
 	default:
-		var u *url.Error // says the method and the URL again
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		x := exchangeOf(req.Context())
-		e.Description = fmt.Sprintf("%s could not be asked: %s", req.URL.Host, x.redactor.text(err.Error(), 300))
+		e.Description = fmt.Sprintf("%s could not be asked: %s", req.URL.Host, networkText(err))
 	}
 	return e
 }

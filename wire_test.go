@@ -165,7 +165,7 @@ func TestWireAssertion(t *testing.T) {
 }
 
 func TestAssertionCallbackFails(t *testing.T) {
-	broken := errors.New("the token file is gone")
+	broken := errors.New("the token file is gone,\nnot eyJhbGciOiJub25lIn0.s3cret.")
 	for name, get := range map[string]func(context.Context, entra.AssertionRequest) (string, error){
 		"with an error": func(context.Context, entra.AssertionRequest) (string, error) { return "", broken },
 		"with nothing":  func(context.Context, entra.AssertionRequest) (string, error) { return "", nil },
@@ -182,9 +182,48 @@ func TestAssertionCallbackFails(t *testing.T) {
 			if name == "with an error" && !errors.Is(err, broken) {
 				t.Error("the callback's error is lost")
 			}
+			if strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("repeats %q", err)
+			}
 			wantForms(t, e)
 		})
 	}
+}
+
+// A callback that gets its assertion from another source passes on that this is a
+// matter of time.
+func TestAssertionCallbackIsTemporarilyOut(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("daemon")
+	cfg.Credential = entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+		return "", &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, RetryAfter: time.Minute}
+	})
+	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+	if got := asError(t, err); !got.Temporary() || got.RetryAfter != time.Minute || got.Code != "temporarily_unavailable" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A wrong document, or an HTTP client that panics, is a failure of that moment.
+func TestBadDiscoveryIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, answer := range map[string]func(*http.Request, url.Values) (*http.Response, error){
+			"another host":   discoveryWith("https://evil.example/token"),
+			"another tenant": discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
+			"a panic":        func(*http.Request, url.Values) (*http.Response, error) { panic("s3cret") },
+		} {
+			e := newEstate()
+			e.wire.intercept(answer)
+			source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+			_, err := source.Token()
+			leaks(t, asError(t, err), "s3cret")
+			e.wire.intercept(nil)
+			time.Sleep(2 * time.Second)
+			if _, err := source.Token(); err != nil {
+				t.Errorf("%s is remembered: %v", name, err)
+			}
+		}
+	})
 }
 
 // Discovery is asked once for 24 hours, by whatever number of exchanges at once, and a
@@ -290,7 +329,7 @@ func TestDefaultHTTPClientReachesNobodyForever(t *testing.T) {
 	}
 	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
 	got := asError(t, err)
-	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "127.0.0.1:1 could not be asked: dial tcp 127.0.0.1:1: connect: connection refused") {
+	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "127.0.0.1:1 could not be asked: dial 127.0.0.1:1: connection refused") {
 		t.Errorf("got %v", err)
 	}
 	leaks(t, err, "s3cret")

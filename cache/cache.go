@@ -28,9 +28,9 @@ type Cache struct {
 	seed    maphash.Seed
 	shards  []*shard
 
-	sessions                                            atomic.Int64
-	hits                                                counter
-	misses, fetches, failures, evictions, invalidations atomic.Uint64
+	sessions                                          atomic.Int64
+	hits                                              counter
+	misses, fetches, failed, evictions, invalidations atomic.Uint64
 }
 
 // Below shardedSize the order of eviction is exact, above it locks are not shared.
@@ -62,7 +62,7 @@ func (c *Cache) Stats() Stats {
 		Hits:          c.hits.load(),
 		Misses:        c.misses.Load(),
 		Fetches:       c.fetches.Load(),
-		Failures:      c.failures.Load(),
+		Failures:      c.failed.Load(),
 		Evictions:     c.evictions.Load(),
 		Invalidations: c.invalidations.Load(),
 		Sessions:      int(c.sessions.Load()),
@@ -80,13 +80,17 @@ func (c *Cache) Purge(subject string) int {
 // called with a lock held and must not call the cache.
 func (c *Cache) PurgeFunc(drop func(Key) bool) (n int) {
 	for _, s := range c.shards {
-		s.mu.Lock()
-		listed, all := s.purge(drop)
-		s.mu.Unlock()
-		c.sessions.Add(int64(-listed))
-		n += all
+		n += c.purge(s, drop)
 	}
 	return n
+}
+
+func (c *Cache) purge(s *shard, drop func(Key) bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock() // also if drop panics
+	listed, all := s.purge(drop)
+	c.sessions.Add(int64(-listed))
+	return all
 }
 
 // session returns the session of k, making it if need be and room for it.

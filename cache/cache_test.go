@@ -388,15 +388,189 @@ func TestChallengeDuringRefresh(t *testing.T) {
 func TestNewChallengePassesRememberedFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
-		a.fail(throttled{time.Minute})
+		down := errors.New("down")
+		a.fail(down)
 		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
-		for _, challenge := range []string{"", "", "mfa", "mfa"} {
-			if _, err := h.Token(t.Context(), challenge, a.fetch); err != (throttled{time.Minute}) {
-				t.Errorf("challenge %q: %v", challenge, err)
+		for range 10 { // a failure of one kind is not forgotten for one of the other
+			for _, challenge := range []string{"", "mfa"} {
+				if _, err := h.Token(t.Context(), challenge, a.fetch); err != down {
+					t.Errorf("challenge %q: %v", challenge, err)
+				}
 			}
 		}
 		if got := a.requests.Load(); got != 2 {
-			t.Errorf("%d requests, want one for each challenge", got)
+			t.Errorf("%d requests, want one of each kind", got)
+		}
+	})
+}
+
+// When the authority wants to be left alone, no challenge passes.
+func TestThrottlingHoldsForChallenges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		a.fail(throttled{time.Hour})
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		for i := range 100 {
+			for _, challenge := range []string{"", fmt.Sprint("challenge ", i)} {
+				if _, err := h.Token(t.Context(), challenge, a.fetch); err != (throttled{time.Hour}) {
+					t.Errorf("challenge %q: %v", challenge, err)
+				}
+			}
+		}
+		if got := a.requests.Load(); got != 1 {
+			t.Errorf("%d requests, want 1", got)
+		}
+	})
+}
+
+// A resource that asks again and again for what only the user can do costs a request for
+// each back-off, and the plain token stays as it is.
+func TestChallengeThatCannotBeMet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plain, challenged := 0, 0
+		fetch := func(_ context.Context, prev *cache.Token, _ any) (cache.Answer, error) {
+			if prev.Challenge() != "" {
+				challenged++
+				return cache.Answer{}, errors.New("only the user can")
+			}
+			plain++
+			return answer("plain", time.Hour), nil
+		}
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		for range 30 * 60 {
+			get(t, h, fetch)
+			if _, err := h.Token(t.Context(), "step up", fetch); err == nil {
+				t.Fatal("no error")
+			}
+			time.Sleep(time.Second)
+		}
+		if plain != 1 || challenged < 30 || challenged > 120 {
+			t.Errorf("%d plain requests and %d challenges in half an hour", plain, challenged)
+		}
+	})
+}
+
+// Without a token, a plain caller that waited for a challenge's request does not get
+// that one's failure.
+func TestFailedChallengeIsNoAnswerToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetch := func(_ context.Context, prev *cache.Token, _ any) (cache.Answer, error) {
+			time.Sleep(time.Second)
+			if prev.Challenge() != "" {
+				return cache.Answer{}, errors.New("only the user can")
+			}
+			return answer("plain", time.Hour), nil
+		}
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		go h.Token(t.Context(), "step up", fetch)
+		synctest.Wait()
+		if got := get(t, h, fetch); got != "plain" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// A token that was got with a challenge and is refused with the same one is replaced, but
+// not more than once a minute.
+func TestRefusedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+		plain := get(t, h, a.fetch)
+		if h.Refused(plain, "mfa") {
+			t.Error("a token without the challenge was dropped")
+		}
+		for minute := range 10 {
+			tok, err := h.Token(t.Context(), "mfa", a.fetch)
+			if err != nil || tok.OAuth2().AccessToken != fmt.Sprint("token ", 2+minute) {
+				t.Fatalf("%v, %v", tok, err)
+			}
+			for range 59 {
+				if h.Refused(tok.OAuth2().AccessToken, "mfa") {
+					t.Fatal("dropped at once")
+				}
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Second)
+			if h.Refused("another", "mfa") || h.Refused(tok.OAuth2().AccessToken, "other") || !h.Refused(tok.OAuth2().AccessToken, "mfa") {
+				t.Fatal("not dropped, or for another")
+			}
+		}
+	})
+}
+
+// However a fetch ends, or if it never does, the flight lands.
+func TestFlightsLand(t *testing.T) {
+	for name, fetch := range map[string]cache.Fetch{
+		"ends its goroutine": func(context.Context, *cache.Token, any) (cache.Answer, error) { runtime.Goexit(); panic("unreached") },
+		"ignores its context": func(context.Context, *cache.Token, any) (cache.Answer, error) {
+			time.Sleep(time.Hour)
+			return answer("late", time.Hour), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := cache.New(cache.Options{})
+				h := c.Handle(key("t", ""), []string{"s"})
+				if _, err := h.Token(t.Context(), "", fetch); err == nil {
+					t.Fatal("no error")
+				}
+				time.Sleep(2 * time.Second)
+				if got := get(t, h, (&authority{}).fetch); got != "token 1" {
+					t.Errorf("got %q", got)
+				}
+				time.Sleep(2 * time.Hour)
+				if got := h.Held().OAuth2().AccessToken; got != "token 1" {
+					t.Errorf("what came late is held: %q", got)
+				}
+				wantStats(t, c, cache.Stats{Misses: 2, Fetches: 2, Failures: 1, Sessions: 1})
+			})
+		})
+	}
+}
+
+// A sign-in is newer than a refresh that was under way: its token and what it keeps stay,
+// those who waited get its token, and what fails later of the old does not count.
+func TestSignInDuringRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New(cache.Options{})
+		old := func(_ context.Context, prev *cache.Token, _ any) (cache.Answer, error) {
+			time.Sleep(10 * time.Second)
+			if prev.Challenge() == "fails" {
+				return cache.Answer{}, errors.New("revoked")
+			}
+			a := answer("old", time.Hour)
+			a.Keep = "old refresh token"
+			return a, nil
+		}
+		same, other, challenged := c.Handle(key("t", "u"), []string{"a"}), c.Handle(key("t", "u"), []string{"b"}), c.Handle(key("t", "u"), []string{"c"})
+		waited := make(chan string)
+		go func() { waited <- get(t, same, old) }()
+		go other.Token(t.Context(), "", old)
+		go challenged.Token(t.Context(), "fails", old)
+		synctest.Wait()
+		start := time.Now()
+		signIn := answer("new", time.Hour)
+		signIn.Keep = "new refresh token"
+		same.Put(signIn)
+		if got := <-waited; got != "new" || time.Since(start) != 0 {
+			t.Errorf("who waited got %q after %v", got, time.Since(start))
+		}
+		time.Sleep(time.Minute)
+		if got := get(t, same, nil); got != "new" {
+			t.Errorf("held: %q", got)
+		}
+		other.Invalidate("old")
+		if _, err := other.Token(t.Context(), "", func(_ context.Context, _ *cache.Token, keep any) (cache.Answer, error) {
+			if keep != "new refresh token" {
+				t.Errorf("kept: %v", keep)
+			}
+			return answer("x", time.Hour), nil
+		}); err != nil {
+			t.Error(err)
+		}
+		if _, err := challenged.Token(t.Context(), "fails", (&authority{}).fetch); err != nil {
+			t.Errorf("a failure of before the sign-in is remembered: %v", err)
 		}
 	})
 }
@@ -608,18 +782,61 @@ func TestScopeSetsAreBounded(t *testing.T) {
 		c := cache.New(cache.Options{})
 		first := c.Handle(key("t", ""), []string{"first"})
 		get(t, first, a.fetch)
-		for i := range 32 {
+		for i := range 64 {
 			get(t, c.Handle(key("t", ""), []string{fmt.Sprint(i)}), a.fetch)
 		}
 		if first.Hit() != nil {
-			t.Error("33 scope sets are held")
+			t.Error("65 scope sets are held")
 		}
 		get(t, first, a.fetch)
 		if first.Hit() == nil {
 			t.Error("the handle does not work any more")
 		}
-		wantStats(t, c, cache.Stats{Hits: 1, Misses: 34, Fetches: 34, Sessions: 1})
+		wantStats(t, c, cache.Stats{Hits: 1, Misses: 66, Fetches: 66, Sessions: 1})
 	})
+}
+
+// A place with a request under way is not given up, so there is never a second request.
+func TestFlyingScopeSetsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: 20 * time.Second}
+		c := cache.New(cache.Options{})
+		var wg sync.WaitGroup
+		for range 2 {
+			for i := range 200 {
+				wg.Go(func() { get(t, c.Handle(key("t", ""), []string{fmt.Sprint(i)}), a.fetch) })
+			}
+			synctest.Wait()
+		}
+		wg.Wait()
+		if got := a.requests.Load(); got != 200 {
+			t.Errorf("%d requests for 200 scope sets", got)
+		}
+		get(t, c.Handle(key("t", ""), []string{"one more"}), a.fetch) // now there is no reason to hold so many
+		held := 0
+		for i := range 200 {
+			if c.Handle(key("t", ""), []string{fmt.Sprint(i)}).Held() != nil {
+				held++
+			}
+		}
+		if held != 63 {
+			t.Errorf("%d others are held, want 63", held)
+		}
+	})
+}
+
+// A panic in the caller's own function leaves the cache usable.
+func TestPurgePanics(t *testing.T) {
+	c := cache.New(cache.Options{})
+	h := c.Handle(key("t", "u"), []string{"s"})
+	h.Put(answer("x", time.Hour))
+	func() {
+		defer func() { _ = recover() }()
+		c.PurgeFunc(func(cache.Key) bool { panic("x") })
+	}()
+	if c.Purge("u") != 1 || h.Held() != nil {
+		t.Error("not purged")
+	}
 }
 
 // A tenant that makes many sessions pushes out its own, whether the cache is divided

@@ -23,8 +23,8 @@
 // When the cache is full, the partition that holds the most sessions loses the one
 // that it used least recently; among partitions of one size it is the session used
 // least recently of all. A partition is one flow of one app in one tenant. So a tenant
-// that makes a million sessions pushes out its own, one that holds less than its equal
-// share of the bound loses none, and users do not push out the app's own tokens. A large cache is divided
+// that makes a million sessions pushes out its own, one that holds much less than its
+// equal share of the bound loses none, and users do not push out the app's own tokens. A large cache is divided
 // into shards, each of which applies the rule to the sessions that it holds.
 //
 // # When a token is refreshed

@@ -15,24 +15,47 @@ type entry struct {
 	session *session
 	scopes  string
 
-	held atomic.Pointer[held] // what a hit reads; written under mu
+	held    atomic.Pointer[held] // what a hit reads; written under mu
+	flying  atomic.Bool          // a request is under way or about to be
+	retired atomic.Bool          // no longer the place of its scope set: nothing may be stored
 
-	mu      sync.Mutex // guards the fields below
-	flight  *flight    // the one request under way, if any
-	failure *failure   // of the last request, nil if it brought a token
-	retired bool       // no longer the place of its scope set: nothing may be stored
+	mu       sync.Mutex // guards the fields below
+	flight   *flight    // the one request under way, if any
+	failures failures
 }
 
-// A failure is the memory of requests that brought no token.
+// failures are the memory of requests that brought no token: of the last plain one, and
+// of the last that was to satisfy a challenge. One says little about the other.
+type failures struct{ plain, challenged *failure }
+
 type failure struct {
 	err       error
 	inARow    int
 	retryAt   time.Time // no new request before this
-	challenge string    // that the request was to satisfy
+	throttled bool      // the authority said so
+	challenge string
+}
+
+func (f *failures) of(challenge string) **failure {
+	if challenge == "" {
+		return &f.plain
+	}
+	return &f.challenged
+}
+
+// forbids returns the error that stands in place of a request: that of the last one of
+// its kind, or of any one after which the authority wants to be left alone.
+func (f *failures) forbids(challenge string, now time.Time) error {
+	for _, last := range []*failure{f.plain, f.challenged} {
+		if last != nil && (last.throttled || last.challenge == challenge) && before(now, last.retryAt) {
+			return last.err
+		}
+	}
+	return nil
 }
 
 // ask decides what a caller gets whom a hit could not serve: a token, an error, or a
-// flight to wait for.
+// flight to wait for; nothing of them if this is no longer the place.
 func (e *entry) ask(ctx context.Context, c *Cache, k Key, challenge string, fetch Fetch) (*Token, *flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -43,10 +66,15 @@ func (e *entry) ask(ctx context.Context, c *Cache, k Key, challenge string, fetc
 		return h.token, nil, nil
 	}
 	if e.flight == nil {
-		if f := e.failure; f != nil && !serve && f.challenge == challenge && before(now, f.retryAt) {
-			return nil, nil, f.err
+		if err := e.failures.forbids(challenge, now); err != nil {
+			if serve {
+				return h.token, nil, nil
+			}
+			return nil, nil, err
 		}
-		e.start(ctx, c, k, challenge, fetch, h, serve)
+		if !e.start(ctx, c, k, challenge, fetch, h, serve) {
+			return nil, nil, nil
+		}
 	}
 	if serve {
 		return h.token, nil, nil
@@ -54,8 +82,15 @@ func (e *entry) ask(ctx context.Context, c *Cache, k Key, challenge string, fetc
 	return nil, e.flight, nil
 }
 
-// start begins the one request. mu is held.
-func (e *entry) start(ctx context.Context, c *Cache, k Key, challenge string, fetch Fetch, h *held, serve bool) {
+// start begins the one request, if this still is the place. mu is held.
+func (e *entry) start(ctx context.Context, c *Cache, k Key, challenge string, fetch Fetch, h *held, serve bool) bool {
+	// Whoever retires an entry looks at flying after setting retired, so that one of
+	// the two sees the other.
+	e.flying.Store(true)
+	if e.retired.Load() {
+		e.flying.Store(false)
+		return false
+	}
 	var prev *Token
 	if h != nil {
 		prev = h.token
@@ -71,48 +106,69 @@ func (e *entry) start(ctx context.Context, c *Cache, k Key, challenge string, fe
 	if serve { // until the flight has ended nothing more is due before the token's end
 		e.hold(h.token, h.token.UsableUntil(), h.satisfies)
 	}
-	e.flight = &flight{done: make(chan struct{}), challenge: challenge}
-	go e.fly(context.WithoutCancel(ctx), c, k, e.flight, prev, serve, fetch)
+	e.flight = &flight{
+		challenge: challenge, done: make(chan struct{}),
+		begun: Event{Kind: FetchStarted, Key: k, Scopes: e.scopes, Background: serve},
+	}
+	go e.fly(context.WithoutCancel(ctx), c, e.flight, prev, fetch)
+	return true
 }
 
-// land takes the outcome of a flight.
-func (e *entry) land(c *Cache, f *flight, a Answer, err error) (retryIn time.Duration) {
+// land takes the outcome of a flight, unless it had one already.
+func (e *entry) land(c *Cache, f *flight, a Answer, err error) (retryIn time.Duration, already bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if f.landed {
+		return 0, true
+	}
 	if err == nil {
-		f.token, err = e.accept(c.policy, f.challenge, a)
+		f.token, err = e.accept(c.policy, f.challenge, a, f.version, !f.superseded)
 	}
 	c.fetches.Add(1)
 	if err != nil {
-		c.failures.Add(1)
+		c.failed.Add(1)
 		f.err = err
-		retryIn = e.fail(c.policy, f.challenge, err)
+		if !f.outdated {
+			retryIn = e.fail(c.policy, f.challenge, err)
+		}
 	}
+	e.end(f)
+	return retryIn, false
+}
+
+// end gives a flight's outcome to those who wait. mu is held.
+func (e *entry) end(f *flight) {
+	f.landed = true
 	e.flight = nil
+	e.flying.Store(false)
 	close(f.done)
-	return retryIn
 }
 
 // fail remembers a failure. mu is held.
 func (e *entry) fail(p Policy, challenge string, err error) (retryIn time.Duration) {
+	last := e.failures.of(challenge)
 	inARow := 1
-	if e.failure != nil {
-		inARow += e.failure.inARow
+	if *last != nil {
+		inARow += (*last).inARow
 	}
-	retryIn = p.RetryIn(inARow, retryAfter(err), rand.Float64())
-	e.failure = &failure{err, inARow, time.Now().Add(retryIn), challenge}
-	if h := e.held.Load(); h != nil {
-		due := h.token.UsableUntil()
-		if e.failure.retryAt.Before(due) {
-			due = e.failure.retryAt
-		}
-		e.hold(h.token, due, h.satisfies)
+	asked := retryAfter(err)
+	retryIn = p.RetryIn(inARow, asked, rand.Float64())
+	*last = &failure{err, inARow, time.Now().Add(retryIn), asked > 0, challenge}
+	h := e.held.Load()
+	if h == nil || challenge != "" && before(time.Now(), h.due) {
+		return retryIn // a challenge that failed changes nothing about a token that is not due
 	}
+	due := h.token.UsableUntil()
+	if (*last).retryAt.Before(due) {
+		due = (*last).retryAt
+	}
+	e.hold(h.token, due, h.satisfies)
 	return retryIn
 }
 
-// accept turns an answer into the entry's token. mu is held.
-func (e *entry) accept(p Policy, challenge string, a Answer) (*Token, error) {
+// accept turns an answer into a token and, if newest, into the entry's. version is that of
+// what the session kept when the answer was asked for. mu is held.
+func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, newest bool) (*Token, error) {
 	now := time.Now()
 	var left time.Duration
 	if !a.NotAfter.IsZero() {
@@ -132,30 +188,45 @@ func (e *entry) accept(p Policy, challenge string, a Answer) (*Token, error) {
 		scope: a.Scope, obtainedAt: now,
 	}
 	t.refreshAfter, t.usableFor = p.Schedule(a.Lifetime, a.RefreshIn, left, rand.Float64())
-	e.session.store(a.Keep)
-	if !e.retired { // else the token still serves those who waited for it
+	if newest && !e.retired.Load() { // else the token still serves those who waited for it
 		e.hold(t, t.RefreshAt(), challenge)
 	}
-	e.failure = nil
+	e.session.store(a.Keep, version)
+	*e.failures.of(challenge) = nil
 	return t, nil
 }
 
+// put stores an answer that was acquired otherwise. A request that is under way is older
+// than that: those who wait for it get the new token, and what it brings is not kept.
 func (e *entry) put(p Policy, a Answer) (*Token, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.accept(p, "", a)
+	_, version := e.session.kept()
+	t, err := e.accept(p, "", a, version, true)
+	if f := e.flight; err == nil && f != nil {
+		if f.superseded = true; f.challenge == "" {
+			f.token = t
+			e.end(f)
+		}
+	}
+	return t, err
 }
 
-// invalidate drops the token if it is still the held one.
-func (e *entry) invalidate(accessToken string) bool {
+// invalidate drops the token if it is still the held one. Where a challenge is named, it
+// must have been got with that, and not just now: a resource that is content with no
+// token must not send us to the authority with every request.
+func (e *entry) invalidate(accessToken, challenge string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := e.held.Load()
 	if h == nil || h.token.oauth.AccessToken != accessToken {
 		return false
 	}
+	if challenge != "" && (h.satisfies != challenge || time.Since(h.token.obtainedAt) < time.Minute) {
+		return false
+	}
 	e.held.Store(nil)
-	e.failure = nil
+	e.failures = failures{}
 	return true
 }
 
@@ -163,13 +234,26 @@ func (e *entry) invalidate(accessToken string) bool {
 func (e *entry) forgive() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.failure = nil
+	e.failures = failures{}
+	if e.flight != nil {
+		e.flight.outdated = true
+	}
 }
 
-// retire empties the place for good; handles on it look for its successor.
-func (e *entry) retire() {
+// retire makes the entry no longer the place of its scope set, unless a request is under
+// way. Its session's lock is held.
+func (e *entry) retire() bool {
+	e.retired.Store(true)
+	if e.flying.Load() {
+		e.retired.Store(false)
+		return false
+	}
+	return true
+}
+
+// clear empties a retired place.
+func (e *entry) clear() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.retired = true
 	e.held.Store(nil)
 }

@@ -14,7 +14,8 @@ import (
 // caller that happened to start it. The arguments are what the session holds:
 // prev is the token to replace, which may be nil, and keep the [Answer].Keep of an
 // earlier answer. An error with a method RetryAfterDelay() time.Duration says how long
-// the authority wants to be left alone. A panic is a failure.
+// the authority wants to be left alone. A panic is a failure, and so is not returning
+// within some seconds of the end of the context.
 type Fetch func(ctx context.Context, prev *Token, keep any) (Answer, error)
 
 // Answer is what the authority gave.
@@ -42,25 +43,53 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-var errUnusable = errors.New("cache: the authority's answer has no usable token: it is empty or has already expired")
+var (
+	errUnusable = errors.New("cache: the authority's answer has no usable token: it is empty or has already expired")
+	errExited   = errors.New("cache: the function that fetches the token ended its goroutine")
+	errStuck    = errors.New("cache: the function that fetches the token did not return when its time was over")
+)
 
 // A flight is one request to the authority. It belongs to the cache, not to the caller
 // that started it.
 type flight struct {
 	challenge string
+	begun     Event
+	version   uint64        // of what the session kept when the request began
 	done      chan struct{} // closed when token and err are set
-	token     *Token
-	err       error
+
+	// Guarded by the entry's lock until done is closed.
+	landed     bool // what the request brings from now on is too late
+	outdated   bool // a sign-in came in between: a failure says nothing any more
+	superseded bool // and it brought a newer token for this place
+	token      *Token
+	err        error
 }
 
-func (e *entry) fly(ctx context.Context, c *Cache, k Key, f *flight, prev *Token, background bool, fetch Fetch) {
+// grace is how long a fetch may take to return when its context has ended.
+const grace = 5 * time.Second
+
+// fly makes the request. However that ends, the flight lands.
+func (e *entry) fly(ctx context.Context, c *Cache, f *flight, prev *Token, fetch Fetch) {
 	ctx, cancel := context.WithTimeout(ctx, c.policy.Timeout)
 	defer cancel()
-	event := Event{Kind: FetchStarted, Key: k, Scopes: e.scopes, Background: background}
-	c.emit(event)
+	c.emit(f.begun)
 	start := time.Now()
-	a, err := call(ctx, fetch, prev, e.session.kept())
-	event.RetryIn = e.land(c, f, a, err)
+	stuck := time.AfterFunc(c.policy.Timeout+grace, func() { e.finish(c, f, start, Answer{}, errStuck) })
+	defer stuck.Stop()
+	keep, version := e.session.kept()
+	f.version = version
+	a, err := Answer{}, errExited
+	defer func() { e.finish(c, f, start, a, err) }()
+	a, err = call(ctx, fetch, prev, keep)
+}
+
+// finish lands a flight and tells what came of it, once.
+func (e *entry) finish(c *Cache, f *flight, start time.Time, a Answer, err error) {
+	event := f.begun
+	var told bool
+	if event.RetryIn, told = e.land(c, f, a, err); told {
+		return
+	}
 	event.Kind, event.Took = FetchDone, time.Since(start)
 	if f.err != nil {
 		event.Kind, event.Err = FetchFailed, f.err
@@ -75,7 +104,6 @@ func (e *entry) fly(ctx context.Context, c *Cache, k Key, f *flight, prev *Token
 // call calls fetch and makes an error of a panic. The value of the panic may hold
 // anything, so only what the runtime itself says is repeated.
 func call(ctx context.Context, fetch Fetch, prev *Token, keep any) (a Answer, err error) {
-	err = errors.New("cache: the function that fetches the token did not return")
 	defer func() {
 		switch r := recover().(type) {
 		case nil:

@@ -74,14 +74,19 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 		case t != nil:
 			h.cache.hits.add()
 			return t, nil
-		case f == nil:
+		case err != nil:
 			h.cache.misses.Add(1)
 			return nil, err
+		case f == nil:
+			e = h.resolve()
+			continue
 		}
 		start := time.Now()
 		select {
 		case <-f.done:
-			if challenge != "" && f.challenge != challenge {
+			// What a request for another challenge brings is no answer, except that
+			// any token is one to a caller without a challenge.
+			if f.challenge != challenge && (challenge != "" || f.err != nil) {
 				continue
 			}
 			t, err = f.token, f.err
@@ -95,7 +100,8 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 }
 
 // Put stores an answer that was acquired otherwise, such as that to an authorization
-// code, and returns its token. What failed for the session before may be asked again.
+// code, and returns its token. It is newer than what requests under way bring, and what
+// failed for the session before may be asked again.
 func (h *Handle) Put(a Answer) (*Token, error) {
 	e := h.resolve()
 	t, err := e.put(h.cache.policy, a)
@@ -122,8 +128,16 @@ func (h *Handle) Held() *Token {
 
 // Invalidate drops the token if its text is still accessToken, and with it the memory
 // of failures, so that the next caller fetches a new one. It reports whether it did.
-func (h *Handle) Invalidate(accessToken string) bool {
-	if !h.resolve().invalidate(accessToken) {
+func (h *Handle) Invalidate(accessToken string) bool { return h.invalidate(accessToken, "") }
+
+// Refused is Invalidate for a token that was got with a challenge, more than a minute ago,
+// and was refused with the same one again. Any other token stays.
+func (h *Handle) Refused(accessToken, challenge string) bool {
+	return challenge != "" && h.invalidate(accessToken, challenge)
+}
+
+func (h *Handle) invalidate(accessToken, challenge string) bool {
+	if !h.resolve().invalidate(accessToken, challenge) {
 		return false
 	}
 	h.cache.invalidations.Add(1)

@@ -59,5 +59,5 @@ func (h *held) renew(uptime int64) bool {
 
 // before reports whether now is before t by both clocks.
 func before(now, t time.Time) bool {
-	return now.Before(t) && now.UnixNano() < t.UnixNano()
+	return now.Before(t) && now.Round(0).Before(t.Round(0))
 }

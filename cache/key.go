@@ -13,11 +13,11 @@ import (
 //
 // A Key prints without its subject, which may be a person; see [Key.String].
 type Key struct {
-	Authority    string // authority with its tenant, "https://login.microsoftonline.com/<tenant>"
-	ClientID     string // the app's client ID
-	Flow         string // "client_credentials", "on_behalf_of", "authorization_code", ...
-	Subject      string // whom the token speaks for; "" for the app itself
-	Capabilities string // client capabilities such as "cp1", which change what a token is; "" for none
+	Authority string // authority with its tenant, "https://login.microsoftonline.com/<tenant>"
+	ClientID  string // the app's client ID
+	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
+	Subject   string // whom the token speaks for; "" for the app itself
+	Variant   string // what else sets an app's tokens apart: its credential and capabilities
 }
 
 // String returns the key with a short hash in place of the subject, so that it is
@@ -39,12 +39,12 @@ func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // partition is whose share of the bound a session counts against: a flow of an app in a
 // tenant. Together with the subject it is the key.
-type partition struct{ authority, clientID, flow, capabilities string }
+type partition struct{ authority, clientID, flow, variant string }
 
-func (k Key) partition() partition { return partition{k.Authority, k.ClientID, k.Flow, k.Capabilities} }
+func (k Key) partition() partition { return partition{k.Authority, k.ClientID, k.Flow, k.Variant} }
 
 func (p partition) key(subject string) Key {
-	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Subject: subject, Capabilities: p.capabilities}
+	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Subject: subject, Variant: p.variant}
 }
 
 // scopeSet returns a form of a scope set in which equal sets are equal but for the case
@@ -55,12 +55,38 @@ func scopeSet(scopes []string) string {
 	}
 	set := make([]string, len(scopes))
 	for i, s := range scopes {
-		set[i] = strings.ToLower(s)
+		set[i] = lower(s)
 	}
 	slices.Sort(set)
 	return strings.Join(slices.Compact(set), " ")
 }
 
-// sameScopes compares two scope sets (RFC 6749, section 3.3, would have them compared by
-// case; Entra does not).
-func sameScopes(a, b string) bool { return a == b || strings.EqualFold(a, b) }
+// sameScopes compares two scope sets. (RFC 6749, section 3.3, would have them compared by
+// case; Entra does not.)
+func sameScopes(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if a[i] != b[i] && lowerByte(a[i]) != lowerByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// lower is for ASCII alone, which scopes are made of: no other letter is one of them.
+func lower(s string) string {
+	b := []byte(s)
+	for i := range b {
+		b[i] = lowerByte(b[i])
+	}
+	return string(b)
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Policy decides when tokens are refreshed and how failures are retried. Every zero
-// field stands for its default, so the zero Policy is the one to use.
+// Policy decides when tokens are refreshed and how failures are retried. Every field
+// that is zero or makes no sense stands for its default, so the zero Policy is the one to
+// use.
 //
 // Entra gives a token a random life of 60 to 90 minutes, so that demand does not
 // spike every hour ("Token lifetime" in Microsoft's documentation of access tokens).
@@ -30,27 +31,31 @@ type Policy struct {
 	Timeout time.Duration
 }
 
+// withDefaults puts defaults in place of what is zero or makes no sense.
 func (p Policy) withDefaults() Policy {
-	if p.EarlyFrom <= 0 || p.EarlyFrom >= 1 {
+	if !(p.EarlyFrom > 0 && p.EarlyFrom < 1) {
 		p.EarlyFrom = 0.7
 	}
-	if p.EarlyTo < p.EarlyFrom || p.EarlyTo >= 1 {
+	if !(p.EarlyTo >= p.EarlyFrom && p.EarlyTo < 1) {
 		p.EarlyTo = max(p.EarlyFrom, 0.8)
 	}
 	if p.Margin <= 0 {
 		p.Margin = 60 * time.Second
 	}
-	if p.RetryMin <= 0 {
+	if p.RetryMin <= 0 || p.RetryMin > maxWait {
 		p.RetryMin = time.Second
 	}
-	if p.RetryMax < p.RetryMin {
+	if p.RetryMax < p.RetryMin || p.RetryMax > maxWait {
 		p.RetryMax = max(p.RetryMin, 60*time.Second)
 	}
-	if p.Timeout <= 0 {
+	if p.Timeout <= 0 || p.Timeout > maxWait {
 		p.Timeout = 30 * time.Second
 	}
 	return p
 }
+
+// maxWait bounds what a policy can ask for.
+const maxWait = 24 * time.Hour
 
 // Schedule decides about a token that lives for life, counted from its arrival: after
 // how long it becomes early, and for how long it is served at all. refreshIn is the

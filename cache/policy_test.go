@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -61,6 +62,22 @@ func TestRetryIn(t *testing.T) {
 	} {
 		if got := (cache.Policy{}).RetryIn(tt.failures, tt.retryAfter, tt.draw); got != tt.want {
 			t.Errorf("failure %d, Retry-After %v, draw %v: %v, want %v", tt.failures, tt.retryAfter, tt.draw, got, tt.want)
+		}
+	}
+}
+
+// What makes no sense in a policy is as good as nothing.
+func TestPolicyNonsense(t *testing.T) {
+	nan := math.NaN()
+	for _, p := range []cache.Policy{
+		{EarlyFrom: nan, EarlyTo: nan}, {EarlyFrom: 3, EarlyTo: -1}, {Margin: -1},
+		{RetryMin: math.MaxInt64, RetryMax: math.MaxInt64}, {RetryMin: -1, RetryMax: -1},
+	} {
+		if early, end := p.Schedule(time.Hour, 0, 0, 0); early != 42*time.Minute || end != 59*time.Minute {
+			t.Errorf("%+v: early after %v, served for %v", p, early, end)
+		}
+		if got := p.RetryIn(100, 0, 1); got != time.Minute {
+			t.Errorf("%+v: retry in %v", p, got)
 		}
 	}
 }

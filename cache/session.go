@@ -6,7 +6,7 @@ import (
 )
 
 // maxScopeSets bounds the access tokens of one session.
-const maxScopeSets = 32
+const maxScopeSets = 64
 
 // A session is everything held about one subject of one app.
 type session struct {
@@ -16,32 +16,41 @@ type session struct {
 	dead    bool       // purged: nothing may be stored in it any more
 	entries []*entry   // most recently resolved first
 	keep    any        // Answer.Keep of the last fetch that had one
+	version uint64     // of keep: the fetches that began with an older one do not replace it
 }
 
 // entry returns the place of a scope set, making it if need be. Beyond the bound the
-// least recently resolved place is given up.
+// least recently resolved place without a request under way is given up.
 func (s *session) entry(scopes string) *entry {
 	s.mu.Lock()
-	var e, last *entry
 	i := slices.IndexFunc(s.entries, func(e *entry) bool { return sameScopes(e.scopes, scopes) })
-	switch {
-	case i >= 0:
+	var e *entry
+	var old []*entry
+	if i >= 0 {
 		e = s.entries[i]
-	default:
-		e = &entry{session: s, scopes: scopes, retired: s.dead}
-		if len(s.entries) < maxScopeSets {
-			s.entries = append(s.entries, nil)
-		}
-		i = len(s.entries) - 1
-		last = s.entries[i]
+		s.entries = slices.Delete(s.entries, i, i+1)
+	} else {
+		e = &entry{session: s, scopes: scopes}
+		e.retired.Store(s.dead)
+		old = s.spare()
 	}
-	copy(s.entries[1:i+1], s.entries[:i])
-	s.entries[0] = e
+	s.entries = slices.Insert(s.entries, 0, e)
 	s.mu.Unlock() // an entry's lock comes before its session's
-	if last != nil {
-		last.retire()
+	for _, o := range old {
+		o.clear()
 	}
 	return e
+}
+
+// spare takes out what places it can until there is room for another. mu is held.
+func (s *session) spare() (old []*entry) {
+	for i := len(s.entries) - 1; i >= 0 && len(s.entries) >= maxScopeSets; i-- {
+		if e := s.entries[i]; e.retire() {
+			s.entries = slices.Delete(s.entries, i, i+1)
+			old = append(old, e)
+		}
+	}
+	return old
 }
 
 // find returns the place of a scope set if there is one.
@@ -56,18 +65,20 @@ func (s *session) find(scopes string) *entry {
 	return nil
 }
 
-func (s *session) kept() any {
+func (s *session) kept() (keep any, version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.keep
+	return s.keep, s.version
 }
 
-// store keeps what a fetch brought for the whole session.
-func (s *session) store(keep any) {
+// store keeps what a fetch brought for the whole session, unless something newer than
+// what the fetch began with is kept by now.
+func (s *session) store(keep any, version uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if keep != nil && !s.dead {
+	if keep != nil && !s.dead && version == s.version {
 		s.keep = keep
+		s.version++
 	}
 }
 
@@ -87,8 +98,11 @@ func (s *session) kill() {
 	s.dead, s.keep = true, nil
 	entries := s.entries
 	s.entries = nil
+	for _, e := range entries {
+		e.retired.Store(true)
+	}
 	s.mu.Unlock()
 	for _, e := range entries {
-		e.retire()
+		e.clear()
 	}
 }

@@ -6,18 +6,21 @@
 // as the assertion, for one for the next API:
 //
 //	func handle(w http.ResponseWriter, r *http.Request) {
-//		assertion := ... // the validated bearer token of r
-//		next := obo.TokenSource(client, assertion, "api://next/.default").HTTPClient()
+//		caller, ok := verify.TokenFromContext(r.Context())
+//		next := obo.ForToken(client, caller, "api://next/.default").HTTPClient()
 //		req, err := http.NewRequestWithContext(r.Context(), "GET", "https://next.example/things", nil)
 //		resp, err := next.Do(req)
+//
+// An API for several tenants exchanges each token in its own tenant, with
+// [entra.Client.WithTenant] and the tid of the validated token.
 //
 // Make a source for every request: it is cheap, and all sources for one assertion share
 // one token. A token is never served past the end of its assertion.
 //
 // If the user must do something (consent, a second factor), the error is an
 // [entra.Error] whose InteractionRequired is true. The API cannot ask the user; it
-// answers its caller with status 401 and a claims challenge that carries the error's
-// Claims, and the caller signs the user in with it.
+// answers its caller with status 401 and a claims challenge ([entra.SetClaimsChallenge])
+// that carries the error's Claims, and the caller signs the user in with it.
 //
 // Source: RFC 7523, section 2.1; "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
 // flow".
@@ -43,9 +46,9 @@ const FlowName = "on_behalf_of"
 // the scopes of one next API: names such as "api://next/read", or "api://next/.default"
 // for all that were consented to.
 //
-// An assertion that is no token, has ended, or speaks for an app and not for a user
-// fails with the code "invalid_grant" without asking Entra. Everything else about it is
-// for Entra to judge; it must have been validated before, since until its end a cached
+// What Entra cannot accept fails without asking it: an assertion that has ended with the
+// code "invalid_grant"; one that is no token, is an app's own, or is of another tenant
+// than c with "invalid_request". Everything else about it is for Entra to judge; it must have been validated before, since until its end a cached
 // token is given to whoever presents it again.
 func TokenSource(c *entra.Client, assertion string, wanted ...string) *entra.TokenSource {
 	return source(c, assertion, hash(assertion), wanted)
@@ -61,9 +64,14 @@ type Verified interface {
 // ForToken is [TokenSource] for an assertion whose hash was computed when it was
 // validated, which is most of what making a source costs:
 //
-//	caller, ok := verify.TokenFromContext(r.Context())
+//	caller, ok := verify.TokenFromContext(r.Context()) // not ok: the handler has no Middleware
 //	next := obo.ForToken(client, caller, "api://next/.default").HTTPClient()
+//
+// Without a token, t being nil, the source's tokens fail.
 func ForToken(c *entra.Client, t Verified, wanted ...string) *entra.TokenSource {
+	if t == nil {
+		return source(c, "", [sha256.Size]byte{}, wanted)
+	}
 	return source(c, t.Raw(), t.SHA256(), wanted)
 }
 
@@ -77,7 +85,7 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []s
 			if len(wanted) == 0 {
 				return time.Time{}, &entra.Error{Code: "invalid_scope", Description: "no scope of the next API was asked for"}
 			}
-			return checkAssertion(assertion)
+			return checkAssertion(assertion, c.TenantID())
 		},
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
 			return app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))

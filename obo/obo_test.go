@@ -110,7 +110,10 @@ func TestAssertions(t *testing.T) {
 		name, assertion string
 		refused         string // part of the description; "" if Entra is to judge
 	}{
-		{"empty", "", "is empty"},
+		{"of another tenant", s.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp", User: "carol@fabrikam.onmicrosoft.com"}), "use Client.WithTenant"},
+		{"an end under another name", header + "." + segment(`{"scp":"x","exp":946685400,"Exp":4000000000}`) + ".x", "the assertion ended at 2000-01-01"},
+		{"app-only under another name", header + "." + segment(`{"idtyp":"app","IDTYP":"user","exp":4000000000}`) + ".x", "an app's own token"},
+		{"empty", "", "there is no assertion"},
 		{"not a token", "s3cret", "is not a token"},
 		{"with its scheme", "Bearer " + assertionOf(s, alice, time.Hour), "is not a token"},
 		{"one part too few", header + "." + segment("{}"), "is not a token"},
@@ -133,7 +136,7 @@ func TestAssertions(t *testing.T) {
 			e := refusal(t, err)
 			asked := len(r.forms) - before
 			if tt.refused != "" {
-				if e.Code != "invalid_grant" || e.StatusCode != 0 || !strings.Contains(e.Description, tt.refused) || asked != 0 {
+				if e.InteractionRequired() != strings.Contains(tt.refused, "ended") || e.StatusCode != 0 || !strings.Contains(e.Description, tt.refused) || asked != 0 {
 					t.Errorf("%v, %d requests", err, asked)
 				}
 			} else if asked != 1 || e.StatusCode != 400 || len(e.AADSTS) == 0 {
@@ -168,7 +171,7 @@ func TestNotPastTheAssertion(t *testing.T) {
 			t.Fatalf("expires %v, %v, want %v", tok.Expiry, err, end)
 		}
 		for time.Until(tok.Expiry) > 0 {
-			if got, err := source.Token(); err != nil || got != tok {
+			if got, err := source.Token(); err != nil || got.AccessToken != tok.AccessToken {
 				t.Fatalf("%v before the end: %v", time.Until(end), err)
 			}
 			time.Sleep(time.Minute)
@@ -237,12 +240,16 @@ func TestForToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, err := obo.ForToken(c, validated{assertion}, "api://api-b/orders.read").Token()
-		if err != nil || a != b {
+		if err != nil || a.AccessToken != b.AccessToken {
 			t.Errorf("%d characters: another token, %v", len(assertion), err)
 		}
 	}
 	if len(r.forms) != 3 {
 		t.Errorf("%d requests, want 3", len(r.forms))
+	}
+	_, err := obo.ForToken(c, nil, "api://api-b/Orders.Read").Token()
+	if e := refusal(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "there is no assertion") {
+		t.Errorf("no token: %v", err)
 	}
 }
 
