@@ -63,6 +63,22 @@
 // by itself where it can; otherwise [ClaimsChallenge] reads it and
 // [TokenSource.WithClaims] gets the token that satisfies it.
 //
+// # With the Azure SDK
+//
+// A source becomes an azcore.TokenCredential in a few lines, for the Azure SDK's own
+// clients:
+//
+//	type credential struct{ client *entra.Client }
+//
+//	func (c credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+//		source := clientcreds.TokenSource(c.client, o.Scopes...).WithClaims(o.Claims)
+//		t, err := source.TokenContext(ctx)
+//		if err != nil {
+//			return azcore.AccessToken{}, err
+//		}
+//		return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry}, nil
+//	}
+//
 // # Other flows
 //
 // A flow is a [Grant]: a name, a subject and a function that asks for a token through

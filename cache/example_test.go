@@ -1,0 +1,41 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// Numbers for a metrics system: counters from Stats when it asks, and durations from
+// events as they happen.
+func ExampleNew() {
+	observe := func(kind string, seconds float64) { /* a histogram */ }
+	c := cache.New(cache.Options{
+		Size: 50_000,
+		OnEvent: func(e cache.Event) {
+			if e.Took > 0 {
+				observe(e.Kind.String(), e.Took.Seconds())
+			}
+		},
+	})
+	// Give it to clients as entra.Config.Cache. What they do with it:
+	place := c.Handle(cache.Key{Authority: "https://login.microsoftonline.com/tenant", ClientID: "app", Flow: "flow"}, []string{"scope"})
+	for range 3 {
+		if place.Hit() == nil {
+			place.Token(context.Background(), "", func(context.Context, *cache.Token, any) (cache.Answer, error) {
+				return cache.Answer{AccessToken: "a token", Lifetime: time.Hour}, nil
+			})
+		}
+	}
+	s := c.Stats()
+	fmt.Printf("%d hits, %d misses, %d sessions\n", s.Hits, s.Misses, s.Sessions)
+	// Output: 2 hits, 1 misses, 1 sessions
+}
+
+func ExampleLog() {
+	cache.New(cache.Options{OnEvent: cache.Log(slog.New(slog.NewJSONHandler(os.Stderr, nil)))})
+}

@@ -1,0 +1,172 @@
+package entra_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+func ExampleNew() {
+	client, err := entra.New(entra.Config{
+		TenantID:   "11111111-1111-4111-8111-111111111111",
+		ClientID:   "aaaaaaaa-0000-4000-8000-00000000000d",
+		Credential: entra.Secret("copied with a line feed\n"),
+	})
+	fmt.Println(client, err)
+	client, err = entra.New(entra.Config{
+		TenantID:   "11111111-1111-4111-8111-111111111111",
+		ClientID:   "aaaaaaaa-0000-4000-8000-00000000000d",
+		Credential: entra.Secret("value"),
+	})
+	fmt.Println(client, err)
+	// Output:
+	// <nil> entra: invalid_client: the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none
+	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111 client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
+}
+
+// A certificate and its key from a PEM file.
+func ExampleCertificate() {
+	pem, err := os.ReadFile("/etc/daemon/certificate.pem")
+	if err != nil {
+		log.Fatal(err)
+	}
+	certs, key, err := confidential.CertFromPEM(pem, "") // from MSAL
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := entra.New(entra.Config{
+		TenantID:   "11111111-1111-4111-8111-111111111111",
+		ClientID:   "aaaaaaaa-0000-4000-8000-00000000000d",
+		Credential: entra.Certificate(certs, key),
+	})
+	_, _ = client, err
+}
+
+// A token that Kubernetes projects into the pod and renews there.
+func ExampleAssertion() {
+	client, err := entra.New(entra.Config{
+		TenantID: os.Getenv("AZURE_TENANT_ID"),
+		ClientID: os.Getenv("AZURE_CLIENT_ID"),
+		Credential: entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+			b, err := os.ReadFile(os.Getenv("AZURE_FEDERATED_TOKEN_FILE"))
+			return string(b), err
+		}),
+	})
+	_, _ = client, err
+}
+
+// What an API says to its caller when it gets no token for the next API.
+func ExampleError() {
+	answer := func(w http.ResponseWriter, err error) {
+		var e *entra.Error
+		switch {
+		case errors.As(err, &e) && e.InteractionRequired():
+			entra.SetClaimsChallenge(w.Header(), e.Claims)
+			w.WriteHeader(http.StatusUnauthorized)
+		case errors.As(err, &e) && e.Temporary():
+			w.Header().Set("Retry-After", strconv.Itoa(int(max(e.RetryAfter, time.Second).Seconds())))
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			log.Print(err) // a mistake of ours; the text has the AADSTS code and what to do
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}
+	_ = answer
+}
+
+// One app in two tenants: two tokens, one cache.
+func ExampleClient_WithTenant() {
+	fake := entratest.NewServer(entratest.Sample()) // in production: leave HTTPClient out
+	contoso, err := entra.New(entra.Config{
+		TenantID:   entratest.SampleTenant,
+		ClientID:   fake.App("daemon").ClientID,
+		Credential: entra.Secret(fake.App("daemon").Secrets[0]),
+		HTTPClient: fake.Client(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fabrikam, err := contoso.WithTenant(entratest.SampleOtherTenant)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 10 {
+		for _, client := range []*entra.Client{contoso, fabrikam} {
+			if _, err := clientcreds.TokenSource(client, "api://api-b/.default").Token(); err != nil {
+				log.Fatal(err)
+			}
+		}
+	}
+	s := contoso.Cache().Stats()
+	fmt.Printf("%d sessions, %d requests, %d hits\n", s.Sessions, s.Fetches, s.Hits)
+	// Output: 2 sessions, 2 requests, 18 hits
+}
+
+// A flow of one's own: a grant that fails by itself says so in an *entra.Error.
+func ExampleClient_TokenSource() {
+	fake := entratest.NewServer(entratest.Sample())
+	client, err := entra.New(entra.Config{
+		TenantID:   entratest.SampleTenant,
+		ClientID:   fake.App("api-a").ClientID,
+		Credential: entra.Secret(fake.App("api-a").Secrets[0]),
+		HTTPClient: fake.Client(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	vault := func() (assertion string, err error) { return "", errors.New("the vault is sealed") }
+	scopes := []string{"api://api-b/Orders.Read"}
+	source := client.TokenSource(entra.Grant{
+		Flow:    "vault",
+		Subject: "the user whose assertion is in the vault",
+		Scopes:  scopes,
+		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+			assertion, err := vault()
+			if err != nil {
+				return confidential.AuthResult{}, &entra.Error{Code: "temporarily_unavailable", Description: err.Error(), Err: err}
+			}
+			return app.AcquireTokenOnBehalfOf(ctx, assertion, scopes, confidential.WithClaims(prev.Challenge()))
+		},
+	})
+	_, err = source.Token()
+	fmt.Println(err)
+	// Output: entra: temporarily_unavailable: the vault is sealed
+}
+
+// A fake Entra that listens, as another process would use it.
+func ExampleCloud() {
+	fake := entratest.NewServer(entratest.Sample())
+	address, ca, stop := fake.StartTLS()
+	defer stop()
+	u, err := url.Parse(address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := entra.New(entra.Config{
+		TenantID:   entratest.SampleTenant,
+		ClientID:   fake.App("daemon").ClientID,
+		Credential: entra.Secret(fake.App("daemon").Secrets[0]),
+		Cloud:      entra.Cloud(u.Host),
+		HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca}}, Timeout: 30 * time.Second},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tok, err := clientcreds.TokenSource(client, "api://api-b/.default").Token()
+	fmt.Println(tok.Type(), err)
+	// Output: Bearer <nil>
+}
