@@ -44,6 +44,8 @@ lint: ## Formatting, go vet, staticcheck, tidy modules.
 unit: ## The module's own tests and fuzz seeds, with the race detector.
 	$(call say,Tests of the module with the race detector)
 	$(GO) test -race -timeout 15m $(TEST_FLAGS) ./...
+	$(call say,The memory of 200000 assertions, without the race detector)
+	$(GO) test -timeout 15m -run '^TestManyAssertions$$' -v .
 
 .PHONY: quickstart
 quickstart: ## The three flows end to end on the fake Entra.
