@@ -1,73 +1,133 @@
 // Daemon calls an API as itself, with the client credentials flow: no user is there, and
 // the token has the app roles that an administrator granted to the app.
 //
-// Without settings it runs against a fake Entra and a fake API in its own process. With
-// these in the environment it is an app of a real tenant:
+// With these in the environment it is an app of a live tenant:
 //
 //	ENTRA_TENANT_ID, ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
 //	ENTRA_SCOPE    the default scope of an API; unset: https://graph.microsoft.com/.default
-//	ENTRA_API_URL  an address of that API to GET as JSON; unset: only a token is got
+//	ENTRA_API_URL  an address of that API to GET; unset: only a token is got
+//
+// Without the first three it runs against a fake Entra and a fake API in its own process.
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
-	"github.com/entratoken/entra/examples/internal/contoso"
-	"github.com/entratoken/entra/examples/internal/hops"
-	"github.com/entratoken/entra/examples/internal/live"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/verify"
 )
 
 func main() {
-	if err := run(context.Background(), os.Stdout); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "daemon:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, out io.Writer) error {
-	config, isLive := live.Config()
-	scope, api := live.Get("ENTRA_SCOPE", "https://graph.microsoft.com/.default"), os.Getenv("ENTRA_API_URL")
+	config, live, err := settings()
+	if err != nil {
+		return err
+	}
+	scope, url := cmp.Or(os.Getenv("ENTRA_SCOPE"), "https://graph.microsoft.com/.default"), os.Getenv("ENTRA_API_URL")
 	var network http.RoundTripper // nil: http.DefaultTransport
-	if !isLive {
-		company, err := contoso.Start()
+	if live {
+		fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
+	} else {
+		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
+		fakeConfig, api, err := fake()
 		if err != nil {
 			return err
 		}
-		defer company.Stop()
-		config, scope, api, network = company.Config("daemon"), contoso.OrdersAll, company.Orders, company.Network
+		defer api.Close()
+		config, scope, url, network = fakeConfig, "api://api-b/.default", api.URL, api.Client().Transport
 	}
 
-	client, err := entra.New(config)
+	client, err := entra.New(config) // once, for the life of the program
 	if err != nil {
 		return err
 	}
 	source := clientcreds.TokenSource(client, scope)
-	for range 2 { // the second time the token is held
-		start := time.Now()
-		if _, err := source.TokenContext(ctx); err != nil {
-			return err
-		}
-		token := hops.TokenOf(clientcreds.FlowName, source)
-		from := "the cache"
-		if token.Obtained.After(start) {
-			from = "Entra"
-		}
-		fmt.Fprintf(out, "A token for %s from %s, which lives for %.0f minutes.\n", scope, from, token.Expires.Sub(token.Obtained).Minutes())
-		if api == "" {
-			continue
-		}
-		answer, err := hops.Get(ctx, source, network, api)
+	token, err := source.TokenContext(ctx) // a wrong setting shows here
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "The app has a token for %s, for %.0f minutes.\n", scope, time.Until(token.Expiry).Minutes())
+	if url == "" {
+		return nil
+	}
+
+	// The transport puts a token on each request, and gets a new one before the old one ends.
+	api := &http.Client{Transport: &entra.Transport{Source: source, Base: network}, Timeout: 30 * time.Second}
+	const calls = 3
+	for range calls {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "The API answers: %s\n", answer)
+		resp, err := api.Do(req)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+		resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "The API answers %s: %s\n", resp.Status, strings.TrimSpace(string(body)))
 	}
+	fmt.Fprintf(out, "%d calls, %d request for a token.\n", calls, client.Cache().Stats().Fetches)
 	return nil
+}
+
+// settings reads the app's registration from the environment. live is false if there is none.
+func settings() (config entra.Config, live bool, err error) {
+	var missing []string
+	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
+		if os.Getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	switch len(missing) {
+	case 3:
+		return entra.Config{}, false, nil
+	case 0:
+		return entra.Config{
+			TenantID:   os.Getenv("ENTRA_TENANT_ID"),
+			ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
+			Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+		}, true, nil
+	}
+	return entra.Config{}, false, fmt.Errorf("missing in the environment: %s (for the fake, set none of the three)", strings.Join(missing, " and "))
+}
+
+// fake makes a tenant with this daemon in it, and an API that lets it in. A program of
+// your own does without it, except in its tests.
+func fake() (entra.Config, *httptest.Server, error) {
+	tenant := entratest.NewServer(entratest.Sample())
+	daemon, api := tenant.App("daemon"), tenant.App("api-b")
+	verifier, err := verify.New(verify.Config{
+		Audiences: []string{api.ClientID, api.AppIDURI}, Tenants: []string{api.TenantID}, HTTPClient: tenant.Client(),
+	})
+	if err != nil {
+		return entra.Config{}, nil, err
+	}
+	orders := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "1017 Ladder, 1018 Rope") }
+	server := httptest.NewTLSServer(verifier.Middleware(verify.RequireRole(http.HandlerFunc(orders), "Orders.Read.All")))
+	return entra.Config{
+		TenantID: daemon.TenantID, ClientID: daemon.ClientID, Credential: entra.Secret(daemon.Secrets[0]), HTTPClient: tenant.Client(),
+	}, server, nil
 }

@@ -7,19 +7,55 @@ import (
 	"testing"
 )
 
+// environment sets the variables of a live tenant to the values given, none by default.
+func environment(t *testing.T, tenant, client, secret string) {
+	t.Setenv("ENTRA_TENANT_ID", tenant)
+	t.Setenv("ENTRA_CLIENT_ID", client)
+	t.Setenv("ENTRA_CLIENT_SECRET", secret)
+}
+
 func TestDaemon(t *testing.T) {
-	t.Setenv("ENTRA_CLIENT_SECRET", "")
+	environment(t, "", "", "")
 	var out bytes.Buffer
 	if err := run(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
-	const answer = `The API answers: {"api":"api-b","caller":{"kind":"app-only","subject":"aaaaaaaa-0000-4000-8000-00000000000d","audience":"aaaaaaaa-0000-4000-8000-00000000000b","roles":"Orders.Read.All"},"orders":["1017 Ladder","1018 Rope, 20 m","1019 Helmet"]}` + "\n"
-	want := "A token for api://api-b/.default from Entra, which lives for N minutes.\n" + answer +
-		"A token for api://api-b/.default from the cache, which lives for N minutes.\n" + answer
+	const want = `The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.
+The app has a token for api://api-b/.default, for N minutes.
+The API answers 200 OK: 1017 Ladder, 1018 Rope
+The API answers 200 OK: 1017 Ladder, 1018 Rope
+The API answers 200 OK: 1017 Ladder, 1018 Rope
+3 calls, 1 request for a token.
+`
 	if got := regexp.MustCompile(`for \d+ minutes`).ReplaceAllString(out.String(), "for N minutes"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if strings.Contains(out.String(), "eyJ") {
 		t.Error("a token is shown")
+	}
+}
+
+// The fake does not stand in for a live tenant that is half described.
+func TestMissingSettings(t *testing.T) {
+	for _, test := range []struct{ tenant, client, secret, want string }{
+		{"t", "c", "", "ENTRA_CLIENT_SECRET"},
+		{"t", "", "s", "ENTRA_CLIENT_ID"},
+		{"", "", "s", "ENTRA_TENANT_ID and ENTRA_CLIENT_ID"},
+	} {
+		environment(t, test.tenant, test.client, test.secret)
+		var out bytes.Buffer
+		if err := run(t.Context(), &out); err == nil || err.Error() != "missing in the environment: "+test.want+" (for the fake, set none of the three)" || out.Len() != 0 {
+			t.Errorf("got %v, want %s", err, test.want)
+		}
+	}
+}
+
+// All three set are a live tenant, whatever they are.
+func TestLive(t *testing.T) {
+	environment(t, "contoso.example", "no GUID", "s")
+	var out bytes.Buffer
+	err := run(t.Context(), &out)
+	if err == nil || !strings.Contains(err.Error(), "Config.ClientID") || out.String() != "The tenant is live: contoso.example.\n" {
+		t.Errorf("got %v and %q", err, out.String())
 	}
 }

@@ -2,102 +2,203 @@
 // on-behalf-of flow. It validates its caller's token, requires a scope, and exchanges the
 // token.
 //
-// Without settings it runs against a fake Entra with a fake next API, calls itself once as
-// a web app would, and ends. With these in the environment it is an API of a real tenant
-// and serves until interrupted:
+// With these in the environment it is an API of a live tenant, which serves until
+// interrupted, in plain HTTP and to this machine alone: put TLS in front of it.
 //
 //	ENTRA_TENANT_ID (the ID, not a domain), ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
 //	ENTRA_REQUIRED_SCOPE  the scope that callers need; unset: access_as_user
 //	ENTRA_SCOPE           the scope of the next API; unset: https://graph.microsoft.com/User.Read
 //	ENTRA_API_URL         the next API; unset: https://graph.microsoft.com/v1.0/me
 //
-// It speaks plain HTTP on this machine alone: outside of it, put TLS in front.
+// Without the first three it runs against a fake Entra and a fake next API in its own
+// process, calls itself as a web app would, and ends.
 package main
 
 import (
+	"cmp"
 	"context"
-	"flag"
+	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
-	"syscall"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/entratest"
-	"github.com/entratoken/entra/examples/internal/apis"
-	"github.com/entratoken/entra/examples/internal/contoso"
-	"github.com/entratoken/entra/examples/internal/live"
+	"github.com/entratoken/entra/obo"
 	"github.com/entratoken/entra/verify"
 )
 
 func main() {
-	addr := flag.String("addr", "localhost:8081", "where the API of a real tenant listens")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *addr); err != nil {
+	if err := run(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "middletier:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, addr string) error {
-	config, isLive := live.Config()
-	api := &apis.MiddleTier{
-		Scope:    live.Get("ENTRA_REQUIRED_SCOPE", "access_as_user"),
-		NextWant: live.Get("ENTRA_SCOPE", "https://graph.microsoft.com/User.Read"),
-		Next:     live.Get("ENTRA_API_URL", "https://graph.microsoft.com/v1.0/me"),
-	}
-	call := func(string) error { <-ctx.Done(); return nil }
-	if !isLive {
-		company, err := contoso.Start()
-		if err != nil {
-			return err
-		}
-		defer company.Stop()
-		config, addr = company.Config("api-a"), "localhost:0"
-		api.NextWant, api.Next, api.Base = contoso.OrdersScope, company.Orders, company.Network
-		call = func(url string) error { return callAsWebApp(ctx, out, company, url) }
-	}
-
-	var err error
-	if api.Client, err = entra.New(config); err != nil {
-		return err
-	}
-	api.Verifier, err = verify.New(verify.Config{
-		Audiences: []string{config.ClientID}, Tenants: []string{config.TenantID}, Cloud: config.Cloud, HTTPClient: config.HTTPClient,
-	})
-	if err != nil {
-		return err
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: api.Handler(), ReadHeaderTimeout: 10 * time.Second}
-	go server.Serve(l)
-	defer server.Close()
-	url := "http://" + l.Addr().String() + "/desk"
-	fmt.Fprintf(out, "The API serves %s to callers with the scope %s and calls %s for them.\n", url, api.Scope, api.Next)
-	return call(url)
+// api is the middle tier.
+type api struct {
+	client  *entra.Client // its own registration
+	scope   string        // of the next API
+	next    string        // the address of the next API
+	network http.RoundTripper
 }
 
-// callAsWebApp calls the API once without and once with a user's token.
-func callAsWebApp(ctx context.Context, out io.Writer, company *contoso.Contoso, url string) error {
-	token := company.Entra.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})
-	for _, authorization := range []string{"", "Bearer " + token} {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// newAPI returns the middle tier behind the check of its callers' tokens.
+func newAPI(config entra.Config, required, scope, next string, network http.RoundTripper) (http.Handler, error) {
+	client, err := entra.New(config) // once, for the life of the program
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := verify.New(verify.Config{
+		Audiences:  []string{config.ClientID, "api://" + config.ClientID}, // v2.0 tokens name the one, v1.0 tokens the other
+		Tenants:    []string{config.TenantID},
+		HTTPClient: config.HTTPClient,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Middleware(verify.RequireScope(&api{client, scope, next, network}, required)), nil
+}
+
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller, ok := verify.TokenFromContext(r.Context())
+	if !ok { // there is no Middleware: deny
+		http.Error(w, "nobody has checked who is calling", http.StatusInternalServerError)
+		return
+	}
+	// A token is exchanged in its own tenant. With one tenant, a.client is enough.
+	client, err := a.client.WithTenant(caller.Claims().TenantID)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	source := obo.ForToken(client, caller, a.scope)
+	next := &http.Client{Transport: &entra.Transport{Source: source, Base: a.network}, Timeout: 30 * time.Second}
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.next, nil)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	resp, err := next.Do(req)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer resp.Body.Close()
+	if claims, ok := entra.ClaimsChallenge(resp.Header); ok { // of a policy that the user's token does not satisfy
+		refuse(w, &entra.Error{Code: "interaction_required", Claims: claims})
+		return
+	}
+	if resp.StatusCode != http.StatusOK {
+		refuse(w, errors.New("the next API answered with status "+resp.Status))
+		return
+	}
+	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.Copy(w, resp.Body) // the caller may be gone
+}
+
+// refuse tells the caller what to do about an error. An API cannot ask the user anything.
+func refuse(w http.ResponseWriter, err error) {
+	slog.Warn("the next API was not called", "error", err) // nothing secret is in it
+	var e *entra.Error
+	switch {
+	case errors.As(err, &e) && e.Has(65001):
+		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
+	case e != nil && e.InteractionRequired(): // the caller has the user satisfy e.Claims
+		entra.SetClaimsChallenge(w.Header(), e.Claims)
+		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
+	case e != nil && e.Temporary():
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
+		http.Error(w, "the next API cannot be called now", http.StatusServiceUnavailable)
+	default:
+		http.Error(w, "the next API cannot be called", http.StatusBadGateway)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	required := cmp.Or(os.Getenv("ENTRA_REQUIRED_SCOPE"), "access_as_user")
+	config, live, err := settings()
+	switch {
+	case err != nil:
+		return err
+	case !live:
+		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
+		return runFake(ctx, out)
+	}
+	fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
+	handler, err := newAPI(config, required, cmp.Or(os.Getenv("ENTRA_SCOPE"), "https://graph.microsoft.com/User.Read"),
+		cmp.Or(os.Getenv("ENTRA_API_URL"), "https://graph.microsoft.com/v1.0/me"), nil)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Addr: "localhost:8081", Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	fmt.Fprintf(out, "The API serves callers with the scope %s at http://%s.\n", required, server.Addr)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// settings reads the app's registration from the environment. live is false if there is none.
+func settings() (config entra.Config, live bool, err error) {
+	var missing []string
+	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
+		if os.Getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	switch len(missing) {
+	case 3:
+		return entra.Config{}, false, nil
+	case 0:
+		return entra.Config{
+			TenantID:   os.Getenv("ENTRA_TENANT_ID"),
+			ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
+			Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+		}, true, nil
+	}
+	return entra.Config{}, false, fmt.Errorf("missing in the environment: %s (for the fake, set none of the three)", strings.Join(missing, " and "))
+}
+
+// runFake serves the API once to nobody and once to a user. From here on, all is for the
+// example: a program of your own has it in its tests.
+func runFake(ctx context.Context, out io.Writer) error {
+	tenant := entratest.NewServer(entratest.Sample())
+	own, last := tenant.App("api-a"), tenant.App("api-b")
+	verifier, err := verify.New(verify.Config{Audiences: []string{last.ClientID}, Tenants: []string{last.TenantID}, HTTPClient: tenant.Client()})
+	if err != nil {
+		return err
+	}
+	orders := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "1017 Ladder, 1018 Rope") }
+	next := httptest.NewTLSServer(verifier.Middleware(verify.RequireScope(http.HandlerFunc(orders), "Orders.Read")))
+	defer next.Close()
+	config := entra.Config{TenantID: own.TenantID, ClientID: own.ClientID, Credential: entra.Secret(own.Secrets[0]), HTTPClient: tenant.Client()}
+	handler, err := newAPI(config, "access_as_user", "api://api-b/Orders.Read", next.URL, next.Client().Transport)
+	if err != nil {
+		return err
+	}
+	server := httptest.NewTLSServer(handler)
+	defer server.Close()
+	for who, token := range []string{"", tenant.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
 		if err != nil {
 			return err
 		}
-		if authorization != "" {
-			req.Header.Set("Authorization", authorization)
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := server.Client().Do(req)
 		if err != nil {
 			return err
 		}
@@ -106,14 +207,7 @@ func callAsWebApp(ctx context.Context, out io.Writer, company *contoso.Contoso, 
 		if err != nil {
 			return err
 		}
-		who := "Alice"
-		if authorization == "" {
-			who = "nobody"
-		}
-		fmt.Fprintf(out, "Called for %s it answers %s: %s", who, resp.Status, body)
-		if want := map[string]int{"Alice": http.StatusOK, "nobody": http.StatusUnauthorized}[who]; resp.StatusCode != want {
-			return fmt.Errorf("called for %s it should have answered with status %d", who, want)
-		}
+		fmt.Fprintf(out, "Called for %s it answers %s: %s", []string{"nobody", "Alice"}[who], resp.Status, body)
 	}
 	return nil
 }

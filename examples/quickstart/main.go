@@ -25,7 +25,7 @@ import (
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/examples/internal/contoso"
 	"github.com/entratoken/entra/examples/internal/hops"
-	"github.com/entratoken/entra/examples/internal/site"
+	"github.com/entratoken/entra/examples/webapp/site"
 )
 
 func main() {

@@ -1,17 +1,20 @@
 // Webapp signs users in with the authorization code flow and calls an API for them. The web
-// app itself is in examples/internal/site; here it is put together.
+// app itself is in the package site, beside this one; here it is put together.
 //
-// Without settings it runs against a fake Entra and fake APIs in its own process, whose
-// sign-in page is on this machine. With these in the environment it is an app of a real
-// tenant, with the redirect URIs http://localhost:8080/callback and http://localhost:8080/
-// (for signing out) of the platform "Web":
+// With these in the environment it is an app of a live tenant, with the redirect URIs
+// http://localhost:8080/callback and http://localhost:8080/ (for signing out) of the
+// platform "Web":
 //
 //	ENTRA_TENANT_ID (the ID, not a domain), ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
 //	ENTRA_SCOPE    the API's scope; unset: https://graph.microsoft.com/User.Read
 //	ENTRA_API_URL  the API, which answers JSON; unset: https://graph.microsoft.com/v1.0/me
+//
+// Without the first three it runs against a fake Entra and fake APIs in its own process,
+// whose sign-in page is on this machine.
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -20,14 +23,14 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/examples/internal/contoso"
-	"github.com/entratoken/entra/examples/internal/live"
-	"github.com/entratoken/entra/examples/internal/site"
+	"github.com/entratoken/entra/examples/webapp/site"
 )
 
 func main() {
@@ -43,6 +46,10 @@ func main() {
 
 // run serves the web app until ctx ends.
 func run(ctx context.Context, out io.Writer, addr string) error {
+	config, live, err := settings()
+	if err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -52,12 +59,14 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 	if err != nil {
 		return err
 	}
-	app := site.Config{URL: "http://localhost:" + port, API: live.Get("ENTRA_API_URL", "https://graph.microsoft.com/v1.0/me")}
-	scope, hint := live.Get("ENTRA_SCOPE", "https://graph.microsoft.com/User.Read"), "sign in with an account of your tenant"
+	app := site.Config{URL: "http://localhost:" + port, API: cmp.Or(os.Getenv("ENTRA_API_URL"), "https://graph.microsoft.com/v1.0/me")}
+	scope, hint := cmp.Or(os.Getenv("ENTRA_SCOPE"), "https://graph.microsoft.com/User.Read"), "sign in with an account of your tenant"
 
-	config, isLive := live.Config()
 	browser := func(h http.Handler) (http.Handler, func(), error) { return h, func() {}, nil }
-	if !isLive {
+	if live {
+		fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
+	} else {
+		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
 		company, err := contoso.Start()
 		if err != nil {
 			return err
@@ -87,4 +96,25 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 	fmt.Fprintf(out, "The web app is at %s - %s.\n", app.URL, hint)
 	<-ctx.Done()
 	return nil
+}
+
+// settings reads the app's registration from the environment. live is false if there is none.
+func settings() (config entra.Config, live bool, err error) {
+	var missing []string
+	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
+		if os.Getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	switch len(missing) {
+	case 3:
+		return entra.Config{}, false, nil
+	case 0:
+		return entra.Config{
+			TenantID:   os.Getenv("ENTRA_TENANT_ID"),
+			ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
+			Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+		}, true, nil
+	}
+	return entra.Config{}, false, fmt.Errorf("missing in the environment: %s (for the fake, set none of the three)", strings.Join(missing, " and "))
 }

@@ -10,7 +10,9 @@ import (
 )
 
 func TestWebApp(t *testing.T) {
-	t.Setenv("ENTRA_CLIENT_SECRET", "")
+	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
+		t.Setenv(name, "")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	r, w := io.Pipe()
@@ -20,7 +22,15 @@ func TestWebApp(t *testing.T) {
 		w.CloseWithError(err)
 		done <- err
 	}()
-	line, err := bufio.NewReader(r).ReadString('\n')
+	lines := bufio.NewReader(r)
+	tenant, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.\n"; tenant != want {
+		t.Errorf("it says %q", tenant)
+	}
+	line, err := lines.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,5 +49,16 @@ func TestWebApp(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// The fake does not stand in for a live tenant that is half described.
+func TestMissingSettings(t *testing.T) {
+	t.Setenv("ENTRA_TENANT_ID", "t")
+	t.Setenv("ENTRA_CLIENT_ID", "c")
+	t.Setenv("ENTRA_CLIENT_SECRET", "")
+	const want = "missing in the environment: ENTRA_CLIENT_SECRET (for the fake, set none of the three)"
+	if err := run(t.Context(), io.Discard, "localhost:0"); err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
 	}
 }

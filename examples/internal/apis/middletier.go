@@ -1,10 +1,10 @@
 package apis
 
 import (
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/examples/internal/hops"
@@ -42,7 +42,7 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no tenant", http.StatusInternalServerError)
 		return
 	}
-	source := obo.TokenSource(client, token.Raw(), m.NextWant)
+	source := obo.ForToken(client, token, m.NextWant)
 	answer, err := hops.Get(r.Context(), source, m.Base, m.Next)
 	if err != nil {
 		m.refuse(w, r, err)
@@ -51,18 +51,24 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 	respond(w, hops.Answer{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.FlowName, source), Next: answer})
 }
 
-// refuse tells the caller what went wrong. An API cannot ask the user anything: if Entra
-// has a challenge for the user, the caller gets it and signs the user in with it.
+// refuse tells the caller what to do about an error. An API cannot ask the user anything.
 func (m *MiddleTier) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	slog.WarnContext(r.Context(), "the next API could not be called", "error", err)
 	var e *entra.Error
+	var refused *hops.Refused
 	switch {
-	case errors.As(err, &e) && e.Claims != "":
-		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(e.Claims))+`"`)
+	case errors.As(err, &refused) && refused.Claims != "": // a policy of the next API
+		entra.SetClaimsChallenge(w.Header(), refused.Claims)
 		http.Error(w, "the user must satisfy a policy", http.StatusUnauthorized)
-	case errors.As(err, &e) && e.InteractionRequired():
-		http.Error(w, "the user's consent, or an administrator's, is missing", http.StatusForbidden)
+	case errors.As(err, &e) && e.Has(65001):
+		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
+	case e != nil && e.InteractionRequired(): // the caller has the user satisfy e.Claims
+		entra.SetClaimsChallenge(w.Header(), e.Claims)
+		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
+	case e != nil && e.Temporary():
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
+		http.Error(w, "the next API cannot be called now", http.StatusServiceUnavailable)
 	default:
-		http.Error(w, "the next API could not be called", http.StatusBadGateway)
+		http.Error(w, "the next API cannot be called", http.StatusBadGateway)
 	}
 }

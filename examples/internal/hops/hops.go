@@ -71,7 +71,7 @@ type Hop struct {
 func Of(from string, t *Token, answer json.RawMessage) (all []Hop, orders []string) {
 	for t != nil {
 		var a Answer
-		if json.Unmarshal(answer, &a) != nil || a.API == "" { // an API that isn't ours
+		if json.Unmarshal(answer, &a) != nil || a.API == "" { // another API than the examples'
 			all = append(all, Hop{From: from, To: "API", Token: *t})
 			break
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/examples/internal/contoso"
 	"github.com/entratoken/entra/examples/internal/hops"
-	"github.com/entratoken/entra/examples/internal/site"
+	"github.com/entratoken/entra/examples/webapp/site"
 )
 
 const alice = "alice@contoso.onmicrosoft.com"

@@ -1,6 +1,7 @@
-// Package site is the examples' web app: it signs users in and shows them what an API has
-// for them. It is plain net/http; the browser gets one cookie, with the ID of a session
-// that is kept here.
+// Package site is the web app of the examples webapp and quickstart: it signs users in and
+// shows them what an API has for them. It is plain net/http; the browser gets one cookie,
+// with the ID of a session that is kept here. Package hops, which says where each token
+// came from, is for the show alone: a web app of your own does without it.
 package site
 
 import (
@@ -111,7 +112,7 @@ func (s *Site) orders(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(calls) // the browser may be gone
 		return
 	}
-	if orders == nil { // an API that isn't ours
+	if orders == nil { // another API than the examples'
 		orders = []string{string(answer)}
 	}
 	show(w, http.StatusOK, page{Title: "Your orders", Account: account, Orders: orders, Calls: cards(calls)})
@@ -125,7 +126,7 @@ func needsUser(err error) (claims string, ask bool) {
 	}
 	var refused *hops.Refused
 	if errors.As(err, &refused) {
-		return refused.Claims, refused.Claims != ""
+		return refused.Claims, refused.Status == http.StatusUnauthorized
 	}
 	return "", false
 }
