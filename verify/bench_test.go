@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -140,6 +141,15 @@ type typedClaims struct {
 	Exp, Nbf, Iat                                                          int64
 }
 
+// longNames are members whose names differ only at their ends.
+func longNames(character string, length int) string {
+	var b strings.Builder
+	for i := range 90 {
+		fmt.Fprintf(&b, `"%s%03d":0,`, strings.Repeat(character, length), i)
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
 // What it costs to refuse.
 func BenchmarkRefuse(b *testing.B) {
 	good := sign(0, headerOf(0), benchClaims())
@@ -155,6 +165,11 @@ func BenchmarkRefuse(b *testing.B) {
 		{"alg-none", replacePart(good, 0, headerOf(0).with("alg", "none").text()), verify.BadAlgorithm},
 		{"duplicates", replacePart(good, 1, `{`+strings.Repeat(`"a":1,`, 1000)+`"b":1}`), verify.DuplicateMember},
 		{"many-objects", replacePart(good, 1, `{"a":[`+strings.Repeat(`{`+many(128)+`},`, 20)+`0]}`), verify.TooComplex},
+		{"long-list", replacePart(good, 1, insert(benchClaims().without("roles"), `"roles":[`+strings.Repeat(`"\n",`, 4300)+`""]`)), verify.TooComplex},
+		{"full-list", replacePart(good, 1, insert(benchClaims().without("roles"), `"roles":[`+strings.Repeat(`"\n",`, 1000)+`""]`)), verify.BadSignature},
+		{"many-scopes", replacePart(good, 1, insert(benchClaims().without("scp"), `"scp":"`+strings.Repeat("a ", 10_000)+`"`)), verify.BadSignature},
+		{"long-names", replacePart(good, 1, insert(benchClaims().with("aud", otherID), longNames("a", 170))), verify.BadAudience},
+		{"escaped-names", replacePart(good, 1, insert(benchClaims().with("aud", otherID), longNames(`\u0061`, 28))), verify.BadAudience},
 		{"nested", replacePart(good, 1, `{"a":`+nested(9000)+`}`), verify.TooComplex},
 		{"audience", sign(0, headerOf(0), benchClaims().with("aud", otherID)), verify.BadAudience},
 		{"unknown-key", sign(0, headerOf(0).with("kid", "made-up"), benchClaims()), verify.UnknownKey},

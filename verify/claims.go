@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"fmt"
 	"iter"
 	"log/slog"
 	"strings"
@@ -76,8 +77,8 @@ type Claims struct {
 	SessionID string
 	// TokenID (uti) is unique to the token: what to write into an audit log.
 	TokenID string
-	// Nonce (nonce) ties an ID token to one sign-in.
-	Nonce string
+	// Nonce (nonce) ties an ID token to one sign-in. It is not in the JSON form.
+	Nonce string `json:"-"`
 
 	// The following are for display only. Users, administrators and time change
 	// them, they can be given to somebody else, and none of them is proof of who
@@ -105,20 +106,27 @@ type User struct {
 	TenantID, ObjectID string
 }
 
-// User returns the key for the user's data. ok is false if the token is app-only
-// or lacks an object ID: there is no user then, and no key to use.
+// User returns the key for the user's data. ok is false if the token is app-only,
+// speaks for something else that is not a user, such as a device, or lacks an
+// object ID: there is no user then, and no key to use.
 //
 // Source: "Validate the subject" in Microsoft's claims-validation page.
 func (c *Claims) User() (u User, ok bool) {
-	if c.AppOnly() || c.ObjectID == "" {
+	if !c.forUser() || c.ObjectID == "" {
 		return User{}, false
 	}
 	return User{c.TenantID, c.ObjectID}, true
 }
 
-// AppOnly tells an application that speaks for itself from one that speaks for
-// a user. The idtyp claim decides if it is there: "app" is app-only, everything
-// else is not. Without it, a token is app-only if it has no scp and its oid and
+// forUser tells whether nothing in the token speaks against a user. idtyp is
+// "user" or absent then: other values, which Entra may add, name no users.
+func (c *Claims) forUser() bool {
+	return !c.AppOnly() && (c.TokenType == "" || c.TokenType == "user")
+}
+
+// AppOnly tells whether an application speaks for itself. What is not app-only
+// need not be a user: see User. The idtyp claim decides if it is there: "app" is
+// app-only, everything else is not. Without it, a token is app-only if it has no scp and its oid and
 // sub are the same, which they never are for a user, whose sub is made anew for
 // every application.
 //
@@ -185,16 +193,23 @@ func (c *Claims) raw(name string) (string, bool) {
 }
 
 // String names the token without saying anything about a person.
-func (c *Claims) String() string {
-	kind := "user"
-	if c.AppOnly() {
+func (c Claims) String() string {
+	kind := "other"
+	switch {
+	case c.AppOnly():
 		kind = "app"
+	case c.forUser():
+		kind = "user"
 	}
 	return "verify.Claims(" + kind + " tid=" + c.TenantID + " uti=" + c.TokenID + ")"
 }
 
+// Format prints what String says, whatever the verb. It is not asked for claims in
+// an unexported field of another type, since fmt asks nothing of those.
+func (c Claims) Format(s fmt.State, _ rune) { fmt.Fprint(s, c.String()) }
+
 // LogValue logs what String says, and the client.
-func (c *Claims) LogValue() slog.Value {
+func (c Claims) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("tid", c.TenantID), slog.String("client", c.ClientID),
 		slog.String("uti", c.TokenID), slog.Bool("app_only", c.AppOnly()))
 }

@@ -125,8 +125,10 @@ func TestAppOnlyAndUser(t *testing.T) {
 		{"an app without idtyp", app.without("idtyp"), true, false},
 		{"an app without idtyp and oid: can't tell, so no app, and no user either", app.without("idtyp", "oid"), false, false},
 		{"idtyp outweighs oid and sub", app.with("idtyp", "user"), false, true},
-		{"idtyp of a kind unknown", app.with("idtyp", "device"), false, true},
-		{"idtyp in another case", app.with("idtyp", "App"), false, true},
+		{"idtyp of a kind unknown: no app, and no user either", app.with("idtyp", "device"), false, false},
+		{"idtyp in another case", app.with("idtyp", "App"), false, false},
+		{"idtyp with a space", app.with("idtyp", "app "), false, false},
+		{"a scope does not make a device a user", user.with("idtyp", "device"), false, false},
 		{"scp outweighs oid and sub", app.without("idtyp").with("scp", "Tasks.Read"), false, true},
 		{"an empty scp doesn't", app.without("idtyp").with("scp", " "), true, false},
 	} {
@@ -168,15 +170,35 @@ func TestGroupsOverage(t *testing.T) {
 func TestClaimsPrintNoPerson(t *testing.T) {
 	c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), userV2()))
 	var out strings.Builder
-	fmt.Fprintf(&out, "%v %s %+v\n", c, c, c)
-	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "claims", c)
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, format+format+"\n", c, *c)
+	}
+	fmt.Fprintf(&out, "%+v\n", struct{ held *verify.Claims }{c})
+	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(h).Info("x", "claims", c, "value", *c)
+	}
 	for _, personal := range []string{"Ada", "ada@", userOID} {
 		if strings.Contains(out.String(), personal) {
 			t.Errorf("%q is printed: %s", personal, out.String())
 		}
 	}
-	if want := "verify.Claims(user tid=" + tenantA + " uti=uti-1)"; c.String() != want {
-		t.Errorf("got %s, want %s", c, want)
+	for kind, claims := range map[string]object{"user": userV2(), "app": appV2(), "other": userV2().with("idtyp", "device")} {
+		c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), claims))
+		if want := "verify.Claims(" + kind + " tid=" + tenantA + " uti=uti-1)"; c.String() != want {
+			t.Errorf("got %s, want %s", c, want)
+		}
+	}
+}
+
+// A nonce is good for one sign-in, and not for the JSON that a program writes.
+func TestClaimsJSONHasNoNonce(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	c, err := v.IDToken(t.Context(), sign(0, headerOf(0), idV2().with("nonce", "the-nonce")), "the-nonce")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := mustJSON(t, c); c.Nonce != "the-nonce" || strings.Contains(text, "the-nonce") {
+		t.Errorf("the nonce is %q in %s", c.Nonce, text)
 	}
 }
 
@@ -199,7 +221,7 @@ func TestEveryReasonHasAText(t *testing.T) {
 		verify.BadUTF8, verify.DuplicateMember, verify.TooComplex, verify.BadHeader, verify.ForeignToken,
 		verify.BadAlgorithm, verify.BadType, verify.CriticalHeader, verify.EmbeddedKey, verify.NoKeyID,
 		verify.MissingClaim, verify.BadClaim, verify.BadVersion, verify.UnsupportedHost, verify.BadIssuer,
-		verify.TenantMismatch, verify.BadAudience, verify.NotAccessToken, verify.NotIDToken, verify.Expired,
+		verify.TenantMismatch, verify.BadAudience, verify.NotAccessToken, verify.ProofOfPossession, verify.NotIDToken, verify.Expired,
 		verify.NotYetValid, verify.IssuedInFuture, verify.BadLifetime, verify.UnknownKey, verify.KeysUnavailable,
 		verify.KeyIssuer, verify.BadSignature, verify.TenantNotAllowed, verify.BadNonce, verify.BadParty,
 		verify.BadCodeHash, verify.BadTokenHash,

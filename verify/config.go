@@ -16,7 +16,8 @@ import (
 const (
 	// AnyTenant accepts every tenant of the cloud, personal Microsoft accounts
 	// included. A program that says so must decide by the claims, request by
-	// request, who may do what, and reach a tenant's data only with its tid.
+	// request, who may do what, and reach a tenant's data only with its tid. Put
+	// the client ID alone into Config.Audiences then.
 	AnyTenant = "*"
 	// AnyOrganization is AnyTenant without personal Microsoft accounts.
 	AnyOrganization = "organizations-only"
@@ -43,6 +44,12 @@ type Config struct {
 	// token has the one that its client asked for, or the client ID. An API gets
 	// v1.0 tokens unless requestedAccessTokenVersion in its app manifest is 2.
 	// Compared exactly, apart from upper and lower case in a GUID. Required.
+	//
+	// A client ID is the application's in every tenant, an App ID URI only within
+	// one: "api://1234" may be somebody else's application in another tenant, with
+	// roles and scopes that its administrators hand out. So an App ID URI is for
+	// when all of Tenants are trusted not to claim it; one that is made of a domain
+	// that Entra has verified, or of the client ID, is safer than a plain word.
 	//
 	// Source: "Validate the audience" in Microsoft's claims-validation page; aud
 	// in its access token claims reference; requestedAccessTokenVersion in its

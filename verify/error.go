@@ -11,44 +11,45 @@ type Reason string
 
 // The reasons, in the order in which the rules are applied.
 const (
-	NoToken          Reason = "no_token"              // the request carries no bearer token
-	BadAuthorization Reason = "bad_authorization"     // the Authorization header is not one bearer token
-	TooLarge         Reason = "too_large"             // longer than MaxTokenSize
-	Malformed        Reason = "malformed"             // not three base64url parts
-	Encrypted        Reason = "encrypted"             // a JWE: five parts
-	BadJSON          Reason = "bad_json"              // a part is not one JSON object
-	BadUTF8          Reason = "bad_utf8"              // a part is not UTF-8, or escapes half a surrogate pair
-	DuplicateMember  Reason = "duplicate_member"      // a JSON object names a member twice
-	TooComplex       Reason = "too_complex"           // JSON nested too deeply, or with too many members
-	BadHeader        Reason = "bad_header"            // a header parameter has the wrong JSON type
-	ForeignToken     Reason = "foreign_token"         // made for Microsoft's own API, for example Graph
-	BadAlgorithm     Reason = "bad_algorithm"         // alg is not RS256 or PS256
-	BadType          Reason = "bad_type"              // typ is not a JWT's
-	CriticalHeader   Reason = "critical_header"       // the header has crit
-	EmbeddedKey      Reason = "embedded_key"          // the header brings a key or a link to one
-	NoKeyID          Reason = "no_key_id"             // the header has no kid
-	MissingClaim     Reason = "missing_claim"         // Error.Claim is absent or empty
-	BadClaim         Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
-	BadVersion       Reason = "bad_version"           // ver is not 1.0 or 2.0
-	UnsupportedHost  Reason = "unsupported_issuer"    // issued by Entra External ID or Azure AD B2C
-	BadIssuer        Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
-	TenantMismatch   Reason = "tenant_mismatch"       // iss and tid name different tenants
-	BadAudience      Reason = "bad_audience"          // aud is none of Config.Audiences
-	NotAccessToken   Reason = "not_access_token"      // an ID token where an access token belongs
-	NotIDToken       Reason = "not_id_token"          // an access token where an ID token belongs
-	Expired          Reason = "expired"               // exp has passed
-	NotYetValid      Reason = "not_yet_valid"         // nbf lies ahead
-	IssuedInFuture   Reason = "issued_in_future"      // iat lies ahead
-	BadLifetime      Reason = "bad_lifetime"          // exp is not after iat, or too long after it
-	UnknownKey       Reason = "unknown_key"           // kid is not among the authority's keys
-	KeysUnavailable  Reason = "keys_unavailable"      // the authority's keys cannot be had now
-	BadSignature     Reason = "bad_signature"         // the signature is not that key's
-	TenantNotAllowed Reason = "tenant_not_allowed"    // tid is not on the list
-	KeyIssuer        Reason = "key_issuer"            // the key is published for another issuer
-	BadNonce         Reason = "bad_nonce"             // not the answer to this sign-in
-	BadParty         Reason = "bad_authorized_party"  // azp of an ID token is another client than aud
-	BadCodeHash      Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
-	BadTokenHash     Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
+	NoToken           Reason = "no_token"              // the request carries no bearer token
+	BadAuthorization  Reason = "bad_authorization"     // the Authorization header is not one bearer token
+	TooLarge          Reason = "too_large"             // longer than MaxTokenSize
+	Malformed         Reason = "malformed"             // not three base64url parts
+	Encrypted         Reason = "encrypted"             // a JWE: five parts
+	BadJSON           Reason = "bad_json"              // a part is not one JSON object
+	BadUTF8           Reason = "bad_utf8"              // a part is not UTF-8, or escapes half a surrogate pair
+	DuplicateMember   Reason = "duplicate_member"      // a JSON object names a member twice
+	TooComplex        Reason = "too_complex"           // JSON nested too deeply, or with too many members
+	BadHeader         Reason = "bad_header"            // a header parameter has the wrong JSON type
+	ForeignToken      Reason = "foreign_token"         // made for Microsoft's own API, for example Graph
+	BadAlgorithm      Reason = "bad_algorithm"         // alg is not RS256 or PS256
+	BadType           Reason = "bad_type"              // typ is not a JWT's
+	CriticalHeader    Reason = "critical_header"       // the header has crit
+	EmbeddedKey       Reason = "embedded_key"          // the header brings a key or a link to one
+	NoKeyID           Reason = "no_key_id"             // the header has no kid
+	MissingClaim      Reason = "missing_claim"         // Error.Claim is absent or empty
+	BadClaim          Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
+	BadVersion        Reason = "bad_version"           // ver is not 1.0 or 2.0
+	UnsupportedHost   Reason = "unsupported_issuer"    // issued by Entra External ID or Azure AD B2C
+	BadIssuer         Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
+	TenantMismatch    Reason = "tenant_mismatch"       // iss and tid name different tenants
+	BadAudience       Reason = "bad_audience"          // aud is none of Config.Audiences
+	NotAccessToken    Reason = "not_access_token"      // an ID token where an access token belongs
+	ProofOfPossession Reason = "proof_of_possession"   // bound to a key of its client (cnf)
+	NotIDToken        Reason = "not_id_token"          // an access token where an ID token belongs
+	Expired           Reason = "expired"               // exp has passed
+	NotYetValid       Reason = "not_yet_valid"         // nbf lies ahead
+	IssuedInFuture    Reason = "issued_in_future"      // iat lies ahead
+	BadLifetime       Reason = "bad_lifetime"          // exp is not after iat, or too long after it
+	UnknownKey        Reason = "unknown_key"           // kid is not among the authority's keys
+	KeysUnavailable   Reason = "keys_unavailable"      // the authority's keys cannot be had now
+	BadSignature      Reason = "bad_signature"         // the signature is not that key's
+	TenantNotAllowed  Reason = "tenant_not_allowed"    // tid is not on the list
+	KeyIssuer         Reason = "key_issuer"            // the key is published for another issuer
+	BadNonce          Reason = "bad_nonce"             // not the answer to this sign-in
+	BadParty          Reason = "bad_authorized_party"  // azp of an ID token is another client than aud
+	BadCodeHash       Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
+	BadTokenHash      Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
 )
 
 // texts are what Error says. They are constants, so nothing of a token can get
@@ -79,21 +80,22 @@ var texts = map[Reason]string{
 	TenantMismatch:   "the issuer and the tenant of the token differ; send an Entra token",
 	BadAudience: "the audience of the token is none of Config.Audiences; if it is another API, ask for a token with a scope of this one; " +
 		"a v1.0 token names the App ID URI (api://...): add it, or set requestedAccessTokenVersion to 2 in the manifest of the app",
-	NotAccessToken:   "this is not an access token; an ID token tells a client who signed in and opens no API",
-	NotIDToken:       "this is not an ID token; an access token does not tell a client who signed in",
-	Expired:          "the token has expired; ask for a new one",
-	NotYetValid:      "the token is not valid yet; check the clocks",
-	IssuedInFuture:   "the token was issued in the future; check the clocks",
-	BadLifetime:      "the token expires before it was issued, or lives longer than Entra lets any token live",
-	UnknownKey:       "the token is signed with a key that the authority does not publish; check the authority that the client uses",
-	KeysUnavailable:  "the signing keys of the authority cannot be had at the moment; try again",
-	KeyIssuer:        "the token is signed with a key that belongs to another issuer",
-	BadSignature:     "the signature of the token is wrong; send the token as Entra gave it",
-	TenantNotAllowed: "the tenant of the token may not use this API",
-	BadNonce:         "the ID token does not belong to this sign-in; begin the sign-in again",
-	BadParty:         "the ID token was made for another client; begin the sign-in again",
-	BadCodeHash:      "the authorization code does not belong to the ID token; begin the sign-in again",
-	BadTokenHash:     "the access token does not belong to the ID token; begin the sign-in again",
+	NotAccessToken:    "this is not an access token; an ID token tells a client who signed in and opens no API",
+	ProofOfPossession: "the token is bound to a key of its client and no bearer token; ask for a bearer token",
+	NotIDToken:        "this is not an ID token; an access token does not tell a client who signed in",
+	Expired:           "the token has expired; ask for a new one",
+	NotYetValid:       "the token is not valid yet; check the clocks",
+	IssuedInFuture:    "the token was issued in the future; check the clocks",
+	BadLifetime:       "the token expires before it was issued, or lives longer than Entra lets any token live",
+	UnknownKey:        "the token is signed with a key that the authority does not publish; check the authority that the client uses",
+	KeysUnavailable:   "the signing keys of the authority cannot be had at the moment; try again",
+	KeyIssuer:         "the token is signed with a key that belongs to another issuer",
+	BadSignature:      "the signature of the token is wrong; send the token as Entra gave it",
+	TenantNotAllowed:  "the tenant of the token may not use this API",
+	BadNonce:          "the ID token does not belong to this sign-in; begin the sign-in again",
+	BadParty:          "the ID token was made for another client; begin the sign-in again",
+	BadCodeHash:       "the authorization code does not belong to the ID token; begin the sign-in again",
+	BadTokenHash:      "the access token does not belong to the ID token; begin the sign-in again",
 }
 
 // Error is the refusal of a token. Its text says what was wrong and what to do,

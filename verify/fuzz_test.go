@@ -146,6 +146,10 @@ func FuzzClaims(f *testing.F) {
 			checkRefusal(t, err)
 			return
 		}
+		if err := c.readSets(); err != nil {
+			checkRefusal(t, err)
+			return
+		}
 		c.AppOnly()
 		c.User()
 		_ = c.String()

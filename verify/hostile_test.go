@@ -144,6 +144,9 @@ func TestHostileTokens(t *testing.T) {
 		{"nested as deep as may be", payload(insert(userV2(), `"x":`+nested(7))), ""},
 		{"too many claims", payload("{" + many(129) + "}"), verify.TooComplex},
 		{"as many as may be", payload(insert(userV2(), many(128-len(userV2())))), ""},
+		{"a list that is too long", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 1024)+`0]`)), verify.TooComplex},
+		{"lists that are too long together", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 512)+`[`+strings.Repeat("0,", 511)+`0]]`)), verify.TooComplex},
+		{"a list as long as may be", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 1023)+`0]`)), ""},
 		{"too many further down", payload(insert(userV2(), `"x":[{`+many(60)+`},{`+many(60)+`}]`)), verify.TooComplex},
 		{"invalid UTF-8", payload(insert(userV2(), "\"x\":\"\xff\"")), verify.BadUTF8},
 		{"half a surrogate pair", payload(insert(userV2(), `"x":"\ud800"`)), verify.BadUTF8},
@@ -208,6 +211,17 @@ func TestHostileTokens(t *testing.T) {
 		{"no iat", claims(userV2().without("iat")), verify.MissingClaim},
 		{"no nbf", claims(userV2().without("nbf")), verify.MissingClaim},
 
+		{"an ID token with azp of another, without its nonce", claims(idV2().without("nonce").with("azp", clientID)), verify.NotAccessToken},
+		{"the same with roles", claims(idV2().without("nonce").with("azp", clientID).with("roles", []string{"Admin"})), verify.NotAccessToken},
+		{"no azpacr, but scp", claims(userV2().without("azpacr")), ""},
+		{"no azpacr, but idtyp", claims(appV2().without("azpacr")), ""},
+		{"no azpacr, but typed as an access token", sign(0, headerOf(0).with("typ", "at+jwt"), appV2().without("azpacr", "idtyp")), ""},
+		{"azpacr alone", claims(appV2().without("idtyp", "roles")), ""},
+		{"bound to a key by its ID", claims(userV2().with("cnf", object{"kid": "x"})), verify.ProofOfPossession},
+		{"bound to a certificate", claims(userV2().with("cnf", object{"x5t#S256": "x"})), verify.ProofOfPossession},
+		{"bound to a key that it brings", claims(userV1().with("cnf", object{"jwk": jwk(1)})), verify.ProofOfPossession},
+		{"bound to nothing that can be read", claims(appV2().with("cnf", nil)), verify.ProofOfPossession},
+
 		// Other claims that aren't as documented.
 		{"scp is a list", claims(userV2().with("scp", []string{"Tasks.Read"})), verify.BadClaim},
 		{"roles is a string", claims(appV2().with("roles", "Tasks.Read.All")), verify.BadClaim},
@@ -215,6 +229,10 @@ func TestHostileTokens(t *testing.T) {
 		{"idtyp is a list", claims(appV2().with("idtyp", []string{"app"})), verify.BadClaim},
 		{"groups is an object", claims(userV2().with("groups", object{})), verify.BadClaim},
 		{"azp is null", claims(userV2().with("azp", nil)), verify.BadClaim},
+
+		// Lists are read only when it is known whose they are.
+		{"forged, scp is a list", replacePart(good, 1, userV2().with("scp", []string{"Tasks.Read"}).text()), verify.BadSignature},
+		{"forged, roles has a number", replacePart(good, 1, appV2().with("roles", []any{"a", 1}).text()), verify.BadSignature},
 
 		// Who signed.
 		{"a key nobody publishes", sign(2, headerOf(2), userV2()), verify.UnknownKey},

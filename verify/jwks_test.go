@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -131,6 +133,35 @@ func TestRedirectsAreRefused(t *testing.T) {
 	}
 	if elsewhere.fetches.Load() != 0 || client.CheckRedirect != nil {
 		t.Error("the redirect was followed, or the caller's client changed")
+	}
+}
+
+// Keys are public: no cookie goes out for them or comes in with them.
+func TestKeysWithoutCookies(t *testing.T) {
+	a := newAuthority()
+	var sent []string
+	a.do(func(r *http.Request) (*http.Response, error) {
+		sent = append(sent, r.Header["Cookie"]...)
+		return &http.Response{
+			StatusCode: http.StatusOK,
+			Header:     http.Header{"Set-Cookie": {"x=from-the-keys; Path=/"}},
+			Body:       io.NopCloser(strings.NewReader(object{"keys": []object{jwk(0)}}.text())),
+			Request:    r,
+		}, nil
+	})
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := &url.URL{Scheme: "https", Host: host, Path: "/"}
+	jar.SetCookies(authority, []*http.Cookie{{Name: "session", Value: "mine"}})
+	client := a.client()
+	client.Jar = jar
+	cfg := a.config()
+	cfg.HTTPClient = client
+	accept(t, mustNew(t, cfg), sign(0, headerOf(0), userV2()))
+	if len(sent) != 0 || len(jar.Cookies(authority)) != 1 || client.Jar != http.CookieJar(jar) {
+		t.Errorf("cookies %q went out, and the jar has %v", sent, jar.Cookies(authority))
 	}
 }
 

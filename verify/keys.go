@@ -19,6 +19,11 @@ const (
 	// so that an outage does not stop the API, and ends so that a withdrawn key
 	// cannot be kept alive for ever by keeping us from the authority.
 	keysStale = 7 * 24 * time.Hour
+	// keysWait is how long ago the authority may have been asked last. After that
+	// nobody has needed the keys for a while, so they may be much older than
+	// keysLife: a caller waits for the answer, and only if there is none do the old
+	// keys serve.
+	keysWait = 2 * keysLife
 	// unknownInterval is the least time between two fetches for the sake of
 	// tokens that name a key we do not have. Anyone can make up such tokens.
 	unknownInterval = 10 * time.Second
@@ -35,8 +40,7 @@ type keys struct {
 	fetcher fetcher
 	logger  *slog.Logger
 
-	current   atomic.Pointer[keySet]
-	refreshAt atomic.Int64 // when a read refreshes the keys; nanoseconds since 1970
+	current atomic.Pointer[keySet] // nil before the first fetch has succeeded
 
 	mu        sync.Mutex    // guards the fields below
 	flight    chan struct{} // closed at the end of the fetch that is under way; nil if none is
@@ -46,10 +50,12 @@ type keys struct {
 	unknownAt time.Time     // no fetch before, for the sake of an unknown key
 }
 
-// keySet is what one fetch brought. It never changes.
+// keySet is what one fetch brought, and when to fetch again. It never changes.
 type keySet struct {
 	byID    map[string]*signingKey
-	fetched time.Time
+	fetched time.Time     // when that fetch began
+	tried   time.Time     // when the last fetch ended, this one or one that failed
+	pause   time.Duration // after tried: then a read starts another
 }
 
 func newKeys(url string, client *http.Client, logger *slog.Logger) *keys {
@@ -60,15 +66,31 @@ func newKeys(url string, client *http.Client, logger *slog.Logger) *keys {
 // be used: they are not too old. If it is time, it has them refreshed.
 func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	set = k.current.Load()
-	if set == nil || now.Sub(set.fetched) >= keysStale {
+	if set == nil || since(set.fetched, now) >= keysStale {
 		return set, false
 	}
-	if at := k.refreshAt.Load(); now.UnixNano() >= at && k.refreshAt.CompareAndSwap(at, now.Add(fetchTimeout).UnixNano()) {
+	ago := since(set.tried, now)
+	if ago >= keysWait {
+		return set, false
+	}
+	if ago < set.pause {
+		return set, true
+	}
+	mine := *set
+	mine.pause = ago + fetchTimeout
+	if k.current.CompareAndSwap(set, &mine) {
 		k.mu.Lock()
 		k.startLocked()
 		k.mu.Unlock()
 	}
-	return set, true
+	return &mine, true
+}
+
+// since is the time from t to now by the clock that says more. The one on the wall
+// may be set back, and the monotonic one may stop while a machine sleeps; neither
+// may keep old keys alive.
+func since(t, now time.Time) time.Duration {
+	return max(now.Sub(t), now.Round(0).Sub(t))
 }
 
 // find returns the key with that ID. If it is not there, the keys are fetched,
@@ -101,7 +123,7 @@ func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan str
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.current.Load() != set {
-		return alreadyDone, false, nil // new keys have just come: look again
+		return alreadyDone, false, nil // a fetch has just ended: look again
 	}
 	if k.flight != nil && !asked {
 		return k.flight, false, nil
@@ -155,8 +177,7 @@ func (k *keys) fetch(done chan struct{}) {
 		return
 	}
 	k.failure, k.failures = nil, 0
-	k.refreshAt.Store(started.Add(keysLife - rand.N(keysLife/10)).UnixNano())
-	k.replaceLocked(&keySet{byID, started})
+	k.replaceLocked(&keySet{byID, started, time.Now(), keysLife - rand.N(keysLife/10)})
 }
 
 // replaceLocked puts new keys in the place of the old, keeping those that are in
@@ -182,7 +203,10 @@ func (k *keys) failedLocked(err error) {
 	pause = min(pause, longestPause)
 	k.failures++
 	k.failure = err
-	k.retryAt = time.Now().Add(pause)
-	k.refreshAt.Store(k.retryAt.UnixNano())
+	now := time.Now()
+	k.retryAt = now.Add(pause)
+	if set := k.current.Load(); set != nil {
+		k.current.Store(&keySet{set.byID, set.fetched, now, pause})
+	}
 	k.logger.Warn("the authority's signing keys could not be fetched", "error", err, "failures", k.failures, "retry_in", pause)
 }

@@ -176,7 +176,7 @@ func TestKeysAreRefreshedInTheBackground(t *testing.T) {
 				t.Fatalf("a caller waited for %v", d)
 			}
 		}
-		synctest.Wait()
+		advance(10 * time.Second) // a fetch that has just begun ends
 		if got := a.fetches.Load(); got < 24 || got > 28 {
 			t.Errorf("%d fetches in a day, want one every 54 to 61 minutes", got)
 		}
@@ -245,7 +245,8 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 }
 
 // Key rollover under load: no valid request is refused, before, while or after
-// the key changes, and the retired key's tokens are refused once it is gone.
+// the key changes, and the retired key's tokens are refused once it is gone and
+// the keys are refreshed.
 func TestKeyRolloverUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
@@ -277,13 +278,90 @@ func TestKeyRolloverUnderLoad(t *testing.T) {
 		slow(a, 300*time.Millisecond)
 		signing.Store(1)
 		advance(time.Minute)
+		if got := a.fetches.Load(); got != 2 {
+			t.Errorf("%d fetches, want one more for the new key", got)
+		}
+		a.publish(jwk(1))
+		advance(time.Minute)
+		accept(t, v, tokens[0]) // the keys are still those of two minutes ago
 		close(stop)
 		wg.Wait()
+		advance(time.Hour)
+		accept(t, v, tokens[1]) // has the keys refreshed
+		synctest.Wait()
+		if _, err := v.AccessToken(t.Context(), tokens[0]); reason(t, err) != verify.UnknownKey {
+			t.Errorf("a token of the retired key: %v", err)
+		}
 		if served.Load() < 1000 {
 			t.Errorf("only %d requests", served.Load())
 		}
-		if got := a.fetches.Load(); got != 2 {
-			t.Errorf("%d fetches, want 2", got)
+		if got := a.fetches.Load(); got != 4 {
+			t.Errorf("%d fetches, want 4: the first, for the new key, after an hour, and for the retired key's token", got)
+		}
+	})
+}
+
+// A quiet API hears of withdrawn keys, too: after two hours in which nobody needed
+// the keys, the first caller waits for the authority, and the old keys serve only
+// if it does not answer.
+func TestKeysAfterAQuietTime(t *testing.T) {
+	for _, quiet := range []time.Duration{2 * time.Hour, 6 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority(jwk(0), jwk(1))
+			v := mustNew(t, a.config())
+			accept(t, v, longLived(1))
+			a.publish(jwk(1))
+			slow(a, 2*time.Second)
+			advance(quiet)
+			start := time.Now()
+			if _, err := v.AccessToken(t.Context(), longLived(0)); reason(t, err) != verify.UnknownKey || time.Since(start) != 2*time.Second {
+				t.Errorf("a token of a key withdrawn %v ago: after %v, %v", quiet, time.Since(start), err)
+			}
+			accept(t, v, longLived(1))
+			if d := time.Since(start); d != 2*time.Second || a.fetches.Load() != 2 {
+				t.Errorf("after %v and %d fetches, want 2s and 2", d, a.fetches.Load())
+			}
+		})
+	}
+	// A token that was seen before waits, too.
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v := mustNew(t, a.config())
+		raw := longLived(0)
+		accept(t, v, raw)
+		a.publish(jwk(1))
+		advance(2 * time.Hour)
+		if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.UnknownKey {
+			t.Errorf("a token of a withdrawn key that was seen before: %v", err)
+		}
+	})
+	// In an outage the first callers wait for one attempt, and then nobody.
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v := mustNew(t, a.config())
+		raw := longLived(0)
+		accept(t, v, raw)
+		slow(a, 24*time.Hour)
+		advance(3 * time.Hour)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if _, err := v.AccessToken(t.Context(), raw); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(start); d != 10*time.Second || a.fetches.Load() != 2 {
+			t.Errorf("after %v and %d fetches, want 10s and 2", d, a.fetches.Load())
+		}
+		for range 100 {
+			accept(t, v, raw)
+			advance(time.Minute)
+		}
+		if d := time.Since(start); d != 100*time.Minute+10*time.Second {
+			t.Errorf("callers waited for %v", d-100*time.Minute)
 		}
 	})
 }

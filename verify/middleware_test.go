@@ -194,6 +194,10 @@ func TestRequire(t *testing.T) {
 	// An app whose role has a scope's name, and a user whose role has an app role's.
 	cunningApp := sign(0, headerOf(0), appV2().with("roles", []string{"Tasks.Read"}))
 	cunningUser := sign(0, headerOf(0), userV2().with("scp", "Other Tasks.Read.All").with("roles", []string{"Tasks.Read.All"}))
+	// What speaks for neither a user nor an application, whatever else it says.
+	device := sign(0, headerOf(0), userV2().with("idtyp", "device").with("roles", []string{"Approver"}))
+	nobody := sign(0, headerOf(0), appV2().without("oid", "idtyp"))
+	upperApp := sign(0, headerOf(0), appV2().with("idtyp", "APP"))
 	// An app that says scp besides, which Entra never issues.
 	oddApp := sign(0, headerOf(0), appV2().with("scp", "Tasks.Read"))
 
@@ -232,6 +236,12 @@ func TestRequire(t *testing.T) {
 		{"either, cunning user", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), cunningUser, 403, scope("Tasks.Read")},
 		{"tenant", verify.RequireTenant(welcome, tenantB, strings.ToUpper(tenantA)), user, 200, ""},
 		{"another tenant", verify.RequireTenant(welcome, tenantB), user, 403, ""},
+		{"user role, device", verify.RequireUserRole(welcome, "Approver"), device, 403, role("user", "Approver")},
+		{"user role, nobody", verify.RequireUserRole(welcome, "Tasks.Read.All"), nobody, 403, role("user", "Tasks.Read.All")},
+		{"user role, idtyp in another case", verify.RequireUserRole(welcome, "Tasks.Read.All"), upperApp, 403, role("user", "Tasks.Read.All")},
+		{"app role, idtyp in another case", verify.RequireRole(welcome, "Tasks.Read.All"), upperApp, 403, role("application", "Tasks.Read.All")},
+		{"scope, device", verify.RequireScope(welcome, "Tasks.Read"), device, 403, scope("Tasks.Read")},
+		{"scope or role, device", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Approver"), device, 403, scope("Tasks.Read")},
 		{"both", verify.RequireScope(verify.RequireUserRole(welcome, "Approver"), "Tasks.Read"), user, 200, ""},
 		{"authentication context", verify.RequireAuthContext(welcome, "c1"), sign(0, headerOf(0), userV2().with("acrs", []string{"c0", "c1"})), 200, ""},
 		{"no authentication context", verify.RequireAuthContext(welcome, "c1"), user, 401,

@@ -1,17 +1,19 @@
 package verify
 
 import (
-	"encoding/json"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // Bounds on the JSON of a token. Entra's deepest claim (_claim_sources) is three
-// levels down, and a token has some thirty claims. With them, refusing the worst
-// payload costs about as much as checking a signature.
+// levels down, a token has some thirty claims, and its longest list, of groups,
+// ends at 200. With them, reading the worst payload costs about as much as
+// checking a signature: anyone can send one.
 const (
-	maxDepth   = 8
-	maxMembers = 128 // of all objects together
+	maxDepth    = 8
+	maxMembers  = 128  // of all objects together
+	maxElements = 1024 // of all arrays together
 )
 
 // object is a JSON object of a token: its members by their exact names.
@@ -62,14 +64,44 @@ func parseObject(text string) (object, error) {
 	return object{members}, nil
 }
 
-// unquote decodes the checked JSON text of a string.
-func unquote(text string) (string, error) {
-	if strings.IndexByte(text, '\\') < 0 {
-		return text[1 : len(text)-1], nil
+// unquote decodes the JSON text of a string that the scanner has checked.
+func unquote(text string) string {
+	text = text[1 : len(text)-1]
+	escape := strings.IndexByte(text, '\\')
+	if escape < 0 {
+		return text
 	}
-	var out string
-	if err := json.Unmarshal([]byte(text), &out); err != nil {
-		return "", refuse(BadJSON)
+	var out strings.Builder
+	out.Grow(len(text))
+	for ; escape >= 0; escape = strings.IndexByte(text, '\\') {
+		out.WriteString(text[:escape])
+		text = text[escape+1:]
+		switch c := text[0]; c {
+		case 'b':
+			out.WriteByte('\b')
+		case 'f':
+			out.WriteByte('\f')
+		case 'n':
+			out.WriteByte('\n')
+		case 'r':
+			out.WriteByte('\r')
+		case 't':
+			out.WriteByte('\t')
+		case 'u':
+			s := scanner{text: text}
+			r, _ := s.hex4()
+			if utf16.IsSurrogate(r) {
+				s.at += 2 // to the u of the other half
+				low, _ := s.hex4()
+				r = utf16.DecodeRune(r, low)
+			}
+			out.WriteRune(r)
+			text = text[s.at:]
+		default: // a quotation mark, a backslash or a slash
+			out.WriteByte(c)
+		}
+		text = text[1:]
 	}
-	return out, nil
+	out.WriteString(text)
+	return out.String()
 }

@@ -23,7 +23,7 @@ import (
 func RequireScope(next http.Handler, scopes ...string) http.Handler {
 	mustName("RequireScope", scopes)
 	return require(next, func(c *Claims) *denial {
-		if !c.AppOnly() && c.Scopes.HasAny(scopes...) {
+		if c.forUser() && c.Scopes.HasAny(scopes...) {
 			return nil
 		}
 		return missingScope(scopes)
@@ -48,12 +48,12 @@ func RequireRole(next http.Handler, roles ...string) http.Handler {
 
 // RequireUserRole lets through clients that act for a user to whom at least one
 // of the app roles is assigned. What the client may do for its user is another
-// question: wrap with RequireScope too. Applications acting for themselves are
-// refused.
+// question: wrap with RequireScope too. Everybody else is refused: applications
+// acting for themselves, and tokens of which Claims.User cannot tell the user.
 func RequireUserRole(next http.Handler, roles ...string) http.Handler {
 	mustName("RequireUserRole", roles)
 	return require(next, func(c *Claims) *denial {
-		if !c.AppOnly() && c.Roles.HasAny(roles...) {
+		if _, ok := c.User(); ok && c.Roles.HasAny(roles...) {
 			return nil
 		}
 		return missingRole("user", roles)
@@ -71,7 +71,7 @@ func RequireScopeOrRole(next http.Handler, scope, role string) http.Handler {
 			return nil
 		case c.AppOnly():
 			return missingRole("application", []string{role})
-		case c.Scopes.Has(scope):
+		case c.forUser() && c.Scopes.Has(scope):
 			return nil
 		}
 		return missingScope([]string{scope})

@@ -102,8 +102,14 @@ func (r *rules) audience(c *Claims) error {
 
 // purpose tells access tokens from ID tokens, which Entra signs with the same
 // keys and, when an application calls its own API, addresses alike (RFC 8725
-// section 3.12). Access tokens name the client that asked for them; only ID
-// tokens have a nonce or the hash of what came with them.
+// section 3.12). Access tokens name the client that asked for them, and say how
+// it proved itself, what it may do, or whom it speaks for; ID tokens say none of
+// that, are never for an application alone, and only they have a nonce or the
+// hash of what came with them.
+//
+// An access token that is bound to a key (cnf, RFC 7800) is good only together
+// with a proof that its sender has the key. Nobody asks for one here, so that a
+// stolen token would pass for its owner's.
 func (r *rules) purpose(p *parts, c *Claims, k kind) error {
 	client, clientAuth := "azp", "azpacr"
 	if c.Version == "1.0" {
@@ -115,15 +121,24 @@ func (r *rules) purpose(p *parts, c *Claims, k kind) error {
 		if c.ClientID == "" || c.Has("nonce") || c.Has("c_hash") || c.Has("at_hash") {
 			return refuse(NotAccessToken)
 		}
+		if !p.header.atJWT && c.ClientAuth == "" && !c.Has("scp") && !c.Has("idtyp") {
+			return refuse(NotAccessToken)
+		}
+		if c.Has("cnf") {
+			return refuse(ProofOfPossession)
+		}
 		return nil
 	}
-	if p.header.atJWT {
+	if p.header.atJWT || c.AppOnly() {
 		return refuse(NotIDToken)
 	}
 	for _, name := range [...]string{"scp", "idtyp", "appid", "appidacr", "azpacr"} {
 		if c.Has(name) {
 			return refuse(NotIDToken)
 		}
+	}
+	if !isGUID(c.Audience) { // an ID token is for a client, whatever its version
+		return refuseClaim(BadAudience, "aud")
 	}
 	// OpenID Connect Core section 3.1.3.7, rule 5.
 	if c.Has("azp") && c.ClientID != c.Audience {
@@ -159,8 +174,8 @@ func (r *rules) times(p *parts, c *Claims, now time.Time) error {
 
 // allow: the tenant is on the list. It is asked after the signature, so that
 // nobody can find out who the customers are by making tokens up.
-func (r *rules) allow(c *Claims) error {
-	if r.tenants[c.TenantID] || r.anyTenant && !(r.noPersonal && c.TenantID == PersonalAccounts) {
+func (r *rules) allow(tenantID string) error {
+	if r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts) {
 		return nil
 	}
 	return refuse(TenantNotAllowed)

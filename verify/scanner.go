@@ -4,9 +4,10 @@ import "strings"
 
 // scanner goes over a JSON text (RFC 8259) once.
 type scanner struct {
-	text    string
-	at      int
-	members int // how many were read
+	text     string
+	at       int
+	members  int // how many were read
+	elements int // how many were read
 }
 
 // peek returns the next byte, or 0 at the end (which no JSON token begins with).
@@ -82,6 +83,9 @@ func (s *scanner) array(depth int) error {
 		return nil
 	}
 	for {
+		if s.elements++; s.elements > maxElements {
+			return refuse(TooComplex)
+		}
 		if err := s.value(depth); err != nil {
 			return err
 		}
@@ -111,8 +115,7 @@ func (s *scanner) next(end byte) (more bool, err error) {
 func (s *scanner) value(depth int) error {
 	switch c := s.peek(); {
 	case c == '"':
-		_, err := s.string()
-		return err
+		return s.string()
 	case c == '{':
 		_, err := s.object(nil, depth+1)
 		return err
@@ -136,33 +139,28 @@ func (s *scanner) name() (string, error) {
 		return "", refuse(BadJSON)
 	}
 	start := s.at
-	escaped, err := s.string()
-	if err != nil {
+	if err := s.string(); err != nil {
 		return "", err
 	}
-	if escaped {
-		return unquote(s.text[start:s.at])
-	}
-	return s.text[start+1 : s.at-1], nil
+	return unquote(s.text[start:s.at]), nil
 }
 
-// string reads a string and tells whether it has escapes.
-func (s *scanner) string() (escaped bool, err error) {
+// string reads a string.
+func (s *scanner) string() error {
 	for s.at++; s.at < len(s.text); s.at++ {
 		switch c := s.text[s.at]; {
 		case c == '"':
 			s.at++
-			return escaped, nil
+			return nil
 		case c < ' ':
-			return false, refuse(BadJSON)
+			return refuse(BadJSON)
 		case c == '\\':
-			escaped = true
 			if err := s.escape(); err != nil {
-				return false, err
+				return err
 			}
 		}
 	}
-	return false, refuse(BadJSON)
+	return refuse(BadJSON)
 }
 
 // escape goes from a backslash to the last byte of its escape. A surrogate must

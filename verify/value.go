@@ -61,8 +61,7 @@ func stringValue(text string) (v string, ok bool) {
 	if text[0] != '"' {
 		return "", false
 	}
-	v, err := unquote(text)
-	return v, err == nil
+	return unquote(text), true
 }
 
 // stringsValue reads an array of strings.

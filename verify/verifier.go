@@ -30,8 +30,12 @@ func (v *Verifier) AccessToken(ctx context.Context, raw string) (*Claims, error)
 }
 
 // IDToken verifies an ID token that the token endpoint returned for a sign-in
-// with that nonce. Errors are those of AccessToken.
+// with that nonce. Errors are those of AccessToken. An empty nonce is a lost one
+// and refused (BadNonce); the ID token of a refresh is for IDTokenFor.
 func (v *Verifier) IDToken(ctx context.Context, raw, nonce string) (*Claims, error) {
+	if nonce == "" {
+		return nil, refuse(BadNonce)
+	}
 	return v.IDTokenFor(ctx, raw, Expected{Nonce: nonce})
 }
 
@@ -48,6 +52,12 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 		return nil, err
 	}
 	return c, nil
+}
+
+// AllowsTenant tells whether Config.Tenants lets a tenant in, given by its ID in
+// lower case, as tokens have it.
+func (v *Verifier) AllowsTenant(tenantID string) bool {
+	return isGUID(tenantID) && v.rules.allow(tenantID) == nil
 }
 
 // accessToken answers from the tokens seen before, or verifies. It returns the
@@ -97,7 +107,7 @@ func (v *Verifier) unsigned(raw string, k kind, now time.Time) (*parts, *Claims,
 }
 
 // signed finds the key, checks the signature with it, and then whether the tenant
-// may come in and the key may sign for it.
+// may come in and the key may sign for it. Only then the rest is read.
 func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey, error) {
 	key, err := v.keys.find(ctx, p.header.keyID)
 	if err != nil {
@@ -116,13 +126,13 @@ func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey
 	if methods[p.header.algorithm].Verify(p.signed, signature, key.public) != nil {
 		return nil, refuse(BadSignature)
 	}
-	if err := v.rules.allow(c); err != nil {
+	if err := v.rules.allow(c.TenantID); err != nil {
 		return nil, err
 	}
 	if !v.rules.keyFits(key, c) {
 		return nil, refuse(KeyIssuer)
 	}
-	return key, nil
+	return key, c.readSets()
 }
 
 // methods are the signature algorithms. A PS256 salt is as long as the hash, and

@@ -190,6 +190,8 @@ func TestIDTokens(t *testing.T) {
 		{"an access token to itself", headerOf(0), userV2().with("azp", apiID), verify.Expected{}, verify.NotIDToken},
 		{"an app-only token to itself", headerOf(0), appV2().with("azp", apiID), verify.Expected{}, verify.NotIDToken},
 		{"a v1 access token", headerOf(0), userV1(), verify.Expected{}, verify.NotIDToken},
+		{"an app-only token to itself that says little", headerOf(0), appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.NotIDToken},
+		{"for an App ID URI", headerOf(0), v1.with("aud", apiURI), verify.Expected{Nonce: "n-1"}, verify.BadAudience},
 		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"}, verify.NotIDToken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -207,6 +209,9 @@ func TestIDTokens(t *testing.T) {
 	c, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2()), "n-1")
 	if err != nil || c.Nonce != "n-1" || c.Name != "Ada Example" {
 		t.Errorf("IDToken: %v, %v", c, err)
+	}
+	if _, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2().without("nonce")), ""); reason(t, err) != verify.BadNonce {
+		t.Errorf("an ID token without a nonce for a nonce that was lost: %v", err)
 	}
 }
 
