@@ -29,7 +29,9 @@ type Account struct {
 	Name          string `json:"name,omitempty"`     // for display only
 }
 
-// Format prints the account without the person's names, whatever the verb.
+// Format prints the account without the person's names, whatever the verb. It is not
+// asked for an account in an unexported field of another type, since fmt asks nothing
+// of those: print no session that keeps one there.
 func (a Account) Format(s fmt.State, _ rune) {
 	fmt.Fprintf(s, "authcode.Account{tid=%s oid=%s}", a.TenantID, a.ObjectID)
 }
@@ -52,7 +54,7 @@ func newAccount(home string, c *verify.Claims) (Account, error) {
 	home = strings.ToLower(home)
 	uid, utid, _ := strings.Cut(home, ".")
 	user, ok := c.User()
-	if !ok || uid == "" || utid == "" || strings.Contains(utid, ".") || utid == user.TenantID && uid != user.ObjectID {
+	if !ok || !guid.MatchString(uid) || !guid.MatchString(utid) || utid == user.TenantID && uid != user.ObjectID {
 		return Account{}, ErrAccount
 	}
 	return Account{home, user.TenantID, user.ObjectID, c.PreferredUsername, c.Name}, nil
@@ -64,15 +66,18 @@ func newAccount(home string, c *verify.Claims) (Account, error) {
 //
 // Without a refresh token, which is lost when the process ends, when the cache must make
 // room or when the user signs out, and with one that is no longer good, the error is an
-// [*entra.Error] whose InteractionRequired is true.
+// [*entra.Error] whose InteractionRequired is true; likewise for an account of a tenant
+// that Config.Tenants does not let in.
 func (f *Flow) TokenSource(a Account, wanted ...string) *entra.TokenSource {
 	wanted = f.tokenScopes(wanted)
 	var check func() (time.Time, error)
 	client, err := f.client.WithTenant(a.TenantID)
-	if err != nil || a.HomeAccountID == "" {
-		client, _ = f.client.WithTenant("no-account.invalid") // a domain, so no error; nothing is sent to it
+	if err != nil || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID) {
+		// A tenant that has no tokens, so that none is served from the cache, which asks
+		// check only for new ones. It is a domain, so no error; nothing is sent to it.
+		client, _ = f.client.WithTenant("no-account.invalid")
 		check = func() (time.Time, error) {
-			return time.Time{}, &entra.Error{Code: "login_required", Description: "there is no account; the user must sign in"}
+			return time.Time{}, &entra.Error{Code: "login_required", Description: "there is no account, or none of a tenant whose users may sign in; the user must sign in"}
 		}
 	}
 	return client.TokenSource(entra.Grant{
@@ -85,8 +90,8 @@ func (f *Flow) TokenSource(a Account, wanted ...string) *entra.TokenSource {
 }
 
 // SignOut forgets every token of the account, in all tenants: whoever is signed in with it,
-// in whatever browser, must sign in again to get tokens here. What a request under way
-// brings is not kept. The session and the cookie are the app's to end, and Entra's session
+// in whatever browser, must sign in again to get tokens here. What a refresh under way
+// brings is not kept; what a sign-in under way brings is. The session and the cookie are the app's to end, and Entra's session
 // is ended by sending the browser to [Flow.SignOutURL]. Tokens that were handed out stay
 // good until they expire.
 func (f *Flow) SignOut(_ context.Context, a Account) error {

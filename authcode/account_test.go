@@ -220,7 +220,7 @@ func TestLoginRequired(t *testing.T) {
 		"tenant":        e.flow(t),
 		"organizations": newFlow(t, organizations, func(c *authcode.Config) { c.Tenants = []string{verify.AnyTenant} }),
 	} {
-		for _, a := range []authcode.Account{{}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
+		for _, a := range []authcode.Account{{}, {HomeAccountID: "a.b", TenantID: "contoso.onmicrosoft.com"}, {HomeAccountID: "a.b", TenantID: "common"}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
 			_, err := f.TokenSource(a).TokenContext(t.Context())
 			if got := entraError(t, err); got.Code != "login_required" || !got.InteractionRequired() || got.StatusCode != 0 {
 				t.Errorf("%s, %v: got %v", name, a, err)
@@ -229,6 +229,23 @@ func TestLoginRequired(t *testing.T) {
 	}
 	if n := e.TokenRequests(); n != 0 {
 		t.Errorf("%d token requests, want none", n)
+	}
+}
+
+// An account of a tenant that one flow does not let in gets no tokens from it, not even
+// those that another flow of the same app holds.
+func TestTenantsOfTokenSources(t *testing.T) {
+	e := newEstate()
+	c := newClient(t, e.clientConfig())
+	wide := newFlow(t, must(c.WithTenant("organizations")), func(c *authcode.Config) { c.Tenants = []string{verify.AnyOrganization} })
+	signIn := e.signIn(t, wide, carol, authcode.Request{})
+	narrow := newFlow(t, c)
+	if _, err := narrow.TokenSource(signIn.Account).TokenContext(t.Context()); err == nil || !entraError(t, err).InteractionRequired() {
+		t.Errorf("got %v, want an error that asks for a sign-in", err)
+	}
+	token(t, wide.TokenSource(signIn.Account))
+	if n := e.TokenRequests(); n != 1 {
+		t.Errorf("%d token requests, want 1", n)
 	}
 }
 
@@ -291,6 +308,30 @@ func TestSignOutDuringRefresh(t *testing.T) {
 		}
 		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != "login_required" {
 			t.Errorf("got %v, want login_required", err)
+		}
+	})
+}
+
+// A sign-in that is under way when the account signs out is a sign-in of its own.
+func TestSignOutDuringSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		f := e.flow(t)
+		one := e.signIn(t, f, alice, authcode.Request{})
+		e.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
+		login := begin(t, f, authcode.Request{})
+		params := e.callback(t, login, alice)
+		done := make(chan error)
+		go func() {
+			_, err := f.Exchange(t.Context(), login, params)
+			done <- err
+		}()
+		time.Sleep(time.Second)
+		if err := f.SignOut(t.Context(), one.Account); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil || f.TokenSource(one.Account).Held() == nil {
+			t.Errorf("the sign-in is lost: %v", err)
 		}
 	})
 }

@@ -38,6 +38,10 @@ type stored struct {
 	Scopes   []string  `json:"scopes"`
 	ReturnTo string    `json:"return_to"`
 	Expires  time.Time `json:"expires"`
+
+	Authority   string `json:"authority"`
+	ClientID    string `json:"client_id"`
+	RedirectURL string `json:"redirect_url"`
 }
 
 func unmarshal(t testing.TB, l *authcode.Login) (s stored) {
@@ -185,6 +189,9 @@ func TestRefusedRequests(t *testing.T) {
 		want string
 	}{
 		{authcode.Request{Prompt: "admin_consent"}, "Request.Prompt is not one of login, none, consent and select_account"},
+		{authcode.Request{Prompt: "create"}, "Request.Prompt is not one of login, none, consent and select_account"}, // Entra External ID's
+		{authcode.Request{Prompt: "login consent"}, "Request.Prompt is not one of login, none, consent and select_account"},
+		{authcode.Request{Scopes: []string{scopeA, scopeB}}, "Request.Scopes are permissions in several APIs, and a token is for one; put those in the others into ExtraScopes"},
 		{authcode.Request{Scopes: []string{"a b"}}, "a scope of the Request is empty or has a space in it; each entry is one scope"},
 		{authcode.Request{ExtraScopes: []string{""}}, "a scope of the Request is empty or has a space in it; each entry is one scope"},
 	} {
@@ -192,6 +199,45 @@ func TestRefusedRequests(t *testing.T) {
 		if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
 			t.Errorf("%+v: got %v", test.r, err)
 		}
+	}
+}
+
+// Scopes of one API, however it is named, are taken; Entra says the rest.
+func TestOneAPI(t *testing.T) {
+	f := newEstate().flow(t)
+	for _, scopes := range [][]string{
+		{"api://orders/Orders.Read", "API://orders/Orders.Write", "openid"},
+		{"https://storage.azure.com//.default", "https://storage.azure.com/user_impersonation"},
+		{"User.Read", "https://graph.microsoft.com/Mail.Read"},
+		{webapp + "/a", webapp + "/b"},
+		{"api://orders"},
+	} {
+		if _, err := f.Begin(t.Context(), authcode.Request{Scopes: scopes, ExtraScopes: []string{scopeA, scopeB}}); err != nil {
+			t.Errorf("%q: %v", scopes, err)
+		}
+	}
+}
+
+// A Login, with the longest address to return to, fits into a cookie once it is
+// encrypted and in base64, whatever the address is made of.
+func TestLoginFitsIntoACookie(t *testing.T) {
+	f := newEstate().flow(t)
+	for _, returnTo := range []string{"/?" + strings.Repeat("x", 1998), "/?" + strings.Repeat("&", 333), "/?" + strings.Repeat(`"`, 999)} {
+		b, err := json.Marshal(begin(t, f, authcode.Request{ReturnTo: returnTo}))
+		if err != nil || len(b) > 4096*3/4-100 {
+			t.Errorf("%.10s: a Login of %d bytes, %v", returnTo, len(b), err)
+		}
+		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: returnTo + "&"}); !errors.Is(err, authcode.ErrReturnTo) {
+			t.Errorf("%.10s: longer: got %v, want ErrReturnTo", returnTo, err)
+		}
+	}
+}
+
+// An address that only lacks percent-encoding is refused with the remedy.
+func TestReturnToNotEncoded(t *testing.T) {
+	_, err := newEstate().flow(t).Begin(t.Context(), authcode.Request{ReturnTo: "/ordn\u00e9"})
+	if want := authcode.ErrReturnTo.Error() + ": percent-encode what is not ASCII"; !errors.Is(err, authcode.ErrReturnTo) || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
@@ -245,13 +291,14 @@ func TestConfig(t *testing.T) {
 		{"IPv6", client, authcode.Config{RedirectURL: "http://[::1]:8080/callback"}, ""},
 		{"http", client, authcode.Config{RedirectURL: "http://app.example/callback"}, badRedirect},
 		{"http, looks local", client, authcode.Config{RedirectURL: "http://localhost.evil.example/callback"}, badRedirect},
-		{"none", client, authcode.Config{}, badRedirect},
+		{"none", client, authcode.Config{}, "Config.RedirectURL is missing; it is the address of this app to which Entra sends the browser back, as it is registered"},
 		{"relative", client, authcode.Config{RedirectURL: "/callback"}, badRedirect},
 		{"other scheme", client, authcode.Config{RedirectURL: "ftp://localhost/callback"}, badRedirect},
 		{"fragment", client, authcode.Config{RedirectURL: "https://app.example/#"}, badRedirect},
 		{"user", client, authcode.Config{RedirectURL: "https://user@app.example/"}, badRedirect},
 		{"no URL", client, authcode.Config{RedirectURL: "https://app.example/\n"}, badRedirect},
 		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}}, "Config.Scopes has an entry that is empty or has a space in it; each entry is one scope"},
+		{"scopes of two APIs", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}}, "Config.Scopes are permissions in several APIs, and a token is for one; put those in the others into Request.ExtraScopes"},
 		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"}, "Config.ResponseMode is neither query nor form_post"},
 		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1}, "Config.LoginTimeout is negative"},
 		{"organizations", many, authcode.Config{RedirectURL: redirect}, `Config.Tenants does not say whose users may sign in (verify: Config.Tenants has "organizations"; write AnyTenant, AnyOrganization or PersonalAccounts if that is meant)`},

@@ -30,7 +30,9 @@
 // A Login belongs to one browser: keep it on the server under that browser's session, or
 // in a cookie that is encrypted and authenticated, HttpOnly, and Secure. What comes from
 // another browser must not find it, or a stranger could sign somebody in to his own
-// account (RFC 6749, section 10.12). With [FormPost] the answer comes as a POST from
+// account (RFC 6749, section 10.12). Delete it when the answer comes, before Exchange: it
+// is good for one. Exchange remembers which were answered, but only in its own process;
+// between several, Entra takes a code but once. With [FormPost] the answer comes as a POST from
 // another site, on which browsers send only cookies that are SameSite=None and Secure.
 //
 // An [Account] holds nothing secret, but whoever can change it acts as somebody else, so

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -27,15 +29,22 @@ type SignIn struct {
 	Source *entra.TokenSource
 }
 
+// Format prints the account without the person's names, whatever the verb.
+func (s SignIn) Format(w fmt.State, _ rune) {
+	fmt.Fprintf(w, "authcode.SignIn{tid=%s oid=%s}", s.Account.TenantID, s.Account.ObjectID)
+}
+
 // LogValue logs the account.
-func (s *SignIn) LogValue() slog.Value { return s.Account.LogValue() }
+func (s SignIn) LogValue() slog.Value { return s.Account.LogValue() }
 
 // Exchange finishes a sign-in. l is the login that this browser began, or nil if it began
 // none; params are the parameters of the answer, from the query or, with [FormPost], from
 // the body alone ([net/http.Request].PostForm).
 //
-// It is checked, in this order: that there is a login and that it has not expired; that
-// no parameter is repeated; that the state is the login's and the login was not answered
+// It is checked, in this order: that there is a login, of a flow with the same authority,
+// client ID and redirect URL, and that it has not expired; that no parameter is repeated,
+// and that the issuer is one of the client's cloud if it is named (RFC 9207); that the
+// state is the login's and the login was not answered
 // before; that Entra reports no error and sends a code; then the code is redeemed with
 // the verifier; then the ID token is validated (signature, issuer, audience, tenant,
 // times, nonce) and compared with the account. Only then anything is kept.
@@ -78,16 +87,22 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 
 // answered decides whether params are the answer to the login, with a code.
 func (f *Flow) answered(p *login, params url.Values) error {
+	left := time.Until(p.Expires)
 	switch {
 	case p.State == "" || p.Nonce == "" || p.Verifier == "" || !onSite(p.ReturnTo):
 		return ErrNoLogin
-	case !time.Now().Before(p.Expires):
+	case p.binding != f.binding() || left > f.config.LoginTimeout+clockSkew:
+		return ErrNoLogin
+	case left <= 0:
 		return ErrExpired
 	}
 	for _, values := range params {
 		if len(values) > 1 { // RFC 6749, section 3.1
 			return ErrParameters
 		}
+	}
+	if params.Has("iss") && !f.isIssuer(params.Get("iss")) {
+		return ErrParameters
 	}
 	switch {
 	case subtle.ConstantTimeCompare([]byte(params.Get("state")), []byte(p.State)) != 1:
@@ -100,4 +115,16 @@ func (f *Flow) answered(p *login, params url.Values) error {
 		return ErrParameters
 	}
 	return nil
+}
+
+// clockSkew is how far ahead the clock of the instance that began a login may be.
+const clockSkew = time.Minute
+
+var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// isIssuer reports whether iss is an issuer of the client's cloud.
+func (f *Flow) isIssuer(iss string) bool {
+	tenant, ok := strings.CutPrefix(iss, "https://"+f.client.Cloud().Host()+"/")
+	tenant, v2 := strings.CutSuffix(tenant, "/v2.0")
+	return ok && v2 && guid.MatchString(tenant)
 }

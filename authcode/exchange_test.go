@@ -144,6 +144,14 @@ func TestExchangeRefuses(t *testing.T) {
 		{name: "no nonce in the login", login: func(s *stored) { s.Nonce = "" }, want: authcode.ErrNoLogin},
 		{name: "no verifier in the login", login: func(s *stored) { s.Verifier = "" }, want: authcode.ErrNoLogin},
 		{name: "bad return in the login", login: func(s *stored) { s.ReturnTo = "//evil.example" }, want: authcode.ErrNoLogin},
+		{name: "of another tenant", login: func(s *stored) {
+			s.Authority = "https://login.microsoftonline.com/" + entratest.SampleOtherTenant
+		}, want: authcode.ErrNoLogin},
+		{name: "of another cloud", login: func(s *stored) { s.Authority = "https://login.microsoftonline.us/" + entratest.SampleTenant }, want: authcode.ErrNoLogin},
+		{name: "of another app", login: func(s *stored) { s.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" }, want: authcode.ErrNoLogin},
+		{name: "of another redirect URL", login: func(s *stored) { s.RedirectURL += "2" }, want: authcode.ErrNoLogin},
+		{name: "of no flow", login: func(s *stored) { s.Authority, s.ClientID, s.RedirectURL = "", "", "" }, want: authcode.ErrNoLogin},
+		{name: "good for too long", login: func(s *stored) { s.Expires = s.Expires.Add(time.Minute + time.Second) }, want: authcode.ErrNoLogin},
 		{name: "expired", login: func(s *stored) { s.Expires = time.Now() }, want: authcode.ErrExpired},
 		{name: "expired and another state", login: func(s *stored) { s.Expires = time.Now() }, params: func(q url.Values) { q.Set(state, "x") }, want: authcode.ErrExpired},
 		{name: "another state", params: func(q url.Values) { q.Set(state, unmarshalState) }, want: authcode.ErrState},
@@ -154,6 +162,13 @@ func TestExchangeRefuses(t *testing.T) {
 		{name: "code twice", params: func(q url.Values) { q.Add("code", "x") }, want: authcode.ErrParameters},
 		{name: "error twice", params: func(q url.Values) { q["error"] = []string{"", "x"} }, want: authcode.ErrParameters},
 		{name: "anything twice", params: func(q url.Values) { q["x"] = []string{"1", "1"} }, want: authcode.ErrParameters},
+		{name: "another issuer", params: func(q url.Values) { q.Set("iss", "https://evil.example/") }, want: authcode.ErrParameters},
+		{name: "another cloud's issuer", params: func(q url.Values) {
+			q.Set("iss", "https://login.microsoftonline.us/"+entratest.SampleTenant+"/v2.0")
+		}, want: authcode.ErrParameters},
+		{name: "issuer of no tenant", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/evil.example/x/v2.0") }, want: authcode.ErrParameters},
+		{name: "issuer of another kind", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/"+entratest.SampleTenant) }, want: authcode.ErrParameters},
+		{name: "issuer empty", params: func(q url.Values) { q.Set("iss", "") }, want: authcode.ErrParameters},
 		{name: "code missing", params: func(q url.Values) { q.Del("code") }, want: authcode.ErrParameters},
 		{name: "code empty", params: func(q url.Values) { q.Set("code", "") }, want: authcode.ErrParameters},
 		{name: "empty", params: func(q url.Values) { clear(q) }, want: authcode.ErrState},
@@ -178,6 +193,12 @@ func TestExchangeRefuses(t *testing.T) {
 		}, want: authcode.ErrAccount, sent: 1},
 		{name: "no client_info", tamper: func(a map[string]any) { delete(a, "client_info") }, want: authcode.ErrAccount, sent: 1},
 		{name: "strange client_info", tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) }, want: authcode.ErrAccount, sent: 1},
+		{name: "client_info of no object", tamper: func(a map[string]any) {
+			a["client_info"] = base64JSON(`{"uid":"x y\u0000","utid":"` + entratest.SampleOtherTenant + `"}`)
+		}, want: authcode.ErrAccount, sent: 1},
+		{name: "client_info of no tenant", tamper: func(a map[string]any) {
+			a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"contoso"}`)
+		}, want: authcode.ErrAccount, sent: 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newEstate()
@@ -254,6 +275,65 @@ func TestRedemptionRefused(t *testing.T) {
 			}
 			nothingKept(t, c)
 		})
+	}
+}
+
+// A login of one flow is nobody's at another: neither its code nor its verifier go to
+// another authority, and it stays good for its own.
+func TestLoginOfAnotherFlow(t *testing.T) {
+	e := newEstate()
+	c := newClient(t, e.clientConfig())
+	home := newFlow(t, c)
+	app := e.clientConfig()
+	app.ClientID, app.Credential = "aaaaaaaa-0000-4000-8000-00000000000a", entra.Secret("api-a-secret")
+	government := e.clientConfig()
+	government.Cloud = "login.microsoftonline.us"
+	login := begin(t, home, authcode.Request{})
+	params := e.callback(t, login, alice)
+	for name, f := range map[string]*authcode.Flow{
+		"tenant":       newFlow(t, must(c.WithTenant(entratest.SampleOtherTenant))),
+		"app":          newFlow(t, newClient(t, app)),
+		"cloud":        newFlow(t, newClient(t, government)),
+		"redirect URL": newFlow(t, c, func(c *authcode.Config) { c.RedirectURL = "http://localhost:8080/other" }),
+	} {
+		if _, err := f.Exchange(t.Context(), login, params); !errors.Is(err, authcode.ErrNoLogin) {
+			t.Errorf("another %s: got %v, want ErrNoLogin", name, err)
+		}
+	}
+	if n := len(e.requests()); n != 0 {
+		t.Errorf("%d token requests, want none", n)
+	}
+	if _, err := e.flow(t).Exchange(t.Context(), login, params); err != nil {
+		t.Errorf("another instance of its own flow: %v", err)
+	}
+}
+
+// An answer that names its issuer (RFC 9207) is taken if that is the cloud's, and one
+// that names another does not use the login up.
+func TestIssuerOfTheAnswer(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	login := begin(t, f, authcode.Request{})
+	params := e.callback(t, login, alice)
+	params.Set("iss", "https://evil.example/"+entratest.SampleTenant+"/v2.0")
+	if _, err := f.Exchange(t.Context(), login, params); !errors.Is(err, authcode.ErrParameters) {
+		t.Errorf("got %v, want ErrParameters", err)
+	}
+	params.Set("iss", "https://login.microsoftonline.com/"+entratest.SampleTenant+"/v2.0")
+	if _, err := f.Exchange(t.Context(), login, params); err != nil {
+		t.Error(err)
+	}
+}
+
+// An instance whose clock is a little ahead begins logins that are good elsewhere.
+func TestClocksOfInstances(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	login := begin(t, f, authcode.Request{})
+	params := e.callback(t, login, alice)
+	login = change(t, login, func(s *stored) { s.Expires = s.Expires.Add(30 * time.Second) })
+	if _, err := f.Exchange(t.Context(), login, params); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -453,6 +533,23 @@ func TestErrorAnswers(t *testing.T) {
 			false,
 		},
 		{
+			"two suberrors", url.Values{"error": {"x"}, "error_subcode": {"cancel"}, "suberror": {"basic_action"}},
+			entra.Error{Code: "x", SubError: "basic_action"}, "entra: x (basic_action)", false,
+		},
+		{
+			"secrets in pieces",
+			url.Values{"error": {"SPLIT"}, "error_description": {"the state SPLIT"}, "suberror": {"0.AXk\x00AcEd\r"}, "code": {"0.AXkAcEd"}},
+			entra.Error{Code: "[redacted]", SubError: "[redacted]"}, "entra: [redacted] ([redacted]): [redacted]", false,
+		},
+		{
+			"a short code", url.Values{"error": {"server_error"}, "error_description": {"code=0.AXkAcEd&x=1"}, "code": {"0.AXkAcEd"}},
+			entra.Error{Code: "server_error"}, "entra: server_error: code=[redacted]&x=1", false,
+		},
+		{
+			"a code that is a word", url.Values{"error": {"server_error"}, "code": {"error"}},
+			entra.Error{Code: "server_error"}, "entra: server_error", false,
+		},
+		{
 			"consent_required",
 			url.Values{"error": {"consent_required"}, "suberror": {"consent_required"}, "error_description": {"AADSTS65001: not consented"}},
 			entra.Error{Code: "consent_required", SubError: "consent_required", AADSTS: []int{65001}},
@@ -488,8 +585,8 @@ func TestErrorAnswers(t *testing.T) {
 			login := begin(t, f, authcode.Request{})
 			test.in.Set("state", login.State())
 			s := unmarshal(t, login)
-			if d := test.in.Get("error_description"); d != "" {
-				test.in.Set("error_description", strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce).Replace(d))
+			for _, values := range test.in {
+				values[0] = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "SPLIT", s.State[:20]+"\r\x00\u00a0"+s.State[20:]).Replace(values[0])
 			}
 			before := len(e.requests())
 			_, err := f.Exchange(t.Context(), login, test.in)

@@ -66,10 +66,14 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		cfg.LoginTimeout = DefaultLoginTimeout
 	}
 	switch {
+	case cfg.RedirectURL == "":
+		return nil, invalid("Config.RedirectURL is missing; it is the address of this app to which Entra sends the browser back, as it is registered")
 	case !validRedirect(cfg.RedirectURL):
 		return nil, invalid("Config.RedirectURL is not an absolute https address without a fragment; http is for localhost alone")
 	case !validScopes(cfg.Scopes):
 		return nil, invalid("Config.Scopes has an entry that is empty or has a space in it; each entry is one scope")
+	case !oneAPI(cfg.Scopes):
+		return nil, invalid("Config.Scopes are permissions in several APIs, and a token is for one; put those in the others into Request.ExtraScopes")
 	case cfg.ResponseMode != "query" && cfg.ResponseMode != FormPost:
 		return nil, invalid("Config.ResponseMode is neither query nor form_post")
 	case cfg.LoginTimeout < 0:
@@ -102,6 +106,23 @@ func validScopes(list []string) bool {
 	return !slices.ContainsFunc(list, func(s string) bool {
 		return s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 	})
+}
+
+// oneAPI reports whether the scopes that name their API by a URI, before the last slash,
+// name the same one. Entra refuses others only when the code is redeemed (AADSTS28000).
+func oneAPI(list []string) bool {
+	api := ""
+	for _, s := range list {
+		if !strings.Contains(s, "://") {
+			continue // of sign-in, of Microsoft Graph, or of an API named by its client ID
+		}
+		resource := strings.TrimRight(s[:strings.LastIndexByte(s, '/')], "/")
+		if api != "" && !strings.EqualFold(resource, api) {
+			return false
+		}
+		api = resource
+	}
+	return true
 }
 
 // tokenScopes returns what to ask a token for: wanted or else the Config's scopes,

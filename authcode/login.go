@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/oauth2"
 
@@ -22,6 +23,12 @@ import (
 var oidcScopes = []string{"openid", "profile", "offline_access"}
 
 // Request says what is particular about one sign-in. The zero value is an ordinary one.
+//
+// LoginHint, DomainHint, Prompt and Claims are requests, not guarantees: they travel
+// through the browser, whose owner can take them out. An app that relies on one looks at
+// what came of it: after a step-up at acrs in the claims of the token (its API does:
+// [verify.RequireAuthContext]) or at auth_time in the ID token's, and at whether the
+// Account is the one from before.
 type Request struct {
 	// LoginHint is the username, or the login_hint claim, of who is to sign in; it
 	// saves the user typing. "": whoever is signed in at Entra, or chooses to.
@@ -51,7 +58,7 @@ type Request struct {
 // documentation on how to keep it).
 //
 // Its JSON is what [Flow.Exchange] must see again, secrets included: state, nonce and
-// PKCE verifier. Nothing else shows them: a Login prints and logs without them.
+// PKCE verifier. With the scopes and URLs of an ordinary app it fits into a cookie. Nothing else shows them: a Login prints and logs without them.
 type Login struct {
 	p func() *login // a func, because fmt prints nothing of one, wherever it stands
 }
@@ -64,6 +71,19 @@ type login struct {
 	Scopes   []string  `json:"scopes,omitempty"`
 	ReturnTo string    `json:"return_to"`
 	Expires  time.Time `json:"expires"`
+	binding
+}
+
+// binding is what a login is bound to: only a flow with the same sends its code and
+// verifier anywhere (RFC 9700, section 4.4, on mix-up attacks).
+type binding struct {
+	Authority   string `json:"authority"`
+	ClientID    string `json:"client_id"`
+	RedirectURL string `json:"redirect_url"`
+}
+
+func (f *Flow) binding() binding {
+	return binding{"https://" + f.client.Cloud().Host() + "/" + f.client.TenantID(), f.client.ClientID(), f.config.RedirectURL}
 }
 
 // Begin begins a sign-in. It asks nobody anything. Its error is [ErrReturnTo], or an
@@ -72,7 +92,10 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 	if r.ReturnTo == "" {
 		r.ReturnTo = "/"
 	}
-	if !onSite(r.ReturnTo) {
+	switch {
+	case strings.ContainsFunc(r.ReturnTo, func(c rune) bool { return c > unicode.MaxASCII }):
+		return nil, fmt.Errorf("%w: percent-encode what is not ASCII", ErrReturnTo)
+	case !onSite(r.ReturnTo):
 		return nil, ErrReturnTo
 	}
 	if !slices.Contains([]string{"", "login", "none", "consent", "select_account"}, r.Prompt) {
@@ -80,6 +103,9 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 	}
 	if !validScopes(r.Scopes) || !validScopes(r.ExtraScopes) {
 		return nil, invalid("a scope of the Request is empty or has a space in it; each entry is one scope")
+	}
+	if !oneAPI(r.Scopes) {
+		return nil, invalid("Request.Scopes are permissions in several APIs, and a token is for one; put those in the others into ExtraScopes")
 	}
 	claims, err := mergeClaims(r.Claims, f.client.Capabilities())
 	if err != nil {
@@ -89,6 +115,7 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 		State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(),
 		Scopes: f.tokenScopes(r.Scopes), ReturnTo: r.ReturnTo,
 		Expires: time.Now().Add(f.config.LoginTimeout).UTC().Round(0),
+		binding: f.binding(),
 	}
 	q := url.Values{
 		"client_id":             {f.client.ClientID()},

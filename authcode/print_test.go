@@ -77,9 +77,19 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	hidden = append(hidden, token(t, signIn.Source))
-	for format, text := range forms(signIn) {
-		expectNone(t, "SignIn "+format, text, hidden)
+	for name, v := range map[string]any{"*SignIn": signIn, "SignIn": *signIn, "Claims": *signIn.Claims} {
+		for format, text := range forms(v) {
+			expectNone(t, name+" "+format, text, append(hidden, alice, "Alice"))
+		}
 	}
+	if got, want := fmt.Sprint(signIn), "authcode.SignIn{tid="+entratest.SampleTenant+" oid="+signIn.Account.ObjectID+"}"; got != want {
+		t.Errorf("prints %s, want %s", got, want)
+	}
+	whole, err := json.Marshal(signIn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectNone(t, "the sign-in's JSON", string(whole), hidden)
 	b, err := json.Marshal(signIn.Account)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package authcode
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/url"
 	"regexp"
@@ -24,13 +25,12 @@ var (
 // refusal reads the error in an answer (RFC 6749, section 4.1.2.1; OpenID Connect Core,
 // section 3.1.2.6), with what Entra adds. There is no HTTP status.
 func (p *login) refusal(params url.Values) *entra.Error {
-	clean := func(s string, limit int) string {
-		return clean(strings.NewReplacer(p.State, redacted, p.Nonce, redacted, p.Verifier, redacted).Replace(s), limit)
-	}
+	secrets := []string{p.State, p.Nonce, p.Verifier, params.Get("code")}
+	clean := func(s string, limit int) string { return clean(s, secrets, limit) }
 	description := clean(params.Get("error_description"), 2000)
 	e := &entra.Error{
 		Code:          clean(params.Get("error"), 100),
-		SubError:      clean(params.Get("error_subcode")+params.Get("suberror"), 100),
+		SubError:      clean(cmp.Or(params.Get("suberror"), params.Get("error_subcode")), 100),
 		Description:   description,
 		CorrelationID: submatch(correlation, description),
 		TraceID:       submatch(traceID, description),
@@ -52,12 +52,24 @@ func submatch(r *regexp.Regexp, s string) string {
 	return ""
 }
 
-// clean returns s in one line of at most limit bytes, without what could be a secret: it
-// came through the browser.
-func clean(s string, limit int) string {
+// minSecret is as in package entra: nothing shorter is a secret, but it may be any word.
+const minSecret = 8
+
+// clean returns s in one line of at most limit bytes, without the secrets and what could
+// be one: it came through the browser. Where a secret is in pieces, nothing is left.
+func clean(s string, secrets []string, limit int) string {
 	s = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, " "), func(c rune) bool {
 		return unicode.IsSpace(c) || !unicode.IsPrint(c)
 	}), " ")
+	for _, secret := range secrets {
+		if len(secret) < minSecret {
+			continue
+		}
+		s = strings.ReplaceAll(s, secret, redacted)
+		if strings.Contains(strings.ReplaceAll(s, " ", ""), secret) {
+			return redacted
+		}
+	}
 	if s = tokenLike.ReplaceAllString(s, redacted); len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "..."
 	}

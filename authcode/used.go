@@ -13,7 +13,9 @@ import (
 // once, because Entra sees to that, too.
 const maxUsed = 100_000
 
-// usedLogins remembers which logins were answered until they expire.
+// usedLogins remembers which logins were answered until they expire. That holds within
+// one process: with several instances, and after a restart, a login that the app has not
+// deleted is answered a second time only if Entra takes its code twice, which it does not.
 type usedLogins struct {
 	mu     sync.Mutex // guards states
 	states *simplelru.LRU[[sha256.Size]byte, time.Time]
