@@ -249,7 +249,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "a proxy's address with its password", source: daemon,
 			answer: func(*http.Request, url.Values) (*http.Response, error) {
-				_, err := url.Parse("http://svc:pa" + "%s3cret" + "@proxy.example:3128")
+				_, err := url.Parse(strings.Replace("http://svc:PASSWORD@proxy.example:3128", "PASSWORD", "pa%s3cret", 1))
 				return nil, err
 			},
 			code: entra.CodeRequestFailed, temporary: true, text: "the connection or the proxy in between failed",
