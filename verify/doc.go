@@ -36,7 +36,8 @@
 // The first request with a token costs a signature check; the next ones cost a
 // hash, because verified tokens are remembered by their SHA-256 until they
 // expire or their key is withdrawn. Keys are fetched with the first token,
-// refreshed in the background by later ones, and kept while the authority cannot
+// refreshed in the background by later ones (the first after two quiet hours waits
+// for them, so that withdrawn keys do not serve), and kept while the authority cannot
 // be reached. Tokens that name unknown keys cause one fetch in ten seconds,
 // however many there are.
 //
