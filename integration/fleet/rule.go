@@ -79,10 +79,10 @@ func Patient(r Rule) Rule {
 	return r
 }
 
-// Chosen is the rule that the figures speak for.
-func Chosen() Rule {
+// Proposed is the rule that the figures speak for.
+func Proposed() Rule {
 	r := Patient(Apart(0.1, cache.Policy{EarlyFrom: 0.6, EarlyTo: 0.7}))
-	r.Name = "chosen: 60-70 %"
+	r.Name = "proposed: 60-70 %"
 	return r
 }
 

@@ -53,7 +53,7 @@ func write(docs string) error {
 
 // drawn are the rules of the plots, all are those of the tables.
 func drawn() []fleet.Rule {
-	return []fleet.Rule{fleet.Chosen(), fleet.Of(cache.Policy{EarlyFrom: 0.7, EarlyTo: 0.8}), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
+	return []fleet.Rule{fleet.Proposed(), fleet.Of(cache.Policy{EarlyFrom: 0.7, EarlyTo: 0.8}), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
 }
 
 func all() []fleet.Rule {
