@@ -7,8 +7,8 @@ SHELL := bash
 
 GO        ?= go
 FUZZTIME  ?= 30s  # how long `make fuzz` gives each target
-BENCH     ?= .    # which benchmarks `make bench` runs, as a regular expression
-COUNT     ?= 6    # how often it runs each
+BENCH     ?=      # which benchmarks `make bench` runs, as a regular expression; empty: all
+COUNT     ?= 12   # how often it runs each
 TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
@@ -62,10 +62,10 @@ fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
 	@GO="$(GO)" tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Run the benchmarks COUNT times each and summarise them with benchstat.
+bench: ## Ours beside its peers; writes docs/benchmarks.md. With BENCH, only those, COUNT times.
 	$(call say,Benchmarks)
 	@mkdir -p bin
-	$(GO) test -run '^$$' -bench '$(strip $(BENCH))' -benchmem -count $(COUNT) ./... | tee bin/bench.txt
+	$(GO) -C integration run ./bench/table -docs ../docs -raw ../bin/bench.txt -count $(COUNT) -bench '$(strip $(BENCH))'
 	$(call say,Summary of bin/bench.txt)
 	@$(TOOL) benchstat bin/bench.txt
 
