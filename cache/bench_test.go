@@ -2,6 +2,8 @@ package cache_test
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -65,5 +67,22 @@ func BenchmarkHandleHit(b *testing.B) {
 		if _, err := c.Handle(k, scopes).Token(context.Background(), "", nil); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Adding a session to a full cache, and so giving one up.
+func BenchmarkInsert(b *testing.B) {
+	for _, size := range []int{1 << 30, 10_000} {
+		b.Run(fmt.Sprint("size ", size), func(b *testing.B) {
+			c := cache.New(cache.Options{Size: size})
+			k := cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "on_behalf_of"}
+			scopes := []string{"api://b/.default"}
+			a := answer("token", time.Hour)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				k.Subject = strconv.Itoa(i)
+				c.Handle(k, scopes).Put(a)
+			}
+		})
 	}
 }
