@@ -64,8 +64,9 @@ type TokenSource struct {
 	grant  Grant
 	handle cache.Handle
 
-	claims   string      // the challenge that this source is to satisfy, or ""
-	answered atomic.Bool // a token that satisfies it has been got
+	conditional bool        // not every held token will do: there are claims or a NotAfter
+	claims      string      // the challenge that this source is to satisfy, or ""
+	answered    atomic.Bool // a token that satisfies it has been got
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
@@ -73,7 +74,7 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // TokenSource returns a source of tokens for g. It asks for nothing yet; what is wrong
 // with g is the error of its first token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
-	s := &TokenSource{client: c, grant: g}
+	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
 	s.handle.Bind(c.cache, c.key(&g), g.Scopes)
 	return s
 }
@@ -116,7 +117,7 @@ func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 }
 
 func (s *TokenSource) hit() *oauth2.Token {
-	if s.claims != "" && !s.answered.Load() || !s.grant.NotAfter.IsZero() && !time.Now().Before(s.grant.NotAfter) {
+	if s.conditional && (s.claims != "" && !s.answered.Load() || !s.grant.NotAfter.IsZero() && !time.Now().Before(s.grant.NotAfter)) {
 		return nil
 	}
 	if t := s.handle.Hit(); t != nil {
@@ -194,7 +195,7 @@ const badClaims = "\x00"
 func (s *TokenSource) WithClaims(claims string) *TokenSource {
 	c := s.client.TokenSource(s.grant)
 	if claims != "" {
-		c.claims = badClaims
+		c.conditional, c.claims = true, badClaims
 		if decoded, ok := decodeClaims(claims); ok {
 			c.claims = decoded
 		}
