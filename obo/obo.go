@@ -35,6 +35,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/digest"
 	"github.com/entratoken/entra/internal/scopes"
 )
 
@@ -51,7 +52,7 @@ const FlowName = "on_behalf_of"
 // than c with "invalid_request". Everything else about it is for Entra to judge; it must have been validated before, since until its end a cached
 // token is given to whoever presents it again.
 func TokenSource(c *entra.Client, assertion string, wanted ...string) *entra.TokenSource {
-	return source(c, assertion, hash(assertion), wanted)
+	return source(c, assertion, digest.SHA256(assertion), wanted)
 }
 
 // Verified is an access token for this API that has been validated, as a *verify.Token
@@ -91,17 +92,4 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []s
 			return app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))
 		},
 	})
-}
-
-// hash is SHA-256 without a copy of the whole text.
-func hash(s string) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	var chunk [512]byte
-	for len(s) > 0 {
-		n := copy(chunk[:], s)
-		h.Write(chunk[:n])
-		s = s[n:]
-	}
-	h.Sum(sum[:0])
-	return sum
 }

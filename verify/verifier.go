@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entratoken/entra/internal/digest"
 )
 
 // Verifier verifies the tokens of one application in one cloud. Make it with
@@ -67,7 +69,7 @@ func (v *Verifier) accessToken(ctx context.Context, raw string) (c *Claims, hash
 		return nil, hash, refuse(TooLarge)
 	}
 	now := time.Now()
-	hash = hashOf(raw)
+	hash = digest.SHA256(raw)
 	if _, ok := v.keys.load(now); ok {
 		if c := v.seen.get(hash, now); c != nil {
 			return c, hash, nil
@@ -84,13 +86,6 @@ func (v *Verifier) accessToken(ctx context.Context, raw string) (c *Claims, hash
 	kept := *c
 	v.seen.add(hash, &kept, key, c.Expires.Add(v.rules.leeway))
 	return c, hash, nil
-}
-
-// hashOf is the SHA-256 of a token. The usual token fits into a buffer on the
-// stack, which saves allocating a copy of it for each request.
-func hashOf(raw string) [sha256.Size]byte {
-	var buffer [4096]byte
-	return sha256.Sum256(append(buffer[:0], raw...))
 }
 
 // unsigned does everything that needs no key.

@@ -1,0 +1,17 @@
+// Package digest hashes tokens.
+package digest
+
+import "crypto/sha256"
+
+// SHA256 is SHA-256 of a string, without a copy of the whole of it.
+func SHA256(s string) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	var chunk [1024]byte
+	for len(s) > 0 {
+		n := copy(chunk[:], s)
+		h.Write(chunk[:n])
+		s = s[n:]
+	}
+	h.Sum(sum[:0])
+	return sum
+}
