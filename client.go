@@ -22,7 +22,9 @@ type Config struct {
 	// ClientID is the application (client) ID, a GUID. Required.
 	ClientID string
 	// Credential proves that the app is the app. To replace one that has ended, make a
-	// new client; it does not see what the old one failed with. Required.
+	// new client: it gets tokens of its own and does not see what the old one failed
+	// with, but users whose refresh tokens the old one holds sign in again. An assertion
+	// callback can change what it returns without any of that. Required.
 	Credential Credential
 	// Cloud is where the tenant lives. Zero: the public cloud.
 	Cloud Cloud
