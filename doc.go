@@ -48,7 +48,7 @@
 //		// try again later, after e.RetryAfter
 //	}
 //
-// A caller whose own context ends gets that context's error. No error, log line or
+// A caller whose own context ends gets an error that wraps that context's. No error, log line or
 // printed value contains a secret or a token.
 //
 // # Several tenants

@@ -23,7 +23,7 @@ type Redemption struct {
 // user's. Nothing is held until [Redemption.Keep] is called. It is bounded by ctx and by
 // [Timeout].
 //
-// The error is an [*Error], whose cause is ctx's error if that ended first.
+// The error is an [*Error], whose Err is ctx's error if that ended first.
 func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
 	if g.Flow == "" || g.Fetch == nil {
 		return nil, refuse("invalid_request", "a Grant needs a Flow and a Fetch")

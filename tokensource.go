@@ -104,7 +104,7 @@ func (s *TokenSource) Token() (*oauth2.Token, error) {
 
 // TokenContext returns a token that is good for a while: at once if one is held, even
 // while it is being refreshed, and otherwise when Entra has answered the one request
-// that is made however many callers wait. If ctx ends first the error is ctx's; the
+// that is made however many callers wait. If ctx ends first the error wraps ctx's; the
 // request goes on for the others. Any other error is an [*Error]; it is remembered for
 // a while and given to everybody who asks (see package cache).
 //

@@ -23,23 +23,27 @@ type session struct {
 // least recently resolved place without a request under way is given up.
 func (s *session) entry(scopes string) *entry {
 	s.mu.Lock()
-	i := slices.IndexFunc(s.entries, func(e *entry) bool { return sameScopes(e.scopes, scopes) })
-	var e *entry
-	var old []*entry
-	if i >= 0 {
-		e = s.entries[i]
-		s.entries = slices.Delete(s.entries, i, i+1)
-	} else {
-		e = &entry{session: s, scopes: scopes}
-		e.retired.Store(s.dead)
-		old = s.spare()
+	if i := s.index(scopes); i >= 0 {
+		defer s.mu.Unlock()
+		e := s.entries[i]
+		copy(s.entries[1:i+1], s.entries[:i])
+		s.entries[0] = e
+		return e
 	}
+	e := &entry{session: s, scopes: scopes}
+	e.retired.Store(s.dead)
+	old := s.spare()
 	s.entries = slices.Insert(s.entries, 0, e)
 	s.mu.Unlock() // an entry's lock comes before its session's
 	for _, o := range old {
 		o.clear()
 	}
 	return e
+}
+
+// index returns where the place of a scope set stands, or -1. mu is held.
+func (s *session) index(scopes string) int {
+	return slices.IndexFunc(s.entries, func(e *entry) bool { return sameScopes(e.scopes, scopes) })
 }
 
 // spare takes out what places it can until there is room for another. mu is held.
@@ -57,10 +61,8 @@ func (s *session) spare() (old []*entry) {
 func (s *session) find(scopes string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.entries {
-		if sameScopes(e.scopes, scopes) {
-			return e
-		}
+	if i := s.index(scopes); i >= 0 {
+		return s.entries[i]
 	}
 	return nil
 }
