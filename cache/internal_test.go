@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"strconv"
 	"testing"
 	"time"
 	"unsafe"
@@ -76,5 +77,30 @@ func TestScopeSets(t *testing.T) {
 		if got := sameScopes(scopeSet(tt.a), scopeSet(tt.b)); got != tt.same {
 			t.Errorf("%q and %q: same = %v", tt.a, tt.b, got)
 		}
+	}
+}
+
+// A session that is alone in its shard is not the one to give up when the cache is full:
+// another shard spares one.
+func TestNewSessionStays(t *testing.T) {
+	const size = 2 * shardedSize
+	c := New(Options{Size: size})
+	alone := ""
+	for i, held := 0, 0; held < size || alone == ""; i++ {
+		k := Key{Subject: strconv.Itoa(i)}
+		switch {
+		case c.shard(k) == 0:
+			alone = k.Subject
+		case held < size:
+			c.session(k)
+			held++
+		}
+	}
+	v := c.session(Key{Subject: alone})
+	if got := c.shards[0].listed.peek(Key{Subject: alone}); got != v {
+		t.Error("the new session was given up")
+	}
+	if s := c.Stats(); s.Sessions != size || s.Evictions != 1 {
+		t.Errorf("%+v", s)
 	}
 }
