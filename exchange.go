@@ -3,7 +3,6 @@ package entra
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -122,7 +121,7 @@ func (x *exchange) check(ctx context.Context, g *Grant, result confidential.Auth
 func (x *exchange) declined(g *Grant, t *tokenResponse) *Error {
 	var missing []string
 	granted := " " + strings.ToLower(t.Scope) + " "
-	for _, s := range g.Scopes {
+	for _, s := range g.scopes() {
 		if t.Scope != "" && !strings.Contains(granted, " "+strings.ToLower(s)+" ") {
 			missing = append(missing, s)
 		}
@@ -147,33 +146,40 @@ func (c *Client) fetch(ctx context.Context, g *Grant, prev *cache.Token, keep an
 }
 
 func (c *Client) exchange(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, *Error) {
-	notAfter, failed := g.check()
-	if failed != nil {
-		return cache.Answer{}, failed
-	}
 	rt, _ := keep.(*refreshToken)
-	_, t, failed := c.run(ctx, g, g.Subject != "", prev, rt)
+	result, t, failed := c.run(ctx, g, g.Subject != "", prev, rt)
 	if failed != nil {
 		return cache.Answer{}, failed
 	}
-	return c.answerOf(t, g, g.Subject, notAfter), nil
+	return c.answerOf(result, t, 0, g, g.Subject), nil
 }
 
-// answerOf makes of a token response what the cache keeps.
-func (c *Client) answerOf(t *tokenResponse, g *Grant, subject string, notAfter time.Time) cache.Answer {
+// answerOf makes of a token response of some age what the cache keeps.
+func (c *Client) answerOf(result confidential.AuthResult, t *tokenResponse, age time.Duration, g *Grant, subject string) cache.Answer {
 	a := cache.Answer{
 		AccessToken: t.AccessToken,
 		TokenType:   "Bearer",
-		Scope:       cmp.Or(t.Scope, strings.Join(g.Scopes, " ")), // omitted: as requested (RFC 6749, section 5.1)
-		Lifetime:    time.Duration(t.ExpiresIn),
-		RefreshIn:   time.Duration(t.RefreshIn),
-		NotAfter:    notAfter,
+		Scope:       cmp.Or(t.Scope, strings.Join(g.scopes(), " ")), // omitted: as requested (RFC 6749, section 5.1)
+		Lifetime:    time.Duration(t.ExpiresIn) - age,
+		RefreshIn:   max(0, time.Duration(t.RefreshIn)-age),
+		NotAfter:    g.NotAfter,
+	}
+	switch left := time.Until(result.ExpiresOn); {
+	case result.ExpiresOn.IsZero() || left >= a.Lifetime:
+	case left > a.Lifetime-ownEnd:
+		a.Lifetime = left
+	case a.NotAfter.IsZero() || result.ExpiresOn.Before(a.NotAfter):
+		a.NotAfter = result.ExpiresOn
 	}
 	if g.RefreshToken && t.RefreshToken != "" {
 		a.Keep = newRefreshToken(c, subject, t.RefreshToken)
 	}
 	return a
 }
+
+// ownEnd is by how much a result must end before the token does for that to be the end of
+// its grant, said by Fetch, and not the time since MSAL read the answer.
+const ownEnd = time.Minute
 
 func (c *Client) log(ctx context.Context, g *Grant, took, life time.Duration, err *Error) {
 	if c.logger == nil {
@@ -183,7 +189,7 @@ func (c *Client) log(ctx context.Context, g *Grant, took, life time.Duration, er
 		slog.String("flow", g.Flow),
 		slog.String("authority", c.authority),
 		slog.String("client_id", c.clientID),
-		slog.Any("scopes", g.Scopes),
+		slog.Any("scopes", g.scopes()),
 		slog.Duration("took", took),
 	}
 	if err != nil {
@@ -191,26 +197,4 @@ func (c *Client) log(ctx context.Context, g *Grant, took, life time.Duration, er
 		return
 	}
 	c.logger.LogAttrs(ctx, slog.LevelDebug, "entra: token acquired", append(attrs, slog.Duration("life", life))...)
-}
-
-// check asks the grant whether it is worth a request, and how long it is good for.
-func (g *Grant) check() (notAfter time.Time, failed *Error) {
-	notAfter = g.NotAfter
-	if g.Check != nil {
-		end, err := g.Check()
-		if err != nil {
-			var own *Error
-			if !errors.As(err, &own) {
-				own = &Error{Code: "invalid_grant", Description: "the grant's own check failed: " + redactor{}.text(err.Error(), 300), Err: err}
-			}
-			return time.Time{}, own
-		}
-		if notAfter.IsZero() || !end.IsZero() && end.Before(notAfter) {
-			notAfter = end
-		}
-	}
-	if !notAfter.IsZero() && !time.Now().Before(notAfter) {
-		return time.Time{}, refuse("invalid_grant", "the grant ended at %s", notAfter.UTC().Format(time.RFC3339))
-	}
-	return notAfter, nil
 }

@@ -29,11 +29,11 @@ func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
 		return nil, refuse("invalid_request", "a Grant needs a Flow and a Fetch")
 	}
 	g.Subject = ""
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	defer cancel()
-	if _, err := g.check(); err != nil {
+	if err := g.ended(); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
 	result, t, err := c.run(ctx, &g, true, nil, nil)
 	if err != nil {
 		return nil, err
@@ -71,14 +71,10 @@ func (r *Redemption) Keep(c *Client, subject string) error {
 		return refuse("invalid_request", "a redemption can only be kept for the account that it is for")
 	}
 	g.Subject = subject
-	notAfter, failed := g.check()
-	if failed != nil {
+	if failed := g.ended(); failed != nil {
 		return failed
 	}
-	a := c.answerOf(t, &g, subject, notAfter)
-	age := time.Since(r.arrived)
-	a.Lifetime -= age
-	a.RefreshIn = max(0, a.RefreshIn-age)
+	a := c.answerOf(result, t, time.Since(r.arrived), &g, subject)
 	if _, err := c.TokenSource(g).handle.Put(a); err != nil {
 		return refuse(CodeInvalidResponse, "the token has already ended")
 	}

@@ -30,12 +30,11 @@ type Grant struct {
 	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
 	// a case-insensitive set.
 	Scopes []string
+	// Scope stands for Scopes where there is only one: then a source costs no slice. It
+	// is used if Scopes is empty.
+	Scope string
 	// NotAfter, if set, is when the grant ends: no cached token is served past it.
 	NotAfter time.Time
-	// Check, if set, is called before each Fetch. Its error is the answer, without a
-	// request; its time, if not zero, bounds the new token as NotAfter does. It is for
-	// what takes work to find out, and so is not done where a cached token serves.
-	Check func() (notAfter time.Time, err error)
 	// RefreshToken says that refresh tokens that come with answers are kept with the
 	// subject's session. The app that Fetch is given then has it, and redeems it in
 	// AcquireTokenSilent for an account whose HomeAccountID is Subject.
@@ -45,6 +44,9 @@ type Grant struct {
 	// are the claims that the new token must satisfy. ctx must be passed on. An error
 	// that is an [*Error] goes to the caller as it is; any other is taken for MSAL's and
 	// not repeated, since MSAL's can hold secrets. It must return when ctx ends.
+	// A token whose grant ends before it is served no longer than the grant: Fetch says
+	// so in the result's ExpiresOn, which otherwise is as MSAL returned it. What takes
+	// work to find out about a grant belongs here, where it is done once for each token.
 	// Of MSAL's methods, those that get a token are possible, but not
 	// AcquireTokenByUsernamePassword, which first asks who the user is. Required.
 	Fetch func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error)
@@ -75,8 +77,16 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // with g is the error of its first token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
-	s.handle.Bind(c.cache, c.key(&g), g.Scopes)
+	s.handle.Bind(c.cache, c.key(&g), g.scopes())
 	return s
+}
+
+// scopes returns the scopes asked for, however they are given.
+func (g *Grant) scopes() []string {
+	if len(g.Scopes) == 0 && g.Scope != "" {
+		return []string{g.Scope}
+	}
+	return g.Scopes
 }
 
 func (c *Client) key(g *Grant) cache.Key {
@@ -156,20 +166,29 @@ func (s *TokenSource) explain(ctx context.Context, err error) error {
 	return refuse("invalid_request", "%v", err)
 }
 
+// ended says that the grant is over, if it is.
+func (g *Grant) ended() *Error {
+	if !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter) {
+		return refuse("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // refuse says what about the source makes every request pointless.
 func (s *TokenSource) refuse() error {
 	switch g := &s.grant; {
 	case g.Flow == "" || g.Fetch == nil:
 		return refuse("invalid_request", "a Grant needs a Flow and a Fetch")
-	case !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter):
-		return refuse("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
 	case s.claims == badClaims:
 		return refuse("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}
-	for _, scope := range s.grant.Scopes {
+	for _, scope := range s.grant.scopes() {
 		if !validScope(scope) {
 			return refuse("invalid_scope", "%q is not a scope: it is empty, or has a space or a control character in it", scope)
 		}
+	}
+	if err := s.grant.ended(); err != nil {
+		return err
 	}
 	if err := s.client.specificTenant(); err != nil {
 		return err
@@ -238,7 +257,7 @@ func (s *TokenSource) Invalidate(t *oauth2.Token) {
 func (s *TokenSource) Held() *cache.Token { return s.handle.Held() }
 
 // Scopes returns the scopes asked for.
-func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.Scopes) }
+func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.scopes()) }
 
 // HTTPClient returns a new client whose requests carry a token of s; see [Transport]. It
 // has no time-out and [http.DefaultTransport] as its base; set Timeout, or make a client
@@ -249,5 +268,5 @@ func (s *TokenSource) HTTPClient() *http.Client {
 
 // Format prints what the source is for, whatever the verb.
 func (s *TokenSource) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "entra.TokenSource{%s scopes=%v}", s.handle.Key(), s.grant.Scopes)
+	fmt.Fprintf(f, "entra.TokenSource{%s scopes=%v}", s.handle.Key(), s.grant.scopes())
 }

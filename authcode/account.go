@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
@@ -70,19 +69,20 @@ func newAccount(home string, c *verify.Claims) (Account, error) {
 // that Config.Tenants does not let in.
 func (f *Flow) TokenSource(a Account, wanted ...string) *entra.TokenSource {
 	wanted = f.tokenScopes(wanted)
-	var check func() (time.Time, error)
+	var refused error
 	client, err := f.client.WithTenant(a.TenantID)
 	if err != nil || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID) {
-		// A tenant that has no tokens, so that none is served from the cache, which asks
-		// check only for new ones. It is a domain, so no error; nothing is sent to it.
+		// A tenant that has no tokens, so that none is served from the cache. It is a
+		// domain, so no error; nothing is sent to it.
 		client, _ = f.client.WithTenant("no-account.invalid")
-		check = func() (time.Time, error) {
-			return time.Time{}, &entra.Error{Code: "login_required", Description: "there is no account, or none of a tenant whose users may sign in; the user must sign in"}
-		}
+		refused = &entra.Error{Code: "login_required", Description: "there is no account, or none of a tenant whose users may sign in; the user must sign in"}
 	}
 	return client.TokenSource(entra.Grant{
-		Flow: FlowName, Subject: a.HomeAccountID, Scopes: wanted, RefreshToken: true, Check: check,
+		Flow: FlowName, Subject: a.HomeAccountID, Scopes: wanted, RefreshToken: true,
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+			if refused != nil {
+				return confidential.AuthResult{}, refused
+			}
 			account := confidential.Account{HomeAccountID: a.HomeAccountID}
 			return app.AcquireTokenSilent(ctx, wanted, confidential.WithSilentAccount(account), confidential.WithClaimsFromClient(prev.Challenge()))
 		},

@@ -20,8 +20,8 @@ package clientcreds
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
@@ -37,27 +37,31 @@ const FlowName = "client_credentials"
 // Entra grants what was consented to beforehand, never single permissions. If it is
 // something else, the source's tokens fail with the code "invalid_scope".
 func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
-	own := append(make([]string, 0, len(scopes)), scopes...) // the caller's stays on the caller's stack
-	g := entra.Grant{
-		Flow:   FlowName,
-		Scopes: own,
+	if len(scopes) != 1 || !strings.HasSuffix(scopes[0], "/.default") || scopes[0] == "/.default" {
+		return refusing(c, scopes)
+	}
+	scope := scopes[0]
+	return c.TokenSource(entra.Grant{
+		Flow:  FlowName,
+		Scope: scope,
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-			return app.AcquireTokenByCredential(ctx, own, confidential.WithClaims(prev.Challenge()))
+			return app.AcquireTokenByCredential(ctx, []string{scope}, confidential.WithClaims(prev.Challenge()))
 		},
-	}
-	if err := check(own); err != nil {
-		g.Check = func() (time.Time, error) { return time.Time{}, err }
-	}
-	return c.TokenSource(g)
+	})
 }
 
-func check(scopes []string) error {
-	if len(scopes) == 1 && strings.HasSuffix(scopes[0], "/.default") && scopes[0] != "/.default" {
-		return nil
-	}
-	return &entra.Error{
-		Code: "invalid_scope",
-		Description: fmt.Sprintf("the client credentials flow takes one scope, the default scope of one resource, such as "+
-			"\"https://graph.microsoft.com/.default\" or \"api://<client ID>/.default\", not %q", scopes),
-	}
+// refusing returns a source whose tokens fail.
+func refusing(c *entra.Client, scopes []string) *entra.TokenSource {
+	own := slices.Clone(scopes) // the caller's stay on the caller's stack
+	return c.TokenSource(entra.Grant{
+		Flow:   FlowName,
+		Scopes: own,
+		Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+			return confidential.AuthResult{}, &entra.Error{
+				Code: "invalid_scope",
+				Description: fmt.Sprintf("the client credentials flow takes one scope, the default scope of one resource, such as "+
+					"\"https://graph.microsoft.com/.default\" or \"api://<client ID>/.default\", not %q", own),
+			}
+		},
+	})
 }

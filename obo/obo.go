@@ -29,7 +29,6 @@ package obo
 import (
 	"context"
 	"crypto/sha256"
-	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
@@ -77,19 +76,34 @@ func ForToken(c *entra.Client, t Verified, wanted ...string) *entra.TokenSource 
 }
 
 func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []string) *entra.TokenSource {
-	wanted = scopes.Resource(wanted)
-	return c.TokenSource(entra.Grant{
-		Flow:    FlowName,
-		Subject: string(sum[:]),
-		Scopes:  wanted,
-		Check: func() (time.Time, error) {
-			if len(wanted) == 0 {
-				return time.Time{}, &entra.Error{Code: "invalid_scope", Description: "no scope of the next API was asked for"}
-			}
-			return checkAssertion(assertion, c.TenantID())
-		},
-		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-			return app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))
-		},
-	})
+	g := entra.Grant{Flow: FlowName, Subject: string(sum[:])}
+	if len(wanted) == 1 && !scopes.Added(wanted[0]) {
+		scope := wanted[0]
+		g.Scope = scope
+		g.Fetch = func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+			return exchange(ctx, app, c, assertion, []string{scope}, prev)
+		}
+		return c.TokenSource(g)
+	}
+	own := scopes.Resource(wanted)
+	g.Scopes = own
+	g.Fetch = func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+		return exchange(ctx, app, c, assertion, own, prev)
+	}
+	return c.TokenSource(g)
+}
+
+func exchange(ctx context.Context, app confidential.Client, c *entra.Client, assertion string, wanted []string, prev *cache.Token) (confidential.AuthResult, error) {
+	if len(wanted) == 0 {
+		return confidential.AuthResult{}, refuse("invalid_scope", "no scope of the next API was asked for")
+	}
+	end, err := checkAssertion(assertion, c.TenantID())
+	if err != nil {
+		return confidential.AuthResult{}, err
+	}
+	result, err := app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))
+	if !end.IsZero() && end.Before(result.ExpiresOn) {
+		result.ExpiresOn = end
+	}
+	return result, err
 }

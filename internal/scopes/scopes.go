@@ -7,9 +7,14 @@ package scopes
 func Resource(scopes []string) []string {
 	kept := make([]string, 0, len(scopes))
 	for _, s := range scopes {
-		if s != "openid" && s != "profile" && s != "offline_access" {
+		if !Added(s) {
 			kept = append(kept, s)
 		}
 	}
 	return kept
+}
+
+// Added reports whether MSAL adds the scope by itself.
+func Added(scope string) bool {
+	return scope == "openid" || scope == "profile" || scope == "offline_access"
 }
