@@ -135,10 +135,11 @@ func TestDay(t *testing.T) {
 		if waited != 1 {
 			t.Errorf("%d calls waited, want 1", waited)
 		}
-		// Lives of 60 to 90 minutes are replaced after 70-80 % of them, 42 to 72 minutes.
+		// Lives of 60 to 90 minutes are replaced after 60-70 % of them, 36 to 63 minutes; the
+		// first may be replaced earlier.
 		n := e.TokenRequests()
-		if n < 24*60/72 || n > 24*60/42 {
-			t.Errorf("%d requests in a day, want 20 to 34", n)
+		if n < 24*60/63 || n > 24*60/36+1 {
+			t.Errorf("%d requests in a day, want 22 to 41", n)
 		}
 		if n != len(tokens) && n != len(tokens)+1 {
 			t.Errorf("%d requests for %d tokens", n, len(tokens))
@@ -156,27 +157,28 @@ func TestOutageIsUnseen(t *testing.T) {
 		time.Sleep(time.Until(source.Held().RefreshAt()))
 		remove := e.Inject(entratest.Fault{Path: "token", Drop: true})
 		before := e.TokenRequests()
-		for range 600 {
+		ask := func() {
+			t.Helper()
 			asked := time.Now()
 			if _, err := source.Token(); err != nil || time.Since(asked) > 0 {
 				t.Fatalf("%v after %v", err, time.Since(asked))
 			}
 			time.Sleep(time.Second)
 		}
-		// Waits grow to a mean of half a minute: far fewer than one a second.
-		if n := len(e.wire.tokenRequests()) - before; n < 10 || n > 60 {
+		for range 600 {
+			ask()
+		}
+		// Nobody waits, so there is no hurry: the attempts are spread over the token's rest.
+		if n := len(e.wire.tokenRequests()) - before; n < 1 || n > 20 {
 			t.Errorf("%d attempts in ten minutes", n)
 		}
 		remove()
 		old := source.Held()
-		for range 61 {
-			if _, err := source.Token(); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Second)
+		for time.Now().Before(old.UsableUntil()) {
+			ask()
 		}
 		if source.Held() == old {
-			t.Error("not refreshed a minute after the outage")
+			t.Error("not refreshed before the token's end")
 		}
 	})
 }
@@ -201,7 +203,7 @@ func TestThrottledColdKey(t *testing.T) {
 		if n := e.TokenRequests(); n != 1 {
 			t.Errorf("%d token requests in %v, want 1", n, time.Since(start))
 		}
-		time.Sleep(time.Until(start.Add(time.Minute + time.Millisecond)))
+		time.Sleep(time.Until(start.Add(time.Minute + 2*time.Second))) // Retry-After, and up to 2 s drawn
 		if _, err := clientcreds.TokenSource(c, "api://api-b/.default").Token(); err != nil {
 			t.Error(err)
 		}

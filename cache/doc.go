@@ -34,8 +34,8 @@
 // callers wait for the one refresh or leave when their own context ends. Nothing
 // runs between calls: there is no goroutine that watches the clock.
 //
-// A refresh that fails is tried again by later reads, after a back-off that grows
-// with every failure; the old token is served in the meantime. A failure with no
-// token to serve is remembered for its back-off and given to everybody who asks, so
-// that a thousand callers make one request, not a thousand.
+// A refresh that fails is tried again by later reads, at moments spread over the time for
+// which the old token is still served: nobody waits for it. A failure with no token to
+// serve is remembered for a back-off that grows with every failure and given to everybody
+// who asks, so that a thousand callers make one request, not a thousand.
 package cache

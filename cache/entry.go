@@ -31,8 +31,8 @@ type failures struct{ plain, challenged *failure }
 type failure struct {
 	err       error
 	inARow    int
-	retryAt   time.Time // no new request before this
-	throttled bool      // the authority said so
+	retryAt   time.Time // no new request of the kind before this
+	throttled time.Time // nor any other before this: the authority said so
 	challenge string
 }
 
@@ -47,7 +47,7 @@ func (f *failures) of(challenge string) **failure {
 // its kind, or of any one after which the authority wants to be left alone.
 func (f *failures) forbids(challenge string, now time.Time) error {
 	for _, last := range []*failure{f.plain, f.challenged} {
-		if last != nil && (last.throttled || last.challenge == challenge) && before(now, last.retryAt) {
+		if last != nil && (last.challenge == challenge && before(now, last.retryAt) || before(now, last.throttled)) {
 			return last.err
 		}
 	}
@@ -122,7 +122,8 @@ func (e *entry) land(c *Cache, f *flight, a Answer, err error) (retryIn time.Dur
 		return 0, true
 	}
 	if err == nil {
-		f.token, err = e.accept(c.policy, f.challenge, a, f.version, !f.superseded)
+		spread := f.begun.Key.Subject == "" && !f.begun.Background
+		f.token, err = e.accept(c.policy, f.challenge, a, f.version, spread, !f.superseded)
 	}
 	c.fetches.Add(1)
 	if err != nil {
@@ -151,11 +152,14 @@ func (e *entry) fail(p Policy, challenge string, err error) (retryIn time.Durati
 	if *last != nil {
 		inARow += (*last).inARow
 	}
-	asked := retryAfter(err)
-	retryIn = p.RetryIn(inARow, asked, rand.Float64())
-	*last = &failure{err, inARow, time.Now().Add(retryIn), asked > 0, challenge}
-	h := e.held.Load()
-	if h == nil || challenge != "" && before(time.Now(), h.due) {
+	now, asked, h := time.Now(), retryAfter(err), e.held.Load()
+	var left time.Duration
+	if h != nil && challenge == "" { // those who bring a challenge wait
+		left = max(0, h.token.UsableUntil().Sub(now))
+	}
+	retryIn = p.RetryIn(inARow, asked, left, rand.Float64())
+	*last = &failure{err, inARow, now.Add(retryIn), now.Add(asked), challenge}
+	if h == nil || challenge != "" && before(now, h.due) {
 		return retryIn // a challenge that failed changes nothing about a token that is not due
 	}
 	due := h.token.UsableUntil()
@@ -167,8 +171,9 @@ func (e *entry) fail(p Policy, challenge string, err error) (retryIn time.Durati
 }
 
 // accept turns an answer into a token and, if newest, into the entry's. version is that of
-// what the session kept when the answer was asked for. mu is held.
-func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, newest bool) (*Token, error) {
+// what the session kept when the answer was asked for; spread is as for Policy.Schedule.
+// mu is held.
+func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, spread, newest bool) (*Token, error) {
 	now := time.Now()
 	var left time.Duration
 	if !a.NotAfter.IsZero() {
@@ -187,12 +192,13 @@ func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, new
 		oauth: &oauth2.Token{AccessToken: a.AccessToken, TokenType: a.TokenType, Expiry: expiry.Round(0)},
 		scope: a.Scope, obtainedAt: now,
 	}
-	t.refreshAfter, t.usableFor = p.Schedule(a.Lifetime, a.RefreshIn, left, rand.Float64())
+	failed := e.failures.of(challenge)
+	t.refreshAfter, t.usableFor = p.Schedule(a.Lifetime, a.RefreshIn, left, spread || *failed != nil, rand.Float64())
 	if newest && !e.retired.Load() { // else the token still serves those who waited for it
 		e.hold(t, t.RefreshAt(), challenge)
 	}
 	e.session.store(a.Keep, version)
-	*e.failures.of(challenge) = nil
+	*failed = nil
 	return t, nil
 }
 
@@ -202,7 +208,7 @@ func (e *entry) put(p Policy, a Answer) (*Token, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, version := e.session.kept()
-	t, err := e.accept(p, "", a, version, true)
+	t, err := e.accept(p, "", a, version, false, true)
 	if f := e.flight; err == nil && f != nil {
 		if f.superseded = true; f.challenge == "" {
 			f.token = t

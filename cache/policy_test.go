@@ -9,31 +9,37 @@ import (
 )
 
 func TestSchedule(t *testing.T) {
-	const never = 0
+	const never, spread = 0, true
 	for _, tt := range []struct {
 		name                  string
 		life, refreshIn, left time.Duration
+		spread                bool
 		draw                  float64
 		early, end            time.Duration
 	}{
-		{"75 minutes, earliest draw", 75 * time.Minute, 0, never, 0, 52*time.Minute + 30*time.Second, 74 * time.Minute},
-		{"75 minutes, latest draw", 75 * time.Minute, 0, never, 1, 60 * time.Minute, 74 * time.Minute},
-		{"60 minutes, middle draw", 60 * time.Minute, 0, never, 0.5, 45 * time.Minute, 59 * time.Minute},
-		{"28 hours of a CAE token", 28 * time.Hour, 0, never, 0, 19*time.Hour + 36*time.Minute, 28*time.Hour - time.Minute},
-		{"ten minutes keep the whole margin", 10 * time.Minute, 0, never, 0, 7 * time.Minute, 9 * time.Minute},
-		{"under ten minutes the margin is a tenth", 5 * time.Minute, 0, never, 0, 210 * time.Second, 270 * time.Second},
-		{"one second", time.Second, 0, never, 1, 800 * time.Millisecond, 900 * time.Millisecond},
-		{"refresh_in is followed", 24 * time.Hour, 12 * time.Hour, never, 0.9, 12 * time.Hour, 24*time.Hour - time.Minute},
-		{"refresh_in at the end of the life is not", time.Hour, time.Hour, never, 0, 42 * time.Minute, 59 * time.Minute},
-		{"negative refresh_in is not", time.Hour, -time.Hour, never, 0, 42 * time.Minute, 59 * time.Minute},
-		{"a grant that ends first: no early refresh, no margin", time.Hour, 0, 40 * time.Minute, 0, 40 * time.Minute, 40 * time.Minute},
-		{"a grant that ends first, with refresh_in", time.Hour, time.Minute, 40 * time.Minute, 0, 40 * time.Minute, 40 * time.Minute},
-		{"a grant that ends within the margin", time.Hour, 0, 59*time.Minute + 30*time.Second, 0, 42 * time.Minute, 59 * time.Minute},
-		{"a grant that outlives the token", time.Hour, 0, 2 * time.Hour, 0, 42 * time.Minute, 59 * time.Minute},
+		{"75 minutes, earliest draw", 75 * time.Minute, 0, never, !spread, 0, 45 * time.Minute, 74 * time.Minute},
+		{"75 minutes, latest draw", 75 * time.Minute, 0, never, !spread, 1, 52*time.Minute + 30*time.Second, 74 * time.Minute},
+		{"60 minutes, middle draw", 60 * time.Minute, 0, never, !spread, 0.5, 39 * time.Minute, 59 * time.Minute},
+		{"spread, earliest draw", 60 * time.Minute, 0, never, spread, 0, 6 * time.Minute, 59 * time.Minute},
+		{"spread, middle draw", 60 * time.Minute, 0, never, spread, 0.5, 24 * time.Minute, 59 * time.Minute},
+		{"spread, latest draw", 60 * time.Minute, 0, never, spread, 1, 42 * time.Minute, 59 * time.Minute},
+		{"28 hours of a CAE token", 28 * time.Hour, 0, never, !spread, 0, 16*time.Hour + 48*time.Minute, 28*time.Hour - time.Minute},
+		{"ten minutes keep the whole margin", 10 * time.Minute, 0, never, !spread, 0, 6 * time.Minute, 9 * time.Minute},
+		{"under ten minutes the margin is a tenth", 5 * time.Minute, 0, never, !spread, 0, 180 * time.Second, 270 * time.Second},
+		{"one second", time.Second, 0, never, !spread, 1, 700 * time.Millisecond, 900 * time.Millisecond},
+		{"refresh_in is followed", 24 * time.Hour, 12 * time.Hour, never, !spread, 0.9, 12 * time.Hour, 24*time.Hour - time.Minute},
+		{"refresh_in is followed when it would be spread", 24 * time.Hour, 12 * time.Hour, never, spread, 0.1, 12 * time.Hour, 24*time.Hour - time.Minute},
+		{"refresh_in at the end of the life is not", time.Hour, time.Hour, never, !spread, 0, 36 * time.Minute, 59 * time.Minute},
+		{"negative refresh_in is not", time.Hour, -time.Hour, never, !spread, 0, 36 * time.Minute, 59 * time.Minute},
+		{"a grant that ends first: no early refresh, no margin", time.Hour, 0, 40 * time.Minute, !spread, 0, 40 * time.Minute, 40 * time.Minute},
+		{"a grant that ends first, spread", time.Hour, 0, 40 * time.Minute, spread, 0, 40 * time.Minute, 40 * time.Minute},
+		{"a grant that ends first, with refresh_in", time.Hour, time.Minute, 40 * time.Minute, !spread, 0, 40 * time.Minute, 40 * time.Minute},
+		{"a grant that ends within the margin", time.Hour, 0, 59*time.Minute + 30*time.Second, !spread, 0, 36 * time.Minute, 59 * time.Minute},
+		{"a grant that outlives the token", time.Hour, 0, 2 * time.Hour, !spread, 0, 36 * time.Minute, 59 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			early, end := cache.Policy{}.Schedule(tt.life, tt.refreshIn, tt.left, tt.draw)
-			if early != tt.early {
+			early, end := cache.Policy{}.Schedule(tt.life, tt.refreshIn, tt.left, tt.spread, tt.draw)
+			if early = early.Round(time.Microsecond); early != tt.early { // draws are floating point
 				t.Errorf("early after %v, want %v", early, tt.early)
 			}
 			if end != tt.end {
@@ -44,24 +50,40 @@ func TestSchedule(t *testing.T) {
 }
 
 func TestRetryIn(t *testing.T) {
+	const none = 0
 	for _, tt := range []struct {
-		failures   int
-		retryAfter time.Duration
-		draw       float64
-		want       time.Duration
+		failures         int
+		retryAfter, left time.Duration
+		draw             float64
+		want             time.Duration
 	}{
-		{1, 0, 0, time.Second},
-		{1, 0, 1, 2 * time.Second},
-		{2, 0, 1, 4 * time.Second},
-		{3, 0, 0.5, 4500 * time.Millisecond},
-		{6, 0, 1, 60 * time.Second},
-		{100, 0, 1, 60 * time.Second},
-		{5000, 0, 0, time.Second},
-		{1, time.Minute, 1, time.Minute},
-		{100, 10 * time.Second, 1, 60 * time.Second},
+		{1, 0, none, 0, time.Second},
+		{1, 0, none, 1, 2 * time.Second},
+		{2, 0, none, 1, 4 * time.Second},
+		{3, 0, none, 0.5, 4500 * time.Millisecond},
+		{6, 0, none, 1, 60 * time.Second},
+		{100, 0, none, 1, 60 * time.Second},
+		{5000, 0, none, 0, time.Second},
+		// What is drawn comes on top of Retry-After.
+		{1, time.Minute, none, 0, 61 * time.Second},
+		{1, time.Minute, none, 1, 62 * time.Second},
+		{100, 10 * time.Second, none, 1, 70 * time.Second},
+		// With a token to serve: over nine tenths of what is left of it.
+		{1, 0, 20 * time.Minute, 0, time.Second},
+		{1, 0, 20 * time.Minute, 0.5, 9*time.Minute + 500*time.Millisecond},
+		{1, 0, 20 * time.Minute, 1, 18 * time.Minute},
+		{9, 0, 20 * time.Minute, 1, 18 * time.Minute},
+		{1, 0, 10 * time.Hour, 1, 30 * time.Minute},
+		{1, 0, 20 * time.Second, 1, 18 * time.Second},
+		{9, 0, time.Second, 1, time.Second},
+		{1, 8 * time.Minute, 20 * time.Minute, 0, 8*time.Minute + time.Second},
+		{1, 8 * time.Minute, 20 * time.Minute, 1, 18 * time.Minute},
+		{1, time.Hour, 10 * time.Hour, 1, 90 * time.Minute},
+		// It does not last as long as Retry-After: as with none.
+		{2, 19 * time.Minute, 20 * time.Minute, 1, 19*time.Minute + 4*time.Second},
 	} {
-		if got := (cache.Policy{}).RetryIn(tt.failures, tt.retryAfter, tt.draw); got != tt.want {
-			t.Errorf("failure %d, Retry-After %v, draw %v: %v, want %v", tt.failures, tt.retryAfter, tt.draw, got, tt.want)
+		if got := (cache.Policy{}).RetryIn(tt.failures, tt.retryAfter, tt.left, tt.draw); got != tt.want {
+			t.Errorf("failure %d, Retry-After %v, left %v, draw %v: %v, want %v", tt.failures, tt.retryAfter, tt.left, tt.draw, got, tt.want)
 		}
 	}
 }
@@ -70,14 +92,20 @@ func TestRetryIn(t *testing.T) {
 func TestPolicyNonsense(t *testing.T) {
 	nan := math.NaN()
 	for _, p := range []cache.Policy{
-		{EarlyFrom: nan, EarlyTo: nan}, {EarlyFrom: 3, EarlyTo: -1}, {Margin: -1},
-		{RetryMin: math.MaxInt64, RetryMax: math.MaxInt64}, {RetryMin: -1, RetryMax: -1},
+		{EarlyFrom: nan, EarlyTo: nan}, {EarlyFrom: 3, EarlyTo: -1}, {Margin: -1}, {SpreadFrom: nan}, {SpreadFrom: 0.65},
+		{RetryMin: math.MaxInt64, RetryMax: math.MaxInt64}, {RetryMin: -1, RetryMax: -1}, {BackgroundMax: -1}, {BackgroundMax: math.MaxInt64},
 	} {
-		if early, end := p.Schedule(time.Hour, 0, 0, 0); early != 42*time.Minute || end != 59*time.Minute {
+		if early, end := p.Schedule(time.Hour, 0, 0, false, 0); early != 36*time.Minute || end != 59*time.Minute {
 			t.Errorf("%+v: early after %v, served for %v", p, early, end)
 		}
-		if got := p.RetryIn(100, 0, 1); got != time.Minute {
+		if early, _ := p.Schedule(time.Hour, 0, 0, true, 0); early != 6*time.Minute {
+			t.Errorf("%+v: spread, early after %v", p, early)
+		}
+		if got := p.RetryIn(100, 0, 0, 1); got != time.Minute {
 			t.Errorf("%+v: retry in %v", p, got)
+		}
+		if got := p.RetryIn(1, 0, time.Hour, 1); got != 30*time.Minute {
+			t.Errorf("%+v: with a token to serve retry in %v", p, got)
 		}
 	}
 }

@@ -12,9 +12,9 @@ type Rule struct {
 	Name string
 	// Schedule decides about a token that lives for life: after how long a call starts a refresh,
 	// and for how long the token is served. If the two are the same, callers wait for the refresh;
-	// between them it runs in the background. first says that the process had no token before, or
-	// that a request for this one failed. draw is a random number in [0, 1).
-	Schedule func(life time.Duration, first bool, draw float64) (refreshAfter, usableFor time.Duration)
+	// between them it runs in the background. spread says that callers waited for the token, or that a
+	// request for it failed. draw is a random number in [0, 1).
+	Schedule func(life time.Duration, spread bool, draw float64) (refreshAfter, usableFor time.Duration)
 	// Retry decides how long after the failures-th failure in a row nothing more is asked. left is
 	// for how long the old token is still served, not above 0 if there is none. draw is a random
 	// number in [0, 1). nil: every call that finds no usable token asks again.
@@ -24,66 +24,59 @@ type Rule struct {
 	Alone bool
 }
 
-// Of is the rule of package cache with the policy p. Its name is what p does.
+// Of is the rule of package cache with the policy p: its refresh points are drawn from a wider range
+// for tokens that others are likely to have got at the same time, and its retries are spread over the
+// time for which there is a token to serve. Its name is the range of the others.
 func Of(p cache.Policy) Rule {
-	from, _ := p.Schedule(100*time.Hour, 0, 0, 0)
-	to, _ := p.Schedule(100*time.Hour, 0, 0, 1)
-	name := fmt.Sprintf("%.0f-%.0f %%", from.Hours(), to.Hours())
-	if from == to {
-		name = fmt.Sprintf("%.0f %%", from.Hours())
-	}
 	return Rule{
-		Name: name,
-		Schedule: func(life time.Duration, _ bool, draw float64) (time.Duration, time.Duration) {
-			return p.Schedule(life, 0, 0, draw)
+		Name: percents(p),
+		Schedule: func(life time.Duration, spread bool, draw float64) (time.Duration, time.Duration) {
+			return p.Schedule(life, 0, 0, spread, draw)
 		},
-		Retry: func(failures int, retryAfter, _ time.Duration, draw float64) time.Duration {
-			return p.RetryIn(failures, retryAfter, draw)
-		},
+		Retry: p.RetryIn,
 	}
 }
 
-// Apart makes a rule of package cache draw the refresh point of a first token, and of one that came
-// after a failure, from a wider range than p's, one that begins at from. Processes that got their
-// tokens together, whatever made them, get the next ones apart.
-func Apart(from float64, p cache.Policy) Rule {
-	wide := p
-	wide.EarlyFrom = from
+// Plain is the rule of package cache without what keeps processes apart: one range for all tokens,
+// and the back-off of callers who wait whether there is a token to serve or not.
+func Plain(p cache.Policy) Rule {
+	r := Patient(p)
+	r.Name = percents(p) + ", plain"
+	r.Retry = hasty(p)
+	return r
+}
+
+// Spread is Plain with the wider range.
+func Spread(p cache.Policy) Rule {
 	r := Of(p)
-	later := r.Schedule
-	r.Name = fmt.Sprintf("%s, first %.0f-%.0f %%", r.Name, 100*from, 100*p.EarlyTo)
-	r.Schedule = func(life time.Duration, first bool, draw float64) (time.Duration, time.Duration) {
-		if first {
-			return wide.Schedule(life, 0, 0, draw)
-		}
-		return later(life, first, draw)
-	}
+	r.Name += ", spread"
+	r.Retry = hasty(p)
 	return r
 }
 
-// Patient makes a rule of package cache spread its retries over the time for which the old token is
-// still served: nobody waits for them. The wait begins after Retry-After, and what is left at its
-// end is at least a tenth, so that there is always another chance. With no token to serve, callers
-// wait for the retry, and the policy's back-off counts from Retry-After.
-func Patient(r Rule) Rule {
-	backOff := r.Retry
+// Patient is Plain with the spread retries.
+func Patient(p cache.Policy) Rule {
+	r := Of(p)
 	r.Name += ", patient"
-	r.Retry = func(failures int, retryAfter, left time.Duration, draw float64) time.Duration {
-		if left <= 0 {
-			return retryAfter + backOff(failures, 0, left, draw)
-		}
-		spread := cache.Policy{RetryMax: max(time.Second, min(left*9/10-retryAfter, 30*time.Minute))}
-		const grown = 20 // failures after which only RetryMax bounds the wait
-		return retryAfter + spread.RetryIn(grown, 0, draw)
+	r.Schedule = func(life time.Duration, _ bool, draw float64) (time.Duration, time.Duration) {
+		return p.Schedule(life, 0, 0, false, draw)
 	}
 	return r
 }
 
-// Proposed is the rule that the figures speak for.
-func Proposed() Rule {
-	r := Patient(Apart(0.1, cache.Policy{EarlyFrom: 0.6, EarlyTo: 0.7}))
-	r.Name = "proposed: 60-70 %"
-	return r
+func hasty(p cache.Policy) func(int, time.Duration, time.Duration, float64) time.Duration {
+	return func(failures int, retryAfter, _ time.Duration, draw float64) time.Duration {
+		return max(retryAfter, p.RetryIn(failures, 0, 0, draw))
+	}
+}
+
+func percents(p cache.Policy) string {
+	from, _ := p.Schedule(100*time.Hour, 0, 0, false, 0)
+	to, _ := p.Schedule(100*time.Hour, 0, 0, false, 1)
+	if from == to {
+		return fmt.Sprintf("%.0f %%", from.Hours())
+	}
+	return fmt.Sprintf("%.0f-%.0f %%", from.Hours(), to.Hours())
 }
 
 // XOAuth2 is the rule of golang.org/x/oauth2, ReuseTokenSource: ten seconds before its expiry a
@@ -105,10 +98,9 @@ func foreground(name string, margin time.Duration, alone bool) Rule {
 	}
 }
 
-// HalfLife refreshes in the background at half of a token's life, and otherwise does what package
-// cache does.
+// HalfLife refreshes in the background at half of a token's life, and retries with a back-off.
 func HalfLife() Rule {
-	r := Of(cache.Policy{EarlyFrom: 0.5, EarlyTo: 0.5})
+	r := Plain(cache.Policy{EarlyFrom: 0.5, EarlyTo: 0.5})
 	r.Name = "half-life"
 	return r
 }

@@ -139,9 +139,9 @@ func (r *run) answered(p *process, v verdict) {
 		if !p.has {
 			r.count(r.result.Started, 1)
 		}
-		first := !p.has || p.failures > 0
+		spread := !p.has || p.waiting > 0 || p.failures > 0
 		life := r.w.LifeMin + time.Duration(r.rand.Float64()*float64(r.w.LifeMax-r.w.LifeMin))
-		refreshAfter, usableFor := r.rule.Schedule(life, first, r.rand.Float64())
+		refreshAfter, usableFor := r.rule.Schedule(life, spread, r.rand.Float64())
 		p.has, p.failures, p.retryAt = true, 0, 0
 		p.due, p.usableUntil = r.now+refreshAfter, r.now+usableFor
 	case r.rule.Retry != nil:

@@ -53,21 +53,23 @@ func write(docs string) error {
 
 // drawn are the rules of the plots, all are those of the tables.
 func drawn() []fleet.Rule {
-	return []fleet.Rule{fleet.Proposed(), fleet.Of(cache.Policy{EarlyFrom: 0.7, EarlyTo: 0.8}), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
+	ours := fleet.Of(cache.Policy{})
+	ours.Name = "entra: " + ours.Name
+	return []fleet.Rule{ours, fleet.Plain(drawnFrom(0.7, 0.8)), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
 }
 
 func all() []fleet.Rule {
-	p := func(from, to float64) cache.Policy { return cache.Policy{EarlyFrom: from, EarlyTo: to} }
 	return append(drawn(),
-		fleet.Of(p(0.6, 0.8)), fleet.Of(p(0.7, 0.9)), fleet.Of(p(0.75, 0.75)), fleet.Of(p(0.5, 0.9)),
-		fleet.Apart(0.1, p(0.6, 0.7)),
-		fleet.Patient(fleet.Of(p(0.6, 0.7))),
-		fleet.Patient(fleet.Apart(0.1, p(0.7, 0.8))),
-		fleet.Patient(fleet.Apart(0.1, p(0.65, 0.75))),
-		fleet.Patient(fleet.Apart(0.1, p(0.6, 0.75))),
-		fleet.Patient(fleet.Apart(0.1, p(0.5, 0.7))),
+		fleet.Plain(drawnFrom(0.6, 0.7)),
+		fleet.Spread(drawnFrom(0.6, 0.7)),
+		fleet.Patient(drawnFrom(0.6, 0.7)),
+		fleet.Plain(drawnFrom(0.6, 0.8)), fleet.Plain(drawnFrom(0.7, 0.9)), fleet.Plain(drawnFrom(0.75, 0.75)), fleet.Plain(drawnFrom(0.5, 0.9)),
+		fleet.Of(drawnFrom(0.7, 0.8)), fleet.Of(drawnFrom(0.65, 0.75)), fleet.Of(drawnFrom(0.6, 0.75)), fleet.Of(drawnFrom(0.5, 0.7)),
 	)
 }
+
+// drawnFrom is the policy whose refresh points are between two parts of a token's life.
+func drawnFrom(from, to float64) cache.Policy { return cache.Policy{EarlyFrom: from, EarlyTo: to} }
 
 // played is what one rule did in every world.
 type played struct {
