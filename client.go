@@ -21,10 +21,10 @@ type Config struct {
 	TenantID string
 	// ClientID is the application (client) ID, a GUID. Required.
 	ClientID string
-	// Credential proves that the app is the app. To replace one that has ended, make a
-	// new client: it gets tokens of its own and does not see what the old one failed
-	// with, but users whose refresh tokens the old one holds sign in again. An assertion
-	// callback can change what it returns without any of that. Required.
+	// Credential proves that the app is the app. One that is replaced from time to time
+	// is [Reloading], so that neither tokens nor users notice: a new client would get
+	// tokens of its own, and users whose refresh tokens the old one holds would sign in
+	// again. Required.
 	Credential Credential
 	// Cloud is where the tenant lives. Zero: the public cloud.
 	Cloud Cloud
@@ -57,7 +57,7 @@ type Client struct {
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
 	variant      string // credential and capabilities, in every cache key
-	credential   func() confidential.Credential
+	credential   Credential
 	cache        *cache.Cache
 	httpClient   *http.Client
 	wire         *wire
@@ -88,12 +88,11 @@ func New(cfg Config) (*Client, error) {
 			return nil, refuse("invalid_request", "Config.Capabilities has %q, which is not the name of a capability such as \"cp1\"", c)
 		}
 	}
-	if cfg.Credential.msal == nil {
+	if cfg.Credential.use == nil {
 		return nil, refuse("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion")
 	}
-	cred, err := cfg.Credential.msal()
-	if err != nil {
-		return nil, err
+	if wrong := cfg.Credential.check(); wrong != nil {
+		return nil, wrong
 	}
 	if cfg.Cache == nil {
 		cfg.Cache = cache.New(cache.Options{})
@@ -102,7 +101,7 @@ func New(cfg Config) (*Client, error) {
 		clientID:     strings.ToLower(cfg.ClientID),
 		cloud:        Cloud(cfg.Cloud.Host()),
 		capabilities: slices.Clone(cfg.Capabilities),
-		credential:   func() confidential.Credential { return cred },
+		credential:   cfg.Credential,
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
 		wire:         newWire(cfg.Cloud.Host(), cfg.HTTPClient),
@@ -167,7 +166,7 @@ func (c *Client) specificTenant() *Error {
 }
 
 // app returns an MSAL client for one exchange.
-func (c *Client) app(rt *refreshToken) (confidential.Client, error) {
+func (c *Client) app(cred confidential.Credential, rt *refreshToken) (confidential.Client, error) {
 	options := []confidential.Option{
 		confidential.WithHTTPClient(c.wire),
 		// The host is the developer's own choice, not something a request brought
@@ -180,5 +179,5 @@ func (c *Client) app(rt *refreshToken) (confidential.Client, error) {
 	if rt != nil {
 		options = append(options, confidential.WithCache(rt))
 	}
-	return confidential.New(c.authority, c.clientID, c.credential(), options...)
+	return confidential.New(c.authority, c.clientID, cred, options...)
 }

@@ -45,7 +45,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nil callback", "invalid_client", "no callback", func(c *entra.Config) { c.Credential = entra.Assertion(nil) }},
 		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) { c.Credential = entra.Certificate(nil, key) }},
 		{"no key", "invalid_client", "but has <nil>", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, nil) }},
-		{"EC key", "invalid_client", "but has *ecdsa.PrivateKey", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec) }},
+		{"EC key", "invalid_client", "of type *ecdsa.PrivateKey, is not an RSA key", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec) }},
 		{"another's key", "invalid_client", "does not belong to the certificate", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key) }},
 		{"a cloud that is a URL", "invalid_request", "Config.Cloud", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us" }},
 		{"a capability that is JSON", "invalid_request", "Capabilities", func(c *entra.Config) { c.Capabilities = []string{`cp1"]}`} }},

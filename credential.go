@@ -2,25 +2,20 @@ package entra
 
 import (
 	"context"
-	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"unicode"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
-// Credential is how an app proves to Entra that it is the app: make one with [Secret],
-// [Certificate] or [Assertion]. It may be shared by clients and used concurrently. The
+// Credential is how an app proves to Entra that it is the app: [Secret], [Certificate] or
+// [Assertion]; [Reloading], which may become another one while the program runs; and
+// [FirstOf], which has several. It may be shared by clients and used concurrently. The
 // zero value is no credential. Nothing of it is printed or marshaled.
 //
 // Tokens belong to the credential that they were got with: clients that share a cache
@@ -28,14 +23,44 @@ import (
 // value. So nobody gets a token by naming an app's IDs with a credential that Entra
 // would refuse.
 type Credential struct {
-	// A func, because that is the one thing that fmt prints as an address only,
-	// wherever it stands.
-	msal func() (confidential.Credential, error)
-	id   string // in every cache key
+	// Funcs, because that is the one thing that fmt prints as an address only, wherever
+	// it stands.
+	check func() *Error // what is wrong with it in itself
+	use   use
+	id    string // in every cache key
 }
+
+// A use makes an exchange's attempts with a credential, until Entra accepts one or there
+// is nothing more to attempt.
+type use func(context.Context, *attempts) (*Error, verdict)
+
+// A verdict says what came of a credential.
+type verdict int
+
+const (
+	settled  verdict = iota // a token, or a failure that no other credential mends
+	refused                 // Entra refused the credential
+	unusable                // there was nothing to send
+)
+
+// Equal reports whether c and d are the same credential: the same secret, the same
+// certificates with the same options, or the same value of any other kind. The zero
+// Credential is equal to itself alone.
+func (c Credential) Equal(d Credential) bool { return c.id == d.id }
 
 // Format prints that there is a credential, whatever the verb.
 func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Credential{...}") }
+
+// fixed makes a credential that is always the same.
+func fixed(id string, cred confidential.Credential, wrong *Error) Credential {
+	return Credential{
+		id:    id,
+		check: func() *Error { return wrong },
+		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
+			return a.make(ctx, cred)
+		},
+	}
+}
 
 // fingerprintKey keeps the fingerprints of one process from being compared with those of
 // a guess made elsewhere.
@@ -55,94 +80,14 @@ func fingerprint(kind string, parts ...[]byte) string {
 // admin center (RFC 6749, section 2.3.1). Certificates and federated credentials are
 // safer, since what they send is of no use to anybody else.
 func Secret(secret string) Credential {
-	return Credential{id: fingerprint("secret", []byte(secret)), msal: func() (confidential.Credential, error) {
-		if secret == "" {
-			return confidential.Credential{}, refuse("invalid_client", "the client secret is empty")
-		}
-		if strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }) {
-			return confidential.Credential{}, refuse("invalid_client",
-				"the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none")
-		}
-		return confidential.NewCredFromSecret(secret)
-	}}
-}
-
-// Certificate is a certificate registered with the app and its RSA private key, an
-// *[rsa.PrivateKey]. For each request MSAL signs a client assertion with it (RFC 7523,
-// section 2.2; PS256). certs holds the certificate that belongs to key, in any place,
-// and may hold the chain above it. Microsoft's CertFromPEM, in MSAL's package
-// confidential, reads both from a PEM file.
-func Certificate(certs []*x509.Certificate, key crypto.PrivateKey) Credential {
-	certs = slices.Clone(certs)
-	var parts [][]byte
-	for _, c := range certs {
-		if c != nil {
-			parts = append(parts, c.Raw)
-		}
+	cred, err := confidential.NewCredFromSecret(secret)
+	var wrong *Error
+	switch {
+	case err != nil:
+		wrong = refuse("invalid_client", "the client secret is empty")
+	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
+		wrong = refuse("invalid_client",
+			"the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none")
 	}
-	return Credential{id: fingerprint("certificate", parts...), msal: func() (confidential.Credential, error) {
-		if len(certs) == 0 {
-			return confidential.Credential{}, refuse("invalid_client", "the certificate credential has no certificate")
-		}
-		k, ok := key.(*rsa.PrivateKey)
-		if !ok || k == nil {
-			return confidential.Credential{}, refuse("invalid_client",
-				"the certificate credential needs its RSA private key, an *rsa.PrivateKey, but has %T; Entra accepts no other kind", key)
-		}
-		cred, err := confidential.NewCredFromCert(certs, k)
-		if err != nil {
-			return confidential.Credential{}, refuse("invalid_client",
-				"the private key does not belong to the certificate; give the certificate that was made for it, alone or in its chain")
-		}
-		return cred, nil
-	}}
-}
-
-// AssertionRequest says what a client assertion is wanted for.
-type AssertionRequest struct {
-	ClientID      string // the assertion's subject, and its issuer if the app signs it itself
-	TokenEndpoint string // the assertion's audience if the app signs it itself
-}
-
-// Assertion is a callback that returns a client assertion: a JWT that proves who the app
-// is, signed by the app itself or by an issuer that the app registration trusts as a
-// federated credential, such as a Kubernetes cluster (RFC 7523, section 2.2).
-//
-// get is called for every request to Entra, perhaps concurrently, and must keep what is
-// expensive to get. It must return when its context ends, which is when the request
-// does. Its error becomes the Err of an [*Error] with the code "invalid_client"; if it is
-// an [*Error] that is Temporary, so is that one.
-func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
-	id := fmt.Sprintf("assertion:%d", assertions.Add(1))
-	return Credential{id: id, msal: func() (confidential.Credential, error) {
-		if get == nil {
-			return confidential.Credential{}, refuse("invalid_client", "the assertion credential has no callback")
-		}
-		return confidential.NewCredFromAssertionCallback(func(ctx context.Context, o confidential.AssertionRequestOptions) (string, error) {
-			assertion, err := get(ctx, AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint})
-			if err == nil && assertion == "" {
-				err = errors.New("it returned an empty assertion")
-			}
-			if err != nil {
-				exchangeOf(ctx).fail(assertionFailed(err))
-			}
-			return assertion, err
-		}), nil
-	}}
-}
-
-// assertions counts the Credentials that Assertion made, to tell them apart.
-var assertions atomic.Int64
-
-func assertionFailed(err error) *Error {
-	e := &Error{Code: "invalid_client", Err: err}
-	text := err.Error()
-	if own, ok := errorAs[*Error](err); ok {
-		text = own.Description
-		if own.Temporary() {
-			e.Code, e.StatusCode, e.RetryAfter = own.Code, own.StatusCode, own.RetryAfter
-		}
-	}
-	e.Description = "the assertion callback failed: " + redactor{}.text(text, 300)
-	return e
+	return fixed(fingerprint("secret", []byte(secret)), cred, wrong)
 }

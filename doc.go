@@ -51,6 +51,24 @@
 // A caller whose own context ends gets an error that wraps that context's. No error, log line or
 // printed value contains a secret or a token.
 //
+// # Credentials that change
+//
+// Secrets end, certificates are renewed, and keys are lost. A [Reloading] credential asks
+// the program for what is current before each request to Entra, and once more when Entra
+// refuses that; [FirstOf] goes on to the next of several. The request is then made again at once,
+// so that no caller sees the change, and neither tokens nor signed-in users are lost by it:
+//
+//	Credential: entra.FirstOf(
+//		entra.Reloading(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
+//			anew := !refused.Equal(entra.Credential{}) // Entra has just refused the one that is held
+//			secret, err := vault.Secret(ctx, anew)
+//			return entra.Secret(secret), err
+//		}),
+//		entra.Certificate(certs, key), // where that is refused or not to be had
+//	)
+//
+// A key that cannot leave its hardware module is a [crypto.Signer] in [Certificate].
+//
 // # Several tenants
 //
 // [Client.WithTenant] gives the same app in another tenant, on the same cache and

@@ -54,8 +54,8 @@ type Error struct {
 	RetryAfter time.Duration
 
 	// Err is the error underneath, if there is one: a context's, the network's, that of
-	// an assertion callback or of a grant's own Check. A Fetch that fails by itself puts
-	// its error here. Nil otherwise.
+	// an assertion callback, or of what loads a credential or signs with it. A Fetch that
+	// fails by itself puts its error here. Nil otherwise.
 	Err error `json:"-"`
 }
 

@@ -22,6 +22,7 @@ type exchange struct {
 	requestID string    // of the token request, for Entra's logs
 	answer    *response // to the token request
 	failure   *Error    // the first thing that went wrong
+	verdict   verdict   // of the credential
 }
 
 type exchangeKey struct{}
@@ -57,32 +58,11 @@ func kind(user bool) string {
 	return "the app's own token"
 }
 
-// run calls fetch on a new MSAL client, which is thrown away: MSAL's own caches grow
-// without bound, are searched in full, and decide by themselves when to refresh. It
-// returns MSAL's result and the token response it came from.
-func (c *Client) run(ctx context.Context, g *Grant, forUser bool, prev *cache.Token, rt *refreshToken) (confidential.AuthResult, *tokenResponse, *Error) {
-	x := &exchange{forUser: forUser}
-	ctx = context.WithValue(ctx, exchangeKey{}, x)
-	app, err := c.app(rt)
-	if err != nil {
-		return confidential.AuthResult{}, nil, refuse("invalid_request", "MSAL does not accept the configuration of the client")
-	}
-	result, err := g.Fetch(ctx, app, prev)
-	var t *tokenResponse
-	if x.answer != nil {
-		var failed *Error
-		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
-			return result, nil, failed
-		}
-	}
-	if failed := x.check(ctx, g, result, t, err); failed != nil {
-		return result, nil, failed
-	}
-	if t == nil { // a Fetch that asked somebody else
-		life := time.Until(result.ExpiresOn)
-		t = &tokenResponse{AccessToken: result.AccessToken, ExpiresIn: seconds(life), Scope: strings.Join(result.GrantedScopes, " ")}
-	}
-	return result, t, nil
+// unproven says that the app did not prove itself, so that nothing was sent: it had
+// nothing to do it with or, with v being refused, nothing but what Entra had refused.
+func (x *exchange) unproven(failed *Error, v verdict) {
+	x.fail(failed)
+	x.verdict = v
 }
 
 // check decides whether the outcome of a Fetch is the token that was wanted. MSAL's
@@ -147,11 +127,11 @@ func (c *Client) fetch(ctx context.Context, g *Grant, prev *cache.Token, keep an
 
 func (c *Client) exchange(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, *Error) {
 	rt, _ := keep.(*refreshToken)
-	result, t, failed := c.run(ctx, g, g.Subject != "", prev, rt)
-	if failed != nil {
+	run := attempts{client: c, grant: g, forUser: g.Subject != "", prev: prev, rt: rt}
+	if failed := run.all(ctx); failed != nil {
 		return cache.Answer{}, failed
 	}
-	return c.answerOf(result, t, 0, g, g.Subject), nil
+	return c.answerOf(run.result, run.token, 0, g, g.Subject), nil
 }
 
 // answerOf makes of a token response of some age what the cache keeps.
@@ -185,16 +165,19 @@ func (c *Client) log(ctx context.Context, g *Grant, took, life time.Duration, er
 	if c.logger == nil {
 		return
 	}
-	attrs := []slog.Attr{
-		slog.String("flow", g.Flow),
-		slog.String("authority", c.authority),
-		slog.String("client_id", c.clientID),
-		slog.Any("scopes", g.scopes()),
-		slog.Duration("took", took),
-	}
+	attrs := append(c.logAttrs(g), slog.Duration("took", took))
 	if err != nil {
 		c.logger.LogAttrs(ctx, slog.LevelWarn, "entra: no token", append(attrs, slog.Any("error", err))...)
 		return
 	}
 	c.logger.LogAttrs(ctx, slog.LevelDebug, "entra: token acquired", append(attrs, slog.Duration("life", life))...)
+}
+
+func (c *Client) logAttrs(g *Grant) []slog.Attr {
+	return []slog.Attr{
+		slog.String("flow", g.Flow),
+		slog.String("authority", c.authority),
+		slog.String("client_id", c.clientID),
+		slog.Any("scopes", g.scopes()),
+	}
 }

@@ -18,10 +18,11 @@ type Redemption struct {
 	answer  func() (confidential.AuthResult, *tokenResponse) // a func, so that printing prints an address
 }
 
-// Redeem runs g.Fetch once and now, for a grant that cannot be repeated and that says
+// Redeem runs g.Fetch now, for a grant that cannot be repeated and that says
 // only in its answer whom it speaks for. g.Subject is not used; the answer must be a
 // user's. Nothing is held until [Redemption.Keep] is called. It is bounded by ctx and by
-// [Timeout].
+// [Timeout]. Only where Entra refuses the app's credential, which it does before it looks
+// at the grant, and there is another one, Fetch runs again.
 //
 // The error is an [*Error], whose Err is ctx's error if that ended first.
 func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
@@ -34,10 +35,11 @@ func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	result, t, err := c.run(ctx, &g, true, nil, nil)
-	if err != nil {
+	run := attempts{client: c, grant: &g, forUser: true}
+	if err := run.all(ctx); err != nil {
 		return nil, err
 	}
+	result, t := run.result, run.token
 	return &Redemption{c, g, time.Now(), func() (confidential.AuthResult, *tokenResponse) { return result, t }}, nil
 }
 

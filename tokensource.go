@@ -43,7 +43,9 @@ type Grant struct {
 	// is the token that is to be replaced, which may be nil; its [cache.Token.Challenge]
 	// are the claims that the new token must satisfy. ctx must be passed on. An error
 	// that is an [*Error] goes to the caller as it is; any other is taken for MSAL's and
-	// not repeated, since MSAL's can hold secrets. It must return when ctx ends.
+	// not repeated, since MSAL's can hold secrets. It must return when ctx ends. It is
+	// called again, with another app and the same prev, when Entra has refused the
+	// credential of the first and there is another one (see [Reloading]).
 	// A token whose grant ends before it is served no longer than the grant: Fetch says
 	// so in the result's ExpiresOn, which otherwise is as MSAL returned it. What takes
 	// work to find out about a grant belongs here, where it is done once for each token.

@@ -4,12 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/base64"
 	"errors"
-	"math/big"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -30,27 +26,6 @@ const (
 	discoveryURL = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0/.well-known/openid-configuration"
 	tokenURL     = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/token"
 )
-
-func selfSigned(t *testing.T) (*x509.Certificate, *rsa.PrivateKey) {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "daemon"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
-}
 
 // wantForms compares the token requests that were sent, field by field.
 func wantForms(t *testing.T, e *estate, want ...url.Values) {
@@ -95,45 +70,6 @@ func TestWireCapabilities(t *testing.T) {
 	}
 	if got, want := e.wire.tokenRequests()[0].Get("claims"), `{"access_token":{"xms_cc":{"values":["cp1"]}}}`; got != want {
 		t.Errorf("claims %s, want %s", got, want)
-	}
-}
-
-// The certificate signs a client assertion as Microsoft documents it ("Microsoft
-// identity platform application authentication certificate credentials").
-func TestWireCertificate(t *testing.T) {
-	cert, key := selfSigned(t)
-	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
-	cfg := e.config("daemon")
-	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key)
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
-		t.Fatal(err)
-	}
-	form := e.wire.tokenRequests()[0]
-	assertion := form.Get("client_assertion")
-	wantForms(t, e, url.Values{
-		"grant_type":            {"client_credentials"},
-		"client_id":             {cfg.ClientID},
-		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-		"client_assertion":      {assertion},
-		"client_info":           {"1"},
-		"scope":                 {"api://api-b/.default openid offline_access profile"},
-	})
-	parsed, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return key.Public(), nil }, jwt.WithValidMethods([]string{"PS256"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	claims := parsed.Claims.(jwt.MapClaims)
-	for claim, want := range map[string]any{"iss": cfg.ClientID, "sub": cfg.ClientID, "aud": tokenURL} {
-		if claims[claim] != want {
-			t.Errorf("%s = %v, want %v", claim, claims[claim], want)
-		}
-	}
-	thumbprint := sha256.Sum256(cert.Raw)
-	if got := parsed.Header["x5t#S256"]; got != base64.StdEncoding.EncodeToString(thumbprint[:]) {
-		t.Errorf("x5t#S256 = %v", got)
-	}
-	if claims["jti"] == "" || parsed.Header["x5c"] != nil {
-		t.Errorf("header %v, claims %v", parsed.Header, claims)
 	}
 }
 

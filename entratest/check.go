@@ -37,7 +37,7 @@ func (e *estate) addTenant(t Tenant) error {
 
 func (e *estate) addApp(a App) error {
 	fail := func(format string, args ...any) error {
-		return fmt.Errorf("app %q: %s", a.Name, fmt.Sprintf(format, args...))
+		return fmt.Errorf("app %q: %w", a.Name, fmt.Errorf(format, args...))
 	}
 	if a.Name == "" {
 		return fail("it has no name (client ID %q)", a.ClientID)
@@ -99,28 +99,8 @@ func (e *estate) addApp(a App) error {
 			return fail("%q is no logout URL", a.LogoutURL)
 		}
 	}
-	for _, f := range a.Federated {
-		switch f.Key.(type) {
-		case *rsa.PublicKey, *ecdsa.PublicKey:
-		default:
-			return fail("the key of a federated credential is a %T, not an RSA or ECDSA public key", f.Key)
-		}
-		if f.Issuer == "" || f.Subject == "" {
-			return fail("a federated credential has no issuer or no subject")
-		}
-	}
-	for _, c := range a.Certificates {
-		if c == nil {
-			return fail("a certificate is nil")
-		}
-	}
-	for _, c := range a.TrustedSubjects {
-		if c.Subject == "" || c.Roots == nil {
-			return fail("a trusted subject has no name or no roots")
-		}
-	}
-	if a.Public && len(a.Secrets)+len(a.Certificates)+len(a.Federated)+len(a.TrustedSubjects) > 0 {
-		return fail("a public client has no credentials")
+	if err := a.checkCredentials(); err != nil {
+		return fail("%w", err)
 	}
 	e.apps = append(e.apps, &a)
 	e.app[a.ClientID] = &a
@@ -128,6 +108,34 @@ func (e *estate) addApp(a App) error {
 	e.resource[resourceKey(a.AppIDURI)] = &a
 	e.resource[resourceKey("api://"+a.ClientID)] = &a
 	e.resource[a.ClientID] = &a
+	return nil
+}
+
+// checkCredentials checks what the app can prove itself with.
+func (a *App) checkCredentials() error {
+	for _, f := range a.Federated {
+		switch f.Key.(type) {
+		case *rsa.PublicKey, *ecdsa.PublicKey:
+		default:
+			return fmt.Errorf("the key of a federated credential is a %T, not an RSA or ECDSA public key", f.Key)
+		}
+		if f.Issuer == "" || f.Subject == "" {
+			return fmt.Errorf("a federated credential has no issuer or no subject")
+		}
+	}
+	for _, c := range a.Certificates {
+		if c == nil {
+			return fmt.Errorf("a certificate is nil")
+		}
+	}
+	for _, c := range a.TrustedSubjects {
+		if c.Subject == "" || c.Roots == nil {
+			return fmt.Errorf("a trusted subject has no name or no roots")
+		}
+	}
+	if a.Public && len(a.Secrets)+len(a.Certificates)+len(a.Federated)+len(a.TrustedSubjects) > 0 {
+		return fmt.Errorf("a public client has no credentials")
+	}
 	return nil
 }
 

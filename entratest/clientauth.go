@@ -48,9 +48,9 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, f *refu
 	case assertion != "" && kind != assertionType:
 		return nil, "", refuse(90023, "The client_assertion_type is not '%s'.", assertionType)
 	case assertion != "":
-		return app, "2", s.checkAssertion(r, app, assertion)
+		return app, "2", s.checkAssertion(r, s.proofOf(app), assertion)
 	case r.secret != "":
-		return app, "1", checkSecret(app, r.secret)
+		return app, "1", checkSecret(s.proofOf(app), r.secret)
 	}
 	return nil, "", refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
 }

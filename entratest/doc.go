@@ -55,7 +55,8 @@
 // [Server.Inject] makes requests slow, throttled, broken or answered by a
 // proxy: all, or the nth of one tenant, app or grant. [Server.Revoke] and
 // [Server.RevokeToken] end sessions, [Server.AnnounceKey], [Server.RotateKeys]
-// and [Server.RetireKeys] roll keys over, RequireMFA puts a resource behind a
+// and [Server.RetireKeys] roll keys over, [Server.UpdateCredentials] replaces an
+// app's secrets and certificates, RequireMFA puts a resource behind a
 // Conditional Access policy, and [Config] sets how long tokens live.
 //
 // FIDELITY.md, beside this file, says what is as in Entra, what is simpler, and

@@ -23,6 +23,7 @@ type Server struct {
 
 	mu       sync.Mutex // guards what follows
 	keys     keyRing
+	proofs   map[*App]*App           // apps as UpdateCredentials left them
 	consents map[consentKey][]string // scopes granted
 	assigned map[consentKey][]string // app roles granted by consent, the user being ""
 	epochs   map[string]int          // by lower-case username: how often Revoke was called
@@ -70,6 +71,7 @@ func NewServer(cfg Config) *Server {
 		onRequest: cfg.OnRequest,
 		seal:      seal,
 		keys:      keyRing{published: []int{0}, signing: 0, next: 1},
+		proofs:    map[*App]*App{},
 		consents:  map[consentKey][]string{},
 		assigned:  map[consentKey][]string{},
 		epochs:    map[string]int{},
@@ -80,14 +82,18 @@ func NewServer(cfg Config) *Server {
 // Format hides the server's state, which has secrets, from fmt.
 func (s *Server) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entratest.Server") }
 
-// App is the app of that name in the Config, with its defaults filled in. It
-// panics if there is none.
+// App is the app of that name in the Config, with its defaults filled in and its
+// credentials as they are now. It panics if there is none.
 func (s *Server) App(name string) App {
+	return *s.proofOf(s.appNamed(name))
+}
+
+func (s *Server) appNamed(name string) *App {
 	a := s.estate.appNamed[name]
 	if a == nil {
 		panic(fmt.Sprintf("entratest: there is no app %q", name))
 	}
-	return *a
+	return a
 }
 
 // User is the user of that username, with its defaults filled in. It panics if

@@ -1,0 +1,82 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+)
+
+// AssertionRequest says what a client assertion is wanted for.
+type AssertionRequest struct {
+	ClientID      string // the assertion's subject, and its issuer if the app signs it itself
+	TokenEndpoint string // the assertion's audience if the app signs it itself
+	Refused       bool   // Entra has just refused what the callback returned: another one is wanted
+}
+
+// Assertion is a callback that returns a client assertion: a JWT that proves who the app
+// is, signed by the app itself or by an issuer that the app registration trusts as a
+// federated credential, such as a Kubernetes cluster (RFC 7523, section 2.2).
+//
+// get is called for every request to Entra, perhaps concurrently, and must keep what is
+// expensive to get. If Entra refuses the assertion, get is called once more, with
+// Refused set, and if it returns another one the request is made once more. It must
+// return when its context ends, which is when the request does. Its error becomes the Err
+// of an [*Error] with the code "invalid_client"; if it is an [*Error] that is Temporary,
+// so is that one.
+func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
+	return Credential{
+		id: fmt.Sprintf("assertion:%d", values.Add(1)),
+		check: func() *Error {
+			if get == nil {
+				return refuse("invalid_client", "the assertion credential has no callback")
+			}
+			return nil
+		},
+		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
+			first := asked{get: get}
+			failed, v := a.make(ctx, first.credential())
+			if v != refused || ctx.Err() != nil {
+				return failed, v
+			}
+			a.again(ctx, failed)
+			second := asked{get: get, before: first.assertion, refusal: failed}
+			return a.make(ctx, second.credential())
+		},
+	}
+}
+
+// values counts the Credentials that are only equal to themselves, to tell them apart.
+var values atomic.Int64
+
+// asked is one call of an assertion callback.
+type asked struct {
+	get       func(context.Context, AssertionRequest) (string, error)
+	before    string // what Entra has just refused,
+	refusal   *Error // and how
+	assertion string
+}
+
+func (q *asked) credential() confidential.Credential {
+	return confidential.NewCredFromAssertionCallback(func(ctx context.Context, o confidential.AssertionRequestOptions) (string, error) {
+		r := AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint, Refused: q.refusal != nil}
+		var err error
+		q.assertion, err = guarded(ctx, func() (string, error) { return q.get(ctx, r) })
+		if err == nil && q.assertion == "" {
+			err = errors.New("it returned an empty assertion")
+		}
+		x := exchangeOf(ctx)
+		switch {
+		case q.refusal != nil && err == nil && q.assertion == q.before:
+			x.unproven(q.refusal, refused)
+			err = q.refusal
+		case q.refusal != nil && err != nil:
+			x.unproven(q.refusal.because(notLoaded(ctx, "the assertion callback failed: ", err)), refused)
+		case err != nil:
+			x.unproven(notLoaded(ctx, "the assertion callback failed: ", err), unusable)
+		}
+		return q.assertion, err
+	})
+}

@@ -1,0 +1,114 @@
+package entra
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// attempts are those that one exchange makes, with one credential after the other, until
+// Entra accepts one: each is a run of the grant's Fetch on a new MSAL client. It is used
+// by one goroutine at a time.
+//
+// Entra authenticates the client before it looks at the grant (RFC 6749, section 4.1.3), so
+// that what is good once, such as a code, is still good after a refusal.
+type attempts struct {
+	client  *Client
+	grant   *Grant
+	forUser bool // a user's token is wanted, not the app's own
+	prev    *cache.Token
+	rt      *refreshToken
+
+	depth int // of Reloading credentials that are loaded by others
+
+	// Of the attempt that was accepted: MSAL's result and the response it came from.
+	result confidential.AuthResult
+	token  *tokenResponse
+}
+
+// all makes the attempts.
+func (a *attempts) all(ctx context.Context) *Error {
+	failed, _ := a.client.credential.use(ctx, a)
+	return failed
+}
+
+// make is one attempt. Its MSAL client is thrown away: MSAL's own caches grow without
+// bound, are searched in full, and decide by themselves when to refresh.
+func (a *attempts) make(ctx context.Context, cred confidential.Credential) (*Error, verdict) {
+	x := &exchange{forUser: a.forUser}
+	ctx = context.WithValue(ctx, exchangeKey{}, x)
+	app, err := a.client.app(cred, a.rt)
+	if err != nil {
+		return refuse("invalid_request", "MSAL does not accept the configuration of the client"), settled
+	}
+	result, err := a.grant.Fetch(ctx, app, a.prev)
+	var t *tokenResponse
+	if x.answer != nil {
+		var failed *Error
+		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
+			if failed.refusesCredential() {
+				return failed, refused
+			}
+			return failed, settled
+		}
+	}
+	if failed := x.check(ctx, a.grant, result, t, err); failed != nil {
+		return failed, x.verdict
+	}
+	if t == nil { // a Fetch that asked somebody else
+		life := time.Until(result.ExpiresOn)
+		t = &tokenResponse{AccessToken: result.AccessToken, ExpiresIn: seconds(life), Scope: strings.Join(result.GrantedScopes, " ")}
+	}
+	a.result, a.token = result, t
+	return nil, settled
+}
+
+// again tells that another attempt is made, and why.
+func (a *attempts) again(ctx context.Context, failed *Error) {
+	if l := a.client.logger; l != nil {
+		l.LogAttrs(ctx, slog.LevelWarn, "entra: a credential does not work, trying another", append(a.client.logAttrs(a.grant), slog.Any("error", failed))...)
+	}
+}
+
+// refusesCredential reports whether e, an answer of Entra, is about what the app proved
+// itself with, so that another credential may do better. Microsoft would have programs
+// react to the OAuth error code and not to the numbers, which change ("Microsoft Entra
+// authentication and authorization error codes"). invalid_client means the credential
+// (RFC 6749, section 5.2), but for some numbers; and some numbers mean it under other codes.
+func (e *Error) refusesCredential() bool {
+	if e.Temporary() {
+		return false
+	}
+	if e.Code == "invalid_client" {
+		return !slices.ContainsFunc(e.AADSTS, func(n int) bool { return slices.Contains(notOfCredentials, n) })
+	}
+	return slices.ContainsFunc(e.AADSTS, func(n int) bool { return slices.Contains(ofCredentials, n) })
+}
+
+var (
+	notOfCredentials = []int{
+		50011,   // the redirect URI is not registered
+		500112,  // the redirect URI is not the one that the code was sent to
+		700025,  // the app is registered as a public client
+		7000112, // the app is disabled
+		7000216, // a grant that needs a credential was sent without
+		7000218, // the same
+	}
+	ofCredentials = []int{
+		50012,   // the certificate or the signature of a client assertion
+		70021,   // no federated credential matches; was seen with invalid_request
+		700024,  // the assertion is used outside its time
+		700027,  // the assertion's signature, or its certificate
+		700211,  // no federated credential for the assertion's issuer
+		700212,  // nor for its audience
+		700213,  // nor for its subject
+		7000215, // the secret is wrong
+		7000222, // the secret has expired
+	}
+)

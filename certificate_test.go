@@ -1,0 +1,315 @@
+package entra_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/big"
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+// vault is a key that cannot be had: nothing but its methods is known of it.
+type vault struct {
+	key  crypto.Signer
+	fail func() error
+}
+
+func (v vault) Public() crypto.PublicKey { return v.key.Public() }
+
+func (v vault) Sign(random io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
+	if v.fail != nil {
+		if err := v.fail(); err != nil {
+			return nil, err
+		}
+	}
+	return v.key.Sign(random, digest, o)
+}
+
+// The assertion is exactly the one that Microsoft documents ("Microsoft identity
+// platform application authentication certificate credentials"), whoever has the key.
+func TestWireCertificate(t *testing.T) {
+	cert, key := selfSigned(t)
+	other, _ := selfSigned(t)
+	one, two := sha1.Sum(cert.Raw), sha256.Sum256(cert.Raw)
+	x5t, x5tS256 := base64.RawURLEncoding.EncodeToString(one[:]), base64.RawURLEncoding.EncodeToString(two[:])
+	x5c := []any{base64.StdEncoding.EncodeToString(cert.Raw), base64.StdEncoding.EncodeToString(other.Raw)}
+	for _, tt := range []struct {
+		name   string
+		o      entra.CertificateOptions
+		header map[string]any
+	}{
+		{"PS256", entra.CertificateOptions{}, map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": x5tS256}},
+		{"RS256", entra.CertificateOptions{RS256: true}, map[string]any{"alg": "RS256", "typ": "JWT", "x5t": x5t}},
+		{"PS256 with the chain", entra.CertificateOptions{SendChain: true}, map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": x5tS256, "x5c": x5c}},
+		{"RS256 with the chain", entra.CertificateOptions{RS256: true, SendChain: true}, map[string]any{"alg": "RS256", "typ": "JWT", "x5t": x5t, "x5c": x5c}},
+	} {
+		for kind, private := range map[string]crypto.PrivateKey{"RSA key": key, "signer": vault{key: key}} {
+			t.Run(tt.name+" "+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					time.Sleep(time.Until(cert.NotBefore.Add(time.Hour)))
+					e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
+					cfg := e.config("daemon")
+					cfg.Credential = entra.CertificateWith([]*x509.Certificate{nil, other, cert}, private, tt.o)
+					if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+						t.Fatal(err)
+					}
+					assertion := e.wire.tokenRequests()[0].Get("client_assertion")
+					wantForms(t, e, url.Values{
+						"grant_type":            {"client_credentials"},
+						"client_id":             {cfg.ClientID},
+						"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+						"client_assertion":      {assertion},
+						"client_info":           {"1"},
+						"scope":                 {"api://api-b/.default openid offline_access profile"},
+					})
+					wantAssertion(t, assertion, key, tt.header, map[string]any{
+						"aud": tokenURL, "iss": cfg.ClientID, "sub": cfg.ClientID,
+						"nbf": float64(time.Now().Unix()), "iat": float64(time.Now().Unix()), "exp": float64(time.Now().Unix() + 600),
+					})
+				})
+			})
+		}
+	}
+}
+
+// wantAssertion compares all of an assertion but its jti, and checks its signature.
+func wantAssertion(t *testing.T, assertion string, key *rsa.PrivateKey, header, claims map[string]any) {
+	t.Helper()
+	parsed, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return key.Public(), nil }, jwt.WithValidMethods([]string{header["alg"].(string)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]any(parsed.Claims.(jwt.MapClaims))
+	id, _ := got["jti"].(string)
+	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) {
+		t.Errorf("jti %q is no random GUID", id)
+	}
+	delete(got, "jti")
+	if !reflect.DeepEqual(got, claims) {
+		t.Errorf("claims %v, want %v", got, claims)
+	}
+	if !reflect.DeepEqual(parsed.Header, header) {
+		t.Errorf("header %v, want %v", parsed.Header, header)
+	}
+}
+
+// No two assertions are the same.
+func TestAssertionsDiffer(t *testing.T) {
+	cert, key := selfSigned(t)
+	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
+	cfg := e.config("daemon")
+	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key)
+	source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+	for range 2 {
+		tok, err := source.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.Invalidate(tok)
+	}
+	ids := map[any]bool{}
+	for _, form := range e.wire.tokenRequests() {
+		b, err := base64.RawURLEncoding.DecodeString(strings.Split(form.Get("client_assertion"), ".")[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var claims map[string]any
+		if err := json.Unmarshal(b, &claims); err != nil {
+			t.Fatal(err)
+		}
+		ids[claims["jti"]] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("%d different jti in 2 assertions", len(ids))
+	}
+}
+
+// An app that trusts a subject and issuer accepts a certificate that it has never seen.
+func TestSubjectNameAndIssuer(t *testing.T) {
+	cert, key := selfSigned(t)
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	e := newEstate(func(c *entratest.Config) {
+		c.Apps[0].TrustedSubjects = []entratest.TrustedSubject{{Subject: "daemon", Roots: roots}}
+	})
+	for chain, want := range map[bool]string{true: "", false: "invalid_client"} {
+		cfg := e.config("daemon")
+		cfg.Credential = entra.CertificateWith([]*x509.Certificate{cert}, key, entra.CertificateOptions{SendChain: chain})
+		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+		if want == "" && err != nil || want != "" && asError(t, err).Code != want {
+			t.Errorf("with the chain %v: %v", chain, err)
+		}
+	}
+}
+
+// What cannot work is an error of New.
+func TestCertificateRefuses(t *testing.T) {
+	cert, key := selfSigned(t)
+	other, _ := selfSigned(t)
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := smallKey(t)
+	for _, tt := range []struct {
+		name  string
+		certs []*x509.Certificate
+		key   crypto.PrivateKey
+		want  string
+	}{
+		{"no key", []*x509.Certificate{cert}, nil, "the certificate credential needs its RSA private key, an *rsa.PrivateKey or another crypto.Signer, but has <nil>"},
+		{"a nil key", []*x509.Certificate{cert}, (*rsa.PrivateKey)(nil), "the certificate credential needs its RSA private key, an *rsa.PrivateKey or another crypto.Signer, but has *rsa.PrivateKey"},
+		{"an empty key", []*x509.Certificate{cert}, &rsa.PrivateKey{}, "the private key of the certificate is empty"},
+		{"a public key", []*x509.Certificate{cert}, key.Public(), "the certificate credential needs its RSA private key, an *rsa.PrivateKey or another crypto.Signer, but has *rsa.PublicKey"},
+		{"an EC key", []*x509.Certificate{cert}, ec, "the certificate's private key, of type *ecdsa.PrivateKey, is not an RSA key: its public key is of type *ecdsa.PublicKey; Entra accepts no other kind"},
+		{"an EC signer", []*x509.Certificate{cert}, vault{key: ec}, "the certificate's private key, of type entra_test.vault, is not an RSA key: its public key is of type *ecdsa.PublicKey; Entra accepts no other kind"},
+		{"a small key", []*x509.Certificate{cert}, small, "the certificate's RSA key has 1024 bits; it needs at least 2048"},
+		{"no certificate", nil, key, "the certificate credential has no certificate"},
+		{"a nil certificate", []*x509.Certificate{nil}, key, "the certificate credential has no certificate"},
+		{"another's certificate", []*x509.Certificate{other}, vault{key: key}, "the private key does not belong to the certificate; give the certificate that was made for it, alone or in its chain"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleTenant, Credential: entra.Certificate(tt.certs, tt.key)}
+			_, err := entra.New(cfg)
+			if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// smallKey is a key that crypto/rsa itself would not make.
+func smallKey(t *testing.T) crypto.Signer {
+	t.Helper()
+	n := new(big.Int).SetBit(big.NewInt(1), 1023, 1)
+	return publicOnly{&rsa.PublicKey{N: n, E: 65537}}
+}
+
+type publicOnly struct{ *rsa.PublicKey }
+
+func (p publicOnly) Public() crypto.PublicKey { return p.PublicKey }
+func (p publicOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("it has no private part")
+}
+
+// A key that does not sign is an error of that moment, without a request.
+func TestSignerFails(t *testing.T) {
+	cert, key := selfSigned(t)
+	gone := errors.New("the module was removed,\nPIN eyJhbGciOiJub25lIn0.s3cret.")
+	for _, tt := range []struct {
+		name, want string
+		fail       func() error
+	}{
+		{"with an error", "the certificate's key does not sign: the module was removed, PIN [redacted]", func() error { return gone }},
+		{"with a panic", "the certificate's key does not sign: the function panicked with a value of type string", func() error { panic("s3cret") }},
+	} {
+		e := newEstate()
+		cfg := e.config("daemon")
+		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, tt.fail})
+		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+		if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 || got.Temporary() {
+			t.Errorf("%s: got %v", tt.name, err)
+		}
+		if tt.name == "with an error" && !errors.Is(err, gone) {
+			t.Error("the signer's error is lost")
+		}
+		wantForms(t, e)
+	}
+}
+
+// A module that hangs costs no more than the time of a request.
+func TestSignerHangs(t *testing.T) {
+	cert, key := selfSigned(t)
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		cfg := e.config("daemon")
+		repaired := make(chan struct{})
+		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := newClient(t, cfg).Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, "api://api-b/.default")})
+		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		close(repaired)
+	})
+}
+
+// A signer in use by many at once.
+func TestSignerIsUsedConcurrently(t *testing.T) {
+	cert, key := selfSigned(t)
+	e := newEstate(func(c *entratest.Config) { c.Apps[2].Certificates = []*x509.Certificate{cert} })
+	if e.App("api-a").Certificates == nil {
+		t.Fatal("the sample's apps have changed places")
+	}
+	cfg := e.config("api-a")
+	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key: key})
+	c := newClient(t, cfg)
+	var wg sync.WaitGroup
+	for range 20 {
+		fetch := oboFetch(e, "api://api-b/Orders.Read")
+		wg.Go(func() {
+			if _, err := c.Redeem(t.Context(), entra.Grant{Flow: "x", Fetch: fetch}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func selfSigned(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certify(t, key), key
+}
+
+// certify makes a certificate for a key.
+func certify(t testing.TB, key crypto.Signer) *x509.Certificate {
+	t.Helper()
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "daemon"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}

@@ -1,0 +1,461 @@
+package entra_test
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+const scopeB = "api://api-b/.default"
+
+// expire makes the daemon's secrets so that good works and the others have expired.
+func (e *estate) expire(good string, expired ...string) {
+	e.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{good}, expired })
+}
+
+// daemonWith is a source of the daemon's tokens with a credential.
+func (e *estate) daemonWith(t testing.TB, c entra.Credential) *entra.TokenSource {
+	t.Helper()
+	cfg := e.config("daemon")
+	cfg.Credential = c
+	return clientcreds.TokenSource(newClient(t, cfg), scopeB)
+}
+
+// secretsSent returns the client secrets of all token requests.
+func (e *estate) secretsSent() (secrets []string) {
+	for _, form := range e.wire.tokenRequests() {
+		secrets = append(secrets, form.Get("client_secret"))
+	}
+	return secrets
+}
+
+func (e *estate) wantSecrets(t testing.TB, want ...string) {
+	t.Helper()
+	if got := e.secretsSent(); !slices.Equal(got, want) {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+}
+
+func wantToken(t testing.TB, source *entra.TokenSource) {
+	t.Helper()
+	if _, err := source.Token(); err != nil {
+		t.Error(err)
+	}
+}
+
+// wantError compares an error's code, text and AADSTS numbers.
+func wantError(t testing.TB, err error, code, text string, aadsts ...int) *entra.Error {
+	t.Helper()
+	e := asError(t, err)
+	if e.Code != code || !strings.Contains(e.Description, text) || !slices.Equal(e.AADSTS, aadsts) {
+		t.Errorf("got %v %v, want %s %v with %q", err, e.AADSTS, code, aadsts, text)
+	}
+	return e
+}
+
+// loader is the load function of a Reloading credential that returns one after the other,
+// moving on when one is refused.
+type loader struct {
+	list  []entra.Credential
+	asked []int // for each call the place of what was refused, -1 for none
+}
+
+func (l *loader) load(_ context.Context, refused entra.Credential) (entra.Credential, error) {
+	i := slices.IndexFunc(l.list, refused.Equal)
+	l.asked = append(l.asked, i)
+	if i == 0 && len(l.list) > 1 {
+		l.list = l.list[1:]
+	}
+	return l.list[0], nil
+}
+
+func TestReloadingOnRefusal(t *testing.T) {
+	e := newEstate()
+	e.expire("new", "old")
+	l := &loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}
+	source := e.daemonWith(t, entra.Reloading(l.load))
+	wantToken(t, source)
+	form := func(secret string) url.Values {
+		return url.Values{
+			"grant_type": {"client_credentials"}, "client_id": {e.App("daemon").ClientID}, "client_secret": {secret},
+			"scope": {scopeB + " openid offline_access profile"},
+		}
+	}
+	wantForms(t, e, form("old"), form("new"))
+	source.Invalidate(source.Held().OAuth2())
+	wantToken(t, source)
+	wantForms(t, e, form("old"), form("new"), form("new"))
+	if want := []int{-1, 0, -1}; !slices.Equal(l.asked, want) {
+		t.Errorf("loaded with %v, want %v", l.asked, want)
+	}
+}
+
+// A refusal that nothing mends costs one request or, if another credential is loaded, two;
+// then it is remembered whoever asks.
+func TestRefusalIsRemembered(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		list   []entra.Credential
+		want   []string
+		aadsts int
+	}{
+		{"nothing else is loaded", []entra.Credential{entra.Secret("old")}, []string{"old"}, 7000222},
+		{"what is loaded is refused, too", []entra.Credential{entra.Secret("old"), entra.Secret("wrong")}, []string{"old", "wrong"}, 7000215},
+		{"and there would be more", []entra.Credential{entra.Secret("old"), entra.Secret("wrong"), entra.Secret("new")}, []string{"old", "wrong"}, 7000215},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEstate()
+				e.expire("new", "old")
+				source := e.daemonWith(t, entra.Reloading((&loader{list: tt.list}).load))
+				errs := make(chan error)
+				for range 1000 {
+					go func() { _, err := source.Token(); errs <- err }()
+				}
+				for range 1000 {
+					wantError(t, <-errs, "invalid_client", "", tt.aadsts)
+				}
+				e.wantSecrets(t, tt.want...)
+				if _, err := source.Token(); err == nil {
+					t.Error("got a token")
+				}
+				e.wantSecrets(t, tt.want...)
+			})
+		})
+	}
+}
+
+// Whatever was loaded before, what is loaded next is tried when the failure has been
+// remembered for its time.
+func TestRefusalIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		e.expire("new", "old")
+		current := entra.Secret("old")
+		source := e.daemonWith(t, entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil }))
+		if _, err := source.Token(); err == nil {
+			t.Fatal("got a token")
+		}
+		current = entra.Secret("new")
+		time.Sleep(2 * time.Second)
+		wantToken(t, source)
+		e.wantSecrets(t, "old", "new")
+	})
+}
+
+// What no credential mends is not tried with another, and what one may mend is.
+func TestWhatRefusesACredential(t *testing.T) {
+	for _, tt := range []struct {
+		code   string
+		aadsts int
+		status int
+		want   int // requests
+	}{
+		{"invalid_client", 7000215, 401, 2},
+		{"invalid_client", 7000222, 401, 2},
+		{"invalid_client", 700027, 401, 2},
+		{"invalid_client", 700024, 401, 2},
+		{"invalid_client", 700021, 401, 2},
+		{"invalid_client", 700023, 401, 2},
+		{"invalid_client", 700211, 401, 2},
+		{"invalid_client", 7002138, 401, 2},
+		{"invalid_client", 0, 401, 2},
+		{"invalid_client", 123456, 400, 2},
+		{"invalid_request", 70021, 400, 2},
+		{"unauthorized_client", 700027, 400, 2},
+
+		{"invalid_client", 7000218, 401, 1},
+		{"invalid_client", 700025, 401, 1},
+		{"invalid_client", 500112, 400, 1},
+		{"invalid_client", 7000215, 503, 1},
+		{"unauthorized_client", 700016, 400, 1},
+		{"unauthorized_client", 7000112, 400, 1},
+		{"invalid_request", 90002, 400, 1},
+		{"invalid_grant", 70008, 400, 1},
+		{"invalid_scope", 70011, 400, 1},
+		{"invalid_resource", 500011, 400, 1},
+		{"interaction_required", 50076, 400, 1},
+		{"temporarily_unavailable", 90033, 503, 1},
+		{"temporarily_unavailable", 90055, 429, 1},
+		{"invalid_request", 0, 400, 1},
+	} {
+		e := newEstate()
+		numbers := ""
+		if tt.aadsts != 0 {
+			numbers = fmt.Sprint(tt.aadsts)
+		}
+		e.wire.intercept(answerWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
+		_, err := e.daemonWith(t, entra.FirstOf(entra.Secret("one"), entra.Secret("two"))).Token()
+		if err == nil {
+			t.Errorf("%s %d: got a token", tt.code, tt.aadsts)
+		}
+		if n := len(e.wire.tokenRequests()); n != tt.want {
+			t.Errorf("%s %d (%d): %d requests, want %d", tt.code, tt.aadsts, tt.status, n, tt.want)
+		}
+	}
+}
+
+func TestLoadFails(t *testing.T) {
+	gone := errors.New("the vault is sealed,\nnot eyJhbGciOiJub25lIn0.s3cret.")
+	type load = func(context.Context, entra.Credential) (entra.Credential, error)
+	for _, tt := range []struct {
+		name, text string
+		load       load
+		is         error
+	}{
+		{"with an error", "the vault is sealed, not [redacted]", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }, gone},
+		{"with nothing", "there is none", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }, nil},
+		{"with what cannot be", "the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret(""), nil }, nil},
+		{"with a list of such", "the credential 2 of FirstOf: the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) {
+			return entra.FirstOf(entra.Secret("x"), entra.Secret("")), nil
+		}, nil},
+		{"with a panic", "the function panicked with a value of type string", func(context.Context, entra.Credential) (entra.Credential, error) { panic("s3cret") }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newEstate()
+			_, err := e.daemonWith(t, entra.Reloading(tt.load)).Token()
+			got := asError(t, err)
+			if want := "the credential cannot be loaded: " + tt.text; got.Code != "invalid_client" || got.Description != want || got.StatusCode != 0 || got.Temporary() {
+				t.Errorf("got %v, want %s", err, want)
+			}
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v is not %v", err, tt.is)
+			}
+			if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("%v has a secret", err)
+			}
+			wantForms(t, e)
+
+			// The same when it is to replace a refused one: the refusal stays the error.
+			e = newEstate()
+			_, err = e.daemonWith(t, entra.Reloading(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
+				if refused.Equal(entra.Credential{}) {
+					return entra.Secret("old"), nil
+				}
+				return tt.load(ctx, refused)
+			})).Token()
+			got = wantError(t, err, "invalid_client", "; nothing else was tried: the credential cannot be loaded: "+tt.text, 7000215)
+			if got.StatusCode != 401 || got.TraceID == "" || tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("got %+v", got)
+			}
+			e.wantSecrets(t, "old")
+		})
+	}
+}
+
+func TestLoadIsTemporarilyOut(t *testing.T) {
+	e := newEstate()
+	_, err := e.daemonWith(t, entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not answer", RetryAfter: time.Minute}
+	})).Token()
+	got := wantError(t, err, entra.CodeRequestFailed, "the credential cannot be loaded: the vault does not answer")
+	if !got.Temporary() || got.RetryAfter != time.Minute {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A load that hangs, and does not look at its context, holds up nobody for longer than
+// the context lasts, and can work again later.
+func TestLoadHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		repaired := make(chan struct{})
+		cfg := e.config("daemon")
+		cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+			<-repaired
+			return entra.Secret("daemon-secret"), nil
+		})
+		c := newClient(t, cfg)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := c.Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, scopeB)})
+		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		source := clientcreds.TokenSource(c, scopeB)
+		start = time.Now()
+		_, err = source.Token()
+		if took := time.Since(start); took != 30*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %v: %v", took, err)
+		}
+		close(repaired)
+		time.Sleep(10 * time.Second)
+		wantToken(t, source)
+		e.wantSecrets(t, "daemon-secret")
+	})
+}
+
+// A Reloading credential that loads itself comes to an end.
+func TestReloadingItself(t *testing.T) {
+	e := newEstate()
+	var c entra.Credential
+	c = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
+	_, err := e.daemonWith(t, c).Token()
+	wantError(t, err, "invalid_client", "it is Reloading, and loads itself")
+	wantForms(t, e)
+}
+
+// A Reloading credential may load another.
+func TestReloadingAnother(t *testing.T) {
+	e := newEstate()
+	e.expire("new", "old")
+	inner := entra.Reloading((&loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}).load)
+	outer := entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return inner, nil })
+	wantToken(t, e.daemonWith(t, outer))
+	e.wantSecrets(t, "old", "new")
+}
+
+func TestFirstOf(t *testing.T) {
+	e := newEstate()
+	e.expire("two", "one")
+	source := e.daemonWith(t, entra.FirstOf(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"), entra.Secret("three")))
+	again := func() {
+		t.Helper()
+		if held := source.Held(); held != nil {
+			source.Invalidate(held.OAuth2())
+		}
+		wantToken(t, source)
+	}
+	again()
+	e.wantSecrets(t, "zero", "one", "two")
+	again() // the one that worked last first
+	e.wantSecrets(t, "zero", "one", "two", "two")
+	e.expire("one", "two")
+	again() // then the others in their order
+	e.wantSecrets(t, "zero", "one", "two", "two", "two", "zero", "one")
+	again()
+	e.wantSecrets(t, "zero", "one", "two", "two", "two", "zero", "one", "one")
+}
+
+// When none works the error says what is wrong with each, in their order.
+func TestFirstOfNone(t *testing.T) {
+	e := newEstate()
+	e.expire("good", "old")
+	gone := errors.New("the file is gone")
+	broken := entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone })
+	renewed := entra.Reloading((&loader{list: []entra.Credential{entra.Secret("stolen~secret"), entra.Secret("old")}}).load)
+	_, err := e.daemonWith(t, entra.FirstOf(broken, renewed, entra.Secret("wrong~secret"))).Token()
+	got := asError(t, err)
+	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000215, 7000222}) || got.StatusCode != 401 || !errors.Is(err, gone) || got.TraceID == "" {
+		t.Errorf("got %+v", got)
+	}
+	e.wantSecrets(t, "stolen~secret", "old", "wrong~secret")
+	for _, want := range []string{
+		"none of the credentials works; 1: the credential cannot be loaded: the file is gone; 2: AADSTS7000222: ", "; 3: AADSTS7000215: ",
+	} {
+		if !strings.Contains(got.Description, want) {
+			t.Errorf("%q has no %q", got.Description, want)
+		}
+	}
+	leaks(t, err, "stolen~secret", "wrong~secret")
+}
+
+// If one may work later the whole is a matter of time.
+func TestFirstOfIsTemporarilyOut(t *testing.T) {
+	e := newEstate()
+	out := entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		return entra.Credential{}, &entra.Error{Code: "temporarily_unavailable", Description: "the vault is busy", StatusCode: 503, RetryAfter: time.Minute}
+	})
+	_, err := e.daemonWith(t, entra.FirstOf(out, entra.Secret("wrong"))).Token()
+	got := wantError(t, err, "temporarily_unavailable", "2: AADSTS7000215: ", 7000215)
+	if !got.Temporary() || got.RetryAfter != time.Minute {
+		t.Errorf("got %+v", got)
+	}
+	e.wantSecrets(t, "wrong")
+}
+
+func TestFirstOfRefuses(t *testing.T) {
+	for want, c := range map[string]entra.Credential{
+		"FirstOf has no credentials":                                   entra.FirstOf(),
+		"the credential 2 of FirstOf is missing":                       entra.FirstOf(entra.Secret("x"), entra.Credential{}),
+		"the credential 1 of FirstOf: the client secret is empty":      entra.FirstOf(entra.Secret("")),
+		"the Reloading credential has no function that loads it":       entra.Reloading(nil),
+		"the credential 1 of FirstOf: the assertion credential has no": entra.FirstOf(entra.Assertion(nil)),
+	} {
+		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleTenant, Credential: c})
+		wantError(t, err, "invalid_client", want)
+	}
+}
+
+func TestCredentialEqual(t *testing.T) {
+	cert, key := selfSigned(t)
+	renewed := certify(t, key)
+	of := func(c *x509.Certificate, o entra.CertificateOptions) entra.Credential {
+		return entra.CertificateWith([]*x509.Certificate{c}, key, o)
+	}
+	callback := func(context.Context, entra.AssertionRequest) (string, error) { return "", nil }
+	load := func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }
+	all := []entra.Credential{
+		{}, entra.Secret("a"), entra.Secret("b"),
+		of(cert, entra.CertificateOptions{}), of(renewed, entra.CertificateOptions{}),
+		of(cert, entra.CertificateOptions{RS256: true}), of(cert, entra.CertificateOptions{SendChain: true}),
+		entra.Assertion(callback), entra.Assertion(callback), entra.Reloading(load), entra.Reloading(load),
+		entra.FirstOf(entra.Secret("a")), entra.FirstOf(entra.Secret("a")),
+	}
+	for i, c := range all {
+		for j, d := range all {
+			if got := c.Equal(d); got != (i == j) {
+				t.Errorf("%d and %d: equal is %v", i, j, got)
+			}
+		}
+	}
+	copied := *key
+	if !entra.Secret("a").Equal(all[1]) || !of(cert, entra.CertificateOptions{}).Equal(all[3]) ||
+		!entra.Certificate([]*x509.Certificate{cert}, (*rsa.PrivateKey)(&copied)).Equal(all[3]) {
+		t.Error("the same credential made twice is not equal")
+	}
+}
+
+// An assertion callback is told, once, that Entra has refused what it returned.
+func TestAssertionRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		second func() (string, error)
+		sent   []string
+		text   string
+		aadsts []int
+	}{
+		{"another", func() (string, error) { return "two", nil }, []string{"one", "two"}, "AADSTS50027", []int{50027}},
+		{"the same", func() (string, error) { return "one", nil }, []string{"one"}, "AADSTS50027", []int{50027}},
+		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, "; nothing else was tried: the assertion callback failed: no more", []int{50027}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newEstate()
+			var asked []entra.AssertionRequest
+			_, err := e.daemonWith(t, entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) {
+				asked = append(asked, r)
+				if r.Refused {
+					return tt.second()
+				}
+				return "one", nil
+			})).Token()
+			wantError(t, err, "invalid_client", tt.text, tt.aadsts...)
+			id := e.App("daemon").ClientID
+			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Refused: true}}
+			if !reflect.DeepEqual(asked, want) {
+				t.Errorf("asked for %+v, want %+v", asked, want)
+			}
+			var sent []string
+			for _, form := range e.wire.tokenRequests() {
+				sent = append(sent, form.Get("client_assertion"))
+			}
+			if !slices.Equal(sent, tt.sent) {
+				t.Errorf("sent %q, want %q", sent, tt.sent)
+			}
+		})
+	}
+}
