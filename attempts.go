@@ -43,7 +43,14 @@ func (a *attempts) all(ctx context.Context) *Error {
 func (a *attempts) make(ctx context.Context, cred confidential.Credential) (*Error, verdict) {
 	x := &exchange{forUser: a.forUser}
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
-	app, err := a.client.app(cred, a.rt)
+	var region string // MSAL would take any grant there, but only the app's own is served in regions
+	if !a.forUser {
+		var failed *Error
+		if region, failed = a.client.region.get(ctx); failed != nil {
+			return failed, settled
+		}
+	}
+	app, err := a.client.app(cred, a.rt, region)
 	if err != nil {
 		return refuse("invalid_request", "MSAL does not accept the configuration of the client"), settled
 	}

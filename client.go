@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -28,6 +27,14 @@ type Config struct {
 	Credential Credential
 	// Cloud is where the tenant lives. Zero: the public cloud.
 	Cloud Cloud
+	// Region is the Azure region, such as "westeurope", whose endpoint the app's own tokens
+	// (client credentials) are got from, or [DetectRegion]; users' tokens always come from
+	// the global one. Microsoft documents it as a feature of its internal services, which
+	// must be enabled for the tenant; requests of other apps may fail there, and there is
+	// no falling back. "": the global endpoint.
+	//
+	// Source: "Use MSAL with regional authorities" in MSAL's documentation.
+	Region string
 	// Cache holds the tokens. Set it to share one between clients. Nil: a cache of its
 	// own, with the default size.
 	Cache *cache.Cache
@@ -61,27 +68,25 @@ type Client struct {
 	cache        *cache.Cache
 	httpClient   *http.Client
 	wire         *wire
+	region       *region
 	logger       *slog.Logger
 }
-
-var (
-	guid   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	domain = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-	host   = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
-	token  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
-)
 
 // New returns a client for cfg. It asks nobody anything, so what it finds wrong is wrong
 // in itself: the error is an [*Error] with the code "invalid_request" or, about the
 // credential, "invalid_client".
 func New(cfg Config) (*Client, error) {
-	if !guid.MatchString(cfg.ClientID) {
-		// The value is not repeated: it may be a secret in the wrong field.
-		return nil, refuse("invalid_request", "Config.ClientID is not a GUID, or has white space around it; it is the Application (client) ID of the app registration")
+	if err := checkClientID(cfg.ClientID); err != nil {
+		return nil, err
 	}
-	if h := cfg.Cloud.Host(); !host.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost" {
-		return nil, refuse("invalid_request",
-			"Config.Cloud is not the host of an authority; use a constant such as entra.USGovernment, or write the host without a scheme or path")
+	if strings.EqualFold(cfg.TenantID, cfg.ClientID) {
+		return nil, refuse("invalid_request", "Config.TenantID and Config.ClientID are the same; one is the Directory (tenant) ID, the other the Application (client) ID")
+	}
+	if err := checkCloud(cfg.Cloud); err != nil {
+		return nil, err
+	}
+	if err := checkRegion(cfg.Region, cfg.Cloud); err != nil {
+		return nil, err
 	}
 	for _, c := range cfg.Capabilities {
 		if !token.MatchString(c) {
@@ -97,6 +102,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Cache == nil {
 		cfg.Cache = cache.New(cache.Options{})
 	}
+	where := newRegion(cfg.Region)
 	c := &Client{
 		clientID:     strings.ToLower(cfg.ClientID),
 		cloud:        Cloud(cfg.Cloud.Host()),
@@ -104,7 +110,8 @@ func New(cfg Config) (*Client, error) {
 		credential:   cfg.Credential,
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
-		wire:         newWire(cfg.Cloud.Host(), cfg.HTTPClient),
+		wire:         newWire(cfg.Cloud.Host(), where, cfg.HTTPClient),
+		region:       where,
 		logger:       cfg.Logger,
 	}
 	slices.Sort(c.capabilities)
@@ -117,15 +124,15 @@ func New(cfg Config) (*Client, error) {
 // may call it for every request, with the tid of the validated token.
 func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	switch lower := strings.ToLower(tenantID); {
+	case c.cloud.ExternalID() && (lower == "organizations" || lower == "common" || lower == "consumers"):
+		return nil, refuse("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; write its ID or its domain", lower)
 	case guid.MatchString(tenantID), domain.MatchString(tenantID), lower == "organizations", lower == "common", lower == "consumers":
 		d := *c
 		d.tenantID = lower
 		d.authority = "https://" + c.cloud.Host() + "/" + lower
 		return &d, nil
-	case tenantID == "":
-		return nil, refuse("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
 	}
-	return nil, refuse("invalid_request", "the tenant ID is neither a GUID nor a domain, or has white space around it; it is the Directory (tenant) ID of the app registration")
+	return nil, checkTenant(tenantID)
 }
 
 // TenantID returns the tenant in lower case, as it was configured: a GUID, a domain,
@@ -140,6 +147,10 @@ func (c *Client) Cloud() Cloud { return c.cloud }
 
 // Capabilities returns the client capabilities, sorted.
 func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }
+
+// Region returns the region of the app's own tokens, "" for none; with [DetectRegion] also
+// as long as it has not been detected.
+func (c *Client) Region() string { return c.region.known() }
 
 // Cache returns the cache in which the client's tokens are held.
 func (c *Client) Cache() *cache.Cache { return c.cache }
@@ -160,21 +171,24 @@ func (c *Client) specificTenant() *Error {
 	switch c.tenantID {
 	case "organizations", "common", "consumers":
 		return refuse("invalid_request",
-			"the tenant is %q, which only a sign-in can use; get the token from the user's or the app's own tenant, with Client.WithTenant", c.tenantID)
+			"the tenant is %q, which only a sign-in can use; a daemon names the tenant whose token it wants, by its ID or domain, "+
+				"and what is got for a user comes from that user's tenant (Client.WithTenant)", c.tenantID)
 	}
 	return nil
 }
 
-// app returns an MSAL client for one exchange.
-func (c *Client) app(cred confidential.Credential, rt *refreshToken) (confidential.Client, error) {
+// app returns an MSAL client for one exchange, in a region if it is not "".
+func (c *Client) app(cred confidential.Credential, rt *refreshToken, region string) (confidential.Client, error) {
+	if region == "" {
+		region = "DisableMsalForceRegion" // MSAL reads one from the environment unless told otherwise
+	}
 	options := []confidential.Option{
 		confidential.WithHTTPClient(c.wire),
 		// The host is the developer's own choice, not something a request brought
 		// along, so nobody need be asked whether it is an authority.
 		confidential.WithInstanceDiscovery(false),
 		confidential.WithClientCapabilities(c.capabilities),
-		// MSAL reads a region from the environment unless told otherwise.
-		confidential.WithAzureRegion("DisableMsalForceRegion"),
+		confidential.WithAzureRegion(region),
 	}
 	if rt != nil {
 		options = append(options, confidential.WithCache(rt))

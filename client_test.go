@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
@@ -35,7 +37,7 @@ func TestNewRefuses(t *testing.T) {
 		{"no client ID", "invalid_request", "ClientID", func(c *entra.Config) { c.ClientID = "" }},
 		{"secret and client ID swapped", "invalid_request", "ClientID", func(c *entra.Config) { c.ClientID, c.Credential = "the~secret", entra.Secret(id) }},
 		{"no tenant", "invalid_request", "tenant ID is missing", func(c *entra.Config) { c.TenantID = "" }},
-		{"a tenant that is a URL", "invalid_request", "neither a GUID nor a domain", func(c *entra.Config) { c.TenantID = "https://login.microsoftonline.com/x" }},
+		{"a tenant that is a URL", "invalid_request", "an address or a part of one", func(c *entra.Config) { c.TenantID = "https://login.microsoftonline.com/x" }},
 		{"a tenant with a path", "invalid_request", "neither a GUID nor a domain", func(c *entra.Config) { c.TenantID = "../common" }},
 		{"no credential", "invalid_client", "Credential is missing", func(c *entra.Config) { c.Credential = entra.Credential{} }},
 		{"empty secret", "invalid_client", "secret is empty", func(c *entra.Config) { c.Credential = entra.Secret("") }},
@@ -48,6 +50,27 @@ func TestNewRefuses(t *testing.T) {
 		{"EC key", "invalid_client", "of type *ecdsa.PrivateKey, is not an RSA key", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec) }},
 		{"another's key", "invalid_client", "does not belong to the certificate", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key) }},
 		{"a cloud that is a URL", "invalid_request", "Config.Cloud", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us" }},
+		{"a cloud that is a URL, its host named", "invalid_request", "write its host alone, \"login.microsoftonline.us\"", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us/contoso" }},
+		{"a cloud with a path", "invalid_request", "without a scheme or path", func(c *entra.Config) { c.Cloud = "login.microsoftonline.com/contoso" }},
+		{"Azure AD B2C", "invalid_request", "MSAL for Go does not support", func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com" }},
+		{"Azure AD B2C at a port", "invalid_request", "MSAL for Go does not support", func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com:443" }},
+		{"External ID without a tenant", "invalid_request", "contoso.ciamlogin.com", func(c *entra.Config) { c.Cloud = "ciamlogin.com" }},
+		{"External ID of all tenants", "invalid_request", "serves one tenant", func(c *entra.Config) { c.Cloud, c.TenantID = "contoso.ciamlogin.com", "Organizations" }},
+		{"AD FS", "invalid_request", "AD FS is not supported", func(c *entra.Config) { c.Cloud, c.TenantID = "adfs.example.com", "adfs" }},
+		{"client ID in braces", "invalid_request", "ClientID has white space, quotes or braces", func(c *entra.Config) { c.ClientID = "{" + id + "}" }},
+		{"client ID with a line feed", "invalid_request", "ClientID has white space", func(c *entra.Config) { c.ClientID = id + "\n" }},
+		{"tenant in braces", "invalid_request", "tenant ID has white space, quotes or braces", func(c *entra.Config) { c.TenantID = "{" + c.TenantID + "}" }},
+		{"tenant and client the same", "invalid_request", "are the same", func(c *entra.Config) { c.TenantID = strings.ToUpper(id) }},
+		{"a secret's ID", "invalid_client", "use the secret's Value", func(c *entra.Config) { c.Credential = entra.Secret("bbbbbbbb-0000-4000-8000-00000000000d") }},
+		{"a region's display name", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "West Europe" }},
+		{"a region that is a host", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "evil.example" }},
+		{"a region that begins a host", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "evil.example/" }},
+		{"a region that is a port", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "evil:1" }},
+		{"a region that is too long", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = strings.Repeat("a", 64) }},
+		{"MSAL's word for detection", "invalid_request", "entra.DetectRegion", func(c *entra.Config) { c.Region = confidential.AutoDetectRegion() }},
+		{"a region of External ID", "invalid_request", "no regional endpoints", func(c *entra.Config) { c.Cloud, c.Region = "contoso.ciamlogin.com", "westeurope" }},
+		{"a region of an address", "invalid_request", "Config.Cloud is an address", func(c *entra.Config) { c.Cloud, c.Region = "127.0.0.1:8443", "westeurope" }},
+		{"a region of an IPv6 address", "invalid_request", "Config.Cloud is an address", func(c *entra.Config) { c.Cloud, c.Region = "[::1]:8443", "westeurope" }},
 		{"a capability that is JSON", "invalid_request", "Capabilities", func(c *entra.Config) { c.Capabilities = []string{`cp1"]}`} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,12 +1,24 @@
 package entra
 
-import "strings"
+import (
+	"net"
+	"net/url"
+	"strings"
+)
 
 // Cloud is a Microsoft identity platform: the host, with a port if it needs one,
 // of the authority that signs users in and issues tokens. The zero value is the
 // public cloud. A private cloud or a test server is written as its host:
 //
 //	entra.Cloud("login.example.internal:8443")
+//
+// The authority of an external tenant (Microsoft Entra External ID) is a host of its own,
+// which serves that tenant alone:
+//
+//	entra.Cloud("contoso.ciamlogin.com")
+//
+// Azure AD B2C and AD FS have authorities of other shapes, which are not supported; [New]
+// says so where it can tell.
 //
 // Sources: "Microsoft Entra authentication & national clouds" in Microsoft's
 // identity platform documentation, and the hosts that MSAL knows.
@@ -30,14 +42,31 @@ func (c Cloud) Host() string {
 	return strings.ToLower(string(c))
 }
 
+// ExternalID reports whether c is the authority of an external tenant, NAME.ciamlogin.com.
+// The issuer that its tokens name is on another host, made of the tenant's ID.
+func (c Cloud) ExternalID() bool { return c.below("ciamlogin.com") }
+
+// below reports whether c is one label below a domain.
+func (c Cloud) below(domain string) bool {
+	host := c.Host()
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	label, parent, _ := strings.Cut(host, ".")
+	return label != "" && parent == domain
+}
+
 // microsoftHosts are the hosts of Microsoft's authorities. Discovery documents of one
-// may name another, and regional endpoints stand below them.
+// may name another, and regional endpoints stand below them. They are those that MSAL
+// trusts, without the German cloud that was closed in 2021.
 var microsoftHosts = map[string]bool{
 	"login.microsoftonline.com":        true,
 	"login.microsoft.com":              true,
 	"login.windows.net":                true,
 	"sts.windows.net":                  true,
 	"login.microsoftonline.us":         true,
+	"login-us.microsoftonline.com":     true,
+	"login.usgovcloudapi.net":          true,
 	"login.partner.microsoftonline.cn": true,
 	"login.chinacloudapi.cn":           true,
 	"login.sovcloud-identity.fr":       true,
@@ -51,4 +80,34 @@ func microsoftHost(host string) bool {
 	}
 	_, parent, _ := strings.Cut(host, ".") // "westeurope.login.microsoft.com"
 	return microsoftHosts[parent]
+}
+
+// checkCloud says what is wrong with a Config's cloud.
+func checkCloud(c Cloud) *Error {
+	h := c.Host()
+	if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && host.MatchString(u.Host) {
+		return refuse("invalid_request", "Config.Cloud is a URL; write its host alone, %q", u.Host)
+	}
+	switch {
+	case !host.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost":
+		return refuse("invalid_request",
+			"Config.Cloud is not the host of an authority; use a constant such as entra.USGovernment, or write the host without a scheme or path")
+	case h == "ciamlogin.com" || strings.HasSuffix(h, ".ciamlogin.com") && !c.ExternalID():
+		return refuse("invalid_request", "Config.Cloud is not the authority of an external tenant; write its own host, such as \"contoso.ciamlogin.com\"")
+	case h == "b2clogin.com" || strings.Contains(h, ".b2clogin.com"):
+		return refuse("invalid_request", "Config.Cloud is a host of Azure AD B2C, which MSAL for Go does not support; "+
+			"use an OpenID Connect library with golang.org/x/oauth2, or move the app to an external tenant (NAME.ciamlogin.com)")
+	}
+	return nil
+}
+
+// tenantOf returns the ID of the external tenant whose issuer this is, "" if it is none:
+// https://ID.ciamlogin.com/ID/v2.0.
+func tenantOf(issuer string) string {
+	rest, https := strings.CutPrefix(strings.ToLower(issuer), "https://")
+	id, _, _ := strings.Cut(rest, ".")
+	if !https || !guid.MatchString(id) || rest != id+".ciamlogin.com/"+id+"/v2.0" {
+		return ""
+	}
+	return id
 }

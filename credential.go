@@ -88,6 +88,9 @@ func Secret(secret string) Credential {
 	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
 		wrong = refuse("invalid_client",
 			"the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none")
+	case guid.MatchString(secret):
+		wrong = refuse("invalid_client", "the client secret is a GUID, so it is the ID of a secret, or the client's or the tenant's ID; "+
+			"use the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)")
 	}
 	return fixed(fingerprint("secret", []byte(secret)), cred, wrong)
 }

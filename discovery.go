@@ -122,6 +122,14 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 		return nil, e
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if Cloud(u.Host).ExternalID() {
+		id := tenantOf(doc.Issuer)
+		if id == "" || guid.MatchString(tenant) && !strings.EqualFold(tenant, id) {
+			return nil, refuse(CodeInvalidResponse, "the configuration of %s names an issuer that is not the tenant's own", u.Host)
+		}
+		// MSAL wants the issuer on the authority's host, and knows nothing of these.
+		doc.Issuer = "https://" + u.Host + "/" + id + "/v2.0"
+	}
 	for _, endpoint := range []string{doc.TokenEndpoint, doc.AuthorizationEndpoint, doc.Issuer} {
 		e, err := url.Parse(endpoint)
 		if err != nil {

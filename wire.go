@@ -21,18 +21,19 @@ const maxBody = 1 << 20
 // only to the authority, over TLS.
 type wire struct {
 	host      string
+	region    *region
 	client    *http.Client
 	discovery *discovery
 }
 
-func newWire(host string, client *http.Client) *wire {
+func newWire(host string, where *region, client *http.Client) *wire {
 	if client == nil {
 		client = defaultHTTPClient()
 	}
 	c := *client
 	c.Jar = nil
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	w := &wire{host: host, client: &c}
+	w := &wire{host: host, region: where, client: &c}
 	w.discovery = newDiscovery(w.read, w.allowed)
 	return w
 }
@@ -165,7 +166,11 @@ func (w *wire) allowed(u *url.URL) *Error {
 	if u.Scheme != "https" {
 		return refuse(CodeInvalidResponse, "the authority names an address without TLS (%s://%s)", u.Scheme, u.Host)
 	}
-	if strings.EqualFold(u.Host, w.host) || microsoftHost(w.host) && microsoftHost(strings.ToLower(u.Host)) {
+	named := strings.ToLower(u.Host)
+	if named == w.host || microsoftHost(w.host) && microsoftHost(named) {
+		return nil
+	}
+	if r := w.region.known(); r != "" && named == regionalHost(r, w.host) {
 		return nil
 	}
 	return refuse(CodeInvalidResponse, "the authority %s names an address on another host, %s", w.host, u.Host)

@@ -124,7 +124,13 @@ var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // isIssuer reports whether iss is an issuer of the client's cloud.
 func (f *Flow) isIssuer(iss string) bool {
-	tenant, ok := strings.CutPrefix(iss, "https://"+f.client.Cloud().Host()+"/")
+	cloud := f.client.Cloud()
+	if cloud.ExternalID() { // the issuer's host is made of the tenant's ID
+		rest, ok := strings.CutPrefix(iss, "https://")
+		tenant, _, _ := strings.Cut(rest, ".")
+		return ok && guid.MatchString(tenant) && rest == tenant+".ciamlogin.com/"+tenant+"/v2.0"
+	}
+	tenant, ok := strings.CutPrefix(iss, "https://"+cloud.Host()+"/")
 	tenant, v2 := strings.CutSuffix(tenant, "/v2.0")
 	return ok && v2 && guid.MatchString(tenant)
 }

@@ -35,9 +35,10 @@ const FlowName = "client_credentials"
 // TokenSource returns a source of the app's own tokens for one resource. scopes is the
 // default scope of that resource, "<App ID URI or client ID>/.default": with this flow
 // Entra grants what was consented to beforehand, never single permissions. If it is
-// something else, the source's tokens fail with the code "invalid_scope".
+// something else, the source's tokens fail with the code "invalid_scope"; [Check] says
+// so when the program starts.
 func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
-	if len(scopes) != 1 || !strings.HasSuffix(scopes[0], "/.default") || scopes[0] == "/.default" {
+	if !valid(scopes) {
 		return refusing(c, scopes)
 	}
 	scope := scopes[0]
@@ -57,11 +58,55 @@ func refusing(c *entra.Client, scopes []string) *entra.TokenSource {
 		Flow:   FlowName,
 		Scopes: own,
 		Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
-			return confidential.AuthResult{}, &entra.Error{
-				Code: "invalid_scope",
-				Description: fmt.Sprintf("the client credentials flow takes one scope, the default scope of one resource, such as "+
-					"\"https://graph.microsoft.com/.default\" or \"api://<client ID>/.default\", not %q", own),
-			}
+			return confidential.AuthResult{}, check(own)
 		},
 	})
+}
+
+// Check says, without asking anybody, what about c and the scopes makes every token of
+// [TokenSource] fail: scopes that are not one default scope, or a client of no tenant of
+// its own ("common", "organizations"). The error is an [*entra.Error].
+func Check(c *entra.Client, scopes ...string) error {
+	if err := check(scopes); err != nil {
+		return err
+	}
+	switch c.TenantID() {
+	case "common", "organizations", "consumers":
+		return &entra.Error{Code: "invalid_request", Description: fmt.Sprintf("the tenant is %q, which only a sign-in can use; "+
+			"a daemon names the tenant whose token it wants, by its ID or domain", c.TenantID())}
+	}
+	return nil
+}
+
+func valid(scopes []string) bool {
+	return len(scopes) == 1 && strings.HasSuffix(scopes[0], "/.default") && scopes[0] != "/.default"
+}
+
+func check(scopes []string) error {
+	if valid(scopes) {
+		return nil
+	}
+	hint := ""
+	if len(scopes) == 1 {
+		hint = meant(scopes[0])
+	}
+	return &entra.Error{
+		Code: "invalid_scope",
+		Description: fmt.Sprintf("the client credentials flow takes one scope, the default scope of one resource, such as "+
+			"\"https://graph.microsoft.com/.default\" or \"api://<client ID>/.default\", not %q%s", scopes, hint),
+	}
+}
+
+// meant says which scope was probably meant: the resource's, where a permission of it was
+// named, or the resource itself.
+func meant(scope string) string {
+	resource := strings.TrimSuffix(scope, "/")
+	if _, rest, ok := strings.Cut(resource, "://"); ok {
+		if host, path, ok := strings.Cut(rest, "/"); ok && host != "" && !strings.Contains(path, "/") {
+			return fmt.Sprintf("; single permissions are not asked for but granted to the app beforehand: ask for %q", strings.TrimSuffix(resource, path)+".default")
+		} else if host != "" && !ok {
+			return fmt.Sprintf("; ask for %q", resource+"/.default")
+		}
+	}
+	return ""
 }

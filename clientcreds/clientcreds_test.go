@@ -81,3 +81,38 @@ func ExampleTokenSource() {
 	fmt.Println("requests to Entra:", fake.TokenRequests())
 	// Output: requests to Entra: 1
 }
+
+// Check says at once what the first token would say, and what was probably meant.
+func TestCheck(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	c := newClient(t, s)
+	for _, tt := range []struct{ scope, tenant, code, text string }{
+		{"api://api-b/.default", "", "", ""},
+		{"https://vault.azure.net//.default", "", "", ""},
+		{"https://graph.microsoft.com/User.Read.All", "", "invalid_scope", `ask for "https://graph.microsoft.com/.default"`},
+		{"api://api-b/Orders.Read", "", "invalid_scope", `ask for "api://api-b/.default"`},
+		{"https://graph.microsoft.com", "", "invalid_scope", `ask for "https://graph.microsoft.com/.default"`},
+		{"https://graph.microsoft.com/", "", "invalid_scope", `ask for "https://graph.microsoft.com/.default"`},
+		{"User.Read", "", "invalid_scope", `not ["User.Read"]`},
+		{"api://api-b/.default", "common", "invalid_request", `the tenant is "common"`},
+		{"api://api-b/.default", "Organizations", "invalid_request", `the tenant is "organizations"`},
+	} {
+		c := c
+		if tt.tenant != "" {
+			var err error
+			if c, err = c.WithTenant(tt.tenant); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := clientcreds.Check(c, tt.scope)
+		_, first := clientcreds.TokenSource(c, tt.scope).Token()
+		var e, f *entra.Error
+		switch {
+		case tt.code == "" && err == nil:
+		case tt.code == "" || !errors.As(err, &e) || e.Code != tt.code || !strings.Contains(e.Description, tt.text):
+			t.Errorf("%s in %s: %v", tt.scope, tt.tenant, err)
+		case !errors.As(first, &f) || f.Code != e.Code || f.StatusCode != 0:
+			t.Errorf("%s in %s: the first token says %v", tt.scope, tt.tenant, first)
+		}
+	}
+}

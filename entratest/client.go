@@ -10,8 +10,8 @@ import (
 )
 
 // Client is an HTTP client whose requests the server answers in the caller's
-// own goroutine, without a socket: for Microsoft's sign-in hosts and for
-// [Config].Host. A request to any other host is an error. It works inside
+// own goroutine, without a socket: for Microsoft's sign-in hosts, External ID's and
+// regional ones among them, and for [Config].Host. A request to any other host is an error. It works inside
 // testing/synctest bubbles. It follows no redirect, as a token client should
 // not; a request's context and the client's Timeout end a fault's delay.
 func (s *Server) Client() *http.Client {
@@ -41,7 +41,8 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("entratest: a request to %s://%s: Entra answers over https alone", hr.URL.Scheme, hr.URL.Host)
 	}
 	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
-	if host != s.host && cloudHost(host) == "" {
+	_, parent, _ := strings.Cut(host, ".") // of a region's host
+	if host != s.host && (parent == "" || parent != s.host) && cloudHost(host) == "" {
 		return nil, fmt.Errorf("entratest: no such host %q", hr.URL.Host)
 	}
 	inner := hr.Clone(hr.Context())

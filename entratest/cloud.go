@@ -1,6 +1,9 @@
 package entratest
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A cloud is one of Microsoft's, or of its partners'.
 type cloud struct {
@@ -54,8 +57,12 @@ func cloudOf(host string) *cloud {
 	return nil
 }
 
-// cloudHost is the host that names the cloud of that host, "" if there is none.
+// cloudHost is the host that names the cloud of that host, "" if there is none. An
+// external tenant's names itself.
 func cloudHost(host string) string {
+	if externalName(host) != "" {
+		return strings.ToLower(host)
+	}
 	if c := cloudOf(host); c != nil {
 		return c.hosts[0]
 	}
@@ -69,6 +76,48 @@ func cloudAt(base string) *cloud {
 		return c
 	}
 	return &clouds[0]
+}
+
+// externalName is NAME of a host of External ID, NAME.ciamlogin.com, "" for any other. Such
+// a host serves one tenant, whose ID or whose domain's first label is its name
+// (https://learn.microsoft.com/entra/external-id/customers/concept-authentication-methods-customers).
+func externalName(host string) string {
+	name, ok := strings.CutSuffix(strings.ToLower(host), ".ciamlogin.com")
+	if !ok || strings.ContainsAny(name, ".:/") {
+		return ""
+	}
+	return name
+}
+
+// external reports whether the host of a base URL is one of External ID.
+func external(base string) bool { return externalName(strings.TrimPrefix(base, "https://")) != "" }
+
+// servedAt reports whether the authority of a base URL is one of the tenant's.
+func (t *Tenant) servedAt(base string) bool {
+	name := externalName(strings.TrimPrefix(base, "https://"))
+	label, _, _ := strings.Cut(strings.ToLower(t.Domain), ".")
+	return name == "" || name == t.ID || name == label
+}
+
+// v2Issuer is the issuer of version 2 tokens of the tenant. That of an external tenant is
+// on a host made of its ID, whichever of its hosts was asked.
+func v2Issuer(base, tenant string) string {
+	if external(base) {
+		base = "https://" + tenant + ".ciamlogin.com"
+	}
+	return base + "/" + tenant + "/v2.0"
+}
+
+// regional is the base URL of the authority for token requests: in a region that was
+// asked, such as westeurope.login.microsoft.com, the region's.
+func regional(base, host string) string {
+	host = strings.ToLower(strings.TrimSuffix(host, ":443"))
+	label, authority, _ := strings.Cut(host, ".")
+	named := cloudOf(authority) != nil && slices.Contains(cloudOf(authority).hosts, authority)
+	if label != "" && (named || "https://"+authority == base) {
+		return "https://" + host
+	}
+	return base
 }
 
 // v1Issuer is the issuer of version 1 tokens of the tenant.

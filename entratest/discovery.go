@@ -20,10 +20,10 @@ func (s *Server) discovery(r *request) *answer {
 	oauth := r.base + "/" + pathTenant + "/oauth2"
 	doc := map[string]any{
 		"authorization_endpoint":                oauth + "/v2.0/authorize",
-		"token_endpoint":                        oauth + "/v2.0/token",
+		"token_endpoint":                        regional(r.base, r.http.Host) + "/" + pathTenant + "/oauth2/v2.0/token",
 		"end_session_endpoint":                  oauth + "/v2.0/logout",
 		"jwks_uri":                              r.base + "/" + pathTenant + "/discovery/v2.0/keys",
-		"issuer":                                r.base + "/" + issuerTenant + "/v2.0",
+		"issuer":                                v2Issuer(r.base, issuerTenant),
 		"userinfo_endpoint":                     "https://" + cloudAt(r.base).graph + "/oidc/userinfo",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},

@@ -47,6 +47,8 @@ func TestDiscovery(t *testing.T) {
 		{"China", "https://login.chinacloudapi.cn/" + tenant + "/v2.0", "https://login.partner.microsoftonline.cn/" + tenant + "/v2.0", "https://login.partner.microsoftonline.cn/" + tenant, s},
 		{"v1 in China", "https://login.partner.microsoftonline.cn/" + tenant, "https://sts.chinacloudapi.cn/" + tenant + "/", "https://login.partner.microsoftonline.cn/" + tenant, s},
 		{"custom host", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
+		{"external tenant", "https://contoso.ciamlogin.com/" + tenant + "/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://contoso.ciamlogin.com/" + tenant, s},
+		{"external tenant by its ID", "https://" + tenant + ".ciamlogin.com/contoso.onmicrosoft.com/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant, s},
 		{"custom host, by Microsoft's", authHost + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -207,6 +209,48 @@ func TestHandler(t *testing.T) {
 		var doc map[string]any
 		if json.NewDecoder(resp.Body).Decode(&doc) == nil && strings.Contains(doc["issuer"].(string), "script") {
 			t.Errorf("issuer %v", doc["issuer"])
+		}
+	}
+}
+
+// A region answers for its cloud, and names itself for token requests alone.
+func TestRegions(t *testing.T) {
+	custom := entratest.Sample()
+	custom.Host = "login.example.test"
+	for _, test := range []struct {
+		server *entratest.Server
+		host   string
+		global string
+	}{
+		{entratest.NewServer(entratest.Sample()), "westeurope.login.microsoft.com", "login.microsoftonline.com"},
+		{entratest.NewServer(entratest.Sample()), "usgovvirginia.login.microsoftonline.us", "login.microsoftonline.us"},
+		{entratest.NewServer(custom), "westeurope.login.example.test", "login.example.test"},
+	} {
+		var doc map[string]any
+		if status := get(t, test.server.Client(), "https://"+test.host+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc); status != 200 {
+			t.Fatalf("%s: status %d", test.host, status)
+		}
+		for name, want := range map[string]string{
+			"token_endpoint":         "https://" + test.host + "/" + tenant + "/oauth2/v2.0/token",
+			"authorization_endpoint": "https://" + test.global + "/" + tenant + "/oauth2/v2.0/authorize",
+			"issuer":                 "https://" + test.global + "/" + tenant + "/v2.0",
+		} {
+			if doc[name] != want {
+				t.Errorf("%s: %s is %v, want %s", test.host, name, doc[name], want)
+			}
+		}
+	}
+}
+
+// A host of External ID serves its own tenant and no name that stands for many.
+func TestExternalHostServesOneTenant(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	for _, path := range []string{"22222222-2222-4222-8222-222222222222", "fabrikam.onmicrosoft.com", "common", "organizations", "consumers"} {
+		var body struct {
+			Codes []int `json:"error_codes"`
+		}
+		if status := get(t, s.Client(), "https://contoso.ciamlogin.com/"+path+"/v2.0/.well-known/openid-configuration", &body); status != 400 || len(body.Codes) != 1 || body.Codes[0] != 90002 {
+			t.Errorf("%s: status %d, %v", path, status, body.Codes)
 		}
 	}
 }

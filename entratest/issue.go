@@ -42,7 +42,7 @@ func (s *Server) life(resource *App, c claimsRequest) time.Duration {
 
 // issuers are those that tokens of the tenant have, version 1 first.
 func (s *Server) issuers(r *request, t *Tenant) []string {
-	return []string{v1Issuer(r.base, t.ID), r.base + "/" + t.ID + "/v2.0"}
+	return []string{v1Issuer(r.base, t.ID), v2Issuer(r.base, t.ID)}
 }
 
 // common are the claims of every access token

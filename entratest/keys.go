@@ -158,7 +158,7 @@ func (s *Server) keySet(r *request) *answer {
 			E:      b64.EncodeToString(big.NewInt(int64(key.private.E)).Bytes()),
 			X5c:    []string{base64.StdEncoding.EncodeToString(key.der)},
 			Cloud:  cloudAt(r.base).name,
-			Issuer: r.base + "/" + tid + "/v2.0",
+			Issuer: v2Issuer(r.base, tid),
 		})
 	}
 	a := jsonAnswer(http.StatusOK, map[string]any{"keys": keys})

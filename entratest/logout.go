@@ -26,7 +26,7 @@ func (s *Server) logout(r *request) *answer {
 		}
 		for _, id := range b.Apps[a.SID] {
 			if app := s.estate.app[id]; app != nil && app.LogoutURL != "" {
-				iss := r.base + "/" + s.estate.user[a.User].TenantID + "/v2.0"
+				iss := v2Issuer(r.base, s.estate.user[a.User].TenantID)
 				frames = append(frames, joinQuery(app.LogoutURL, url.Values{"sid": {a.SID}, "iss": {iss}}))
 			}
 		}

@@ -46,7 +46,9 @@ func (s *Server) read(hr *http.Request) *request {
 		r.correlationID = newGUID()
 	}
 	r.name, r.endpoint = splitPath(hr.URL.Path)
-	r.tenant = s.estate.tenant[r.name]
+	if t := s.estate.tenant[r.name]; t != nil && t.servedAt(r.base) {
+		r.tenant = t
+	}
 	r.form = hr.URL.Query()
 	if hr.Method == http.MethodPost {
 		r.readForm()
@@ -137,8 +139,9 @@ func (s *Server) authority(hr *http.Request) string {
 	}
 	bare := strings.TrimSuffix(host, ":443")
 	cloud := cloudHost(bare)
+	_, parent, _ := strings.Cut(bare, ".") // of a region's host
 	switch {
-	case s.host != "" && (cloud != "" || bare == s.host):
+	case s.host != "" && (cloud != "" || bare == s.host || parent == s.host):
 		return "https://" + s.host
 	case cloud != "":
 		return "https://" + cloud

@@ -184,7 +184,7 @@ func (s *Server) route(r *request) *answer {
 	case "instance":
 		return s.instance(r)
 	}
-	if r.tenant == nil && !isMultiTenantName(r.name) {
+	if r.tenant == nil && (external(r.base) || !isMultiTenantName(r.name)) {
 		f := refuse(90002, "There is no tenant '%s' in this cloud.", quote(r.name))
 		if r.endpoint == "authorize" || r.endpoint == "login" || r.endpoint == "logout" || r.endpoint == "adminconsent" {
 			return errorPage(r, f)

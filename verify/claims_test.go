@@ -294,7 +294,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{change(func(c *verify.Config) { c.Cloud = "https://login.microsoftonline.com" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud = "login.microsoftonline.com/common" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud = "user@host" }), "Cloud"},
-		{change(func(c *verify.Config) { c.Cloud = "contoso.ciamlogin.com" }), "External ID"},
+		{change(func(c *verify.Config) { c.Cloud, c.Tenants = "contoso.ciamlogin.com", []string{verify.AnyTenant} }), "External ID"},
 		{change(func(c *verify.Config) { c.Cloud = "[::1]:8443" }), ""},
 		{change(func(c *verify.Config) { c.V1Issuer = "https://sts.windows.net/" }), "V1Issuer"},
 		{change(func(c *verify.Config) { c.V1Issuer = "http://sts.windows.net/{tenantid}/" }), "V1Issuer"},

@@ -63,13 +63,16 @@ type Config struct {
 	Tenants []string
 
 	// Cloud is whose tokens are accepted. Zero: the public cloud. Exactly one
-	// cloud is accepted; an API that serves several has several Verifiers.
+	// cloud is accepted; an API that serves several has several Verifiers. With the host of
+	// an external tenant, such as "contoso.ciamlogin.com", Tenants has that tenant's ID alone.
 	Cloud entra.Cloud
 
 	// V1Issuer is the issuer of v1.0 tokens, with "{tenantid}" where the tenant
 	// ID stands. Zero: https://sts.chinacloudapi.cn/{tenantid}/ in China, and
-	// https://sts.windows.net/{tenantid}/ everywhere else. The issuer of v2.0
-	// tokens is always https://HOST/{tenantid}/v2.0.
+	// https://sts.windows.net/{tenantid}/ everywhere else but in External ID, where
+	// it is not documented and no v1.0 token is accepted. The issuer of v2.0 tokens is
+	// always https://HOST/{tenantid}/v2.0, or in External ID
+	// https://{tenantid}.ciamlogin.com/{tenantid}/v2.0.
 	V1Issuer string
 
 	// KeysFor is the client ID of an application that has signing keys of its
@@ -135,9 +138,6 @@ func newRules(cfg Config) (*rules, error) {
 	case r.leeway > maxLeeway:
 		return nil, fmt.Errorf("Config.Leeway is %v; it may be %v at most", r.leeway, maxLeeway)
 	}
-	if err := r.setIssuers(cfg.V1Issuer); err != nil {
-		return nil, err
-	}
 	for _, a := range cfg.Audiences {
 		if strings.TrimSpace(a) != a || a == "" {
 			return nil, errors.New("Config.Audiences has an entry that is empty or has spaces around it")
@@ -167,6 +167,9 @@ func newRules(cfg Config) (*rules, error) {
 	}
 	if r.anyTenant && (len(cfg.Tenants) > 1) {
 		return nil, errors.New("Config.Tenants has AnyTenant or AnyOrganization beside other entries; it must stand alone")
+	}
+	if err := r.setIssuers(cfg.V1Issuer); err != nil {
+		return nil, err
 	}
 	if app := strings.ToLower(cfg.KeysFor); app != "" && !isGUID(app) {
 		return nil, errors.New("Config.KeysFor is not a client ID (a GUID)")

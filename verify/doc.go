@@ -47,6 +47,6 @@
 // is not used: it reads JSON as encoding/json does, and takes repeated claims.
 // golang-lru bounds the memory of verified tokens.
 //
-// Tokens of Entra External ID and Azure AD B2C follow other rules and are
-// refused.
+// Tokens of an external tenant (Entra External ID) are accepted where Config.Cloud is
+// that tenant's own host. Those of Azure AD B2C follow other rules and are refused.
 package verify

@@ -30,7 +30,7 @@ const (
 	MissingClaim      Reason = "missing_claim"         // Error.Claim is absent or empty
 	BadClaim          Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
 	BadVersion        Reason = "bad_version"           // ver is not 1.0 or 2.0
-	UnsupportedHost   Reason = "unsupported_issuer"    // issued by Entra External ID or Azure AD B2C
+	UnsupportedHost   Reason = "unsupported_issuer"    // issued by another tenant of Entra External ID, or by Azure AD B2C
 	BadIssuer         Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
 	TenantMismatch    Reason = "tenant_mismatch"       // iss and tid name different tenants
 	BadAudience       Reason = "bad_audience"          // aud is none of Config.Audiences

@@ -33,7 +33,7 @@ func newIssuerTemplate(s string) (issuerTemplate, bool) {
 // tenant returns the tenant ID in an issuer that fits the template.
 func (t issuerTemplate) tenant(issuer string) (string, bool) {
 	rest, ok := strings.CutPrefix(issuer, t.before)
-	if !ok {
+	if !ok || t.before == "" { // the zero template is that of no issuer
 		return "", false
 	}
 	id, ok := strings.CutSuffix(rest, t.after)
@@ -53,8 +53,12 @@ func (r *rules) setIssuers(v1 string) error {
 	if err != nil || u.Host != r.host || u.Hostname() == "" {
 		return errors.New("Config.Cloud is not a host, with a port if it needs one")
 	}
-	if outOfScope(r.host) {
-		return errors.New("Config.Cloud is a host of Entra External ID or Azure AD B2C; their tokens follow other rules and are not supported")
+	cloud := entra.Cloud(r.host)
+	switch {
+	case outOfScope(r.host) && !cloud.ExternalID():
+		return errors.New("Config.Cloud is a host of Azure AD B2C, whose tokens follow other rules and are not supported, or no whole host of External ID")
+	case cloud.ExternalID():
+		return r.setExternalIssuers(v1)
 	}
 	r.v2, _ = newIssuerTemplate("https://" + r.host + "/" + tenantPlaceholder + "/v2.0")
 	if v1 == "" {
@@ -63,6 +67,10 @@ func (r *rules) setIssuers(v1 string) error {
 			v1 = v1IssuerChina
 		}
 	}
+	return r.setV1Issuer(v1)
+}
+
+func (r *rules) setV1Issuer(v1 string) error {
 	var ok bool
 	if r.v1, ok = newIssuerTemplate(v1); !ok || !strings.HasPrefix(v1, "https://") {
 		return errors.New("Config.V1Issuer must begin with https:// and have {tenantid} where the tenant ID stands")
@@ -71,6 +79,25 @@ func (r *rules) setIssuers(v1 string) error {
 		return errors.New("Config.V1Issuer is the v2.0 issuer")
 	}
 	return nil
+}
+
+// setExternalIssuers does it for External ID: an authority serves one tenant there, and
+// the issuer's host is made of that tenant's ID, https://ID.ciamlogin.com/ID/v2.0. The
+// v1.0 issuer is not documented, so those tokens are refused unless it is configured.
+//
+// Sources: "Microsoft Entra External ID" in MSAL's pages on authorities; the issuer in
+// the openid-configuration of external tenants.
+func (r *rules) setExternalIssuers(v1 string) error {
+	if r.anyTenant || len(r.tenants) != 1 {
+		return errors.New("Config.Tenants must have the ID of the one tenant whose authority the External ID host in Config.Cloud is")
+	}
+	for id := range r.tenants {
+		r.v2, _ = newIssuerTemplate("https://" + id + ".ciamlogin.com/" + tenantPlaceholder + "/v2.0")
+	}
+	if v1 == "" {
+		return nil
+	}
+	return r.setV1Issuer(v1)
 }
 
 // outOfScope tells hosts of External ID (ciamlogin.com) and Azure AD B2C

@@ -3,6 +3,7 @@ package verify
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"strings"
 	"time"
 )
 
@@ -189,10 +190,14 @@ func (r *rules) keyFits(k *signingKey, c *Claims) bool {
 	if k.issuer == "" {
 		return true
 	}
-	if t, ok := newIssuerTemplate(k.issuer); ok {
-		return t.is(c.Issuer, c.TenantID) || t == r.v2
+	// In External ID the tenant stands in the host, too.
+	if strings.ReplaceAll(k.issuer, tenantPlaceholder, c.TenantID) == c.Issuer {
+		return true
 	}
-	return k.issuer == c.Issuer || r.v2.is(k.issuer, c.TenantID)
+	if t, ok := newIssuerTemplate(k.issuer); ok {
+		return t == r.v2
+	}
+	return r.v2.is(k.issuer, c.TenantID)
 }
 
 // Expected is what the answer to one sign-in must agree with.

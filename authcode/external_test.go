@@ -1,0 +1,68 @@
+package authcode_test
+
+import (
+	"net/url"
+	"testing"
+
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+)
+
+// A sign-in to an external tenant, from the address to a token that is refreshed, at its
+// own host.
+func TestExternalID(t *testing.T) {
+	e := newEstate()
+	cfg := e.clientConfig()
+	cfg.Cloud = "contoso.ciamlogin.com"
+	f := newFlow(t, newClient(t, cfg))
+	login := begin(t, f, authcode.Request{})
+	if u, err := url.Parse(login.URL()); err != nil || u.Host != "contoso.ciamlogin.com" {
+		t.Fatalf("the browser is sent to %s", login.URL())
+	}
+	params := e.callback(t, login, alice)
+	params.Set("iss", "https://"+entratest.SampleTenant+".ciamlogin.com/"+entratest.SampleTenant+"/v2.0")
+	signIn, err := f.Exchange(t.Context(), login, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user, ok := signIn.Claims.User(); !ok || user.TenantID != entratest.SampleTenant || user.ObjectID != e.User(alice).ObjectID {
+		t.Errorf("signed in %v", user)
+	}
+	first := token(t, signIn.Source)
+	tok, err := signIn.Source.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signIn.Source.Invalidate(tok)
+	if token(t, signIn.Source) == first {
+		t.Error("the token was not refreshed")
+	}
+	for _, r := range e.requests() {
+		if u, err := url.Parse(r.url); err != nil || u.Host != "contoso.ciamlogin.com" {
+			t.Errorf("a token was asked of %s", r.url)
+		}
+	}
+}
+
+// The issuer in an answer's parameters is the external tenant's, and no look-alike (RFC 9207).
+func TestExternalIDIssuer(t *testing.T) {
+	e := newEstate()
+	cfg := e.clientConfig()
+	cfg.Cloud = "contoso.ciamlogin.com"
+	f := newFlow(t, newClient(t, cfg))
+	for _, iss := range []string{
+		"https://contoso.ciamlogin.com/" + entratest.SampleTenant + "/v2.0",
+		"https://" + entratest.SampleTenant + ".ciamlogin.com/" + entratest.SampleOtherTenant + "/v2.0",
+		"https://" + entratest.SampleTenant + ".ciamlogin.com.evil.example/" + entratest.SampleTenant + "/v2.0",
+		"https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0",
+		"http://" + entratest.SampleTenant + ".ciamlogin.com/" + entratest.SampleTenant + "/v2.0",
+		"https://.ciamlogin.com//v2.0",
+	} {
+		login := begin(t, f, authcode.Request{})
+		params := e.callback(t, login, alice)
+		params.Set("iss", iss)
+		if _, err := f.Exchange(t.Context(), login, params); err != authcode.ErrParameters {
+			t.Errorf("%s: %v", iss, err)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package entra_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+// Every cloud, and an authority of one's own, end to end, without asking another host.
+func TestClouds(t *testing.T) {
+	for _, cloud := range []entra.Cloud{
+		"", entra.Public, entra.USGovernment, entra.China, entra.Bleu, entra.Delos, entra.GovSG,
+		"login.microsoft.com", "login-us.microsoftonline.com", "login.usgovcloudapi.net", "contoso.ciamlogin.com",
+		entratest.SampleTenant + ".ciamlogin.com",
+	} {
+		e := newEstate()
+		cfg := e.config("daemon")
+		cfg.Cloud = cloud
+		if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token(); err != nil {
+			t.Errorf("%s: %v", cloud, err)
+		}
+		if got := e.wire.hosts(); got[0] != "GET "+cloud.Host() || len(got) != 2 {
+			t.Errorf("%s: asked %q", cloud, got)
+		}
+	}
+}
+
+// MSAL trusts the hosts that are here: it asks each of them itself which hosts are the same
+// authority, and about any other the public cloud's.
+func TestMSALKnowsTheClouds(t *testing.T) {
+	for cloud, want := range map[entra.Cloud]string{
+		entra.Public: "", entra.USGovernment: "", entra.China: "", entra.Bleu: "", entra.Delos: "", entra.GovSG: "",
+		"login-us.microsoftonline.com": "", "login.usgovcloudapi.net": "", "login.chinacloudapi.cn": "",
+		"login.windows.net": "", "login.microsoft.com": "", "sts.windows.net": "",
+		"login.example.internal": entra.Public.Host(),
+	} {
+		e := newEstate()
+		cred, err := confidential.NewCredFromSecret("secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		app, err := confidential.New("https://"+cloud.Host()+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred, confidential.WithHTTPClient(e.httpClient()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		app.AcquireTokenByCredential(t.Context(), []string{scopeOfB})
+		if got := e.wire.hosts()[0]; got != "GET "+cmp.Or(want, cloud.Host()) {
+			t.Errorf("%s: MSAL begins with %s", cloud, got)
+		}
+	}
+}
+
+// MSAL refuses External ID's documents, whose issuer is on a host of the tenant's ID.
+func TestMSALRefusesExternalID(t *testing.T) {
+	e := newEstate()
+	cred, err := confidential.NewCredFromSecret(e.App("daemon").Secrets[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, works := range map[string]bool{"contoso.ciamlogin.com": false, entratest.SampleTenant + ".ciamlogin.com": true} {
+		app, err := confidential.New("https://"+host+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred,
+			confidential.WithHTTPClient(e.httpClient()), confidential.WithInstanceDiscovery(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := app.AcquireTokenByCredential(t.Context(), []string{scopeOfB}); (err == nil) != works {
+			t.Errorf("%s: MSAL says %v", host, err)
+		}
+	}
+}
+
+// An external tenant by its ID and by its domain, app-only and for a user, at its own host.
+func TestExternalID(t *testing.T) {
+	for _, tenant := range []string{entratest.SampleTenant, "contoso.onmicrosoft.com"} {
+		e := newEstate()
+		cfg := e.config("api-a")
+		cfg.Cloud, cfg.TenantID = "contoso.ciamlogin.com", tenant
+		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Host: "contoso.ciamlogin.com"})
+		c := newClient(t, cfg)
+		if _, err := obo.TokenSource(c, assertion, scopeOfB).Token(); err != nil {
+			t.Errorf("%s: on behalf of: %v", tenant, err)
+		}
+		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err != nil {
+			t.Errorf("%s: app-only: %v", tenant, err)
+		}
+		wantHosts(t, e, "GET contoso.ciamlogin.com", "POST contoso.ciamlogin.com", "POST contoso.ciamlogin.com")
+	}
+	// Another tenant is not at that host.
+	e := newEstate()
+	cfg := e.config("daemon")
+	cfg.Cloud, cfg.TenantID = "contoso.ciamlogin.com", entratest.SampleOtherTenant
+	_, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token()
+	if got := asError(t, err); !got.Has(90002) {
+		t.Errorf("another tenant: %v", err)
+	}
+}
+
+// document answers requests for discovery documents with one.
+func document(issuer, authorize, token string) func(*http.Request, url.Values) (*http.Response, error) {
+	body, _ := json.Marshal(map[string]string{"issuer": issuer, "authorization_endpoint": authorize, "token_endpoint": token})
+	return func(req *http.Request, form url.Values) (*http.Response, error) {
+		if req.Method != http.MethodGet {
+			return nil, nil
+		}
+		req = req.Clone(req.Context())
+		req.Method = http.MethodPost
+		return answerWith(200, "application/json", string(body))(req, form)
+	}
+}
+
+// A discovery document cannot send a secret elsewhere, nor make one tenant of External ID
+// another's.
+func TestDocumentsOfOthers(t *testing.T) {
+	const (
+		own, other = entratest.SampleTenant, entratest.SampleOtherTenant
+		at         = "https://contoso.ciamlogin.com/" + own + "/oauth2/v2.0/"
+		issuer     = "https://" + own + ".ciamlogin.com/" + own + "/v2.0"
+		public     = "https://login.microsoftonline.com/" + own
+	)
+	for _, tt := range []struct {
+		cloud            entra.Cloud
+		region           string
+		issuer, tokenURL string
+		ok               bool
+	}{
+		{"contoso.ciamlogin.com", "", issuer, at + "token", true},
+		{"contoso.ciamlogin.com", "", "https://" + other + ".ciamlogin.com/" + other + "/v2.0", at + "token", false},
+		{"contoso.ciamlogin.com", "", "https://" + own + ".ciamlogin.com/" + other + "/v2.0", at + "token", false},
+		{"contoso.ciamlogin.com", "", "https://" + own + ".ciamlogin.com.evil.example/" + own + "/v2.0", at + "token", false},
+		{"contoso.ciamlogin.com", "", "https://contoso.ciamlogin.com/" + own + "/v2.0", at + "token", false},
+		{"contoso.ciamlogin.com", "", public + "/v2.0", at + "token", false},
+		{"contoso.ciamlogin.com", "", "http" + issuer[5:], at + "token", false},
+		{"contoso.ciamlogin.com", "", issuer, "https://fabrikam.ciamlogin.com/" + own + "/oauth2/v2.0/token", false},
+		{"contoso.ciamlogin.com", "", issuer, public + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", "https://contoso.ciamlogin.com/" + own + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", "https://login.microsoftonline.com.evil.example/" + own + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", "https://a.b.login.microsoft.com/" + own + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", "https://login.microsoft.com@evil.example/" + own + "/oauth2/v2.0/token", false},
+		{"", "westeurope", public + "/v2.0", "https://westeurope.login.microsoft.com.evil.example/" + own + "/oauth2/v2.0/token", false},
+		{"", "westeurope", public + "/v2.0", "https://westeurope.evil.example/" + own + "/oauth2/v2.0/token", false},
+		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0", "https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", true},
+		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0", "https://eastus.login.example.internal/" + own + "/oauth2/v2.0/token", false},
+		{"login.example.internal", "", "https://login.example.internal/" + own + "/v2.0", "https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", false},
+	} {
+		e := newEstate(func(c *entratest.Config) {
+			if tt.cloud == "login.example.internal" {
+				c.Host = "login.example.internal"
+			}
+		})
+		e.wire.intercept(document(tt.issuer, strings.Replace(tt.tokenURL, "/token", "/authorize", 1), tt.tokenURL))
+		cfg := e.config("daemon")
+		cfg.Cloud, cfg.Region = tt.cloud, tt.region
+		_, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token()
+		if (err == nil) != tt.ok {
+			t.Errorf("%+v: %v", tt, err)
+			continue
+		}
+		if err != nil && (asError(t, err).Code != entra.CodeInvalidResponse || len(e.wire.tokenRequests()) != 0) {
+			t.Errorf("%+v: %v, %d token requests", tt, err, len(e.wire.tokenRequests()))
+		}
+	}
+}
+
+// Whatever a discovery document says, what is secret goes to hosts of the authority alone.
+func FuzzDiscovery(f *testing.F) {
+	for _, cloud := range []string{"login.microsoftonline.com", "contoso.ciamlogin.com", "login.example.internal"} {
+		for _, host := range []string{cloud, cloud + ".evil.example", "evil.example", "westeurope." + cloud, cloud + "@evil.example", cloud + ":1", "evil.example#." + cloud} {
+			at := "https://" + host + "/" + entratest.SampleTenant
+			f.Add(cloud, at+"/v2.0", at+"/oauth2/v2.0/authorize", at+"/oauth2/v2.0/token")
+		}
+	}
+	f.Fuzz(func(t *testing.T, cloud, issuer, authorize, token string) {
+		e := newEstate()
+		answer := document(issuer, authorize, token)
+		e.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+			if resp, err := answer(req, form); resp != nil || err != nil {
+				return resp, err
+			}
+			return nil, errors.New("no network")
+		})
+		cfg := e.config("daemon")
+		cfg.Cloud = entra.Cloud(cloud)
+		c, err := entra.New(cfg)
+		if err != nil {
+			return
+		}
+		clientcreds.TokenSource(c, scopeOfB).Token()
+		for _, asked := range e.wire.hosts() {
+			host, ok := strings.CutPrefix(strings.ToLower(asked), "post ")
+			_, parent, _ := strings.Cut(host, ".")
+			microsoft := func(h string) bool {
+				return strings.HasPrefix(h, "login") && (strings.Contains(h, ".microsoftonline.") || strings.Contains(h, ".sovcloud-identity.")) ||
+					h == "login.microsoft.com" || h == "login.windows.net" || h == "sts.windows.net" || h == "login.usgovcloudapi.net" || h == "login.chinacloudapi.cn"
+			}
+			if ok && host != strings.ToLower(cloud) && !microsoft(host) && !microsoft(parent) {
+				t.Errorf("%q, %q: a secret went to %s", cloud, token, host)
+			}
+		}
+	})
+}

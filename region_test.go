@@ -1,0 +1,252 @@
+package entra_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+const scopeOfB = "api://api-b/.default"
+
+// hosts returns the hosts asked, in order.
+func (w *wire) hosts() (hosts []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.requests {
+		u, err := url.Parse(s.url)
+		if err != nil {
+			return append(hosts, err.Error())
+		}
+		hosts = append(hosts, s.method+" "+u.Host)
+	}
+	return hosts
+}
+
+func wantHosts(t *testing.T, e *estate, want ...string) {
+	t.Helper()
+	if got := e.wire.hosts(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+}
+
+// metadata plays the instance metadata service.
+type metadata struct {
+	asked  atomic.Int32
+	answer func(*http.Request) (*http.Response, error)
+}
+
+func (m *metadata) RoundTrip(req *http.Request) (*http.Response, error) {
+	m.asked.Add(1)
+	return m.answer(req)
+}
+
+func location(status int, body string) func(*http.Request) (*http.Response, error) {
+	return func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Header: http.Header{"Location": {"http://elsewhere.example/"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+	}
+}
+
+// The app's own tokens come from the region, discovery document and all, as MSAL makes
+// its host in each cloud; the tokens are as good as others.
+func TestRegion(t *testing.T) {
+	for _, tt := range []struct {
+		cloud entra.Cloud
+		host  string // the estate's
+		want  string
+	}{
+		{"", "", "westeurope.login.microsoft.com"},
+		{"login.windows.net", "", "westeurope.login.microsoft.com"},
+		{entra.USGovernment, "", "westeurope.login.microsoftonline.us"},
+		{"login.usgovcloudapi.net", "", "westeurope.login.microsoftonline.us"},
+		{entra.China, "", "westeurope.login.partner.microsoftonline.cn"},
+		{"login.chinacloudapi.cn", "", "westeurope.login.partner.microsoftonline.cn"},
+		{entra.Bleu, "", "westeurope.login.sovcloud-identity.fr"},
+		{"login.example.internal", "login.example.internal", "westeurope.login.example.internal"},
+	} {
+		e := newEstate(func(c *entratest.Config) { c.Host = tt.host })
+		cfg := e.config("daemon")
+		cfg.Cloud, cfg.Region = tt.cloud, "westeurope"
+		c := newClient(t, cfg)
+		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err != nil {
+			t.Errorf("%s: %v", tt.cloud, err)
+		}
+		wantHosts(t, e, "GET "+tt.want, "POST "+tt.want)
+		if c.Region() != "westeurope" {
+			t.Errorf("Region is %q", c.Region())
+		}
+	}
+}
+
+// A certificate's assertion is for the region's token endpoint, and accepted there.
+func TestRegionWithCertificate(t *testing.T) {
+	cert, key := selfSigned(t)
+	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = append(c.Apps[0].Certificates, cert) })
+	cfg := e.config("daemon")
+	if cfg.ClientID != e.Server.App("daemon").ClientID {
+		t.Fatal("the first app is not the daemon")
+	}
+	cfg.Region, cfg.Credential = "westeurope", entra.Certificate([]*x509.Certificate{cert}, key)
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token(); err != nil {
+		t.Error(err)
+	}
+	wantHosts(t, e, "GET westeurope.login.microsoft.com", "POST westeurope.login.microsoft.com")
+}
+
+// Users' tokens come from the global endpoint, though MSAL would get them from the region.
+func TestRegionIsNotForUsers(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("api-a")
+	cfg.Region = entra.DetectRegion
+	c := newClient(t, cfg)
+	asked := &metadata{answer: location(200, "westeurope")}
+	c.AskMetadataOf(asked)
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
+	if _, err := obo.TokenSource(c, assertion, scopeOfB).Token(); err != nil {
+		t.Fatal(err)
+	}
+	wantHosts(t, e, "GET login.microsoftonline.com", "POST login.microsoftonline.com")
+	if n := asked.asked.Load(); n != 0 {
+		t.Errorf("the metadata service was asked %d times for a user's token", n)
+	}
+}
+
+func TestRegionIsDetected(t *testing.T) {
+	const global, regional = "login.microsoftonline.com", "westeurope.login.microsoft.com"
+	for _, tt := range []struct {
+		name, env string
+		answer    func(*http.Request) (*http.Response, error)
+		want      string
+		asked     int32
+	}{
+		{"from the environment", "westeurope", location(500, ""), regional, 0},
+		{"as App Service writes it", "West Europe", location(500, ""), regional, 0},
+		{"not a region in the environment", "evil.example/", location(200, "westeurope"), global, 0},
+		{"from the service", "", location(200, "westeurope"), regional, 1},
+		{"an error of the service", "", location(500, "westeurope"), global, 1},
+		{"a redirect", "", location(302, "westeurope"), global, 1},
+		{"nothing", "", location(200, ""), global, 1},
+		{"a page", "", location(200, "<html>"), global, 1},
+		{"another host", "", location(200, "login.evil.example/?"), global, 1},
+		{"two labels", "", location(200, "evil.example"), global, 1},
+		{"a long answer", "", location(200, strings.Repeat("a", 1<<20)), global, 1},
+		{"no service", "", func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }, global, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("REGION_NAME", tt.env)
+			e := newEstate()
+			cfg := e.config("daemon")
+			cfg.Region = entra.DetectRegion
+			c := newClient(t, cfg)
+			service := &metadata{answer: func(req *http.Request) (*http.Response, error) {
+				if req.URL.String() != entra.MetadataURL || req.Header.Get("Metadata") != "true" {
+					t.Errorf("asked %s with %v", req.URL, req.Header)
+				}
+				return tt.answer(req)
+			}}
+			c.AskMetadataOf(service)
+			other, err := c.WithTenant(entratest.SampleOtherTenant)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []*entra.Client{c, other, c} {
+				source := clientcreds.TokenSource(c, scopeOfB)
+				tok, err := source.Token()
+				if err != nil {
+					t.Fatal(err)
+				}
+				source.Invalidate(tok)
+			}
+			wantHosts(t, e, "GET "+tt.want, "POST "+tt.want, "GET "+tt.want, "POST "+tt.want, "POST "+tt.want)
+			if n := service.asked.Load(); n != tt.asked {
+				t.Errorf("the metadata service was asked %d times, want %d", n, tt.asked)
+			}
+		})
+	}
+}
+
+// A metadata service that never answers costs its two seconds once, however many callers
+// there are, and none whose context ends before waits for it.
+func TestRegionDetectionIsBounded(t *testing.T) {
+	t.Setenv("REGION_NAME", "")
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		cfg := e.config("daemon")
+		cfg.Region = entra.DetectRegion
+		c := newClient(t, cfg)
+		service := &metadata{answer: func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		}}
+		c.AskMetadataOf(service)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := clientcreds.TokenSource(c, scopeOfB).TokenContext(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		var wg sync.WaitGroup
+		for _, tenant := range []string{entratest.SampleTenant, entratest.SampleOtherTenant} {
+			for range 50 {
+				wg.Go(func() {
+					c, err := c.WithTenant(tenant)
+					if err == nil {
+						_, err = clientcreds.TokenSource(c, scopeOfB).Token()
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if took := time.Since(start); took != 2*time.Second {
+			t.Errorf("took %v, want 2s", took)
+		}
+		if n := service.asked.Load(); n != 1 {
+			t.Errorf("the metadata service was asked %d times", n)
+		}
+		if c.Region() != "" || e.TokenRequests() != 2 {
+			t.Errorf("region %q, %d requests", c.Region(), e.TokenRequests())
+		}
+	})
+}
+
+// Whatever the metadata service says, secrets go to Microsoft alone.
+func FuzzRegion(f *testing.F) {
+	for _, s := range []string{"westeurope", "West Europe", "a.b", "evil.example/", "evil.example#", "x@evil.example", "-a", "a-", strings.Repeat("a", 64), "", "\n westeurope \n", "ｗ"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, answer string) {
+		t.Setenv("REGION_NAME", "")
+		e := newEstate()
+		e.wire.next = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("no network") })
+		cfg := e.config("daemon")
+		cfg.Region = entra.DetectRegion
+		c := newClient(t, cfg)
+		c.AskMetadataOf(roundTripper(location(200, answer)))
+		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err == nil {
+			t.Fatal("a token without a network")
+		}
+		for _, host := range e.wire.hosts() {
+			label, rest, _ := strings.Cut(strings.TrimPrefix(host, "GET "), ".")
+			if host != "GET login.microsoftonline.com" && (rest != "login.microsoft.com" || label == "" || !bytes.Contains([]byte(answer), []byte(label))) {
+				t.Errorf("%q asks %s", answer, host)
+			}
+		}
+	})
+}

@@ -1,0 +1,107 @@
+package verify_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/verify"
+)
+
+const (
+	externalHost = "contoso.ciamlogin.com"
+	externalA    = "https://" + tenantA + ".ciamlogin.com/" + tenantA + "/v2.0"
+	externalB    = "https://" + tenantB + ".ciamlogin.com/" + tenantB + "/v2.0"
+)
+
+// Tokens of an external tenant name an issuer on a host of the tenant's ID, and the keys at
+// the configured host are those of that issuer.
+func TestExternalID(t *testing.T) {
+	key := func(issuer string) object { return jwk(0).with("issuer", issuer) }
+	own := key(externalA)
+	for _, test := range []struct {
+		name   string
+		key    object
+		claims object
+		want   verify.Reason
+	}{
+		{"its own", own, userV2().with("iss", externalA), ""},
+		{"a key that names no issuer", jwk(0).without("issuer"), userV2().with("iss", externalA), ""},
+		{"a key for all external tenants", key("https://{tenantid}.ciamlogin.com/{tenantid}/v2.0"), userV2().with("iss", externalA), ""},
+		{"the public cloud's key", jwk(0), userV2().with("iss", externalA), verify.KeyIssuer},
+		{"another external tenant's key", key(externalB), userV2().with("iss", externalA), verify.KeyIssuer},
+		{"a key of the host's name", key("https://" + externalHost + "/" + tenantA + "/v2.0"), userV2().with("iss", externalA), verify.KeyIssuer},
+		{"another external tenant", own, userV2().with("iss", externalB).with("tid", tenantB), verify.UnsupportedHost},
+		{"another tenant in tid", own, userV2().with("iss", externalA).with("tid", tenantB), verify.TenantMismatch},
+		{"another tenant below the host", own, userV2().with("iss", "https://"+tenantA+".ciamlogin.com/"+tenantB+"/v2.0").with("tid", tenantB), verify.TenantNotAllowed},
+		{"the host's name", own, userV2().with("iss", "https://"+externalHost+"/"+tenantA+"/v2.0"), verify.UnsupportedHost},
+		{"a look-alike", own, userV2().with("iss", "https://"+tenantA+".ciamlogin.com.evil.example/"+tenantA+"/v2.0"), verify.BadIssuer},
+		{"the public cloud", own, userV2(), verify.BadIssuer},
+		{"a bare GUID", own, userV1().with("iss", tenantA), verify.BadIssuer},
+		{"v1.0", own, userV1(), verify.BadIssuer},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAuthority(test.key)
+			cfg := a.config()
+			cfg.Cloud = externalHost
+			_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), test.claims))
+			if got := reason(t, err); got != test.want {
+				t.Errorf("got %q (%v), want %q", got, err, test.want)
+			}
+			if u := a.lastURL.Load(); u != nil && *u != "https://"+externalHost+"/"+tenantA+"/discovery/v2.0/keys" {
+				t.Errorf("the keys were asked of %s", *u)
+			}
+		})
+	}
+	// A public cloud's verifier lets none of them in.
+	a := newAuthority(own)
+	if _, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2().with("iss", externalA))); reason(t, err) != verify.UnsupportedHost {
+		t.Errorf("in the public cloud: %v", err)
+	}
+}
+
+func TestExternalIDConfig(t *testing.T) {
+	a := newAuthority(jwk(0))
+	for _, test := range []struct {
+		cloud   entra.Cloud
+		tenants []string
+		text    string
+	}{
+		{externalHost, []string{tenantA}, ""},
+		{externalHost + ":8443", []string{tenantA}, ""},
+		{externalHost, []string{tenantA, tenantB}, "Config.Tenants must have the ID of the one tenant"},
+		{externalHost, []string{verify.AnyTenant}, "Config.Tenants must have the ID of the one tenant"},
+		{externalHost, []string{verify.AnyOrganization}, "Config.Tenants must have the ID of the one tenant"},
+		{"a.b.ciamlogin.com", []string{tenantA}, "no whole host of External ID"},
+		{"contoso.b2clogin.com", []string{tenantA}, "Azure AD B2C"},
+	} {
+		cfg := a.config()
+		cfg.Cloud, cfg.Tenants = test.cloud, test.tenants
+		_, err := verify.New(cfg)
+		if test.text == "" && err != nil || test.text != "" && (err == nil || !strings.Contains(err.Error(), test.text)) {
+			t.Errorf("%s %v: %v", test.cloud, test.tenants, err)
+		}
+	}
+}
+
+// The fake's external tenant, by both of its hosts.
+func TestExternalIDOfTheFakeEntra(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	for _, host := range []string{externalHost, contoso + ".ciamlogin.com"} {
+		cfg := sampleConfig(s)
+		cfg.Cloud = entra.Cloud(host)
+		v := mustNew(t, cfg)
+		for _, o := range []entratest.MintOptions{{Client: "daemon"}, {Client: "api-a", User: alice}} {
+			o.Resource, o.Host = "api-b", host
+			if _, err := v.AccessToken(context.Background(), s.Mint(o)); err != nil {
+				t.Errorf("%s: %v", host, err)
+			}
+			o.Tenant, o.User, o.Client = fabrikam, "", "daemon"
+			if _, err := v.AccessToken(context.Background(), s.Mint(o)); reason(t, err) != verify.UnsupportedHost {
+				t.Errorf("%s: another tenant's: %v", host, err)
+			}
+		}
+	}
+}
