@@ -193,7 +193,7 @@ func TestCertificateRefuses(t *testing.T) {
 		{"another's certificate", []*x509.Certificate{other}, vault{key: key}, "the private key does not belong to the certificate; give the certificate that was made for it, alone or in its chain"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleTenant, Credential: entra.Certificate(tt.certs, tt.key)}
+			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: entra.Certificate(tt.certs, tt.key)}
 			_, err := entra.New(cfg)
 			if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 {
 				t.Errorf("got %v, want %s", err, tt.want)

@@ -386,7 +386,7 @@ func TestFirstOfRefuses(t *testing.T) {
 		"the Reloading credential has no function that loads it":       entra.Reloading(nil),
 		"the credential 1 of FirstOf: the assertion credential has no": entra.FirstOf(entra.Assertion(nil)),
 	} {
-		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleTenant, Credential: c})
+		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: c})
 		wantError(t, err, "invalid_client", want)
 	}
 }
