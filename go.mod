@@ -8,9 +8,11 @@ require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7
 	golang.org/x/oauth2 v0.36.0
 	golang.org/x/sync v0.21.0
+	software.sslmate.com/src/go-pkcs12 v0.7.4
 )
 
 require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
+	golang.org/x/crypto v0.55.0 // indirect
 )

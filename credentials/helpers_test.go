@@ -1,0 +1,140 @@
+package credentials_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+)
+
+const scope = "api://api-b/.default"
+
+// An estate is the sample estate with an eye on what is sent to its token endpoint.
+type estate struct {
+	*entratest.Server
+
+	mu   sync.Mutex // guards sent
+	sent []url.Values
+}
+
+func newEstate() *estate { return &estate{Server: entratest.NewServer(entratest.Sample())} }
+
+func (e *estate) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodPost {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, err
+		}
+		e.mu.Lock()
+		e.sent = append(e.sent, form)
+		e.mu.Unlock()
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return e.Client().Transport.RoundTrip(req)
+}
+
+// proofs returns a parameter of all token requests.
+func (e *estate) proofs(parameter string) (list []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, form := range e.sent {
+		list = append(list, form.Get(parameter))
+	}
+	return list
+}
+
+// use gets a token with a credential: one request to Entra, as nothing is cached. It may
+// be called concurrently.
+func (e *estate) use(c entra.Credential) error {
+	client, err := entra.New(entra.Config{
+		TenantID: entratest.SampleTenant, ClientID: e.App("daemon").ClientID, Credential: c,
+		HTTPClient: &http.Client{Transport: e},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = clientcreds.TokenSource(client, scope).Token()
+	return err
+}
+
+func (e *estate) mustUse(t testing.TB, c entra.Credential) {
+	t.Helper()
+	if err := e.use(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// header decodes the header of a JWT.
+func header(t testing.TB, token string) (h struct {
+	Alg  string   `json:"alg"`
+	X5T  string   `json:"x5t"`
+	S256 string   `json:"x5t#S256"`
+	X5C  [][]byte `json:"x5c"`
+}) {
+	t.Helper()
+	first, _, _ := strings.Cut(token, ".")
+	b, err := base64.RawURLEncoding.DecodeString(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &h); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func write(t testing.TB, path, content string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// replace puts a file in the place of another in one step.
+func replace(t testing.TB, path, content string) {
+	t.Helper()
+	write(t, path+".new", content)
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t testing.TB, path ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// wantRefused checks that err is that of a credential, and its text. In want, DIR stands
+// for dir.
+func wantRefused(t testing.TB, err error, dir, want string) {
+	t.Helper()
+	var e *entra.Error
+	if !errors.As(err, &e) || e.Code != "invalid_client" || e.StatusCode != 0 {
+		t.Fatalf("got %#v, want an *entra.Error about the credential: %s", err, want)
+	}
+	if want = strings.ReplaceAll(want, "DIR", dir); e.Description != want {
+		t.Errorf("got:  %s\nwant: %s", e.Description, want)
+	}
+}
