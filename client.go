@@ -64,6 +64,7 @@ type Client struct {
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
 	variant      string // credential and capabilities, in every cache key
+	partitions   *partitions
 	credential   Credential
 	cache        *cache.Cache
 	httpClient   *http.Client
@@ -130,6 +131,7 @@ func (c *Client) WithTenant(tenantID string) (*Client, error) {
 		d := *c
 		d.tenantID = lower
 		d.authority = "https://" + c.cloud.Host() + "/" + lower
+		d.partitions = new(partitions)
 		return &d, nil
 	}
 	return nil, checkTenant(tenantID)

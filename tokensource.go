@@ -79,7 +79,7 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // with g is the error of its first token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
-	s.handle.Bind(c.cache, c.key(&g), g.scopes())
+	s.handle.Bind(c.cache, c.partition(g.Flow), g.Subject, g.scopes())
 	return s
 }
 
@@ -89,13 +89,6 @@ func (g *Grant) scopes() []string {
 		return []string{g.Scope}
 	}
 	return g.Scopes
-}
-
-func (c *Client) key(g *Grant) cache.Key {
-	return cache.Key{
-		Authority: c.authority, ClientID: c.clientID, Flow: g.Flow, Subject: g.Subject,
-		Variant: c.variant,
-	}
 }
 
 // Token returns a token, as [TokenSource.TokenContext] does within [Timeout]. It is the

@@ -28,7 +28,7 @@ func TestRefresh(t *testing.T) {
 		first := token(t, signIn.Source)
 		for range 3 { // refresh tokens are replaced by those that come along
 			held := signIn.Source.Held()
-			if early := held.RefreshAt().Sub(held.ObtainedAt()); early < 42*time.Minute || early > 48*time.Minute {
+			if early := held.RefreshAt().Sub(held.ObtainedAt()); early < 36*time.Minute || early > 42*time.Minute {
 				t.Fatalf("early after %v of an hour", early)
 			}
 			time.Sleep(time.Until(held.RefreshAt()))

@@ -11,14 +11,14 @@ import (
 // recently used one of the partition that has the most, and among partitions of one
 // size the least recently used of all. It has no lock.
 type bound struct {
-	lists map[partition]*list
+	lists map[Partition]*list
 	order victims
 	uses  uint64 // counts uses, to date them
 }
 
 // A list is a partition's sessions by their last use.
 type list struct {
-	partition partition
+	partition Partition
 	lru       *simplelru.LRU[string, *session] // by subject
 	index     int                              // in victims
 }
@@ -29,22 +29,22 @@ func (l *list) oldest() (subject string, v *session) {
 	return subject, v
 }
 
-func (b *bound) peek(k Key) *session {
-	if l, ok := b.lists[k.partition()]; ok {
-		v, _ := l.lru.Peek(k.Subject)
+func (b *bound) peek(k place) *session {
+	if l, ok := b.lists[k.partition]; ok {
+		v, _ := l.lru.Peek(k.subject)
 		return v
 	}
 	return nil
 }
 
 // use returns the session of k, if there is one, as the one used last.
-func (b *bound) use(k Key) *session {
-	l, ok := b.lists[k.partition()]
+func (b *bound) use(k place) *session {
+	l, ok := b.lists[k.partition]
 	if !ok {
 		return nil
 	}
 	_, oldest := l.oldest()
-	v, ok := l.lru.Get(k.Subject)
+	v, ok := l.lru.Get(k.subject)
 	if ok {
 		b.uses++
 		v.used = b.uses
@@ -55,26 +55,25 @@ func (b *bound) use(k Key) *session {
 	return v
 }
 
-func (b *bound) add(k Key, v *session) {
+func (b *bound) add(k place, v *session) {
 	b.uses++
 	v.used = b.uses
-	p := k.partition()
-	if l, ok := b.lists[p]; ok {
-		l.lru.Add(k.Subject, v)
+	if l, ok := b.lists[k.partition]; ok {
+		l.lru.Add(k.subject, v)
 		heap.Fix(&b.order, l.index)
 		return
 	}
 	// The bound is over all lists, so a list has none of its own.
 	lru, _ := simplelru.NewLRU[string, *session](math.MaxInt, nil) // fails only for sizes below 1
-	lru.Add(k.Subject, v)
-	l := &list{partition: p, lru: lru}
-	b.lists[p] = l
+	lru.Add(k.subject, v)
+	l := &list{partition: k.partition, lru: lru}
+	b.lists[k.partition] = l
 	heap.Push(&b.order, l)
 }
 
-func (b *bound) remove(k Key) {
-	l := b.lists[k.partition()]
-	l.lru.Remove(k.Subject)
+func (b *bound) remove(k place) {
+	l := b.lists[k.partition]
+	l.lru.Remove(k.subject)
 	if l.lru.Len() > 0 {
 		heap.Fix(&b.order, l.index)
 		return
@@ -84,20 +83,20 @@ func (b *bound) remove(k Key) {
 }
 
 // victim returns the session to give up first. The set must not be empty.
-func (b *bound) victim() (Key, *session) {
+func (b *bound) victim() (place, *session) {
 	l := b.order[0]
 	subject, v := l.oldest()
-	return l.partition.key(subject), v
+	return place{l.partition, subject}, v
 }
 
-// keys returns all keys.
-func (b *bound) keys() (keys []Key) {
+// places returns all places.
+func (b *bound) places() (all []place) {
 	for _, l := range b.lists {
 		for _, subject := range l.lru.Keys() {
-			keys = append(keys, l.partition.key(subject))
+			all = append(all, place{l.partition, subject})
 		}
 	}
-	return keys
+	return all
 }
 
 // victims is a heap of lists with the one to take the next victim from first. It

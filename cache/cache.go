@@ -94,7 +94,7 @@ func (c *Cache) purge(s *shard, drop func(Key) bool) int {
 }
 
 // session returns the session of k, making it if need be and room for it.
-func (c *Cache) session(k Key) *session {
+func (c *Cache) session(k place) *session {
 	i := c.shard(k)
 	s := c.shards[i]
 	s.mu.Lock()
@@ -107,7 +107,7 @@ func (c *Cache) session(k Key) *session {
 }
 
 // find returns the place of a scope set if it is there.
-func (c *Cache) find(k Key, scopes string) *entry {
+func (c *Cache) find(k place, scopes string) *entry {
 	s := c.shards[c.shard(k)]
 	s.mu.Lock()
 	v := s.peek(k)
@@ -118,12 +118,11 @@ func (c *Cache) find(k Key, scopes string) *entry {
 	return v.find(scopes)
 }
 
-func (c *Cache) shard(k Key) int {
+func (c *Cache) shard(k place) int {
 	if len(c.shards) == 1 {
 		return 0
 	}
-	h := maphash.String(c.seed, k.Subject) ^ maphash.String(c.seed, k.Authority)>>1
-	return int(h % uint64(len(c.shards)))
+	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
 }
 
 // evict gives up one session, but not keep, from the i-th shard if it can spare one.
@@ -136,7 +135,7 @@ func (c *Cache) evict(i int, keep *session) {
 		if ok {
 			c.sessions.Add(-1)
 			c.evictions.Add(1)
-			c.emit(Event{Kind: Evicted, Key: k})
+			c.emit(Event{Kind: Evicted, Key: k.key()})
 			return
 		}
 		i = (i + 1) % len(c.shards)

@@ -56,13 +56,13 @@ func (f *failures) forbids(challenge string, now time.Time) error {
 
 // ask decides what a caller gets whom a hit could not serve: a token, an error, or a
 // flight to wait for; nothing of them if this is no longer the place.
-func (e *entry) ask(ctx context.Context, c *Cache, k Key, challenge string, fetch Fetch) (*Token, *flight, error) {
+func (e *entry) ask(ctx context.Context, c *Cache, k place, challenge string, fetch Fetch) (*Token, *flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
 	h := e.held.Load()
-	serve := h != nil && before(now, h.token.UsableUntil()) && (challenge == "" || h.satisfies == challenge)
-	if serve && before(now, h.due) {
+	serve := h != nil && before(now, h.token.UsableUntil()) && (challenge == "" || h.token.challenge == challenge)
+	if serve && before(now, h.dueAt()) {
 		return h.token, nil, nil
 	}
 	if e.flight == nil {
@@ -83,7 +83,7 @@ func (e *entry) ask(ctx context.Context, c *Cache, k Key, challenge string, fetc
 }
 
 // start begins the one request, if this still is the place. mu is held.
-func (e *entry) start(ctx context.Context, c *Cache, k Key, challenge string, fetch Fetch, h *held, serve bool) bool {
+func (e *entry) start(ctx context.Context, c *Cache, k place, challenge string, fetch Fetch, h *held, serve bool) bool {
 	// Whoever retires an entry looks at flying after setting retired, so that one of
 	// the two sees the other.
 	e.flying.Store(true)
@@ -95,8 +95,8 @@ func (e *entry) start(ctx context.Context, c *Cache, k Key, challenge string, fe
 	if h != nil {
 		prev = h.token
 	}
-	if challenge != "" {
-		p := Token{}
+	if challenge != prev.Challenge() {
+		p := Token{oauth: &oauth2.Token{}}
 		if prev != nil {
 			p = *prev
 		}
@@ -104,11 +104,11 @@ func (e *entry) start(ctx context.Context, c *Cache, k Key, challenge string, fe
 		prev = &p
 	}
 	if serve { // until the flight has ended nothing more is due before the token's end
-		e.hold(h.token, h.token.UsableUntil(), h.satisfies)
+		e.hold(h.token, h.token.usableFor)
 	}
 	e.flight = &flight{
 		challenge: challenge, done: make(chan struct{}),
-		begun: Event{Kind: FetchStarted, Key: k, Scopes: e.scopes, Background: serve},
+		begun: Event{Kind: FetchStarted, Key: k.key(), Scopes: e.scopes, Background: serve},
 	}
 	go e.fly(context.WithoutCancel(ctx), c, e.flight, prev, fetch)
 	return true
@@ -159,14 +159,10 @@ func (e *entry) fail(p Policy, challenge string, err error) (retryIn time.Durati
 	}
 	retryIn = p.RetryIn(inARow, asked, left, rand.Float64())
 	*last = &failure{err, inARow, now.Add(retryIn), now.Add(asked), challenge}
-	if h == nil || challenge != "" && before(now, h.due) {
+	if h == nil || challenge != "" && before(now, h.dueAt()) {
 		return retryIn // a challenge that failed changes nothing about a token that is not due
 	}
-	due := h.token.UsableUntil()
-	if (*last).retryAt.Before(due) {
-		due = (*last).retryAt
-	}
-	e.hold(h.token, due, h.satisfies)
+	e.hold(h.token, min(now.Sub(h.token.obtainedAt)+retryIn, h.token.usableFor))
 	return retryIn
 }
 
@@ -188,14 +184,12 @@ func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, spr
 	if left > 0 && left < a.Lifetime {
 		expiry = a.NotAfter
 	}
-	t := &Token{
-		oauth: &oauth2.Token{AccessToken: a.AccessToken, TokenType: a.TokenType, Expiry: expiry.Round(0)},
-		scope: a.Scope, obtainedAt: now,
-	}
+	t := newToken(oauth2.Token{AccessToken: a.AccessToken, TokenType: a.TokenType, Expiry: expiry.Round(0)})
+	t.scope, t.obtainedAt, t.challenge = a.Scope, now, challenge
 	failed := e.failures.of(challenge)
 	t.refreshAfter, t.usableFor = p.Schedule(a.Lifetime, a.RefreshIn, left, spread || *failed != nil, rand.Float64())
 	if newest && !e.retired.Load() { // else the token still serves those who waited for it
-		e.hold(t, t.RefreshAt(), challenge)
+		e.hold(t, t.refreshAfter)
 	}
 	e.session.store(a.Keep, version)
 	*failed = nil
@@ -228,7 +222,7 @@ func (e *entry) invalidate(accessToken, challenge string) bool {
 	if h == nil || h.token.oauth.AccessToken != accessToken {
 		return false
 	}
-	if challenge != "" && (h.satisfies != challenge || time.Since(h.token.obtainedAt) < time.Minute) {
+	if challenge != "" && (h.token.challenge != challenge || time.Since(h.token.obtainedAt) < time.Minute) {
 		return false
 	}
 	e.held.Store(nil)

@@ -12,7 +12,7 @@ import (
 // and must not be copied. Make it with [Cache.Handle] or [Handle.Bind].
 type Handle struct {
 	cache  *Cache
-	key    Key
+	place  place
 	scopes string
 	entry  atomic.Pointer[entry]
 }
@@ -21,20 +21,21 @@ type Handle struct {
 // case-insensitive set. It asks for nothing yet.
 func (c *Cache) Handle(k Key, scopes []string) *Handle {
 	h := new(Handle)
-	h.Bind(c, k, scopes)
+	h.Bind(c, k.Partition(), k.Subject, scopes)
 	return h
 }
 
-// Bind makes of a zero Handle, as one stands in a struct, what [Cache.Handle] returns.
-func (h *Handle) Bind(c *Cache, k Key, scopes []string) {
-	h.cache, h.key, h.scopes = c, k, scopeSet(scopes)
+// Bind makes of a zero Handle, as one stands in a struct, what [Cache.Handle] returns for
+// the key of the partition and the subject.
+func (h *Handle) Bind(c *Cache, p Partition, subject string, scopes []string) {
+	h.cache, h.place, h.scopes = c, place{p, subject}, scopeSet(scopes)
 }
 
 // Key returns the key of the handle's session.
-func (h *Handle) Key() Key { return h.key }
+func (h *Handle) Key() Key { return h.place.key() }
 
 // Format prints the handle's key, whatever the verb.
-func (h *Handle) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "cache.Handle{%s}", h.key) }
+func (h *Handle) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "cache.Handle{%s}", h.place.key()) }
 
 // Hit returns the token if it can be served as it is, or else nil: then [Handle.Token]
 // is to be called. Except for the first call on a handle, which looks the place up, it
@@ -69,7 +70,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 		}
 	}
 	for {
-		t, f, err := e.ask(ctx, h.cache, h.key, challenge, fetch)
+		t, f, err := e.ask(ctx, h.cache, h.place, challenge, fetch)
 		switch {
 		case t != nil:
 			h.cache.hits.add()
@@ -94,7 +95,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 			err = ctx.Err()
 		}
 		h.cache.misses.Add(1)
-		h.cache.emit(Event{Kind: Waited, Key: h.key, Scopes: h.scopes, Took: time.Since(start), Err: err})
+		h.cache.emit(Event{Kind: Waited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
 		return t, err
 	}
 }
@@ -116,7 +117,7 @@ func (h *Handle) Put(a Answer) (*Token, error) {
 func (h *Handle) Held() *Token {
 	e := h.entry.Load()
 	if e == nil {
-		if e = h.cache.find(h.key, h.scopes); e == nil {
+		if e = h.cache.find(h.place, h.scopes); e == nil {
 			return nil
 		}
 	}
@@ -141,13 +142,13 @@ func (h *Handle) invalidate(accessToken, challenge string) bool {
 		return false
 	}
 	h.cache.invalidations.Add(1)
-	h.cache.emit(Event{Kind: Invalidated, Key: h.key, Scopes: h.scopes})
+	h.cache.emit(Event{Kind: Invalidated, Key: h.place.key(), Scopes: h.scopes})
 	return true
 }
 
 // resolve finds the place in the cache, putting the session back if it was evicted.
 func (h *Handle) resolve() *entry {
-	e := h.cache.session(h.key).entry(h.scopes)
+	e := h.cache.session(h.place).entry(h.scopes)
 	h.entry.Store(e)
 	return e
 }

@@ -9,12 +9,12 @@ import (
 // held is a token and the moment until which it can be served without a second look.
 // Fresh, being refreshed and waiting to try again look the same to a hit.
 type held struct {
-	token     *Token
-	due       time.Time
-	satisfies string // the claims challenge that the token was acquired with
-
-	lease atomic.Int64 // uptime until which due has been looked at; see hit
+	token *Token
+	due   time.Duration // counted from the token's arrival
+	lease atomic.Int64  // uptime until which due has been looked at; see hit
 }
+
+func (h *held) dueAt() time.Time { return h.token.obtainedAt.Add(h.due) }
 
 // leaseFor is how long a hit relies on one look at both clocks.
 const leaseFor = time.Second
@@ -25,8 +25,8 @@ var started = time.Now()
 func uptime() time.Duration { return time.Since(started) }
 
 // hold puts a token into the place. mu is held.
-func (e *entry) hold(t *Token, due time.Time, satisfies string) {
-	h := &held{token: t, due: due, satisfies: satisfies}
+func (e *entry) hold(t *Token, due time.Duration) {
+	h := &held{token: t, due: due}
 	h.lease.Store(math.MinInt64) // uptime can be negative: in a test's own time
 	e.held.Store(h)
 }
@@ -49,11 +49,11 @@ func (e *entry) hit() *Token {
 
 // renew looks at both clocks.
 func (h *held) renew(uptime int64) bool {
-	now := time.Now()
-	if !before(now, h.due) {
+	now, due := time.Now(), h.dueAt()
+	if !before(now, due) {
 		return false
 	}
-	h.lease.Store(uptime + int64(min(leaseFor, h.due.Sub(now))))
+	h.lease.Store(uptime + int64(min(leaseFor, due.Sub(now))))
 	return true
 }
 

@@ -52,7 +52,7 @@ func TestLease(t *testing.T) {
 		{"past by the wall clock", wallJump(now.Add(time.Hour), -2*time.Hour), false, 0},
 		{"past by the monotonic clock", wallJump(now.Add(-time.Second), 2*time.Hour), false, 0},
 	} {
-		h := held{due: tt.due}
+		h := held{token: &Token{obtainedAt: tt.due.Add(-time.Minute)}, due: time.Minute}
 		const uptime = int64(time.Hour)
 		ok := h.renew(uptime)
 		if lease := time.Duration(h.lease.Load() - uptime); ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
@@ -85,19 +85,19 @@ func TestScopeSets(t *testing.T) {
 func TestNewSessionStays(t *testing.T) {
 	const size = 2 * shardedSize
 	c := New(Options{Size: size})
-	alone := ""
+	partition, alone := Key{}.Partition(), ""
 	for i, held := 0, 0; held < size || alone == ""; i++ {
-		k := Key{Subject: strconv.Itoa(i)}
+		k := place{partition, strconv.Itoa(i)}
 		switch {
 		case c.shard(k) == 0:
-			alone = k.Subject
+			alone = k.subject
 		case held < size:
 			c.session(k)
 			held++
 		}
 	}
-	v := c.session(Key{Subject: alone})
-	if got := c.shards[0].listed.peek(Key{Subject: alone}); got != v {
+	v := c.session(place{partition, alone})
+	if got := c.shards[0].listed.peek(place{partition, alone}); got != v {
 		t.Error("the new session was given up")
 	}
 	if s := c.Stats(); s.Sessions != size || s.Evictions != 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unique"
 )
 
 // Key names a session: one subject of one app at one authority. A token is only ever
@@ -37,15 +38,31 @@ func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
 // MarshalText gives the form of [Key.String].
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// partition is whose share of the bound a session counts against: a flow of an app in a
-// tenant. Together with the subject it is the key.
-type partition struct{ authority, clientID, flow, variant string }
+// Partition is a flow of an app in a tenant: a [Key] without its subject, and whose share of
+// the bound a session counts against. It is a word long and quick to compare; what makes
+// many handles keeps it. Make it with [Key.Partition].
+type Partition struct{ handle unique.Handle[Key] }
 
-func (k Key) partition() partition { return partition{k.Authority, k.ClientID, k.Flow, k.Variant} }
-
-func (p partition) key(subject string) Key {
-	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Subject: subject, Variant: p.variant}
+// Partition returns the key's partition.
+func (k Key) Partition() Partition {
+	k.Subject = ""
+	return Partition{unique.Make(k)}
 }
+
+// A place is a [Key] as the cache compares it.
+type place struct {
+	partition Partition
+	subject   string
+}
+
+func (p place) key() Key {
+	k := p.partition.handle.Value()
+	k.Subject = p.subject
+	return k
+}
+
+// Format prints the place as its key does, whatever the verb.
+func (p place) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.key()) }
 
 // scopeSet returns a form of a scope set in which equal sets are equal but for the case
 // of letters. That of one scope is the scope.

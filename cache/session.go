@@ -86,8 +86,9 @@ func (s *session) store(keep any, version uint64) {
 
 // forgive lets every place ask again at once.
 func (s *session) forgive() {
+	var few [4]*entry
 	s.mu.Lock()
-	entries := slices.Clone(s.entries)
+	entries := append(few[:0], s.entries...)
 	s.mu.Unlock()
 	for _, e := range entries {
 		e.forgive()

@@ -7,23 +7,23 @@ import (
 
 // A shard holds a part of the sessions.
 type shard struct {
-	mu     sync.Mutex                    // guards the fields below, and used of the sessions in them
-	listed bound                         // the sessions that the cache's size counts
-	lost   map[Key]weak.Pointer[session] // evicted, but perhaps in a caller's hand
-	sweep  int                           // size of lost at which it is next cleaned
+	mu     sync.Mutex                      // guards the fields below, and used of the sessions in them
+	listed bound                           // the sessions that the cache's size counts
+	lost   map[place]weak.Pointer[session] // evicted, but perhaps in a caller's hand
+	sweep  int                             // size of lost at which it is next cleaned
 }
 
 func newShard() *shard {
 	return &shard{
-		listed: bound{lists: make(map[partition]*list)},
-		lost:   make(map[Key]weak.Pointer[session]),
+		listed: bound{lists: make(map[Partition]*list)},
+		lost:   make(map[place]weak.Pointer[session]),
 	}
 }
 
 // session returns the session of k and whether it had to be added to the list: as a
 // new one, or as one that was evicted and is still in a caller's hand. So there is
 // never more than one session of a key.
-func (s *shard) session(k Key) (v *session, added bool) {
+func (s *shard) session(k place) (v *session, added bool) {
 	if v := s.listed.use(k); v != nil {
 		return v, false
 	}
@@ -36,7 +36,7 @@ func (s *shard) session(k Key) (v *session, added bool) {
 }
 
 // peek returns the session of k if there is one, without using it.
-func (s *shard) peek(k Key) *session {
+func (s *shard) peek(k place) *session {
 	if v := s.listed.peek(k); v != nil {
 		return v
 	}
@@ -44,13 +44,13 @@ func (s *shard) peek(k Key) *session {
 }
 
 // evict gives up one session, but not keep, the one just added.
-func (s *shard) evict(keep *session) (Key, bool) {
+func (s *shard) evict(keep *session) (place, bool) {
 	if len(s.listed.order) == 0 {
-		return Key{}, false
+		return place{}, false
 	}
 	k, v := s.listed.victim()
 	if v == keep {
-		return Key{}, false
+		return place{}, false
 	}
 	s.listed.remove(k)
 	s.lost[k] = weak.Make(v)
@@ -63,7 +63,7 @@ func (s *shard) evict(keep *session) (Key, bool) {
 // clean forgets the lost sessions that nobody holds. It moves the others to a new map,
 // since a map does not give back what it once needed.
 func (s *shard) clean() {
-	lost := make(map[Key]weak.Pointer[session])
+	lost := make(map[place]weak.Pointer[session])
 	for k, p := range s.lost {
 		if p.Value() != nil {
 			lost[k] = p
@@ -75,8 +75,8 @@ func (s *shard) clean() {
 // purge kills every session whose key satisfies drop and returns how many of them were
 // listed and how many there were in all.
 func (s *shard) purge(drop func(Key) bool) (listed, all int) {
-	for _, k := range s.listed.keys() {
-		if drop(k) {
+	for _, k := range s.listed.places() {
+		if drop(k.key()) {
 			s.listed.peek(k).kill()
 			s.listed.remove(k)
 			listed++
@@ -84,7 +84,7 @@ func (s *shard) purge(drop func(Key) bool) (listed, all int) {
 	}
 	all = listed
 	for k, p := range s.lost {
-		if drop(k) {
+		if drop(k.key()) {
 			delete(s.lost, k)
 			if v := p.Value(); v != nil {
 				v.kill()

@@ -22,6 +22,16 @@ type Token struct {
 	challenge               string
 }
 
+// newToken returns a token in one piece of memory.
+func newToken(o oauth2.Token) *Token {
+	both := &struct {
+		token Token
+		oauth oauth2.Token
+	}{oauth: o}
+	both.token.oauth = &both.oauth
+	return &both.token
+}
+
 // OAuth2 returns the token in the form that callers get. It is shared by all of them
 // and must not be changed.
 func (t *Token) OAuth2() *oauth2.Token { return t.oauth }
@@ -42,10 +52,9 @@ func (t *Token) UsableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
 // Expiry is when the token ends.
 func (t *Token) Expiry() time.Time { return t.oauth.Expiry }
 
-// Challenge returns the claims challenge that a resource answered this token with and
-// that its successor must satisfy, or "". A nil token has none.
-//
-// It is set only in the token that [Fetch] is given to replace.
+// Challenge returns the claims challenge that the token was acquired with, or "". In the
+// token that [Fetch] is given to replace it is the one that its successor must satisfy,
+// which a resource answered it with. A nil token has none.
 func (t *Token) Challenge() string {
 	if t == nil {
 		return ""
