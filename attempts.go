@@ -79,7 +79,9 @@ func (a *attempts) make(ctx context.Context, cred confidential.Credential) (*Err
 // again tells that another attempt is made, and why.
 func (a *attempts) again(ctx context.Context, failed *Error) {
 	if l := a.client.logger; l != nil {
-		l.LogAttrs(ctx, slog.LevelWarn, "entra: a credential does not work, trying another", append(a.client.logAttrs(a.grant), slog.Any("error", failed))...)
+		l.LogAttrs(ctx, slog.LevelWarn, "entra: a credential does not work, trying another",
+			slog.String("flow", a.grant.Flow), slog.String("authority", a.client.authority), slog.String("client_id", a.client.clientID),
+			slog.Any("scopes", a.grant.scopes()), slog.Any("error", failed))
 	}
 }
 

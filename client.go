@@ -44,9 +44,11 @@ type Config struct {
 	// [http.DefaultClient], that gives up after 30 seconds and takes proxies from the
 	// environment as [http.ProxyFromEnvironment] does.
 	HTTPClient *http.Client
-	// Logger is told about every request for a token: failures at level Warn, successes
-	// at level Debug. Nothing secret and no user's name is logged. [cache.Log] says more,
-	// about refreshes and back-off; use one of the two. Nil: silent.
+	// Logger is told what happens to the client's tokens, in the words of [cache.Log]: a
+	// request that failed while nothing could be served and throttling at level Warn, a
+	// failed background refresh at Info, the rest at Debug. Nothing secret and no user's
+	// name is logged. A shared Cache may have cache.Log as its own OnEvent, for all its
+	// clients; use one of the two. Nil: silent.
 	Logger *slog.Logger
 	// Capabilities are the client capabilities that this app declares. With "cp1" it
 	// says that it handles claims challenges, and gets tokens of up to 28 hours that
@@ -71,6 +73,7 @@ type Client struct {
 	wire         *wire
 	region       *region
 	logger       *slog.Logger
+	onEvent      func(cache.Event) // tells logger; nil without one
 }
 
 // New returns a client for cfg. It asks nobody anything, so what it finds wrong is wrong
@@ -100,8 +103,12 @@ func New(cfg Config) (*Client, error) {
 	if wrong := cfg.Credential.check(); wrong != nil {
 		return nil, wrong
 	}
+	var onEvent func(cache.Event)
+	if cfg.Logger != nil {
+		onEvent = cache.Log(cfg.Logger)
+	}
 	if cfg.Cache == nil {
-		cfg.Cache = cache.New(cache.Options{})
+		cfg.Cache = cache.New(cache.Options{OnEvent: only(cache.Evicted, onEvent)})
 	}
 	where := newRegion(cfg.Region)
 	c := &Client{
@@ -114,10 +121,23 @@ func New(cfg Config) (*Client, error) {
 		wire:         newWire(cfg.Cloud.Host(), where, cfg.HTTPClient),
 		region:       where,
 		logger:       cfg.Logger,
+		onEvent:      onEvent,
 	}
 	slices.Sort(c.capabilities)
 	c.variant = strings.Join(append([]string{cfg.Credential.id}, c.capabilities...), " ")
 	return c.WithTenant(cfg.TenantID)
+}
+
+// only returns tell for the events of one kind.
+func only(kind cache.EventKind, tell func(cache.Event)) func(cache.Event) {
+	if tell == nil {
+		return nil
+	}
+	return func(e cache.Event) {
+		if e.Kind == kind {
+			tell(e)
+		}
+	}
 }
 
 // WithTenant returns a client for the same app in another tenant, which shares the

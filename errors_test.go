@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/obo"
@@ -425,17 +427,71 @@ func TestMalformedAnswer(t *testing.T) {
 
 // Our own log names no user, although Entra's descriptions do.
 func TestLogNamesNobody(t *testing.T) {
-	var log bytes.Buffer
-	e := newEstate()
-	e.wire.intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
-	cfg := e.config("daemon")
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-	if !strings.Contains(err.Error(), "alice@contoso.com") {
-		t.Errorf("the error says less: %v", err)
-	}
-	if got := log.String(); strings.Contains(got, "alice") || !strings.Contains(got, "error.aadsts=[50020]") || !strings.Contains(got, "flow=client_credentials") {
-		t.Errorf("logged %s", got)
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		e := newEstate()
+		e.wire.intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
+		cfg := e.config("daemon")
+		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+		if !strings.Contains(err.Error(), "alice@contoso.com") {
+			t.Errorf("the error says less: %v", err)
+		}
+		synctest.Wait() // events are told when those who wait have their answer
+		if got := log.String(); strings.Contains(got, "alice") || !strings.Contains(got, "error.aadsts=[50020]") || !strings.Contains(got, "flow=client_credentials") {
+			t.Errorf("logged %s", got)
+		}
+	})
+}
+
+// What a client logs of a token's days: each event once, whether its cache is shared or its
+// own, and nothing of other clients.
+func TestLogger(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEstate(hour)
+			var log, others bytes.Buffer
+			plain := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+				if len(groups) > 0 || !slices.Contains([]string{slog.LevelKey, slog.MessageKey, "background"}, a.Key) {
+					return slog.Attr{}
+				}
+				return a
+			}}
+			cfg := e.config("daemon")
+			if shared {
+				cfg.Cache = cache.New(cache.Options{Size: 1})
+			}
+			cfg.Logger = slog.New(slog.NewTextHandler(&others, plain))
+			other := clientcreds.TokenSource(newClient(t, cfg), "api://api-a/.default")
+			cfg.Logger = slog.New(slog.NewTextHandler(&log, plain))
+			source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+			if _, err := source.Token(); err != nil {
+				t.Fatal(err)
+			}
+			other.Token()
+			time.Sleep(time.Until(source.Held().RefreshAt()))
+			e.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "60", Times: 1})
+			tok, err := source.Token() // starts a refresh that is throttled
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			source.Invalidate(tok)
+			const waited = "level=DEBUG msg=\"token cache: waited\"\n" // at the same moment as done, in either order
+			got := strings.Replace(log.String(), waited, "", 1)
+			if want := `level=DEBUG msg="token cache: fetch started"
+level=DEBUG msg="token cache: fetch done"
+level=DEBUG msg="token cache: fetch started" background=true
+level=INFO msg="token cache: fetch failed" background=true
+level=WARN msg="token cache: throttled" background=true
+level=DEBUG msg="token cache: invalidated"
+`; got != want || len(got)+len(waited) != log.Len() {
+				t.Errorf("shared %t: logged\n%swant\n%s and once\n%s", shared, log.String(), want, waited)
+			}
+			if want := "fetch started"; strings.Count(others.String(), want) != 1 {
+				t.Errorf("the other client logged\n%s", others.String())
+			}
+		})
 	}
 }
 

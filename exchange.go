@@ -3,7 +3,6 @@ package entra
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"net/url"
 	"strings"
 	"time"
@@ -116,16 +115,6 @@ func (x *exchange) declined(g *Grant, t *tokenResponse) *Error {
 
 // fetch is one exchange for the cache.
 func (c *Client) fetch(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, error) {
-	start := time.Now()
-	a, err := c.exchange(ctx, g, prev, keep)
-	c.log(ctx, g, time.Since(start), a.Lifetime, err)
-	if err != nil {
-		return cache.Answer{}, err
-	}
-	return a, nil
-}
-
-func (c *Client) exchange(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, *Error) {
 	rt, _ := keep.(*refreshToken)
 	run := attempts{client: c, grant: g, forUser: g.Subject != "", prev: prev, rt: rt}
 	if failed := run.all(ctx); failed != nil {
@@ -160,24 +149,3 @@ func (c *Client) answerOf(result confidential.AuthResult, t *tokenResponse, age 
 // ownEnd is by how much a result must end before the token does for that to be the end of
 // its grant, said by Fetch, and not the time since MSAL read the answer.
 const ownEnd = time.Minute
-
-func (c *Client) log(ctx context.Context, g *Grant, took, life time.Duration, err *Error) {
-	if c.logger == nil {
-		return
-	}
-	attrs := append(c.logAttrs(g), slog.Duration("took", took))
-	if err != nil {
-		c.logger.LogAttrs(ctx, slog.LevelWarn, "entra: no token", append(attrs, slog.Any("error", err))...)
-		return
-	}
-	c.logger.LogAttrs(ctx, slog.LevelDebug, "entra: token acquired", append(attrs, slog.Duration("life", life))...)
-}
-
-func (c *Client) logAttrs(g *Grant) []slog.Attr {
-	return []slog.Attr{
-		slog.String("flow", g.Flow),
-		slog.String("authority", c.authority),
-		slog.String("client_id", c.clientID),
-		slog.Any("scopes", g.scopes()),
-	}
-}

@@ -68,9 +68,9 @@ type TokenSource struct {
 	grant  Grant
 	handle cache.Handle
 
-	conditional bool        // not every held token will do: there are claims or a NotAfter
 	claims      string      // the challenge that this source is to satisfy, or ""
 	answered    atomic.Bool // a token that satisfies it has been got
+	conditional bool        // not every held token will do: there are claims or a NotAfter
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
@@ -79,6 +79,7 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // with g is the error of its first token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
+	s.handle.OnEvent = c.onEvent
 	s.handle.Bind(c.cache, c.partition(g.Flow), g.Subject, g.scopes())
 	return s
 }

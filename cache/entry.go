@@ -56,7 +56,7 @@ func (f *failures) forbids(challenge string, now time.Time) error {
 
 // ask decides what a caller gets whom a hit could not serve: a token, an error, or a
 // flight to wait for; nothing of them if this is no longer the place.
-func (e *entry) ask(ctx context.Context, c *Cache, k place, challenge string, fetch Fetch) (*Token, *flight, error) {
+func (e *entry) ask(ctx context.Context, by *Handle, challenge string, fetch Fetch) (*Token, *flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
@@ -72,7 +72,7 @@ func (e *entry) ask(ctx context.Context, c *Cache, k place, challenge string, fe
 			}
 			return nil, nil, err
 		}
-		if !e.start(ctx, c, k, challenge, fetch, h, serve) {
+		if !e.start(ctx, by, challenge, fetch, h, serve) {
 			return nil, nil, nil
 		}
 	}
@@ -83,7 +83,7 @@ func (e *entry) ask(ctx context.Context, c *Cache, k place, challenge string, fe
 }
 
 // start begins the one request, if this still is the place. mu is held.
-func (e *entry) start(ctx context.Context, c *Cache, k place, challenge string, fetch Fetch, h *held, serve bool) bool {
+func (e *entry) start(ctx context.Context, by *Handle, challenge string, fetch Fetch, h *held, serve bool) bool {
 	// Whoever retires an entry looks at flying after setting retired, so that one of
 	// the two sees the other.
 	e.flying.Store(true)
@@ -107,20 +107,21 @@ func (e *entry) start(ctx context.Context, c *Cache, k place, challenge string, 
 		e.hold(h.token, h.token.usableFor)
 	}
 	e.flight = &flight{
-		challenge: challenge, done: make(chan struct{}),
-		begun: Event{Kind: FetchStarted, Key: k.key(), Scopes: e.scopes, Background: serve},
+		by: by, challenge: challenge, done: make(chan struct{}),
+		begun: Event{Kind: FetchStarted, Key: by.place.key(), Scopes: e.scopes, Background: serve},
 	}
-	go e.fly(context.WithoutCancel(ctx), c, e.flight, prev, fetch)
+	go e.fly(context.WithoutCancel(ctx), e.flight, prev, fetch)
 	return true
 }
 
 // land takes the outcome of a flight, unless it had one already.
-func (e *entry) land(c *Cache, f *flight, a Answer, err error) (retryIn time.Duration, already bool) {
+func (e *entry) land(f *flight, a Answer, err error) (retryIn time.Duration, already bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if f.landed {
 		return 0, true
 	}
+	c := f.by.cache
 	if err == nil {
 		spread := f.begun.Key.Subject == "" && !f.begun.Background
 		f.token, err = e.accept(c.policy, f.challenge, a, f.version, spread, !f.superseded)

@@ -41,6 +41,7 @@ type Event struct {
 	Background bool          // of a fetch: a token was being served meanwhile
 	Took       time.Duration // of FetchDone, FetchFailed and Waited
 	Err        error         // of FetchFailed and Throttled; of Waited, what the caller got in place of a token
+	Life       time.Duration // of FetchDone: how long the token lives
 	RetryIn    time.Duration // of FetchFailed and Throttled: no new request before this
 }
 
@@ -68,6 +69,9 @@ func Log(l *slog.Logger) func(Event) {
 		}
 		if e.Took > 0 {
 			attrs = append(attrs, slog.Duration("took", e.Took))
+		}
+		if e.Life > 0 {
+			attrs = append(attrs, slog.Duration("life", e.Life))
 		}
 		if e.RetryIn > 0 {
 			attrs = append(attrs, slog.Duration("retry_in", e.RetryIn))

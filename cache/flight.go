@@ -52,6 +52,7 @@ var (
 // A flight is one request to the authority. It belongs to the cache, not to the caller
 // that started it.
 type flight struct {
+	by        *Handle // whose caller started it
 	challenge string
 	begun     Event
 	version   uint64        // of what the session kept when the request began
@@ -69,35 +70,38 @@ type flight struct {
 const grace = 5 * time.Second
 
 // fly makes the request. However that ends, the flight lands.
-func (e *entry) fly(ctx context.Context, c *Cache, f *flight, prev *Token, fetch Fetch) {
-	ctx, cancel := context.WithTimeout(ctx, c.policy.Timeout)
+func (e *entry) fly(ctx context.Context, f *flight, prev *Token, fetch Fetch) {
+	timeout := f.by.cache.policy.Timeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c.emit(f.begun)
+	f.by.emit(f.begun)
 	start := time.Now()
-	stuck := time.AfterFunc(c.policy.Timeout+grace, func() { e.finish(c, f, start, Answer{}, errStuck) })
+	stuck := time.AfterFunc(timeout+grace, func() { e.finish(f, start, Answer{}, errStuck) })
 	defer stuck.Stop()
 	keep, version := e.session.kept()
 	f.version = version
 	a, err := Answer{}, errExited
-	defer func() { e.finish(c, f, start, a, err) }()
+	defer func() { e.finish(f, start, a, err) }()
 	a, err = call(ctx, fetch, prev, keep)
 }
 
 // finish lands a flight and tells what came of it, once.
-func (e *entry) finish(c *Cache, f *flight, start time.Time, a Answer, err error) {
+func (e *entry) finish(f *flight, start time.Time, a Answer, err error) {
 	event := f.begun
 	var told bool
-	if event.RetryIn, told = e.land(c, f, a, err); told {
+	if event.RetryIn, told = e.land(f, a, err); told {
 		return
 	}
 	event.Kind, event.Took = FetchDone, time.Since(start)
 	if f.err != nil {
 		event.Kind, event.Err = FetchFailed, f.err
+	} else {
+		event.Life = f.token.Expiry().Sub(f.token.ObtainedAt())
 	}
-	c.emit(event)
+	f.by.emit(event)
 	if f.err != nil && retryAfter(f.err) > 0 {
 		event.Kind, event.Took = Throttled, 0
-		c.emit(event)
+		f.by.emit(event)
 	}
 }
 

@@ -11,6 +11,10 @@ import (
 // keeps working after the session was evicted or purged. It is safe for concurrent use
 // and must not be copied. Make it with [Cache.Handle] or [Handle.Bind].
 type Handle struct {
+	// OnEvent is told what happens through this handle, besides [Options].OnEvent and in
+	// the same way. It is set before the first use. nil: nobody is told.
+	OnEvent func(Event)
+
 	cache  *Cache
 	place  place
 	scopes string
@@ -70,7 +74,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 		}
 	}
 	for {
-		t, f, err := e.ask(ctx, h.cache, h.place, challenge, fetch)
+		t, f, err := e.ask(ctx, h, challenge, fetch)
 		switch {
 		case t != nil:
 			h.cache.hits.add()
@@ -95,7 +99,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 			err = ctx.Err()
 		}
 		h.cache.misses.Add(1)
-		h.cache.emit(Event{Kind: Waited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
+		h.emit(Event{Kind: Waited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
 		return t, err
 	}
 }
@@ -142,8 +146,15 @@ func (h *Handle) invalidate(accessToken, challenge string) bool {
 		return false
 	}
 	h.cache.invalidations.Add(1)
-	h.cache.emit(Event{Kind: Invalidated, Key: h.place.key(), Scopes: h.scopes})
+	h.emit(Event{Kind: Invalidated, Key: h.place.key(), Scopes: h.scopes})
 	return true
+}
+
+func (h *Handle) emit(e Event) {
+	h.cache.emit(e)
+	if h.OnEvent != nil {
+		h.OnEvent(e)
+	}
 }
 
 // resolve finds the place in the cache, putting the session back if it was evicted.
