@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func FirstOf(list ...Credential) Credential {
 	list = slices.Clone(list)
 	var worked atomic.Int64 // the index of the one that worked last
 	return Credential{
-		id:    fmt.Sprintf("first of:%d", values.Add(1)),
+		id:    fmt.Sprintf("first:%d", values.Add(1)),
 		check: func() *Error { return checkAll(list) },
 		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
 			start := worked.Load()
@@ -73,8 +74,9 @@ func checkAll(list []Credential) *Error {
 	return nil
 }
 
-// noneOf makes one error of those of all credentials, in the order of the list. It is temporary if one
-// of them is: that one may work later.
+// noneOf makes one error of those of all credentials, in the order of the list. It is
+// temporary if one of them is, since that credential may work later, and otherwise has the
+// status and the IDs of the first refusal.
 func noneOf(failed []*Error) *Error {
 	if len(failed) == 1 {
 		return failed[0]
@@ -88,22 +90,21 @@ func noneOf(failed []*Error) *Error {
 		}
 		return 0
 	}
-	var worst *Error
+	all := *slices.MaxFunc(failed, func(a, b *Error) int { return cmp.Compare(rank(a), rank(b)) })
 	var texts []string
-	var numbers []int
 	var causes []error
+	numbers := slices.Clone(all.AADSTS)
 	for i, e := range failed {
-		if worst == nil || rank(e) >= rank(worst) {
-			worst = e
-		}
 		texts = append(texts, fmt.Sprintf("%d: %s", i+1, redactor{}.text(e.Description, 300)))
-		numbers = append(numbers, e.AADSTS...)
 		causes = append(causes, e.Err)
+		for _, n := range e.AADSTS {
+			if !slices.Contains(numbers, n) {
+				numbers = append(numbers, n)
+			}
+		}
 	}
-	all := *worst
 	all.Description = "none of the credentials works; " + strings.Join(texts, "; ")
-	slices.Sort(numbers)
-	all.AADSTS = slices.Compact(numbers)
+	all.AADSTS = numbers
 	all.Err = errors.Join(causes...)
 	return &all
 }

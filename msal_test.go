@@ -3,10 +3,6 @@ package entra_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -190,16 +186,6 @@ func TestMSALRedeemsARefreshToken(t *testing.T) {
 		if got := forms[0].Get(k); got != want {
 			t.Errorf("%s = %q, want %q", k, got, want)
 		}
-	}
-}
-
-func TestMSALCertificatesNeedRSA(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := confidential.NewCredFromCert([]*x509.Certificate{{PublicKey: key.Public()}}, key); err == nil {
-		t.Error("MSAL takes an EC key now: entra.Certificate could too")
 	}
 }
 

@@ -350,7 +350,7 @@ func TestFirstOfNone(t *testing.T) {
 	renewed := entra.Reloading((&loader{list: []entra.Credential{entra.Secret("stolen~secret"), entra.Secret("old")}}).load)
 	_, err := e.daemonWith(t, entra.FirstOf(broken, renewed, entra.Secret("wrong~secret"))).Token()
 	got := asError(t, err)
-	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000215, 7000222}) || got.StatusCode != 401 || !errors.Is(err, gone) || got.TraceID == "" {
+	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000222, 7000215}) || got.StatusCode != 401 || !errors.Is(err, gone) || got.TraceID == "" {
 		t.Errorf("got %+v", got)
 	}
 	e.wantSecrets(t, "stolen~secret", "old", "wrong~secret")

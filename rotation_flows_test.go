@@ -1,0 +1,272 @@
+package entra_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+// wantTwice compares the last two token requests: the second must be the first but for the
+// secret. It returns the form.
+func (e *estate) wantTwice(t *testing.T, grantType, first, second string) url.Values {
+	t.Helper()
+	forms := e.wire.tokenRequests()
+	if len(forms) < 2 {
+		t.Fatalf("%d token requests, want two", len(forms))
+	}
+	a, b := maps.Clone(forms[len(forms)-2]), forms[len(forms)-1]
+	if a.Get("client_secret") != first || b.Get("client_secret") != second || a.Get("grant_type") != grantType {
+		t.Errorf("sent %s with %s and %s, want %s with %s and %s", a.Get("grant_type"), a.Get("client_secret"), b.Get("client_secret"), grantType, first, second)
+	}
+	a["client_secret"] = b["client_secret"]
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("the requests differ:\n%v\n%v", a, b)
+	}
+	return b
+}
+
+// replace makes a secret of an app the only good one.
+func (e *estate) replace(app, secret string) {
+	e.UpdateCredentials(app, func(a *entratest.App) { a.Secrets = []string{secret} })
+}
+
+// Whatever a flow has in hand, the code that is good once, the refresh token, the claims
+// of a challenge, is sent again with the next credential, and the user stays signed in.
+func TestRotationInEveryFlow(t *testing.T) {
+	e := newEstate()
+	signInWith := func(c entra.Credential) (*authcode.Flow, *authcode.SignIn) {
+		t.Helper()
+		cfg := e.config("webapp")
+		cfg.Credential, cfg.Capabilities = c, []string{"cp1"}
+		flow, err := authcode.New(newClient(t, cfg), authcode.Config{RedirectURL: "http://localhost/callback", Scopes: []string{"api://api-a/access_as_user"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		login, err := flow.Begin(t.Context(), authcode.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		callback, err := e.SignIn(t.Context(), login.URL(), alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signIn, err := flow.Exchange(t.Context(), login, callback.Query())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return flow, signIn
+	}
+	e.replace("webapp", "one")
+	_, signIn := signInWith(entra.FirstOf(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two")))
+	if form := e.wantTwice(t, "authorization_code", "zero", "one"); form.Get("code") == "" || form.Get("code_verifier") == "" {
+		t.Errorf("no code in %v", form)
+	}
+	if held := signIn.Source.Held(); held == nil {
+		t.Error("the token of the sign-in is not held")
+	}
+
+	e.replace("webapp", "zero")
+	signIn.Source.Invalidate(signIn.Source.Held().OAuth2())
+	wantToken(t, signIn.Source)
+	refreshToken := e.wantTwice(t, "refresh_token", "one", "zero").Get("refresh_token")
+	if refreshToken == "" {
+		t.Error("no refresh token was sent")
+	}
+
+	e.replace("webapp", "two")
+	wantToken(t, signIn.Source.WithClaims(`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`))
+	forms := e.wire.tokenRequests()
+	if form := forms[len(forms)-1]; len(forms) != 7 || form.Get("client_secret") != "two" || !strings.Contains(form.Get("claims"), `"nbf"`) || form.Get("refresh_token") == "" {
+		t.Errorf("%d requests, the last is %v", len(forms), form)
+	}
+	for _, form := range forms[4:] {
+		if form.Get("claims") != forms[6].Get("claims") || form.Get("refresh_token") != forms[6].Get("refresh_token") {
+			t.Errorf("the claims or the refresh token of %v were lost", form)
+		}
+	}
+
+	e.replace("api-a", "new")
+	cfg := e.config("api-a")
+	cfg.Credential = entra.FirstOf(entra.Secret("old"), entra.Secret("new"))
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
+	wantToken(t, obo.TokenSource(newClient(t, cfg), assertion, "api://api-b/Orders.Read"))
+	if form := e.wantTwice(t, "urn:ietf:params:oauth:grant-type:jwt-bearer", "old", "new"); form.Get("assertion") != assertion {
+		t.Error("the assertion was lost")
+	}
+}
+
+// What is good once is still good after a refusal of the credential.
+func TestRefusedCodeIsStillGood(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("webapp")
+	const redirect = "http://localhost/callback"
+	scopes := []string{"api://api-a/access_as_user"}
+	callback, err := e.SignIn(t.Context(), "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/authorize?"+url.Values{
+		"client_id": {cfg.ClientID}, "response_type": {"code"}, "redirect_uri": {redirect}, "scope": {"openid profile offline_access " + scopes[0]},
+	}.Encode(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	redeem := func(c entra.Credential) error {
+		cfg.Credential = c
+		_, err := newClient(t, cfg).Redeem(t.Context(), entra.Grant{Flow: "x", Scopes: scopes,
+			Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
+				return app.AcquireTokenByAuthCode(ctx, callback.Query().Get("code"), redirect, scopes)
+			}})
+		return err
+	}
+	wantError(t, redeem(entra.FirstOf(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client", "none of the credentials works", 7000215)
+	if err := redeem(entra.FirstOf(entra.Secret("wrong"), entra.Secret("webapp-secret"))); err != nil {
+		t.Error(err)
+	}
+	wantError(t, redeem(entra.Secret("webapp-secret")), "invalid_grant", "redeemed before", 54005)
+	e.wantSecrets(t, "wrong", "expired", "wrong", "webapp-secret", "webapp-secret")
+}
+
+// Every kind of credential in every flow.
+func TestEveryCredentialInEveryFlow(t *testing.T) {
+	cert, key := selfSigned(t)
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	certs := []*x509.Certificate{cert}
+	register := func(a *entratest.App) {
+		a.Secrets = []string{"the~secret"}
+		a.Certificates = certs
+		a.Federated = []entratest.FederatedCredential{{Issuer: "https://cluster.example", Subject: "pod", Key: key.Public()}}
+	}
+	registerSubject := func(a *entratest.App) {
+		a.Secrets, a.TrustedSubjects = nil, []entratest.TrustedSubject{{Subject: "daemon", Roots: roots}}
+	}
+	assertion := entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+		return jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+			"iss": "https://cluster.example", "sub": "pod", "aud": "api://AzureADTokenExchange", "exp": time.Now().Add(time.Hour).Unix(),
+		}).SignedString(key)
+	})
+	reloading := func(c entra.Credential) entra.Credential {
+		return entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
+	}
+	for _, tt := range []struct {
+		name       string
+		credential entra.Credential
+		register   func(*entratest.App)
+	}{
+		{"secret", entra.Secret("the~secret"), register},
+		{"certificate", entra.Certificate(certs, key), register},
+		{"certificate, RS256", entra.CertificateWith(certs, key, entra.CertificateOptions{RS256: true}), register},
+		{"certificate in a module", entra.Certificate(certs, vault{key: key}), register},
+		{"certificate in a module, RS256", entra.CertificateWith(certs, vault{key: key}, entra.CertificateOptions{RS256: true}), register},
+		{"subject name and issuer", entra.CertificateWith(certs, key, entra.CertificateOptions{SendChain: true}), registerSubject},
+		{"assertion", assertion, register},
+		{"reloading secret", reloading(entra.Secret("the~secret")), register},
+		{"reloading certificate", reloading(entra.Certificate(certs, key)), register},
+		{"reloading assertion", reloading(assertion), register},
+		{"list", entra.FirstOf(assertion, entra.Secret("the~secret")), register},
+		{"reloading list of reloading", reloading(entra.FirstOf(reloading(entra.Certificate(certs, key)))), register},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newEstate()
+			for _, app := range []string{"daemon", "api-a", "webapp"} {
+				e.UpdateCredentials(app, tt.register)
+			}
+			client := func(app string) *entra.Client {
+				a := e.App(app)
+				return newClient(t, entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: tt.credential, HTTPClient: e.httpClient()})
+			}
+			wantToken(t, clientcreds.TokenSource(client("daemon"), scopeB))
+			wantToken(t, obo.TokenSource(client("api-a"), e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice}), scopeB))
+			flow, err := authcode.New(client("webapp"), authcode.Config{RedirectURL: "http://localhost/callback", Scopes: []string{"api://api-a/access_as_user"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			login, err := flow.Begin(t.Context(), authcode.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			callback, err := e.SignIn(t.Context(), login.URL(), alice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signIn, err := flow.Exchange(t.Context(), login, callback.Query())
+			if err != nil {
+				t.Fatal(err)
+			}
+			signIn.Source.Invalidate(signIn.Source.Held().OAuth2())
+			wantToken(t, signIn.Source)
+			var grants []string
+			for _, form := range e.wire.tokenRequests() {
+				grants = append(grants, form.Get("grant_type"))
+			}
+			if want := []string{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "authorization_code", "refresh_token"}; !slices.Equal(grants, want) {
+				t.Errorf("asked for %v, want %v", grants, want)
+			}
+		})
+	}
+}
+
+// Tokens stay when the credential changes, and are not shared with another one.
+func TestRotationKeepsTokens(t *testing.T) {
+	e := newEstate()
+	current := entra.Secret("daemon-secret")
+	cfg := e.config("daemon")
+	cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil })
+	c := newClient(t, cfg)
+	wantToken(t, clientcreds.TokenSource(c, scopeB))
+	current = entra.Secret("wrong")
+	wantToken(t, clientcreds.TokenSource(c, scopeB))
+	cfg.Cache = c.Cache()
+	wantToken(t, clientcreds.TokenSource(newClient(t, cfg), scopeB)) // the same value
+	e.wantSecrets(t, "daemon-secret")
+	cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret("guessed"), nil })
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
+		t.Error("a token for a credential that Entra refuses")
+	}
+	e.wantSecrets(t, "daemon-secret", "guessed")
+}
+
+// A refusal that is mended is in the log, without secrets.
+func TestRotationIsLogged(t *testing.T) {
+	e := newEstate()
+	cfg := e.config("daemon")
+	var log bytes.Buffer
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch a.Key {
+		case "time", "error.correlation_id", "error.trace_id", "correlation_id", "trace_id", "took", "life":
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	gone := errors.New("the file is gone")
+	cfg.Credential = entra.FirstOf(entra.Secret("wrong~secret"),
+		entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }),
+		entra.Secret("another~secret"))
+	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
+		t.Fatal("got a token")
+	}
+	const about = ` flow=client_credentials authority=https://login.microsoftonline.com/` + entratest.SampleTenant + ` client_id=aaaaaaaa-0000-4000-8000-00000000000d scopes=[api://api-b/.default] `
+	want := `level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
+level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.description="the credential cannot be loaded: the file is gone"
+level=WARN msg="entra: no token"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
+`
+	if got := log.String(); got != want {
+		t.Errorf("logged\n%swant\n%s", got, want)
+	}
+}
