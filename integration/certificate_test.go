@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -30,7 +31,7 @@ func newKey(t *testing.T) *rsa.PrivateKey {
 }
 
 // certify issues a certificate for a key. Without a parent it signs itself and is an authority.
-func certify(t *testing.T, name string, key *rsa.PrivateKey, parent *x509.Certificate, parentKey *rsa.PrivateKey) *x509.Certificate {
+func certify(t *testing.T, name string, key crypto.Signer, parent *x509.Certificate, parentKey crypto.Signer) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
@@ -45,6 +46,6 @@ func certify(t *testing.T, name string, key *rsa.PrivateKey, parent *x509.Certif
 		template.IsCA = true
 		template.KeyUsage |= x509.KeyUsageCertSign
 	}
-	der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey))
+	der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey))
 	return must[*x509.Certificate](t)(x509.ParseCertificate(der))
 }

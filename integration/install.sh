@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go: a C compiler for the race detector, OpenSSL to make
-# certificate files, Chromium for the sign-in pages, Node.js and npm packages for clients in
-# JavaScript. On Debian and its kin, as root or through sudo. What is there already is left alone,
-# so a second run takes no time.
+# certificate files, SoftHSM for keys that cannot be exported, Chromium for the sign-in pages,
+# Node.js and npm packages for clients in JavaScript. On Debian and its kin, as root or through
+# sudo. What is there already is left alone, so a second run takes no time.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -17,6 +17,7 @@ need() { # need "COMMAND..." PACKAGE...: the Debian packages that bring the firs
 need gcc gcc libc6-dev
 need openssl openssl
 need "chromium chromium-browser google-chrome" chromium fonts-liberation
+need softhsm2-util softhsm2
 need node nodejs
 need npm npm
 
@@ -39,4 +40,4 @@ if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	npm ci --no-progress --loglevel=error </dev/null
 	touch node_modules/.package-lock.json
 fi
-echo "Node.js $(node --version), MSAL for Node.js $(node -p 'require("@azure/msal-node/package.json").version'), Chromium, OpenSSL and a C compiler are there."
+echo "Node.js $(node --version), MSAL for Node.js $(node -p 'require("@azure/msal-node/package.json").version'), Chromium, OpenSSL, SoftHSM and a C compiler are there."
