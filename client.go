@@ -46,9 +46,10 @@ type Config struct {
 	HTTPClient *http.Client
 	// Logger is told what happens to the client's tokens, in the words of [cache.Log]: a
 	// request that failed while nothing could be served and throttling at level Warn, a
-	// failed background refresh at Info, the rest at Debug. Nothing secret and no user's
-	// name is logged. A shared Cache may have cache.Log as its own OnEvent, for all its
-	// clients; use one of the two. Nil: silent.
+	// failed background refresh at Info, the rest at Debug; and at Warn that a credential
+	// did not work and another one is tried. Nothing secret and no user's name is logged.
+	// A shared Cache may have cache.Log as its own OnEvent, for all its clients; use one of
+	// the two. Nil: silent.
 	Logger *slog.Logger
 	// Capabilities are the client capabilities that this app declares. With "cp1" it
 	// says that it handles claims challenges, and gets tokens of up to 28 hours that

@@ -249,7 +249,7 @@ func TestRotationIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Key {
-		case "time", "error.correlation_id", "error.trace_id", "correlation_id", "trace_id", "took", "life":
+		case "time", "error.correlation_id", "error.trace_id", "correlation_id", "trace_id", "took", "life", "retry_in":
 			return slog.Attr{}
 		}
 		return a
@@ -261,10 +261,10 @@ func TestRotationIsLogged(t *testing.T) {
 	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
 		t.Fatal("got a token")
 	}
-	const about = ` flow=client_credentials authority=https://login.microsoftonline.com/` + entratest.SampleTenant + ` client_id=aaaaaaaa-0000-4000-8000-00000000000d scopes=[api://api-b/.default] `
+	const about = ` key="https://login.microsoftonline.com/` + entratest.SampleTenant + ` client=aaaaaaaa-0000-4000-8000-00000000000d flow=client_credentials subject=app" scopes=api://api-b/.default `
 	want := `level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
 level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.description="the credential cannot be loaded: the file is gone"
-level=WARN msg="entra: no token"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
+level=WARN msg="token cache: fetch failed"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
 `
 	if got := log.String(); got != want {
 		t.Errorf("logged\n%swant\n%s", got, want)
