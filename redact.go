@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"unicode"
 )
@@ -23,18 +24,19 @@ var secretParameters = []string{
 // token.
 type redactor struct{ secrets func() []string } // a func, so that printing a redactor prints nothing
 
+// newRedactor does its work when there is a text, which is when there is an error.
 func newRedactor(form url.Values) redactor {
-	var secrets []string
-	for _, p := range secretParameters {
-		for _, v := range form[p] {
-			if len(v) >= minSecret {
-				secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v))
+	return redactor{sync.OnceValue(func() (secrets []string) {
+		for _, p := range secretParameters {
+			for _, v := range form[p] {
+				if len(v) >= minSecret {
+					secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v))
+				}
 			}
 		}
-	}
-	slices.Sort(secrets)
-	secrets = slices.Compact(secrets)
-	return redactor{func() []string { return secrets }}
+		slices.Sort(secrets)
+		return slices.Compact(secrets)
+	})}
 }
 
 const (

@@ -20,18 +20,22 @@ const maxAssertion = 256 << 10
 // sub ("Access token claims reference" and "Access tokens", Microsoft identity
 // platform). An encrypted token (JWE) cannot be looked into and is Entra's to judge.
 func checkAssertion(assertion, tenant string) (end time.Time, err error) {
-	parts := strings.SplitN(assertion, ".", 6)
-	if len(parts) == 5 && object(parts[0]) != nil && len(assertion) <= maxAssertion {
-		return time.Time{}, nil
-	}
 	if assertion == "" {
 		return time.Time{}, refuse("invalid_request", "there is no assertion; it is the access token that the API was called with")
 	}
-	if len(assertion) > maxAssertion || len(parts) != 3 || object(parts[0]) == nil || object(parts[1]) == nil {
+	var claims map[string]json.RawMessage
+	if len(assertion) <= maxAssertion {
+		switch parts := strings.SplitN(assertion, ".", 6); {
+		case len(parts) == 5 && object(parts[0]) != nil:
+			return time.Time{}, nil
+		case len(parts) == 3 && object(parts[0]) != nil:
+			claims = object(parts[1])
+		}
+	}
+	if claims == nil {
 		return time.Time{}, refuse("invalid_request", "the assertion is not a token (JWT); it is the access token that the API was called with, without \"Bearer \"")
 	}
 	// A claim is known by its exact name; one of an unexpected type says nothing.
-	claims := object(parts[1])
 	text := func(name string) (s string) {
 		json.Unmarshal(claims[name], &s)
 		return s

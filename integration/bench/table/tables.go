@@ -53,7 +53,8 @@ func (r *results) work() string {
 		})
 	}
 	add("MSAL Go, kept: an exchange that is answered at once", "Exchange/msal", "Exchange/msal", "itself")
-	add("**entra**: the same, with a new MSAL client", "Exchange/entra", "Exchange/msal", "MSAL Go")
+	add("MSAL Go, a new client each time: the same", "Exchange/msal-new", "Exchange/msal", "MSAL Go, kept")
+	add("**entra**: the same, with a new MSAL client", "Exchange/entra", "Exchange/msal", "MSAL Go, kept")
 	add("go-oidc: verify a token, read its claims", "Verify/go-oidc", "Verify/go-oidc", "itself")
 	add("**entra** `verify`: the same, at first sight", "Verify/entra-first", "Verify/go-oidc", "go-oidc")
 	add("**entra** `verify`: the same, seen before", "Verify/entra-repeat", "Verify/go-oidc", "go-oidc")
