@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,10 +26,16 @@ func TestEvents(t *testing.T) {
 			if e.Key.Subject != "person" && e.Key.Subject != "other" {
 				t.Errorf("event of %q", e.Key.Subject)
 			}
-			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0))
+			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v life=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0, e.Life))
 		}})
 		a := &authority{takes: time.Second}
 		h := c.Handle(key("t", "person"), []string{"s"})
+		var own []cache.EventKind
+		h.OnEvent = func(e cache.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			own = append(own, e.Kind)
+		}
 		get(t, h, a.fetch)
 		synctest.Wait()
 		get(t, h, a.fetch) // a hit is no event
@@ -46,18 +53,18 @@ func TestEvents(t *testing.T) {
 		h.Token(t.Context(), "", a.fetch) // the remembered failure is no event
 		c.Handle(key("t", "other"), nil).Put(answer("x", time.Hour))
 		want := []string{
-			"fetch started s background=false took=0s err=<nil> retry=false",
-			"fetch done s background=false took=1s err=<nil> retry=false",
-			"waited s background=false took=1s err=<nil> retry=false",
-			"fetch started s background=true took=0s err=<nil> retry=false",
-			"fetch failed s background=true took=1s err=throttled retry=true",
-			"throttled s background=true took=0s err=throttled retry=true",
-			"invalidated s background=false took=0s err=<nil> retry=false",
-			"fetch started s background=false took=0s err=<nil> retry=false",
-			"waited s background=false took=1ms err=context deadline exceeded retry=false",
-			"fetch failed s background=false took=1s err=throttled retry=true",
-			"throttled s background=false took=0s err=throttled retry=true",
-			"evicted  background=false took=0s err=<nil> retry=false",
+			"fetch started s background=false took=0s err=<nil> retry=false life=0s",
+			"fetch done s background=false took=1s err=<nil> retry=false life=1h0m0s",
+			"waited s background=false took=1s err=<nil> retry=false life=0s",
+			"fetch started s background=true took=0s err=<nil> retry=false life=0s",
+			"fetch failed s background=true took=1s err=throttled retry=true life=0s",
+			"throttled s background=true took=0s err=throttled retry=true life=0s",
+			"invalidated s background=false took=0s err=<nil> retry=false life=0s",
+			"fetch started s background=false took=0s err=<nil> retry=false life=0s",
+			"waited s background=false took=1ms err=context deadline exceeded retry=false life=0s",
+			"fetch failed s background=false took=1s err=throttled retry=true life=0s",
+			"throttled s background=false took=0s err=throttled retry=true life=0s",
+			"evicted  background=false took=0s err=<nil> retry=false life=0s",
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -67,6 +74,9 @@ func TestEvents(t *testing.T) {
 		}
 		if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
 			t.Errorf("got\n%s\nwant\n%s", g, w)
+		}
+		if len(own) != len(want)-1 || slices.Contains(own, cache.Evicted) { // the handle is told all but what happens to another's session
+			t.Errorf("the handle was told %v", own)
 		}
 	})
 }

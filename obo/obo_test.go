@@ -186,6 +186,22 @@ func TestNotPastTheAssertion(t *testing.T) {
 	})
 }
 
+// Nor is it where the two end within a minute of each other.
+func TestNotJustPastTheAssertion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, c := setup(t, func(c *entratest.Config) { c.Lifetime = func() time.Duration { return 6 * time.Minute } })
+		source := obo.TokenSource(c, assertionOf(s, alice, 310*time.Second), "api://api-b/Orders.Read")
+		end := time.Now().Add(310 * time.Second).Truncate(time.Second)
+		tok, err := source.Token()
+		if err != nil || !tok.Expiry.Equal(end) {
+			t.Fatalf("expires %v, %v, want %v", tok.Expiry, err, end)
+		}
+		if served := source.Held().UsableUntil(); served.After(end) {
+			t.Errorf("served until %v, past %v", served, end)
+		}
+	})
+}
+
 // While the assertion lives longer than the token, the token is refreshed early, with
 // the assertion and not with anything else, whatever refresh_in says.
 func TestRefreshKeepsTheUser(t *testing.T) {
