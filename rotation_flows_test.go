@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -244,6 +245,10 @@ func TestRotationKeepsTokens(t *testing.T) {
 
 // A refusal that is mended is in the log, without secrets.
 func TestRotationIsLogged(t *testing.T) {
+	synctest.Test(t, testRotationIsLogged)
+}
+
+func testRotationIsLogged(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	var log bytes.Buffer
@@ -261,6 +266,7 @@ func TestRotationIsLogged(t *testing.T) {
 	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
 		t.Fatal("got a token")
 	}
+	synctest.Wait() // for the last line
 	const about = ` key="https://login.microsoftonline.com/` + entratest.SampleTenant + ` client=aaaaaaaa-0000-4000-8000-00000000000d flow=client_credentials subject=app" scopes=api://api-b/.default `
 	want := `level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
 level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.description="the credential cannot be loaded: the file is gone"
