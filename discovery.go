@@ -44,11 +44,14 @@ func newDiscovery(fetch func(*http.Request) (*response, *Error), allowed func(*u
 
 func (d *discovery) get(req *http.Request) (*response, *Error) {
 	key := strings.ToLower(req.URL.String())
-	if doc, ok := d.lookup(key); ok && time.Now().Before(doc.useUntil) {
-		return doc.response, nil
+	if doc, ok := d.fresh(key); ok {
+		return doc, nil
 	}
 	ctx := req.Context()
 	done := d.flight.DoChan(key, func() (any, error) {
+		if doc, ok := d.fresh(key); ok { // a flight landed in between
+			return doc, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
 		defer cancel()
 		resp, err := d.ask(req.Clone(ctx))
@@ -95,6 +98,11 @@ func (d *discovery) store(key string, resp *response, failed *Error) (any, error
 	defer d.mu.Unlock()
 	d.documents.Add(key, document{resp, time.Now().Add(keep)})
 	return resp, nil
+}
+
+func (d *discovery) fresh(key string) (*response, bool) {
+	doc, ok := d.lookup(key)
+	return doc.response, ok && time.Now().Before(doc.useUntil)
 }
 
 func (d *discovery) lookup(key string) (document, bool) {
