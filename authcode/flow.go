@@ -1,6 +1,7 @@
 package authcode
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -149,6 +150,38 @@ func (f *Flow) SignOutURL(returnTo string) string {
 	}
 	return f.endpoint("logout", q)
 }
+
+// AdminConsentURL returns where an administrator of the tenant consents to permissions
+// for all of its users; none: the Config's scopes. tenantID is that of a user who may
+// not consent, or "" for the client's tenant. Entra then sends the administrator's browser
+// to RedirectURL, with admin_consent=True, which proves nothing, and no code.
+//
+// Source: "Admin consent on the Microsoft identity platform".
+func (f *Flow) AdminConsentURL(tenantID string, wanted ...string) string {
+	u := url.URL{
+		Scheme: "https", Host: f.client.Cloud().Host(),
+		Path: "/" + cmp.Or(tenantID, f.client.TenantID()) + "/v2.0/adminconsent",
+		RawQuery: url.Values{
+			"client_id":    {f.client.ClientID()},
+			"redirect_uri": {f.config.RedirectURL},
+			"scope":        {strings.Join(f.tokenScopes(wanted), " ")},
+		}.Encode(),
+	}
+	return u.String()
+}
+
+// RedirectURL returns the Config's: where Entra sends the browser back to.
+func (f *Flow) RedirectURL() string { return f.config.RedirectURL }
+
+// ResponseMode returns how Entra's answer reaches the app: [FormPost] or "query".
+func (f *Flow) ResponseMode() string { return f.config.ResponseMode }
+
+// LoginTimeout returns how long a user has for signing in.
+func (f *Flow) LoginTimeout() time.Duration { return f.config.LoginTimeout }
+
+// AllowsTenant reports whether users of the tenant, given by its ID in lower case, may
+// sign in.
+func (f *Flow) AllowsTenant(tenantID string) bool { return f.verifier.AllowsTenant(tenantID) }
 
 func (f *Flow) endpoint(name string, q url.Values) string {
 	u := url.URL{

@@ -153,6 +153,9 @@ func (l *Login) URL() string { return l.get().url }
 // keep one of several logins of a browser. It is not to be logged.
 func (l *Login) State() string { return l.get().State }
 
+// ReturnTo returns where the user goes afterwards: a path on this site.
+func (l *Login) ReturnTo() string { return l.get().ReturnTo }
+
 // Expires returns when the login ends.
 func (l *Login) Expires() time.Time { return l.get().Expires }
 

@@ -1,0 +1,129 @@
+package signin
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entratoken/entra/authcode"
+)
+
+const (
+	// maxAttempts and maxAttemptBytes bound what the logins of a browser take up in its
+	// requests: tabs that sign in at once. The oldest gives way. Proxies refuse requests
+	// with more than 8 KB of headers, and would do so until the cookies have expired.
+	maxAttempts     = 5
+	maxAttemptBytes = 6000
+	// afterwards is how long it is remembered that an attempt has succeeded.
+	afterwards = 5 * time.Minute
+	// circle is how soon after a sign-in asking for the same again is going in a circle.
+	circle = time.Minute
+)
+
+// attempt is what the cookie of a login holds: first the login, and, when it has
+// succeeded, what to do if the browser asks for the callback again.
+type attempt struct {
+	Login  *authcode.Login `json:"login,omitempty"`  // nil: it has succeeded
+	At     time.Time       `json:"at"`               // when it began, or succeeded
+	Before string          `json:"before,omitempty"` // the name of the session that it replaces
+	Expect string          `json:"expect,omitempty"` // who must come back for ReturnTo to be theirs
+	Asked  string          `json:"asked,omitempty"`  // what Interact asks for
+
+	ReturnTo string `json:"return_to,omitempty"` // when it has succeeded
+}
+
+// keep puts an attempt into the cookie of that name. It reports false if the attempt is
+// too large for one.
+func (s *Site) keep(w http.ResponseWriter, name string, a *attempt, life time.Duration) bool {
+	sealed, err := s.keys.seal("cookie "+name, a)
+	if err != nil {
+		return false
+	}
+	value := encode(sealed)
+	if len(name)+len(value) > maxCookie {
+		return false
+	}
+	set(w, s.cookies.loginCookie(name, value, int(life/time.Second)))
+	return true
+}
+
+// attempt returns what the browser has under that name; nil if it has nothing of ours.
+func (s *Site) attempt(r *http.Request, name string) *attempt {
+	for _, c := range r.CookiesNamed(name) {
+		if a := s.openAttempt(c); a != nil {
+			return a
+		}
+	}
+	return nil
+}
+
+func (s *Site) openAttempt(c *http.Cookie) *attempt {
+	a := new(attempt)
+	sealed, ok := decode(c.Value)
+	if !ok || !s.keys.open("cookie "+c.Name, sealed, a) {
+		return nil
+	}
+	if a.Login == nil && time.Since(a.At) > afterwards {
+		return nil
+	}
+	return a
+}
+
+// attempts yields the attempts that the browser has, and the names of cookies that are
+// none, and so of no use to anybody.
+func (s *Site) attempts(r *http.Request) (open []keptAttempt, broken []string) {
+	for _, c := range r.Cookies() {
+		if !strings.HasPrefix(c.Name, s.cookies.login) {
+			continue
+		}
+		if a := s.openAttempt(c); a != nil {
+			open = append(open, keptAttempt{c.Name, len(c.Name) + len(c.Value), a})
+		} else {
+			broken = append(broken, c.Name)
+		}
+	}
+	return open, broken
+}
+
+type keptAttempt struct {
+	name string
+	size int
+	*attempt
+}
+
+// makeRoom has the browser forget attempts, the oldest first, so that one more of that
+// size fits.
+func (s *Site) makeRoom(w http.ResponseWriter, r *http.Request, size int) {
+	open, broken := s.attempts(r)
+	for _, name := range broken {
+		expire(w, s.cookies.loginCookie(name, "", -1))
+	}
+	slices.SortFunc(open, func(a, b keptAttempt) int { return b.At.Compare(a.At) }) // newest first
+	for i, a := range open {
+		if size += a.size; i >= maxAttempts-1 || size > maxAttemptBytes {
+			expire(w, s.cookies.loginCookie(a.name, "", -1))
+		}
+	}
+}
+
+// inCircle reports whether the browser has just come back from signing in for the same.
+func (s *Site) inCircle(r *http.Request, asked string) bool {
+	open, _ := s.attempts(r)
+	return slices.ContainsFunc(open, func(a keptAttempt) bool {
+		return a.Login == nil && a.Asked == asked && time.Since(a.At) < circle
+	})
+}
+
+// signedInInVain reports whether the browser has signed in twice just now, and nobody is
+// signed in: its session is not kept, or not found again.
+func (s *Site) signedInInVain(r *http.Request) bool {
+	open, _ := s.attempts(r)
+	n := 0
+	for _, a := range open {
+		if a.Login == nil && time.Since(a.At) < circle {
+			n++
+		}
+	}
+	return n >= 2
+}

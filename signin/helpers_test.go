@@ -1,0 +1,370 @@
+package signin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/signin"
+)
+
+const (
+	alice = "alice@contoso.onmicrosoft.com"
+	bob   = "bob@contoso.onmicrosoft.com"
+	carol = "carol@fabrikam.onmicrosoft.com"
+
+	aliceID = "aaaaaaaa-1111-4000-8000-00000000a11c"
+	webapp  = "aaaaaaaa-0000-4000-8000-0000000000ee"
+
+	scopeA = "api://api-a/access_as_user"
+	scopeB = "api://api-b/Orders.Read"
+
+	origin    = "https://webapp.contoso.example"
+	entraHost = "https://login.microsoftonline.com"
+)
+
+// world is a web app at origin, with a fake Entra.
+type world struct {
+	*entratest.Server
+	flow *authcode.Flow
+	site *signin.Site
+	app  http.Handler // the site's Handler
+	log  *logbook
+
+	calls func(http.ResponseWriter, *http.Request) // what /call does
+}
+
+// settings are what tests change.
+type settings struct {
+	estate entratest.Config
+	client entra.Config
+	flow   authcode.Config
+	site   signin.Config
+}
+
+func newWorld(t testing.TB, changes ...func(*settings)) *world {
+	t.Helper()
+	w := &world{log: new(logbook)}
+	c := settings{estate: entratest.Sample()}
+	app := &c.estate.Apps[1]
+	app.OptionalClaims = []string{"sid", "login_hint", "auth_time"}
+	app.LogoutURL = origin + "/logout/frontchannel"
+	app.RedirectURIs = append(app.RedirectURIs, origin+"/")
+	c.client = entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp, Credential: entra.Secret("webapp-secret")}
+	c.flow = authcode.Config{RedirectURL: origin + "/callback", Scopes: []string{scopeA}}
+	c.site = signin.Config{Logger: slog.New(slog.NewJSONHandler(w.log, nil))}
+	for _, change := range changes {
+		change(&c)
+	}
+	w.Server = entratest.NewServer(c.estate)
+	if c.client.HTTPClient == nil {
+		c.client.HTTPClient = w.Client()
+	}
+	client, err := entra.New(c.client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.flow, err = authcode.New(client, c.flow); err != nil {
+		t.Fatal(err)
+	}
+	if w.site, err = signin.New(w.flow, c.site); err != nil {
+		t.Fatal(err)
+	}
+	w.app = w.site.Handler(w.routes())
+	return w
+}
+
+// routes is an app: a page for all, pages for users, and a page that calls an API.
+func (w *world) routes() http.Handler {
+	mux := http.NewServeMux()
+	who := func(out http.ResponseWriter, r *http.Request) {
+		a, ok := signin.AccountFromContext(r.Context())
+		fmt.Fprintf(out, "%t %s %s", ok, a.Name, a.TenantID)
+	}
+	mux.HandleFunc("/{$}", who)
+	mux.Handle("/private/", w.site.RequireSignIn(http.HandlerFunc(who)))
+	mux.Handle("/call", w.site.RequireSignIn(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if w.calls != nil {
+			w.calls(out, r)
+			return
+		}
+		scopes := r.URL.Query()["scope"]
+		token, err := w.site.TokenSource(r, scopes...).TokenContext(r.Context())
+		if w.site.Interact(out, r, err, scopes...) {
+			return
+		}
+		if err != nil {
+			http.Error(out, err.Error(), http.StatusBadGateway)
+			return
+		}
+		fmt.Fprint(out, "token ", token.Valid())
+	})))
+	return mux
+}
+
+// logbook keeps log lines.
+type logbook struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (l *logbook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// refusals returns the kinds of the refusals that were logged.
+func (l *logbook) refusals(t testing.TB) (kinds []string) {
+	t.Helper()
+	for _, line := range l.lines(t) {
+		if line["msg"] == "signin: refused" {
+			kinds = append(kinds, line["kind"].(string))
+		}
+	}
+	return kinds
+}
+
+func (l *logbook) lines(t testing.TB) (all []map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(l.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// browser has cookies and follows no redirects. Its requests reach the app without a
+// network.
+type browser struct {
+	t    testing.TB
+	w    *world
+	jar  http.CookieJar
+	http *http.Client
+}
+
+func (w *world) browser(t testing.TB) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t: t, w: w, jar: jar, http: &http.Client{
+		Jar: jar, Transport: inProcess{w},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+type inProcess struct{ w *world }
+
+func (p inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme+"://"+req.URL.Host != origin {
+		return nil, fmt.Errorf("the request left the site: %s", req.URL.Host)
+	}
+	in := httptest.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), req.Body)
+	in.Header = req.Header.Clone()
+	rec := httptest.NewRecorder()
+	p.w.app.ServeHTTP(rec, in)
+	resp := rec.Result()
+	resp.Request = req
+	return resp, nil
+}
+
+// answer is what a browser got.
+type answer struct {
+	*http.Response
+	body string
+}
+
+// send sends a request as a browser does that goes to a page, unless header says
+// otherwise; pairs of name and value.
+func (b *browser) send(method, target string, form url.Values, header ...string) *answer {
+	b.t.Helper()
+	if strings.HasPrefix(target, "/") {
+		target = origin + target
+	}
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(b.t.Context(), method, target, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html,*/*;q=0.8")
+	req.Header.Set("Sec-Fetch-Mode", "navigate")
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		if req.Header.Del(header[i]); header[i+1] != "" {
+			req.Header.Set(header[i], header[i+1])
+		}
+	}
+	resp, err := b.http.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return &answer{resp, string(text)}
+}
+
+func (b *browser) get(target string, header ...string) *answer {
+	b.t.Helper()
+	return b.send(http.MethodGet, target, nil, header...)
+}
+
+func (b *browser) post(target string, form url.Values, header ...string) *answer {
+	b.t.Helper()
+	if form == nil {
+		form = url.Values{}
+	}
+	return b.send(http.MethodPost, target, form, header...)
+}
+
+// atEntra returns where the answer sends the browser at Entra.
+func (b *browser) atEntra(a *answer) string {
+	b.t.Helper()
+	to := a.Header.Get("Location")
+	if a.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, entraHost+"/") {
+		b.t.Fatalf("got status %d to %q, want a redirect to Entra; the page is\n%s", a.StatusCode, to, a.body)
+	}
+	return to
+}
+
+// answered has the user sign in at Entra and returns the callback, with its parameters in
+// the query.
+func (b *browser) answered(a *answer, user string) string {
+	b.t.Helper()
+	callback, err := b.w.SignIn(b.t.Context(), b.atEntra(a), user)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return callback.String()
+}
+
+// signIn goes to a page that needs a sign-in, signs in, and returns where it ends.
+func (b *browser) signIn(path, user string) string {
+	b.t.Helper()
+	a := b.callback(b.answered(b.get(path), user))
+	b.want(a, http.StatusSeeOther, "")
+	return a.Header.Get("Location")
+}
+
+// callback opens the callback as Entra has the browser do.
+func (b *browser) callback(callback string) *answer {
+	b.t.Helper()
+	if b.w.flow.ResponseMode() == authcode.FormPost {
+		u, err := url.Parse(callback)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		params := u.Query()
+		u.RawQuery = ""
+		return b.crossSitePost(u.String(), params)
+	}
+	return b.get(callback, "Sec-Fetch-Site", "cross-site")
+}
+
+// crossSitePost sends a form of another site: only cookies that are SameSite=None come
+// along, which the jar does not know about.
+func (b *browser) crossSitePost(target string, form url.Values) *answer {
+	b.t.Helper()
+	kept := b.cookies()
+	for _, c := range kept {
+		if !strings.HasPrefix(c.Name, "__Host-login-") {
+			b.forget(c.Name)
+		}
+	}
+	a := b.post(target, form, "Sec-Fetch-Site", "cross-site", "Origin", entraHost)
+	answered := a.Cookies()
+	for _, c := range kept {
+		replaced := false
+		for _, n := range answered {
+			replaced = replaced || n.Name == c.Name
+		}
+		if !replaced && !strings.HasPrefix(c.Name, "__Host-login-") {
+			b.plant(c)
+		}
+	}
+	return a
+}
+
+func (b *browser) want(a *answer, status int, location string) {
+	b.t.Helper()
+	if a.StatusCode != status || location != "" && a.Header.Get("Location") != location {
+		b.t.Fatalf("got status %d to %q, want %d to %q; the page is\n%s", a.StatusCode, a.Header.Get("Location"), status, location, a.body)
+	}
+}
+
+// wantWho wants the page for all to say who is signed in, "" for nobody.
+func (b *browser) wantWho(name string) {
+	b.t.Helper()
+	want := "false  "
+	if name != "" {
+		want = "true " + name + " "
+	}
+	if a := b.get("/"); !strings.HasPrefix(a.body, want) {
+		b.t.Fatalf("the page says %q, want %q", a.body, want)
+	}
+}
+
+func (b *browser) url() *url.URL {
+	u, _ := url.Parse(origin + "/")
+	return u
+}
+
+func (b *browser) cookies() []*http.Cookie { return b.jar.Cookies(b.url()) }
+
+// cookie returns the value of the cookie whose name begins so, or "".
+func (b *browser) cookie(prefix string) *http.Cookie {
+	for _, c := range b.cookies() {
+		if strings.HasPrefix(c.Name, prefix) {
+			return c
+		}
+	}
+	return nil
+}
+
+// session returns the value of the session's cookie, or "".
+func (b *browser) session() string {
+	if c := b.cookie("__Host-session-"); c != nil {
+		return c.Value
+	}
+	return ""
+}
+
+// plant puts a cookie into the browser.
+func (b *browser) plant(c *http.Cookie) {
+	b.jar.SetCookies(b.url(), []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: true, HttpOnly: true}})
+}
+
+func (b *browser) forget(name string) {
+	b.jar.SetCookies(b.url(), []*http.Cookie{{Name: name, Path: "/", Secure: true, MaxAge: -1}})
+}

@@ -1,0 +1,241 @@
+package signin
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/verify"
+)
+
+// Kind says what stands in the way of a sign-in. Programs may branch on it.
+type Kind string
+
+// The kinds of [Problem].
+const (
+	Cookies      Kind = "cookies"       // the browser sends no cookies
+	NoLogin      Kind = "no_login"      // the browser has no login to finish
+	OtherLogin   Kind = "other_login"   // the answer belongs to another login
+	Expired      Kind = "expired"       // the user took too long
+	Used         Kind = "used"          // the login was answered before
+	ReturnTo     Kind = "return_to"     // the link leads off the site
+	Denied       Kind = "denied"        // the user did not consent
+	AdminConsent Kind = "admin_consent" // only an administrator can consent
+	Tenant       Kind = "tenant"        // users of the tenant may not sign in
+	Nonce        Kind = "nonce"         // the ID token belongs to another login
+	Clock        Kind = "clock"         // a clock is wrong, here or at Entra
+	IDToken      Kind = "id_token"      // something else is wrong with the ID token or the account
+	InVain       Kind = "in_vain"       // the user signed in as asked, and it did not help
+	SessionLost  Kind = "session_lost"  // the user signed in, and the session is not found
+	SignedOut    Kind = "signed_out"    // the session ended before the form was sent
+	CrossOrigin  Kind = "cross_origin"  // another site had the browser send the request
+	Unavailable  Kind = "unavailable"   // Entra or the session store does not answer now
+	Refused      Kind = "refused"       // Entra refuses the sign-in for another reason
+	App          Kind = "app"           // the app is not configured as Entra has it
+)
+
+// Problem is a refusal as a person sees it. Nothing in it is secret, but Code, AADSTS and
+// the IDs came through the browser, so anybody may have written them: show them escaped,
+// as html/template does, and believe nothing of them.
+type Problem struct {
+	Kind        Kind
+	Status      int    // of the answer, for Page to send
+	Title, Text string // in English; Kind is for other languages
+	Links       []Link // what can be done about it, the most helpful first; may be none
+
+	// For whoever supports the user; "" and none if Entra said nothing.
+	Code                   string
+	AADSTS                 []int
+	CorrelationID, TraceID string
+}
+
+// Link is a way on.
+type Link struct{ Text, URL string }
+
+// text is what a person is told about a kind.
+type text struct {
+	status      int
+	title, text string
+	signIn      string     // what the link to a sign-in says; "": there is none
+	level       slog.Level // of the line in the log
+}
+
+var texts = map[Kind]text{
+	Cookies: {400, "Your browser sent no cookies", "Signing in needs cookies of this site. Allow them, then sign in again. " +
+		"If you began to sign in with another browser or in another window, go on there.", "Sign in again", slog.LevelInfo},
+	NoLogin: {400, "There is no sign-in to finish", "The sign-in was begun too long ago, or with another browser. Nothing is wrong with your account.",
+		"Sign in again", slog.LevelInfo},
+	OtherLogin: {400, "This answer belongs to another sign-in", "To keep you safe, a sign-in can only be finished where it was begun.",
+		"Sign in again", slog.LevelWarn},
+	Expired:  {400, "The sign-in took too long", "Nothing is wrong with your account.", "Sign in again", slog.LevelInfo},
+	Used:     {400, "This sign-in was used before", "The page was loaded a second time before the first had finished.", "Sign in again", slog.LevelInfo},
+	ReturnTo: {400, "This link is not one of ours", "It would lead to another site, or to an address that could be read as one.", "Sign in without it", slog.LevelWarn},
+	Denied:   {403, "You did not let the app sign you in", "Nothing was changed.", "Sign in again", slog.LevelInfo},
+	AdminConsent: {403, "An administrator has to approve this app", "Your organization does not let you approve what the app asks for. " +
+		"Send the link below to an administrator of your organization, then sign in again.", "Sign in again", slog.LevelWarn},
+	Tenant: {403, "Your organization does not use this app", "Sign in with an account of an organization that does.",
+		"Sign in with another account", slog.LevelWarn},
+	Nonce: {400, "This answer belongs to another sign-in", "To keep you safe, it was not accepted.", "Sign in again", slog.LevelWarn},
+	Clock: {500, "The clocks do not agree", "This site cannot check the sign-in because its clock or Microsoft's is wrong. Please tell whoever runs it.",
+		"Sign in again", slog.LevelError},
+	IDToken: {502, "The sign-in could not be checked", "What Microsoft sent does not add up, so it was not accepted.", "Sign in again", slog.LevelError},
+	InVain: {403, "Signing in was not enough", "You signed in as asked, but still may not do this. If you think that you should, ask your administrator.",
+		"Try once more", slog.LevelWarn},
+	SessionLost: {500, "Your sign-in was lost", "You signed in, but this site does not remember it. Allow its cookies; if they are allowed, please tell whoever runs it.",
+		"Try once more", slog.LevelError},
+	SignedOut: {401, "You are signed out", "What you sent was not done. Sign in and do it once more.", "Sign in", slog.LevelInfo},
+	CrossOrigin: {403, "This came from another site", "To keep you safe, a page of another site cannot do things here. Open this site and do it there.",
+		"", slog.LevelWarn},
+	Unavailable: {503, "Something we need does not answer", "Please try again in a moment.", "Sign in again", slog.LevelError},
+	Refused:     {403, "Microsoft did not sign you in", "If it happens again, send the details below to your administrator.", "Sign in again", slog.LevelWarn},
+	App: {500, "This app is not set up correctly", "Nothing is wrong with your account. Please tell whoever runs the app.",
+		"Sign in again", slog.LevelError},
+}
+
+// kindOf says what kind of refusal err is.
+func kindOf(err error) Kind {
+	var e *entra.Error
+	var token *verify.Error
+	var again *inVain
+	for _, known := range []struct {
+		err  error
+		kind Kind
+	}{
+		{errCookies, Cookies}, {authcode.ErrNoLogin, NoLogin}, {authcode.ErrState, OtherLogin}, {authcode.ErrParameters, OtherLogin},
+		{authcode.ErrExpired, Expired}, {authcode.ErrUsed, Used}, {authcode.ErrReturnTo, ReturnTo}, {authcode.ErrAccount, IDToken},
+		{errInVain, SessionLost}, {errSignedOut, SignedOut}, {errCrossOrigin, CrossOrigin}, {errTooLarge, App},
+	} {
+		if errors.Is(err, known.err) {
+			return known.kind
+		}
+	}
+	switch {
+	case errors.As(err, &again) && needsAdmin(again.err):
+		return AdminConsent
+	case errors.As(err, &again):
+		return InVain
+	case errors.As(err, &token):
+		return kindOfToken(token)
+	case errors.As(err, &e):
+		return kindOfEntra(e)
+	}
+	return Unavailable // of a page that was not thought of, such as an ended context
+}
+
+func kindOfToken(e *verify.Error) Kind {
+	switch e.Reason {
+	case verify.TenantNotAllowed:
+		return Tenant
+	case verify.BadNonce:
+		return Nonce
+	case verify.Expired, verify.NotYetValid, verify.IssuedInFuture:
+		return Clock
+	case verify.KeysUnavailable:
+		return Unavailable
+	}
+	return IDToken
+}
+
+// kindOfEntra sorts what Entra refuses. Sources: OpenID Connect Core, section 3.1.2.6; RFC
+// 6749, sections 4.1.2.1 and 5.2; "Microsoft Entra authentication and authorization error
+// codes".
+func kindOfEntra(e *entra.Error) Kind {
+	switch {
+	case e.Has(700024): // the client assertion's times
+		return Clock
+	case needsAdmin(e):
+		return AdminConsent
+	case e.Has(54005): // the code was redeemed before
+		return Used
+	case e.Has(70008): // the code has expired
+		return Expired
+	case e.Temporary():
+		return Unavailable
+	}
+	switch e.Code {
+	case "access_denied":
+		return Denied
+	case "invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "invalid_resource", "unsupported_response_type":
+		return App
+	}
+	return Refused
+}
+
+// needsAdmin reports whether the app lacks a consent that the user cannot give:
+// AADSTS90094 and 90095 say so, and 65001, where the user has just been asked.
+func needsAdmin(e *entra.Error) bool {
+	return e.Has(90094) || e.Has(90095) || e.Has(65001) || e.Code == "consent_required"
+}
+
+// problem is what a person is shown for err. returnTo is where the user wanted to go.
+func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
+	kind := kindOf(err)
+	t := texts[kind]
+	p := Problem{Kind: kind, Status: t.status, Title: t.title, Text: t.text}
+	var e *entra.Error
+	if errors.As(err, &e) {
+		p.Code, p.AADSTS, p.CorrelationID, p.TraceID = e.Code, e.AADSTS, e.CorrelationID, e.TraceID
+	}
+	if kind == AdminConsent {
+		var again *inVain
+		var scopes []string
+		if errors.As(err, &again) {
+			scopes = again.scopes
+		}
+		tenant := ""
+		if v, _, _ := s.visit(r).session(); v != nil {
+			tenant = v.Account.TenantID
+		}
+		p.Links = append(p.Links, Link{"Approval page for administrators", s.flow.AdminConsentURL(tenant, scopes...)})
+	}
+	if t.signIn != "" {
+		q := url.Values{}
+		if returnTo != "" {
+			q.Set("return_to", returnTo)
+		}
+		if kind == Tenant {
+			q.Set("prompt", "select_account")
+		}
+		link := Link{t.signIn, s.config.LoginPath}
+		if len(q) > 0 {
+			link.URL += "?" + q.Encode()
+		}
+		p.Links = append(p.Links, link)
+	}
+	return p
+}
+
+// refuse shows a person what went wrong and tells an operator. Nothing of it is secret.
+func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+	p := s.problem(r, returnTo, err)
+	var detail any = err.Error()
+	var e *entra.Error
+	var token *verify.Error
+	switch {
+	case errors.As(err, &e):
+		detail = e
+	case errors.As(err, &token):
+		detail = token
+	}
+	attrs := []slog.Attr{slog.String("kind", string(p.Kind)), slog.Int("status", p.Status), slog.Any("error", detail)}
+	if e != nil && e.Err != nil {
+		attrs = append(attrs, slog.String("cause", e.Err.Error()))
+	}
+	s.logger.LogAttrs(r.Context(), texts[p.Kind].level, "signin: refused", attrs...)
+	private(w)
+	if e != nil && e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
+	}
+	if p.Kind == SignedOut {
+		w.Header().Set("WWW-Authenticate", challenge)
+	}
+	if !navigates(r) && r.URL.Path != s.callback {
+		writeJSON(w, p.Status, string(p.Kind), p.Text)
+		return
+	}
+	s.config.Page(w, r, p)
+}

@@ -1,0 +1,219 @@
+package signin
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/verify"
+)
+
+const (
+	// seenEvery is how often at most it is written down that a session is in use.
+	seenEvery = time.Minute
+	// grace is how long requests that were under way, of this tab or another, may still
+	// use the session that the same account's next sign-in replaces.
+	grace = 30 * time.Second
+	// buried is how long it is remembered that a session has ended: longer than any
+	// request takes to write down that it was in use.
+	buried = 10 * time.Minute
+)
+
+// session is what is kept under the hash of an ID. Only Seen is ever changed, so requests
+// at the same time lose nothing of each other's.
+type session struct {
+	Account authcode.Account `json:"account"`
+	Hint    string           `json:"hint,omitempty"`   // the claim login_hint
+	Claims  json.RawMessage  `json:"claims,omitempty"` // if they are to be kept
+	SID     string           `json:"sid,omitempty"`    // Entra's session
+	Family  string           `json:"family,omitempty"` // which must be that of the sid
+	Seen    time.Time        `json:"seen"`             // last use, to the minute
+	Ends    time.Time        `json:"ends"`
+	Old     bool             `json:"old,omitempty"` // replaced, and ends soon
+}
+
+// family is what is kept for a session of Entra's. When Entra says that it has ended, the
+// family is forgotten, and with it all sessions of it here, without a list of them: a
+// list could not be kept in a [Store] without losing some.
+type family struct {
+	ID      string           `json:"id"`
+	Account authcode.Account `json:"account"`
+}
+
+// The names under which things are sealed and kept.
+func sessionName(id string) string  { return fingerprint("session", id) }
+func familyName(sid string) string  { return fingerprint("family", sid) }
+func burialName(name string) string { return fingerprint("burial", name) }
+
+// load returns the session of the request and the name it is kept under; nil if nobody is
+// signed in. The error is that of a failing store.
+func (s *Site) load(r *http.Request) (*session, string, error) {
+	id := ""
+	for _, c := range r.CookiesNamed(s.cookies.session) {
+		if id != "" {
+			return nil, "", nil // whose is it? somebody may have tossed one in
+		}
+		id = c.Value
+	}
+	if len(id) != len(rand.Text()) {
+		return nil, "", nil
+	}
+	name := sessionName(id)
+	v, err := s.find(r.Context(), name)
+	if v == nil || err != nil {
+		return nil, "", err
+	}
+	if err := s.touch(r.Context(), name, v); err != nil { // it goes on, and may end early
+		s.logger.LogAttrs(r.Context(), slog.LevelError, "signin: the use of a session could not be written down", slog.Any("error", err))
+	}
+	return v, name, nil
+}
+
+// find returns the session of that name, if it has not ended.
+func (s *Site) find(ctx context.Context, name string) (*session, error) {
+	v := new(session)
+	ok, err := s.get(ctx, name, v)
+	if !ok || err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if !now.Before(v.Ends) || !now.Before(v.Seen.Add(s.config.IdleTimeout)) || !s.flow.AllowsTenant(v.Account.TenantID) {
+		return nil, nil
+	}
+	if v.SID != "" {
+		var f family
+		if ok, err := s.get(ctx, familyName(v.SID), &f); !ok || err != nil || f.ID != v.Family {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// touch writes down that the session is in use. If it has ended meanwhile, that would
+// bring it back: so who ends one buries it first, and who touches one looks for its
+// burial afterwards. Whichever comes last in the store, it has ended.
+func (s *Site) touch(ctx context.Context, name string, v *session) error {
+	now := time.Now()
+	if v.Old || now.Sub(v.Seen) < min(seenEvery, s.config.IdleTimeout/8) {
+		return nil
+	}
+	seen := *v
+	seen.Seen = now
+	ctx = context.WithoutCancel(ctx) // once begun it is finished
+	if err := s.put(ctx, name, seen, s.until(&seen)); err != nil {
+		return err
+	}
+	if ok, err := s.get(ctx, burialName(name), new(struct{})); ok || err != nil {
+		_ = s.store.DeleteCtx(ctx, name) // best effort; it is an error already
+		return err
+	}
+	return nil
+}
+
+// until is when the store can forget a session.
+func (s *Site) until(v *session) time.Time {
+	if idle := v.Seen.Add(s.config.IdleTimeout); idle.Before(v.Ends) {
+		return idle
+	}
+	return v.Ends
+}
+
+// start keeps a new session and returns the ID that the browser gets. There is none before
+// a sign-in, and each sign-in has a new one, so nobody can plant the ID of somebody else's
+// session to come.
+func (s *Site) start(ctx context.Context, signIn *authcode.SignIn) (id string, err error) {
+	now := time.Now().UTC().Round(0)
+	v := session{Account: signIn.Account, SID: signIn.Claims.SessionID, Seen: now, Ends: now.Add(s.config.Lifetime)}
+	_ = signIn.Claims.Decode("login_hint", &v.Hint) // "" if there is none
+	if s.config.KeepClaims {
+		if v.Claims, err = signIn.Claims.MarshalBinary(); err != nil {
+			return "", err
+		}
+	}
+	if v.SID != "" {
+		var f family
+		if _, err := s.get(ctx, familyName(v.SID), &f); err != nil {
+			return "", err
+		}
+		if f.ID == "" || f.Account.HomeAccountID != v.Account.HomeAccountID {
+			f = family{rand.Text(), v.Account}
+		}
+		v.Family = f.ID
+		if err := s.put(ctx, familyName(v.SID), f, v.Ends); err != nil {
+			return "", err
+		}
+	}
+	id = rand.Text()
+	return id, s.put(ctx, sessionName(id), v, s.until(&v))
+}
+
+// replace ends a session whose browser has signed in again: at once if it was somebody
+// else's, and otherwise when the requests that are under way have had time to end.
+func (s *Site) replace(ctx context.Context, name string, by authcode.Account) error {
+	v, err := s.find(ctx, name)
+	if v == nil || err != nil {
+		return err
+	}
+	if v.Account.HomeAccountID != by.HomeAccountID || v.Account.TenantID != by.TenantID {
+		return s.bury(ctx, name)
+	}
+	if v.Old {
+		return nil
+	}
+	v.Old = true
+	if ends := time.Now().Add(grace); ends.Before(v.Ends) {
+		v.Ends = ends
+	}
+	if err := s.put(ctx, burialName(name), struct{}{}, time.Now().Add(buried)); err != nil {
+		return err
+	}
+	return s.put(ctx, name, v, s.until(v))
+}
+
+// bury ends a session for good.
+func (s *Site) bury(ctx context.Context, name string) error {
+	if err := s.put(ctx, burialName(name), struct{}{}, time.Now().Add(buried)); err != nil {
+		return err
+	}
+	return s.forget(ctx, name)
+}
+
+// claims are the ID token's, if they were kept.
+func (v *session) claims() (*verify.Claims, bool) {
+	c := new(verify.Claims)
+	if v == nil || len(v.Claims) == 0 || c.UnmarshalBinary(v.Claims) != nil {
+		return nil, false
+	}
+	return c, true
+}
+
+// get, put and forget are the store's methods for what is sealed under its name.
+func (s *Site) get(ctx context.Context, name string, v any) (bool, error) {
+	sealed, found, err := s.store.FindCtx(ctx, name)
+	if err != nil {
+		return false, storeFailed(err)
+	}
+	return found && s.keys.open("store "+name, sealed, v), nil
+}
+
+func (s *Site) put(ctx context.Context, name string, v any, until time.Time) error {
+	sealed, err := s.keys.seal("store "+name, v)
+	if err != nil {
+		return err
+	}
+	if err := s.store.CommitCtx(ctx, name, sealed, until); err != nil {
+		return storeFailed(err)
+	}
+	return nil
+}
+
+func (s *Site) forget(ctx context.Context, name string) error {
+	if err := s.store.DeleteCtx(ctx, name); err != nil {
+		return storeFailed(err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package signin
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+)
+
+// logout answers LogoutPath: it ends the session here, forgets the user's tokens, and
+// sends the browser to Entra, so that the session there ends, too. Handler has made sure
+// that no other site sent it.
+func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
+	if !only(w, r, http.MethodPost) {
+		return
+	}
+	v, name, err := s.visit(r).session()
+	ctx := context.WithoutCancel(r.Context()) // once begun it is finished
+	if v != nil && err == nil {
+		err = s.end(ctx, v, name)
+	}
+	if err != nil { // the browser keeps its cookie, so that the user can try again
+		s.refuse(w, r, "", err)
+		return
+	}
+	expire(w, s.cookies.sessionCookie(""))
+	open, broken := s.attempts(r)
+	for _, a := range open {
+		broken = append(broken, a.name)
+	}
+	for _, name := range broken {
+		expire(w, s.cookies.loginCookie(name, "", -1))
+	}
+	to := s.flow.SignOutURL(s.config.SignedOutURL)
+	if v != nil && v.Hint != "" {
+		to += "&" + url.Values{"logout_hint": {v.Hint}}.Encode() // Entra need not ask whom
+	}
+	private(w)
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// end ends a session, with those that belong to the same session at Entra, and forgets the
+// user's tokens. Where the user is signed in with another browser, the next token takes
+// a sign-in there, most often without a page.
+func (s *Site) end(ctx context.Context, v *session, name string) error {
+	if err := s.bury(ctx, name); err != nil {
+		return err
+	}
+	if v.SID != "" {
+		if err := s.forget(ctx, familyName(v.SID)); err != nil {
+			return err
+		}
+	}
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out", slog.Any("account", v.Account))
+	return s.flow.SignOut(ctx, v.Account)
+}
+
+// frontChannelLogout answers Entra, which loads it in a frame of its sign-out page when
+// the user signs out anywhere. No cookie comes with that, so the session is found by its
+// sid, which nobody can guess. The answer is the same whether there was one.
+//
+// Source: OpenID Connect Front-Channel Logout 1.0, section 2.
+func (s *Site) frontChannelLogout(w http.ResponseWriter, r *http.Request) {
+	if !only(w, r, http.MethodGet) {
+		return
+	}
+	private(w)
+	h := w.Header()
+	h.Del("X-Frame-Options") // Entra frames it, and there is nothing to see or to click on
+	h.Set("Content-Security-Policy", "default-src 'none'")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if err := s.endFamily(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
+		s.logger.LogAttrs(r.Context(), slog.LevelError, "signin: front-channel logout failed", slog.Any("error", err))
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func (s *Site) endFamily(ctx context.Context, sids []string) error {
+	if len(sids) != 1 || sids[0] == "" {
+		return nil
+	}
+	var f family
+	name := familyName(sids[0])
+	if ok, err := s.get(ctx, name, &f); !ok || err != nil {
+		return err
+	}
+	if err := s.forget(ctx, name); err != nil {
+		return err
+	}
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", f.Account))
+	return s.flow.SignOut(ctx, f.Account)
+}

@@ -1,0 +1,50 @@
+package signin_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+// A user goes to a page, signs in, comes back to it, calls an API, and signs out.
+func TestSignInAndOut(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	if a := b.get("/"); a.StatusCode != http.StatusOK || a.body != "false  " || len(a.Cookies()) != 0 {
+		t.Fatalf("the page for all: %d %q, %d cookies", a.StatusCode, a.body, len(a.Cookies()))
+	}
+	to := b.signIn("/private/orders?id=1&x=a%20b", alice)
+	if to != "/private/orders?id=1&x=a%20b" {
+		t.Errorf("the user ends at %q", to)
+	}
+	a := b.get(to)
+	if a.StatusCode != http.StatusOK || a.body != "true Alice Adams "+entratest.SampleTenant || a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("the page says %q, Cache-Control %q", a.body, a.Header.Get("Cache-Control"))
+	}
+	if a := b.get("/call"); a.body != "token true" {
+		t.Errorf("the call says %q", a.body)
+	}
+	id := b.cookie("__Host-session-")
+
+	a = b.post("/logout", nil)
+	out, err := url.Parse(b.atEntra(a))
+	if err != nil || out.Path != "/"+entratest.SampleTenant+"/oauth2/v2.0/logout" ||
+		out.Query().Get("post_logout_redirect_uri") != origin+"/" || out.Query().Get("logout_hint") == "" {
+		t.Errorf("signs out at %s", out)
+	}
+	b.wantWho("")
+	if cookies := b.cookies(); len(cookies) != 0 {
+		t.Errorf("%d cookies are left", len(cookies))
+	}
+	b.plant(id) // the old ID is of no use
+	b.wantWho("")
+	if kinds := w.log.refusals(t); len(kinds) != 0 {
+		t.Errorf("refused: %v", kinds)
+	}
+	if strings.Contains(w.log.String(), "Alice") {
+		t.Error("the log names the user")
+	}
+}
