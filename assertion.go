@@ -23,9 +23,9 @@ type AssertionRequest struct {
 // get is called for every request to Entra, perhaps concurrently, and must keep what is
 // expensive to get. If Entra refuses the assertion, get is called once more, with
 // Refused set, and if it returns another one the request is made once more. It must
-// return when its context ends, which is when the request does. Its error becomes the Err
-// of an [*Error] with the code "invalid_client"; if it is an [*Error] that is Temporary,
-// so is that one.
+// return when its context ends, which is when the request does or, if there is another
+// credential to try, before. Its error becomes the Err of an [*Error] with the code
+// "invalid_client"; if it is a time-out or an [*Error] that is Temporary, so is that one.
 func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
 	return Credential{
 		id: fmt.Sprintf("assertion:%d", values.Add(1)),
@@ -41,8 +41,7 @@ func Assertion(get func(context.Context, AssertionRequest) (string, error)) Cred
 			if v != refused || ctx.Err() != nil {
 				return failed, v
 			}
-			a.again(ctx, failed)
-			second := asked{get: get, before: first.assertion, refusal: failed}
+			second := asked{get: get, before: first.assertion, refusal: failed, attempts: a}
 			return a.make(ctx, second.credential())
 		},
 	}
@@ -54,26 +53,29 @@ var values atomic.Int64
 // asked is one call of an assertion callback.
 type asked struct {
 	get       func(context.Context, AssertionRequest) (string, error)
-	before    string // what Entra has just refused,
-	refusal   *Error // and how
+	before    string    // what Entra has just refused,
+	refusal   *Error    // and how,
+	attempts  *attempts // and where it is told that another attempt is made
 	assertion string
 }
 
 func (q *asked) credential() confidential.Credential {
 	return confidential.NewCredFromAssertionCallback(func(ctx context.Context, o confidential.AssertionRequestOptions) (string, error) {
+		x := exchangeOf(ctx)
 		r := AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint, Refused: q.refusal != nil}
 		var err error
-		q.assertion, err = guarded(ctx, func() (string, error) { return q.get(ctx, r) })
+		q.assertion, err = guarded(ctx, x.spare, func(ctx context.Context) (string, error) { return q.get(ctx, r) })
 		if err == nil && q.assertion == "" {
 			err = errors.New("it returned an empty assertion")
 		}
-		x := exchangeOf(ctx)
 		switch {
 		case q.refusal != nil && err == nil && q.assertion == q.before:
 			x.unproven(q.refusal, refused)
 			err = q.refusal
 		case q.refusal != nil && err != nil:
 			x.unproven(q.refusal.because(notLoaded(ctx, "the assertion callback failed: ", err)), refused)
+		case q.refusal != nil:
+			q.attempts.again(ctx, q.refusal)
 		case err != nil:
 			x.unproven(notLoaded(ctx, "the assertion callback failed: ", err), unusable)
 		}

@@ -25,7 +25,8 @@ type attempts struct {
 	prev    *cache.Token
 	rt      *refreshToken
 
-	depth int // of Reloading credentials that are loaded by others
+	depth int  // of Reloading credentials that are loaded by others
+	spare bool // there is another credential to try after the one at hand
 
 	// Of the attempt that was accepted: MSAL's result and the response it came from.
 	result confidential.AuthResult
@@ -41,7 +42,7 @@ func (a *attempts) all(ctx context.Context) *Error {
 // make is one attempt. Its MSAL client is thrown away: MSAL's own caches grow without
 // bound, are searched in full, and decide by themselves when to refresh.
 func (a *attempts) make(ctx context.Context, cred confidential.Credential) (*Error, verdict) {
-	x := &exchange{forUser: a.forUser}
+	x := &exchange{forUser: a.forUser, spare: a.spare}
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	var region string // MSAL would take any grant there, but only the app's own is served in regions
 	if !a.forUser {

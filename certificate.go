@@ -47,7 +47,7 @@ type CertificateOptions struct {
 //
 // A signer is called concurrently. It is given no context, but nobody waits for it longer
 // than a request may take. Its error becomes the Err of an [*Error] with the code
-// "invalid_client", or is taken for Temporary as a callback's is (see [Assertion]).
+// "invalid_client"; if it is a time-out or an [*Error] that is Temporary, so is that one.
 //
 // Source: "Microsoft identity platform application authentication certificate
 // credentials".
@@ -156,7 +156,7 @@ func (s *assertionSigner) sign(ctx context.Context, digest []byte) ([]byte, erro
 	if _, local := s.key.(*rsa.PrivateKey); local {
 		return s.key.Sign(rand.Reader, digest, s.opts)
 	}
-	return guarded(ctx, func() ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
+	return guarded(ctx, exchangeOf(ctx).spare, func(context.Context) ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
 }
 
 // encoded returns v as JSON in base64url, as parts of a JWT are.

@@ -17,6 +17,7 @@ import (
 // answer's headers. It is used by one goroutine at a time.
 type exchange struct {
 	forUser   bool // a user's token is wanted, not the app's own
+	spare     bool // there is another credential to try
 	redactor  redactor
 	requestID string    // of the token request, for Entra's logs
 	answer    *response // to the token request

@@ -13,8 +13,8 @@ import (
 // FirstOf is a list of credentials that are tried in order, beginning with the one that
 // worked last: two secrets of which one ends soon, a new certificate before its old one,
 // a federated credential with a secret to fall back on. The next is tried when Entra
-// refuses one or when one cannot be loaded, each once for a request, and what comes of the
-// first that Entra accepts is the outcome. If none is accepted the error says what is
+// refuses one or when one cannot be loaded (or is not in half of the time that is left),
+// each once for a request, and what comes of the first that Entra accepts is the outcome. If none is accepted the error says what is
 // wrong with each of them.
 //
 // The members may be [Reloading]: then what Entra refuses is loaded anew before the next
@@ -29,13 +29,16 @@ func FirstOf(list ...Credential) Credential {
 			start := worked.Load()
 			tried := make([]*Error, len(list))
 			all := unusable
-			for i := range tried {
-				i := int64(i)
-				if i == 0 {
+			spare := a.spare
+			defer func() { a.spare = spare }()
+			for n := range tried {
+				i := int64(n)
+				if n == 0 {
 					i = start
 				} else if i <= start {
 					i--
 				}
+				a.spare = spare || n < len(tried)-1
 				failed, v := list[i].use(ctx, a)
 				if v == settled || ctx.Err() != nil {
 					if failed == nil {
@@ -48,7 +51,7 @@ func FirstOf(list ...Credential) Credential {
 				if v == refused {
 					all = refused
 				}
-				if slices.Contains(tried, nil) {
+				if n < len(tried)-1 {
 					a.again(ctx, failed)
 				}
 			}

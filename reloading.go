@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // Reloading is a credential that may change while the program runs: a secret that is
@@ -19,12 +20,13 @@ import (
 // is made once more, and what comes of that is the outcome. So each failure costs two
 // requests at most, and is then remembered like any other (see package cache).
 //
-// load must return when its context ends, which is when the request does. Its error
-// becomes the Err of an [*Error] with the code "invalid_client"; if it is an [*Error] that
-// is Temporary, so is that one. When it was to replace a refused credential, it becomes the
-// Err of the refusal. While there is a credential that was loaded before, load does better
-// to go on returning it than to return an error. load may return any kind of credential,
-// also one that is Reloading itself.
+// load must return when its context ends, which is when the request does or, if there is
+// another credential to try, before. Its error becomes the Err of an [*Error] with the code
+// "invalid_client"; if it is a time-out or an [*Error] that is Temporary, so is that one.
+// When it was to replace a refused credential, it becomes the Err of the refusal. While
+// there is a credential that was loaded before, load does better to go on returning it than
+// to return an error. load may return any kind of credential, also one that is Reloading
+// itself.
 func Reloading(load func(ctx context.Context, refused Credential) (Credential, error)) Credential {
 	return Credential{
 		id: fmt.Sprintf("reloading:%d", values.Add(1)),
@@ -40,7 +42,7 @@ func Reloading(load func(ctx context.Context, refused Credential) (Credential, e
 			}
 			a.depth++
 			defer func() { a.depth-- }()
-			c, failed := loaded(ctx, load, Credential{})
+			c, failed := a.load(ctx, load, Credential{})
 			if failed != nil {
 				return failed, unusable
 			}
@@ -48,7 +50,7 @@ func Reloading(load func(ctx context.Context, refused Credential) (Credential, e
 			if v != refused || ctx.Err() != nil {
 				return refusal, v
 			}
-			d, failed := loaded(ctx, load, c)
+			d, failed := a.load(ctx, load, c)
 			if failed != nil {
 				return refusal.because(failed), refused
 			}
@@ -64,9 +66,9 @@ func Reloading(load func(ctx context.Context, refused Credential) (Credential, e
 // maxDepth bounds how often what is loaded loads again.
 const maxDepth = 4
 
-// loaded calls load and checks what it returns.
-func loaded(ctx context.Context, load func(context.Context, Credential) (Credential, error), refused Credential) (Credential, *Error) {
-	c, err := guarded(ctx, func() (Credential, error) { return load(ctx, refused) })
+// load calls the load of a Reloading credential and checks what it returns.
+func (a *attempts) load(ctx context.Context, load func(context.Context, Credential) (Credential, error), refused Credential) (Credential, *Error) {
+	c, err := guarded(ctx, a.spare, func(ctx context.Context) (Credential, error) { return load(ctx, refused) })
 	switch {
 	case err != nil:
 	case c.use == nil:
@@ -89,11 +91,14 @@ func notLoaded(ctx context.Context, what string, err error) *Error {
 	}
 	e := &Error{Code: "invalid_client", Err: err}
 	text := err.Error()
+	var timeout interface{ Timeout() bool }
 	if own, ok := errorAs[*Error](err); ok {
 		text = own.Description
 		if own.Temporary() {
 			e.Code, e.StatusCode, e.RetryAfter = own.Code, own.StatusCode, own.RetryAfter
 		}
+	} else if errors.As(err, &timeout) && timeout.Timeout() {
+		e.Code = CodeRequestFailed
 	}
 	e.Description = what + redactor{}.text(text, 300)
 	return e
@@ -109,7 +114,13 @@ func (e *Error) because(failed *Error) *Error {
 }
 
 // guarded calls f, which is not ours: it may panic, and it may not return when ctx ends.
-func guarded[T any](ctx context.Context, f func() (T, error)) (T, error) {
+// If there is another credential to try it has half of the time.
+func guarded[T any](ctx context.Context, spare bool, f func(context.Context) (T, error)) (T, error) {
+	if end, ok := ctx.Deadline(); ok && spare {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
 	type outcome struct {
 		value T
 		err   error
@@ -127,7 +138,7 @@ func guarded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 			}
 			done <- o
 		}()
-		o.value, o.err = f()
+		o.value, o.err = f(ctx)
 	}()
 	select {
 	case o := <-done:

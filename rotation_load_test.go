@@ -30,7 +30,7 @@ type rotated struct {
 	wrong      int                                        // how many of the tries before the right one may be refused
 }
 
-const generations = 5
+const generations = 4
 
 // rotations are one of each kind of credential that can change.
 func rotations(t *testing.T) []rotated {
@@ -102,7 +102,7 @@ func rotations(t *testing.T) []rotated {
 }
 
 // A hundred callers get tokens, for six keys of the cache, while the credential is replaced
-// and the old one revoked, four times: no call fails.
+// and the old one revoked, three times: no call fails.
 func TestRotationUnderLoad(t *testing.T) {
 	scopes := []string{"api://api-a/.default", scopeB, "https://graph.microsoft.com/.default"}
 	tenants := []string{entratest.SampleTenant, entratest.SampleOtherTenant}

@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -299,6 +301,47 @@ func TestLoadHangs(t *testing.T) {
 	})
 }
 
+// A credential that hangs leaves time for the next, which is then the first to be tried.
+func TestFirstOfHangs(t *testing.T) {
+	cert, key := selfSigned(t)
+	synctest.Test(t, func(t *testing.T) {
+		repaired := make(chan struct{})
+		for name, hangs := range map[string]entra.Credential{
+			"load": entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+				<-repaired
+				return entra.Credential{}, errors.New("too late")
+			}),
+			"callback": entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+				<-repaired
+				return "", errors.New("too late")
+			}),
+			"signer": entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}),
+		} {
+			e := newEstate()
+			source := e.daemonWith(t, entra.FirstOf(hangs, entra.Secret("daemon-secret")))
+			for i, want := range []time.Duration{15 * time.Second, 0} { // of thirty
+				start := time.Now()
+				tok, err := source.Token()
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if took := time.Since(start); took != want {
+					t.Errorf("%s: call %d took %v, want %v", name, i+1, took, want)
+				}
+				source.Invalidate(tok)
+			}
+
+			e = newEstate()
+			_, err := e.daemonWith(t, entra.FirstOf(hangs, entra.Secret("wrong"))).Token()
+			got := wantError(t, err, entra.CodeRequestFailed, ": context deadline exceeded; 2: AADSTS7000215", 7000215)
+			if !got.Temporary() || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+		close(repaired)
+	})
+}
+
 // A Reloading credential that loads itself comes to an end.
 func TestReloadingItself(t *testing.T) {
 	e := newEstate()
@@ -426,23 +469,28 @@ func TestAssertionRefused(t *testing.T) {
 		name   string
 		second func() (string, error)
 		sent   []string
+		logged int
 		text   string
 		aadsts []int
 	}{
-		{"another", func() (string, error) { return "two", nil }, []string{"one", "two"}, "AADSTS50027", []int{50027}},
-		{"the same", func() (string, error) { return "one", nil }, []string{"one"}, "AADSTS50027", []int{50027}},
-		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, "; nothing else was tried: the assertion callback failed: no more", []int{50027}},
+		{"another", func() (string, error) { return "two", nil }, []string{"one", "two"}, 1, "AADSTS50027", []int{50027}},
+		{"the same", func() (string, error) { return "one", nil }, []string{"one"}, 0, "AADSTS50027", []int{50027}},
+		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, 0, "; nothing else was tried: the assertion callback failed: no more", []int{50027}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
 			var asked []entra.AssertionRequest
-			_, err := e.daemonWith(t, entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) {
+			cfg := e.config("daemon")
+			var log counter
+			cfg.Logger = slog.New(&log)
+			cfg.Credential = entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) {
 				asked = append(asked, r)
 				if r.Refused {
 					return tt.second()
 				}
 				return "one", nil
-			})).Token()
+			})
+			_, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token()
 			wantError(t, err, "invalid_client", tt.text, tt.aadsts...)
 			id := e.App("daemon").ClientID
 			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Refused: true}}
@@ -456,6 +504,22 @@ func TestAssertionRefused(t *testing.T) {
 			if !slices.Equal(sent, tt.sent) {
 				t.Errorf("sent %q, want %q", sent, tt.sent)
 			}
+			if n := log.Load(); n != int64(tt.logged) {
+				t.Errorf("%d lines about another attempt, want %d", n, tt.logged)
+			}
 		})
 	}
+}
+
+// counter counts the lines of a log that tell of another attempt.
+type counter struct{ atomic.Int64 }
+
+func (*counter) Enabled(context.Context, slog.Level) bool { return true }
+func (c *counter) WithAttrs([]slog.Attr) slog.Handler     { return c }
+func (c *counter) WithGroup(string) slog.Handler          { return c }
+func (c *counter) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasSuffix(r.Message, "trying another") {
+		c.Add(1)
+	}
+	return nil
 }
