@@ -25,6 +25,12 @@ type chromium struct {
 func (f *fake) newChromium(t *testing.T) *chromium {
 	t.Helper()
 	pin := sha256.Sum256(f.leaf.RawSubjectPublicKeyInfo)
+	return newChromium(t, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(pin[:])))
+}
+
+// newChromium starts one that trusts what Debian's certificates vouch for.
+func newChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) *chromium {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.WindowSize(800, 900),
@@ -32,11 +38,27 @@ func (f *fake) newChromium(t *testing.T) *chromium {
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(pin[:])),
 	)
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(options, more...)...)
 	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
+	return openWindow(t, ctx)
+}
+
+// fresh opens a window of the same browser with a profile of its own, without cookies.
+func (c *chromium) fresh(t *testing.T) *chromium {
+	t.Helper()
+	return openWindow(t, c.ctx, chromedp.WithNewBrowserContext())
+}
+
+// tab opens another tab beside a window, with the same cookies.
+func (c *chromium) tab(t *testing.T) *chromium {
+	t.Helper()
+	return openWindow(t, c.ctx)
+}
+
+func openWindow(t *testing.T, ctx context.Context, options ...chromedp.ContextOption) *chromium {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(ctx, options...)
 	t.Cleanup(cancel)
 	// A person looks at the window, so it has the focus.
 	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled,

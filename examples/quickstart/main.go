@@ -21,9 +21,8 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/clientcreds"
-	"github.com/entratoken/entra/examples/internal/contoso"
+	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/internal/hops"
 	"github.com/entratoken/entra/examples/webapp/site"
 )
@@ -81,7 +80,7 @@ func run(ctx context.Context, out io.Writer, addr string, serve bool) error {
 		return nil
 	}
 	fmt.Fprintf(out, "\nThe web app is at %s - sign in as %s with the password %s.\n"+
-		"The sign-in page is the fake's, on this machine. Ctrl-C ends it all.\n", webApp, alice, company.Entra.User(alice).Password)
+		"The sign-in page is the fake's, on this machine. Ctrl-C ends it all.\n", webApp, contoso.Alice, company.Entra.User(contoso.Alice).Password)
 	<-ctx.Done()
 	return nil
 }
@@ -108,10 +107,6 @@ func oneRound(ctx context.Context, company *contoso.Contoso, user *person, daemo
 
 // startWebApp serves the web app and returns its address.
 func startWebApp(company *contoso.Contoso, addr string) (url string, stop func(), err error) {
-	client, err := entra.New(company.Config("webapp"))
-	if err != nil {
-		return "", nil, err
-	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return "", nil, err
@@ -121,12 +116,15 @@ func startWebApp(company *contoso.Contoso, addr string) (url string, stop func()
 		return "", nil, errors.Join(err, l.Close())
 	}
 	url = "http://localhost:" + port
-	flow, err := authcode.New(client, authcode.Config{RedirectURL: url + "/callback", Scopes: []string{contoso.DeskScope}})
+	app, err := company.WebApp(url)
 	if err != nil {
 		return "", nil, errors.Join(err, l.Close())
 	}
-	app := site.New(site.Config{Flow: flow, API: company.Desk, URL: url, Network: company.Network})
-	handler, stopPages, err := company.Browser(app)
+	pages, err := site.New(app)
+	if err != nil {
+		return "", nil, errors.Join(err, l.Close())
+	}
+	handler, stopPages, err := company.Browser(pages)
 	if err != nil {
 		return "", nil, errors.Join(err, l.Close())
 	}

@@ -9,10 +9,9 @@ import (
 	"strings"
 
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/internal/hops"
 )
-
-const alice = "alice@contoso.onmicrosoft.com"
 
 // person is Alice with a browser that does not follow redirects by itself.
 type person struct {
@@ -26,7 +25,8 @@ func newPerson(webApp string) *person {
 	return &person{webApp, http.Client{Jar: jar, CheckRedirect: stay}}
 }
 
-// seeOrders opens the page with the orders. Where that leads to Entra, Alice signs in.
+// seeOrders asks for the orders as a program would, signs in if told so, and comes back to
+// them. Where that leads to Entra, Alice signs in.
 func (p *person) seeOrders(ctx context.Context, fake *entratest.Server) (calls []hops.Hop, err error) {
 	address := p.webApp + "/orders"
 	for range 5 {
@@ -43,12 +43,16 @@ func (p *person) seeOrders(ctx context.Context, fake *entratest.Server) (calls [
 		if resp.StatusCode == http.StatusOK {
 			return calls, json.NewDecoder(resp.Body).Decode(&calls)
 		}
+		if resp.StatusCode == http.StatusUnauthorized {
+			address = p.webApp + "/login?return_to=/orders"
+			continue
+		}
 		next, err := resp.Location()
 		if err != nil {
 			return nil, fmt.Errorf("the web app answered with status %d", resp.StatusCode)
 		}
 		if address = next.String(); !strings.HasPrefix(address, p.webApp+"/") {
-			back, err := fake.SignIn(ctx, address, alice)
+			back, err := fake.SignIn(ctx, address, contoso.Alice)
 			if err != nil {
 				return nil, err
 			}

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/entratoken/entra/examples/internal/contoso"
+	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/internal/hops"
 )
 

@@ -1,13 +1,20 @@
-// Webapp signs users in with the authorization code flow and calls an API for them. The web
-// app itself is in the package site, beside this one; here it is put together.
+// Webapp signs users in, calls APIs for them, asks for consent and for a second factor
+// when an API needs it, and shows what happens to the tokens. Its pages are in the package
+// site, beside this one; here they are given a tenant.
 //
-// With these in the environment it is an app of a live tenant, with the redirect URIs
-// http://localhost:8080/callback and http://localhost:8080/ (for signing out) of the
-// platform "Web":
+// With these in the environment it is an app of a live tenant, registered with the
+// platform "Web" and the redirect URIs http://localhost:8080/callback and
+// http://localhost:8080/ (for signing out):
 //
 //	ENTRA_TENANT_ID (the ID, not a domain), ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
-//	ENTRA_SCOPE    the API's scope; unset: https://graph.microsoft.com/User.Read
-//	ENTRA_API_URL  the API, which answers JSON; unset: https://graph.microsoft.com/v1.0/me
+//	ENTRA_SCOPE    an API's scope, asked for at sign-in; unset: https://graph.microsoft.com/User.Read
+//	ENTRA_API_URL  that API, which answers JSON; unset: https://graph.microsoft.com/v1.0/me
+//
+// and, for consent that is asked only when it is needed, and for an API that demands a
+// step-up with a claims challenge, which Graph has none of:
+//
+//	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL      unset: Graph's Contacts.Read and /me/contacts
+//	ENTRA_STEPUP_SCOPE, ENTRA_STEPUP_API_URL  unset: no such page
 //
 // Without the first three it runs against a fake Entra and fake APIs in its own process,
 // whose sign-in page is on this machine.
@@ -29,23 +36,25 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/examples/internal/contoso"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
 func main() {
 	addr := flag.String("addr", "localhost:8080", "where the web app listens, on this machine")
+	life := flag.Duration("life", 0, "how long the fake's tokens live, at least 6m; 0: 60 to 90 minutes, as Entra's")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *addr); err != nil {
+	if err := run(ctx, os.Stdout, *addr, *life); err != nil {
 		fmt.Fprintln(os.Stderr, "webapp:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves the web app until ctx ends.
-func run(ctx context.Context, out io.Writer, addr string) error {
+func run(ctx context.Context, out io.Writer, addr string, life time.Duration) error {
 	config, live, err := settings()
 	if err != nil {
 		return err
@@ -59,43 +68,74 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 	if err != nil {
 		return err
 	}
-	app := site.Config{URL: "http://localhost:" + port, API: cmp.Or(os.Getenv("ENTRA_API_URL"), "https://graph.microsoft.com/v1.0/me")}
-	scope, hint := cmp.Or(os.Getenv("ENTRA_SCOPE"), "https://graph.microsoft.com/User.Read"), "sign in with an account of your tenant"
+	url := "http://localhost:" + port
 
-	browser := func(h http.Handler) (http.Handler, func(), error) { return h, func() {}, nil }
+	var handler http.Handler
+	hint := "sign in with an account of your tenant"
 	if live {
 		fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
+		if handler, err = liveApp(config, url); err != nil {
+			return err
+		}
 	} else {
 		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
-		company, err := contoso.Start()
+		company, err := contoso.Start(func(c *entratest.Config) {
+			if life > 0 { // api-a's calls to api-b need 5 minutes
+				c.Lifetime = func() time.Duration { return max(life, 6*time.Minute) }
+			}
+		})
 		if err != nil {
 			return err
 		}
 		defer company.Stop()
-		config, scope, app.API, app.Network = company.Config("webapp"), contoso.DeskScope, company.Desk, company.Network
-		browser = company.Browser
-		hint = "sign in as alice@contoso.onmicrosoft.com with the password " + company.Entra.User("alice@contoso.onmicrosoft.com").Password
+		app, err := company.WebApp(url)
+		if err != nil {
+			return err
+		}
+		pages, err := site.New(app)
+		if err != nil {
+			return err
+		}
+		browser, stop, err := company.Browser(pages)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		handler, hint = browser, "sign in as "+contoso.Alice+" with the password "+company.Entra.User(contoso.Alice).Password
 	}
 
-	client, err := entra.New(config)
-	if err != nil {
-		return err
-	}
-	app.Flow, err = authcode.New(client, authcode.Config{RedirectURL: app.URL + "/callback", Scopes: []string{scope}})
-	if err != nil {
-		return err
-	}
-	handler, stop, err := browser(site.New(app))
-	if err != nil {
-		return err
-	}
-	defer stop()
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go server.Serve(l)
 	defer server.Close()
-	fmt.Fprintf(out, "The web app is at %s - %s.\n", app.URL, hint)
+	fmt.Fprintf(out, "The web app is at %s - %s.\n", url, hint)
 	<-ctx.Done()
 	return nil
+}
+
+// liveApp is the web app of a live tenant: what to begin with when you copy it.
+func liveApp(config entra.Config, url string) (http.Handler, error) {
+	client, err := entra.New(config)
+	if err != nil {
+		return nil, err
+	}
+	const graph = "https://graph.microsoft.com/"
+	scope := cmp.Or(os.Getenv("ENTRA_SCOPE"), graph+"User.Read")
+	flow, err := authcode.New(client, authcode.Config{RedirectURL: url + "/callback", Scopes: []string{scope}})
+	if err != nil {
+		return nil, err
+	}
+	apis := []site.API{{
+		Path: "/api", Name: "API", About: "What an API has for you. You consented to it when you signed in.",
+		URL: cmp.Or(os.Getenv("ENTRA_API_URL"), graph+"v1.0/me"), Scope: scope,
+	}, {
+		Path: "/more", Name: "Another API", About: "What another API has for you. You are asked for your consent the first time you look, and not before.",
+		URL:   cmp.Or(os.Getenv("ENTRA_MORE_API_URL"), graph+"v1.0/me/contacts?$select=displayName&$top=10"),
+		Scope: cmp.Or(os.Getenv("ENTRA_MORE_SCOPE"), graph+"Contacts.Read"),
+	}}
+	if scope, url := os.Getenv("ENTRA_STEPUP_SCOPE"), os.Getenv("ENTRA_STEPUP_API_URL"); scope != "" && url != "" {
+		apis = append(apis, site.API{Path: "/step-up", Name: "Step-up", About: "The API wants more of you first, for instance a second factor.", URL: url, Scope: scope})
+	}
+	return site.New(site.Config{Flow: flow, APIs: apis})
 }
 
 // settings reads the app's registration from the environment. live is false if there is none.

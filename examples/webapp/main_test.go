@@ -18,7 +18,7 @@ func TestWebApp(t *testing.T) {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := run(ctx, w, "localhost:0")
+		err := run(ctx, w, "localhost:0", 0)
 		w.CloseWithError(err)
 		done <- err
 	}()
@@ -58,7 +58,7 @@ func TestMissingSettings(t *testing.T) {
 	t.Setenv("ENTRA_CLIENT_ID", "c")
 	t.Setenv("ENTRA_CLIENT_SECRET", "")
 	const want = "missing in the environment: ENTRA_CLIENT_SECRET (for the fake, set none of the three)"
-	if err := run(t.Context(), io.Discard, "localhost:0"); err == nil || err.Error() != want {
+	if err := run(t.Context(), io.Discard, "localhost:0", 0); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
 }

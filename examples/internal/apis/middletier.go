@@ -55,14 +55,10 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 func (m *MiddleTier) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	slog.WarnContext(r.Context(), "the next API could not be called", "error", err)
 	var e *entra.Error
-	var refused *hops.Refused
 	switch {
-	case errors.As(err, &refused) && refused.Claims != "": // a policy of the next API
-		entra.SetClaimsChallenge(w.Header(), refused.Claims)
-		http.Error(w, "the user must satisfy a policy", http.StatusUnauthorized)
 	case errors.As(err, &e) && e.Has(65001):
 		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
-	case e != nil && e.InteractionRequired(): // the caller has the user satisfy e.Claims
+	case e != nil && e.InteractionRequired(): // a policy of Entra's or of the next API: the caller has the user satisfy e.Claims
 		entra.SetClaimsChallenge(w.Header(), e.Claims)
 		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
 	case e != nil && e.Temporary():

@@ -1,4 +1,4 @@
-// Package apis has the two APIs of the examples.
+// Package apis has the APIs of the examples.
 package apis
 
 import (
@@ -23,7 +23,7 @@ func Orders(v *verify.Verifier) http.Handler {
 		if claims.AppOnly() {
 			orders = append(orders, "1019 Helmet")
 		}
-		respond(w, hops.Answer{API: "api-b", Caller: hops.CallerOf(claims), Orders: orders})
+		respond(w, hops.Answer{API: "api-b", Caller: hops.CallerOf(claims), Items: orders})
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole(http.HandlerFunc(list), "Orders.Read", "Orders.Read.All")))

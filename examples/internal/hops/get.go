@@ -15,18 +15,17 @@ import (
 // maxAnswer bounds what is read of an API's answer.
 const maxAnswer = 1 << 20
 
-// Refused is an API's answer that is no success.
-type Refused struct {
-	Status int
-	Claims string // the claims challenge, as JSON, or ""
-}
+// Refused is an API's answer that is no success, and that no sign-in would change.
+type Refused struct{ Status int }
 
 func (r *Refused) Error() string {
 	return fmt.Sprintf("the API answered with status %d (%s)", r.Status, http.StatusText(r.Status))
 }
 
 // Get calls an API with a token of s and returns its JSON. base carries the request; nil:
-// [http.DefaultTransport]. Errors are those of s, a [*Refused], or the network's.
+// [http.DefaultTransport]. Errors are those of s, a [*Refused], or the network's. Where the
+// API refuses the token (status 401) and the transport could get none that it takes, only
+// the user can help, and the error is an [*entra.Error] that says so.
 func Get(ctx context.Context, s *entra.TokenSource, base http.RoundTripper, url string) (json.RawMessage, error) {
 	client := http.Client{Transport: &entra.Transport{Source: s, Base: base}, Timeout: 15 * time.Second}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -38,9 +37,15 @@ func Get(ctx context.Context, s *entra.TokenSource, base http.RoundTripper, url 
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode == http.StatusUnauthorized {
 		claims, _ := entra.ClaimsChallenge(resp.Header)
-		return nil, &Refused{resp.StatusCode, claims}
+		return nil, &entra.Error{
+			Code: "interaction_required", Claims: claims, StatusCode: resp.StatusCode,
+			Description: "the API does not take the token; the user must sign in as it demands",
+		}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, &Refused{resp.StatusCode}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {

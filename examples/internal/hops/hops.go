@@ -39,11 +39,12 @@ type Caller struct {
 	Audience string `json:"audience"` // the API
 	Scopes   string `json:"scp,omitempty"`
 	Roles    string `json:"roles,omitempty"`
+	Contexts string `json:"acrs,omitempty"` // authentication contexts that the user satisfied
 }
 
 // CallerOf describes validated claims.
 func CallerOf(c *verify.Claims) Caller {
-	caller := Caller{"delegated", c.Name, c.Audience, c.Scopes.String(), c.Roles.String()}
+	caller := Caller{"delegated", c.Name, c.Audience, c.Scopes.String(), c.Roles.String(), c.AuthContexts.String()}
 	if c.AppOnly() {
 		caller.Kind, caller.Subject = "app-only", c.ClientID
 	}
@@ -54,7 +55,7 @@ func CallerOf(c *verify.Claims) Caller {
 type Answer struct {
 	API    string          `json:"api"`
 	Caller Caller          `json:"caller"`
-	Orders []string        `json:"orders,omitempty"`
+	Items  []string        `json:"items,omitempty"` // what was asked for
 	Token  *Token          `json:"token,omitempty"` // with which the API called the next one
 	Next   json.RawMessage `json:"next,omitempty"`  // what the next one answered
 }
@@ -67,8 +68,8 @@ type Hop struct {
 }
 
 // Of follows an answer to a call that from made with t through the APIs behind it, and
-// returns the orders that the last one answered.
-func Of(from string, t *Token, answer json.RawMessage) (all []Hop, orders []string) {
+// returns the items that the last one answered.
+func Of(from string, t *Token, answer json.RawMessage) (all []Hop, items []string) {
 	for t != nil {
 		var a Answer
 		if json.Unmarshal(answer, &a) != nil || a.API == "" { // another API than the examples'
@@ -76,7 +77,7 @@ func Of(from string, t *Token, answer json.RawMessage) (all []Hop, orders []stri
 			break
 		}
 		all = append(all, Hop{from, a.API, *t, a.Caller})
-		from, t, answer, orders = a.API, a.Token, a.Next, a.Orders
+		from, t, answer, items = a.API, a.Token, a.Next, a.Items
 	}
-	return all, orders
+	return all, items
 }

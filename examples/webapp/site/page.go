@@ -3,66 +3,45 @@ package site
 import (
 	"bytes"
 	"embed"
-	"errors"
+	"encoding/json"
 	"html/template"
 	"log/slog"
 	"net/http"
-	"strings"
-	"time"
+	"path"
 
-	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/examples/internal/hops"
-	"github.com/entratoken/entra/verify"
+	"github.com/entratoken/entra/signin"
 )
 
-//go:embed page.html style.css
+//go:embed *.html style.css icon.svg
 var files embed.FS
 
-var pages = template.Must(template.ParseFS(files, "page.html"))
+var pages = template.Must(template.ParseFS(files, "*.html"))
 
-// page is what page.html shows.
+// page is what every page is made of; Data is its own.
 type page struct {
 	Title   string
+	Path    string            // where the browser is
 	Account *authcode.Account // nil: nobody is signed in
-	Problem string            // what went wrong, for a person
-	Orders  []string
-	Calls   []card
+	APIs    []API
+	Try     *Try
+	Logout  string // where the sign-out form goes
+	Data    any
 }
 
-// card is a hop as the page shows it.
-type card struct {
-	hops.Hop
-	Held      string // for how long the token has been held
-	RefreshIn string // "" if it ends with the token it was exchanged for
-	Life      string
-	Percent   int // of its life that is over
-}
-
-func cards(calls []hops.Hop) (all []card) {
-	for _, h := range calls {
-		t := h.Token
-		life, over := t.Expires.Sub(t.Obtained), time.Since(t.Obtained)
-		c := card{Hop: h, Held: short(over), Life: short(life), Percent: int(100 * over / max(life, 1))}
-		if !t.Refresh.IsZero() {
-			c.RefreshIn = short(max(0, time.Until(t.Refresh)))
-		}
-		all = append(all, c)
+// show answers with a page.
+func (s *Site) show(w http.ResponseWriter, r *http.Request, status int, name, title string, data any) {
+	p := page{Title: title, Path: r.URL.Path, APIs: s.APIs, Try: s.Try, Logout: "/logout", Data: data}
+	if s.SignIn.LogoutPath != "" {
+		p.Logout = s.SignIn.LogoutPath
 	}
-	return all
-}
-
-func short(d time.Duration) string {
-	if d < time.Minute {
-		return d.Round(time.Second).String()
+	if account, ok := signin.AccountFromContext(r.Context()); ok {
+		p.Account = &account
 	}
-	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
-}
-
-func show(w http.ResponseWriter, status int, p page) {
 	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, "page.html", p); err != nil {
-		slog.Error("the page could not be made", "error", err)
+	if err := pages.ExecuteTemplate(&b, name, p); err != nil {
+		slog.ErrorContext(r.Context(), "the page could not be made", "page", name, "error", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
@@ -71,45 +50,35 @@ func show(w http.ResponseWriter, status int, p page) {
 	_, _ = b.WriteTo(w) // the browser may be gone
 }
 
-func style(w http.ResponseWriter, r *http.Request) {
+// file answers with what the pages refer to.
+func file(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "max-age=3600")
-	http.ServeFileFS(w, r, files, "style.css")
+	http.ServeFileFS(w, r, files, path.Base(r.URL.Path))
 }
 
-// fail shows a person what went wrong and tells an operator; nothing of it is secret.
-func (s *Site) fail(w http.ResponseWriter, r *http.Request, err error) {
-	slog.WarnContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
-	account := s.sessions.account(r)
-	if errors.Is(err, authcode.ErrUsed) || errors.Is(err, authcode.ErrNoLogin) {
-		if account != nil { // the callback was loaded again
-			http.Redirect(w, r, "/", http.StatusSeeOther)
-			return
-		}
-	}
-	status, text := explain(err)
-	show(w, status, page{Title: "That did not work", Account: account, Problem: text})
+// answer is what an API said, and how the tokens came about.
+type answer struct {
+	About string
+	Items []string
+	Raw   string // of another API than the examples'
+	Calls []step
 }
 
-func explain(err error) (status int, text string) {
-	var e *entra.Error
-	var token *verify.Error
-	switch {
-	case errors.Is(err, authcode.ErrReturnTo):
-		return http.StatusBadRequest, "The link that brought you here is not one of ours."
-	case errors.Is(err, authcode.ErrNoLogin):
-		return http.StatusBadRequest, "This browser has no sign-in to finish. If that keeps happening, allow cookies for this site and sign in again."
-	case errors.Is(err, authcode.ErrExpired):
-		return http.StatusBadRequest, "The sign-in took too long. Please sign in again."
-	case errors.Is(err, &verify.Error{Reason: verify.TenantNotAllowed}):
-		return http.StatusForbidden, "Your organization does not use this app. Sign in with an account of one that does."
-	case errors.As(err, &e) && e.Code == "access_denied":
-		return http.StatusForbidden, "You did not allow this app to sign you in, or your administrator has to. Nothing was changed."
-	case errors.As(err, &e) && e.InteractionRequired():
-		return http.StatusForbidden, "You are signed in, but may not do this. Ask your administrator for access."
-	case errors.As(err, &e) && e.Temporary(), errors.As(err, &token) && token.Temporary():
-		return http.StatusServiceUnavailable, "Microsoft could not be reached. Please try again in a moment."
-	case errors.As(err, &token), errors.Is(err, authcode.ErrState), errors.Is(err, authcode.ErrUsed), errors.Is(err, authcode.ErrParameters):
-		return http.StatusBadRequest, "The sign-in was interrupted. Please sign in again."
+// step is a hop as the page shows it.
+type step struct {
+	hops.Hop
+	Life *life
+}
+
+func result(api API, body json.RawMessage, items []string, calls []hops.Hop) answer {
+	a := answer{About: api.About, Items: items}
+	if items == nil {
+		var b bytes.Buffer
+		_ = json.Indent(&b, body, "", "  ") // it is JSON, or hops would have said so
+		a.Raw = b.String()
 	}
-	return http.StatusBadGateway, "Something we need did not answer as it should. Please try again in a moment."
+	for _, h := range calls {
+		a.Calls = append(a.Calls, step{h, lifeOf(h.Token)})
+	}
+	return a
 }

@@ -1,145 +1,138 @@
-// Package site is the web app of the examples webapp and quickstart: it signs users in and
-// shows them what an API has for them. It is plain net/http; the browser gets one cookie,
-// with the ID of a session that is kept here. Package hops, which says where each token
-// came from, is for the show alone: a web app of your own does without it.
+// Package site is the web app of the examples webapp and quickstart. Package signin signs
+// its users in, keeps them signed in and sends them to Entra when only they can help; what is
+// left are pages. It is plain net/http and html/template, without a line of JavaScript.
+//
+// To make it yours, keep New, the pages and call, and throw out package hops, which says
+// where each token came from and is for the show alone.
 package site
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 
-	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/signin"
 )
 
 // Config is what the web app needs.
 type Config struct {
-	Flow    *authcode.Flow    // signs users in; its scopes are the API's
-	API     string            // the address of the API
-	URL     string            // the address of the web app itself, without a path
-	Network http.RoundTripper // reaches the API; nil: http.DefaultTransport
+	Flow    *authcode.Flow    // signs users in; its scopes are asked for at sign-in
+	SignIn  signin.Config     // sessions; its Page is the web app's
+	APIs    []API             // each has a page
+	Network http.RoundTripper // reaches the APIs; nil: http.DefaultTransport
+	Try     *Try              // for the home page, where Entra is a fake; nil: it says nothing of that
+}
+
+// Try is an account to try the app with.
+type Try struct{ Username, Password string }
+
+// API is an API that is called for the user, and the page that shows what it answers.
+type API struct {
+	Path  string // of the page: "/orders"
+	Name  string // of the page: "Orders"
+	About string // what a visitor is about to see, in a sentence or two
+	URL   string // of the API, which answers JSON
+	Scope string // that a token for it needs
 }
 
 // Site is the web app.
 type Site struct {
 	Config
-	sessions *sessions
-	handler  http.Handler
+	signIn  *signin.Site
+	policy  string // the Content-Security-Policy
+	handler http.Handler
 }
 
-// New returns the web app.
-func New(cfg Config) *Site {
-	s := &Site{Config: cfg, sessions: newSessions(strings.HasPrefix(cfg.URL, "https:"))}
+// New returns the web app. Its error is that of the sign-in's configuration.
+func New(cfg Config) (*Site, error) {
+	s := &Site{Config: cfg}
+	// Chromium asks form-action also where the sign-out form's answer leads: to Entra.
+	entra, err := url.Parse(cfg.Flow.SignOutURL(""))
+	if err != nil {
+		return nil, err
+	}
+	s.policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' " + entra.Scheme + "://" + entra.Host
+
+	cfg.SignIn.Page = s.problem
+	if s.signIn, err = signin.New(cfg.Flow, cfg.SignIn); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /style.css", file)
+	mux.HandleFunc("GET /icon.svg", file)
 	mux.HandleFunc("GET /{$}", s.home)
-	mux.HandleFunc("GET /login", s.login)
-	mux.HandleFunc("GET /callback", s.callback)
-	mux.HandleFunc("GET /orders", s.orders)
-	mux.HandleFunc("POST /logout", s.logout)
-	mux.HandleFunc("GET /style.css", style)
-	s.handler = http.NewCrossOriginProtection().Handler(mux) // refuses POSTs from other sites
-	return s
+	mux.Handle("GET /tokens", s.signIn.RequireSignIn(http.HandlerFunc(s.tokens)))
+	mux.Handle("GET /claims", s.signIn.RequireSignIn(http.HandlerFunc(s.claims)))
+	for _, api := range cfg.APIs {
+		page := func(w http.ResponseWriter, r *http.Request) { s.call(w, r, api) }
+		mux.Handle("GET "+api.Path, s.signIn.RequireSignIn(http.HandlerFunc(page)))
+	}
+	s.handler = s.signIn.Handler(mux)
+	return s, nil
 }
 
 // ServeHTTP serves the web app.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", s.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
+	// Not no-referrer: browsers send no origin with a form then, not even to its own site.
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store") // or the back button shows a page after signing out
 	s.handler.ServeHTTP(w, r)
 }
 
 func (s *Site) home(w http.ResponseWriter, r *http.Request) {
-	show(w, http.StatusOK, page{Title: "Contoso orders", Account: s.sessions.account(r)})
+	s.show(w, r, http.StatusOK, "home.html", "Contoso", s.APIs)
 }
 
-func (s *Site) login(w http.ResponseWriter, r *http.Request) {
-	s.begin(w, r, authcode.Request{ReturnTo: r.FormValue("return_to")})
-}
-
-// begin sends the browser to Entra and keeps the login in its session.
-func (s *Site) begin(w http.ResponseWriter, r *http.Request, request authcode.Request) {
-	login, err := s.Flow.Begin(r.Context(), request)
+// call calls an API for the user and shows what it answers: a page to a person, and how
+// the tokens came about to a program.
+func (s *Site) call(w http.ResponseWriter, r *http.Request, api API) {
+	source := s.signIn.TokenSource(r, api.Scope)
+	answer, err := hops.Get(r.Context(), source, s.Network, api.URL)
+	if s.signIn.Interact(w, r, err, api.Scope) {
+		return // the user is on the way to consent, to a second factor or to sign in, and comes back here
+	}
 	if err != nil {
-		s.fail(w, r, err)
+		slog.WarnContext(r.Context(), "an API could not be called", "api", api.Name, "error", err)
+		s.failed(w, r, err)
 		return
 	}
-	s.sessions.keepLogin(w, r, login)
-	http.Redirect(w, r, login.URL(), http.StatusSeeOther)
-}
-
-// callback is where Entra sends the browser back to.
-func (s *Site) callback(w http.ResponseWriter, r *http.Request) {
-	params := r.URL.Query()
-	signIn, err := s.Flow.Exchange(r.Context(), s.sessions.takeLogin(r, params.Get("state")), params)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	s.sessions.signIn(w, r, signIn.Account)
-	slog.DebugContext(r.Context(), "signed in", "account", signIn.Account)
-	http.Redirect(w, r, signIn.ReturnTo, http.StatusSeeOther)
-}
-
-// orders calls the API for the user, and shows a person a page and a program JSON.
-func (s *Site) orders(w http.ResponseWriter, r *http.Request) {
-	account := s.sessions.account(r)
-	if account == nil {
-		s.begin(w, r, authcode.Request{ReturnTo: "/orders"})
-		return
-	}
-	source := s.Flow.TokenSource(*account)
-	answer, err := hops.Get(r.Context(), source, s.Network, s.API)
-	if err != nil {
-		// Where only the user can help, ask the user, but not for ever.
-		if claims, ask := needsUser(err); ask && !r.URL.Query().Has("asked") {
-			s.begin(w, r, authcode.Request{LoginHint: account.Username, Claims: claims, ReturnTo: "/orders?asked"})
-			return
-		}
-		s.fail(w, r, err)
-		return
-	}
-	calls, orders := hops.Of("web app", hops.TokenOf(authcode.FlowName, source), answer)
+	calls, items := hops.Of("web app", hops.TokenOf(authcode.FlowName, source), answer)
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(calls) // the browser may be gone
 		return
 	}
-	if orders == nil { // another API than the examples'
-		orders = []string{string(answer)}
-	}
-	show(w, http.StatusOK, page{Title: "Your orders", Account: account, Orders: orders, Calls: cards(calls)})
+	s.show(w, r, http.StatusOK, "api.html", api.Name, result(api, answer, items, calls))
 }
 
-// needsUser reports whether only the user can help, and the challenge to satisfy.
-func needsUser(err error) (claims string, ask bool) {
-	var e *entra.Error
-	if errors.As(err, &e) {
-		return e.Claims, e.InteractionRequired()
-	}
-	var refused *hops.Refused
-	if errors.As(err, &refused) {
-		return refused.Claims, refused.Status == http.StatusUnauthorized
-	}
-	return "", false
-}
-
-// logout ends the session here, forgets the user's tokens, and sends the browser to Entra
-// so that the session there ends, too.
-func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
-	if account := s.sessions.account(r); account != nil {
-		if err := s.Flow.SignOut(context.WithoutCancel(r.Context()), *account); err != nil {
-			s.fail(w, r, err)
-			return
+// tokens shows how long the tokens live that are held for the user.
+func (s *Site) tokens(w http.ResponseWriter, r *http.Request) {
+	var all []held
+	for _, api := range s.APIs {
+		h := held{API: api}
+		if t := hops.TokenOf(authcode.FlowName, s.signIn.TokenSource(r, api.Scope)); t != nil {
+			h.Life = lifeOf(*t)
 		}
+		all = append(all, h)
 	}
-	s.sessions.end(w, r)
-	http.Redirect(w, r, s.Flow.SignOutURL(s.URL+"/"), http.StatusSeeOther)
+	s.show(w, r, http.StatusOK, "tokens.html", "Tokens", all)
+}
+
+// held is what is held for an API.
+type held struct {
+	API
+	Life *life // nil: no token yet
+}
+
+// claims explains the claims of the user's ID token.
+func (s *Site) claims(w http.ResponseWriter, r *http.Request) {
+	claims, _ := signin.ClaimsFromContext(r.Context())
+	s.show(w, r, http.StatusOK, "claims.html", "Claims", explain(claims))
 }

@@ -21,22 +21,38 @@ func (c *Contoso) Browser(app http.Handler) (h http.Handler, stop func(), err er
 	}
 	pages := &http.Server{Handler: c.Entra, ReadHeaderTimeout: 10 * time.Second}
 	go pages.Serve(l)
-	entraURL, fakeURL := "https://"+entra.Public.Host()+"/", "http://"+l.Addr().String()+"/"
+	from, to := "https://"+entra.Public.Host(), "http://"+l.Addr().String()
 	h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		app.ServeHTTP(&redirector{ResponseWriter: w, from: entraURL, to: fakeURL}, r)
+		app.ServeHTTP(&redirector{ResponseWriter: w, from: from, to: to}, r)
 	})
 	return h, func() { pages.Close() }, nil
 }
 
-// redirector changes where redirects go.
+// redirector changes where redirects go, and where the app's policy lets them go.
 type redirector struct {
 	http.ResponseWriter
 	from, to string
+	begun    bool
 }
 
 func (r *redirector) WriteHeader(status int) {
-	if rest, ok := strings.CutPrefix(r.Header().Get("Location"), r.from); ok {
-		r.Header().Set("Location", r.to+rest)
+	h := r.Header()
+	r.begun = true
+	if rest, ok := strings.CutPrefix(h.Get("Location"), r.from+"/"); ok {
+		h.Set("Location", r.to+"/"+rest)
+	}
+	if policy := h.Get("Content-Security-Policy"); policy != "" {
+		h.Set("Content-Security-Policy", strings.ReplaceAll(policy, r.from, r.to))
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
+
+func (r *redirector) Write(b []byte) (int, error) {
+	if !r.begun {
+		r.WriteHeader(http.StatusOK)
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (r *redirector) Unwrap() http.ResponseWriter { return r.ResponseWriter }

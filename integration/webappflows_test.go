@@ -1,0 +1,264 @@
+package integration_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/entratest"
+)
+
+// What a person meets at the web app, in one browser; each has a profile of their own.
+func TestWebApp(t *testing.T) {
+	browser := newChromium(t)
+	browser.do(t) // starts it
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *chromium)
+	}{
+		{"sign-in", webAppSignIn},
+		{"consent in steps", webAppConsent},
+		{"consent declined", webAppConsentDeclined},
+		{"step-up", webAppStepUp},
+		{"step-up by the resource's policy", webAppPolicy},
+		{"many tokens", webAppManyTokens},
+		{"revoked", webAppRevoked},
+		{"restarted", webAppRestarted},
+		{"sign-out", webAppSignOut},
+		{"sign-out elsewhere", webAppSignOutElsewhere},
+		{"two tabs", webAppTwoTabs},
+		{"callback again", webAppCallbackAgain},
+		{"form_post", webAppFormPost},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, browser.fresh(t)) })
+	}
+}
+
+// Whoever wants a page that needs a sign-in gets it after one.
+func webAppSignIn(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil)
+	c.do(t, chromedp.Navigate(w.url+"/orders?page=2"))
+	c.signIn(t, alice, alicePassword)
+	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/orders?page=2")
+	c.wantText(t, aliceName, "1017 Ladder", "web app", "api-a", "api-b", "on_behalf_of")
+}
+
+// Consent to an API is asked when it is first needed, and for that API alone.
+func webAppConsent(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil)
+	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.Click(loginLink))
+	c.signIn(t, alice, alicePassword)
+	c.do(t, chromedp.WaitVisible(consentItem))
+	c.wantText(t, "access_as_user")
+	if strings.Contains(c.text(t), "Deliveries") {
+		t.Error("consent to shipping is asked at sign-in")
+	}
+	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(logoutButton),
+		chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem))
+	c.screenshot(t, "webapp consent to shipping")
+	c.wantText(t, "Deliveries.Read")
+	if strings.Contains(c.text(t), "access_as_user") {
+		t.Error("consent to api-a is asked again")
+	}
+	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/deliveries")
+	c.wantText(t, "Rope, 20 m: delivered on Monday", "Deliveries.Read")
+
+	before := w.pagesAtEntra()
+	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(items),
+		chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
+	if n := w.pagesAtEntra() - before; n != 0 {
+		t.Errorf("the browser was sent to Entra %d times for what was consented to", n)
+	}
+}
+
+// Declining ends on a page that says so; what was consented to goes on.
+func webAppConsentDeclined(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil)
+	w.signInAlice(t, c)
+	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem),
+		chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
+	c.screenshot(t, "webapp consent declined")
+	c.wantText(t, aliceName)
+	if text := c.text(t); strings.Contains(text, "AADSTS") {
+		t.Errorf("the page shows a person a number:\n%s", text)
+	}
+	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
+}
+
+// An API that demands an authentication context gets it: a second factor, and back to the page.
+func webAppStepUp(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil)
+	w.signInAlice(t, c)
+	c.do(t, chromedp.Navigate(w.url+"/payslip"), chromedp.WaitVisible(submitButton))
+	c.wantText(t, "Approve sign-in request", alice)
+	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/payslip")
+	c.wantText(t, "Bonus for no falls", "acrs", "c1")
+
+	before := w.pagesAtEntra()
+	c.do(t, chromedp.Navigate(w.url+"/payslip"), chromedp.WaitVisible(items))
+	if n := w.pagesAtEntra() - before; n != 0 {
+		t.Errorf("the second factor was asked for again, %d times", n)
+	}
+}
+
+// A policy on the resource, which Entra tells the app of instead of giving it a token, does the same.
+func webAppPolicy(t *testing.T, c *chromium) {
+	w := newWebApp(t, func(estate *entratest.Config, _ string) {
+		for i := range estate.Apps {
+			estate.Apps[i].RequireMFA = estate.Apps[i].Name == "shipping"
+		}
+	})
+	w.signInAlice(t, c)
+	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(submitButton))
+	c.wantText(t, "Approve sign-in request", alice)
+	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/deliveries")
+}
+
+// A session outlives its tokens, which live for a second: the person sees the page, at once and each
+// time, and never Entra's.
+func webAppManyTokens(t *testing.T, c *chromium) {
+	w := newWebApp(t, func(estate *entratest.Config, _ string) {
+		estate.Lifetime = func() time.Duration { return time.Second }
+	})
+	w.signInAlice(t, c)
+	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem),
+		chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	pages, signIns := w.pagesAtEntra(), w.tokens("authorization_code")
+	looks := 0
+	for deadline := time.Now().Add(time.Minute); w.tokens("refresh_token") < 5; looks++ {
+		if time.Now().After(deadline) {
+			t.Fatal("the tokens were not refreshed")
+		}
+		c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(items))
+		w.wantAt(t, c, "/deliveries")
+	}
+	if w.pagesAtEntra() != pages || w.tokens("authorization_code") != signIns {
+		t.Errorf("the person was sent to Entra: %d times, %d sign-ins", w.pagesAtEntra()-pages, w.tokens("authorization_code")-signIns)
+	}
+	t.Logf("%d looks at the page, %d tokens", looks, w.tokens("refresh_token"))
+}
+
+// consented has an administrator consent to shipping, so that it takes no page.
+func consented(estate *entratest.Config, _ string) {
+	for i := range estate.Apps {
+		if app := &estate.Apps[i]; app.ClientID == webappID {
+			app.Permissions = append(app.Permissions, entratest.Permission{Resource: "api://shipping", Scopes: []string{"Deliveries.Read"}})
+		}
+	}
+}
+
+// An administrator ends Alice's sessions: she signs in again and is where she wanted to go.
+func webAppRevoked(t *testing.T, c *chromium) {
+	w := newWebApp(t, consented)
+	w.signInAlice(t, c)
+	w.Entra.Revoke(alice)
+	c.do(t, chromedp.Navigate(w.url+"/deliveries?page=2"))
+	c.signIn(t, alice, alicePassword)
+	c.do(t, chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/deliveries?page=2")
+	c.wantText(t, aliceName, "Rope, 20 m")
+}
+
+// The process lost its tokens, as when it was started again with the sessions in a store: Entra gives
+// new ones without a page.
+func webAppRestarted(t *testing.T, c *chromium) {
+	w := newWebApp(t, consented)
+	w.signInAlice(t, c)
+	w.Cache.PurgeFunc(func(cache.Key) bool { return true })
+	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/deliveries")
+	c.wantText(t, aliceName)
+}
+
+// Signing out ends the session here and at Entra, and the back button shows nothing of it.
+func webAppSignOut(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil)
+	w.signInAlice(t, c)
+	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items),
+		chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(logoutButton),
+		chromedp.Click(logoutButton), chromedp.WaitVisible(loginLink))
+	w.wantAt(t, c, "/")
+	for range 3 {
+		c.do(t, chromedp.NavigateBack())
+		if text := c.text(t); strings.Contains(text, aliceName) || strings.Contains(text, "Ladder") || strings.Contains(text, aliceID) {
+			t.Fatalf("after signing out, the back button shows\n%s", text)
+		}
+	}
+	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.Click(loginLink), chromedp.WaitVisible(passwordField))
+	if n := w.Cache.Stats().Sessions; n != 1 {
+		t.Errorf("%d sessions in the cache, want the API's alone", n)
+	}
+}
+
+// Signing out at Entra, from another app, ends the session here through the browser.
+func webAppSignOutElsewhere(t *testing.T, c *chromium) {
+	w := newWebApp(t, func(estate *entratest.Config, origin string) {
+		for i := range estate.Apps {
+			if app := &estate.Apps[i]; app.ClientID == webappID {
+				app.LogoutURL = origin + "/logout/frontchannel"
+			}
+		}
+	})
+	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(passwordField))
+	entra := must[*url.URL](t)(url.Parse(ask(t, c, chromedp.Location())))
+	c.signIn(t, alice, alicePassword)
+	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+
+	c.do(t, chromedp.Navigate(entra.Scheme+"://"+entra.Host+"/"+tenant+"/oauth2/v2.0/logout"), chromedp.WaitVisible(chromedp.CSS("main")))
+	c.wantText(t, "signed out")
+	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.WaitVisible(loginLink))
+}
+
+// Two tabs sign in at once, and both end where they wanted to.
+func webAppTwoTabs(t *testing.T, one *chromium) {
+	w := newWebApp(t, nil)
+	one.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(passwordField))
+	two := one.tab(t)
+	two.do(t, chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(passwordField))
+	one.signIn(t, alice, alicePassword)
+	one.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, one, "/orders")
+	two.signIn(t, alice, alicePassword)
+	two.do(t, chromedp.WaitVisible(logoutButton))
+	w.wantAt(t, two, "/claims")
+	one.do(t, chromedp.Reload(), chromedp.WaitVisible(items))
+}
+
+// Loading the callback again, code and all, takes somebody who is signed in on.
+func webAppCallbackAgain(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil)
+	w.signInAlice(t, c)
+	_, callback, _ := strings.Cut(w.lastAsked(t, "GET /callback?"), " ")
+	redeemed := w.tokens("authorization_code")
+	for range 2 {
+		c.do(t, chromedp.Navigate(w.url+callback), chromedp.WaitVisible(logoutButton))
+		c.wantText(t, aliceName)
+		w.wantAt(t, c, "/")
+	}
+	if n := w.tokens("authorization_code") - redeemed; n != 0 {
+		t.Errorf("the code was redeemed %d times more", n)
+	}
+}
+
+// With form_post the browser posts Entra's answer from another site; the sign-in works, and no address
+// has the code in it.
+func webAppFormPost(t *testing.T, c *chromium) {
+	w := newWebApp(t, nil, func(cfg *authcode.Config) { cfg.ResponseMode = authcode.FormPost })
+	c.do(t, chromedp.Navigate(w.url+"/orders"))
+	c.signIn(t, alice, alicePassword)
+	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, c, "/orders")
+	if posted := w.lastAsked(t, "POST /"); posted != "POST /callback" {
+		t.Errorf("the browser sent %s", posted)
+	}
+	c.do(t, chromedp.Click(logoutButton), chromedp.WaitVisible(loginLink))
+}

@@ -1,0 +1,58 @@
+package integration_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Every page of the web app: no accessibility rule of axe-core is violated, light and dark, and nothing
+// is wider than a phone. The screenshots are to be looked at.
+func TestWebAppLooks(t *testing.T) {
+	w := newWebApp(t, nil)
+	c := newChromium(t)
+	look := func(name, path string) {
+		t.Helper()
+		for _, scheme := range []string{"light", "dark"} {
+			c.scheme(t, scheme)
+			c.do(t, chromedp.EmulateViewport(1000, 800), chromedp.Navigate(w.url+path), chromedp.WaitVisible(chromedp.CSS("main")))
+			c.screenshot(t, "webapp "+name+" "+scheme)
+			c.wantAccessible(t, name+", "+scheme)
+			c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
+			c.screenshot(t, "webapp "+name+" "+scheme+" on a phone")
+			if width := ask(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
+				t.Errorf("the page %s is %d wide", name, width)
+			}
+		}
+	}
+	look("signed out", "/")
+	look("problem", "/callback?state=x&code=y")
+	c.do(t, chromedp.EmulateViewport(1000, 800))
+	w.signInAlice(t, c)
+	look("home", "/")
+	look("orders", "/orders")
+	c.do(t, chromedp.Navigate(w.url+"/payslip"), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	look("payslip", "/payslip")
+	look("tokens", "/tokens")
+	look("claims", "/claims")
+}
+
+// wantAccessible fails the test if the page violates a rule of axe-core.
+func (c *chromium) wantAccessible(t *testing.T, page string) {
+	t.Helper()
+	axe, err := os.ReadFile("node/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.do(t, chromedp.Evaluate[chromedp.Void](string(axe)))
+	type violation struct {
+		ID, Help string
+		Nodes    []string
+	}
+	found := ask(t, c, chromedp.Evaluate[[]violation](`axe.run().then(r => r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => n.failureSummary + "\n" + n.html)})))`, chromedp.EvalAwaitPromise))
+	for _, v := range found {
+		t.Errorf("the page %s violates %s: %s\n%s", page, v.ID, v.Help, strings.Join(v.Nodes, "\n"))
+	}
+}
