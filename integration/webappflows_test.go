@@ -34,6 +34,7 @@ func TestWebApp(t *testing.T) {
 		{"two tabs", webAppTwoTabs},
 		{"callback again", webAppCallbackAgain},
 		{"form_post", webAppFormPost},
+		{"looks", webAppLooks},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, browser.fresh(t)) })
 	}
@@ -86,7 +87,7 @@ func webAppConsentDeclined(t *testing.T, c *chromium) {
 		chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
 	c.screenshot(t, "webapp consent declined")
 	c.wantText(t, aliceName)
-	if text := c.text(t); strings.Contains(text, "AADSTS") {
+	if text := ask(t, c, chromedp.Text(chromedp.CSS("body"))); strings.Contains(text, "AADSTS") {
 		t.Errorf("the page shows a person a number:\n%s", text)
 	}
 	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
@@ -187,8 +188,8 @@ func webAppSignOut(t *testing.T, c *chromium) {
 		chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(logoutButton),
 		chromedp.Click(logoutButton), chromedp.WaitVisible(loginLink))
 	w.wantAt(t, c, "/")
-	for range 3 {
-		c.do(t, chromedp.NavigateBack())
+	for _, shows := range []chromedp.CSS{passwordField, passwordField, loginLink} { // of /claims, /orders and the home page
+		c.do(t, chromedp.NavigateBack(), chromedp.WaitVisible(shows))
 		if text := c.text(t); strings.Contains(text, aliceName) || strings.Contains(text, "Ladder") || strings.Contains(text, aliceID) {
 			t.Fatalf("after signing out, the back button shows\n%s", text)
 		}

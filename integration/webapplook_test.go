@@ -8,11 +8,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Every page of the web app: no accessibility rule of axe-core is violated, light and dark, and nothing
+// On every page of the web app no accessibility rule of axe-core is violated, light and dark, and nothing
 // is wider than a phone. The screenshots are to be looked at.
-func TestWebAppLooks(t *testing.T) {
+func webAppLooks(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
-	c := newChromium(t)
 	look := func(name, path string) {
 		t.Helper()
 		for _, scheme := range []string{"light", "dark"} {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/signin"
 )
 
 // maxAnswer bounds what is read of an API's answer.
@@ -37,12 +38,11 @@ func Get(ctx context.Context, s *entra.TokenSource, base http.RoundTripper, url 
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if err := signin.Challenge(resp); err != nil {
+		return nil, err
+	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		claims, _ := entra.ClaimsChallenge(resp.Header)
-		return nil, &entra.Error{
-			Code: "interaction_required", Claims: claims, StatusCode: resp.StatusCode,
-			Description: "the API does not take the token; the user must sign in as it demands",
-		}
+		return nil, &entra.Error{Code: "login_required", StatusCode: resp.StatusCode, Description: "the API does not take the token"}
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, &Refused{resp.StatusCode}

@@ -2,6 +2,7 @@ package site
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/entratoken/entra"
@@ -10,25 +11,44 @@ import (
 
 // trouble is what problem.html shows.
 type trouble struct {
-	Text        string
-	Link, Label string // where to go from here
+	Text    string
+	Links   []signin.Link // where to go from here, the most helpful first
+	Details []string      // for whoever supports the user
 }
 
 // problem shows what stood in the way of a sign-in.
 func (s *Site) problem(w http.ResponseWriter, r *http.Request, p signin.Problem) {
-	s.show(w, r, p.Status, "problem.html", p.Title, trouble{p.Text, "/login", "Sign in"})
+	t := trouble{Text: p.Text, Links: p.Links}
+	if _, ok := signin.AccountFromContext(r.Context()); ok {
+		t.Links = append(t.Links, signin.Link{Text: "Home", URL: "/"})
+	}
+	if p.Kind != signin.Denied { // which nobody has to look into
+		for _, n := range p.AADSTS {
+			t.Details = append(t.Details, fmt.Sprintf("AADSTS%d", n))
+		}
+		if p.CorrelationID != "" {
+			t.Details = append(t.Details, "correlation ID "+p.CorrelationID)
+		}
+	}
+	s.show(w, r, p.Status, "problem.html", p.Title, t)
 }
 
 // failed shows that an API could not be called. Nothing of err is for a person to read.
 func (s *Site) failed(w http.ResponseWriter, r *http.Request, err error) {
-	t := trouble{"Something we need did not answer as it should. Please try again in a moment.", r.URL.Path, "Try again"}
-	status := http.StatusBadGateway
+	status, text := http.StatusBadGateway, "Something we need did not answer as it should. Please try again in a moment."
 	var e *entra.Error
-	switch {
-	case errors.As(err, &e) && e.InteractionRequired():
-		status, t = http.StatusForbidden, trouble{"You are signed in, but may not do this. Ask your administrator for access.", "/", "Home"}
-	case e != nil && e.Temporary():
-		status, t.Text = http.StatusServiceUnavailable, "Microsoft could not be reached. Please try again in a moment."
+	if errors.As(err, &e) && e.Temporary() {
+		status, text = http.StatusServiceUnavailable, "Microsoft could not be reached. Please try again in a moment."
 	}
-	s.show(w, r, status, "problem.html", "That did not work", t)
+	s.show(w, r, status, "problem.html", "That did not work", trouble{Text: text, Links: []signin.Link{{Text: "Try again", URL: r.URL.Path}}})
+}
+
+// loggable is what of err goes into a log: of Entra's errors the codes, without the
+// description, which may name the user.
+func loggable(err error) any {
+	var e *entra.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return err
 }

@@ -21,7 +21,7 @@ import (
 // Config is what the web app needs.
 type Config struct {
 	Flow    *authcode.Flow    // signs users in; its scopes are asked for at sign-in
-	SignIn  signin.Config     // sessions; its Page is the web app's
+	SignIn  signin.Config     // sessions; its Page and KeepClaims are the web app's
 	APIs    []API             // each has a page
 	Network http.RoundTripper // reaches the APIs; nil: http.DefaultTransport
 	Try     *Try              // for the home page, where Entra is a fake; nil: it says nothing of that
@@ -57,7 +57,7 @@ func New(cfg Config) (*Site, error) {
 	}
 	s.policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' " + entra.Scheme + "://" + entra.Host
 
-	cfg.SignIn.Page = s.problem
+	cfg.SignIn.Page, cfg.SignIn.KeepClaims = s.problem, true
 	if s.signIn, err = signin.New(cfg.Flow, cfg.SignIn); err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (s *Site) call(w http.ResponseWriter, r *http.Request, api API) {
 		return // the user is on the way to consent, to a second factor or to sign in, and comes back here
 	}
 	if err != nil {
-		slog.WarnContext(r.Context(), "an API could not be called", "api", api.Name, "error", err)
+		slog.WarnContext(r.Context(), "an API could not be called", "api", api.Name, "error", loggable(err))
 		s.failed(w, r, err)
 		return
 	}

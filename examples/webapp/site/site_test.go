@@ -69,6 +69,7 @@ func (b *browser) open(method, address string, header ...string) (*http.Response
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	req.Header.Set("Accept", "text/html") // as browsers do when they go to a page
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
