@@ -27,8 +27,8 @@ func checkClientID(id string) *Error {
 	case dressed(id):
 		return refuse("invalid_request", "Config.ClientID has white space, quotes or braces around it; write the GUID alone")
 	}
-	return refuse("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration, "+
-		"and if it has been swapped with the secret, that one is to be renewed when it was logged or printed as an ID")
+	return refuse("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration "+
+		"(if the secret stands there, the two are swapped: renew the secret if anything has printed it as an ID)")
 }
 
 // checkTenant says what is wrong with a tenant that is neither a GUID nor a domain nor a

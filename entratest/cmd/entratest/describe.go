@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -64,6 +65,25 @@ func describe(cfg entratest.Config, authority, caFile string) description {
 		d.Users = append(d.Users, userDescription{u.Username, u.Password, u.TenantID, u.ObjectID})
 	}
 	return d
+}
+
+// printEnv writes the environment of an app as a shell reads it. SSL_CERT_FILE is in the
+// place of the system's authorities, for Go and OpenSSL.
+func (d description) printEnv(w io.Writer, app string) error {
+	i := slices.IndexFunc(d.Apps, func(a appDescription) bool { return a.Name == app })
+	if i < 0 {
+		return fmt.Errorf("there is no app %q", app)
+	}
+	a := d.Apps[i]
+	for _, v := range [][2]string{
+		{"AZURE_AUTHORITY_HOST", d.Authority}, {"AZURE_TENANT_ID", a.TenantID}, {"AZURE_CLIENT_ID", a.ClientID},
+		{"AZURE_CLIENT_SECRET", a.Secret}, {"SSL_CERT_FILE", d.CAFile},
+	} {
+		if _, err := fmt.Fprintf(w, "export %s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // list is an empty array in JSON rather than null.

@@ -1,12 +1,18 @@
 // Command entratest runs a fake Microsoft Entra ID on a loopback address, for
 // tests in any language.
 //
-//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen 127.0.0.1:0] [-estate FILE] [-ca-out FILE]
+//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen 127.0.0.1:0] [-estate FILE] [-ca-out FILE] [-env APP]
 //
 // The first line of its standard output is one JSON object: the authority's
 // URL, the file with the certificate to trust, and the tenants, apps and users
 // with their secrets. Requests are logged on standard error. An interrupt or
 // SIGTERM stops it.
+//
+// With -env the output is the environment of one of the apps instead, in the variables that
+// Azure's own tools and package credentials read, for a shell:
+//
+//	entratest -env daemon > env.sh &    then, in the same shell or another:
+//	. ./env.sh; go run github.com/entratoken/entra/cmd/entra doctor api://api-b/.default
 //
 // The authority's root page shows the estate and the last requests, and has
 // buttons that inject faults, roll keys over and revoke sessions. Scripts press
@@ -58,6 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	listen := flags.String("listen", "127.0.0.1:0", "address to listen on")
 	file := flags.String("estate", "", "JSON file with the estate (default: a built-in sample)")
 	caOut := flags.String("ca-out", "", "file to write the certificate authority to, in PEM (default: a temporary one)")
+	env := flags.String("env", "", "print the variables that Azure's tools read, for the app of this name, in place of the JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -99,7 +106,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer remove()
 	authority := "https://" + net.JoinHostPort(host, port)
-	if err := json.NewEncoder(stdout).Encode(describe(cfg, authority, caFile)); err != nil {
+	d := describe(cfg, authority, caFile)
+	if *env != "" {
+		err = d.printEnv(stdout, *env)
+	} else {
+		err = json.NewEncoder(stdout).Encode(d)
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(stderr, "serving", authority)

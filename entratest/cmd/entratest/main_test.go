@@ -263,3 +263,32 @@ func TestEstateFile(t *testing.T) {
 		}
 	}
 }
+
+// With -env the output is what a shell reads: the variables of one app.
+func TestEnv(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, []string{"-env", "daemon"}, w, &lines{}) }()
+	got := map[string]string{}
+	scanner := bufio.NewScanner(r)
+	for len(got) < 5 && scanner.Scan() {
+		name, value, _ := strings.Cut(strings.TrimPrefix(scanner.Text(), "export "), "=")
+		got[name] = strings.Trim(value, "'")
+	}
+	if got["AZURE_TENANT_ID"] != entratest.SampleTenant || got["AZURE_CLIENT_ID"] != "aaaaaaaa-0000-4000-8000-00000000000d" || got["AZURE_CLIENT_SECRET"] != "daemon-secret" ||
+		!strings.HasPrefix(got["AZURE_AUTHORITY_HOST"], "https://127.0.0.1:") {
+		t.Errorf("printed %v", got)
+	}
+	if _, err := os.Stat(got["SSL_CERT_FILE"]); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := run(t.Context(), []string{"-env", "nobody"}, io.Discard, &lines{}); err == nil || err.Error() != `there is no app "nobody"` {
+		t.Errorf("an app that is not there: %v", err)
+	}
+}

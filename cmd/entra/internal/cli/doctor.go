@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cmd/entra/internal/doctor"
+	"github.com/entratoken/entra/cmd/entra/internal/plain"
+)
+
+func (s *System) doctor(ctx context.Context, o *options) int {
+	transport, err := s.transport(o)
+	if err != nil {
+		fmt.Fprintln(s.Stderr, "entra doctor:", plain.Text(err.Error(), 300))
+		return Usage
+	}
+	cfg, missing := s.app(o)
+	d := doctor.Config{
+		App: cfg, Missing: missing, Scope: o.scope(cfg.Cloud), Transport: transport,
+		Open: func() (entra.Credential, doctor.Credential, error) { return s.open(o, cfg, transport) },
+	}
+	if s.Transport == nil {
+		d.Proxy = func(r *http.Request) (*url.URL, error) { return http.ProxyFromEnvironment(r) }
+	}
+	p := s.printer()
+	if !o.json {
+		d.Done = p.step
+	}
+	steps := doctor.Examine(ctx, d)
+	failed := doctor.Failed(steps)
+	if o.json {
+		s.encode(struct {
+			OK    bool          `json:"ok"`
+			Steps []doctor.Step `json:"steps"`
+		}{!failed, steps})
+	} else {
+		p.summary(steps)
+	}
+	if failed {
+		return Failure
+	}
+	return Success
+}
+
+func (s *System) encode(v any) {
+	e := json.NewEncoder(s.Stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	e.Encode(v)
+}

@@ -1,0 +1,367 @@
+package cli_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+const scopeOfB = "api://api-b/.default"
+
+// listen serves the estate over TLS with a certificate, and returns a transport that finds
+// it under every name and trusts ca.
+func (b *bench) listen(t *testing.T, cert tls.Certificate, ca ...*x509.Certificate) {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(b.Server)
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	b.dial(t, func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
+	}, ca...)
+}
+
+// dial makes every connection what f returns.
+func (b *bench) dial(t *testing.T, f func(context.Context) (net.Conn, error), ca ...*x509.Certificate) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	for _, c := range ca {
+		pool.AddCert(c)
+	}
+	tr := &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return f(ctx) },
+		TLSClientConfig: &tls.Config{RootCAs: pool},
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	b.transport = tr
+}
+
+// dated makes all answers as old as d.
+func (b *bench) dated(d time.Duration) {
+	next := b.transport
+	b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(r)
+		if err == nil {
+			resp.Header.Set("Date", time.Now().Add(-d).UTC().Format(http.TimeFormat))
+		}
+		return resp, err
+	})
+}
+
+func inject(f entratest.Fault) func(*testing.T, *bench) []string {
+	return func(t *testing.T, b *bench) []string {
+		b.daemon(t)
+		b.Inject(f)
+		return []string{scopeOfB}
+	}
+}
+
+// refusing is what the token endpoint answers with one of Entra's codes.
+func refusing(code string, aadsts int) func(*testing.T, *bench) []string {
+	return inject(entratest.Fault{Path: "token", Status: 400, Error: code, AADSTS: aadsts})
+}
+
+// timeout is a dial that took too long.
+type timeout struct{}
+
+func (timeout) Error() string   { return "i/o timeout" }
+func (timeout) Timeout() bool   { return true }
+func (timeout) Temporary() bool { return true }
+
+// Each fault ends in the step that it belongs to, with the advice that is in testdata.
+func TestDoctor(t *testing.T) {
+	dir := testdata(t, "doctor")
+	for _, tt := range []struct {
+		name   string
+		set    func(*testing.T, *bench) []string
+		code   int
+		failed string // the first step that failed, or else warned
+		aadsts int
+	}{
+		{"all is well", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{scopeOfB} }, 0, "", 0},
+
+		{"nothing configured", func(*testing.T, *bench) []string { return nil }, 1, "configuration", 0},
+		{"secret and client ID swapped", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_CLIENT_ID", "s3cret~value")
+			return nil
+		}, 1, "configuration", 0},
+		{"tenant common", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-tenant", "common"} }, 1, "configuration", 0},
+		{"scope of one permission", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			return []string{"https://graph.microsoft.com/User.Read.All"}
+		}, 1, "configuration", 0},
+		{"B2C", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "contoso.b2clogin.com"} }, 1, "configuration", 0},
+
+		{"name not found", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.dial(t, func(context.Context) (net.Conn, error) {
+				return nil, &net.DNSError{Err: "no such host", Name: "login.microsoftonline.com", IsNotFound: true}
+			})
+			return nil
+		}, 1, "name", 0},
+		{"name server dead", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.dial(t, func(context.Context) (net.Conn, error) {
+				return nil, &net.DNSError{Err: "i/o timeout", Name: "login.microsoftonline.com", IsTimeout: true}
+			})
+			return nil
+		}, 1, "name", 0},
+		{"connection refused", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+			b.dial(t, func(ctx context.Context) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
+			})
+			return nil
+		}, 1, "connection", 0},
+		{"firewall", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.dial(t, func(context.Context) (net.Conn, error) { return nil, timeout{} })
+			return nil
+		}, 1, "connection", 0},
+		{"connection reset", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.dial(t, func(context.Context) (net.Conn, error) {
+				return nil, errors.New("a text that may hold anything: s3cret")
+			})
+			return nil
+		}, 1, "connection", 0},
+		{"not TLS", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			srv := httptest.NewServer(b.Server)
+			t.Cleanup(srv.Close)
+			b.dial(t, func(ctx context.Context) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", srv.Listener.Addr().String())
+			})
+			return nil
+		}, 1, "connection", 0},
+		{"unknown authority", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			cert, _ := entratest.LocalCertificate("login.microsoftonline.com")
+			b.listen(t, cert)
+			return nil
+		}, 1, "connection", 0},
+		{"company proxy that is trusted", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			cert, ca := entratest.LocalCertificate("login.microsoftonline.com")
+			b.listen(t, cert, ca)
+			return []string{scopeOfB}
+		}, 0, "connection", 0},
+		{"certificate for another name", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			cert, ca := entratest.LocalCertificate("portal.example")
+			b.listen(t, cert, ca)
+			return nil
+		}, 1, "connection", 0},
+
+		{"clock ahead", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.dated(7 * time.Minute)
+			return []string{scopeOfB}
+		}, 1, "clock", 0},
+		{"clock behind", func(t *testing.T, b *bench) []string { b.daemon(t); b.dated(-time.Hour); return []string{scopeOfB} }, 1, "clock", 0},
+		{"clock a little behind", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.dated(-2 * time.Minute)
+			return []string{scopeOfB}
+		}, 0, "clock", 0},
+
+		{"unknown tenant", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_TENANT_ID", "33333333-3333-4333-8333-333333333333")
+			return nil
+		}, 1, "discovery", 90002},
+		{"page of a proxy", inject(entratest.Fault{Path: "discovery", Status: 200, Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
+		{"redirect of a proxy", inject(entratest.Fault{Path: "discovery", Status: 302, Body: "<html>", Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
+		{"discovery out of order", inject(entratest.Fault{Path: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
+
+		{"no credential", func(t *testing.T, b *bench) []string { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", ""); return nil }, 1, "credential", 0},
+		{"secret file missing", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-file", "secret.txt"} }, 1, "credential", 0},
+		{"ID of a secret", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_CLIENT_SECRET", "bbbbbbbb-0000-4000-8000-00000000000d")
+			return nil
+		}, 1, "credential", 0},
+		{"variable not set", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-env", "MY_SECRET"} }, 1, "credential", 0},
+		{"certificate ends soon", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			cert := certificate(t, "app.pem", time.Now().Add(9*24*time.Hour+time.Hour))
+			b.UpdateCredentials("daemon", func(c *entratest.App) { c.Certificates = append(c.Certificates, cert) })
+			return []string{"-certificate", "app.pem", scopeOfB}
+		}, 0, "credential", 0},
+
+		{"wrong secret", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_CLIENT_SECRET", "s3cret~wrong")
+			return nil
+		}, 1, "token", 7000215},
+		{"expired secret", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.UpdateCredentials("daemon", func(c *entratest.App) { c.Secrets, c.ExpiredSecrets = nil, []string{"daemon-secret"} })
+			return nil
+		}, 1, "token", 7000222},
+		{"unknown app", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-000000009999")
+			return nil
+		}, 1, "token", 700016},
+		{"certificate not registered", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			certificate(t, "app.pem", time.Now().Add(365*24*time.Hour))
+			return []string{"-certificate", "app.pem", scopeOfB}
+		}, 1, "token", 700027},
+		{"federated credential missing", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			write(t, "token", federated(t, b, time.Hour))
+			return []string{"-federated-token-file", "token", scopeOfB}
+		}, 1, "token", 700211},
+		{"unknown API", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"api://nowhere/.default"} }, 1, "token", 500011},
+		{"assertion outside its time", refusing("invalid_client", 700024), 1, "token", 700024},
+		{"app not installed", refusing("unauthorized_client", 7000229), 1, "token", 7000229},
+		{"app disabled", refusing("unauthorized_client", 7000112), 1, "token", 7000112},
+		{"app not assigned", refusing("invalid_grant", 501051), 1, "token", 501051},
+		{"no consent", refusing("invalid_grant", 65001), 1, "token", 65001},
+		{"conditional access", refusing("access_denied", 53003), 1, "token", 53003},
+		{"user not there", refusing("invalid_grant", 50034), 1, "token", 50034},
+		{"unknown code", refusing("invalid_request", 999999), 1, "token", 999999},
+		{"throttled", inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "30"}), 1, "token", 90055},
+		{"out of order", inject(entratest.Fault{Path: "token", Status: 503}), 1, "token", 90033},
+		{"proxy that answers POST", inject(entratest.Fault{Path: "token", Status: 200, Body: "<html>blocked</html>"}), 1, "token", 0},
+		{"connection dropped", inject(entratest.Fault{Path: "token", Drop: true}), 1, "token", 0},
+
+		{"no roles", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }, 0, "claims", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			args := append([]string{"doctor"}, tt.set(t, b)...)
+			code, out, errs := b.run(t, args...)
+			if code != tt.code || errs != "" {
+				t.Errorf("exit code %d, want %d; %s", code, tt.code, errs)
+			}
+			golden(t, dir, tt.name, out)
+			b.steps(t, tt.failed, tt.aadsts, args)
+		})
+	}
+}
+
+// steps runs the doctor again for programs, and looks at the first step that is not well.
+func (b *bench) steps(t *testing.T, failed string, aadsts int, args []string) {
+	t.Helper()
+	_, out, _ := b.run(t, append([]string{"doctor", "-json"}, args[1:]...)...)
+	var report struct {
+		OK    bool
+		Steps []struct {
+			Step, Status, Text, Advice string
+			AADSTS                     []int
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	first := ""
+	bad := "warn"
+	if !report.OK {
+		bad = "FAIL"
+	}
+	for _, s := range report.Steps {
+		names = append(names, s.Step)
+		if s.Status == bad && first == "" {
+			first = s.Step
+			if aadsts != 0 && !slices.Equal(s.AADSTS, []int{aadsts}) {
+				t.Errorf("codes %v, want %d", s.AADSTS, aadsts)
+			}
+			if s.Advice == "" {
+				t.Errorf("%s has no advice", s.Step)
+			}
+		}
+	}
+	if first != failed {
+		t.Errorf("the first step that is not well is %q, want %q", first, failed)
+	}
+	if want := "configuration name connection clock discovery credential token claims"; strings.Join(names, " ") != want {
+		t.Errorf("steps %v", names)
+	}
+}
+
+// federated is a token that another issuer would have made.
+func federated(t *testing.T, b *bench, life time.Duration) string {
+	t.Helper()
+	return b.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{
+		"iss": "https://cluster.example/", "sub": "system:serviceaccount:orders:orders", "aud": "api://AzureADTokenExchange", "exp": time.Now().Add(life).Unix(),
+	}})
+}
+
+// In a terminal there are colours and lines of its width, but no word less; and no colours
+// where they are not wanted.
+func TestDoctorInATerminal(t *testing.T) {
+	dir := testdata(t, "doctor")
+	b := newBench(t)
+	b.daemon(t)
+	b.terminal = true
+	t.Setenv("COLUMNS", "80")
+	_, out, _ := b.run(t, "doctor")
+	golden(t, dir, "in a terminal", out)
+	for _, line := range strings.Split(out, "\n") {
+		if plain := strings.NewReplacer("\x1b[32m", "", "\x1b[33m", "", "\x1b[1;31m", "", "\x1b[2m", "", "\x1b[0m", "").Replace(line); len(plain) > 80 && strings.Contains(strings.TrimSpace(plain), " ") {
+			t.Errorf("a line of %d: %s", len(plain), plain)
+		}
+	}
+	t.Setenv("NO_COLOR", "1")
+	if _, out, _ = b.run(t, "doctor"); strings.Contains(out, "\x1b") || !strings.Contains(out, "warn") {
+		t.Errorf("printed with NO_COLOR: %s", out)
+	}
+}
+
+// The certificate of a private cloud is trusted by its file, over a real connection.
+func TestTrustsAFile(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	b.transport = nil // the network
+	cert, ca := entratest.LocalCertificate()
+	srv := httptest.NewUnstartedServer(b.Server)
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	write(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})))
+	write(t, "empty.pem", "")
+	t.Setenv("AZURE_AUTHORITY_HOST", srv.URL)
+	if code, out, _ := b.run(t, "doctor", scopeOfB); code != 1 || !strings.Contains(out, "not trusted here, issued by entratest") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, out, _ := b.run(t, "doctor", "-ca", "ca.pem", scopeOfB); code != 0 || !strings.Contains(out, "TLS 1.3, certificate issued by entratest") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if code, out, errs := b.run(t, "token", "-ca", "ca.pem", scopeOfB); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	for _, command := range []string{"doctor", "token"} {
+		if code, _, errs := b.run(t, command, "-ca", "missing.pem"); code != 2 || !strings.Contains(errs, "-ca cannot be read") {
+			t.Errorf("exit code %d: %s", code, errs)
+		}
+		if code, _, errs := b.run(t, command, "-ca", "empty.pem"); code != 2 || !strings.Contains(errs, "no certificate in PEM") {
+			t.Errorf("exit code %d: %s", code, errs)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package cli_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"flag"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/cmd/entra/internal/cli"
+	"github.com/entratoken/entra/entratest"
+)
+
+var update = flag.Bool("update", false, "write what is printed into testdata; look at the difference afterwards")
+
+// A bench is a shell in an empty directory with a fake Entra in reach.
+type bench struct {
+	*entratest.Server
+	transport http.RoundTripper
+	stdin     string
+	terminal  bool
+}
+
+func newBench(t *testing.T, change ...func(*entratest.Config)) *bench {
+	t.Helper()
+	for _, name := range []string{
+		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+		"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "AZURE_USERNAME", "AZURE_PASSWORD",
+		"ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "REGION_NAME", "NO_COLOR", "COLUMNS", "TERM",
+	} {
+		t.Setenv(name, "")
+	}
+	t.Chdir(t.TempDir())
+	cfg := entratest.Sample()
+	cfg.Lifetime = func() time.Duration { return 75 * time.Minute }
+	for _, f := range change {
+		f(&cfg)
+	}
+	s := entratest.NewServer(cfg)
+	return &bench{Server: s, transport: s.Client().Transport}
+}
+
+// daemon sets the environment of the sample's daemon.
+func (b *bench) daemon(t *testing.T) {
+	t.Helper()
+	t.Setenv("AZURE_TENANT_ID", entratest.SampleTenant)
+	t.Setenv("AZURE_CLIENT_ID", b.App("daemon").ClientID)
+	t.Setenv("AZURE_CLIENT_SECRET", "daemon-secret")
+}
+
+// run runs the command. Nothing secret may be printed unless raw says so.
+func (b *bench) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	s := &cli.System{
+		Stdin: strings.NewReader(b.stdin), Stdout: &out, Stderr: &err, Getenv: os.Getenv, Terminal: b.terminal, Transport: b.transport,
+	}
+	code = s.Run(t.Context(), args)
+	for _, printed := range []string{out.String(), err.String()} {
+		for _, secret := range []string{"daemon-secret", "api-a-secret", "s3cret"} {
+			if strings.Contains(printed, secret) {
+				t.Errorf("the secret is printed: %s", printed)
+			}
+		}
+		if strings.Contains(printed, "eyJ") && !strings.Contains(strings.Join(args, " "), "-raw") {
+			t.Errorf("a token is printed: %s", printed)
+		}
+	}
+	return code, out.String(), err.String()
+}
+
+// changing are the parts of the output that are never the same.
+var changing = []struct {
+	pattern *regexp.Regexp
+	text    string
+}{
+	{regexp.MustCompile(`correlation ID [0-9a-f-]{36}, trace ID [0-9a-f-]{36}`), "correlation ID ID, trace ID ID"},
+	{regexp.MustCompile(`correlation ID [0-9a-f-]{36}`), "correlation ID ID"},
+	{regexp.MustCompile(`\(\d+ ms\)`), "(N ms)"},
+	{regexp.MustCompile(`in \d+ ms`), "in N ms"},
+	{regexp.MustCompile(`\b[0-9A-F]{40}\b`), "THUMBPRINT"},
+	{regexp.MustCompile(`\b1h14m\d\ds`), "1h15m0s"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ`), "TIME"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d`), "DATE"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`((iat|nbf|exp) +)\d+`), "${1}SECONDS"},
+	{regexp.MustCompile(`((aio|rh|uti) +)\S+`), "${1}OPAQUE"},
+	{regexp.MustCompile(`\s+\(N ms\)`), ""},
+}
+
+// golden compares what was printed with a file of testdata.
+func golden(t *testing.T, dir, name, got string) {
+	t.Helper()
+	for _, c := range changing {
+		got = c.pattern.ReplaceAllString(got, c.text)
+	}
+	path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".txt")
+	if *update {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("printed:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// testdata is where the files are, whatever the working directory.
+func testdata(t *testing.T, sub string) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("testdata", sub))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// certificate writes a new certificate with its key to a file.
+func certificate(t *testing.T, path string, ends time.Time) *x509.Certificate {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "daemon"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: ends}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
+	write(t, path, string(text))
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

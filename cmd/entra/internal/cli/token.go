@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/cmd/entra/internal/doctor"
+	"github.com/entratoken/entra/cmd/entra/internal/jwt"
+	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/cmd/entra/internal/wire"
+	"github.com/entratoken/entra/obo"
+)
+
+// report is what is shown of a token: everything but the token.
+type report struct {
+	Flow       string         `json:"flow"`
+	Authority  string         `json:"authority"`
+	ClientID   string         `json:"client_id"`
+	Credential string         `json:"credential"`
+	Thumbprint string         `json:"certificate_thumbprint,omitempty"`
+	CertEnds   *time.Time     `json:"certificate_ends,omitempty"`
+	Region     string         `json:"region,omitempty"`
+	Scopes     []string       `json:"scopes"`
+	Obtained   time.Time      `json:"obtained"`
+	RefreshAt  time.Time      `json:"refresh_at"`
+	Ends       time.Time      `json:"ends"`
+	Requests   []request      `json:"requests"`
+	Claims     map[string]any `json:"claims,omitempty"` // nil if the token is opaque
+	Opaque     string         `json:"opaque,omitempty"` // why
+	Verified   bool           `json:"claims_verified"`  // never
+}
+
+type request struct {
+	Method string `json:"method"`
+	Host   string `json:"host"`
+	Kind   string `json:"kind,omitempty"`
+	Status int    `json:"status"`
+	Millis int64  `json:"took_ms"`
+}
+
+// failure is what is shown of an error.
+type failure struct {
+	Code          string    `json:"code"`
+	AADSTS        []int     `json:"aadsts,omitempty"`
+	Description   string    `json:"description"`
+	Advice        string    `json:"advice,omitempty"`
+	CorrelationID string    `json:"correlation_id,omitempty"`
+	TraceID       string    `json:"trace_id,omitempty"`
+	Requests      []request `json:"requests"`
+}
+
+func (s *System) token(ctx context.Context, o *options) int {
+	transport, err := s.transport(o)
+	if err != nil {
+		fmt.Fprintln(s.Stderr, "entra token:", plain.Text(err.Error(), 300))
+		return Usage
+	}
+	recorder := &wire.Recorder{Base: transport}
+	cfg, err := s.app(o)
+	var facts doctor.Credential
+	if err == nil {
+		cfg.Credential, facts, err = s.open(o, cfg, recorder)
+	}
+	var source *entra.TokenSource
+	var client *entra.Client
+	if err == nil {
+		cfg.HTTPClient = &http.Client{Transport: recorder, Timeout: 30 * time.Second}
+		client, err = entra.New(cfg)
+	}
+	if err == nil {
+		source, err = s.source(o, client)
+	}
+	if err != nil {
+		return s.failed(o, err, recorder, doctor.Question{App: cfg, Credential: facts, Scope: o.scope(cfg.Cloud)})
+	}
+	tok, err := source.TokenContext(ctx)
+	if err != nil {
+		return s.failed(o, err, recorder, doctor.Question{App: cfg, Credential: facts, Scope: o.scope(cfg.Cloud)})
+	}
+	if o.raw {
+		fmt.Fprintln(s.Stdout, tok.AccessToken)
+		return Success
+	}
+	r := report{
+		Flow: clientcreds.FlowName, Authority: "https://" + client.Cloud().Host() + "/" + client.TenantID(), ClientID: client.ClientID(),
+		Credential: facts.Kind, Thumbprint: facts.Thumbprint, Region: client.Region(), Scopes: source.Scopes(),
+		Requests: requests(recorder),
+	}
+	if o.assertion != "" {
+		r.Flow, r.Region = obo.FlowName, ""
+	}
+	if !facts.Ends.IsZero() {
+		r.CertEnds = &facts.Ends
+	}
+	if held := source.Held(); held != nil {
+		r.Obtained, r.RefreshAt, r.Ends = held.ObtainedAt().UTC(), held.RefreshAt().UTC(), held.Expiry().UTC()
+	}
+	_, r.Claims, err = jwt.Decode(tok.AccessToken)
+	if err != nil {
+		r.Opaque = err.Error()
+	}
+	if o.json {
+		s.encode(r)
+		return Success
+	}
+	s.show(&r)
+	return Success
+}
+
+// source returns the source of the token that is wanted.
+func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error) {
+	if o.assertion == "" {
+		scope := o.scope(c.Cloud())
+		if err := clientcreds.Check(c, scope); err != nil {
+			return nil, err
+		}
+		return clientcreds.TokenSource(c, scope), nil
+	}
+	var assertion string
+	var err error
+	if o.assertion == "-" {
+		assertion, err = s.stdin()
+	} else {
+		assertion, err = readSmall(o.assertion)
+		assertion = strings.TrimSpace(assertion)
+	}
+	if err != nil {
+		return nil, &entra.Error{Code: "invalid_request", Description: "the assertion cannot be read: " + plain.Text(err.Error(), 200)}
+	}
+	scopes := o.scopes
+	if len(scopes) == 0 {
+		scopes = []string{o.scope(c.Cloud())}
+	}
+	return obo.TokenSource(c, assertion, scopes...), nil
+}
+
+func requests(r *wire.Recorder) []request {
+	list := []request{}
+	for _, q := range r.Requests() {
+		list = append(list, request{q.Method, plain.Text(q.Host, 200), q.Kind, q.Status, q.Took.Milliseconds()})
+	}
+	return list
+}
+
+// failed prints why there is no token.
+func (s *System) failed(o *options, err error, r *wire.Recorder, q doctor.Question) int {
+	f := failure{Code: "failed", Requests: requests(r)}
+	if last, ok := r.Last("token"); ok {
+		q.Assertion = last.Assertion
+	}
+	q.Reached = slices.ContainsFunc(f.Requests, func(q request) bool { return q.Status != 0 })
+	f.Description, f.Advice = doctor.Explain(err, q)
+	var e *entra.Error
+	if errors.As(err, &e) {
+		f.Code, f.AADSTS = plain.Text(e.Code, 100), e.AADSTS
+		f.CorrelationID, f.TraceID = plain.Text(e.CorrelationID, 100), plain.Text(e.TraceID, 100)
+	}
+	if o.json {
+		s.encode(struct {
+			Error failure `json:"error"`
+		}{f})
+		return Failure
+	}
+	p := s.printer()
+	p.w = s.Stderr
+	p.wrapped("no token  ", 10, f.Code+": "+f.Description)
+	if f.Advice != "" {
+		p.line("", f.Advice)
+	}
+	if f.CorrelationID != "" {
+		ids := "correlation ID " + f.CorrelationID
+		if f.TraceID != "" {
+			ids += ", trace ID " + f.TraceID
+		}
+		p.line("", ids)
+	}
+	p.requests(f.Requests)
+	p.line("", `"entra doctor" checks the configuration step by step.`)
+	return Failure
+}

@@ -1,0 +1,237 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/entratest"
+)
+
+const alice = "alice@contoso.onmicrosoft.com"
+
+// What is printed of a token, of each kind of credential.
+func TestToken(t *testing.T) {
+	dir := testdata(t, "token")
+	for _, tt := range []struct {
+		name string
+		set  func(*testing.T, *bench) []string
+	}{
+		{"from the environment", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{scopeOfB} }},
+		{"for Graph", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }},
+		{"secret in a file", func(t *testing.T, b *bench) []string {
+			write(t, "secret", "daemon-secret\n")
+			return []string{"-tenant", "contoso.onmicrosoft.com", "-client", b.App("daemon").ClientID, "-secret-file", "secret", scopeOfB}
+		}},
+		{"secret on standard input", func(t *testing.T, b *bench) []string {
+			b.stdin = "daemon-secret\n"
+			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("daemon").ClientID, "-secret-stdin", scopeOfB}
+		}},
+		{"secret in a variable", func(t *testing.T, b *bench) []string {
+			t.Setenv("MY_SECRET", "daemon-secret")
+			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("daemon").ClientID, "-secret-env", "MY_SECRET", scopeOfB}
+		}},
+		{"certificate", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			cert := certificate(t, "app.pem", time.Now().Add(100*24*time.Hour+time.Hour))
+			b.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = append(a.Certificates, cert) })
+			return []string{"-certificate", "app.pem", scopeOfB}
+		}},
+		{"certificate from the environment", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			cert := certificate(t, "app.pem", time.Now().Add(100*24*time.Hour+time.Hour))
+			b.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = append(a.Certificates, cert) })
+			t.Setenv("AZURE_CLIENT_SECRET", "")
+			t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "app.pem")
+			return []string{scopeOfB}
+		}},
+		{"in a region", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-region", "westeurope", scopeOfB} }},
+		{"in the region that is detected", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("REGION_NAME", "West Europe")
+			return []string{"-region", "detect", scopeOfB}
+		}},
+		{"in US Government", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "usgov", scopeOfB} }},
+		{"of an external tenant", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_AUTHORITY_HOST", "https://contoso.ciamlogin.com/")
+			return []string{scopeOfB}
+		}},
+		{"on behalf of a user", func(t *testing.T, b *bench) []string {
+			write(t, "assertion", b.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})+"\n")
+			t.Setenv("MY_SECRET", "api-a-secret")
+			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("api-a").ClientID, "-secret-env", "MY_SECRET", "-assertion", "assertion", "api://api-b/Orders.Read"}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			code, out, errs := b.run(t, append([]string{"token"}, tt.set(t, b)...)...)
+			if code != 0 || errs != "" {
+				t.Errorf("exit code %d: %s", code, errs)
+			}
+			golden(t, dir, tt.name, out)
+		})
+	}
+}
+
+// The token itself is printed on request, and then it alone.
+func TestRaw(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	code, out, errs := b.run(t, "token", "-raw", scopeOfB)
+	if code != 0 || errs != "" || strings.Count(out, ".") != 2 || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, "eyJ") {
+		t.Errorf("exit code %d, %q, %q", code, out, errs)
+	}
+}
+
+func TestTokenJSON(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	code, out, errs := b.run(t, "token", "-json", scopeOfB)
+	var r struct {
+		Flow, Authority, Credential string
+		ClientID                    string `json:"client_id"`
+		Scopes                      []string
+		Obtained, Ends              time.Time
+		RefreshAt                   time.Time `json:"refresh_at"`
+		Requests                    []struct {
+			Method, Host, Kind string
+			Status             int
+		}
+		Claims   map[string]any
+		Verified *bool `json:"claims_verified"`
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || errs != "" {
+		t.Fatalf("exit code %d, %v: %s%s", code, err, out, errs)
+	}
+	if r.Flow != "client_credentials" || r.Authority != "https://login.microsoftonline.com/"+entratest.SampleTenant || r.Credential != "client secret in AZURE_CLIENT_SECRET" ||
+		r.ClientID != b.App("daemon").ClientID || len(r.Scopes) != 1 || r.Scopes[0] != scopeOfB {
+		t.Errorf("%+v", r)
+	}
+	if r.Ends.Sub(r.Obtained).Round(time.Second) != 75*time.Minute || !r.RefreshAt.After(r.Obtained) || !r.RefreshAt.Before(r.Ends) {
+		t.Errorf("obtained %s, ends %s, refreshed at %s", r.Obtained, r.Ends, r.RefreshAt)
+	}
+	if len(r.Requests) != 2 || r.Requests[0].Kind != "discovery" || r.Requests[1].Kind != "token" || r.Requests[1].Method != "POST" || r.Requests[1].Status != 200 {
+		t.Errorf("requests %+v", r.Requests)
+	}
+	if r.Claims["aud"] != b.App("api-b").ClientID || r.Verified == nil || *r.Verified {
+		t.Errorf("claims %v, verified %v", r.Claims, r.Verified)
+	}
+}
+
+// Without a token nothing is printed on standard output, and the reason on the other.
+func TestNoToken(t *testing.T) {
+	dir := testdata(t, "token")
+	for _, tt := range []struct {
+		name string
+		args []string
+		set  func(*testing.T, *bench)
+	}{
+		{"nothing configured", nil, func(*testing.T, *bench) {}},
+		{"wrong secret", []string{scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", "s3cret~wrong") }},
+		{"one permission", []string{"api://api-b/Orders.Read"}, func(t *testing.T, b *bench) { b.daemon(t) }},
+		{"assertion missing", []string{"-assertion", "nowhere"}, func(t *testing.T, b *bench) { b.daemon(t) }},
+		{"assertion is none", []string{"-assertion", "-", scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); b.stdin = "s3cret" }},
+		{"no network", []string{scopeOfB}, func(t *testing.T, b *bench) {
+			b.daemon(t)
+			b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
+		}},
+		{"federated subject", []string{"-federated-token-file", "token", scopeOfB}, func(t *testing.T, b *bench) {
+			b.daemon(t)
+			write(t, "token", federated(t, b, time.Hour))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			tt.set(t, b)
+			code, out, errs := b.run(t, append([]string{"token"}, tt.args...)...)
+			if code != 1 || out != "" {
+				t.Errorf("exit code %d: %s", code, out)
+			}
+			golden(t, dir, "refused "+tt.name, errs)
+			code, out, errs = b.run(t, append([]string{"token", "-json"}, tt.args...)...)
+			var r struct {
+				Error struct{ Code, Description string }
+			}
+			if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || errs != "" || r.Error.Code == "" || r.Error.Description == "" {
+				t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
+			}
+			if code, out, _ := b.run(t, append([]string{"token", "-raw"}, tt.args...)...); code != 1 || out != "" {
+				t.Errorf("raw: exit code %d: %s", code, out)
+			}
+		})
+	}
+}
+
+// A hostile or opaque token is shown without anything that a terminal obeys.
+func TestHostileToken(t *testing.T) {
+	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	for _, tt := range []struct{ token, want string }{
+		{part(`{"alg":"none"}`) + "." + part("{\"aud\":\"x\\u001b[31m\\u0007\\u202e\\u009b1m\",\"\\u001b]0;t\\u0007\":[\"\\u001b[2J\"],\"exp\":1e400,\"iat\":-5,\"n\":{\"a\":\"\\u2028\"}}") + ".x", "claims"},
+		{"opaque", "opaque"},
+		{"a.b.c.d.e", "encrypted"},
+		{"a.b.c", "opaque"},
+		{part("null") + "." + part("[]") + ".", "opaque"},
+	} {
+		b := newBench(t)
+		b.daemon(t)
+		next := b.transport
+		b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method != http.MethodPost {
+				return next.RoundTrip(r)
+			}
+			body, err := json.Marshal(map[string]any{"access_token": tt.token, "token_type": "Bearer", "expires_in": 3600})
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
+		})
+		for _, command := range []string{"token", "doctor"} {
+			code, out, errs := b.run(t, command, scopeOfB)
+			if code != 0 || strings.ContainsAny(out, "\x1b\x07\u202e\u009b\u2028") || !strings.Contains(out, tt.want) && command == "token" {
+				t.Errorf("%s: exit code %d: %q%s", command, code, out, errs)
+			}
+		}
+	}
+}
+
+// What is called wrongly does nothing, says why, and never repeats a secret.
+func TestUsage(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "entra token  [flags]"},
+		{[]string{"tokens"}, `there is no command "tokens"`},
+		{[]string{"token", "-nonsense"}, "flag provided but not defined: -nonsense"},
+		{[]string{"token", "-secret", "s3cret"}, "-secret is not taken on the command line"},
+		{[]string{"token", "--secret=s3cret"}, "-secret is not taken on the command line"},
+		{[]string{"doctor", "-client-secret", "s3cret"}, "-client-secret is not taken on the command line"},
+		{[]string{"token", "-password=s3cret"}, "-password is not taken on the command line"},
+		{[]string{"token", "-secret-file", "a", "-certificate", "b"}, "-secret-file and -certificate are credentials of one app"},
+		{[]string{"token", "-key", "a"}, "give it with -certificate"},
+		{[]string{"token", "-certificate", "a", "-password-env", "A", "-password-file", "b"}, "say the same"},
+		{[]string{"token", "-raw", "-json"}, "-raw prints the token alone"},
+		{[]string{"token", "-secret-stdin", "-assertion", "-"}, "read the same input"},
+		{[]string{"token", "a/.default", "b/.default"}, "one API at a time"},
+		{[]string{"token", "-timeout", "0s"}, "must be positive"},
+		{[]string{"doctor", "-raw"}, "not defined: -raw"},
+	} {
+		code, out, errs := b.run(t, tt.args...)
+		if code != 2 || out != "" || !strings.Contains(errs, tt.want) {
+			t.Errorf("%v: exit code %d: %s%s", tt.args, code, out, errs)
+		}
+	}
+	for _, args := range [][]string{{"token", "-h"}, {"doctor", "-h"}, {"help"}} {
+		if code, out, errs := b.run(t, args...); code != 0 || !strings.Contains(out+errs, "Exit codes: 0") {
+			t.Errorf("%v: exit code %d: %s%s", args, code, out, errs)
+		}
+	}
+	if n := len(b.Requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}

@@ -1,0 +1,62 @@
+package jwt_test
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/cmd/entra/internal/jwt"
+)
+
+func token(header, payload string) string {
+	e := base64.RawURLEncoding
+	return e.EncodeToString([]byte(header)) + "." + e.EncodeToString([]byte(payload)) + ".c2ln"
+}
+
+func TestDecode(t *testing.T) {
+	header, claims, err := jwt.Decode(token(`{"alg":"RS256"}`, `{"aud":["a",7,"b"],"iss":"i","exp":1700000000,"nbf":"x","iat":1e99}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if jwt.Text(header, "alg") != "RS256" || jwt.Text(claims, "iss") != "i" || jwt.Text(claims, "exp") != "" {
+		t.Errorf("%v %v", header, claims)
+	}
+	if got := strings.Join(jwt.Strings(claims, "aud"), " "); got != "a b" {
+		t.Errorf("aud %q", got)
+	}
+	if got := jwt.Time(claims, "exp"); !got.Equal(time.Unix(1700000000, 0)) {
+		t.Errorf("exp %v", got)
+	}
+	for _, name := range []string{"nbf", "iat", "none"} {
+		if got := jwt.Time(claims, name); !got.IsZero() {
+			t.Errorf("%s %v", name, got)
+		}
+	}
+	for raw, want := range map[string]string{
+		"": "opaque", "a.b": "opaque", "a.b.c": "opaque", "a.b.c.d.e": "encrypted", token(`{}`, `[]`): "opaque", token(`{} {}`, `{}`): "opaque",
+		token(`null`, `{}`): "opaque", strings.Repeat("a", 70_000): "longer",
+	} {
+		if _, _, err := jwt.Decode(raw); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v, want %s", raw, err, want)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(token(`{"alg":"RS256"}`, `{"aud":"a","exp":1700000000}`))
+	f.Add("a.b.c")
+	f.Add(token(`{}`, `{"exp":1e400}`))
+	f.Fuzz(func(t *testing.T, raw string) {
+		header, claims, err := jwt.Decode(raw)
+		if (err == nil) != (header != nil && claims != nil) && err != nil && header != nil && claims != nil {
+			t.Errorf("%v %v %v", header, claims, err)
+		}
+		for name := range claims {
+			if at := jwt.Time(claims, name); !at.IsZero() && at.Year() > 12000 {
+				t.Errorf("%s is in %d", name, at.Year())
+			}
+			jwt.Strings(claims, name)
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package wire_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/cmd/entra/internal/wire"
+	"github.com/entratoken/entra/entratest"
+)
+
+// The record has what was asked, and nothing that anybody could use.
+func TestRecorder(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	r := &wire.Recorder{Base: s.Client().Transport}
+	client := &http.Client{Transport: r}
+	const at = "https://login.microsoftonline.com/" + entratest.SampleTenant
+	get, err := client.Get(at + "/v2.0/.well-known/openid-configuration")
+	if err != nil {
+		t.Fatal(err)
+	}
+	get.Body.Close()
+	assertion := s.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{"iss": "https://cluster.example/", "sub": "orders", "aud": []string{"a", "b"}, "exp": 1700000000}})
+	for _, form := range []url.Values{
+		{"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {"daemon-secret"}, "scope": {"api://api-b/.default"}},
+		{"grant_type": {"client_credentials"}, "client_assertion": {assertion}},
+		{"client_assertion": {"none"}},
+	} {
+		resp, err := client.PostForm(at+"/oauth2/v2.0/token", form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	all := r.Requests()
+	if len(all) != 4 {
+		t.Fatalf("%d requests", len(all))
+	}
+	for i, want := range []struct {
+		method, kind string
+		status       int
+	}{{"GET", "discovery", 200}, {"POST", "token", 200}, {"POST", "token", 400}, {"POST", "token", 400}} {
+		q := all[i]
+		if q.Method != want.method || q.Kind != want.kind || q.Status != want.status && q.Status < 400 || q.Host != "login.microsoftonline.com" || time.Since(q.Date) > time.Minute {
+			t.Errorf("request %d: %+v", i, q)
+		}
+	}
+	if all[1].Assertion != nil {
+		t.Errorf("an assertion is seen where there is none: %+v", all[1].Assertion)
+	}
+	if a := all[2].Assertion; a == nil || a.Issuer != "https://cluster.example/" || a.Subject != "orders" || strings.Join(a.Audience, " ") != "a b" || !a.Ends.Equal(time.Unix(1700000000, 0)) {
+		t.Errorf("assertion %+v", a)
+	}
+	if a := all[3].Assertion; a == nil || a.Issuer != "" {
+		t.Errorf("assertion %+v", a)
+	}
+	if last, ok := r.Last("discovery"); !ok || last.Method != "GET" {
+		t.Errorf("%+v, %v", last, ok)
+	}
+	if _, ok := r.Last("keys"); ok {
+		t.Error("there is a request that was not made")
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v"} {
+		text := fmt.Sprintf(verb, all) + fmt.Sprintf(verb, all[2].Assertion)
+		for _, secret := range []string{"daemon-secret", assertion, "eyJ"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q is in %.200s", secret, text)
+			}
+		}
+	}
+}
