@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -108,6 +109,10 @@ func (o *options) problem() string {
 		}
 	}
 	switch {
+	case looksSecret(o.secretFile) || looksSecret(o.passwordFile):
+		return "-secret-file and -password-file take the name of a file, and that looks like a secret itself; renew it, since the command line is no secret"
+	case o.secretEnv != "" && !variable.MatchString(o.secretEnv) || o.passwordEnv != "" && !variable.MatchString(o.passwordEnv):
+		return "-secret-env and -password-env take the name of a variable, and that is none; if it is a secret itself, renew it, since the command line is no secret"
 	case len(kinds) > 1:
 		return strings.Join(kinds, " and ") + " are credentials of one app; give one"
 	case o.certificate == "" && (o.key != "" || o.passwordFile != "" || o.passwordEnv != "" || o.sendChain || o.rs256):
@@ -124,6 +129,13 @@ func (o *options) problem() string {
 		return "-timeout must be positive"
 	}
 	return ""
+}
+
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// looksSecret tells a secret of Entra's, which has a tilde and no slash, from a file's name.
+func looksSecret(name string) bool {
+	return len(name) >= 30 && strings.Contains(name, "~") && !strings.ContainsAny(name, `/\`)
 }
 
 // clouds are the names that -cloud takes besides a host.

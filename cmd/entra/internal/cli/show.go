@@ -65,7 +65,7 @@ func (p *printer) requests(list []request) {
 		if kind == "" {
 			kind = "other"
 		}
-		p.line(head, fmt.Sprintf("%-4s %s %s: %s in %d ms", q.Method, q.Host, kind, outcome, q.Millis))
+		p.wrapped(fmt.Sprintf("%-10s%-5s", head, q.Method), 15, fmt.Sprintf("%s %s: %s in %d ms", q.Host, kind, outcome, q.Millis))
 	}
 }
 

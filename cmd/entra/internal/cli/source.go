@@ -55,10 +55,12 @@ func (s *System) open(o *options, cfg entra.Config, transport roundTripper) (cre
 		facts.Kind = "client secret in " + o.secretFile
 		cred, err = credentials.SecretFile(o.secretFile)
 	case o.secretEnv != "":
-		facts.Kind = "client secret in the variable " + o.secretEnv
 		if cred = entra.Secret(s.env(o.secretEnv)); s.env(o.secretEnv) == "" {
-			err = &entra.Error{Code: "invalid_client", Description: "the variable " + o.secretEnv + " is not set, or is empty"}
+			facts.Kind = "client secret in a variable"
+			err = &entra.Error{Code: "invalid_client", Description: "the variable that -secret-env names is not set, or is empty"} // not its name, which may be a secret
+			break
 		}
+		facts.Kind = "client secret in the variable " + o.secretEnv
 	case o.secretStdin:
 		facts.Kind = "client secret from standard input"
 		var text string

@@ -268,6 +268,9 @@ func (d *doctor) unreachable(host, proxy string, seen wire.Request, err error) {
 		s.Advice = "It was closed on the way: by a proxy, a firewall that looks into TLS, or a server that does not take this client. " +
 			"Compare with: curl -v https://" + host + "/"
 	}
+	if proxy != "" && !errors.As(err, &unknown) && !errors.As(err, &other) && !errors.As(err, &invalid) {
+		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it lets " + host + " through on port 443. If none is needed for it, put " + host + " into NO_PROXY."
+	}
 	d.done(s)
 	d.skip("nothing answers there", clock, discovery)
 }
