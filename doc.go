@@ -74,6 +74,12 @@
 // [Client.WithTenant] gives the same app in another tenant, on the same cache and
 // connections. A token is only ever served for the tenant it was acquired in.
 //
+// # Clouds
+//
+// [Config.Cloud] is the authority: nothing for the public cloud, a constant for another of
+// Microsoft's, or a host, of a private cloud or of an external tenant (External ID).
+// [Config.Region] gets the app's own tokens in a region of Azure.
+//
 // # Claims challenges
 //
 // With the capability "cp1" (see [Config]) tokens live for up to 28 hours and a

@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
@@ -123,6 +125,15 @@ func TestRegionIsNotForUsers(t *testing.T) {
 	if n := asked.asked.Load(); n != 0 {
 		t.Errorf("the metadata service was asked %d times for a user's token", n)
 	}
+}
+
+// MSAL sends users' grants to the region, too, unless it is not told of one.
+func TestMSALRegionForUsers(t *testing.T) {
+	e := newEstate()
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
+	app := msalClient(t, e, "api-a", confidential.WithAzureRegion("westeurope"), confidential.WithInstanceDiscovery(false))
+	app.AcquireTokenOnBehalfOf(t.Context(), assertion, []string{scopeOfB})
+	wantHosts(t, e, "GET westeurope.login.microsoft.com", "POST westeurope.login.microsoft.com")
 }
 
 func TestRegionIsDetected(t *testing.T) {

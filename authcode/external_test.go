@@ -66,3 +66,26 @@ func TestExternalIDIssuer(t *testing.T) {
 		}
 	}
 }
+
+// Users' codes and refresh tokens go to the global endpoint, whatever the client's region.
+func TestRegionIsNotForUsers(t *testing.T) {
+	e := newEstate()
+	cfg := e.clientConfig()
+	cfg.Region = "westeurope"
+	signIn := e.signIn(t, newFlow(t, newClient(t, cfg)), alice, authcode.Request{})
+	tok, err := signIn.Source.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signIn.Source.Invalidate(tok)
+	token(t, signIn.Source)
+	all := e.requests()
+	if len(all) != 2 {
+		t.Errorf("%d token requests", len(all))
+	}
+	for _, r := range all {
+		if u, err := url.Parse(r.url); err != nil || u.Host != "login.microsoftonline.com" {
+			t.Errorf("a user's token was asked of %s", r.url)
+		}
+	}
+}

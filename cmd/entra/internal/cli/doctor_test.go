@@ -2,6 +2,9 @@ package cli_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -16,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/entratoken/entra/entratest"
 )
@@ -174,6 +179,14 @@ func TestDoctor(t *testing.T) {
 			return nil
 		}, 1, "connection", 0},
 
+		{"certificate expired", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			b.transport = roundTripper(func(*http.Request) (*http.Response, error) {
+				return nil, &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
+			})
+			return nil
+		}, 1, "connection", 0},
+
 		{"clock ahead", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			b.dated(7 * time.Minute)
@@ -235,6 +248,37 @@ func TestDoctor(t *testing.T) {
 			write(t, "token", federated(t, b, time.Hour))
 			return []string{"-federated-token-file", "token", scopeOfB}
 		}, 1, "token", 700211},
+		{"federated token", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			key, token := issue(t, time.Hour)
+			b.UpdateCredentials("daemon", func(a *entratest.App) {
+				a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
+			})
+			write(t, "token", token)
+			t.Setenv("AZURE_CLIENT_SECRET", "")
+			t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
+			return []string{scopeOfB}
+		}, 0, "", 0},
+		{"federated token that has ended", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			key, token := issue(t, -time.Hour)
+			b.UpdateCredentials("daemon", func(a *entratest.App) {
+				a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
+			})
+			write(t, "token", token)
+			return []string{"-federated-token-file", "token", scopeOfB}
+		}, 1, "credential", 0},
+		{"region out of reach", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			next := b.transport
+			b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Host == "nowhere.login.microsoft.com" {
+					return nil, &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}
+				}
+				return next.RoundTrip(r)
+			})
+			return []string{"-region", "nowhere", scopeOfB}
+		}, 1, "token", 0},
 		{"unknown API", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"api://nowhere/.default"} }, 1, "token", 500011},
 		{"assertion outside its time", refusing("invalid_client", 700024), 1, "token", 700024},
 		{"app not installed", refusing("unauthorized_client", 7000229), 1, "token", 7000229},
@@ -310,6 +354,24 @@ func federated(t *testing.T, b *bench, life time.Duration) string {
 	return b.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{
 		"iss": "https://cluster.example/", "sub": "system:serviceaccount:orders:orders", "aud": "api://AzureADTokenExchange", "exp": time.Now().Add(life).Unix(),
 	}})
+}
+
+// issue makes a token as a cluster would, and the key that verifies it.
+func issue(t *testing.T, life time.Duration) (crypto.PublicKey, string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+		"iss": "https://cluster.example/", "sub": "system:serviceaccount:orders:orders", "aud": "api://AzureADTokenExchange",
+		"iat": now.Add(-2 * time.Hour).Unix(), "nbf": now.Add(-2 * time.Hour).Unix(), "exp": now.Add(life).Unix(),
+	}).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.Public(), token
 }
 
 // In a terminal there are colours and lines of its width, but no word less; and no colours

@@ -96,6 +96,7 @@ var changing = []struct {
 	{regexp.MustCompile(`((iat|nbf|exp) +)\d+`), "${1}SECONDS"},
 	{regexp.MustCompile(`((aio|rh|uti) +)\S+`), "${1}OPAQUE"},
 	{regexp.MustCompile(`\s+\(N ms\)`), ""},
+	{regexp.MustCompile(`\(1h0m\ds ago\)`), "(1h0m0s ago)"},
 }
 
 // golden compares what was printed with a file of testdata.

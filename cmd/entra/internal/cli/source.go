@@ -13,6 +13,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
+	"github.com/entratoken/entra/cmd/entra/internal/wire"
 	"github.com/entratoken/entra/credentials"
 )
 
@@ -71,6 +72,7 @@ func (s *System) open(o *options, cfg entra.Config, transport roundTripper) (cre
 		cred, err = s.certificate(o, logger)
 	case o.federatedFile != "":
 		facts.Kind = "federated token in " + o.federatedFile
+		facts.Assertion = assertionIn(o.federatedFile)
 		cred, err = credentials.WorkloadIdentity(credentials.WorkloadIdentityConfig{TokenFile: o.federatedFile})
 	case o.github:
 		facts.Kind = "federated token of GitHub Actions"
@@ -85,8 +87,12 @@ func (s *System) open(o *options, cfg entra.Config, transport roundTripper) (cre
 	default:
 		cred, err = s.fromEnvironment(cfg, logger)
 		facts.Kind = seen.kind()
-		if err == nil && seen.variable == "AZURE_CLIENT_CERTIFICATE_PATH" {
+		switch {
+		case err != nil:
+		case seen.variable == "AZURE_CLIENT_CERTIFICATE_PATH":
 			s.inspect(logger)
+		case seen.variable == "AZURE_FEDERATED_TOKEN_FILE":
+			facts.Assertion = assertionIn(s.env("AZURE_FEDERATED_TOKEN_FILE"))
 		}
 	}
 	return cred, facts, err
@@ -105,6 +111,18 @@ func (s *System) fromEnvironment(cfg entra.Config, logger *slog.Logger) (entra.C
 	}
 	c, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{Logger: logger})
 	return c.Credential, err
+}
+
+// assertionIn is what a file's token says of itself, nil if it holds none.
+func assertionIn(path string) *wire.Assertion {
+	raw, err := readSmall(path)
+	if err != nil {
+		return nil
+	}
+	if a := wire.AssertionOf(strings.TrimSpace(raw)); a.Issuer != "" {
+		return a
+	}
+	return nil
 }
 
 // inspect reads the environment's certificate once more, for what is to be said of it.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
@@ -30,7 +31,8 @@ type Step struct {
 	Text   string        `json:"text"`             // what was found
 	Advice string        `json:"advice,omitempty"` // what to do about it, "" if nothing
 	AADSTS []int         `json:"aadsts,omitempty"`
-	Took   time.Duration `json:"took_ns,omitempty"`
+	Millis int64         `json:"took_ms,omitempty"`
+	Took   time.Duration `json:"-"`
 
 	// For whoever looks for the request in the sign-in logs.
 	CorrelationID string `json:"correlation_id,omitempty"`
@@ -43,6 +45,8 @@ type Credential struct {
 	// Facts are known once Open has succeeded, zero where they do not apply.
 	Thumbprint string    // of a certificate, as the Entra admin center shows it
 	Ends       time.Time // when the certificate ends
+	// Assertion is a federated token that is at hand, nil if there is none.
+	Assertion *wire.Assertion
 }
 
 // Config is what is to be looked at.
@@ -117,6 +121,7 @@ func Failed(steps []Step) bool {
 }
 
 func (d *doctor) done(s Step) {
+	s.Millis = s.Took.Milliseconds()
 	d.steps = append(d.steps, s)
 	if d.Done != nil {
 		d.Done(s)
@@ -192,6 +197,19 @@ func (d *doctor) credential() bool {
 		if left < 30*24*time.Hour {
 			s.Status = Warn
 			s.Advice = "It ends in " + days(left) + ". Make a new certificate, register it with the app beside this one, then replace the file; no restart is needed."
+		}
+	}
+	if a := facts.Assertion; a != nil {
+		s.Text += ", issuer " + clean(a.Issuer, 200) + ", subject " + clean(a.Subject, 200) + ", audience " + clean(strings.Join(a.Audience, " "), 200)
+		switch ended := time.Now().After(a.Ends); {
+		case a.Ends.IsZero():
+		case !ended:
+			s.Text += ", good until " + a.Ends.UTC().Format(time.RFC3339)
+		default:
+			s.Status = Fail
+			s.Text += ", ended " + a.Ends.UTC().Format(time.RFC3339)
+			s.Advice = "The token has ended, and Entra will refuse it (AADSTS700024). What is to renew the file does not: in Kubernetes the kubelet, " +
+				"for a projected volume that is mounted whole (no subPath). If it should not have ended yet, this machine's clock is wrong."
 		}
 	}
 	d.done(s)

@@ -149,7 +149,12 @@ func assertionOf(body []byte) *Assertion {
 	if err != nil || form.Get("client_assertion") == "" {
 		return nil
 	}
-	header, claims, err := jwt.Decode(form.Get("client_assertion"))
+	return AssertionOf(form.Get("client_assertion"))
+}
+
+// AssertionOf returns what a client assertion says of itself; nothing, if it is no JWT.
+func AssertionOf(raw string) *Assertion {
+	header, claims, err := jwt.Decode(raw)
 	if err != nil {
 		return &Assertion{}
 	}
