@@ -42,8 +42,7 @@ type CertificateOptions struct {
 //
 // certs holds the certificate that belongs to key, in any place, and may hold the chain
 // above it, from the lowest to the highest. If several belong to key, the first is used.
-// Microsoft's CertFromPEM, in MSAL's package confidential, reads certificates and key from
-// a PEM file.
+// Package credentials reads both from files.
 //
 // A signer is called concurrently. It is given no context, but nobody waits for it longer
 // than a request may take. Its error becomes the Err of an [*Error] with the code

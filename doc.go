@@ -55,8 +55,9 @@
 //
 // Secrets end, certificates are renewed, and keys are lost. A [Reloading] credential asks
 // the program for what is current before each request to Entra, and once more when Entra
-// refuses that; [FirstOf] goes on to the next of several. The request is then made again at once,
-// so that no caller sees the change, and neither tokens nor signed-in users are lost by it:
+// refuses that; [FirstOf] goes on to the next of several. The request is then made again
+// at once, so that no caller sees the change, and neither tokens nor signed-in users are
+// lost by it:
 //
 //	Credential: entra.FirstOf(
 //		entra.Reloading(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
@@ -67,7 +68,9 @@
 //		entra.Certificate(certs, key), // where that is refused or not to be had
 //	)
 //
-// A key that cannot leave its hardware module is a [crypto.Signer] in [Certificate].
+// Package credentials has them ready-made: certificate and secret files that are read
+// again when they change, workload identities, the variables of Azure's tools. A key that
+// cannot leave its hardware module is a [crypto.Signer] in [Certificate].
 //
 // # Several tenants
 //
