@@ -103,6 +103,13 @@ func wantAssertion(t *testing.T, assertion string, key *rsa.PrivateKey, header, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	if header["alg"] == "PS256" { // RFC 7518, section 3.5: the salt is as long as the hash
+		signed := assertion[:strings.LastIndexByte(assertion, '.')]
+		digest := sha256.Sum256([]byte(signed))
+		if err := rsa.VerifyPSS(&key.PublicKey, crypto.SHA256, digest[:], parsed.Signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}); err != nil {
+			t.Error(err)
+		}
+	}
 	got := map[string]any(parsed.Claims.(jwt.MapClaims))
 	id, _ := got["jti"].(string)
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) {

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -224,6 +226,14 @@ func TestLoadFails(t *testing.T) {
 		{"with a list of such", "the credential 2 of FirstOf: the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) {
 			return entra.FirstOf(entra.Secret("x"), entra.Secret("")), nil
 		}, nil},
+		{"with a panic of the runtime's", "the function panicked: runtime error: index out of range [1] with length 0", func(context.Context, entra.Credential) (entra.Credential, error) {
+			var none []entra.Credential
+			return none[len(none)+1], nil
+		}, nil},
+		{"by leaving", "the function ended its goroutine", func(context.Context, entra.Credential) (entra.Credential, error) {
+			runtime.Goexit()
+			return entra.Credential{}, nil
+		}, nil},
 		{"with a panic", "the function panicked with a value of type string", func(context.Context, entra.Credential) (entra.Credential, error) { panic("s3cret") }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -266,6 +276,33 @@ func TestLoadIsTemporarilyOut(t *testing.T) {
 	got := wantError(t, err, entra.CodeRequestFailed, "the credential cannot be loaded: the vault does not answer")
 	if !got.Temporary() || got.RetryAfter != time.Minute {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Nothing is tried again for a caller who has left.
+func TestNoSecondTryWithoutTime(t *testing.T) {
+	for name, c := range map[string]entra.Credential{
+		"reloading": entra.Reloading((&loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("api-a-secret")}}).load),
+		"list":      entra.FirstOf(entra.Secret("old"), entra.Secret("api-a-secret")),
+		"assertion": entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) { return fmt.Sprint(r.Refused), nil }),
+	} {
+		e := newEstate()
+		cfg := e.config("api-a")
+		cfg.Credential = c
+		ctx, cancel := context.WithCancel(t.Context())
+		refuse := answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`)
+		e.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+			resp, err := refuse(req, form)
+			if resp != nil {
+				cancel()
+			}
+			return resp, err
+		})
+		_, err := newClient(t, cfg).Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, scopeB)})
+		wantError(t, err, "invalid_client", "", 7000215)
+		if n := len(e.wire.tokenRequests()); n != 1 {
+			t.Errorf("%s: %d requests", name, n)
+		}
 	}
 }
 
