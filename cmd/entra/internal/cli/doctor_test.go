@@ -250,11 +250,7 @@ func TestDoctor(t *testing.T) {
 		}, 1, "token", 700211},
 		{"federated token", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			key, token := issue(t, time.Hour)
-			b.UpdateCredentials("daemon", func(a *entratest.App) {
-				a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
-			})
-			write(t, "token", token)
+			write(t, "token", b.trustsCluster(t))
 			t.Setenv("AZURE_CLIENT_SECRET", "")
 			t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
 			return []string{scopeOfB}
@@ -372,6 +368,16 @@ func issue(t *testing.T, life time.Duration) (crypto.PublicKey, string) {
 		t.Fatal(err)
 	}
 	return key.Public(), token
+}
+
+// trustsCluster makes the daemon trust a cluster, and returns a token of it.
+func (b *bench) trustsCluster(t *testing.T) string {
+	t.Helper()
+	key, token := issue(t, time.Hour)
+	b.UpdateCredentials("daemon", func(a *entratest.App) {
+		a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
+	})
+	return token
 }
 
 // In a terminal there are colours and lines of its width, but no word less; and no colours

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -152,10 +151,7 @@ func requests(r *wire.Recorder) []request {
 // failed prints why there is no token.
 func (s *System) failed(o *options, err error, r *wire.Recorder, q doctor.Question) int {
 	f := failure{Code: "failed", Requests: requests(r)}
-	if last, ok := r.Last("token"); ok {
-		q.Assertion = last.Assertion
-	}
-	q.Reached = slices.ContainsFunc(f.Requests, func(q request) bool { return q.Status != 0 })
+	q.Requests = r.Requests()
 	f.Description, f.Advice = doctor.Explain(err, q)
 	var e *entra.Error
 	if errors.As(err, &e) {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +63,37 @@ func TestToken(t *testing.T) {
 			b.daemon(t)
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://contoso.ciamlogin.com/")
 			return []string{scopeOfB}
+		}},
+		{"in GitHub Actions", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			token := b.trustsCluster(t)
+			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://pipelines.example/token?api-version=2")
+			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cret~request")
+			next := b.transport
+			b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Host != "pipelines.example" {
+					return next.RoundTrip(r)
+				}
+				if r.Header.Get("Authorization") != "Bearer s3cret~request" || r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
+					t.Errorf("GitHub is asked %s", r.URL)
+				}
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"value":"` + token + `"}`)), Request: r}, nil
+			})
+			return []string{"-github", scopeOfB}
+		}},
+		{"with a managed identity", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			token := b.trustsCluster(t)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("X-IDENTITY-HEADER") != "s3cret~header" || r.FormValue("resource") != "api://AzureADTokenExchange" || r.FormValue("client_id") != "99999999-0000-4000-8000-000000000001" {
+					t.Errorf("the platform is asked %s", r.URL)
+				}
+				fmt.Fprintf(w, `{"access_token":%q,"expires_on":"%d","resource":"api://AzureADTokenExchange","token_type":"Bearer"}`, token, time.Now().Add(time.Hour).Unix())
+			}))
+			t.Cleanup(srv.Close)
+			t.Setenv("IDENTITY_ENDPOINT", srv.URL) // as App Service has it
+			t.Setenv("IDENTITY_HEADER", "s3cret~header")
+			return []string{"-managed-identity", "99999999-0000-4000-8000-000000000001", scopeOfB}
 		}},
 		{"on behalf of a user", func(t *testing.T, b *bench) []string {
 			write(t, "assertion", b.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})+"\n")
@@ -140,6 +173,11 @@ func TestNoToken(t *testing.T) {
 		{"no network", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
+		}},
+		{"GitHub out of reach", []string{"-github", scopeOfB}, func(t *testing.T, b *bench) {
+			b.daemon(t)
+			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://pipelines.example/token?api-version=2")
+			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cret~request")
 		}},
 		{"federated subject", []string{"-federated-token-file", "token", scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)

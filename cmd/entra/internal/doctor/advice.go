@@ -22,9 +22,12 @@ type answer struct {
 type facts struct {
 	tenant, client, cloud, region, resource string
 
-	cred      Credential
-	assertion *wire.Assertion // that was sent last; nil if none was
-	reached   bool            // the authority has answered something
+	cred         Credential
+	assertion    *wire.Assertion // that was sent last; nil if none was
+	tried        bool            // the authority was asked something
+	reached      bool            // and has answered
+	sent         bool            // a token request was sent
+	regionFailed bool            // the region's endpoint did not answer
 }
 
 // adviceFor returns what to do about an answer, "" if there is nothing more to say than it
@@ -46,10 +49,12 @@ func adviceFor(a *answer, f facts) string {
 		return fmt.Sprintf("Entra wants to be left alone for %s. An app that asks for a new token for each call is the usual reason: keep one source.", a.retryAfter)
 	case a.status == 429:
 		return "Entra throttles the app. An app that asks for a new token for each call is the usual reason: keep one source."
-	case a.code == "request_failed" && !f.reached && f.region == "":
-		return "The authority cannot be reached. \"entra doctor\" says where on the way it fails: name, connection, certificate or proxy."
-	case a.code == "request_failed" && f.region != "":
+	case f.regionFailed:
 		return "The endpoint of region " + f.region + " did not answer. Check the region's name, and whether the tenant may use regional endpoints at all; leave the region out otherwise."
+	case (f.reached || !f.tried) && !f.sent && (a.code == "request_failed" || a.code == "invalid_response" || a.code == "invalid_client"):
+		return "What the app proves itself with could not be had, so Entra was not asked for a token. The text says who was asked for it: look there."
+	case a.code == "request_failed" && !f.sent:
+		return "The authority cannot be reached. \"entra doctor\" says where on the way it fails: name, connection, certificate or proxy."
 	case a.code == "request_failed":
 		return "The connection failed after the first requests had succeeded. Try again; if it stays, a proxy or a firewall does not let POST requests through."
 	case a.code == "invalid_response":

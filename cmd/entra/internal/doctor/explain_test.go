@@ -16,8 +16,11 @@ func TestExplain(t *testing.T) {
 	q := doctor.Question{
 		App:        entra.Config{TenantID: "TENANT", ClientID: "CLIENT", Cloud: entra.USGovernment},
 		Credential: doctor.Credential{Kind: "certificate", Thumbprint: "THUMBPRINT"},
-		Scope:      "api://orders/.default", Reached: true,
-		Assertion: &wire.Assertion{Issuer: "ISSUER", Subject: "SUBJECT", Audience: []string{"AUDIENCE"}, Ends: time.Now().Add(-time.Hour)},
+		Scope:      "api://orders/.default",
+		Requests: []wire.Request{
+			{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200},
+			{Kind: "token", Host: "login.microsoftonline.us", Status: 400, Assertion: &wire.Assertion{Issuer: "ISSUER", Subject: "SUBJECT", Audience: []string{"AUDIENCE"}, Ends: time.Now().Add(-time.Hour)}},
+		},
 	}
 	for number, want := range map[int]string{
 		90002: "no such tenant at login.microsoftonline.us", 900023: "neither an ID nor a domain", 700016: "no app CLIENT", 7000229: "https://login.microsoftonline.us/TENANT/adminconsent?client_id=CLIENT",
@@ -56,8 +59,21 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%v: %q", tt.err, advice)
 		}
 	}
-	q.App.Region = "westeurope"
-	if _, advice := doctor.Explain(&entra.Error{Code: entra.CodeRequestFailed}, q); !strings.Contains(advice, "region westeurope") {
-		t.Errorf("in a region: %q", advice)
+	for _, tt := range []struct {
+		requests []wire.Request
+		want     string
+	}{
+		{nil, "look there"},
+		{[]wire.Request{{Host: "pipelines.example"}}, "look there"},
+		{[]wire.Request{{Kind: "discovery", Host: "login.microsoftonline.us"}}, "cannot be reached"},
+		{[]wire.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}}, "look there"},
+		{[]wire.Request{{Kind: "discovery", Host: "usgovvirginia.login.microsoftonline.us"}}, "region usgovvirginia"},
+		{[]wire.Request{{Kind: "discovery", Host: "usgovvirginia.login.microsoftonline.us", Status: 200}, {Kind: "token", Host: "usgovvirginia.login.microsoftonline.us"}}, "region usgovvirginia"},
+		{[]wire.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}, {Kind: "token", Host: "login.microsoftonline.us"}}, "POST requests"},
+	} {
+		q.App.Region, q.Requests = "usgovvirginia", tt.requests
+		if _, advice := doctor.Explain(&entra.Error{Code: entra.CodeRequestFailed}, q); !strings.Contains(advice, tt.want) {
+			t.Errorf("%+v: %q", tt.requests, advice)
+		}
 	}
 }

@@ -83,14 +83,8 @@ func sameResource(aud, resource string) bool {
 
 // facts are what advice may name.
 func (d *doctor) facts() facts {
-	f := facts{
-		tenant: d.App.TenantID, client: d.App.ClientID, cloud: d.App.Cloud.Host(), region: d.App.Region,
-		resource: strings.TrimSuffix(d.Scope, "/.default"), cred: d.cred, reached: true,
-	}
-	if r, ok := d.recorder.Last("token"); ok {
-		f.assertion = r.Assertion
-	}
-	return f
+	q := Question{d.App, d.cred, d.Scope, d.recorder.Requests()}
+	return q.facts()
 }
 
 func checkScope(cfg entra.Config, scope string) error {
