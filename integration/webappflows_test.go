@@ -35,6 +35,7 @@ func TestWebApp(t *testing.T) {
 		{"callback again", webAppCallbackAgain},
 		{"form_post", webAppFormPost},
 		{"looks", webAppLooks},
+		{"built-in page", webAppBuiltInPage},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, browser.fresh(t)) })
 	}
@@ -134,9 +135,9 @@ func webAppManyTokens(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem),
 		chromedp.Click(submitButton), chromedp.WaitVisible(items))
 	pages, signIns := w.pagesAtEntra(), w.tokens("authorization_code")
-	looks := 0
-	for deadline := time.Now().Add(time.Minute); w.tokens("refresh_token") < 5; looks++ {
-		if time.Now().After(deadline) {
+	looks, start, held := 0, time.Now(), w.tokens("refresh_token")
+	for ; w.tokens("refresh_token") < held+5; looks++ {
+		if time.Since(start) > time.Minute {
 			t.Fatal("the tokens were not refreshed")
 		}
 		c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(items))
@@ -145,7 +146,10 @@ func webAppManyTokens(t *testing.T, c *chromium) {
 	if w.pagesAtEntra() != pages || w.tokens("authorization_code") != signIns {
 		t.Errorf("the person was sent to Entra: %d times, %d sign-ins", w.pagesAtEntra()-pages, w.tokens("authorization_code")-signIns)
 	}
-	t.Logf("%d looks at the page, %d tokens", looks, w.tokens("refresh_token"))
+	// Half of its life is the earliest that a token is refreshed.
+	if n, most := w.tokens("refresh_token")-held, int(time.Since(start)/(500*time.Millisecond))+1; n > most {
+		t.Errorf("%d looks at the page took %d tokens, want at most %d", looks, n, most)
+	}
 }
 
 // consented has an administrator consent to shipping, so that it takes no page.
@@ -234,7 +238,7 @@ func webAppTwoTabs(t *testing.T, one *chromium) {
 	one.do(t, chromedp.Reload(), chromedp.WaitVisible(items))
 }
 
-// Loading the callback again, code and all, takes somebody who is signed in on.
+// Loading the callback again, code and all, takes somebody who is signed in on, and nobody else.
 func webAppCallbackAgain(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	w.signInAlice(t, c)
@@ -244,6 +248,12 @@ func webAppCallbackAgain(t *testing.T, c *chromium) {
 		c.do(t, chromedp.Navigate(w.url+callback), chromedp.WaitVisible(logoutButton))
 		c.wantText(t, aliceName)
 		w.wantAt(t, c, "/")
+	}
+	// After signing out it signs nobody in.
+	c.do(t, chromedp.Click(logoutButton), chromedp.WaitVisible(loginLink),
+		chromedp.Navigate(w.url+callback), chromedp.WaitVisible(problem))
+	if text := c.text(t); strings.Contains(text, aliceName) {
+		t.Errorf("the callback shows\n%s", text)
 	}
 	if n := w.tokens("authorization_code") - redeemed; n != 0 {
 		t.Errorf("the code was redeemed %d times more", n)

@@ -1,11 +1,19 @@
 package integration_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/examples/contoso"
+	"github.com/entratoken/entra/signin"
 )
 
 // On every page of the web app no accessibility rule of axe-core is violated, light and dark, and nothing
@@ -36,6 +44,40 @@ func webAppLooks(t *testing.T, c *chromium) {
 	look("payslip", "/payslip")
 	look("tokens", "/tokens")
 	look("claims", "/claims")
+
+	// By keyboard alone: the first stop leads past the navigation.
+	c.do(t, chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(logoutButton), chromedp.KeyEvent(kb.Tab))
+	if top := ask(t, c, chromedp.Evaluate[float64](`document.querySelector(".skip:focus").getBoundingClientRect().top`)); top < 0 {
+		t.Errorf("the link past the navigation has the focus and cannot be seen (%v)", top)
+	}
+	c.screenshot(t, "webapp by keyboard")
+	c.do(t, chromedp.KeyEvent(kb.Enter))
+	if at := ask(t, c, chromedp.Evaluate[string](`document.activeElement.id`)); at != "main" {
+		t.Errorf("the link past the navigation leads to %q", at)
+	}
+}
+
+// The page that package signin shows by itself is as good.
+func webAppBuiltInPage(t *testing.T, c *chromium) {
+	company := must[*contoso.Contoso](t)(contoso.Start())
+	t.Cleanup(company.Stop)
+	listener, origin := listen(t)
+	client := must[*entra.Client](t)(entra.New(company.Config("webapp")))
+	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback"}))
+	app := must[*signin.Site](t)(signin.New(flow, signin.Config{}))
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: app.Handler(http.NotFoundHandler())}}
+	server.Start()
+	t.Cleanup(server.Close)
+	for _, scheme := range []string{"light", "dark"} {
+		c.scheme(t, scheme)
+		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile),
+			chromedp.Navigate(origin+"/login?return_to=//elsewhere.example"), chromedp.WaitVisible(chromedp.CSS("main")))
+		c.screenshot(t, "signin's page "+scheme)
+		c.wantAccessible(t, "of signin itself, "+scheme)
+		if width := ask(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
+			t.Errorf("the page is %d wide", width)
+		}
+	}
 }
 
 // wantAccessible fails the test if the page violates a rule of axe-core.

@@ -10,7 +10,7 @@ import (
 
 // style is all that the page has besides text.
 const style = `:root{color-scheme:light dark}
-body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:12vh auto 0;padding:0 1.25rem}
+body{background:Canvas;color:CanvasText;font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:12vh auto 0;padding:0 1.25rem}
 h1{font-size:1.6rem;line-height:1.2}
 a{display:inline-block;padding:.35rem 0;margin-right:1.5rem}
 dl{font-size:.85rem;opacity:.75;margin-top:2rem;overflow-wrap:anywhere}

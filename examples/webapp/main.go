@@ -18,6 +18,11 @@
 //
 // Without the first three it runs against a fake Entra and fake APIs in its own process,
 // whose sign-in page is on this machine.
+//
+// To make it yours, copy this directory, and begin with liveApp: put your address into the
+// redirect URL, your APIs into the list, and your words into the pages. Sessions are in the
+// process as it is here; docs/webapps.md says what several machines, a proxy and a restart
+// ask for.
 package main
 
 import (
@@ -26,6 +31,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -39,6 +45,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/webapp/site"
+	"github.com/entratoken/entra/signin"
 )
 
 func main() {
@@ -92,6 +99,7 @@ func run(ctx context.Context, out io.Writer, addr string, life time.Duration) er
 		if err != nil {
 			return err
 		}
+		app.SignIn.Logger = slog.Default()
 		pages, err := site.New(app)
 		if err != nil {
 			return err
@@ -135,7 +143,7 @@ func liveApp(config entra.Config, url string) (http.Handler, error) {
 	if scope, url := os.Getenv("ENTRA_STEPUP_SCOPE"), os.Getenv("ENTRA_STEPUP_API_URL"); scope != "" && url != "" {
 		apis = append(apis, site.API{Path: "/step-up", Name: "Step-up", About: "The API wants more of you first, for instance a second factor.", URL: url, Scope: scope})
 	}
-	return site.New(site.Config{Flow: flow, APIs: apis})
+	return site.New(site.Config{Flow: flow, SignIn: signin.Config{Logger: slog.Default()}, APIs: apis})
 }
 
 // settings reads the app's registration from the environment. live is false if there is none.

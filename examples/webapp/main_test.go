@@ -9,12 +9,10 @@ import (
 	"testing"
 )
 
-func TestWebApp(t *testing.T) {
-	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
-		t.Setenv(name, "")
-	}
+// start runs the program and returns what it says and how it ends.
+func start(t *testing.T) (tenant, address string, stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
@@ -27,12 +25,23 @@ func TestWebApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if address, err = lines.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	return tenant, address, func() error { cancel(); return <-done }
+}
+
+func environment(t *testing.T, tenant, client, secret string) {
+	t.Setenv("ENTRA_TENANT_ID", tenant)
+	t.Setenv("ENTRA_CLIENT_ID", client)
+	t.Setenv("ENTRA_CLIENT_SECRET", secret)
+}
+
+func TestFake(t *testing.T) {
+	environment(t, "", "", "")
+	tenant, line, stop := start(t)
 	if want := "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.\n"; tenant != want {
 		t.Errorf("it says %q", tenant)
-	}
-	line, err := lines.ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
 	}
 	m := regexp.MustCompile(`^The web app is at (http://localhost:\d+) - sign in as alice@contoso\.onmicrosoft\.com with the password alice-password\.\n$`).FindStringSubmatch(line)
 	if m == nil {
@@ -46,17 +55,59 @@ func TestWebApp(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || resp.Request.URL.Hostname() != "127.0.0.1" {
 		t.Errorf("the sign-in page is at %s with status %d", resp.Request.URL.Host, resp.StatusCode)
 	}
-	cancel()
-	if err := <-done; err != nil {
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// With a registration in the environment it is an app of that tenant, and asks for the scope of the
+// first API alone.
+func TestLive(t *testing.T) {
+	const id, client = "11111111-2222-4333-8444-555555555555", "66666666-2222-4333-8444-555555555555"
+	environment(t, id, client, "s")
+	t.Setenv("ENTRA_STEPUP_SCOPE", "api://x/y")
+	t.Setenv("ENTRA_STEPUP_API_URL", "https://x.example")
+	tenant, line, stop := start(t)
+	if want := "The tenant is live: " + id + ".\n"; tenant != want {
+		t.Errorf("it says %q", tenant)
+	}
+	m := regexp.MustCompile(`^The web app is at (http://localhost:\d+) - sign in with an account of your tenant\.\n$`).FindStringSubmatch(line)
+	if m == nil {
+		t.Fatalf("it says %q", line)
+	}
+	stay := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := stay.Get(m[1] + "/login")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	to, err := resp.Location()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := to.Query()
+	if at := to.Scheme + "://" + to.Host + to.Path; at != "https://login.microsoftonline.com/"+id+"/oauth2/v2.0/authorize" {
+		t.Errorf("the sign-in page is at %s", at)
+	}
+	if q.Get("client_id") != client || q.Get("redirect_uri") != m[1]+"/callback" || q.Get("scope") != "https://graph.microsoft.com/User.Read openid profile offline_access" {
+		t.Errorf("it asks for %q as %s at %s", q.Get("scope"), q.Get("client_id"), q.Get("redirect_uri"))
+	}
+	resp, err = stay.Get(m[1] + "/step-up")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized { // to a program
+		t.Errorf("the page for the step-up has status %d", resp.StatusCode)
+	}
+	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
 // The fake does not stand in for a live tenant that is half described.
 func TestMissingSettings(t *testing.T) {
-	t.Setenv("ENTRA_TENANT_ID", "t")
-	t.Setenv("ENTRA_CLIENT_ID", "c")
-	t.Setenv("ENTRA_CLIENT_SECRET", "")
+	environment(t, "t", "c", "")
 	const want = "missing in the environment: ENTRA_CLIENT_SECRET (for the fake, set none of the three)"
 	if err := run(t.Context(), io.Discard, "localhost:0", 0); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
