@@ -15,6 +15,8 @@ const (
 	// with more than 8 KB of headers, and would do so until the cookies have expired.
 	maxAttempts     = 5
 	maxAttemptBytes = 6000
+	// maxOpened bounds the work that the cookies of one request make.
+	maxOpened = 20
 	// afterwards is how long it is remembered that an attempt has succeeded.
 	afterwards = 5 * time.Minute
 	// circle is how soon after a sign-in asking for the same again is going in a circle.
@@ -50,7 +52,8 @@ func (s *Site) keep(w http.ResponseWriter, name string, a *attempt, life time.Du
 
 // attempt returns what the browser has under that name; nil if it has nothing of ours.
 func (s *Site) attempt(r *http.Request, name string) *attempt {
-	for _, c := range r.CookiesNamed(name) {
+	cookies := r.CookiesNamed(name)
+	for _, c := range cookies[:min(len(cookies), maxOpened)] {
 		if a := s.openAttempt(c); a != nil {
 			return a
 		}
@@ -74,7 +77,7 @@ func (s *Site) openAttempt(c *http.Cookie) *attempt {
 // none, and so of no use to anybody.
 func (s *Site) attempts(r *http.Request) (open []keptAttempt, broken []string) {
 	for _, c := range r.Cookies() {
-		if !strings.HasPrefix(c.Name, s.cookies.login) {
+		if !strings.HasPrefix(c.Name, s.cookies.login) || len(open)+len(broken) == maxOpened {
 			continue
 		}
 		if a := s.openAttempt(c); a != nil {

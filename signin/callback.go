@@ -49,6 +49,10 @@ func (s *Site) answerCallback(w http.ResponseWriter, r *http.Request) {
 	}
 	expire(w, s.cookies.loginCookie(name, "", -1)) // it is good once
 	signIn, err := s.flow.Exchange(r.Context(), a.Login, params)
+	if v, _, _ := s.visit(r).session(); v != nil && errors.Is(err, authcode.ErrUsed) {
+		s.goOn(w, r, a.Login.ReturnTo())
+		return
+	}
 	if err != nil {
 		s.refuse(w, r, a.Login.ReturnTo(), err)
 		return

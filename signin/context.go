@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"sync"
 
@@ -38,7 +39,11 @@ func (s *Site) newVisit(r *http.Request) *visit {
 		err  error
 	)
 	return &visit{s, func() (*session, string, error) {
-		once.Do(func() { v, name, err = s.load(r) })
+		once.Do(func() {
+			if v, name, err = s.load(r); err != nil {
+				s.tell(r.Context(), slog.LevelError, "signin: a session could not be read", err)
+			}
+		})
 		return v, name, err
 	}}
 }

@@ -2,7 +2,9 @@ package signin_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/signin"
+	"github.com/entratoken/entra/verify"
 )
 
 const (
@@ -44,6 +47,65 @@ type world struct {
 	log  *logbook
 
 	calls func(http.ResponseWriter, *http.Request) // what /call does
+
+	mu     sync.Mutex // guards tamper
+	tamper func(answer map[string]any)
+}
+
+// tampers changes what the token endpoint answers from now on; nil: nothing.
+func (w *world) tampers(f func(answer map[string]any)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tamper = f
+}
+
+// RoundTrip is the app's way to Entra.
+func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := w.Client().Transport.RoundTrip(req)
+	w.mu.Lock()
+	tamper := w.tamper
+	w.mu.Unlock()
+	if err != nil || tamper == nil || req.Method != http.MethodPost || resp.StatusCode != http.StatusOK {
+		return resp, err
+	}
+	var answer map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	tamper(answer)
+	changed, err := json.Marshal(answer)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(changed)), int64(len(changed))
+	resp.Header.Del("Content-Length")
+	return resp, nil
+}
+
+// reminted is the ID token of an answer, made anew with changes.
+func (w *world) reminted(answer map[string]any, change func(*entratest.MintOptions)) {
+	parts := strings.Split(answer["id_token"].(string), ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		panic(err)
+	}
+	var c struct {
+		Nonce, Tid string
+		Username   string `json:"preferred_username"`
+	}
+	if err := json.Unmarshal(payload, &c); err != nil {
+		panic(err)
+	}
+	o := entratest.MintOptions{IDToken: true, Resource: "webapp", User: c.Username, Tenant: c.Tid, Nonce: c.Nonce}
+	change(&o)
+	answer["id_token"] = w.Mint(o)
+}
+
+// withClaims has Entra put other claims into ID tokens.
+func (w *world) withClaims(claims map[string]any) {
+	w.tampers(func(answer map[string]any) {
+		w.reminted(answer, func(o *entratest.MintOptions) { o.Claims = claims })
+	})
 }
 
 // settings are what tests change.
@@ -70,7 +132,7 @@ func newWorld(t testing.TB, changes ...func(*settings)) *world {
 	}
 	w.Server = entratest.NewServer(c.estate)
 	if c.client.HTTPClient == nil {
-		c.client.HTTPClient = w.Client()
+		c.client.HTTPClient = &http.Client{Transport: w}
 	}
 	client, err := entra.New(c.client)
 	if err != nil {
@@ -367,4 +429,19 @@ func (b *browser) plant(c *http.Cookie) {
 
 func (b *browser) forget(name string) {
 	b.jar.SetCookies(b.url(), []*http.Cookie{{Name: name, Path: "/", Secure: true, MaxAge: -1}})
+}
+
+func anyOrganization(s *settings) {
+	s.client.TenantID = "organizations"
+	s.flow.Tenants = []string{verify.AnyOrganization}
+}
+
+// entraError returns err's *entra.Error.
+func entraError(t testing.TB, err error) *entra.Error {
+	t.Helper()
+	var e *entra.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %T: %v, want an *entra.Error", err, err)
+	}
+	return e
 }

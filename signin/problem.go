@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -212,22 +213,10 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 // refuse shows a person what went wrong and tells an operator. Nothing of it is secret.
 func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
 	p := s.problem(r, returnTo, err)
-	var detail any = err.Error()
-	var e *entra.Error
-	var token *verify.Error
-	switch {
-	case errors.As(err, &e):
-		detail = e
-	case errors.As(err, &token):
-		detail = token
-	}
-	attrs := []slog.Attr{slog.String("kind", string(p.Kind)), slog.Int("status", p.Status), slog.Any("error", detail)}
-	if e != nil && e.Err != nil {
-		attrs = append(attrs, slog.String("cause", e.Err.Error()))
-	}
-	s.logger.LogAttrs(r.Context(), texts[p.Kind].level, "signin: refused", attrs...)
+	s.tell(r.Context(), texts[p.Kind].level, "signin: refused", err, slog.String("kind", string(p.Kind)), slog.Int("status", p.Status))
 	private(w)
-	if e != nil && e.RetryAfter > 0 {
+	var e *entra.Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
 	}
 	if p.Kind == SignedOut {
@@ -238,4 +227,22 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, e
 		return
 	}
 	s.config.Page(w, r, p)
+}
+
+// tell tells an operator of an error, with its cause.
+func (s *Site) tell(ctx context.Context, level slog.Level, message string, err error, attrs ...slog.Attr) {
+	var e *entra.Error
+	var token *verify.Error
+	switch {
+	case errors.As(err, &e):
+		attrs = append(attrs, slog.Any("error", e))
+		if e.Err != nil {
+			attrs = append(attrs, slog.String("cause", e.Err.Error()))
+		}
+	case errors.As(err, &token):
+		attrs = append(attrs, slog.Any("error", token))
+	default:
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	s.logger.LogAttrs(ctx, level, message, attrs...)
 }

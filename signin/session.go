@@ -29,24 +29,32 @@ type session struct {
 	Account authcode.Account `json:"account"`
 	Hint    string           `json:"hint,omitempty"`   // the claim login_hint
 	Claims  json.RawMessage  `json:"claims,omitempty"` // if they are to be kept
-	SID     string           `json:"sid,omitempty"`    // Entra's session
-	Family  string           `json:"family,omitempty"` // which must be that of the sid
+	SID     string           `json:"sid,omitempty"`    // Entra's session, if the ID token names it
+	After   string           `json:"after,omitempty"`  // the last end of that, before this one began
 	Seen    time.Time        `json:"seen"`             // last use, to the minute
 	Ends    time.Time        `json:"ends"`
 	Old     bool             `json:"old,omitempty"` // replaced, and ends soon
 }
 
-// family is what is kept for a session of Entra's. When Entra says that it has ended, the
-// family is forgotten, and with it all sessions of it here, without a list of them: a
-// list could not be kept in a [Store] without losing some.
-type family struct {
-	ID      string           `json:"id"`
+// entraSession is what is kept about a session of Entra's (sid) from a sign-in on. Who
+// signs in at the same time, in two tabs, writes the same but for the session's name, so
+// nothing is lost if one overwrites the other.
+type entraSession struct {
 	Account authcode.Account `json:"account"`
+	Session string           `json:"session"` // the name of the latest session here
+}
+
+// ended is what is kept when Entra's session has ended: a new ID each time. Sessions that
+// began under another, or none, have ended with it. A list of them could not be kept in a
+// [Store] without losing some.
+type ended struct {
+	ID string `json:"id"`
 }
 
 // The names under which things are sealed and kept.
 func sessionName(id string) string  { return fingerprint("session", id) }
-func familyName(sid string) string  { return fingerprint("family", sid) }
+func entraName(sid string) string   { return fingerprint("entra session", sid) }
+func endedName(sid string) string   { return fingerprint("ended", sid) }
 func burialName(name string) string { return fingerprint("burial", name) }
 
 // load returns the session of the request and the name it is kept under; nil if nobody is
@@ -68,7 +76,7 @@ func (s *Site) load(r *http.Request) (*session, string, error) {
 		return nil, "", err
 	}
 	if err := s.touch(r.Context(), name, v); err != nil { // it goes on, and may end early
-		s.logger.LogAttrs(r.Context(), slog.LevelError, "signin: the use of a session could not be written down", slog.Any("error", err))
+		s.tell(r.Context(), slog.LevelError, "signin: the use of a session could not be written down", err)
 	}
 	return v, name, nil
 }
@@ -85,8 +93,8 @@ func (s *Site) find(ctx context.Context, name string) (*session, error) {
 		return nil, nil
 	}
 	if v.SID != "" {
-		var f family
-		if ok, err := s.get(ctx, familyName(v.SID), &f); !ok || err != nil || f.ID != v.Family {
+		var end ended
+		if ok, err := s.get(ctx, endedName(v.SID), &end); err != nil || ok && end.ID != v.After {
 			return nil, err
 		}
 	}
@@ -134,20 +142,17 @@ func (s *Site) start(ctx context.Context, signIn *authcode.SignIn) (id string, e
 			return "", err
 		}
 	}
+	id = rand.Text()
 	if v.SID != "" {
-		var f family
-		if _, err := s.get(ctx, familyName(v.SID), &f); err != nil {
+		var end ended
+		if _, err := s.get(ctx, endedName(v.SID), &end); err != nil {
 			return "", err
 		}
-		if f.ID == "" || f.Account.HomeAccountID != v.Account.HomeAccountID {
-			f = family{rand.Text(), v.Account}
-		}
-		v.Family = f.ID
-		if err := s.put(ctx, familyName(v.SID), f, v.Ends); err != nil {
+		v.After = end.ID
+		if err := s.put(ctx, entraName(v.SID), entraSession{v.Account, sessionName(id)}, v.Ends); err != nil {
 			return "", err
 		}
 	}
-	id = rand.Text()
 	return id, s.put(ctx, sessionName(id), v, s.until(&v))
 }
 
@@ -180,6 +185,21 @@ func (s *Site) bury(ctx context.Context, name string) error {
 		return err
 	}
 	return s.forget(ctx, name)
+}
+
+// endEntra ends all sessions that belong to a session of Entra's.
+func (s *Site) endEntra(ctx context.Context, sid string) (e entraSession, found bool, err error) {
+	if found, err = s.get(ctx, entraName(sid), &e); !found || err != nil {
+		return e, false, err
+	}
+	// Those that began before it will be over when the store forgets it.
+	if err := s.put(ctx, endedName(sid), ended{rand.Text()}, time.Now().Add(s.config.Lifetime)); err != nil {
+		return e, false, err
+	}
+	if err := s.bury(ctx, e.Session); err != nil {
+		return e, false, err
+	}
+	return e, true, s.forget(ctx, entraName(sid))
 }
 
 // claims are the ID token's, if they were kept.

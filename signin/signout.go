@@ -47,7 +47,7 @@ func (s *Site) end(ctx context.Context, v *session, name string) error {
 		return err
 	}
 	if v.SID != "" {
-		if err := s.forget(ctx, familyName(v.SID)); err != nil {
+		if _, _, err := s.endEntra(ctx, v.SID); err != nil {
 			return err
 		}
 	}
@@ -69,26 +69,25 @@ func (s *Site) frontChannelLogout(w http.ResponseWriter, r *http.Request) {
 	h.Del("X-Frame-Options") // Entra frames it, and there is nothing to see or to click on
 	h.Set("Content-Security-Policy", "default-src 'none'")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	if err := s.endFamily(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
-		s.logger.LogAttrs(r.Context(), slog.LevelError, "signin: front-channel logout failed", slog.Any("error", err))
+	if err := s.signedOutByEntra(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
+		s.tell(r.Context(), slog.LevelError, "signin: front-channel logout failed", err)
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
 	w.WriteHeader(http.StatusOK)
 }
 
-func (s *Site) endFamily(ctx context.Context, sids []string) error {
-	if len(sids) != 1 || sids[0] == "" {
+func (s *Site) signedOutByEntra(ctx context.Context, sids []string) error {
+	if len(sids) != 1 || sids[0] == "" || len(sids[0]) > maxSID {
 		return nil
 	}
-	var f family
-	name := familyName(sids[0])
-	if ok, err := s.get(ctx, name, &f); !ok || err != nil {
+	e, found, err := s.endEntra(ctx, sids[0])
+	if !found || err != nil {
 		return err
 	}
-	if err := s.forget(ctx, name); err != nil {
-		return err
-	}
-	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", f.Account))
-	return s.flow.SignOut(ctx, f.Account)
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", e.Account))
+	return s.flow.SignOut(ctx, e.Account)
 }
+
+// maxSID bounds a sid, which is a GUID.
+const maxSID = 256

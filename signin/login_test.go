@@ -1,0 +1,301 @@
+package signin_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/signin"
+)
+
+func formPost(s *settings) { s.flow.ResponseMode = authcode.FormPost }
+
+// Every cookie is this host's alone, out of reach of scripts and plain http.
+func TestCookieAttributes(t *testing.T) {
+	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode, authcode.FormPost: http.SameSiteNoneMode} {
+		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		b := w.browser(t)
+		a := b.get("/login")
+		login := a.Cookies()
+		if len(login) != 1 {
+			t.Fatalf("%d cookies", len(login))
+		}
+		if c := login[0]; !strings.HasPrefix(c.Name, "__Host-login-") || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" ||
+			c.SameSite != sameSite || c.MaxAge != 900 {
+			t.Errorf("%s: the login's cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+		}
+		a = b.callback(b.answered(a, alice))
+		b.want(a, http.StatusSeeOther, "/")
+		for _, c := range a.Cookies() {
+			switch {
+			case strings.HasPrefix(c.Name, "__Host-session-"):
+				if !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.SameSite != http.SameSiteLaxMode || c.MaxAge != 0 || len(c.Value) != 26 {
+					t.Errorf("%s: the session's cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+				}
+			case c.Name == login[0].Name:
+				if c.Value == login[0].Value || c.MaxAge != 300 || len(c.Value) > 250 {
+					t.Errorf("%s: after the sign-in the login's cookie is still of use", mode)
+				}
+			default:
+				t.Errorf("%s: a cookie %s", mode, c.Name)
+			}
+		}
+	}
+}
+
+// For development there are no names and no attributes that a browser would refuse over
+// http on this machine.
+func TestCookiesOnLocalhost(t *testing.T) {
+	for mode, secure := range map[string]bool{"query": false, authcode.FormPost: true} {
+		w := newWorld(t, func(s *settings) {
+			s.flow.ResponseMode = mode
+			s.flow.RedirectURL = "http://localhost:8080/callback"
+		})
+		b := w.browser(t)
+		c := b.get("/login").Cookies()[0]
+		if strings.HasPrefix(c.Name, "__") || c.Secure != secure || !c.HttpOnly {
+			t.Errorf("%s: the cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+		}
+	}
+}
+
+// Two tabs sign in at once, and finish in either order.
+func TestTwoTabs(t *testing.T) {
+	for _, mode := range []string{"query", authcode.FormPost} {
+		for _, order := range [][2]int{{0, 1}, {1, 0}} {
+			w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+			b := w.browser(t)
+			tabs := []string{b.answered(b.get("/private/a"), alice), b.answered(b.get("/private/b"), alice)}
+			for _, i := range order {
+				b.want(b.callback(tabs[i]), http.StatusSeeOther, []string{"/private/a", "/private/b"}[i])
+				b.wantWho("Alice Adams")
+			}
+		}
+	}
+}
+
+// The other tab's sign-in replaces the session; what the first tab had under way with the
+// old one still works, for half a minute.
+func TestOldSessionLingers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(t)
+		first, second := b.answered(b.get("/private/a"), alice), b.answered(b.get("/private/b"), alice)
+		b.callback(first)
+		old := b.cookie("__Host-session-")
+		b.callback(second)
+		if b.session() == old.Value {
+			t.Fatal("the second sign-in has the session of the first")
+		}
+		other := w.browser(t)
+		other.plant(old)
+		other.wantWho("Alice Adams")
+		time.Sleep(31 * time.Second)
+		other.wantWho("")
+		b.wantWho("Alice Adams")
+	})
+}
+
+func TestFormPost(t *testing.T) {
+	w := newWorld(t, formPost)
+	b := w.browser(t)
+	callback := b.answered(b.get("/private/x?y=1"), alice)
+
+	b.want(b.get(callback), http.StatusBadRequest, "") // the answer in the address is none
+	b.want(b.callback(callback), http.StatusSeeOther, "/private/x?y=1")
+	b.wantWho("Alice Adams")
+	b.want(b.callback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
+	for _, c := range b.cookies() {
+		if strings.HasPrefix(c.Name, "__Host-login-") {
+			b.forget(c.Name)
+		}
+	}
+	b.want(b.callback(callback), http.StatusSeeOther, "/callback") // reloaded much later
+	b.want(b.get("/callback"), http.StatusSeeOther, "/")           // now with the session's cookie
+	if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[other_login]" {
+		t.Errorf("refused: %s", kinds)
+	}
+}
+
+// One response mode is accepted, by one method.
+func TestCallbackMethods(t *testing.T) {
+	for mode, allowed := range map[string]string{"query": "GET", authcode.FormPost: "POST"} {
+		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		b := w.browser(t)
+		methods := []string{"HEAD", "PUT", "DELETE", "OPTIONS"}
+		if mode == "query" {
+			methods = append(methods, "POST")
+		}
+		callback := b.answered(b.get("/login"), alice)
+		u, _ := url.Parse(callback)
+		for _, method := range methods {
+			a := b.send(method, callback, u.Query())
+			b.want(a, http.StatusMethodNotAllowed, "")
+			if a.Header.Get("Allow") != allowed {
+				t.Errorf("Allow: %q", a.Header.Get("Allow"))
+			}
+		}
+		b.want(b.callback(callback), http.StatusSeeOther, "/")
+	}
+}
+
+// In the body of form_post counts the body alone.
+func TestFormPostIgnoresQuery(t *testing.T) {
+	w := newWorld(t, formPost)
+	b := w.browser(t)
+	u, _ := url.Parse(b.answered(b.get("/login"), alice))
+	b.want(b.crossSitePost(u.String(), url.Values{}), http.StatusSeeOther, "/callback")
+	b.want(b.get("/callback"), http.StatusBadRequest, "")
+	b.wantWho("")
+}
+
+// The user presses reload at the callback, or goes back to it.
+func TestReload(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	callback := b.answered(b.get("/private/orders"), alice)
+	b.want(b.callback(callback), http.StatusSeeOther, "/private/orders")
+	id := b.session()
+	before := len(w.Requests())
+	b.want(b.callback(callback), http.StatusSeeOther, "/private/orders")
+	if b.session() != id || len(w.Requests()) != before {
+		t.Error("the reload signed in once more")
+	}
+	b.forget(b.cookie("__Host-login-").Name) // later
+	b.want(b.callback(callback), http.StatusSeeOther, "/")
+	if kinds := w.log.refusals(t); len(kinds) != 0 {
+		t.Errorf("refused: %v", kinds)
+	}
+}
+
+// The answer is remembered for five minutes, no longer.
+func TestReloadMuchLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(t)
+		callback := b.answered(b.get("/private/orders"), alice)
+		b.callback(callback)
+		done := b.cookie("__Host-login-")
+		time.Sleep(5*time.Minute + time.Second)
+		b.plant(done) // a browser that does not heed Max-Age
+		b.want(b.callback(callback), http.StatusSeeOther, "/")
+	})
+}
+
+func TestExpiredLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(t)
+		callback := b.answered(b.get("/private/x"), alice)
+		login := b.cookie("__Host-login-")
+		time.Sleep(15*time.Minute + time.Second)
+		b.plant(login)
+		a := b.callback(callback)
+		b.want(a, http.StatusBadRequest, "")
+		if !strings.Contains(a.body, "took too long") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fx"`) {
+			t.Errorf("the page is\n%s", a.body)
+		}
+		b.wantWho("")
+		if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[expired]" {
+			t.Errorf("refused: %s", kinds)
+		}
+	})
+}
+
+// However many tabs begin to sign in, the cookies stay few, and the newest work.
+func TestAttemptsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(t)
+		var callbacks []string
+		for i := range 12 {
+			callbacks = append(callbacks, b.answered(b.get(fmt.Sprintf("/private/%d", i)), alice))
+			if n := len(b.cookies()); n > 5 {
+				t.Fatalf("%d cookies", n)
+			}
+			time.Sleep(time.Second)
+		}
+		b.want(b.callback(callbacks[6]), http.StatusBadRequest, "") // made room
+		for i := 7; i < 12; i++ {
+			b.want(b.callback(callbacks[i]), http.StatusSeeOther, fmt.Sprintf("/private/%d", i))
+		}
+	})
+}
+
+// Long addresses to return to fill cookies; all together stay below what proxies refuse.
+func TestCookiesStaySmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(t)
+		long := "/private/" + strings.Repeat("x", 1900)
+		for i := range 5 {
+			a := b.get(fmt.Sprint(long, i))
+			b.atEntra(a)
+			total := 0
+			for _, c := range b.cookies() {
+				if size := len(c.Name) + len(c.Value); size > 4000 {
+					t.Errorf("a cookie of %d bytes", size)
+				}
+				total += len(c.Name) + len(c.Value) + 3
+			}
+			if total > 6100 {
+				t.Fatalf("%d bytes of cookies", total)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// Where the address cannot be kept, the user signs in all the same.
+func TestUnreturnable(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/private/" + strings.Repeat("x", 5000), "/private/a%2fb", "/private/a?x=" + strings.Repeat("%26", 2000)} {
+		b := w.browser(t)
+		if to := b.signIn(path, alice); to != "/" {
+			t.Errorf("%.40s returns to %.40s", path, to)
+		}
+	}
+}
+
+// A new key is put in front, then the old one is taken away.
+func TestKeyRotation(t *testing.T) {
+	first, second := signin.NewKey([]byte("0123456789abcdef0123456789abcdef")), signin.NewKey([]byte("fedcba9876543210fedcba9876543210"))
+	store := newShared()
+	keys := func(keys ...signin.Key) func(*settings) {
+		return func(s *settings) { s.site.Keys, s.site.Store = keys, store }
+	}
+	w := newWorld(t, keys(first))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	begun := b.answered(b.get("/login?return_to=/private/y"), alice)
+
+	next := newWorld(t, keys(second, first))
+	w.app = next.app // a new process
+	b.wantWho("Alice Adams")
+	callback, err := url.Parse(begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The code is another fake's, so it is not redeemed; but the login is read.
+	if a := b.callback(callback.String()); !strings.Contains(a.body, "invalid_grant") && !strings.Contains(a.body, "invalid_request") {
+		t.Errorf("the page is\n%s", a.body)
+	}
+	b.w = next
+	b.signIn("/login?return_to=/private/z", bob)
+	last := newWorld(t, keys(second))
+	next.app, w.app = last.app, last.app
+	b.wantWho("Bob Brown")
+
+	other := w.browser(t)
+	foreign := newWorld(t, keys(first))
+	other.w, w.app = foreign, foreign.app
+	other.signIn("/private/x", alice)
+	other.wantWho("Alice Adams")
+	w.app, foreign.app = last.app, last.app // which does not have the key
+	other.wantWho("")
+}

@@ -1,0 +1,420 @@
+package signin_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra/signin"
+)
+
+var testKey = signin.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+
+func inStore(store signin.Store) func(*settings) {
+	return func(s *settings) { s.site.Store, s.site.Keys = store, []signin.Key{testKey} }
+}
+
+func TestIdleLimit(t *testing.T) {
+	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": inStore(newShared())} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, change, func(s *settings) { s.site.IdleTimeout = 30 * time.Minute })
+				b := w.browser(t)
+				b.signIn("/private/x", alice)
+				for range 5 { // in use
+					time.Sleep(29*time.Minute - time.Second)
+					b.wantWho("Alice Adams")
+				}
+				time.Sleep(30 * time.Minute)
+				b.wantWho("")
+				b.atEntra(b.get("/private/x"))
+			})
+		})
+	}
+}
+
+// However busy, a session ends.
+func TestAbsoluteLimit(t *testing.T) {
+	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": inStore(newShared())} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, change, func(s *settings) { s.site.Lifetime = 2 * time.Hour })
+				b := w.browser(t)
+				b.signIn("/private/x", alice)
+				for range 11 {
+					time.Sleep(10 * time.Minute)
+					b.wantWho("Alice Adams")
+				}
+				time.Sleep(10*time.Minute - time.Millisecond)
+				b.wantWho("Alice Adams")
+				time.Sleep(time.Millisecond)
+				b.wantWho("")
+			})
+		})
+	}
+}
+
+// The limits are kept here, whatever the store thinks of expiry.
+func TestStoreWithoutExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		store.mu.Lock()
+		for token, e := range store.entries {
+			e.expiry = time.Now().Add(1000 * time.Hour)
+			store.entries[token] = e
+		}
+		store.mu.Unlock()
+		time.Sleep(time.Hour - time.Second)
+		b.get("/style.css") // asks nobody who is signed in
+		time.Sleep(time.Second)
+		b.wantWho("")
+	})
+}
+
+// A session is written at sign-in and then at most once a minute, and read only when
+// somebody asks who is signed in.
+func TestStoreTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		finds, commits, deletes := store.counts()
+		for range 100 {
+			b.get("/style.css")
+		}
+		if f, _, _ := store.counts(); f != finds {
+			t.Errorf("%d reads for pages that ask nothing", f-finds)
+		}
+		for range 600 { // ten minutes
+			b.wantWho("Alice Adams")
+			time.Sleep(time.Second)
+		}
+		f, c, d := store.counts()
+		if c-commits != 9 || d != deletes || f-finds != 2*600+9 {
+			t.Errorf("%d reads, %d writes, %d deletions", f-finds, c-commits, d-deletes)
+		}
+	})
+}
+
+// What is in the store is sealed, under a name that is no session's ID, and cannot be
+// moved to another name.
+func TestStoreIsSealed(t *testing.T) {
+	store := newShared()
+	w := newWorld(t, inStore(store), func(s *settings) { s.site.KeepClaims = true })
+	a, b := w.browser(t), w.browser(t)
+	a.signIn("/private/x", alice)
+	b.signIn("/private/x", bob)
+	entries := store.all()
+	if len(entries) != 4 {
+		t.Fatalf("%d entries for two sessions", len(entries))
+	}
+	for token, e := range entries {
+		for _, hidden := range []string{"Alice", "alice", "Bob", aliceID, a.session(), b.session(), "tid", "home_account_id"} {
+			if bytes.Contains(e.b, []byte(hidden)) || strings.Contains(token, hidden) {
+				t.Errorf("the store shows %q", hidden)
+			}
+		}
+	}
+	// Every entry under every other's name.
+	for token := range entries {
+		for _, other := range entries {
+			if bytes.Equal(entries[token].b, other.b) {
+				continue
+			}
+			store.mu.Lock()
+			store.entries[token] = other
+			store.mu.Unlock()
+			if got := a.get("/"); strings.Contains(got.body, "Bob") {
+				t.Fatal("Alice is Bob")
+			}
+			store.mu.Lock()
+			store.entries[token] = entries[token]
+			store.mu.Unlock()
+		}
+	}
+	a.wantWho("Alice Adams")
+	// The name under which a session is kept is not the ID that opens it.
+	thief := w.browser(t)
+	name := a.cookie("__Host-session-").Name
+	for token := range entries {
+		for _, value := range []string{token, token[:26], strings.ToUpper(token)[:26]} {
+			thief.plant(&http.Cookie{Name: name, Value: value})
+			thief.wantWho("")
+		}
+	}
+	// A byte that is changed.
+	store.mu.Lock()
+	for token, e := range store.entries {
+		changed := bytes.Clone(e.b)
+		changed[len(changed)/2] ^= 1
+		store.entries[token] = item{changed, e.expiry}
+	}
+	store.mu.Unlock()
+	a.wantWho("")
+}
+
+// If the store fails nobody is signed in, and the user is told that it is not them.
+func TestStoreFailures(t *testing.T) {
+	store := newShared()
+	w := newWorld(t, inStore(store))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+
+	store.breaks("Find", errStore)
+	b.wantWho("")
+	a := b.get("/private/x")
+	b.want(a, http.StatusServiceUnavailable, "")
+	if strings.Contains(a.body, "192.0.2.1") || !strings.Contains(a.body, "does not answer") || a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("the page is\n%s", a.body)
+	}
+	a = b.get("/private/x", "Sec-Fetch-Mode", "cors", "Accept", "application/json")
+	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `"error":"unavailable"`) {
+		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
+	}
+	b.want(b.post("/logout", nil), http.StatusServiceUnavailable, "")
+	store.breaks("Find", nil)
+	b.wantWho("Alice Adams")
+
+	for _, method := range []string{"Commit", "Delete"} {
+		store.breaks(method, errStore)
+		b.want(b.post("/logout", nil), http.StatusServiceUnavailable, "")
+		if b.session() == "" {
+			t.Error("the browser has lost its session, so the user cannot try again")
+		}
+		store.breaks(method, nil)
+		b.wantWho("Alice Adams")
+	}
+	callback := b.answered(b.get("/login?return_to=/private/y"), bob)
+	store.breaks("Commit", errStore)
+	b.want(b.callback(callback), http.StatusServiceUnavailable, "")
+	store.breaks("Commit", nil)
+	b.wantWho("Alice Adams")
+
+	out := w.browser(t)
+	store.breaks("Find", errStore)
+	if a := out.get("/logout/frontchannel?sid=x"); a.StatusCode != http.StatusServiceUnavailable || a.body != "" {
+		t.Errorf("front-channel logout: %d %q", a.StatusCode, a.body)
+	}
+	if log := w.log.String(); strings.Count(log, "connection refused") != 11 {
+		t.Errorf("the log has the cause %d times:\n%s", strings.Count(log, "connection refused"), log)
+	}
+}
+
+// A session goes on if it cannot be written down that it is in use; it may end early.
+func TestTouchFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		store.breaks("Commit", errStore)
+		time.Sleep(40 * time.Minute)
+		b.wantWho("Alice Adams")
+		time.Sleep(40 * time.Minute)
+		b.wantWho("")
+	})
+}
+
+// A request that is under way when the session ends does not bring it back, at whichever
+// of its calls to the store the end comes.
+func TestEndedStaysEnded(t *testing.T) {
+	for _, sid := range []bool{true, false} {
+		for _, end := range []string{"logout", "another account", "the same account"} {
+			t.Run(fmt.Sprintf("%s, sid %t", end, sid), func(t *testing.T) {
+				point := 0
+				for endDuringTouch(t, sid, end, point) {
+					point++
+				}
+				if want := map[bool]int{true: 4, false: 3}[sid]; point != want {
+					t.Errorf("the request made %d calls, want %d", point, want)
+				}
+			})
+		}
+	}
+}
+
+// endDuringTouch ends a session before the given call of a request that writes down that
+// it is in use. It is false if the request makes fewer calls.
+func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		if !sid {
+			w.withClaims(map[string]any{"sid": nil})
+		}
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		cookie := b.cookie("__Host-session-")
+		next := map[string]string{"another account": bob, "the same account": alice}[end]
+		callback := ""
+		if next != "" {
+			callback = b.answered(b.get("/login"), next)
+		}
+		time.Sleep(2 * time.Minute) // the next use is written down
+
+		other := w.browser(t)
+		other.plant(cookie)
+		calls := 0
+		store.mu.Lock()
+		store.before = func(string, string) {
+			if calls++; made || calls != point+1 {
+				return
+			}
+			made = true // what ends it calls the store, too
+			if next == "" {
+				b.atEntra(b.post("/logout", nil))
+			} else {
+				b.want(b.callback(callback), http.StatusSeeOther, "/")
+			}
+		}
+		store.mu.Unlock()
+		other.get("/")
+		if !made {
+			return
+		}
+		if next != alice {
+			other.wantWho("")
+		}
+		time.Sleep(31 * time.Second)
+		other.wantWho("")
+	})
+	return made
+}
+
+// Requests of one session at once lose nothing of each other's and do not sign each
+// other out.
+func TestConcurrentRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, inStore(newShared()))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		for range 3 {
+			time.Sleep(5 * time.Minute) // so that all want to write it down
+			var wg sync.WaitGroup
+			for i := range 40 {
+				wg.Go(func() {
+					switch i % 4 {
+					case 0:
+						if a := b.get("/call"); a.body != "token true" {
+							t.Errorf("the call says %q", a.body)
+						}
+					case 1: // another tab signs in
+						a := b.callback(b.answered(b.get("/login?return_to=/private/y"), alice))
+						if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/private/y" {
+							t.Errorf("status %d to %q", a.StatusCode, a.Header.Get("Location"))
+						}
+					default:
+						if a := b.get("/"); !strings.HasPrefix(a.body, "true Alice Adams") {
+							t.Errorf("the page says %q", a.body)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.wantWho("Alice Adams")
+		}
+	})
+}
+
+// A store that takes contexts gets the request's.
+func TestStoreContext(t *testing.T) {
+	store := &sharedContext{shared: newShared()}
+	w := newWorld(t, inStore(store))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	b.post("/logout", nil)
+	finds, commits, deletes := store.counts()
+	if len(store.contexts) != finds+commits+deletes || finds == 0 || commits == 0 || deletes == 0 {
+		t.Errorf("%d contexts for %d, %d and %d calls", len(store.contexts), finds, commits, deletes)
+	}
+}
+
+// When the allow-list gets shorter, sessions that were begun before end with it.
+func TestTenantNoLongerAllowed(t *testing.T) {
+	store := newShared()
+	w := newWorld(t, inStore(store), anyOrganization)
+	b := w.browser(t)
+	b.signIn("/private/x", carol)
+	b.wantWho("Carol Clark")
+	w.app = newWorld(t, inStore(store)).app // Contoso alone
+	b.wantWho("")
+}
+
+// The claims of the ID token are all there, if they are to be kept.
+func TestClaims(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		w := newWorld(t, func(s *settings) { s.site.KeepClaims = keep })
+		b := w.browser(t)
+		b.signIn("/call", alice)
+		w.calls = func(out http.ResponseWriter, r *http.Request) {
+			c, ok := signin.ClaimsFromContext(r.Context())
+			if ok != keep {
+				t.Errorf("claims: %t, want %t", ok, keep)
+			}
+			if !ok {
+				return
+			}
+			var at int64
+			if c.Name != "Alice Adams" || c.ObjectID != aliceID || c.Audience != webapp || c.SessionID == "" || c.Has("nonce") ||
+				c.Decode("auth_time", &at) != nil || time.Since(time.Unix(at, 0)).Abs() > time.Minute || time.Until(c.Expires) < 0 {
+				t.Errorf("the claims are %v", c)
+			}
+			user, ok := c.User()
+			if !ok || user.ObjectID != aliceID {
+				t.Errorf("the user is %v, %t", user, ok)
+			}
+		}
+		b.want(b.get("/call"), http.StatusOK, "")
+	}
+}
+
+// Outside of Handler, and where nobody is signed in, there is nobody.
+func TestNobody(t *testing.T) {
+	w := newWorld(t)
+	if a, ok := signin.AccountFromContext(t.Context()); ok || a.HomeAccountID != "" {
+		t.Errorf("an account: %v", a)
+	}
+	if c, ok := signin.ClaimsFromContext(t.Context()); ok || c != nil {
+		t.Errorf("claims: %v", c)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, origin+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.site.TokenSource(req, scopeA).TokenContext(t.Context())
+	if e := entraError(t, err); e.Code != "login_required" || !e.InteractionRequired() {
+		t.Errorf("got %v", err)
+	}
+	if n := len(w.Requests()); n != 0 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// The store's own error is typed and can be found.
+func TestStoreErrorIsTyped(t *testing.T) {
+	store := newShared()
+	var failed error
+	w := newWorld(t, inStore(store), func(s *settings) {
+		s.site.Page = func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
+			w.WriteHeader(p.Status)
+			failed = fmt.Errorf("%s", p.Code)
+		}
+	})
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	store.breaks("Find", errStore)
+	b.want(b.get("/private/x"), http.StatusServiceUnavailable, "")
+	if failed == nil || failed.Error() != "temporarily_unavailable" || errors.Is(failed, errStore) {
+		t.Errorf("the page is told %v", failed)
+	}
+}

@@ -1,0 +1,115 @@
+package signin_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+)
+
+// shared is a Store of several processes, as scs has many, which can fail.
+type shared struct {
+	mu      sync.Mutex // guards the fields below
+	entries map[string]item
+	finds   int
+	commits int
+	deletes int
+	fail    map[string]error // by method
+	before  func(method, token string)
+}
+
+type item struct {
+	b      []byte
+	expiry time.Time
+}
+
+func newShared() *shared { return &shared{entries: map[string]item{}, fail: map[string]error{}} }
+
+var errStore = errors.New("dial tcp 192.0.2.1:6379: connection refused")
+
+func (s *shared) call(method, token string, count *int) error {
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	if before != nil {
+		before(method, token)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*count++
+	return s.fail[method]
+}
+
+func (s *shared) Find(token string) ([]byte, bool, error) {
+	if err := s.call("Find", token, &s.finds); err != nil {
+		return nil, false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[token]
+	if !ok || !time.Now().Before(e.expiry) {
+		return nil, false, nil
+	}
+	return e.b, true, nil
+}
+
+func (s *shared) Commit(token string, b []byte, expiry time.Time) error {
+	if err := s.call("Commit", token, &s.commits); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries[token] = item{b, expiry}
+	return nil
+}
+
+func (s *shared) Delete(token string) error {
+	if err := s.call("Delete", token, &s.deletes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.entries, token)
+	return nil
+}
+
+func (s *shared) all() map[string]item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.entries)
+}
+
+// breaks makes a method fail, or with nil work again.
+func (s *shared) breaks(method string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail[method] = err
+}
+
+func (s *shared) counts() (finds, commits, deletes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.finds, s.commits, s.deletes
+}
+
+// sharedContext is a Store that takes contexts, and remembers those it got.
+type sharedContext struct {
+	*shared
+	contexts []context.Context
+}
+
+func (s *sharedContext) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	s.contexts = append(s.contexts, ctx)
+	return s.Find(token)
+}
+
+func (s *sharedContext) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
+	s.contexts = append(s.contexts, ctx)
+	return s.Commit(token, b, expiry)
+}
+
+func (s *sharedContext) DeleteCtx(ctx context.Context, token string) error {
+	s.contexts = append(s.contexts, ctx)
+	return s.Delete(token)
+}
