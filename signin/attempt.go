@@ -19,7 +19,7 @@ const (
 	maxOpened = 20
 	// afterwards is how long it is remembered that an attempt has succeeded.
 	afterwards = 5 * time.Minute
-	// circle is how soon after a sign-in asking for the same again is going in a circle.
+	// circle is how soon after sign-ins asking for the same again is going in a circle.
 	circle = time.Minute
 )
 
@@ -110,23 +110,26 @@ func (s *Site) makeRoom(w http.ResponseWriter, r *http.Request, size int) {
 	}
 }
 
-// inCircle reports whether the browser has just come back from signing in for the same.
+// inCircle reports whether the browser has come back twice within a minute from signing in
+// for the same. Once can be chance: the request went to another process, or this one is
+// new, and the tokens are where the callback was answered.
 func (s *Site) inCircle(r *http.Request, asked string) bool {
-	open, _ := s.attempts(r)
-	return slices.ContainsFunc(open, func(a keptAttempt) bool {
-		return a.Login == nil && a.Asked == asked && time.Since(a.At) < circle
-	})
+	return s.succeeded(r, func(a keptAttempt) bool { return a.Asked == asked }) >= 2
 }
 
-// signedInInVain reports whether the browser has signed in twice just now, and nobody is
-// signed in: its session is not kept, or not found again.
+// signedInInVain reports whether the browser has signed in twice just now, though nobody
+// is signed in: its session is not kept, or not found again.
 func (s *Site) signedInInVain(r *http.Request) bool {
+	return s.succeeded(r, func(keptAttempt) bool { return true }) >= 2
+}
+
+// succeeded counts the attempts that have succeeded just now.
+func (s *Site) succeeded(r *http.Request, like func(keptAttempt) bool) (n int) {
 	open, _ := s.attempts(r)
-	n := 0
 	for _, a := range open {
-		if a.Login == nil && time.Since(a.At) < circle {
+		if a.Login == nil && time.Since(a.At) < circle && like(a) {
 			n++
 		}
 	}
-	return n >= 2
+	return n
 }

@@ -46,7 +46,7 @@ func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, req authcode.Reque
 func (s *Site) here(r *http.Request) string {
 	page := ""
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		page = r.URL.RequestURI()
+		page = s.visit(r).page
 	} else if from, err := url.Parse(r.Referer()); err == nil && from.Scheme+"://"+from.Host == s.origin {
 		page = from.RequestURI()
 	}

@@ -17,6 +17,7 @@ type contextKey struct{}
 // up when somebody first asks for it: pages that nobody signs in for cost nothing.
 type visit struct {
 	site *Site
+	page string // path and query as Handler saw them, before a StripPrefix
 	load func() (*session, string, error)
 }
 
@@ -38,7 +39,7 @@ func (s *Site) newVisit(r *http.Request) *visit {
 		name string
 		err  error
 	)
-	return &visit{s, func() (*session, string, error) {
+	return &visit{s, r.URL.RequestURI(), func() (*session, string, error) {
 		once.Do(func() {
 			if v, name, err = s.load(r); err != nil {
 				s.tell(r.Context(), slog.LevelError, "signin: a session could not be read", err)

@@ -28,8 +28,9 @@ import (
 // comes back without having seen a page, and otherwise Entra asks for what is needed. To
 // ask silently first (prompt=none) would only add a way round.
 //
-// If the browser comes back and the same is asked for again within a minute, the user
-// cannot help either, and gets a page that says so: nobody goes round in circles. What a
+// If the same is asked for again though the browser has come back from it twice within a
+// minute, the user cannot help either, and gets a page that says so: nobody goes round in
+// circles. What a
 // script or a program sent gets 401 and JSON with the error's code. The page comes back as
 // in [Site.SignIn]: what was posted is not posted again.
 //

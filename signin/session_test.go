@@ -303,7 +303,7 @@ func TestConcurrentRequests(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 40 {
 				wg.Go(func() {
-					switch i % 4 {
+					switch i % 13 {
 					case 0:
 						if a := b.get("/call"); a.body != "token true" {
 							t.Errorf("the call says %q", a.body)

@@ -1,0 +1,349 @@
+package signin_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/signin"
+)
+
+const challenge = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+
+// sentTo returns the parameters with which the answer sends the browser to Entra.
+func (b *browser) sentTo(a *answer) url.Values {
+	b.t.Helper()
+	u, err := url.Parse(b.atEntra(a))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return u.Query()
+}
+
+func hint(user string) string { return base64.RawURLEncoding.EncodeToString([]byte(user)) }
+
+// Consent is asked for when it is needed, in one line of the handler, and the user comes
+// back to the page.
+func TestIncrementalConsent(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	path := "/call?scope=" + url.QueryEscape(scopeB)
+	a := b.get(path)
+	q := b.sentTo(a)
+	if q.Get("scope") != scopeB+" openid profile offline_access" || q.Get("login_hint") != hint(alice) || q.Get("prompt") != "" || q.Has("claims") {
+		t.Errorf("asked for %v", q)
+	}
+	id := b.session()
+	b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, path)
+	if b.session() == id {
+		t.Error("the session has its old ID")
+	}
+	for _, p := range []string{path, "/call"} { // of both APIs
+		if a := b.get(p); a.body != "token true" {
+			t.Errorf("%s says %q", p, a.body)
+		}
+	}
+}
+
+// A session that Entra has revoked, and one whose tokens are lost with a process.
+func TestSignInAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		b.get("/call")
+		w.Revoke(alice)
+		for range 7 { // its token is good for an hour and a half at most
+			time.Sleep(15 * time.Minute)
+			b.wantWho("Alice Adams")
+		}
+		a := b.get("/call")
+		if q := b.sentTo(a); q.Get("login_hint") != hint(alice) || q.Get("prompt") != "" {
+			t.Errorf("asked for %v", q)
+		}
+		b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, "/call")
+		if a := b.get("/call"); a.body != "token true" {
+			t.Errorf("after the revocation: %q", a.body)
+		}
+
+		restarted := newWorld(t, inStore(store))
+		b.w, w.app = restarted, restarted.app
+		b.wantWho("Alice Adams")
+		b.want(b.callback(b.answered(b.get("/call"), alice)), http.StatusSeeOther, "/call")
+		if a := b.get("/call"); a.body != "token true" {
+			t.Errorf("after the restart: %q", a.body)
+		}
+	})
+}
+
+// An API's policy asks for a second factor: by the token endpoint's claims, or by the
+// API's own challenge.
+func TestStepUp(t *testing.T) {
+	w := newWorld(t, func(s *settings) { s.estate.Apps[3].RequireMFA = true })
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	b.callback(b.answered(b.get("/call?scope="+url.QueryEscape(scopeB)), alice))
+
+	done := false
+	w.calls = func(out http.ResponseWriter, r *http.Request) {
+		resp := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}}
+		entra.SetClaimsChallenge(resp.Header, challenge)
+		if done {
+			resp.StatusCode = http.StatusOK
+		}
+		if err := signin.Challenge(resp); w.site.Interact(out, r, err, scopeB) != (err != nil) {
+			t.Error("Interact does not know what Challenge says")
+		}
+	}
+	a := b.get("/call?x=1")
+	if q := b.sentTo(a); q.Get("claims") != challenge || q.Get("scope") != scopeB+" openid profile offline_access" {
+		t.Errorf("asked for %v", q)
+	}
+	b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, "/call?x=1")
+	done = true
+	b.want(b.get("/call?x=1"), http.StatusOK, "")
+}
+
+func TestChallenge(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		header string
+		claims string
+	}{
+		"a challenge":       {401, `Bearer error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(challenge)) + `"`, challenge},
+		"status 403":        {403, `Bearer error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(challenge)) + `"`, ""},
+		"no claims":         {401, `Bearer error="invalid_token"`, ""},
+		"claims are a list": {401, `Bearer error="insufficient_claims", claims="W10="`, ""},
+		"nothing":           {200, "", ""},
+	} {
+		err := signin.Challenge(&http.Response{StatusCode: test.status, Header: http.Header{"Www-Authenticate": {test.header}}})
+		if test.claims == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if e := entraError(t, err); e.Claims != test.claims || !e.InteractionRequired() {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+}
+
+// What only time or an operator can mend is not for Interact.
+func TestNotForInteract(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/call", alice)
+	for _, err := range []error{nil, fmt.Errorf("other"), &entra.Error{Code: "invalid_client"}, &entra.Error{Code: entra.CodeRequestFailed}, &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}}} {
+		w.calls = func(out http.ResponseWriter, r *http.Request) {
+			if w.site.Interact(out, r, err) || len(out.Header()["Set-Cookie"]) > 0 {
+				t.Errorf("Interact answered %v", err)
+			}
+		}
+		b.want(b.get("/call"), http.StatusOK, "")
+	}
+}
+
+// Nobody goes round in circles: what was asked for a moment ago, and was given, is not
+// asked for again.
+func TestCircle(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  *entra.Error
+		kind signin.Kind
+	}{
+		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.InVain},
+		"no token": {&entra.Error{Code: "login_required"}, signin.InVain},
+		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.AdminConsent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				b := w.browser(t)
+				b.signIn("/call", alice)
+				w.calls = func(out http.ResponseWriter, r *http.Request) {
+					if !w.site.Interact(out, r, fmt.Errorf("wrapped: %w", test.err), scopeB) {
+						t.Error("Interact leaves it to the handler")
+					}
+				}
+				for range 2 {
+					b.want(b.callback(b.answered(b.get("/call?a=1"), alice)), http.StatusSeeOther, "/call?a=1")
+				}
+				a := b.get("/call?a=1")
+				b.want(a, http.StatusForbidden, "")
+				if !strings.Contains(a.body, `href="/login?return_to=%2Fcall%3Fa%3D1"`) {
+					t.Errorf("the page has no way on:\n%s", a.body)
+				}
+				admin := entraHost + "/" + entratest.SampleTenant + "/v2.0/adminconsent?client_id=" + webapp
+				if strings.Contains(strings.ReplaceAll(a.body, "&amp;", "&"), admin) != (test.kind == signin.AdminConsent) {
+					t.Errorf("the administrators' page:\n%s", a.body)
+				}
+				b.want(b.get("/call?b=2"), http.StatusForbidden, "") // on whatever page
+				if kinds := fmt.Sprint(w.log.refusals(t)); kinds != fmt.Sprintf("[%s %s]", test.kind, test.kind) {
+					t.Errorf("refused: %s", kinds)
+				}
+				w.wantSignIns(t, 3)
+				time.Sleep(time.Minute)
+				b.atEntra(b.get("/call?a=1")) // things may have changed
+			})
+		})
+	}
+}
+
+// wantSignIns wants so many codes to have been redeemed.
+func (w *world) wantSignIns(t *testing.T, n int) {
+	t.Helper()
+	if got := w.Count(entratest.Match{GrantType: "authorization_code"}); got != n {
+		t.Errorf("%d sign-ins, want %d", got, n)
+	}
+}
+
+// A browser whose session never arrives is not sent to sign in for ever.
+func TestSessionLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(t)
+		for i := range 2 {
+			b.signIn("/private/x", alice)
+			b.forget(b.cookie("__Host-session-").Name)
+			time.Sleep(time.Second)
+			if i == 0 {
+				b.atEntra(b.get("/private/x"))
+			}
+		}
+		a := b.get("/private/x")
+		b.want(a, http.StatusInternalServerError, "")
+		if !strings.Contains(a.body, "does not remember it") {
+			t.Errorf("the page is\n%s", a.body)
+		}
+		b.atEntra(b.get("/login?return_to=/private/x")) // the user may try
+		time.Sleep(time.Minute)
+		b.atEntra(b.get("/private/x"))
+		if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[session_lost]" {
+			t.Errorf("refused: %s", kinds)
+		}
+	})
+}
+
+// Somebody else comes back from a step-up: it is another session, and not the page that
+// was made for the first.
+func TestAnotherAccountComesBack(t *testing.T) {
+	for _, mode := range []string{"query", authcode.FormPost} {
+		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		old := b.cookie("__Host-session-")
+		a := b.get("/call?secret-of=alice&scope=" + url.QueryEscape(scopeB))
+		b.want(b.callback(b.answered(a, bob)), http.StatusSeeOther, "/")
+		b.wantWho("Bob Brown")
+		other := w.browser(t)
+		other.plant(old)
+		other.wantWho("")
+		if strings.Contains(w.log.String(), "secret-of") {
+			t.Error("the log has the page")
+		}
+	}
+}
+
+// What a script or a program asks for, and what is no GET, is not redirected.
+func TestWhatIsNoPage(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	for name, header := range map[string][]string{
+		"fetch":      {"Sec-Fetch-Mode", "cors", "Accept", "*/*"},
+		"same fetch": {"Sec-Fetch-Mode", "same-origin", "Accept", "text/html"},
+		"image":      {"Sec-Fetch-Mode", "no-cors", "Accept", "image/*"},
+		"program":    {"Sec-Fetch-Mode", "", "Accept", "application/json"},
+		"curl":       {"Sec-Fetch-Mode", "", "Accept", "*/*"},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			a := b.send(method, "/private/x", nil, header...)
+			if a.StatusCode != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") == "" || a.Header.Get("Content-Type") != "application/json" ||
+				len(a.Cookies()) != 0 || a.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s %s: %d %v", name, method, a.StatusCode, a.Header)
+			}
+			var body struct{ Error string }
+			if err := json.Unmarshal([]byte(a.body), &body); err != nil || body.Error != "login_required" {
+				t.Errorf("%s %s: %s", name, method, a.body)
+			}
+		}
+	}
+	old := b.get("/private/x", "Sec-Fetch-Mode", "") // a browser of 2022
+	b.atEntra(old)
+
+	// Where the user must consent, a script is told so.
+	b.signIn("/private/x", alice)
+	a := b.get("/call?scope="+url.QueryEscape(scopeB), "Sec-Fetch-Mode", "cors", "Accept", "*/*")
+	if a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.body, `"error":"invalid_grant"`) {
+		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
+	}
+}
+
+// A form that is sent when the session has ended is not done, not sent again, and not
+// answered with a redirect that loses it without a word.
+func TestFormAfterTheSession(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	a := b.post("/private/pay", url.Values{"amount": {"1000"}}, "Referer", origin+"/private/form?id=7")
+	b.want(a, http.StatusUnauthorized, "")
+	if !strings.Contains(a.body, "was not done") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
+		t.Errorf("the page is\n%s", a.body)
+	}
+}
+
+// Where a form's handler needs the user, the user comes back to the page with the form,
+// if that is this site's.
+func TestInteractAfterForm(t *testing.T) {
+	for referer, to := range map[string]string{
+		origin + "/private/form?id=7":            "/private/form?id=7",
+		"":                                       "/",
+		"https://evil.example/private/form":      "/",
+		"http://webapp.contoso.example/private/": "/",
+		origin + "//evil.example/":               "/",
+		origin + "/login?return_to=/x":           "/",
+		origin + "@evil.example/":                "/",
+		origin + "/a%0d%0aX: y":                  "/",
+		"%":                                      "/",
+	} {
+		w := newWorld(t)
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		w.calls = func(out http.ResponseWriter, r *http.Request) {
+			w.site.Interact(out, r, &entra.Error{Code: "consent_required"}, scopeB)
+		}
+		a := b.post("/call", url.Values{"amount": {"1000"}}, "Referer", referer)
+		b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, to)
+	}
+}
+
+// SignIn takes particulars, and says what is wrong with them on a page.
+func TestSignInWithParticulars(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	req := authcode.Request{Prompt: "login", LoginHint: bob, ExtraScopes: []string{scopeB}}
+	w.calls = func(out http.ResponseWriter, r *http.Request) { w.site.SignIn(out, r, req) }
+	a := b.get("/call?x=1")
+	if q := b.sentTo(a); q.Get("prompt") != "login" || q.Get("login_hint") != bob || !strings.Contains(q.Get("scope"), scopeB) {
+		t.Errorf("asked for %v", q)
+	}
+	b.want(b.callback(b.answered(a, bob)), http.StatusSeeOther, "/call?x=1")
+	b.wantWho("Bob Brown")
+	req = authcode.Request{Prompt: "nonsense"}
+	b.want(b.get("/call"), http.StatusInternalServerError, "")
+	req = authcode.Request{ReturnTo: "//evil.example"}
+	b.want(b.get("/call"), http.StatusBadRequest, "")
+	if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[app return_to]" {
+		t.Errorf("refused: %s", kinds)
+	}
+}

@@ -1,0 +1,307 @@
+package signin_test
+
+import (
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/signin"
+)
+
+// A refusal: what goes wrong between the callback that Entra sends and its answer.
+type refusal struct {
+	kind   signin.Kind
+	status int
+	text   string // on the page
+	level  string // of the line in the log
+	estate func(*entratest.Config)
+	user   string // "": Alice
+
+	// change is given the callback before the browser opens it.
+	change func(w *world, b *browser, callback url.Values)
+}
+
+func entraSays(code, description string) func(*world, *browser, url.Values) {
+	return func(_ *world, _ *browser, q url.Values) {
+		q.Del("code")
+		q.Set("error", code)
+		q.Set("error_description", description)
+	}
+}
+
+func idToken(change func(*entratest.MintOptions)) func(*world, *browser, url.Values) {
+	return func(w *world, _ *browser, _ url.Values) {
+		w.tampers(func(answer map[string]any) { w.reminted(answer, change) })
+	}
+}
+
+func tokenEndpoint(status int, body string) func(*world, *browser, url.Values) {
+	return func(w *world, _ *browser, _ url.Values) {
+		w.Inject(entratest.Fault{Path: "token", Status: status, Body: body})
+	}
+}
+
+var refusals = map[string]refusal{
+	"bad state": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+		change: func(_ *world, _ *browser, q url.Values) { q.Set("state", "x"+q.Get("state")[1:]) }},
+	"cookies blocked": {kind: signin.Cookies, status: 400, text: "Allow them", level: "INFO",
+		change: func(_ *world, b *browser, _ url.Values) { b.forget(b.cookie("__Host-login-").Name) }},
+	"no login": {kind: signin.NoLogin, status: 400, text: "begun too long ago", level: "INFO",
+		change: func(_ *world, b *browser, _ url.Values) {
+			b.forget(b.cookie("__Host-login-").Name)
+			b.plant(&http.Cookie{Name: "other", Value: "cookie"})
+		}},
+	"answered before": {kind: signin.Used, status: 400, text: "a second time", level: "INFO",
+		change: func(_ *world, b *browser, q url.Values) {
+			login := b.cookie("__Host-login-")
+			b.callback(origin + "/callback?" + q.Encode())
+			b.forget(b.cookie("__Host-session-").Name) // of the answer that did not arrive
+			b.plant(login)
+		}},
+	"answered in another process": {kind: signin.Used, status: 400, text: "a second time", level: "INFO",
+		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS54005: used","error_codes":[54005]}`)},
+	"code too old": {kind: signin.Expired, status: 400, text: "took too long", level: "INFO",
+		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS70008: expired","error_codes":[70008]}`)},
+	"nonce": {kind: signin.Nonce, status: 400, text: "not accepted", level: "WARN",
+		change: idToken(func(o *entratest.MintOptions) { o.Nonce = "another" })},
+	"clock behind": {kind: signin.Clock, status: 500, text: "clock", level: "ERROR",
+		change: idToken(func(o *entratest.MintOptions) {
+			later := time.Now().Add(time.Hour).Unix()
+			o.Claims = map[string]any{"iat": later, "nbf": later, "exp": later + 3600}
+		})},
+	"clock ahead": {kind: signin.Clock, status: 500, text: "clock", level: "ERROR",
+		change: idToken(func(o *entratest.MintOptions) { o.Lifetime = -time.Hour })},
+	"clock of the assertion": {kind: signin.Clock, status: 500, text: "clock", level: "ERROR",
+		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS700024: times","error_codes":[700024]}`)},
+	"forged": {kind: signin.IDToken, status: 502, text: "does not add up", level: "ERROR",
+		change: idToken(func(o *entratest.MintOptions) { o.Foreign = true })},
+	"for another app": {kind: signin.IDToken, status: 502, text: "does not add up", level: "ERROR",
+		change: idToken(func(o *entratest.MintOptions) { o.Resource = "api-a" })},
+	"another user": {kind: signin.IDToken, status: 502, text: "does not add up", level: "ERROR",
+		change: idToken(func(o *entratest.MintOptions) { o.User = bob })},
+	"denied": {kind: signin.Denied, status: 403, text: "Nothing was changed", level: "INFO",
+		change: entraSays("access_denied", "AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
+	"admin consent": {kind: signin.AdminConsent, status: 403, text: "/v2.0/adminconsent?client_id=" + webapp, level: "WARN",
+		change: entraSays("access_denied", "AADSTS90094: The grant requires administrator permission.")},
+	"admin consent by request": {kind: signin.AdminConsent, status: 403, text: "administrator of your organization", level: "WARN",
+		change: entraSays("consent_required", "AADSTS90095: Admin consent is required.")},
+	"not let in": {kind: signin.Refused, status: 403, text: "send the details", level: "WARN",
+		change: entraSays("interaction_required", "AADSTS53003: Access has been blocked by Conditional Access policies.")},
+	"not set up": {kind: signin.App, status: 500, text: "not set up correctly", level: "ERROR",
+		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS7000222: The secret has expired","error_codes":[7000222]}`)},
+	"Entra unwell": {kind: signin.Unavailable, status: 503, text: "try again in a moment", level: "ERROR",
+		change: tokenEndpoint(503, `{"error":"temporarily_unavailable"}`)},
+	"keys cannot be had": {kind: signin.Unavailable, status: 503, text: "try again in a moment", level: "ERROR",
+		change: func(w *world, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Path: "keys", Status: 500}) }},
+	"a parameter twice": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+		change: func(_ *world, _ *browser, q url.Values) { q.Add("code", "x") }},
+	"no code": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+		change: func(_ *world, _ *browser, q url.Values) { q.Del("code") }},
+	"another issuer": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+		change: func(_ *world, _ *browser, q url.Values) { q.Set("iss", "https://evil.example/v2.0") }},
+}
+
+// Each refusal has a page that a person understands and a line that an operator
+// understands, and nothing secret is in either.
+func TestRefusals(t *testing.T) {
+	for name, test := range refusals {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			b := w.browser(t)
+			entered := b.get("/private/x?a=1&b=2")
+			parameters := b.sentTo(entered)
+			u, err := url.Parse(b.answered(entered, alice))
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := u.Query()
+			login := b.cookie("__Host-login-").Value
+			secrets := []string{q.Get("code"), q.Get("state"), parameters.Get("nonce"), login, "webapp-secret", "eyJ"}
+			if test.change != nil {
+				test.change(w, b, q)
+			}
+			before := w.log.String()
+			a := b.get(origin + "/callback?" + q.Encode())
+			b.want(a, test.status, "")
+			if kinds := w.log.refusals(t); !slices.Equal(kinds, []string{string(test.kind)}) {
+				t.Errorf("refused: %v, want %s", kinds, test.kind)
+			}
+			page := html.UnescapeString(a.body)
+			if !strings.Contains(page, test.text) || !strings.Contains(page, `href="/login`) || !strings.Contains(page, "<h1>") {
+				t.Errorf("the page is\n%s", page)
+			}
+			h := a.Header
+			if !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" ||
+				h.Get("Referrer-Policy") != "no-referrer" || h.Get("Content-Type") != "text/html; charset=utf-8" {
+				t.Errorf("headers: %v", h)
+			}
+			log := strings.TrimPrefix(w.log.String(), before)
+			if !strings.Contains(log, `"level":"`+test.level+`"`) || !strings.Contains(log, `"error":`) {
+				t.Errorf("the log says %s", log)
+			}
+			for _, secret := range secrets {
+				for where, text := range map[string]string{"the page": page, "the log": log, "a header": fmt.Sprint(h)} {
+					if secret != "" && strings.Contains(text, secret) {
+						t.Errorf("%s shows a secret", where)
+					}
+				}
+			}
+			if strings.Contains(log, "Alice") || strings.Contains(log, alice) {
+				t.Errorf("the log names the user: %s", log)
+			}
+			if b.wantWho(""); b.session() != "" {
+				t.Error("there is a session")
+			}
+			if c := b.cookie("__Host-login-"); c != nil && test.kind != signin.OtherLogin {
+				t.Error("the login is still there")
+			}
+		})
+	}
+}
+
+// The support's details are on the page and in the log.
+func TestRefusalDetails(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	u, err := url.Parse(b.answered(b.get("/private/x"), alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	refusals["denied"].change(w, b, q)
+	a := b.get(origin + "/callback?" + q.Encode())
+	for _, want := range []string{"access_denied", "AADSTS65004", "11111111-2222-3333-4444-555555555555", "0a1b2c3d-0000-0000-0000-000000000000"} {
+		if !strings.Contains(a.body, want) || !strings.Contains(w.log.String(), strings.TrimPrefix(want, "AADSTS")) {
+			t.Errorf("%s is not on the page, or not in the log:\n%s", want, w.log)
+		}
+	}
+}
+
+// Whatever comes through the browser is text on the page.
+func TestRefusalIsEscaped(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	u, err := url.Parse(b.answered(b.get("/login"), alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	entraSays(`<script>alert(1)</script>"'`, "<img src=x onerror=alert(1)>\r\nSet-Cookie: x=y")(w, b, q)
+	q.Set("error_uri", "javascript:alert(1)")
+	a := b.get(origin + "/callback?" + q.Encode())
+	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") || strings.Contains(a.body, "javascript:") || len(a.Header["Set-Cookie"]) != 1 {
+		t.Errorf("%v\n%s", a.Header, a.body)
+	}
+}
+
+// An app's own page gets what there is to know, with the headers set.
+func TestOwnPage(t *testing.T) {
+	var got signin.Problem
+	w := newWorld(t, func(s *settings) {
+		s.site.Page = func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
+			got = p
+			a, ok := signin.AccountFromContext(r.Context())
+			w.WriteHeader(p.Status)
+			fmt.Fprintf(w, "%t %s", ok, a.Name)
+		}
+	})
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	a := b.get("/login?return_to=//evil.example")
+	b.want(a, http.StatusBadRequest, "")
+	if a.body != "true Alice Adams" || got.Kind != signin.ReturnTo || got.Title == "" || got.Text == "" ||
+		!slices.Equal(got.Links, []signin.Link{{Text: "Sign in without it", URL: "/login"}}) || a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("the page says %q of %+v", a.body, got)
+	}
+}
+
+// Entra asks to be left alone, and the browser is told.
+func TestRetryAfter(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	callback := b.answered(b.get("/login"), alice)
+	w.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "20", Body: `{"error":"temporarily_unavailable"}`})
+	a := b.callback(callback)
+	b.want(a, http.StatusServiceUnavailable, "")
+	if got := a.Header.Get("Retry-After"); got != "20" {
+		t.Errorf("Retry-After: %q", got)
+	}
+}
+
+// What is wrong with a Config is said when the site is made.
+func TestConfig(t *testing.T) {
+	w := newWorld(t)
+	for name, test := range map[string]struct {
+		config signin.Config
+		says   string
+	}{
+		"store without keys": {signin.Config{Store: newShared()}, "Config.Keys is not"},
+		"short key":          {signin.Config{Keys: []signin.Key{signin.NewKey([]byte("short"))}}, "not 32 bytes"},
+		"no key":             {signin.Config{Keys: []signin.Key{{}}}, "not 32 bytes"},
+		"key of zeros":       {signin.Config{Keys: []signin.Key{signin.NewKey(make([]byte, 32))}}, "one byte over and over"},
+		"negative":           {signin.Config{IdleTimeout: -1}, "negative"},
+		"relative path":      {signin.Config{LoginPath: "login"}, "Config.LoginPath"},
+		"root":               {signin.Config{LogoutPath: "/"}, "Config.LogoutPath"},
+		"query":              {signin.Config{FrontChannelLogoutPath: "/x?y"}, "Config.FrontChannelLogoutPath"},
+		"callback twice":     {signin.Config{LoginPath: "/callback"}, "are the same"},
+		"twice":              {signin.Config{LoginPath: "/x", LogoutPath: "/x"}, "are the same"},
+		"home elsewhere":     {signin.Config{Home: "//evil.example"}, "Config.Home"},
+		"signed out nowhere": {signin.Config{SignedOutURL: "javascript:x"}, "Config.SignedOutURL"},
+	} {
+		site, err := signin.New(w.flow, test.config)
+		if site != nil || err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, test.says) {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+	for _, redirect := range []string{origin, origin + "/"} {
+		client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp, Credential: entra.Secret("webapp-secret")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		flow, err := authcode.New(client, authcode.Config{RedirectURL: redirect})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := signin.New(flow, signin.Config{}); err == nil {
+			t.Errorf("%s: no error", redirect)
+		}
+	}
+}
+
+// The site under a path, with its own names for everything.
+func TestPrefix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *settings) {
+			s.estate.Apps[1].RedirectURIs = []string{origin + "/app/signin", origin + "/app/"}
+			s.flow.RedirectURL = origin + "/app/signin"
+			s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath, s.site.Home = "/app/login", "/app/logout", "/app/front", "/app/"
+		})
+		mux := http.NewServeMux()
+		mux.Handle("/app/", http.StripPrefix("/app", w.routes()))
+		w.app = w.site.Handler(mux)
+		b := w.browser(t)
+		b.want(b.callback(b.answered(b.get("/app/login"), alice)), http.StatusSeeOther, "/app/")
+		b.atEntra(b.post("/app/logout", nil))
+		b.want(b.callback(b.answered(b.get("/app/private/x?y=1"), alice)), http.StatusSeeOther, "/app/private/x?y=1")
+		if a := b.get("/app/"); !strings.HasPrefix(a.body, "true Alice Adams") {
+			t.Errorf("the page says %q", a.body)
+		}
+		b.want(b.get("/login"), http.StatusNotFound, "")
+		if q := b.sentTo(b.post("/app/logout", nil)); q.Get("post_logout_redirect_uri") != origin+"/app/" {
+			t.Errorf("signs out with %v", q)
+		}
+	})
+}
