@@ -52,10 +52,10 @@ func (a *asked) load(ctx context.Context, refused entra.Credential) (entra.Crede
 		if now.Sub(h.confirmed) < askRefused {
 			return h.credential, nil
 		}
-	case now.Before(h.askAfter):
-		return h.credential, nil
-	case h.until.IsZero() || now.Before(h.until):
-		a.ask(ctx, h, refused) // nobody waits
+	case h.good(now):
+		if !now.Before(h.askAfter) {
+			a.ask(ctx, h, refused) // nobody waits
+		}
 		return h.credential, nil
 	}
 	select {
@@ -69,12 +69,16 @@ func (a *asked) load(ctx context.Context, refused entra.Credential) (entra.Crede
 	}
 }
 
-// ask asks, unless somebody does or has since h was seen.
-func (a *asked) ask(ctx context.Context, h *held, refused entra.Credential) <-chan singleflight.Result {
+// good reports whether what is held may be used.
+func (h *held) good(now time.Time) bool { return h.until.IsZero() || now.Before(h.until) }
+
+// ask asks, unless somebody does or has since seen was.
+func (a *asked) ask(ctx context.Context, seen *held, refused entra.Credential) <-chan singleflight.Result {
 	ctx = context.WithoutCancel(ctx)
 	return a.flight.DoChan("", func() (any, error) {
-		if other := a.current.Load(); other != h {
-			return other, nil
+		h := a.current.Load()
+		if h != seen && h.good(time.Now()) && !h.credential.Equal(refused) {
+			return h, nil
 		}
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
@@ -98,13 +102,28 @@ func (a *asked) ask(ctx context.Context, h *held, refused entra.Credential) <-ch
 	})
 }
 
-// answer gets one. A callback that panics in a goroutine of singleflight would end the
-// program.
-func (a *asked) answer(ctx context.Context) (next answer, err error) {
-	defer func() {
-		if r := recover(); r != nil { // its value may hold anything
-			err = fmt.Errorf("the callback for the %s panicked with a value of type %T", a.what, r)
-		}
+// answer gets one. What is called is not ours: it may panic, end its goroutine, or not
+// return when its context ends.
+func (a *asked) answer(ctx context.Context) (answer, error) {
+	type outcome struct {
+		answer
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		o := outcome{err: fmt.Errorf("the callback for the %s ended its goroutine", a.what)}
+		defer func() {
+			if r := recover(); r != nil { // its value may hold anything
+				o.err = fmt.Errorf("the callback for the %s panicked with a value of type %T", a.what, r)
+			}
+			done <- o
+		}()
+		o.answer, o.err = a.get(ctx)
 	}()
-	return a.get(ctx)
+	select {
+	case o := <-done:
+		return o.answer, o.err
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
 }

@@ -59,9 +59,9 @@ func TestBadCertificateFiles(t *testing.T) {
 		"OpenSSH":  {"sed 's/PRIVATE KEY/OPENSSH PRIVATE KEY/' leaf.key > cert", "", `the file "DIR/cert" has a private key in OpenSSH's own form; write a copy of it as PEM: ssh-keygen -p -m PKCS8 -f COPY`},
 		"old form": {"cat leaf.crt leaf-old.key > cert", password, `the file "DIR/cert" has a private key in OpenSSL's old encrypted form (Proc-Type), which protects it badly; ` + remade},
 
-		"truncated in the key":         {"cat leaf.crt leaf.key | head -c 2000 > cert", "", `the file "DIR/cert" is cut off or damaged: 2 PEM blocks begin in it, 1 of them are whole`},
-		"truncated in the certificate": {"cat leaf.key leaf.crt | head -c 2000 > cert", "", `the file "DIR/cert" is cut off or damaged: 2 PEM blocks begin in it, 1 of them are whole`},
-		"truncated in the chain":       {"cat leaf.key leaf.crt between.crt | head -c 3100 > cert", "", `the file "DIR/cert" is cut off or damaged: 3 PEM blocks begin in it, 2 of them are whole`},
+		"truncated in the key":         {"cat leaf.crt leaf.key | head -c 2000 > cert", "", `the file "DIR/cert" is cut off or damaged: 1 of the 2 PEM blocks in it are whole`},
+		"truncated in the certificate": {"cat leaf.key leaf.crt | head -c 2000 > cert", "", `the file "DIR/cert" is cut off or damaged: 1 of the 2 PEM blocks in it are whole`},
+		"truncated in the chain":       {"cat leaf.key leaf.crt between.crt | head -c 3100 > cert", "", `the file "DIR/cert" is cut off or damaged: 2 of the 3 PEM blocks in it are whole`},
 		"truncated DER":                {"openssl x509 -in leaf.crt -outform DER | head -c 500 > cert", "", `the file "DIR/cert" is cut off or damaged: it begins as DER and ends too early`},
 		"truncated PFX":                {"head -c 2000 leaf.pfx > cert", password, `the file "DIR/cert" is cut off or damaged: it begins as DER and ends too early`},
 		"more than DER":                {"cat leaf.pfx leaf.crt > cert", password, `the file "DIR/cert" is damaged: there are %d bytes after the end of its DER`},

@@ -32,6 +32,8 @@ func FromEnvironment() (entra.Config, error) { return FromEnvironmentWith(Enviro
 //   - AZURE_TENANT_ID and AZURE_CLIENT_ID: the app and its tenant. Required.
 //   - AZURE_AUTHORITY_HOST: the cloud, as its address (https://login.microsoftonline.us/) or
 //     its host. Without it: the public cloud.
+//   - AZURE_REGIONAL_AUTHORITY_NAME: the region (see [entra.Config]), or "TryAutoDetect" for
+//     [entra.DetectRegion]. Without it: none.
 //
 // The first of these that is set is the credential. The others are then not looked at, and
 // if it cannot be used the error says why: nothing else is tried in its place.
@@ -77,6 +79,9 @@ func FromEnvironmentWith(e EnvironmentConfig) (entra.Config, error) {
 	var err error
 	if cfg.Cloud, err = cloudOf(env("AZURE_AUTHORITY_HOST")); err != nil {
 		return entra.Config{}, err
+	}
+	if cfg.Region = env("AZURE_REGIONAL_AUTHORITY_NAME"); strings.EqualFold(cfg.Region, "TryAutoDetect") { // MSAL's name for it
+		cfg.Region = entra.DetectRegion
 	}
 	if cfg.Credential, err = e.credential(used, cfg.Cloud); err != nil {
 		return entra.Config{}, of(used, err)

@@ -63,15 +63,20 @@ func (e *estate) proofs(parameter string) (list []string) {
 // use gets a token with a credential: one request to Entra, as nothing is cached. It may
 // be called concurrently.
 func (e *estate) use(c entra.Credential) error {
-	client, err := entra.New(entra.Config{
-		TenantID: entratest.SampleTenant, ClientID: e.App("daemon").ClientID, Credential: c,
-		HTTPClient: &http.Client{Transport: e},
-	})
+	client, err := e.client(c)
 	if err != nil {
 		return err
 	}
 	_, err = clientcreds.TokenSource(client, scope).Token()
 	return err
+}
+
+// client is the app with a credential, and with a cache of its own.
+func (e *estate) client(c entra.Credential) (*entra.Client, error) {
+	return entra.New(entra.Config{
+		TenantID: entratest.SampleTenant, ClientID: e.App("daemon").ClientID, Credential: c,
+		HTTPClient: &http.Client{Transport: e},
+	})
 }
 
 func (e *estate) mustUse(t testing.TB, c entra.Credential) {
@@ -137,4 +142,9 @@ func wantRefused(t testing.TB, err error, dir, want string) {
 	if want = strings.ReplaceAll(want, "DIR", dir); e.Description != want {
 		t.Errorf("got:  %s\nwant: %s", e.Description, want)
 	}
+}
+
+// secrets makes these the secrets of the app, and nothing else proves it.
+func (e *estate) secrets(good ...string) {
+	e.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = good, nil })
 }

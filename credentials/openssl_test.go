@@ -242,3 +242,13 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 		t.Error("the renewed certificate was not used")
 	}
 }
+
+func thumbprint(c *x509.Certificate) string { return fmt.Sprintf("%X", sha1.Sum(c.Raw)) }
+
+// counted returns a callback for a password that counts its calls.
+func counted(calls *int, password *string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) {
+		*calls++
+		return *password, nil
+	}
+}

@@ -56,7 +56,7 @@ func (p parser) pem(data []byte) (b bundle, err error) {
 		}
 	}
 	if whole < begun {
-		return b, p.refuse("is cut off or damaged: %d PEM blocks begin in it, %d of them are whole", begun, whole)
+		return b, p.refuse("is cut off or damaged: %d of the %d PEM blocks in it are whole", whole, begun)
 	}
 	return b, nil
 }

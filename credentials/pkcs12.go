@@ -51,7 +51,8 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 
 // iterations returns the largest iteration count in a PKCS#12 file, before any of them
 // is spent. All of them (RFC 7292, section 4 and appendix C; RFC 8018, appendix A) are an
-// INTEGER behind the OCTET STRING of a salt, and nothing else in such a file is.
+// INTEGER behind the OCTET STRING of a salt, and nothing else in such a file is. One
+// inside an encrypted part is not seen: who wrote it knew the password.
 func iterations(der []byte, depth int) (most int64) {
 	var before asn1.RawValue
 	for len(der) > 0 && depth < 32 {
@@ -61,7 +62,7 @@ func iterations(der []byte, depth int) (most int64) {
 			return most
 		}
 		der = rest
-		if isUniversal(v, asn1.TagInteger) && isUniversal(before, asn1.TagOctetString) {
+		if isUniversal(v, asn1.TagInteger) && before.Tag == asn1.TagOctetString { // of whatever class: the library does not look
 			var n int64
 			if _, err := asn1.Unmarshal(v.FullBytes, &n); err != nil {
 				n = 1 << 62 // not even an int64

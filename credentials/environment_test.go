@@ -1,0 +1,194 @@
+package credentials_test
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/entratest"
+)
+
+// setenv sets the app's variables and those of env, which is name, value, name, value ...
+func setenv(t *testing.T, env ...string) {
+	t.Helper()
+	t.Setenv("AZURE_TENANT_ID", entratest.SampleTenant)
+	t.Setenv("AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-00000000000d")
+	for i := 0; i < len(env); i += 2 {
+		t.Setenv(env[i], env[i+1])
+	}
+}
+
+// The first credential that is set is used, and it works.
+func TestFromEnvironment(t *testing.T) {
+	dir := made(t, `cat leaf.crt leaf-encrypted.key between.crt > cert`)
+	p := newEstate().trust(t)
+	g := newGitHub(t, p)
+	for _, test := range []struct {
+		name, value, unused string
+		check               func(proof string) bool
+	}{
+		{"ACTIONS_ID_TOKEN_REQUEST_URL", g.URL, `[]`, func(string) bool { return len(g.requests) == 1 }},
+		{"AZURE_FEDERATED_TOKEN_FILE", write(t, filepath.Join(dir, "token"), p.token(t, time.Hour)), `[ACTIONS_ID_TOKEN_REQUEST_URL]`,
+			func(assertion string) bool { return assertion == read(t, dir, "token") }},
+		{"AZURE_CLIENT_CERTIFICATE_PATH", filepath.Join(dir, "cert"), `"[AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`,
+			func(assertion string) bool {
+				return header(t, assertion).S256 != "" && len(header(t, assertion).X5C) == 0
+			}},
+		{"AZURE_CLIENT_SECRET", "secret-1", `"[AZURE_CLIENT_CERTIFICATE_PATH AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`, func(assertion string) bool { return assertion == "" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			// Everything that comes later in the order is set, too.
+			setenv(t, "AZURE_CLIENT_CERTIFICATE_PASSWORD", password, test.name, test.value)
+			if test.name != "ACTIONS_ID_TOKEN_REQUEST_URL" {
+				t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://unused.example")
+			}
+			if test.name == "AZURE_CLIENT_CERTIFICATE_PATH" || test.name == "AZURE_CLIENT_SECRET" {
+				t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "/unused")
+			}
+			if test.name == "AZURE_CLIENT_SECRET" {
+				t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "/unused")
+			}
+			e := p.estate
+			e.secrets("secret-1")
+			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
+			log := newLogbook()
+			cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{Logger: log.Logger, HTTPClient: g.Client()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cfg.TenantID != entratest.SampleTenant || cfg.ClientID != e.App("daemon").ClientID || cfg.Cloud != "" || cfg.Region != "" || cfg.HTTPClient != g.Client() || cfg.Logger != log.Logger {
+				t.Errorf("got %+v", cfg)
+			}
+			e.mustUse(t, cfg.Credential)
+			sent := e.proofs("client_assertion")
+			if !test.check(sent[len(sent)-1]) {
+				t.Error("another credential was used")
+			}
+			want := `level=INFO msg="entra: configured from the environment" credential=` + test.name + ` not_used=` + test.unused
+			if lines := log.lines(); !slices.Contains(lines, want) {
+				t.Errorf("logged %q\nwant   %s", lines, want)
+			}
+		})
+	}
+}
+
+// The chain is sent if the variable says so.
+func TestFromEnvironmentSendsTheChain(t *testing.T) {
+	dir := made(t, `cat leaf.crt leaf.key between.crt > cert`)
+	for value, want := range map[string]int{"1": 2, "true": 2, "TRUE": 2, "0": 0, "false": 0, " ": 0} {
+		setenv(t, "AZURE_CLIENT_CERTIFICATE_PATH", filepath.Join(dir, "cert"), "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", value)
+		cfg, err := credentials.FromEnvironment()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEstate()
+		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
+		e.mustUse(t, cfg.Credential)
+		if got := len(header(t, e.proofs("client_assertion")[0]).X5C); got != want {
+			t.Errorf("%q: %d certificates, want %d", value, got, want)
+		}
+	}
+}
+
+// The cloud comes from the authority host, and decides the audience of GitHub's tokens.
+func TestFromEnvironmentInOtherClouds(t *testing.T) {
+	g := newGitHub(t, newEstate().trust(t))
+	for value, want := range map[string]struct {
+		cloud    entra.Cloud
+		audience string
+	}{
+		"":                                       {"", "api://AzureADTokenExchange"},
+		"https://login.microsoftonline.com/":     {entra.Public, "api://AzureADTokenExchange"},
+		"https://login.microsoftonline.us/":      {entra.USGovernment, "api://AzureADTokenExchangeUSGov"},
+		"https://LOGIN.microsoftonline.us":       {entra.USGovernment, "api://AzureADTokenExchangeUSGov"},
+		"login.partner.microsoftonline.cn":       {entra.China, "api://AzureADTokenExchangeChina"},
+		"https://login.example.internal:8443///": {"login.example.internal:8443", "api://AzureADTokenExchange"},
+	} {
+		setenv(t, "AZURE_AUTHORITY_HOST", value)
+		cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{HTTPClient: g.Client()})
+		if err != nil || cfg.Cloud != want.cloud {
+			t.Errorf("%q: %q, %v", value, cfg.Cloud, err)
+			continue
+		}
+		g.requests = nil
+		newEstate().use(cfg.Credential)
+		if got := g.requests[0].URL.Query().Get("audience"); got != want.audience {
+			t.Errorf("%q: audience %q", value, got)
+		}
+	}
+}
+
+func TestFromEnvironmentRegion(t *testing.T) {
+	for value, want := range map[string]string{"": "", "westus2": "westus2", "TryAutoDetect": entra.DetectRegion} {
+		setenv(t, "AZURE_CLIENT_SECRET", "secret-1", "AZURE_REGIONAL_AUTHORITY_NAME", value)
+		cfg, err := credentials.FromEnvironment()
+		if err != nil || cfg.Region != want {
+			t.Errorf("%q: %q, %v", value, cfg.Region, err)
+		}
+	}
+}
+
+// What is missing or wrong is said by the names of the variables, without their values.
+func TestFromEnvironmentErrors(t *testing.T) {
+	const nothing = "no credential is set: looked at AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL"
+	const host = "AZURE_AUTHORITY_HOST is not the address of an authority, such as https://login.microsoftonline.us/: https, a host and no path"
+	for name, test := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"no tenant":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_TENANT_ID", ""}, "the environment does not configure an app: AZURE_TENANT_ID is not set"},
+		"no client":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", " "}, "the environment does not configure an app: AZURE_CLIENT_ID is not set"},
+		"no credential": {nil, "the environment does not configure an app: " + nothing},
+		"nothing": {[]string{"AZURE_TENANT_ID", "", "AZURE_CLIENT_ID", ""},
+			"the environment does not configure an app: AZURE_TENANT_ID is not set; AZURE_CLIENT_ID is not set; " + nothing},
+		"half": {[]string{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "s3cr3t", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"},
+			"the environment does not configure an app: " + nothing + "; AZURE_CLIENT_CERTIFICATE_PASSWORD is set but needs AZURE_CLIENT_CERTIFICATE_PATH; " +
+				"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is set but needs AZURE_CLIENT_CERTIFICATE_PATH; ACTIONS_ID_TOKEN_REQUEST_TOKEN is set but needs ACTIONS_ID_TOKEN_REQUEST_URL"},
+		"a user": {[]string{"AZURE_USERNAME", "s3cr3t", "AZURE_PASSWORD", "s3cr3t"}, "the environment does not configure an app: " + nothing +
+			"; AZURE_USERNAME is set but is not supported, an app signs in as itself; AZURE_PASSWORD is set but is not supported, an app signs in as itself"},
+		"no file": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none"}, `AZURE_CLIENT_CERTIFICATE_PATH: the certificate file "/none" cannot be read: no such file or directory`},
+		"chain": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "perhaps"},
+			`AZURE_CLIENT_CERTIFICATE_PATH: AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither "true" nor "false"`},
+		"no token": {[]string{"AZURE_FEDERATED_TOKEN_FILE", "/none"}, `AZURE_FEDERATED_TOKEN_FILE: the federated token file "/none" cannot be read: no such file or directory`},
+		"half a job": {[]string{"ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example"}, "ACTIONS_ID_TOKEN_REQUEST_URL: the environment lacks ACTIONS_ID_TOKEN_REQUEST_URL or " +
+			`ACTIONS_ID_TOKEN_REQUEST_TOKEN; GitHub sets both in jobs with the permission "id-token: write"`},
+		"plain":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"}, host},
+		"path":      {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://adfs.example/adfs"}, host},
+		"user":      {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://s3cr3t@login.microsoftonline.com"}, host},
+		"no host":   {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://"}, host},
+		"a control": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://login\x7f.example"}, host},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, test.env...)
+			cfg, err := credentials.FromEnvironment()
+			wantRefused(t, err, "", test.want)
+			if !cfg.Credential.Equal(entra.Credential{}) || cfg.TenantID != "" {
+				t.Error("a configuration beside the error")
+			}
+		})
+	}
+}
+
+// The configuration is one for entra.New as it is.
+func TestFromEnvironmentToToken(t *testing.T) {
+	e := newEstate()
+	setenv(t, "AZURE_CLIENT_SECRET", e.App("daemon").Secrets[0])
+	cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{HTTPClient: &http.Client{Transport: e}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := entra.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clientcreds.TokenSource(client, scope).TokenContext(context.Background()); err != nil {
+		t.Error(err)
+	}
+}

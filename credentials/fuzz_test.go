@@ -1,0 +1,169 @@
+package credentials
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/entratoken/entra"
+)
+
+const fuzzPassword = "xkcd-936-horse-battery"
+
+// seeds are files of each form.
+func seeds(f *testing.F) [][]byte {
+	f.Helper()
+	check := func(err error) {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	check(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seed"}, NotAfter: time.Now().Add(1e6 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	check(err)
+	cert, err := x509.ParseCertificate(der)
+	check(err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	check(err)
+	pkcs1 := x509.MarshalPKCS1PrivateKey(key)
+	encrypted, err := encrypt(pkcs8, 1000)
+	check(err)
+	list := [][]byte{der, pkcs8, pkcs1, encrypted}
+	block := func(kind string, b []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}) }
+	list = append(list,
+		append(block("CERTIFICATE", der), block("PRIVATE KEY", pkcs8)...),
+		append(block("RSA PRIVATE KEY", pkcs1), block("CERTIFICATE", der)...),
+		append(block("ENCRYPTED PRIVATE KEY", encrypted), block("CERTIFICATE", der)...))
+	for _, e := range []*pkcs12.Encoder{pkcs12.Passwordless, pkcs12.LegacyRC2, pkcs12.LegacyDES, pkcs12.Modern} {
+		password := fuzzPassword
+		if e == pkcs12.Passwordless {
+			password = ""
+		}
+		pfx, err := e.Encode(key, cert, nil, password)
+		check(err)
+		list = append(list, pfx)
+	}
+	return list
+}
+
+// encrypt makes an encrypted private key as OpenSSL does.
+func encrypt(plain []byte, iterations int) ([]byte, error) {
+	salt, iv := []byte("saltsalt"), []byte("sixteen bytes iv")
+	key, err := pbkdf2.Key(sha256.New, fuzzPassword, salt, iterations, 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	n := aes.BlockSize - len(plain)%aes.BlockSize
+	data := append(bytes.Clone(plain), bytes.Repeat([]byte{byte(n)}, n)...)
+	cipher.NewCBCEncrypter(block, iv).CryptBlocks(data, data)
+	raw := func(v any) asn1.RawValue {
+		b, _ := asn1.Marshal(v)
+		return asn1.RawValue{FullBytes: b}
+	}
+	prf := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}, Parameters: asn1.NullRawValue}
+	return asn1.Marshal(encryptedPrivateKeyInfo{
+		Algorithm: pkix.AlgorithmIdentifier{Algorithm: oidPBES2, Parameters: raw(pbes2{
+			KDF:    pkix.AlgorithmIdentifier{Algorithm: oidPBKDF2, Parameters: raw(kdf2{Salt: salt, Iterations: iterations, PRF: prf})},
+			Cipher: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}, Parameters: raw(iv)},
+		})},
+		Data: data,
+	})
+}
+
+// Whatever is in a file, the outcome is a certificate with the key that belongs to it, or
+// an error of ours that repeats nothing.
+func FuzzCertificateFile(f *testing.F) {
+	for _, s := range seeds(f) {
+		f.Add(s)
+		f.Add(s[:len(s)-7])
+		for _, i := range []int{4, 30, 100} {
+			changed := bytes.Clone(s)
+			changed[i] ^= 0x41
+			f.Add(changed)
+		}
+	}
+	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"))
+	f.Add([]byte{0x30, 0x80, 2, 1, 3, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, with := range []bool{false, true} {
+			chain, key, err := readCertificate([]string{"/file"}, [][]byte{data}, func() (string, error) { return fuzzPassword, nil }, with)
+			var e *entra.Error
+			switch {
+			case err == nil:
+				if !key.PublicKey.Equal(chain[0].PublicKey) || key.Validate() != nil || key.N.BitLen() < minKeyBits {
+					t.Error("not a key with its certificate")
+				}
+				for i, c := range chain[1:] {
+					if chain[i].CheckSignatureFrom(c) != nil {
+						t.Error("no chain")
+					}
+				}
+			case !errors.As(err, &e) || e.Code != "invalid_client" || e.Err != nil:
+				t.Errorf("got %#v", err)
+			case !strings.Contains(e.Description, `"/file"`) || len(e.Description) > 500 || strings.Contains(e.Description, fuzzPassword):
+				t.Errorf("got %q", e.Description)
+			}
+		}
+	})
+}
+
+// What is read of a JWT is its end, if it can be a time at all.
+func FuzzJWTExpiry(f *testing.F) {
+	for _, payload := range []string{`{"exp":1700000000}`, `{"exp":1.7e9}`, `{"exp":-1}`, `{"exp":1e300}`, `{"exp":"1700000000"}`, `{"exp":null}`, `{}`, `[]`, `null`, `{"exp":{}}`} {
+		f.Add("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln")
+	}
+	f.Add("e30.e30")
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, s string) {
+		exp, ok := jwtExpiry(s)
+		if !ok && !exp.IsZero() || !exp.IsZero() && (exp.Unix() < 0 || exp.Unix() >= 1<<40) {
+			t.Errorf("%q: %v, %v", s, exp, ok)
+		}
+		if ok && (strings.Count(s, ".") != 2 || strings.ContainsAny(s, " \r\n\t\"=+/")) {
+			t.Errorf("%q is no JWT", s)
+		}
+		askAfter, until := lifeOf(time.Now(), exp)
+		if until.Before(askAfter) || !exp.IsZero() && time.Now().Before(exp) && !until.Before(exp) {
+			t.Errorf("%v: until %v, asked for after %v", exp, until, askAfter)
+		}
+	})
+}
+
+// A host is all that comes of AZURE_AUTHORITY_HOST.
+func FuzzAuthorityHost(f *testing.F) {
+	for _, s := range []string{"https://login.microsoftonline.us/", "login.microsoftonline.com", "http://a", "https://u:p@a", "https://a/b", "https://a?b", "https://[::1]:443", "a@b", "//a"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		cloud, err := cloudOf(s)
+		var e *entra.Error
+		if err != nil && (!errors.As(err, &e) || e.Code != "invalid_client") {
+			t.Errorf("got %#v", err)
+		}
+		if err == nil && strings.ContainsAny(string(cloud), "/@?#") {
+			t.Errorf("%q: %q", s, cloud)
+		}
+	})
+}

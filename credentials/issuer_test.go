@@ -1,0 +1,105 @@
+package credentials_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/entratest"
+)
+
+const (
+	issuer  = "https://issuer.example"
+	subject = "system:serviceaccount:shop:orders"
+)
+
+// An idp is an issuer that the app trusts.
+type idp struct {
+	*estate
+	key *ecdsa.PrivateKey
+}
+
+func (e *estate) trust(t testing.TB) *idp {
+	t.Helper()
+	p := &idp{estate: e}
+	p.newKey(t)
+	p.onlyKey()
+	return p
+}
+
+func (p *idp) newKey(t testing.TB) {
+	t.Helper()
+	var err error
+	if p.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// addKey makes the app trust the issuer's key beside those that it trusts; onlyKey makes
+// it trust no other.
+func (p *idp) addKey() { p.trustKey(false) }
+
+func (p *idp) onlyKey() { p.trustKey(true) }
+
+func (p *idp) trustKey(alone bool) {
+	fed := entratest.FederatedCredential{Issuer: issuer, Subject: subject, Key: p.key.Public()}
+	p.UpdateCredentials("daemon", func(a *entratest.App) {
+		if alone {
+			a.Federated = nil
+		}
+		a.Federated = append(a.Federated, fed)
+	})
+}
+
+// token makes a token of the issuer, each different from all others.
+func (p *idp) token(t testing.TB, life time.Duration) string {
+	t.Helper()
+	s, err := p.sign(time.Now().Add(life))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (p *idp) sign(end time.Time) (string, error) {
+	claims := jwt.MapClaims{"iss": issuer, "sub": subject, "aud": credentials.Audience, "jti": rand.Text()}
+	if !end.IsZero() {
+		claims["exp"] = end.Unix()
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodES256, claims).SignedString(p.key)
+}
+
+// A vault has a secret in it, and counts who looks.
+type vault struct {
+	mu     sync.Mutex // guards the fields below
+	secret string
+	looks  int
+}
+
+func newVault(secret string) *vault { return &vault{secret: secret} }
+
+func (v *vault) get(context.Context) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.looks++
+	return v.secret, nil
+}
+
+func (v *vault) put(secret string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.secret = secret
+}
+
+func (v *vault) asked() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.looks
+}
