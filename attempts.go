@@ -92,7 +92,7 @@ func (a *attempts) again(ctx context.Context, failed *Error) {
 // authentication and authorization error codes"). invalid_client means the credential
 // (RFC 6749, section 5.2), but for some numbers; and some numbers mean it under other codes.
 func (e *Error) refusesCredential() bool {
-	if e.Temporary() {
+	if e.Temporary() || e.RetryAfter > 0 { // whatever it says, Entra wants to be left alone
 		return false
 	}
 	if e.Code == "invalid_client" {

@@ -1,6 +1,7 @@
 package entra_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -123,7 +124,11 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		held   *cache.Token
 		cache  *cache.Cache
 	}{cfg.Credential, cfg, c, source, source.Held(), cfg.Cache}
-	for _, v := range []any{cfg.Credential, cfg, &cfg, c, source, source.Held(), cfg.Cache, hidden, &hidden} {
+	list := []entra.Credential{
+		entra.FirstOf(cfg.Credential),
+		entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return cfg.Credential, nil }),
+	}
+	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, source.Held(), cfg.Cache, hidden, &hidden} {
 		j, _ := json.Marshal(v)
 		forms := []string{string(j)}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

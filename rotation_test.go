@@ -160,6 +160,17 @@ func TestRefusalIsForgotten(t *testing.T) {
 	})
 }
 
+// An answer with Retry-After is not followed by a request, whatever it says.
+func TestRefusalWithRetryAfter(t *testing.T) {
+	e := newEstate()
+	e.wire.intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
+	_, err := e.daemonWith(t, entra.FirstOf(entra.Secret("one"), entra.Secret("two"))).Token()
+	if got := wantError(t, err, "invalid_client", "", 7000215); got.RetryAfter != 30*time.Second {
+		t.Errorf("got %+v", got)
+	}
+	e.wantSecrets(t, "one")
+}
+
 // What no credential mends is not tried with another, and what one may mend is.
 func TestWhatRefusesACredential(t *testing.T) {
 	for _, tt := range []struct {
@@ -281,11 +292,26 @@ func TestLoadIsTemporarilyOut(t *testing.T) {
 
 // Nothing is tried again for a caller who has left.
 func TestNoSecondTryWithoutTime(t *testing.T) {
+	synctest.Test(t, testNoSecondTryWithoutTime)
+}
+
+func testNoSecondTryWithoutTime(t *testing.T) {
+	called := 0
 	for name, c := range map[string]entra.Credential{
-		"reloading": entra.Reloading((&loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("api-a-secret")}}).load),
-		"list":      entra.FirstOf(entra.Secret("old"), entra.Secret("api-a-secret")),
-		"assertion": entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) { return fmt.Sprint(r.Refused), nil }),
+		"reloading": entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+			called++
+			return entra.Secret(fmt.Sprint("secret", called)), nil
+		}),
+		"list": entra.FirstOf(entra.Secret("old"), entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+			called++
+			return entra.Secret("api-a-secret"), nil
+		})),
+		"assertion": entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) {
+			called++
+			return fmt.Sprint("assertion", called), nil
+		}),
 	} {
+		called = 0
 		e := newEstate()
 		cfg := e.config("api-a")
 		cfg.Credential = c
@@ -300,8 +326,9 @@ func TestNoSecondTryWithoutTime(t *testing.T) {
 		})
 		_, err := newClient(t, cfg).Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, scopeB)})
 		wantError(t, err, "invalid_client", "", 7000215)
-		if n := len(e.wire.tokenRequests()); n != 1 {
-			t.Errorf("%s: %d requests", name, n)
+		synctest.Wait()
+		if n := len(e.wire.tokenRequests()); n != 1 || called > 1 || name == "list" && called > 0 {
+			t.Errorf("%s: %d requests, %d calls of a function", name, n, called)
 		}
 	}
 }
