@@ -29,6 +29,7 @@ func TestWebApp(t *testing.T) {
 		{"many tokens", webAppManyTokens},
 		{"revoked", webAppRevoked},
 		{"restarted", webAppRestarted},
+		{"several machines", webAppMachines},
 		{"sign-out", webAppSignOut},
 		{"sign-out elsewhere", webAppSignOutElsewhere},
 		{"two tabs", webAppTwoTabs},
