@@ -38,7 +38,8 @@ func ExampleNew() {
 	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111 client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
 }
 
-// A certificate and its key from a PEM file.
+// A certificate and its key from a PEM file, read once. A file that changes is one for
+// CertificateFile in package credentials.
 func ExampleCertificate() {
 	pem, err := os.ReadFile("/etc/daemon/certificate.pem")
 	if err != nil {

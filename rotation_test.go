@@ -2,6 +2,7 @@ package entra_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -107,36 +108,61 @@ func TestReloadingOnRefusal(t *testing.T) {
 	}
 }
 
-// A refusal that nothing mends costs one request or, if another credential is loaded, two;
-// then it is remembered whoever asks.
+// A refusal that nothing mends costs one request or, if there is another credential, one for
+// each; then it is remembered whoever asks.
 func TestRefusalIsRemembered(t *testing.T) {
+	cert, key := selfSigned(t)
+	reloading := func(list ...entra.Credential) entra.Credential {
+		return entra.Reloading((&loader{list: list}).load)
+	}
+	issued := func(text string) entra.Credential {
+		return entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+			if text == "" {
+				return rand.Text(), nil
+			}
+			return text, nil
+		})
+	}
+	old, wrong, good := entra.Secret("old"), entra.Secret("wrong"), entra.Secret("new")
 	for _, tt := range []struct {
-		name   string
-		list   []entra.Credential
-		want   []string
-		aadsts int
+		name       string
+		credential entra.Credential
+		requests   int
+		aadsts     []int
 	}{
-		{"nothing else is loaded", []entra.Credential{entra.Secret("old")}, []string{"old"}, 7000222},
-		{"what is loaded is refused, too", []entra.Credential{entra.Secret("old"), entra.Secret("wrong")}, []string{"old", "wrong"}, 7000215},
-		{"and there would be more", []entra.Credential{entra.Secret("old"), entra.Secret("wrong"), entra.Secret("new")}, []string{"old", "wrong"}, 7000215},
+		{"secret", old, 1, []int{7000222}},
+		{"certificate", entra.Certificate([]*x509.Certificate{cert}, key), 1, []int{700027}},
+		{"certificate in a module", entra.Certificate([]*x509.Certificate{cert}, vault{key: key}), 1, []int{700027}},
+		{"the same assertion", issued("x"), 1, []int{50027}},
+		{"another assertion each time", issued(""), 2, []int{50027}},
+		{"nothing else is loaded", reloading(old), 1, []int{7000222}},
+		{"what is loaded is refused, too", reloading(old, wrong), 2, []int{7000215}},
+		{"and there would be more", reloading(old, wrong, good), 2, []int{7000215}},
+		{"a list", entra.FirstOf(old, wrong), 2, []int{7000222, 7000215}},
+		{"a list of what is loaded", entra.FirstOf(reloading(old, wrong), reloading(wrong, old)), 4, []int{7000215, 7000222}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(cert.NotBefore.Add(time.Hour)))
 				e := newEstate()
 				e.expire("new", "old")
-				source := e.daemonWith(t, entra.Reloading((&loader{list: tt.list}).load))
+				source := e.daemonWith(t, tt.credential)
 				errs := make(chan error)
 				for range 1000 {
 					go func() { _, err := source.Token(); errs <- err }()
 				}
 				for range 1000 {
-					wantError(t, <-errs, "invalid_client", "", tt.aadsts)
+					wantError(t, <-errs, "invalid_client", "", tt.aadsts...)
 				}
-				e.wantSecrets(t, tt.want...)
+				if n := e.TokenRequests(); n != tt.requests {
+					t.Errorf("%d requests for a thousand callers, want %d", n, tt.requests)
+				}
 				if _, err := source.Token(); err == nil {
 					t.Error("got a token")
 				}
-				e.wantSecrets(t, tt.want...)
+				if n := e.TokenRequests(); n != tt.requests {
+					t.Errorf("%d requests, want %d", n, tt.requests)
+				}
 			})
 		})
 	}
