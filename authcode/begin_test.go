@@ -356,3 +356,50 @@ func TestLoginJSON(t *testing.T) {
 		t.Errorf("got %v, want ErrNoLogin", err)
 	}
 }
+
+// What is made on top of a flow can ask it what it is.
+func TestFlowSaysWhatItIs(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t, func(c *authcode.Config) {
+		c.ResponseMode, c.LoginTimeout, c.Tenants = authcode.FormPost, time.Minute, []string{entratest.SampleTenant}
+	})
+	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.FormPost || f.LoginTimeout() != time.Minute {
+		t.Errorf("got %s, %s, %v", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout())
+	}
+	if !f.AllowsTenant(entratest.SampleTenant) || f.AllowsTenant(entratest.SampleOtherTenant) || f.AllowsTenant("") {
+		t.Error("it lets in others than it says")
+	}
+	if got := begin(t, f, authcode.Request{ReturnTo: "/x?y"}).ReturnTo(); got != "/x?y" {
+		t.Errorf("returns to %q", got)
+	}
+}
+
+// An administrator consents for everybody at the page; what comes back is no login's answer.
+func TestAdminConsentURL(t *testing.T) {
+	e := newEstate(func(c *entratest.Config) { c.Users[1].Admin = true })
+	f := e.flow(t)
+	for _, test := range []struct {
+		tenant string
+		wanted []string
+		want   url.Values
+		path   string
+	}{
+		{"", nil, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeA}}, "/" + entratest.SampleTenant + "/v2.0/adminconsent"},
+		{entratest.SampleOtherTenant, []string{scopeB}, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeB}}, "/" + entratest.SampleOtherTenant + "/v2.0/adminconsent"},
+	} {
+		u, err := url.Parse(f.AdminConsentURL(test.tenant, test.wanted...))
+		if err != nil || u.Host != "login.microsoftonline.com" || u.Scheme != "https" || u.Path != test.path || u.Query().Encode() != test.want.Encode() {
+			t.Errorf("got %s, %v", u, err)
+		}
+	}
+	callback, err := e.SignIn(t.Context(), f.AdminConsentURL("", scopeA), bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := callback.Query(); q.Get("admin_consent") != "True" || q.Get("tenant") != entratest.SampleTenant || q.Has("code") {
+		t.Errorf("comes back with %v", q)
+	}
+	if _, err := f.Exchange(t.Context(), nil, callback.Query()); !errors.Is(err, authcode.ErrNoLogin) {
+		t.Errorf("got %v", err)
+	}
+}

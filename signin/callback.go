@@ -54,6 +54,9 @@ func (s *Site) answerCallback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
+		if a.Before != "" && kindOf(err) == Denied {
+			err = &declined{err}
+		}
 		s.refuse(w, r, a.Login.ReturnTo(), err)
 		return
 	}

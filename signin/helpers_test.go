@@ -114,6 +114,7 @@ type settings struct {
 	client entra.Config
 	flow   authcode.Config
 	site   signin.Config
+	server *entratest.Server // in place of one for the estate
 }
 
 func newWorld(t testing.TB, changes ...func(*settings)) *world {
@@ -130,7 +131,9 @@ func newWorld(t testing.TB, changes ...func(*settings)) *world {
 	for _, change := range changes {
 		change(&c)
 	}
-	w.Server = entratest.NewServer(c.estate)
+	if w.Server = c.server; w.Server == nil {
+		w.Server = entratest.NewServer(c.estate)
+	}
 	if c.client.HTTPClient == nil {
 		c.client.HTTPClient = &http.Client{Transport: w}
 	}

@@ -25,6 +25,7 @@ const (
 	Used         Kind = "used"          // the login was answered before
 	ReturnTo     Kind = "return_to"     // the link leads off the site
 	Denied       Kind = "denied"        // the user did not consent
+	Declined     Kind = "declined"      // the user, who was signed in before, did not consent to more
 	AdminConsent Kind = "admin_consent" // only an administrator can consent
 	Tenant       Kind = "tenant"        // users of the tenant may not sign in
 	Nonce        Kind = "nonce"         // the ID token belongs to another login
@@ -76,6 +77,7 @@ var texts = map[Kind]text{
 	Used:     {400, "This sign-in was used before", "The page was loaded a second time before the first had finished.", "Sign in again", slog.LevelInfo},
 	ReturnTo: {400, "This link is not one of ours", "It would lead to another site, or to an address that could be read as one.", "Sign in without it", slog.LevelWarn},
 	Denied:   {403, "You did not let the app sign you in", "Nothing was changed.", "Sign in again", slog.LevelInfo},
+	Declined: {403, "You did not agree", "You are still signed in, and nothing was changed.", "Ask again", slog.LevelInfo},
 	AdminConsent: {403, "An administrator has to approve this app", "Your organization does not let you approve what the app asks for. " +
 		"Send the link below to an administrator of your organization, then sign in again.", "Sign in again", slog.LevelWarn},
 	Tenant: {403, "Your organization does not use this app", "Sign in with an account of an organization that does.",
@@ -114,7 +116,10 @@ func kindOf(err error) Kind {
 			return known.kind
 		}
 	}
+	var more *declined
 	switch {
+	case errors.As(err, &more):
+		return Declined
 	case errors.As(err, &again) && needsAdmin(again.err):
 		return AdminConsent
 	case errors.As(err, &again):
@@ -172,6 +177,11 @@ func needsAdmin(e *entra.Error) bool {
 	return e.Has(90094) || e.Has(90095) || e.Has(65001) || e.Code == "consent_required"
 }
 
+// declined is access_denied of a user who was signed in before.
+type declined struct{ error }
+
+func (e *declined) Unwrap() error { return e.error }
+
 // problem is what a person is shown for err. returnTo is where the user wanted to go.
 func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 	kind := kindOf(err)
@@ -202,7 +212,10 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 			q.Set("prompt", "select_account")
 		}
 		link := Link{t.signIn, s.config.LoginPath}
-		if len(q) > 0 {
+		switch {
+		case kind == Declined && returnTo != "": // the page asks by itself
+			link.URL = returnTo
+		case len(q) > 0:
 			link.URL += "?" + q.Encode()
 		}
 		p.Links = append(p.Links, link)

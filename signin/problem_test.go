@@ -168,6 +168,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Who is signed in and declines to consent to more is still signed in.
+func TestDeclined(t *testing.T) {
+	for _, mode := range []string{"query", authcode.FormPost} {
+		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		path := "/call?scope=" + url.QueryEscape(scopeB)
+		q := query(b.answered(b.get(path), alice))
+		refusals["denied"].change(w, b, q)
+		a := b.callback(origin + "/callback?" + q.Encode())
+		b.want(a, http.StatusForbidden, "")
+		if page := html.UnescapeString(a.body); !strings.Contains(page, "still signed in") || !strings.Contains(page, `<a href="`+path+`">Ask again</a>`) {
+			t.Errorf("the page is\n%s", page)
+		}
+		b.wantWho("Alice Adams")
+		b.atEntra(b.get(path))
+	}
+}
+
 // The support's details are on the page and in the log.
 func TestRefusalDetails(t *testing.T) {
 	w := newWorld(t)

@@ -1,0 +1,410 @@
+package signin_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/signin"
+)
+
+// The attack table: what an attacker does, and that the victim's browser is then signed in
+// as nobody, or as who it was, and the attacker's as himself at most.
+
+// The attacker (Bob) begins or finishes a sign-in of his own and has the victim's browser
+// (Alice's) open the rest, or the other way round.
+func TestAttacksOnLogins(t *testing.T) {
+	for name, attack := range map[string]func(w *world, mallory, victim *browser){
+		"login CSRF: the victim opens the attacker's callback": func(_ *world, mallory, victim *browser) {
+			victim.refused(mallory.answered(mallory.get("/login"), bob), http.StatusBadRequest)
+		},
+		"login CSRF, while the victim signs in": func(_ *world, mallory, victim *browser) {
+			victim.get("/private/x")
+			victim.refused(mallory.answered(mallory.get("/login"), bob), http.StatusBadRequest)
+		},
+		"the attacker opens the victim's callback": func(_ *world, mallory, victim *browser) {
+			callback := victim.answered(victim.get("/login"), alice)
+			mallory.refused(callback, http.StatusBadRequest)
+		},
+		"state fixation: the victim signs in with the attacker's state": func(w *world, mallory, victim *browser) {
+			begun := mallory.atEntra(mallory.get("/login")) // a link that the attacker sends
+			callback, err := w.SignIn(victim.t.Context(), begun, alice)
+			if err != nil {
+				victim.t.Fatal(err)
+			}
+			victim.refused(callback.String(), http.StatusBadRequest)
+		},
+		"code injection: the victim's code under the attacker's state": func(_ *world, mallory, victim *browser) {
+			theirs := query(victim.answered(victim.get("/login"), alice))
+			mine := query(mallory.answered(mallory.get("/login"), bob))
+			mine.Set("code", theirs.Get("code"))
+			mallory.refused(origin+"/callback?"+mine.Encode(), http.StatusForbidden) // PKCE
+		},
+		"code injection: the attacker's code under the victim's state": func(_ *world, mallory, victim *browser) {
+			theirs := query(victim.answered(victim.get("/login"), alice))
+			theirs.Set("code", query(mallory.answered(mallory.get("/login"), bob)).Get("code"))
+			victim.refused(origin+"/callback?"+theirs.Encode(), http.StatusForbidden)
+		},
+		"the attacker's login cookie under the victim's name": func(_ *world, mallory, victim *browser) {
+			callback := victim.answered(victim.get("/login"), bob)
+			mallory.get("/login")
+			name := victim.cookie("__Host-login-").Name
+			victim.forget(name)
+			victim.plant(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
+			victim.refused(callback, http.StatusBadRequest)
+		},
+		"a login cookie as a session": func(w *world, mallory, victim *browser) {
+			mallory.signIn("/login", bob)
+			name := mallory.cookie("__Host-session-").Name
+			mallory.get("/login")
+			victim.plant(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
+		},
+		"a cookie that has succeeded as one that has not": func(_ *world, mallory, victim *browser) {
+			callback := mallory.answered(mallory.get("/login"), bob)
+			mallory.callback(callback)
+			victim.plant(mallory.cookie("__Host-login-"))
+			victim.want(victim.callback(callback), http.StatusSeeOther, "/")
+		},
+		"a callback for another of the victim's tabs": func(_ *world, mallory, victim *browser) {
+			victim.answered(victim.get("/login"), alice)
+			other := query(victim.answered(victim.get("/login"), alice))
+			other.Set("state", query(mallory.atEntra(mallory.get("/login"))).Get("state"))
+			victim.refused(origin+"/callback?"+other.Encode(), http.StatusBadRequest)
+		},
+	} {
+		for _, mode := range []string{"query", authcode.FormPost} {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+				mallory, victim := w.browser(t), w.browser(t)
+				attack(w, mallory, victim)
+				victim.wantWho("")
+				if a := mallory.get("/"); strings.Contains(a.body, "Alice") {
+					t.Error("the attacker is Alice")
+				}
+			})
+		}
+	}
+}
+
+// refused opens the callback and wants it refused: with form_post perhaps only by the
+// second request, in which the session's cookie comes.
+func (b *browser) refused(callback string, status int) {
+	b.t.Helper()
+	a := b.callback(callback)
+	if a.StatusCode == http.StatusSeeOther && a.Header.Get("Location") == "/callback" {
+		a = b.get("/callback")
+	}
+	b.want(a, status, "")
+}
+
+func query(address string) url.Values {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	return u.Query()
+}
+
+// Mix-up (RFC 9700, section 4.4): a login at one authority is not answered at another,
+// nor with an issuer or an ID token of another.
+func TestMixUp(t *testing.T) {
+	oneKey := func(s *settings) { s.site.Keys = []signin.Key{testKey} }
+	w := newWorld(t, anyOrganization, oneKey)
+	contoso := newWorld(t, oneKey)
+	b := w.browser(t)
+	callback := b.answered(b.get("/login"), alice)
+	many := w.app
+	w.app = contoso.app // which can read the login
+	b.refused(callback, http.StatusBadRequest)
+	if n := contoso.Count(entratest.Match{}); n != 0 {
+		t.Errorf("the code went to the other authority: %d requests", n)
+	}
+	w.app = many
+	b.refused(callback, http.StatusBadRequest) // and it is used up
+	b.wantWho("")
+
+	for _, iss := range []string{"https://login.microsoftonline.us/" + entratest.SampleTenant + "/v2.0", "https://evil.example/" + entratest.SampleTenant + "/v2.0", "x"} {
+		b.refused(b.answered(b.get("/login"), alice)+"&iss="+url.QueryEscape(iss), http.StatusBadRequest)
+		b.wantWho("")
+	}
+	if n := w.Count(entratest.Match{GrantType: "authorization_code"}); n != 0 {
+		t.Errorf("%d codes were redeemed", n)
+	}
+
+	w = newWorld(t)
+	w.tampers(func(answer map[string]any) {
+		w.reminted(answer, func(o *entratest.MintOptions) { o.User, o.Tenant = carol, entratest.SampleOtherTenant })
+	})
+	b = w.browser(t)
+	b.refused(b.answered(b.get("/login"), alice), http.StatusForbidden)
+	b.wantWho("")
+}
+
+// Return addresses that lead off the site, by whoever's reading, or could be read as such.
+func TestOpenRedirects(t *testing.T) {
+	w := newWorld(t)
+	for _, to := range openRedirects {
+		b := w.browser(t)
+		a := b.get("/login?return_to=" + url.QueryEscape(to))
+		b.want(a, http.StatusBadRequest, "")
+		if len(a.Cookies()) != 0 || !strings.Contains(a.body, "not one of ours") || strings.Contains(a.body, "evil") {
+			t.Errorf("%q: %d cookies\n%s", to, len(a.Cookies()), a.body)
+		}
+		if a.Header.Get("Location") != "" {
+			t.Errorf("%q leads to %s", to, a.Header.Get("Location"))
+		}
+	}
+	b := w.browser(t)
+	b.want(b.get("/login?return_to=/a&return_to=/b"), http.StatusBadRequest, "")
+	for _, to := range []string{"/", "/a", "/a/b?c=//evil.example", "/a?x=http://evil.example#y", "/a@evil.example", "/:80", "/;//x"[:2]} {
+		b := w.browser(t)
+		b.want(b.callback(b.answered(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, to)
+	}
+}
+
+var openRedirects = []string{
+	"", "//evil.example", "///evil.example", "////evil.example", `/\evil.example`, `\/evil.example`, `\\evil.example`, `/\/evil.example`,
+	"https://evil.example", "https:evil.example", "https:/evil.example", "https:\\\\evil.example", "http://webapp.contoso.example/", "HTTPS://evil.example",
+	"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\nscript:alert(1)", "data:text/html,<script>alert(1)</script>", "vbscript:x",
+	"evil.example", "@evil.example", ".evil.example", "?evil", "#evil",
+	"/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%2f%2fevil.example", "%2f%2fevil.example", "/%252fevil.example",
+	"/\t/evil.example", "/\n/evil.example", "/\r\n/evil.example", "/\x00/evil.example", "/ /evil.example", "\t//evil.example", " //evil.example",
+	"/./evil.example/..//evil.example", "/..//evil.example", "/../evil", "/./evil", "/x/..//evil.example", "/x//evil.example", "/%2e%2e/evil.example", "/%2e/evil",
+	"/\u2215/evil.example", "/\uff0fevil.example", "//\u3002evil", "/x\u0000", "/é", "/%00evil", "/%0d%0aSet-Cookie:evil=1", "/%09/evil.example", "/evil%",
+	"//evil.example/%2f..", "//evil.example@webapp.contoso.example/", "//webapp.contoso.example/", origin + "/", origin + "//evil.example",
+	"//[::1]/", "//0x7f.1/", "/" + strings.Repeat("x", 3000),
+}
+
+// Nothing that is sent gets into a header but as itself.
+func TestHeaderInjection(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	for _, target := range []string{
+		"/login?return_to=/x%0d%0aSet-Cookie:%20evil=1", "/login?return_to=/x%0aevil:1", "/login?return_to=/x%250d%250aevil:1",
+		"/callback?state=%0d%0aevil:1&code=x", "/callback?error=%0d%0aevil:1&state=x", "/private/x%0d%0aevil:1", "/logout/frontchannel?sid=%0d%0aevil:1",
+	} {
+		out := w.browser(t)
+		a := out.get(target)
+		for name, values := range a.Header {
+			if strings.EqualFold(name, "evil") {
+				t.Errorf("%s sets the header %s", target, name)
+			}
+			for _, v := range values {
+				if strings.ContainsAny(v, "\r\n") || name == "Set-Cookie" && !strings.HasPrefix(v, "__Host-") {
+					t.Errorf("%s: %s: %q", target, name, v)
+				}
+			}
+		}
+	}
+}
+
+// A subdomain tosses cookies in. The names that begin with __Host- are proof against
+// that in every browser of today; a second cookie of the name helps no attacker either.
+func TestCookieTossing(t *testing.T) {
+	w := newWorld(t)
+	mallory, victim := w.browser(t), w.browser(t)
+	mallory.signIn("/private/x", bob)
+	victim.signIn("/private/x", alice)
+	name := victim.cookie("__Host-session-").Name
+	send := func(path string, cookies ...string) *answer {
+		r := httptest.NewRequest(http.MethodGet, origin+path, nil)
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		r.Header.Set("Cookie", strings.Join(cookies, "; "))
+		rec := httptest.NewRecorder()
+		w.app.ServeHTTP(rec, r)
+		return &answer{rec.Result(), rec.Body.String()}
+	}
+	session := func(b *browser) string { return name + "=" + b.session() }
+	for _, cookies := range [][]string{
+		{session(mallory), session(victim)}, {session(victim), session(mallory)}, {session(victim), name + "="},
+		{name + "=x", session(victim)}, {session(victim), session(victim)},
+	} {
+		if a := send("/", cookies...); a.body != "false  " {
+			t.Errorf("with two cookies the page says %q", a.body)
+		}
+	}
+	// Logins: what is tossed in does not open, and does not keep the right one from it.
+	begun := victim.get("/login?return_to=/private/y")
+	callback := victim.answered(begun, alice)
+	mallory.get("/login")
+	right := victim.cookieOf(begun)
+	junk := right.Name + "=" + mallory.cookie("__Host-login-").Value
+	u, err := url.Parse(callback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := send(u.RequestURI(), junk, right.Name+"=x", right.Name+"="+right.Value)
+	victim.want(a, http.StatusSeeOther, "/private/y")
+}
+
+// cookieOf is the cookie that an answer sets.
+func (b *browser) cookieOf(a *answer) *http.Cookie {
+	for _, c := range a.Cookies() {
+		if c.MaxAge > 0 {
+			return c
+		}
+	}
+	b.t.Fatal("no cookie")
+	return nil
+}
+
+// Session fixation: whatever session the attacker plants, the victim's sign-in makes
+// another, and the planted one is over.
+func TestSessionFixation(t *testing.T) {
+	for _, mode := range []string{"query", authcode.FormPost} {
+		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		mallory, victim := w.browser(t), w.browser(t)
+		mallory.signIn("/private/x", bob)
+		planted := mallory.cookie("__Host-session-")
+		victim.plant(planted)
+		victim.wantWho("Bob Brown") // which the __Host- prefix keeps from happening
+		callback := victim.answered(victim.get("/login"), alice)
+		victim.callback(callback)
+		victim.wantWho("Alice Adams")
+		if victim.session() == planted.Value {
+			t.Error("the ID is the attacker's")
+		}
+		mallory.wantWho("") // not Alice, and not Bob any more
+		for _, id := range []string{"", "A", strings.Repeat("A", 26), rand.Text(), strings.ToLower(victim.session()), victim.session() + "A", victim.session()[:25]} {
+			guess := w.browser(t)
+			guess.plant(&http.Cookie{Name: planted.Name, Value: id})
+			guess.wantWho("")
+		}
+	}
+}
+
+// Cookies that were changed, cut, made with another key or for another site, or have
+// another's name.
+func TestForgedCookies(t *testing.T) {
+	w := newWorld(t)
+	foreign := newWorld(t)
+	elsewhere := newWorld(t, func(s *settings) {
+		s.estate.Apps[1].RedirectURIs = []string{origin + "/other"}
+		s.flow.RedirectURL = origin + "/other"
+		s.site.Keys = []signin.Key{testKey}
+	})
+	samekey := newWorld(t, func(s *settings) { s.site.Keys = []signin.Key{testKey} })
+	for name, forge := range map[string]func(b *browser, c *http.Cookie) string{
+		"a bit": func(_ *browser, c *http.Cookie) string {
+			raw, err := base64.RawURLEncoding.DecodeString(c.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw[len(raw)/2] ^= 1
+			return base64.RawURLEncoding.EncodeToString(raw)
+		},
+		"cut":       func(_ *browser, c *http.Cookie) string { return c.Value[:len(c.Value)-4] },
+		"longer":    func(_ *browser, c *http.Cookie) string { return c.Value + "AAAA" },
+		"empty":     func(*browser, *http.Cookie) string { return "" },
+		"no base64": func(*browser, *http.Cookie) string { return "!!!" },
+		"huge":      func(*browser, *http.Cookie) string { return strings.Repeat("A", 100_000) },
+		"in clear": func(*browser, *http.Cookie) string {
+			return base64.RawURLEncoding.EncodeToString([]byte(`{"login":{}}`))
+		},
+		"another's":  func(b *browser, _ *http.Cookie) string { return b.cookieOf(w.browser(t).get("/login")).Value },
+		"a stranger": func(b *browser, _ *http.Cookie) string { return b.cookieOf(foreign.browser(t).get("/login")).Value },
+	} {
+		b := w.browser(t)
+		callback := b.answered(b.get("/login"), alice)
+		c := b.cookie("__Host-login-")
+		b.plant(&http.Cookie{Name: c.Name, Value: forge(b, c)})
+		a := b.callback(callback)
+		if a.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: status %d", name, a.StatusCode)
+		}
+		b.wantWho("")
+	}
+	// Two sites that share a key and a host share nothing else.
+	b := elsewhere.browser(t)
+	theirs := b.cookieOf(b.get("/login"))
+	own := samekey.browser(t)
+	callback := own.answered(own.get("/login"), alice)
+	ours := own.cookie("__Host-login-")
+	if theirs.Name[:len("__Host-login-")+8] == ours.Name[:len("__Host-login-")+8] {
+		t.Error("two sites of one host have the same cookies")
+	}
+	own.plant(&http.Cookie{Name: ours.Name, Value: theirs.Value})
+	own.want(own.callback(callback), http.StatusBadRequest, "")
+}
+
+// A cookie's text has one spelling: a changed one is not the same cookie to us.
+func TestCookieEncodingIsStrict(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	callback := b.answered(b.get("/login"), alice)
+	c := b.cookie("__Host-login-")
+	last := c.Value[len(c.Value)-1:]
+	if len(c.Value)%4 == 0 {
+		b = w.browser(t)
+		callback = b.answered(b.get("/login?return_to=/x"), alice)
+		c = b.cookie("__Host-login-")
+		last = c.Value[len(c.Value)-1:]
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	other := alphabet[strings.Index(alphabet, last)^1]
+	b.plant(&http.Cookie{Name: c.Name, Value: c.Value[:len(c.Value)-1] + string(other)})
+	b.want(b.callback(callback), http.StatusBadRequest, "")
+}
+
+// What is too large is refused, quickly and with a page.
+func TestOversized(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	big := strings.Repeat("x", 200_000)
+	for _, target := range []string{"/callback?state=" + big, "/callback?code=" + big + "&state=x", "/login?return_to=/" + big} {
+		b.want(b.get(target), http.StatusBadRequest, "")
+	}
+	b.want(b.get("/logout/frontchannel?sid="+big), http.StatusOK, "")
+	cookies := make([]string, 0, 2000)
+	for i := range 2000 {
+		cookies = append(cookies, fmt.Sprintf("__Host-login-%s-%d=%s", "x", i, strings.Repeat("A", 100)))
+	}
+	r := httptest.NewRequest(http.MethodGet, origin+"/private/x", nil)
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Cookie", strings.Join(cookies, "; "))
+	rec := httptest.NewRecorder()
+	w.app.ServeHTTP(rec, r)
+	if rec.Code != http.StatusSeeOther || len(rec.Result().Cookies()) > 25 {
+		t.Errorf("status %d, %d cookies", rec.Code, len(rec.Result().Cookies()))
+	}
+
+	w = newWorld(t, formPost)
+	b = w.browser(t)
+	q := query(b.answered(b.get("/login"), alice))
+	q.Set("x", big)
+	b.want(b.crossSitePost(origin+"/callback", q), http.StatusBadRequest, "")
+	b.wantWho("")
+}
+
+// An answer is good once, also in a browser that keeps its cookies, and in another process.
+func TestReplayedCallback(t *testing.T) {
+	store := newShared()
+	w := newWorld(t, inStore(store))
+	b := w.browser(t)
+	callback := b.answered(b.get("/login"), alice)
+	login := b.cookie("__Host-login-")
+	b.want(b.callback(callback), http.StatusSeeOther, "/")
+	id := b.session()
+
+	thief := w.browser(t)
+	thief.plant(login)
+	thief.want(thief.callback(callback), http.StatusBadRequest, "") // here it is remembered
+	thief.wantWho("")
+
+	second := newWorld(t, inStore(store), func(s *settings) { s.server = w.Server })
+	w.app = second.app
+	thief.plant(login)
+	thief.want(thief.callback(callback), http.StatusBadRequest, "") // there Entra knows the code
+	thief.wantWho("")
+	if b.wantWho("Alice Adams"); b.session() != id {
+		t.Error("the session has changed")
+	}
+}

@@ -1,0 +1,146 @@
+package signin
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+)
+
+func testSite(t testing.TB) *Site {
+	t.Helper()
+	client, err := entra.New(entra.Config{TenantID: "11111111-1111-4111-8111-111111111111", ClientID: "aaaaaaaa-0000-4000-8000-0000000000ee", Credential: entra.Secret("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow, err := authcode.New(client, authcode.Config{RedirectURL: "https://app.example/callback"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(flow, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What is sealed under one name, for one site, with one key, opens so and not otherwise.
+func TestSealIsBoundToItsName(t *testing.T) {
+	keys := []Key{NewKey([]byte("0123456789abcdef0123456789abcdef")), NewKey([]byte("fedcba9876543210fedcba9876543210"))}
+	k, err := newKeyring("site", keys[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := k.seal("name", map[string]int{"x": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := func(site string, keys ...Key) *keyring {
+		k, err := newKeyring(site, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	for name, test := range map[string]struct {
+		ring *keyring
+		name string
+		ok   bool
+	}{
+		"the same":     {k, "name", true},
+		"a new key":    {ring("site", keys[1], keys[0]), "name", true},
+		"another name": {k, "name2", false},
+		"another site": {ring("site2", keys[0]), "name", false},
+		"shifted":      {ring("site\x00na", keys[0]), "me", false},
+		"another key":  {ring("site", keys[1]), "name", false},
+		"a random key": {ring("site"), "name", false},
+	} {
+		got := map[string]int{}
+		if ok := test.ring.open(test.name, sealed, &got); ok != test.ok || ok != (got["x"] == 1) {
+			t.Errorf("%s: %t, want %t", name, ok, test.ok)
+		}
+	}
+	again, err := k.seal("name", map[string]int{"x": 1})
+	if err != nil || string(again) == string(sealed) {
+		t.Errorf("the same text twice, %v", err)
+	}
+	for n := range sealed {
+		if k.open("name", sealed[:n], &struct{}{}) {
+			t.Errorf("%d bytes of it open", n)
+		}
+	}
+	// The ring keeps its own copy of the keys' bytes.
+	secret := []byte("0123456789abcdef0123456789abcdef")
+	key := NewKey(secret)
+	clear(secret)
+	if !ring("site", key).open("name", sealed, &map[string]int{}) {
+		t.Error("a key changes with the caller's slice")
+	}
+}
+
+// The bound on memory holds, what is used stays, and what has expired makes room.
+func TestMemory(t *testing.T) {
+	m := newMemory()
+	later := time.Now().Add(time.Hour)
+	for i := range maxMemory + 10 {
+		if i == maxMemory {
+			m.Find("0")
+		}
+		m.Commit(strconv.Itoa(i), nil, later)
+	}
+	_, used, _ := m.Find("0")
+	_, oldest, _ := m.Find("1")
+	if n := m.entries.Len(); n != maxMemory || !used || oldest {
+		t.Errorf("%d entries; what was used is there: %t, what was not: %t", n, used, oldest)
+	}
+	m = newMemory()
+	for i := range 100 {
+		m.Commit(strconv.Itoa(i), nil, time.Now().Add(-time.Second))
+	}
+	if n := m.entries.Len(); n > 1 {
+		t.Errorf("%d entries that have expired", n)
+	}
+}
+
+// Whatever is in the store, sealed or not: no panic, and no session that has ended or is
+// nobody's.
+func FuzzSession(f *testing.F) {
+	now := time.Now().UTC()
+	whole, err := json.Marshal(session{
+		Account: authcode.Account{HomeAccountID: "a.b", TenantID: "11111111-1111-4111-8111-111111111111", ObjectID: "a"},
+		Seen:    now, Ends: now.Add(time.Hour), SID: "s", Claims: json.RawMessage(`{"tid":"x"}`),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, b := range [][]byte{whole, []byte(`{}`), []byte(`null`), []byte(`{"seen":"x"}`), []byte(`{"claims":"x","ends":"2999-01-01T00:00:00Z"}`), []byte("{"), nil} {
+		f.Add(b)
+	}
+	s := testSite(f)
+	const id = "AAAAAAAAAAAAAAAAAAAAAAAAAA"
+	name := sessionName(id)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		sealed, err := s.keys.seal("store "+name, json.RawMessage(b))
+		if err != nil {
+			sealed = b
+		}
+		if err := s.store.CommitCtx(t.Context(), name, sealed, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
+		r.AddCookie(&http.Cookie{Name: s.cookies.session, Value: id})
+		v, _, err := s.load(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.claims()
+		if v != nil && (!time.Now().Before(v.Ends) || !s.flow.AllowsTenant(v.Account.TenantID)) {
+			t.Errorf("a session of %s until %v", v.Account.TenantID, v.Ends)
+		}
+	})
+}
