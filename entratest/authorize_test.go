@@ -240,6 +240,25 @@ func TestAuthenticationContext(t *testing.T) {
 	}
 }
 
+// TestAuthenticationContextOfSession demands a context for the client itself: it is in
+// the ID token then, and not without.
+func TestAuthenticationContextOfSession(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	const demand = `{"id_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	id := decode(t, redeem(t, s, signIn(t, s, alice, "claims", demand), "scope", "api://api-a/access_as_user openid").text("id_token"))
+	if id.list("acrs") != "c1" {
+		t.Errorf("acrs %v", id["acrs"])
+	}
+	id = decode(t, redeem(t, s, signIn(t, s, alice), "scope", "api://api-a/access_as_user openid").text("id_token"))
+	if id["acrs"] != nil {
+		t.Errorf("acrs %v of a sign-in that nothing was demanded of", id["acrs"])
+	}
+	cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "claims", demand), bob) // who has no second factor
+	if err == nil {
+		t.Errorf("Bob is signed in: %v", cb.Query().Get("error"))
+	}
+}
+
 func TestLifetimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life := func(cfg entratest.Config, pairs ...string) (time.Duration, answer) {

@@ -51,9 +51,10 @@ func (c claimsRequest) capable() bool {
 	return containsFold(c.AccessToken["xms_cc"].texts(), "cp1")
 }
 
-// contexts are the authentication contexts demanded.
+// contexts are the authentication contexts demanded, of an API's token or of the
+// client's own.
 func (c claimsRequest) contexts() []string {
-	return c.AccessToken["acrs"].texts()
+	return append(c.AccessToken["acrs"].texts(), c.IDToken["acrs"].texts()...)
 }
 
 // demandsMFA reports whether the claims can only be satisfied by multifactor

@@ -206,6 +206,9 @@ func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSe
 	if roles := s.estate.rolesIn(t.user, t.client); len(roles) > 0 {
 		c["roles"] = roles
 	}
+	if len(t.auth.ACRs) > 0 {
+		c["acrs"] = t.auth.ACRs
+	}
 	s.guestClaims(c, t)
 	s.optionalClaims(c, t.client, t.user, t.tenant, t.auth)
 	return c
