@@ -65,7 +65,7 @@ func TestBadCertificateFiles(t *testing.T) {
 		"truncated DER":                {"openssl x509 -in leaf.crt -outform DER | head -c 500 > cert", "", `the file "DIR/cert" is cut off or damaged: it begins as DER and ends too early`},
 		"truncated PFX":                {"head -c 2000 leaf.pfx > cert", password, `the file "DIR/cert" is cut off or damaged: it begins as DER and ends too early`},
 		"more than DER":                {"cat leaf.pfx leaf.crt > cert", password, `the file "DIR/cert" is damaged: there are %d bytes after the end of its DER`},
-		"damaged certificate":          {"sed '3s/./A/g' leaf.crt > cert; cat leaf.key >> cert", "", `the file "DIR/cert" has a certificate that is damaged`},
+		"damaged certificate":          {"sed '3s/./A/g' leaf.crt > cert; cat leaf.key >> cert", "", `the file "DIR/cert" has a certificate that is damaged or breaks the rules for certificates`},
 		"damaged key":                  {"sed '3s/./A/g' leaf.key > cert; cat leaf.crt >> cert", "", `the file "DIR/cert" has a private key that is damaged or of an unknown kind; Entra accepts RSA only`},
 		"other DER":                    {"openssl req -in leaf.csr -outform DER -out cert", "", `the file "DIR/cert" is DER, but neither PKCS#12 (PFX) nor a certificate nor a private key`},
 		"BER":                          {`printf '\060\200\002\001\003\060\000\000\000' > cert`, "", `the file "DIR/cert" is BER of indefinite length, which some tools write instead of DER; convert it: openssl pkcs12 -in OLD -out NEW.pem`},

@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -153,7 +154,7 @@ func chainOf(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certific
 	chain := []*x509.Certificate{leaf}
 	for last := leaf; ; {
 		i := slices.IndexFunc(certs, func(c *x509.Certificate) bool {
-			return !slices.ContainsFunc(chain, c.Equal) && last.CheckSignatureFrom(c) == nil
+			return bytes.Equal(c.RawSubject, last.RawIssuer) && !slices.ContainsFunc(chain, c.Equal) && last.CheckSignatureFrom(c) == nil
 		})
 		if i < 0 {
 			return chain

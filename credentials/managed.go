@@ -84,14 +84,18 @@ func ManagedIdentity(cfg ManagedIdentityConfig) (entra.Credential, error) {
 
 // A refusal is what the platform answered, for which MSAL has but a text with all of it.
 type refusal struct {
-	status int
+	asked  bool
+	status int // 0: there was no answer
 	text   string
 }
 
 type refusalKey struct{}
 
 func (r *refusal) describe(err error, source string) error {
-	if r.status == 0 {
+	switch {
+	case !r.asked:
+		return refuse("MSAL could not ask the managed identity service (%s); look at the variables that the platform sets for it", source)
+	case r.status == 0:
 		return unreachable("the managed identity service ("+source+")", err)
 	}
 	e := &entra.Error{Code: "invalid_client", Description: "the managed identity service (" + source + ") gave no token"}
@@ -124,7 +128,7 @@ func (p *platform) Do(req *http.Request) (*http.Response, error) {
 	r, _ := req.Context().Value(refusalKey{}).(*refusal)
 	resp, err := p.Client.Do(req)
 	if r != nil {
-		*r = refusal{}
+		*r = refusal{asked: true}
 	}
 	if err != nil {
 		return nil, err
@@ -136,7 +140,7 @@ func (p *platform) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if r != nil {
-		*r = refusal{resp.StatusCode, reason(resp.StatusCode, body)}
+		*r = refusal{true, resp.StatusCode, reason(resp.StatusCode, body)}
 	}
 	return resp, nil
 }

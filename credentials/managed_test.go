@@ -211,6 +211,17 @@ func TestManagedIdentityOnServiceFabric(t *testing.T) {
 	wantRefused(t, err, "", "MSAL does not accept the managed identity on this platform (ServiceFabric): name none or another of ClientID, ObjectID and ResourceID")
 }
 
+// Variables that make no sense are no matter of the network.
+func TestManagedIdentityEndpointIsNone(t *testing.T) {
+	t.Setenv("IDENTITY_ENDPOINT", "http://s3cr3t\x7f/")
+	t.Setenv("IDENTITY_HEADER", "s3cr3t")
+	a := &azure{}
+	e, ok := newEstate().use(a.credential(t, credentials.ManagedIdentityConfig{})).(*entra.Error)
+	if want := "the credential cannot be loaded: MSAL could not ask the managed identity service (AppService); look at the variables that the platform sets for it"; !ok || e.Description != want || e.Temporary() {
+		t.Errorf("got %v", e)
+	}
+}
+
 func TestManagedIdentityIsNamedOnce(t *testing.T) {
 	_, err := credentials.ManagedIdentity(credentials.ManagedIdentityConfig{ClientID: "a", ResourceID: "b"})
 	wantRefused(t, err, "", "ManagedIdentityConfig has more than one of ClientID, ObjectID and ResourceID; leave one")

@@ -52,10 +52,6 @@ var hierarchy = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	if child := os.Getenv("CREDENTIALS_TEST_UNPRIVILEGED"); child != "" {
-		readUnprivileged(child)
-		return
-	}
 	for _, name := range []string{ // of the machine's own
 		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME",
 		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",

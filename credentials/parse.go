@@ -18,6 +18,9 @@ type parser struct {
 	password func() (string, error) // nil: none was given; called only if something is encrypted
 }
 
+// byteOrderMark is what Windows puts before UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // A bundle is what was found in a file.
 type bundle struct {
 	certs []*x509.Certificate
@@ -26,7 +29,7 @@ type bundle struct {
 
 // parse reads PEM (RFC 7468) or DER, told apart by content: names of files say nothing.
 func (p parser) parse(data []byte) (bundle, error) {
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	data = bytes.TrimPrefix(data, byteOrderMark)
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
 		return bundle{}, p.refuse("is empty")
@@ -70,7 +73,7 @@ func (p parser) block(b *bundle, block *pem.Block) error {
 	case "CERTIFICATE", "X509 CERTIFICATE":
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return p.refuse("has a certificate that is damaged")
+			return p.refuse("has a certificate that is damaged or breaks the rules for certificates")
 		}
 		b.certs = append(b.certs, cert)
 		return nil

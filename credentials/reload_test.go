@@ -48,7 +48,7 @@ func wantLines(t testing.TB, l *logbook, dir string, want ...string) {
 func TestSecretFileChanges(t *testing.T) {
 	e, log, dir := newEstate(), newLogbook(), t.TempDir()
 	e.secrets("secret-1", "secret-2", "secret-3", "secret-4", "secret-5")
-	path := write(t, filepath.Join(dir, "secret"), "secret-1\n")
+	path := write(t, filepath.Join(dir, "secret"), "\xef\xbb\xbfsecret-1\n")
 	settle(t, path)
 	c, err := credentials.SecretFileWith(credentials.SecretFileConfig{Path: path, Logger: log.Logger})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 
 // SecretFileConfig says where a client secret is.
 type SecretFileConfig struct {
-	// Path is a file with the secret and nothing else; a line feed at its end is no part
-	// of it. Required.
+	// Path is a file with the secret and nothing else; a line feed at its end and a
+	// byte order mark are no part of it. Required.
 	Path string
 	// Logger is told when a new secret was read (level Info), and when what the file has
 	// become cannot be used (Warn). Zero: silent.
@@ -35,7 +35,7 @@ func SecretFile(path string) (entra.Credential, error) {
 func SecretFileWith(cfg SecretFileConfig) (entra.Credential, error) {
 	f := &files{kind: "client secret", paths: []string{cfg.Path}, logger: cfg.Logger}
 	f.parse = func(_ context.Context, contents [][]byte) (version, error) {
-		secret := string(bytes.TrimRight(contents[0], "\r\n"))
+		secret := string(bytes.TrimRight(bytes.TrimPrefix(contents[0], byteOrderMark), "\r\n"))
 		switch {
 		case secret == "":
 			return version{}, refuse("the client secret file %q is empty", cfg.Path)
