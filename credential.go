@@ -15,8 +15,9 @@ import (
 
 // Credential is how an app proves to Entra that it is the app: [Secret], [Certificate] or
 // [Assertion]; [Reloading], which may become another one while the program runs; and
-// [FirstOf], which has several. It may be shared by clients and used concurrently. The
-// zero value is no credential. Nothing of it is printed or marshaled.
+// [FirstOf], which has several. Package credentials makes them of files, of other services
+// and of the environment. It may be shared by clients and used concurrently. The zero value
+// is no credential. Nothing of it is printed or marshaled.
 //
 // Tokens belong to the credential that they were got with: clients that share a cache
 // share tokens only if they have the same secret or certificate, or the same Credential

@@ -13,9 +13,9 @@ import (
 // FirstOf is a list of credentials that are tried in order, beginning with the one that
 // worked last: two secrets of which one ends soon, a new certificate before its old one,
 // a federated credential with a secret to fall back on. The next is tried when Entra
-// refuses one or when one cannot be loaded (or is not in half of the time that is left),
-// each once for a request, and what comes of the first that Entra accepts is the outcome. If none is accepted the error says what is
-// wrong with each of them.
+// refuses one, or when one cannot be loaded, or not in half of the time that is left. Each
+// is tried once for a request, and what comes of the first that Entra accepts is the
+// outcome. If none is accepted the error says what is wrong with each of them.
 //
 // The members may be [Reloading]: then what Entra refuses is loaded anew before the next
 // member is tried. All must be credentials of the app.
