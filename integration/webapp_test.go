@@ -23,6 +23,7 @@ const (
 	logoutButton = chromedp.CSS("#logout")
 	items        = chromedp.CSS("#items")
 	problem      = chromedp.CSS("[role=alert]")
+	firstWay     = chromedp.CSS(".ways .button") // on from a problem
 )
 
 // A webApp is examples/webapp with the company around it.

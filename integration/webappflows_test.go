@@ -88,10 +88,13 @@ func webAppConsentDeclined(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem),
 		chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
 	c.screenshot(t, "webapp consent declined")
-	c.wantText(t, aliceName)
+	c.wantText(t, aliceName, "You did not agree", "You are still signed in")
 	if text := ask(t, c, chromedp.Text(chromedp.CSS("body"))); strings.Contains(text, "AADSTS") {
 		t.Errorf("the page shows a person a number:\n%s", text)
 	}
+	// Who thinks better of it is asked again.
+	c.do(t, chromedp.Click(firstWay), chromedp.WaitVisible(consentItem), chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
+
 	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
 }
 
@@ -147,6 +150,9 @@ func webAppManyTokens(t *testing.T, c *chromium) {
 	if w.pagesAtEntra() != pages || w.tokens("authorization_code") != signIns {
 		t.Errorf("the person was sent to Entra: %d times, %d sign-ins", w.pagesAtEntra()-pages, w.tokens("authorization_code")-signIns)
 	}
+	c.do(t, chromedp.Navigate(w.url+"/tokens"), chromedp.WaitVisible(logoutButton))
+	c.screenshot(t, "webapp tokens of a second")
+	c.wantText(t, "has ended", "waits for a new one")
 	// Half of its life is the earliest that a token is refreshed.
 	if n, most := w.tokens("refresh_token")-held, int(time.Since(start)/(500*time.Millisecond))+1; n > most {
 		t.Errorf("%d looks at the page took %d tokens, want at most %d", looks, n, most)

@@ -13,7 +13,7 @@ type life struct {
 	Over, Refresh, Rest string // now, where it becomes early, and from there to the end, in percent
 	Left                int    // seconds until the end, at least 1
 	Refreshed           bool   // it has a refresh point
-	Early               bool   // and is past it: the next call fetches its successor
+	Early               bool   // and is past it, and still good: the next call fetches its successor
 	Ended               bool
 
 	Held, Whole, Ends, RefreshIn string // in words
@@ -34,7 +34,10 @@ func lifeOf(t hops.Token) *life {
 	if !t.Refresh.IsZero() {
 		refresh, l.Refreshed, l.Early = part(t.Refresh), true, now.After(t.Refresh)
 		l.RefreshIn = "refresh in " + short(t.Refresh.Sub(now))
-		if l.Early {
+		switch {
+		case l.Ended:
+			l.Early, l.RefreshIn = false, "refresh was due"
+		case l.Early:
 			l.RefreshIn = "refresh due"
 		}
 	}
