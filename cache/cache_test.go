@@ -258,6 +258,7 @@ func TestDay(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
+		time.Sleep(time.Minute) // a refresh may be under way
 		synctest.Wait()
 		if waited != 1 {
 			t.Errorf("%d calls waited, want 1", waited)
