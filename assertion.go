@@ -27,6 +27,7 @@ type AssertionRequest struct {
 // credential to try, before. Its error becomes the Err of an [*Error] with the code
 // "invalid_client"; if it is a time-out or an [*Error] that is Temporary, so is that one.
 func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
+	g := newGuard()
 	return Credential{
 		id: fmt.Sprintf("assertion:%d", values.Add(1)),
 		check: func() *Error {
@@ -36,12 +37,12 @@ func Assertion(get func(context.Context, AssertionRequest) (string, error)) Cred
 			return nil
 		},
 		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
-			first := asked{get: get}
+			first := asked{get: get, guard: g}
 			failed, v := a.make(ctx, first.credential())
 			if v != refused || ctx.Err() != nil {
 				return failed, v
 			}
-			second := asked{get: get, before: first.assertion, refusal: failed, attempts: a}
+			second := asked{get: get, guard: g, before: first.assertion, refusal: failed, attempts: a}
 			return a.make(ctx, second.credential())
 		},
 	}
@@ -53,6 +54,7 @@ var values atomic.Int64
 // asked is one call of an assertion callback.
 type asked struct {
 	get       func(context.Context, AssertionRequest) (string, error)
+	guard     guard
 	before    string    // what Entra has just refused,
 	refusal   *Error    // and how,
 	attempts  *attempts // and where it is told that another attempt is made
@@ -64,7 +66,7 @@ func (q *asked) credential() confidential.Credential {
 		x := exchangeOf(ctx)
 		r := AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint, Refused: q.refusal != nil}
 		var err error
-		q.assertion, err = guarded(ctx, x.spare, func(ctx context.Context) (string, error) { return q.get(ctx, r) })
+		q.assertion, err = guarded(ctx, q.guard, x.spare, func(ctx context.Context) (string, error) { return q.get(ctx, r) })
 		if err == nil && q.assertion == "" {
 			err = errors.New("it returned an empty assertion")
 		}

@@ -66,6 +66,7 @@ type assertionSigner struct {
 	header string // in base64
 	key    crypto.Signer
 	opts   crypto.SignerOpts
+	guard  guard // of a key that is not local
 }
 
 const minKeyBits = 2048
@@ -112,7 +113,7 @@ func newAssertionSigner(certs []*x509.Certificate, key crypto.PrivateKey, o Cert
 		SHA1      string   `json:"x5t,omitempty"`
 		Chain     []string `json:"x5c,omitempty"`
 	}{Algorithm: "PS256", Type: "JWT"}
-	s := &assertionSigner{key: signer, opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}}
+	s := &assertionSigner{key: signer, guard: newGuard(), opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}}
 	if o.RS256 {
 		sum := sha1.Sum(leaf.Raw)
 		header.Algorithm, header.SHA1, s.opts = "RS256", base64.RawURLEncoding.EncodeToString(sum[:]), crypto.SHA256
@@ -155,7 +156,7 @@ func (s *assertionSigner) sign(ctx context.Context, digest []byte) ([]byte, erro
 	if _, local := s.key.(*rsa.PrivateKey); local {
 		return s.key.Sign(rand.Reader, digest, s.opts)
 	}
-	return guarded(ctx, exchangeOf(ctx).spare, func(context.Context) ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
+	return guarded(ctx, s.guard, exchangeOf(ctx).spare, func(context.Context) ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
 }
 
 // encoded returns v as JSON in base64url, as parts of a JWT are.

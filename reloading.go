@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"time"
 )
 
 // Reloading is a credential that may change while the program runs: a secret that is
@@ -30,6 +28,7 @@ import (
 // to return an error. load may return any kind of credential, also one that is Reloading
 // itself.
 func Reloading(load func(ctx context.Context, refused Credential) (Credential, error)) Credential {
+	g := newGuard()
 	return Credential{
 		id: fmt.Sprintf("reloading:%d", values.Add(1)),
 		check: func() *Error {
@@ -44,7 +43,7 @@ func Reloading(load func(ctx context.Context, refused Credential) (Credential, e
 			}
 			a.depth++
 			defer func() { a.depth-- }()
-			c, failed := a.load(ctx, load, Credential{})
+			c, failed := a.load(ctx, g, load, Credential{})
 			if failed != nil {
 				return failed, unusable
 			}
@@ -52,7 +51,7 @@ func Reloading(load func(ctx context.Context, refused Credential) (Credential, e
 			if v != refused || ctx.Err() != nil {
 				return refusal, v
 			}
-			d, failed := a.load(ctx, load, c)
+			d, failed := a.load(ctx, g, load, c)
 			if failed != nil {
 				return refusal.because(failed), refused
 			}
@@ -69,8 +68,8 @@ func Reloading(load func(ctx context.Context, refused Credential) (Credential, e
 const maxDepth = 4
 
 // load calls the load of a Reloading credential and checks what it returns.
-func (a *attempts) load(ctx context.Context, load func(context.Context, Credential) (Credential, error), refused Credential) (Credential, *Error) {
-	c, err := guarded(ctx, a.spare, func(ctx context.Context) (Credential, error) { return load(ctx, refused) })
+func (a *attempts) load(ctx context.Context, g guard, load func(context.Context, Credential) (Credential, error), refused Credential) (Credential, *Error) {
+	c, err := guarded(ctx, g, a.spare, func(ctx context.Context) (Credential, error) { return load(ctx, refused) })
 	switch {
 	case err != nil:
 	case c.use == nil:
@@ -113,40 +112,4 @@ func (e *Error) because(failed *Error) *Error {
 	both.Description += "; nothing else was tried: " + failed.Description
 	both.Err = failed.Err
 	return &both
-}
-
-// guarded calls f, which is not ours: it may panic, and it may not return when ctx ends.
-// If there is another credential to try it has half of the time.
-func guarded[T any](ctx context.Context, spare bool, f func(context.Context) (T, error)) (T, error) {
-	if end, ok := ctx.Deadline(); ok && spare {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
-		defer cancel()
-	}
-	type outcome struct {
-		value T
-		err   error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		o := outcome{err: errors.New("the function ended its goroutine")}
-		defer func() {
-			switch r := recover().(type) {
-			case nil:
-			case runtime.Error:
-				o.err = fmt.Errorf("the function panicked: %w", r)
-			default: // its value may hold anything
-				o.err = fmt.Errorf("the function panicked with a value of type %T", r)
-			}
-			done <- o
-		}()
-		o.value, o.err = f(ctx)
-	}()
-	select {
-	case o := <-done:
-		return o.value, o.err
-	case <-ctx.Done():
-		var none T
-		return none, ctx.Err()
-	}
 }

@@ -391,6 +391,47 @@ func TestLoadHangs(t *testing.T) {
 	})
 }
 
+// However many exchanges are made while a function hangs, the calls of it are bounded.
+func TestHangingLoadsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		repaired := make(chan struct{})
+		var running atomic.Int64
+		cfg := e.config("daemon")
+		cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+			running.Add(1)
+			<-repaired
+			running.Add(-1)
+			return entra.Secret("daemon-secret"), nil
+		})
+		c := newClient(t, cfg)
+		for range 3 {
+			errs := make(chan error)
+			for i := range 200 {
+				go func() {
+					_, err := clientcreds.TokenSource(c, fmt.Sprintf("api://%d/.default", i)).Token()
+					errs <- err
+				}()
+			}
+			for range 200 {
+				if err := <-errs; !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v", err)
+				}
+			}
+			time.Sleep(2 * time.Minute) // the failures are forgotten
+		}
+		if n := running.Load(); n != 256 {
+			t.Errorf("%d calls hang", n)
+		}
+		close(repaired)
+		synctest.Wait()
+		wantToken(t, clientcreds.TokenSource(c, scopeB))
+		if n := running.Load(); n != 0 {
+			t.Errorf("%d calls hang", n)
+		}
+	})
+}
+
 // A credential that hangs leaves time for the next, which is then the first to be tried.
 func TestFirstOfHangs(t *testing.T) {
 	cert, key := selfSigned(t)
