@@ -39,6 +39,12 @@ type webApp struct {
 // that has the app's address), and how the app signs people in.
 func newWebApp(t *testing.T, estate func(*entratest.Config, string), changes ...func(*authcode.Config)) *webApp {
 	t.Helper()
+	return newWebAppOf(t, estate, func(*site.Config) {}, changes...)
+}
+
+// newWebAppOf lets a test change the pages, too.
+func newWebAppOf(t *testing.T, estate func(*entratest.Config, string), pages func(*site.Config), changes ...func(*authcode.Config)) *webApp {
+	t.Helper()
 	listener, origin := listen(t)
 	w := &webApp{url: origin}
 	w.Contoso = must[*contoso.Contoso](t)(contoso.Start(func(c *entratest.Config) {
@@ -48,6 +54,7 @@ func newWebApp(t *testing.T, estate func(*entratest.Config, string), changes ...
 	}))
 	t.Cleanup(w.Stop)
 	app := must[site.Config](t)(w.WebApp(origin, changes...))
+	pages(&app)
 	handler, stop, err := w.Browser(must[*site.Site](t)(site.New(app)))
 	if err != nil {
 		t.Fatal(err)

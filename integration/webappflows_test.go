@@ -11,6 +11,7 @@ import (
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/examples/webapp/site"
 )
 
 // What a person meets at the web app, in one browser; each has a profile of their own.
@@ -25,6 +26,7 @@ func TestWebApp(t *testing.T) {
 		{"consent in steps", webAppConsent},
 		{"consent declined", webAppConsentDeclined},
 		{"step-up", webAppStepUp},
+		{"step-up by the API's challenge", webAppChallenge},
 		{"step-up by the resource's policy", webAppPolicy},
 		{"many tokens", webAppManyTokens},
 		{"revoked", webAppRevoked},
@@ -98,21 +100,44 @@ func webAppConsentDeclined(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
 }
 
-// An API that demands an authentication context gets it: a second factor, and back to the page.
+// A page that demands an authentication context gets it: a second factor, and back to the page. It is
+// the session's: another browser, signed in with the password alone, is asked for its own.
 func webAppStepUp(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
+	other := c.fresh(t)
 	w.signInAlice(t, c)
-	c.do(t, chromedp.Navigate(w.url+"/payslip"), chromedp.WaitVisible(submitButton))
-	c.wantText(t, "Approve sign-in request", alice)
-	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(items))
-	w.wantAt(t, c, "/payslip")
-	c.wantText(t, "Bonus for no falls", "acrs", "c1")
+	other.do(t, chromedp.Navigate(w.url+"/claims"))
+	other.signIn(t, alice, alicePassword)
+	other.do(t, chromedp.WaitVisible(logoutButton))
 
+	w.stepUp(t, c, "/payslip")
 	before := w.pagesAtEntra()
 	c.do(t, chromedp.Navigate(w.url+"/payslip"), chromedp.WaitVisible(items))
 	if n := w.pagesAtEntra() - before; n != 0 {
 		t.Errorf("the second factor was asked for again, %d times", n)
 	}
+	w.stepUp(t, other, "/payslip")
+}
+
+// stepUp goes to a page, gives the second factor that it asks for, and is there.
+func (w *webApp) stepUp(t *testing.T, c *chromium, path string) {
+	t.Helper()
+	c.do(t, chromedp.Navigate(w.url+path), chromedp.WaitVisible(submitButton))
+	c.wantText(t, "Approve sign-in request", alice)
+	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	w.wantAt(t, c, path)
+	c.wantText(t, "Bonus for no falls", "acrs", "c1")
+}
+
+// Where only the API demands it, with a claims challenge, the person sees the same.
+func webAppChallenge(t *testing.T, c *chromium) {
+	w := newWebAppOf(t, nil, func(app *site.Config) {
+		for i := range app.APIs {
+			app.APIs[i].Context = ""
+		}
+	})
+	w.signInAlice(t, c)
+	w.stepUp(t, c, "/payslip")
 }
 
 // A policy on the resource, which Entra tells the app of instead of giving it a token, does the same.

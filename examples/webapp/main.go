@@ -10,11 +10,10 @@
 //	ENTRA_SCOPE    an API's scope, asked for at sign-in; unset: https://graph.microsoft.com/User.Read
 //	ENTRA_API_URL  that API, which answers JSON; unset: https://graph.microsoft.com/v1.0/me
 //
-// and, for consent that is asked only when it is needed, and for an API that demands a
-// step-up with a claims challenge, which Graph has none of:
+// and, for consent that is asked only when it is needed, and for a step-up:
 //
-//	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL      unset: Graph's Contacts.Read and /me/contacts
-//	ENTRA_STEPUP_SCOPE, ENTRA_STEPUP_API_URL  unset: no such page
+//	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL  another scope and API; unset: Graph's Contacts.Read and /me/contacts
+//	ENTRA_STEPUP                          an authentication context that the tenant has, such as c1; unset: no such page
 //
 // Without the first three it runs against a fake Entra and fake APIs in its own process,
 // whose sign-in page is on this machine.
@@ -140,8 +139,11 @@ func liveApp(config entra.Config, url string) (http.Handler, error) {
 		URL:   cmp.Or(os.Getenv("ENTRA_MORE_API_URL"), graph+"v1.0/me/contacts?$select=displayName&$top=10"),
 		Scope: cmp.Or(os.Getenv("ENTRA_MORE_SCOPE"), graph+"Contacts.Read"),
 	}}
-	if scope, url := os.Getenv("ENTRA_STEPUP_SCOPE"), os.Getenv("ENTRA_STEPUP_API_URL"); scope != "" && url != "" {
-		apis = append(apis, site.API{Path: "/step-up", Name: "Step-up", About: "The API wants more of you first, for instance a second factor.", URL: url, Scope: scope})
+	if context := os.Getenv("ENTRA_STEPUP"); context != "" {
+		step := apis[0]
+		step.Path, step.Name, step.Context = "/step-up", "Step-up", context
+		step.About = "The same, for those who have just shown who they are: the tenant's policy for " + context + " says how."
+		apis = append(apis, step)
 	}
 	return site.New(site.Config{Flow: flow, SignIn: signin.Config{Logger: slog.Default()}, APIs: apis})
 }

@@ -65,8 +65,7 @@ func TestFake(t *testing.T) {
 func TestLive(t *testing.T) {
 	const id, client = "11111111-2222-4333-8444-555555555555", "66666666-2222-4333-8444-555555555555"
 	environment(t, id, client, "s")
-	t.Setenv("ENTRA_STEPUP_SCOPE", "api://x/y")
-	t.Setenv("ENTRA_STEPUP_API_URL", "https://x.example")
+	t.Setenv("ENTRA_STEPUP", "c1")
 	tenant, line, stop := start(t)
 	if want := "The tenant is live: " + id + ".\n"; tenant != want {
 		t.Errorf("it says %q", tenant)

@@ -37,6 +37,10 @@ type API struct {
 	About string // what a visitor is about to see, in a sentence or two
 	URL   string // of the API, which answers JSON
 	Scope string // that a token for it needs
+
+	// Context is the authentication context that the user must satisfy first, such as
+	// "c1". "": none, other than what the API itself asks for.
+	Context string
 }
 
 // Site is the web app.
@@ -93,10 +97,13 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) {
 // call calls an API for the user and shows what it answers: a page to a person, and how
 // the tokens came about to a program.
 func (s *Site) call(w http.ResponseWriter, r *http.Request, api API) {
+	if s.signIn.Interact(w, r, stepUp(r, api.Context), api.Scope) {
+		return // the user is on the way to a second factor, and comes back here
+	}
 	source := s.signIn.TokenSource(r, api.Scope)
 	answer, err := hops.Get(r.Context(), source, s.Network, api.URL)
 	if s.signIn.Interact(w, r, err, api.Scope) {
-		return // the user is on the way to consent, to a second factor or to sign in, and comes back here
+		return // or to consent, or to sign in
 	}
 	if err != nil {
 		slog.WarnContext(r.Context(), "an API could not be called", "api", api.Name, "error", loggable(err))

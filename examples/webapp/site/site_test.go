@@ -38,6 +38,10 @@ func start(t *testing.T, changes ...func(*entratest.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// One page more, which leaves the step-up to the API.
+	salary := config.APIs[len(config.APIs)-1]
+	salary.Path, salary.Name, salary.Context = "/salary", "Salary", ""
+	config.APIs = append(config.APIs, salary)
 	server.Config.Handler, err = site.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -291,11 +295,50 @@ func TestInteraction(t *testing.T) {
 	if body := b.page(w, "/deliveries?page=2"); !strings.Contains(body, "Rope, 20 m: delivered") {
 		t.Error("the deliveries are not shown after the consent")
 	}
-	const c1 = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	if q := ask("/payslip"); q.Get("claims") != c1 {
+	const c1 = `{"acrs":{"essential":true,"value":"c1"}}`
+	if q := ask("/payslip"); q.Get("claims") != `{"id_token":`+c1+`,"access_token":`+c1+`}` {
 		t.Errorf("the step-up asks for %s", q.Get("claims"))
 	}
 	if body := b.page(w, "/payslip"); !strings.Contains(body, "Bonus") || !strings.Contains(body, "<dd>c1</dd>") {
+		t.Error("the payslip is not shown after the step-up")
+	}
+}
+
+// A step-up in one browser does not serve another, although the token would.
+func TestStepUpIsOfTheSession(t *testing.T) {
+	w := start(t)
+	one, two := newBrowser(t), newBrowser(t)
+	one.signIn(w)
+	two.signIn(w)
+	callback := one.begin(w, "/payslip")
+	resp, _ := one.open(http.MethodGet, callback)
+	one.expect(resp, http.StatusSeeOther, "/payslip")
+	if body := one.page(w, "/payslip"); !strings.Contains(body, "Bonus") {
+		t.Error("the payslip is not shown after the step-up")
+	}
+	resp, body := two.open(http.MethodGet, w.url+"/payslip")
+	two.expect(resp, http.StatusSeeOther, "")
+	if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/") || strings.Contains(body, "Bonus") {
+		t.Errorf("the other browser is sent to %s", to)
+	}
+}
+
+// Without asking the session, the API's own challenge does the same for the first browser.
+func TestChallengeOfPayroll(t *testing.T) {
+	w := start(t)
+	b := newBrowser(t)
+	b.signIn(w)
+	to := b.toEntra(w, "/salary")
+	if got := to.Query().Get("claims"); got != `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}` {
+		t.Errorf("the step-up asks for %s", got)
+	}
+	callback, err := w.Entra.SignIn(t.Context(), to.String(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, _ := b.open(http.MethodGet, callback.String())
+	b.expect(resp, http.StatusSeeOther, "/salary")
+	if body := b.page(w, "/salary"); !strings.Contains(body, "Bonus") {
 		t.Error("the payslip is not shown after the step-up")
 	}
 }
