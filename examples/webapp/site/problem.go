@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/examples/internal/hops"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -33,11 +34,22 @@ func (s *Site) problem(w http.ResponseWriter, r *http.Request, p signin.Problem)
 	s.show(w, r, p.Status, "problem.html", p.Title, t)
 }
 
+// missing shows that there is no such page.
+func (s *Site) missing(w http.ResponseWriter, r *http.Request) {
+	s.show(w, r, http.StatusNotFound, "problem.html", "There is no such page", trouble{
+		Text: "The address may be mistyped, or the page is gone.", Links: []signin.Link{{Text: "Home", URL: "/"}},
+	})
+}
+
 // failed shows that an API could not be called. Nothing of err is for a person to read.
 func (s *Site) failed(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusBadGateway, "Something we need did not answer as it should. Please try again in a moment."
 	var e *entra.Error
-	if errors.As(err, &e) && e.Temporary() {
+	var refused *hops.Refused
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusForbidden:
+		status, text = http.StatusForbidden, "You are signed in, but may not see this. If you think that you should, ask your administrator."
+	case errors.As(err, &e) && e.Temporary():
 		status, text = http.StatusServiceUnavailable, "Microsoft could not be reached. Please try again in a moment."
 	}
 	s.show(w, r, status, "problem.html", "That did not work", trouble{Text: text, Links: []signin.Link{{Text: "Try again", URL: r.URL.Path}}})

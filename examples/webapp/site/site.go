@@ -68,6 +68,7 @@ func New(cfg Config) (*Site, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /style.css", file)
 	mux.HandleFunc("GET /icon.svg", file)
+	mux.HandleFunc("/", s.missing)
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.Handle("GET /tokens", s.signIn.RequireSignIn(http.HandlerFunc(s.tokens)))
 	mux.Handle("GET /claims", s.signIn.RequireSignIn(http.HandlerFunc(s.claims)))

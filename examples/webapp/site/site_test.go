@@ -269,8 +269,10 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	b := newBrowser(t)
-	resp, _ := b.open(http.MethodGet, w.url+"/nowhere")
-	b.expect(resp, http.StatusNotFound, "")
+	resp, body := b.open(http.MethodGet, w.url+"/nowhere")
+	if b.expect(resp, http.StatusNotFound, ""); !strings.Contains(body, `role="alert"`) || strings.Contains(body, "nowhere") {
+		t.Errorf("no page: %.500s", body)
+	}
 }
 
 // What only the user can do is asked of the user, with the scope and the challenge that it is about.
@@ -363,6 +365,18 @@ func TestNoCircles(t *testing.T) {
 		b.expect(resp, http.StatusSeeOther, "/orders")
 	}
 	t.Error("the browser goes in circles")
+}
+
+// An API that refuses the user is no reason to sign in again.
+func TestAPIForbids(t *testing.T) {
+	w := start(t)
+	b := newBrowser(t)
+	b.signIn(w)
+	w.Entra.Inject(entratest.Fault{Path: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "invalid_grant", AADSTS: 65001})
+	resp, body := b.open(http.MethodGet, w.url+"/orders")
+	if b.expect(resp, http.StatusForbidden, ""); !strings.Contains(body, "but may not see this") {
+		t.Errorf("the page says %.500s", body)
+	}
 }
 
 // An API that is down is said to be, on a page with a way on.
