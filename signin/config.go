@@ -25,9 +25,10 @@ const (
 type Config struct {
 	// Store is where sessions are kept. Nil: in this process, at most 50,000.
 	Store Store
-	// Keys seal cookies and what goes to Store. The first seals, all open: to rotate,
-	// put a new one in front, and take the old one away a Lifetime after it has arrived
-	// everywhere. None: a random key of this process, which only does without a Store.
+	// Keys seal cookies and what goes to Store. The first seals, all open. To rotate, add
+	// the new one at the end, everywhere; then make it the first; and take the old one
+	// away a Lifetime later. None: a random key of this process, which only does without
+	// a Store.
 	Keys []Key
 
 	// IdleTimeout is how long a session lasts without a request. It is kept to the

@@ -1,0 +1,294 @@
+package integration_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/signin"
+)
+
+const (
+	loadUsers    = 1000
+	loadTime     = time.Minute
+	loadInterval = 3 * time.Second // between two requests of a user
+	loadLife     = 45 * time.Second
+	loadRefresh  = 15 * time.Second // after which a token is refreshed
+	loadMargin   = 4 << 20          // bytes by which the heap may grow while requests are made
+)
+
+// A web app with a thousand signed-in users, over sockets, for a minute of tokens that are refreshed
+// every quarter of it: no request fails, Entra is asked for no token more than the refreshes are
+// due, and the memory stays as it is.
+func TestSignInLoad(t *testing.T) {
+	f := newFake(t, func(estate *entratest.Config) {
+		estate.Users = nil
+		for i := range loadUsers {
+			estate.Users = append(estate.Users, entratest.User{Username: loadUser(i), TenantID: tenant})
+		}
+		estate.Lifetime = func() time.Duration { return loadLife }
+		estate.RefreshIn = func(time.Duration) time.Duration { return loadRefresh }
+	})
+	app := f.startLoadApp(t)
+	users := make([]*loadedUser, loadUsers)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < loadUsers && !t.Failed(); i = int(next.Add(1)) - 1 {
+				users[i] = app.signIn(t, i)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	if n := f.Count(entratest.Match{}); n < 2*loadUsers {
+		t.Fatalf("%d requests for %d sign-ins", n, loadUsers)
+	}
+
+	before, begun := heap(), time.Now()
+	var after uint64
+	end := begun.Add(loadTime)
+	for _, u := range users {
+		wg.Go(func() { u.visit(t, app, end) })
+	}
+	middle := time.After(loadTime / 2)
+	<-middle
+	half := heap()
+	wg.Wait()
+	app.settle(users)
+	after = heap()
+
+	refreshes := 0
+	for _, u := range users {
+		refreshes += u.check(t)
+	}
+	asked := app.refreshes.Load()
+	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB in the first half, %+d KiB in all",
+		loadUsers, app.served.Load(), asked, after>>10, (int64(half)-int64(before))>>10, (int64(after)-int64(before))>>10)
+	if int(asked) != refreshes {
+		t.Errorf("Entra was asked for %d new tokens, and the app has had %d", asked, refreshes)
+	}
+	if n := app.codes.Load(); n != loadUsers {
+		t.Errorf("%d codes were redeemed", n)
+	}
+	if after > before+loadMargin {
+		t.Errorf("the heap grew from %d to %d bytes", before, after)
+	}
+}
+
+func loadUser(i int) string { return fmt.Sprintf("user%04d@contoso.onmicrosoft.com", i) }
+
+// A loadApp is a web app that gets a token for each request.
+type loadApp struct {
+	*fake
+	url    string
+	client *http.Client
+	flow   *authcode.Flow
+
+	served, codes, refreshes atomic.Int64
+	mu                       sync.Mutex // guards got
+	got                      map[string][]time.Time
+}
+
+func (f *fake) startLoadApp(t *testing.T) *loadApp {
+	t.Helper()
+	listener, origin := listen(t)
+	app := &loadApp{fake: f, url: origin, got: map[string][]time.Time{}}
+	transport := &http.Transport{MaxConnsPerHost: 64, MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	app.client = &http.Client{
+		Transport: transport, Timeout: time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	client := must[*entra.Client](t)(entra.New(entra.Config{
+		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
+		HTTPClient: &http.Client{Transport: tokenRequests{app, f.client.Transport}},
+	}))
+	app.flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback", Scopes: []string{apiAScope}}))
+	site := must[*signin.Site](t)(signin.New(app.flow, signin.Config{}))
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: site.Handler(site.RequireSignIn(http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			account, _ := signin.AccountFromContext(r.Context())
+			source := site.TokenSource(r)
+			if _, err := source.TokenContext(r.Context()); err != nil {
+				http.Error(w, err.Error(), http.StatusBadGateway)
+				return
+			}
+			if held := source.Held(); held != nil {
+				app.note(account, held.ObtainedAt())
+			}
+			fmt.Fprint(w, account.ObjectID)
+		})))}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return app
+}
+
+// note remembers when a user's tokens were obtained.
+func (a *loadApp) note(account authcode.Account, obtained time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if all := a.got[account.ObjectID]; !slices.Contains(all, obtained) {
+		a.got[account.ObjectID] = append(all, obtained)
+	}
+}
+
+// tokenRequests counts what is asked of the token endpoint.
+type tokenRequests struct {
+	app  *loadApp
+	next http.RoundTripper
+}
+
+func (c tokenRequests) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(body)
+		if err != nil {
+			return nil, err
+		}
+		form, err := url.ParseQuery(string(b))
+		if err != nil {
+			return nil, err
+		}
+		switch form.Get("grant_type") {
+		case "authorization_code":
+			c.app.codes.Add(1)
+		case "refresh_token":
+			c.app.refreshes.Add(1)
+		default:
+			return nil, fmt.Errorf("a request with the grant type %q", form.Get("grant_type"))
+		}
+	}
+	return c.next.RoundTrip(r)
+}
+
+// A loadedUser is signed in.
+type loadedUser struct {
+	app     *loadApp
+	cookies []*http.Cookie
+	id      string // oid
+	account authcode.Account
+}
+
+// open asks for a page as a browser does.
+func (a *loadApp) open(target string, cookies []*http.Cookie) (*http.Response, string, error) {
+	r, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	for _, c := range cookies {
+		r.AddCookie(c)
+	}
+	resp, err := a.client.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+func (a *loadApp) signIn(t *testing.T, i int) *loadedUser {
+	resp, _, err := a.open(a.url+"/", nil)
+	if err != nil || resp.StatusCode != http.StatusSeeOther {
+		t.Errorf("user %d is not sent to sign in: %v", i, err)
+		return nil
+	}
+	callback, err := a.SignIn(t.Context(), resp.Header.Get("Location"), loadUser(i))
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	resp, _, err = a.open(callback.String(), resp.Cookies())
+	if err != nil || resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/" {
+		t.Errorf("user %d is not signed in: %v", i, err)
+		return nil
+	}
+	u := &loadedUser{app: a, cookies: resp.Cookies()}
+	resp, u.id, err = a.open(a.url+"/", u.cookies)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("user %d: %v", i, err)
+	}
+	u.account = authcode.Account{HomeAccountID: u.id + "." + tenant, TenantID: tenant, ObjectID: u.id}
+	return u
+}
+
+// visit makes requests until the end.
+func (u *loadedUser) visit(t *testing.T, a *loadApp, end time.Time) {
+	tick := time.NewTicker(loadInterval)
+	defer tick.Stop()
+	for now := range tick.C {
+		if now.After(end) || t.Failed() {
+			return
+		}
+		resp, body, err := a.open(a.url+"/", u.cookies)
+		if err != nil || resp.StatusCode != http.StatusOK || body != u.id {
+			t.Errorf("status %d, %q: %v", status(resp), body, err)
+			return
+		}
+		a.served.Add(1)
+	}
+}
+
+func status(resp *http.Response) int {
+	if resp == nil {
+		return 0
+	}
+	return resp.StatusCode
+}
+
+// settle waits for the refreshes that are under way, and notes the tokens that they brought.
+func (a *loadApp) settle(users []*loadedUser) {
+	for range 50 {
+		before := a.refreshes.Load()
+		for _, u := range users {
+			if held := a.flow.TokenSource(u.account).Held(); held != nil {
+				a.note(u.account, held.ObtainedAt())
+			}
+		}
+		a.mu.Lock()
+		got := -len(users)
+		for _, all := range a.got {
+			got += len(all)
+		}
+		a.mu.Unlock()
+		if got == int(before) {
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+}
+
+// check looks at the times of a user's tokens and returns how many were refreshes: as many as were
+// due, none before its time.
+func (u *loadedUser) check(t *testing.T) int {
+	u.app.mu.Lock()
+	defer u.app.mu.Unlock()
+	all := slices.SortedFunc(slices.Values(u.app.got[u.id]), time.Time.Compare)
+	for i := 1; i < len(all); i++ {
+		if gap := all[i].Sub(all[i-1]); gap < loadRefresh {
+			t.Errorf("a token was refreshed after %v", gap)
+		}
+	}
+	if len(all) < 3 {
+		t.Errorf("a user had %d tokens in a minute", len(all))
+	}
+	return len(all) - 1
+}
