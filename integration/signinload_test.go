@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,14 +22,14 @@ import (
 const (
 	loadUsers    = 1000
 	loadTime     = time.Minute
-	loadInterval = 3 * time.Second // between two requests of a user
-	loadLife     = 45 * time.Second
-	loadRefresh  = 15 * time.Second // after which a token is refreshed
-	loadMargin   = 4 << 20          // bytes by which the heap may grow while requests are made
+	loadInterval = 4 * time.Second // between two requests of a user
+	loadLife     = time.Minute
+	loadRefresh  = 20 * time.Second // after which a token is refreshed
+	loadMargin   = 2 << 20          // bytes by which the heap may grow while requests are made
 )
 
 // A web app with a thousand signed-in users, over sockets, for a minute of tokens that are refreshed
-// every quarter of it: no request fails, Entra is asked for no token more than the refreshes are
+// every third of it: no request fails, Entra is asked for no token more than the refreshes are
 // due, and the memory stays as it is.
 func TestSignInLoad(t *testing.T) {
 	f := newFake(t, func(estate *entratest.Config) {
@@ -54,30 +55,23 @@ func TestSignInLoad(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	if n := f.Count(entratest.Match{}); n < 2*loadUsers {
-		t.Fatalf("%d requests for %d sign-ins", n, loadUsers)
+	for i := range 4200 { // which fill the fake's journal
+		if err := f.refusals(i); err != nil {
+			t.Fatal(err)
+		}
 	}
-
-	before, begun := heap(), time.Now()
-	var after uint64
-	end := begun.Add(loadTime)
-	for _, u := range users {
-		wg.Go(func() { u.visit(t, app, end) })
-	}
-	middle := time.After(loadTime / 2)
-	<-middle
-	half := heap()
-	wg.Wait()
+	app.load(t, users, loadTime/3) // until all have had a refresh
+	before := app.quiet()
+	app.load(t, users, loadTime*2/3)
 	app.settle(users)
-	after = heap()
+	after := app.quiet()
 
 	refreshes := 0
 	for _, u := range users {
 		refreshes += u.check(t)
 	}
 	asked := app.refreshes.Load()
-	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB in the first half, %+d KiB in all",
-		loadUsers, app.served.Load(), asked, after>>10, (int64(half)-int64(before))>>10, (int64(after)-int64(before))>>10)
+	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB", loadUsers, app.served.Load(), asked, after>>10, (int64(after)-int64(before))>>10)
 	if int(asked) != refreshes {
 		t.Errorf("Entra was asked for %d new tokens, and the app has had %d", asked, refreshes)
 	}
@@ -98,6 +92,8 @@ type loadApp struct {
 	client *http.Client
 	flow   *authcode.Flow
 
+	toEntra *http.Transport
+
 	served, codes, refreshes atomic.Int64
 	mu                       sync.Mutex // guards got
 	got                      map[string][]time.Time
@@ -113,9 +109,12 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 		Transport: transport, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	app.toEntra = f.client.Transport.(*http.Transport).Clone()
+	app.toEntra.MaxIdleConnsPerHost = 64
+	t.Cleanup(app.toEntra.CloseIdleConnections)
 	client := must[*entra.Client](t)(entra.New(entra.Config{
 		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
-		HTTPClient: &http.Client{Transport: tokenRequests{app, f.client.Transport}},
+		HTTPClient: &http.Client{Transport: tokenRequests{app, app.toEntra}},
 	}))
 	app.flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback", Scopes: []string{apiAScope}}))
 	site := must[*signin.Site](t)(signin.New(app.flow, signin.Config{}))
@@ -254,6 +253,29 @@ func status(resp *http.Response) int {
 	return resp.StatusCode
 }
 
+// load has all users make requests for a time.
+func (a *loadApp) load(t *testing.T, users []*loadedUser, length time.Duration) {
+	var wg sync.WaitGroup
+	end := time.Now().Add(length)
+	for _, u := range users {
+		wg.Go(func() { u.visit(t, a, end) })
+	}
+	wg.Wait()
+}
+
+// quiet is the heap without the buffers of connections, which their other ends give back when they
+// notice.
+func (a *loadApp) quiet() uint64 {
+	least := uint64(math.MaxUint64)
+	for range 10 {
+		a.client.CloseIdleConnections()
+		a.toEntra.CloseIdleConnections()
+		<-time.After(50 * time.Millisecond)
+		least = min(least, heap())
+	}
+	return least
+}
+
 // settle waits for the refreshes that are under way, and notes the tokens that they brought.
 func (a *loadApp) settle(users []*loadedUser) {
 	for range 50 {
@@ -287,8 +309,8 @@ func (u *loadedUser) check(t *testing.T) int {
 			t.Errorf("a token was refreshed after %v", gap)
 		}
 	}
-	if len(all) < 3 {
-		t.Errorf("a user had %d tokens in a minute", len(all))
+	if len(all) < 2 {
+		t.Errorf("a user had %d tokens in more than a minute", len(all))
 	}
 	return len(all) - 1
 }

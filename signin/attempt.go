@@ -35,19 +35,19 @@ type attempt struct {
 	ReturnTo string `json:"return_to,omitempty"` // when it has succeeded
 }
 
-// keep puts an attempt into the cookie of that name. It reports false if the attempt is
-// too large for one.
-func (s *Site) keep(w http.ResponseWriter, name string, a *attempt, life time.Duration) bool {
+// keep puts an attempt into the cookie of that name and returns its size; 0 if the attempt
+// is too large for a cookie.
+func (s *Site) keep(w http.ResponseWriter, name string, a *attempt, life time.Duration) (size int) {
 	sealed, err := s.keys.seal("cookie "+name, a)
 	if err != nil {
-		return false
+		return 0
 	}
 	value := encode(sealed)
-	if len(name)+len(value) > maxCookie {
-		return false
+	if size = len(name) + len(value); size > maxCookie {
+		return 0
 	}
 	set(w, s.cookies.loginCookie(name, value, int(life/time.Second)))
-	return true
+	return size
 }
 
 // attempt returns what the browser has under that name; nil if it has nothing of ours.
@@ -111,10 +111,12 @@ func (s *Site) makeRoom(w http.ResponseWriter, r *http.Request, size int) {
 }
 
 // inCircle reports whether the browser has come back twice within a minute from signing in
-// for the same. Once can be chance: the request went to another process, or this one is
-// new, and the tokens are where the callback was answered.
+// for the same, or four times for anything: a challenge can be another each time. Once can
+// be chance: the request went to another process, or this one is new, and the tokens are
+// where the callback was answered.
 func (s *Site) inCircle(r *http.Request, asked string) bool {
-	return s.succeeded(r, func(a keptAttempt) bool { return a.Asked == asked }) >= 2
+	return s.succeeded(r, func(a keptAttempt) bool { return a.Asked == asked }) >= 2 ||
+		s.succeeded(r, func(a keptAttempt) bool { return a.Asked != "" }) >= maxAttempts-1
 }
 
 // signedInInVain reports whether the browser has signed in twice just now, though nobody

@@ -74,7 +74,8 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Reques
 	}
 	a.Login, a.At = login, time.Now().UTC().Round(0)
 	name := s.cookies.forLogin(login.State())
-	if !s.keep(w, name, a, s.flow.LoginTimeout()) {
+	size := s.keep(w, name, a, s.flow.LoginTimeout())
+	if size == 0 {
 		if req.ReturnTo == s.config.Home {
 			s.refuse(w, r, "", errTooLarge)
 			return
@@ -83,23 +84,13 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Reques
 		s.begin(w, r, req, a)
 		return
 	}
-	s.makeRoom(w, r, cookieSize(w, name))
+	s.makeRoom(w, r, size)
 	private(w)
 	http.Redirect(w, r, login.URL(), http.StatusSeeOther)
 }
 
 // errTooLarge is for the developer: no user can bring it about.
 var errTooLarge = errors.New("signin: the login is too large for a cookie; ask for fewer scopes at once")
-
-// cookieSize is the size of a cookie that is on the answer.
-func cookieSize(w http.ResponseWriter, name string) int {
-	for _, line := range w.Header()["Set-Cookie"] {
-		if c, err := http.ParseSetCookie(line); err == nil && c.Name == name {
-			return len(name) + len(c.Value)
-		}
-	}
-	return 0
-}
 
 // private keeps an answer out of caches and histories, and its address from the next site.
 func private(w http.ResponseWriter) {

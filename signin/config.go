@@ -81,6 +81,9 @@ type Site struct {
 // asks nobody anything; its error, about the Config, is an [*entra.Error] with the code
 // "invalid_request".
 func New(flow *authcode.Flow, cfg Config) (*Site, error) {
+	if flow == nil {
+		return nil, invalid("there is no flow; make one with authcode.New")
+	}
 	redirect, err := url.Parse(flow.RedirectURL())
 	if err != nil {
 		return nil, invalid("the flow's redirect URL cannot be parsed")

@@ -81,6 +81,10 @@ func sessionFromContext(ctx context.Context) *session {
 // [authcode.Flow.TokenSource] does. scopes are permissions of one API; none: those of the
 // flow. If nobody is signed in, its tokens fail with login_required. Give what it fails
 // with to [Site.Interact].
+//
+// Tokens are the account's, in this process: two browsers in which somebody is signed in
+// share them, and with them what a step-up in one has brought. Where each session must
+// have stepped up by itself, decide by its own ID token ([Config].KeepClaims).
 func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource {
 	v, _, err := s.visit(r).session()
 	if v == nil || err != nil {

@@ -56,14 +56,15 @@
 // elsewhere (front-channel logout). Tokens are not in it: they are in the memory of the
 // process, and where they are missing, [Site.Interact] gets new ones.
 //
-// Several processes need one Store and the same Keys, and a load balancer that sends a
-// browser to the same process for as long as it can; see docs/webapps.md in the
-// repository, also on proxies and on the headers of the app's own pages.
+// Several processes need one Store and the same Keys. If the app calls APIs, they also need
+// a load balancer that sends one browser to one process, where the tokens of its sign-in
+// are. See docs/webapps.md in the repository, also on proxies and on the headers of the
+// app's own pages.
 //
 // # What the app still does
 //
 // Change nothing on a GET: other requests are refused if they come from another site, and
-// GETs are not. Pages for everybody that say who is signed in are not to be kept by shared
+// GETs are not; so a WebSocket's handler compares Origin itself. Pages for everybody that say who is signed in are not to be kept by shared
 // caches: give them Cache-Control: no-store. Decide what a user may do: signing in says
 // who it is. Serve it over https; http is for localhost.
 //

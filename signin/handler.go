@@ -83,7 +83,7 @@ func (s *Site) RequireSignIn(next http.Handler) http.Handler {
 
 var (
 	errSignedOut = errors.New("signin: nobody is signed in any more; what was sent was not done")
-	errInVain    = errors.New("signin: the browser signed in twice within a minute and nobody is signed in: its session cookie does not arrive, or the session is not where it is looked for (several processes need one Store)")
+	errInVain    = errors.New("signin: the browser signed in twice within a minute and nobody is signed in: its session cookie does not arrive, or the session is not where it is looked for")
 )
 
 // navigates reports whether a browser goes to a page, rather than a script or a program

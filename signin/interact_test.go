@@ -161,10 +161,11 @@ func TestCircle(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  *entra.Error
 		kind signin.Kind
+		says string // in the log
 	}{
-		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.InVain},
-		"no token": {&entra.Error{Code: "login_required"}, signin.InVain},
-		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.AdminConsent},
+		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.InVain, `"aadsts":[50076]`},
+		"no token": {&entra.Error{Code: "login_required"}, signin.SessionLost, "one browser to one process"},
+		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.AdminConsent, `"aadsts":[65001]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -180,7 +181,10 @@ func TestCircle(t *testing.T) {
 					b.want(b.callback(b.answered(b.get("/call?a=1"), alice)), http.StatusSeeOther, "/call?a=1")
 				}
 				a := b.get("/call?a=1")
-				b.want(a, http.StatusForbidden, "")
+				b.want(a, map[bool]int{true: 500, false: 403}[test.kind == signin.SessionLost], "")
+				if !strings.Contains(w.log.String(), test.says) {
+					t.Errorf("the log does not say %q:\n%s", test.says, w.log)
+				}
 				if !strings.Contains(a.body, `href="/login?return_to=%2Fcall%3Fa%3D1"`) {
 					t.Errorf("the page has no way on:\n%s", a.body)
 				}
@@ -188,7 +192,7 @@ func TestCircle(t *testing.T) {
 				if strings.Contains(strings.ReplaceAll(a.body, "&amp;", "&"), admin) != (test.kind == signin.AdminConsent) {
 					t.Errorf("the administrators' page:\n%s", a.body)
 				}
-				b.want(b.get("/call?b=2"), http.StatusForbidden, "") // on whatever page
+				b.want(b.get("/call?b=2"), a.StatusCode, "") // on whatever page
 				if kinds := fmt.Sprint(w.log.refusals(t)); kinds != fmt.Sprintf("[%s %s]", test.kind, test.kind) {
 					t.Errorf("refused: %s", kinds)
 				}
@@ -198,6 +202,23 @@ func TestCircle(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An API whose challenge is another each time does not lead round in circles either.
+func TestCircleOfChallenges(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/call", alice)
+	n := 0
+	w.calls = func(out http.ResponseWriter, r *http.Request) {
+		n++
+		w.site.Interact(out, r, &entra.Error{Code: "interaction_required", Claims: fmt.Sprintf(`{"access_token":{"nbf":{"value":"%d"}}}`, n)})
+	}
+	for range 4 {
+		b.want(b.callback(b.answered(b.get("/call"), alice)), http.StatusSeeOther, "/call")
+	}
+	b.want(b.get("/call"), http.StatusForbidden, "")
+	w.wantSignIns(t, 5)
 }
 
 // wantSignIns wants so many codes to have been redeemed.

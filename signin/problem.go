@@ -32,7 +32,7 @@ const (
 	Clock        Kind = "clock"         // a clock is wrong, here or at Entra
 	IDToken      Kind = "id_token"      // something else is wrong with the ID token or the account
 	InVain       Kind = "in_vain"       // the user signed in as asked, and it did not help
-	SessionLost  Kind = "session_lost"  // the user signed in, and the session is not found
+	SessionLost  Kind = "session_lost"  // the user signed in, and the session, or its tokens, are not found
 	SignedOut    Kind = "signed_out"    // the session ended before the form was sent
 	CrossOrigin  Kind = "cross_origin"  // another site had the browser send the request
 	Unavailable  Kind = "unavailable"   // Entra or the session store does not answer now
@@ -88,7 +88,7 @@ var texts = map[Kind]text{
 	IDToken: {502, "The sign-in could not be checked", "What Microsoft sent does not add up, so it was not accepted.", "Sign in again", slog.LevelError},
 	InVain: {403, "Signing in was not enough", "You signed in as asked, but still may not do this. If you think that you should, ask your administrator.",
 		"Try once more", slog.LevelWarn},
-	SessionLost: {500, "Your sign-in was lost", "You signed in, but this site does not remember it. Allow its cookies; if they are allowed, please tell whoever runs it.",
+	SessionLost: {500, "Your sign-in was lost", "You signed in, but this site does not remember it. Allow its cookies. If they are allowed, nothing is wrong with your account: please tell whoever runs the site.",
 		"Try once more", slog.LevelError},
 	SignedOut: {401, "You are signed out", "What you sent was not done. Sign in and do it once more.", "Sign in", slog.LevelInfo},
 	CrossOrigin: {403, "This came from another site", "To keep you safe, a page of another site cannot do things here. Open this site and do it there.",
@@ -122,6 +122,8 @@ func kindOf(err error) Kind {
 		return Declined
 	case errors.As(err, &again) && needsAdmin(again.err):
 		return AdminConsent
+	case errors.As(err, &again) && again.err.StatusCode == 0 && again.err.Code == "login_required": // Entra was not asked
+		return SessionLost
 	case errors.As(err, &again):
 		return InVain
 	case errors.As(err, &token):
@@ -226,7 +228,11 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 // refuse shows a person what went wrong and tells an operator. Nothing of it is secret.
 func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
 	p := s.problem(r, returnTo, err)
-	s.tell(r.Context(), texts[p.Kind].level, "signin: refused", err, slog.String("kind", string(p.Kind)), slog.Int("status", p.Status))
+	attrs := []slog.Attr{slog.String("kind", string(p.Kind)), slog.Int("status", p.Status)}
+	if p.Kind == SessionLost {
+		attrs = append(attrs, slog.String("advice", "send one browser to one process, and give several processes one Store"))
+	}
+	s.tell(r.Context(), texts[p.Kind].level, "signin: refused", err, attrs...)
 	private(w)
 	var e *entra.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
@@ -244,6 +250,9 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, e
 
 // tell tells an operator of an error, with its cause.
 func (s *Site) tell(ctx context.Context, level slog.Level, message string, err error, attrs ...slog.Attr) {
+	if ctx.Err() != nil {
+		level = slog.LevelDebug // the browser has left, and what was under way failed with it
+	}
 	var e *entra.Error
 	var token *verify.Error
 	switch {

@@ -285,6 +285,9 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: %v", name, e)
 		}
 	}
+	if site, err := signin.New(nil, signin.Config{}); site != nil || entraError(t, err).Code != "invalid_request" {
+		t.Errorf("without a flow: %v", err)
+	}
 	for _, redirect := range []string{origin, origin + "/"} {
 		client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp, Credential: entra.Secret("webapp-secret")})
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -18,6 +19,8 @@ const (
 	// grace is how long requests that were under way, of this tab or another, may still
 	// use the session that the same account's next sign-in replaces.
 	grace = 30 * time.Second
+	// idLength is that of [rand.Text].
+	idLength = 26
 	// buried is how long it is remembered that a session has ended: longer than any
 	// request takes to write down that it was in use.
 	buried = 10 * time.Minute
@@ -56,6 +59,7 @@ func sessionName(id string) string  { return fingerprint("session", id) }
 func entraName(sid string) string   { return fingerprint("entra session", sid) }
 func endedName(sid string) string   { return fingerprint("ended", sid) }
 func burialName(name string) string { return fingerprint("burial", name) }
+func oldName(name string) string    { return fingerprint("old", name) }
 
 // load returns the session of the request and the name it is kept under; nil if nobody is
 // signed in. The error is that of a failing store.
@@ -67,7 +71,7 @@ func (s *Site) load(r *http.Request) (*session, string, error) {
 		}
 		id = c.Value
 	}
-	if len(id) != len(rand.Text()) {
+	if len(id) != idLength {
 		return nil, "", nil
 	}
 	name := sessionName(id)
@@ -112,12 +116,21 @@ func (s *Site) touch(ctx context.Context, name string, v *session) error {
 	seen := *v
 	seen.Seen = now
 	ctx = context.WithoutCancel(ctx) // once begun it is finished
+	if v.SID != "" {                 // in use as long as the session, also to a store that drops what is not
+		_, _ = s.get(ctx, entraName(v.SID), new(entraSession))
+	}
 	if err := s.put(ctx, name, seen, s.until(&seen)); err != nil {
 		return err
 	}
-	if ok, err := s.get(ctx, burialName(name), new(struct{})); ok || err != nil {
-		_ = s.store.DeleteCtx(ctx, name) // best effort; it is an error already
-		return err
+	return s.unlessEnded(ctx, name, burialName(name), oldName(name))
+}
+
+// unlessEnded takes back that a session was written, if it had ended meanwhile.
+func (s *Site) unlessEnded(ctx context.Context, name string, marks ...string) error {
+	for _, mark := range marks {
+		if ok, err := s.get(ctx, mark, new(struct{})); ok || err != nil {
+			return errors.Join(err, s.forget(ctx, name))
+		}
 	}
 	return nil
 }
@@ -173,10 +186,13 @@ func (s *Site) replace(ctx context.Context, name string, by authcode.Account) er
 	if ends := time.Now().Add(grace); ends.Before(v.Ends) {
 		v.Ends = ends
 	}
-	if err := s.put(ctx, burialName(name), struct{}{}, time.Now().Add(buried)); err != nil {
+	if err := s.put(ctx, oldName(name), struct{}{}, time.Now().Add(buried)); err != nil {
 		return err
 	}
-	return s.put(ctx, name, v, s.until(v))
+	if err := s.put(ctx, name, v, s.until(v)); err != nil {
+		return err
+	}
+	return s.unlessEnded(ctx, name, burialName(name))
 }
 
 // bury ends a session for good.
@@ -187,19 +203,17 @@ func (s *Site) bury(ctx context.Context, name string) error {
 	return s.forget(ctx, name)
 }
 
-// endEntra ends all sessions that belong to a session of Entra's.
+// endEntra ends all sessions that belong to a session of Entra's. What is kept about that
+// one stays: a sign-in under way may just have written it.
 func (s *Site) endEntra(ctx context.Context, sid string) (e entraSession, found bool, err error) {
 	if found, err = s.get(ctx, entraName(sid), &e); !found || err != nil {
 		return e, false, err
 	}
 	// Those that began before it will be over when the store forgets it.
-	if err := s.put(ctx, endedName(sid), ended{rand.Text()}, time.Now().Add(s.config.Lifetime)); err != nil {
+	if err := s.put(ctx, endedName(sid), ended{rand.Text()}, time.Now().Add(s.config.Lifetime+buried)); err != nil {
 		return e, false, err
 	}
-	if err := s.bury(ctx, e.Session); err != nil {
-		return e, false, err
-	}
-	return e, true, s.forget(ctx, entraName(sid))
+	return e, true, s.bury(ctx, e.Session)
 }
 
 // claims are the ID token's, if they were kept.

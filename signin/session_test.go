@@ -100,7 +100,7 @@ func TestStoreTraffic(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		f, c, d := store.counts()
-		if c-commits != 9 || d != deletes || f-finds != 2*600+9 {
+		if c-commits != 9 || d != deletes || f-finds != 2*600+3*9 {
 			t.Errorf("%d reads, %d writes, %d deletions", f-finds, c-commits, d-deletes)
 		}
 	})
@@ -235,7 +235,7 @@ func TestEndedStaysEnded(t *testing.T) {
 				for endDuringTouch(t, sid, end, point) {
 					point++
 				}
-				if want := map[bool]int{true: 4, false: 3}[sid]; point != want {
+				if want := map[bool]int{true: 6, false: 4}[sid]; point != want {
 					t.Errorf("the request made %d calls, want %d", point, want)
 				}
 			})
@@ -286,6 +286,52 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 			other.wantWho("")
 		}
 		time.Sleep(31 * time.Second)
+		other.wantWho("")
+	})
+	return made
+}
+
+// A sign-in of the same account that replaces a session does not bring it back either, when
+// the user signs out meanwhile.
+func TestSignOutDuringSignIn(t *testing.T) {
+	for _, sid := range []bool{true, false} {
+		point := 0
+		for signOutDuringSignIn(t, sid, point) {
+			point++
+		}
+		if want := map[bool]int{true: 10, false: 6}[sid]; point != want {
+			t.Errorf("the callback makes %d calls to the store, want %d", point, want)
+		}
+	}
+}
+
+func signOutDuringSignIn(t *testing.T, sid bool, point int) (made bool) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		if !sid {
+			w.withClaims(map[string]any{"sid": nil})
+		}
+		b, tab := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		old := b.cookie("__Host-session-")
+		callback := b.answered(b.get("/login"), alice)
+		tab.plant(old)
+		calls := 0
+		store.mu.Lock()
+		store.before = func(string, string) {
+			if calls++; !made && calls == point+1 {
+				made = true
+				tab.atEntra(tab.post("/logout", nil))
+			}
+		}
+		store.mu.Unlock()
+		b.want(b.callback(callback), http.StatusSeeOther, "/")
+		if !made {
+			return
+		}
+		other := w.browser(t)
+		other.plant(old)
 		other.wantWho("")
 	})
 	return made
