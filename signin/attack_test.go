@@ -182,6 +182,29 @@ var openRedirects = []string{
 	"//[::1]/", "//0x7f.1/", "/" + strings.Repeat("x", 3000),
 }
 
+// The page that needs a sign-in can have any address; what could be read as another site's
+// is not come back to.
+func TestOpenRedirectsOfPages(t *testing.T) {
+	w := newWorld(t)
+	w.app = w.site.Handler(w.site.RequireSignIn(http.NotFoundHandler()))
+	for _, target := range []string{
+		"//evil.example/", "/%2fevil.example", "/%5cevil.example", "/\\evil.example", "///evil.example", "/x//evil.example", "/%2e%2e//evil.example",
+		"/..//evil.example", "/%09/evil.example", "/%0d%0aX:y", "/caf%C3%A9//x", "http://evil.example/", "//evil.example@x/", "/login/../..//evil.example",
+	} {
+		b := w.browser(t)
+		r := httptest.NewRequest(http.MethodGet, origin+"/", nil)
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		var err error
+		if r.URL, err = url.ParseRequestURI(target); err != nil {
+			r.URL = &url.URL{Path: target}
+		}
+		rec := httptest.NewRecorder()
+		w.app.ServeHTTP(rec, r)
+		b.jar.SetCookies(b.url(), rec.Result().Cookies())
+		b.want(b.callback(b.answered(&answer{rec.Result(), ""}, alice)), http.StatusSeeOther, "/")
+	}
+}
+
 // Nothing that is sent gets into a header but as itself.
 func TestHeaderInjection(t *testing.T) {
 	w := newWorld(t)

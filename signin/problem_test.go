@@ -23,8 +23,6 @@ type refusal struct {
 	status int
 	text   string // on the page
 	level  string // of the line in the log
-	estate func(*entratest.Config)
-	user   string // "": Alice
 
 	// change is given the callback before the browser opens it.
 	change func(w *world, b *browser, callback url.Values)

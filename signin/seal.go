@@ -21,8 +21,8 @@ type Key struct {
 }
 
 // NewKey returns a key of 32 random bytes, such as those of "openssl rand 32". Keep them
-// where the app's other secrets are: whoever has them can sign in as anybody. [New]
-// refuses a key of another length.
+// where the app's other secrets are: whoever has them, and can write to the [Store], can
+// sign in as anybody. [New] refuses a key of another length.
 func NewKey(secret []byte) Key {
 	secret = slices.Clone(secret)
 	return Key{func() []byte { return secret }}

@@ -210,6 +210,55 @@ func TestStoreFailures(t *testing.T) {
 	}
 }
 
+// Whichever of its calls to the store fails, a sign-in, a sign-out and a front-channel
+// logout say so, and a sign-in gives the browser nothing.
+func TestStoreFailsAtAnyCall(t *testing.T) {
+	for _, sid := range []bool{true, false} {
+		for name, request := range map[string]func(b *browser, callback string) *answer{
+			"callback":      func(b *browser, callback string) *answer { return b.callback(callback) },
+			"logout":        func(b *browser, _ string) *answer { return b.post("/logout", nil) },
+			"front channel": func(b *browser, _ string) *answer { return b.get("/logout/frontchannel?sid=the-session") },
+			"interact":      func(b *browser, _ string) *answer { return b.get("/call?scope=" + scopeB) },
+			"page":          func(b *browser, _ string) *answer { return b.get("/private/x") },
+		} {
+			calls := 0
+			for point := 1; point == 1 || point <= calls; point++ {
+				store := newShared()
+				w := newWorld(t, inStore(store))
+				w.withClaims(map[string]any{"sid": "the-session"})
+				if !sid {
+					w.withClaims(map[string]any{"sid": nil})
+				}
+				b := w.browser(t)
+				b.signIn("/private/x", alice)
+				callback, id := b.answered(b.get("/login"), alice), b.session()
+				calls = 0
+				store.mu.Lock()
+				store.before = func(method, _ string) {
+					calls++
+					store.breaks("Find", nil)
+					store.breaks("Commit", nil)
+					store.breaks("Delete", nil)
+					if calls == point {
+						store.breaks(method, errStore)
+					}
+				}
+				store.mu.Unlock()
+				a := request(b, callback)
+				if a.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("%s, sid %t: when call %d fails: status %d", name, sid, point, a.StatusCode)
+				}
+				if b.session() != id {
+					t.Errorf("%s, sid %t: when call %d fails the browser gets another session", name, sid, point)
+				}
+				if calls == 0 {
+					break
+				}
+			}
+		}
+	}
+}
+
 // A session goes on if it cannot be written down that it is in use; it may end early.
 func TestTouchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -46,5 +47,22 @@ func TestSignInAndOut(t *testing.T) {
 	}
 	if strings.Contains(w.log.String(), "Alice") {
 		t.Error("the log names the user")
+	}
+}
+
+// The app's handlers get the ResponseWriter itself, with all that it can.
+func TestResponseWriterIsNotWrapped(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	var got http.ResponseWriter
+	app := w.site.Handler(w.site.RequireSignIn(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) { got = out })))
+	r := httptest.NewRequest(http.MethodGet, origin+"/", nil)
+	for _, c := range b.cookies() {
+		r.AddCookie(c)
+	}
+	rec := httptest.NewRecorder()
+	if app.ServeHTTP(rec, r); got != http.ResponseWriter(rec) {
+		t.Errorf("the handler gets %T", got)
 	}
 }
