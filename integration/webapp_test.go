@@ -31,8 +31,8 @@ type webApp struct {
 	*contoso.Contoso
 	url string
 
-	mu    sync.Mutex
-	asked []string // the addresses that browsers asked for, without the host
+	mu    sync.Mutex // guards asked
+	asked []string   // the addresses that browsers asked for, without the host
 }
 
 // newWebApp serves it until the test ends. Tests may change what the fake Entra knows (with a change
@@ -83,6 +83,18 @@ func (w *webApp) lastAsked(t *testing.T, begins string) string {
 	}
 	t.Fatalf("nobody asked for %s", begins)
 	return ""
+}
+
+// timesAsked is how many requests began like that.
+func (w *webApp) timesAsked(begins string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, asked := range w.asked {
+		if strings.HasPrefix(asked, begins) {
+			n++
+		}
+	}
+	return n
 }
 
 // pagesAtEntra is how often a browser was sent to Entra's authorization endpoint, and tokens how often

@@ -112,6 +112,15 @@ func webAppSignOutElsewhere(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(entra.Scheme+"://"+entra.Host+"/"+tenant+"/oauth2/v2.0/logout"), chromedp.WaitVisible(chromedp.CSS("main")))
 	c.wantText(t, "signed out")
 	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.WaitVisible(loginLink))
+
+	// Signing out here goes by the same page at Entra, and comes back.
+	c.do(t, chromedp.Click(loginLink))
+	c.signIn(t, alice, alicePassword)
+	c.do(t, chromedp.WaitVisible(logoutButton), chromedp.Click(logoutButton), chromedp.WaitVisible(loginLink))
+	w.wantAt(t, c, "/")
+	if n := w.timesAsked("GET /logout/frontchannel?"); n != 2 {
+		t.Errorf("Entra's pages told the app %d times, want once for each sign-out", n)
+	}
 }
 
 // Two tabs sign in at once, and both end where they wanted to.
