@@ -40,8 +40,8 @@ func AssertionFunc(get func(context.Context) (string, error)) entra.Credential {
 	})
 }
 
-// newAssertion is a client assertion that get returns, with its end unless that is to be
-// read from it.
+// newAssertion is a client assertion that get returns, perhaps with its end. What the
+// assertion says itself of its end counts if that is earlier.
 func newAssertion(get func(context.Context) (string, time.Time, error)) entra.Credential {
 	return (&asked{
 		what: "client assertion",
@@ -55,7 +55,7 @@ func newAssertion(get func(context.Context) (string, time.Time, error)) entra.Cr
 			if !ok {
 				return answer{}, errors.New("what was returned as a client assertion is no JWT")
 			}
-			if end.IsZero() {
+			if end.IsZero() || !exp.IsZero() && exp.Before(end) {
 				end = exp
 			}
 			a := answer{text: func() string { return s }}

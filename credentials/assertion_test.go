@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,8 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
 )
@@ -146,16 +147,20 @@ func TestAssertionIsAskedForOnce(t *testing.T) {
 			}
 		}
 		c := credentials.AssertionFunc(s.get)
-		client, err := entra.New(entra.Config{
-			TenantID: entratest.SampleTenant, ClientID: p.App("daemon").ClientID, Credential: c, HTTPClient: &http.Client{Transport: p},
-		})
+		client, err := p.client(c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err = clientcreds.TokenSource(client, scope).TokenContext(hasty)
+		// A code is redeemed in its caller's own time, not in a cache's.
+		_, err = client.Redeem(hasty, entra.Grant{
+			Flow: "authorization_code", Scopes: []string{scope},
+			Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
+				return app.AcquireTokenByAuthCode(ctx, "code", "https://app.example/callback", []string{scope})
+			},
+		})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}

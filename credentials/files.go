@@ -47,16 +47,15 @@ type files struct {
 	expiry expiry
 
 	turn    chan struct{}           // filled by the one who reads
-	begun   atomic.Int64            // how many reads have begun
 	current atomic.Pointer[version] // never nil once open has succeeded
-	last    atomic.Pointer[attempt] // the last read
+	last    atomic.Pointer[look]    // when the files held the current version
 	logged  string                  // the last failure that was logged; belongs to whose turn it is
 }
 
-// An attempt is one reading of all files.
-type attempt struct {
-	stamps []fs.FileInfo
-	good   bool // it became the current version, and nothing can have changed unseen since
+// A look is what could be seen of all files when they were read.
+type look struct {
+	stamps  []fs.FileInfo
+	settled bool // a change since would show
 }
 
 // open reads the files for the first time. The credential that it returns reads them
@@ -73,11 +72,10 @@ func (f *files) open() (entra.Credential, error) {
 }
 
 func (f *files) load(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
-	before := f.begun.Load()
 	v := f.current.Load()
 	force := v.credential.Equal(refused)
 	if force || f.changed() {
-		if err := f.refresh(ctx, v, force, before); err != nil {
+		if err := f.refresh(ctx, v, force); err != nil {
 			return entra.Credential{}, err
 		}
 		v = f.current.Load()
@@ -89,7 +87,7 @@ func (f *files) load(ctx context.Context, refused entra.Credential) (entra.Crede
 // refresh reads the files, unless somebody else does. If v, the version in use, has been
 // refused, it waits for that and returns what is wrong with the files; if not, v is good
 // enough meanwhile.
-func (f *files) refresh(ctx context.Context, v *version, refused bool, before int64) error {
+func (f *files) refresh(ctx context.Context, v *version, refused bool) error {
 	select {
 	case f.turn <- struct{}{}:
 	default:
@@ -103,14 +101,12 @@ func (f *files) refresh(ctx context.Context, v *version, refused bool, before in
 		}
 	}
 	defer func() { <-f.turn }()
-	if f.current.Load() != v || f.begun.Load() > before {
-		return nil // somebody has read since we came
+	if f.current.Load() != v {
+		return nil // somebody has found another since we came
 	}
-	f.begun.Add(1)
 	next, stamps, err := f.read(ctx, v)
 	switch {
 	case err != nil:
-		f.last.Store(&attempt{})
 		f.warn(ctx, err)
 	default:
 		f.accept(ctx, next, stamps)
@@ -127,7 +123,7 @@ func (f *files) refresh(ctx context.Context, v *version, refused bool, before in
 // changed reports whether the files may be others than those of the current version.
 func (f *files) changed() bool {
 	last := f.last.Load()
-	if !last.good {
+	if !last.settled {
 		return true
 	}
 	for i, path := range f.paths {
@@ -219,12 +215,12 @@ func unreadable(kind, path string, err error) error {
 }
 
 func (f *files) accept(ctx context.Context, v *version, stamps []fs.FileInfo) {
-	good := true
+	settled := true
 	for _, s := range stamps {
-		good = good && time.Since(s.ModTime()) > racy
+		settled = settled && time.Since(s.ModTime()) > racy
 	}
 	old := f.current.Swap(v)
-	f.last.Store(&attempt{stamps, good})
+	f.last.Store(&look{stamps, settled})
 	f.logged = ""
 	if old != nil && old != v && f.logger != nil {
 		f.logger.LogAttrs(ctx, slog.LevelInfo, "entra: a new "+f.kind+" was read", append([]slog.Attr{slog.String("file", f.paths[0])}, v.attrs...)...)

@@ -138,6 +138,26 @@ func TestManagedIdentityIsAskedAnew(t *testing.T) {
 	})
 }
 
+// The end of a token is the earlier of the two that it is said to have.
+func TestManagedIdentityTokenEnds(t *testing.T) {
+	for _, test := range []struct{ token, answer time.Duration }{{time.Hour, 24 * time.Hour}, {24 * time.Hour, time.Hour}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newEstate().trust(t)
+			a := &azure{answer: func(r *http.Request) (*http.Response, error) {
+				body := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","resource":"r","expires_on":"%d"}`, p.token(t, test.token), time.Now().Add(test.answer).Unix())
+				return answering(200, body)(r)
+			}}
+			c := a.credential(t, credentials.ManagedIdentityConfig{})
+			p.mustUse(t, c)
+			time.Sleep(59 * time.Minute)
+			p.mustUse(t, c)
+			if sent := p.proofs("client_assertion"); len(a.requests) != 2 || sent[0] == sent[1] {
+				t.Errorf("%+v: %d requests", test, len(a.requests))
+			}
+		})
+	}
+}
+
 func TestManagedIdentityFails(t *testing.T) {
 	const prefix = "the credential cannot be loaded: the managed identity service (AppService) "
 	t.Setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:41234/msi/token")
@@ -161,7 +181,7 @@ func TestManagedIdentityFails(t *testing.T) {
 		}, "invalid_client", 0, "gave no token", false, 1},
 		"a page":   {answering(200, `<html>s3cr3t`), "invalid_client", 0, "gave no token", false, 1},
 		"half":     {answering(200, `{"access_token":"s3cr3t`), "invalid_client", 0, "gave no token", false, 1},
-		"too much": {answering(200, `{"access_token":"`+strings.Repeat("s3cr3t", 1<<18)+`"}`), "invalid_client", 0, "gave no token", false, 1},
+		"too much": {answering(200, strings.Replace(newEstate().trust(t).tokenAnswer(t, 1e6*time.Hour), "{", `{"x":"`+strings.Repeat("x", 1<<20)+`",`, 1)), "invalid_client", 0, "gave no token", false, 1},
 		"no JWT": {answering(200, `{"access_token":"s3cr3t","expires_in":"3600","resource":"r","token_type":"Bearer"}`), "invalid_client", 0,
 			"", false, 1},
 		"broken": {func(*http.Request) (*http.Response, error) { return nil, errors.New("s3cr3t") }, "request_failed", 0, "could not be asked: the connection failed", true, 3},

@@ -126,13 +126,16 @@ func TestCertificateForms(t *testing.T) {
 		"chain in no order":        {`cat between.crt leaf.key root.crt leaf.crt > cert`, true, chain},
 		"other certificates":       {`cat other.crt between.crt ec.crt leaf.key leaf.crt root.crt > cert`, true, chain},
 		"a link of the chain gone": {`cat root.crt leaf.key leaf.crt > cert`, true, leaf},
-		"the same twice":           {`cat leaf.crt leaf.key leaf.crt leaf.key > cert`, true, leaf},
-		"the one before, too":      {`cat leaf-before.crt leaf.key leaf.crt > cert`, true, leaf},
-		"other blocks":             {`openssl dhparam -dsaparam 512 > cert; openssl ecparam -name P-256 >> cert; cat leaf.csr leaf.key leaf.crt >> cert`, true, leaf},
-		"text between":             {`openssl x509 -in leaf.crt -text > cert; openssl rsa -in leaf.key -text >> cert`, true, leaf},
-		"lines as on Windows":      {`cat leaf.crt leaf.key | sed 's/$/\r/' > cert`, true, leaf},
-		"byte order mark":          {`printf '\357\273\277' > cert; cat leaf.crt leaf.key >> cert`, true, leaf},
-		"password for nothing":     {`cat leaf.crt leaf.key > cert`, false, leaf},
+		"another's namesake": {`
+			openssl req -x509 -newkey rsa:2048 -noenc -days 30 -subj /CN=between -keyout x.key -out x.crt
+			cat x.crt leaf.key leaf.crt between.crt root.crt > cert`, true, chain},
+		"the same twice":       {`cat leaf.crt leaf.key leaf.crt leaf.key > cert`, true, leaf},
+		"the one before, too":  {`cat leaf-before.crt leaf.key leaf.crt > cert`, true, leaf},
+		"other blocks":         {`openssl dhparam -dsaparam 512 > cert; openssl ecparam -name P-256 >> cert; cat leaf.csr leaf.key leaf.crt >> cert`, true, leaf},
+		"text between":         {`openssl x509 -in leaf.crt -text > cert; openssl rsa -in leaf.key -text >> cert`, true, leaf},
+		"lines as on Windows":  {`cat leaf.crt leaf.key | sed 's/$/\r/' > cert`, true, leaf},
+		"byte order mark":      {`printf '\357\273\277' > cert; cat leaf.crt leaf.key >> cert`, true, leaf},
+		"password for nothing": {`cat leaf.crt leaf.key > cert`, false, leaf},
 
 		"encrypted, default":    {`openssl pkcs8 -topk8 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
 		"encrypted, one file":   {`cat leaf-encrypted.key leaf.crt > cert`, false, leaf},

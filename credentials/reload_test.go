@@ -1,6 +1,7 @@
 package credentials_test
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -8,8 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
@@ -65,11 +71,45 @@ func TestSecretFileChanges(t *testing.T) {
 	replace(t, path, "secret-4") // renamed over it
 	settle(t, path)
 	e.mustUse(t, c)
+	write(t, path, "secret-5") // in place, of the same length, and the time alone tells
+	later := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(path, later, later); err != nil {
+		t.Fatal(err)
+	}
+	e.mustUse(t, c)
+	e.mustUse(t, c)
 	wantLines(t, log, dir,
 		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`,
 		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`,
+		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`,
 		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`)
-	e.wantSent(t, "secret-1", "secret-1", "secret-2", "secret-3", "secret-4")
+	e.wantSent(t, "secret-1", "secret-1", "secret-2", "secret-3", "secret-4", "secret-5", "secret-5")
+}
+
+// A path that leads to another file has changed, though that one has the same length and
+// the same time.
+func TestAnotherFile(t *testing.T) {
+	e, dir := newEstate(), t.TempDir()
+	e.secrets("secret-1", "secret-2")
+	ago := time.Now().Add(-time.Hour)
+	for _, name := range []string{"secret-1", "secret-2"} {
+		if err := os.Chtimes(write(t, filepath.Join(dir, name), name), ago, ago); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sh(dir, "ln -s secret-1 secret"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := credentials.SecretFile(filepath.Join(dir, "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.mustUse(t, c)
+	if err := sh(dir, "ln -s secret-2 next; mv -T next secret"); err != nil {
+		t.Fatal(err)
+	}
+	e.mustUse(t, c)
+	e.wantSent(t, "secret-1", "secret-2")
 }
 
 // A change within one tick of the file system's clock does not show in the file's time
@@ -148,7 +188,6 @@ func TestBadChangesKeepTheOldSecret(t *testing.T) {
 	}
 	const prefix = `level=WARN msg="entra: the client secret cannot be read anew; the one before it stays in use" file=DIR/secret error.code=invalid_client error.description="the client secret file \"DIR/secret\" `
 	for _, change := range []func() string{
-		func() string { write(t, path, ""); return `is empty"` },
 		func() string {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
@@ -161,15 +200,19 @@ func TestBadChangesKeepTheOldSecret(t *testing.T) {
 			}
 			return `is a directory; name a file in it"`
 		},
+		func() string {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, "")
+			return `is empty"`
+		},
 	} {
 		want := change()
 		for range 3 {
 			e.mustUse(t, c)
 		}
 		wantLines(t, log, dir, prefix+want)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
 	}
 	write(t, path, "secret-1") // as it was: nothing new
 	e.mustUse(t, c)
@@ -297,4 +340,70 @@ func TestPasswordChangesWithTheFile(t *testing.T) {
 	if header(t, sent[2]).S256 == header(t, sent[3]).S256 {
 		t.Error("the new certificate was not used")
 	}
+}
+
+// While a new certificate is read, which a slow password holds up, nobody waits but those
+// whose request was refused, and it is read once for all of them.
+func TestOneReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, dir := newEstate(), t.TempDir()
+		var certs []*x509.Certificate
+		var files []string
+		for i := range 2 {
+			cert, _ := dated(t, time.Now(), time.Now().Add(time.Duration(i+1)*day))
+			key, err := someKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pfx, err := pkcs12.Modern2023.Encode(key, cert, nil, password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			certs, files = append(certs, cert), append(files, string(pfx))
+		}
+		trust := func(c ...*x509.Certificate) {
+			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = c })
+		}
+		var slow time.Duration
+		var calls atomic.Int64
+		path := write(t, filepath.Join(dir, "cert"), files[0])
+		c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, Password: func(context.Context) (string, error) {
+			calls.Add(1)
+			time.Sleep(slow)
+			return password, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow = 10 * time.Second
+		replace(t, path, files[1])
+		trust(certs...)
+		start := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() { // the one who reads
+			if err := e.use(c); err != nil || time.Since(start) != slow {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+		})
+		synctest.Wait()
+		e.mustUse(t, c)
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("waited %v", waited)
+		}
+		trust(certs[1])
+		for range 10 { // refused with the old one
+			wg.Go(func() {
+				if err := e.use(c); err != nil || time.Since(start) != slow {
+					t.Errorf("%v after %v", err, time.Since(start))
+				}
+			})
+		}
+		wg.Wait()
+		if n := calls.Load(); n != 2 {
+			t.Errorf("the files were read %d times", n)
+		}
+		if n := e.Count(entratest.Match{AADSTS: 700027}); n != 10 || e.TokenRequests() != 22 {
+			t.Errorf("%d of %d requests were refused", n, e.TokenRequests())
+		}
+	})
 }
