@@ -123,8 +123,14 @@ func (w *webApp) signInAlice(t *testing.T, c *chromium) {
 // scheme makes the person one who likes their screen light or dark.
 func (c *chromium) scheme(t *testing.T, scheme string) {
 	t.Helper()
+	c.prefers(t, "prefers-color-scheme", scheme)
+}
+
+// prefers sets one of the things that a person can prefer, and no other.
+func (c *chromium) prefers(t *testing.T, feature, value string) {
+	t.Helper()
 	_, err := chromedp.Call(c.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		Features: []*emulation.MediaFeature{{Name: feature, Value: value}},
 	})
 	if err != nil {
 		t.Fatal(err)

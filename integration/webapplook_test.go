@@ -45,6 +45,16 @@ func webAppLooks(t *testing.T, c *chromium) {
 	look("tokens", "/tokens")
 	look("claims", "/claims")
 
+	// The bar of a token's life moves, but not for those who would rather have it still.
+	c.do(t, chromedp.Navigate(w.url+"/tokens"), chromedp.WaitVisible(logoutButton))
+	for preference, shown := range map[string]string{"no-preference": "none inline", "reduce": "inline none"} {
+		c.prefers(t, "prefers-reduced-motion", preference)
+		got := ask(t, c, chromedp.Evaluate[string](`[".still", ".moving"].map(s => getComputedStyle(document.querySelector(s)).display).join(" ")`))
+		if got != shown {
+			t.Errorf("with %s, what is still and what moves are displayed as %s, want %s", preference, got, shown)
+		}
+	}
+
 	// By keyboard alone: the first stop leads past the navigation.
 	c.do(t, chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(logoutButton), chromedp.KeyEvent(kb.Tab))
 	if top := ask(t, c, chromedp.Evaluate[float64](`document.querySelector(".skip:focus").getBoundingClientRect().top`)); top < 0 {
