@@ -15,6 +15,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/subject"
 )
 
 // Grant is one way of asking for one token. The flow packages make grants; a program
@@ -27,6 +28,10 @@ type Grant struct {
 	// assertion. "" is the app itself: then only the client credentials grant is sent,
 	// and otherwise it never is. An answer for a subject must say who the user is.
 	Subject string
+	// Session tells apart sessions of one subject that share nothing, such as those of a
+	// user's browsers: each has its own tokens and its own refresh token. It is part of
+	// the cache key. "": the subject has one.
+	Session string
 	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
 	// a case-insensitive set.
 	Scopes []string
@@ -80,9 +85,12 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
 	s.handle.OnEvent = c.onEvent
-	s.handle.Bind(c.cache, c.partition(g.Flow), g.Subject, g.scopes())
+	s.handle.Bind(c.cache, c.partition(g.Flow), g.holder(), g.scopes())
 	return s
 }
+
+// holder is the subject of the grant's cache key.
+func (g *Grant) holder() string { return subject.Key(g.Subject, g.Session) }
 
 // scopes returns the scopes asked for, however they are given.
 func (g *Grant) scopes() []string {
@@ -175,6 +183,8 @@ func (s *TokenSource) refuse() error {
 	switch g := &s.grant; {
 	case g.Flow == "" || g.Fetch == nil:
 		return refuse("invalid_request", "a Grant needs a Flow and a Fetch")
+	case g.Session != "" && g.Subject == "":
+		return refuse("invalid_request", "a Grant for the app itself has no Session")
 	case s.claims == badClaims:
 		return refuse("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}

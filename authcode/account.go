@@ -10,6 +10,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/subject"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -26,6 +27,10 @@ type Account struct {
 	ObjectID      string `json:"object_id"`          // oid
 	Username      string `json:"username,omitempty"` // preferred_username; for display only
 	Name          string `json:"name,omitempty"`     // for display only
+
+	// Session is the Request's: the account's tokens are those of this session alone.
+	// "": those of all sign-ins without a Session.
+	Session string `json:"session,omitempty"`
 }
 
 // Format prints the account without the person's names, whatever the verb. It is not
@@ -49,14 +54,14 @@ func (a Account) LogValue() slog.Value {
 // with the ID token as far as that can tell: a user who is at home in the tenant of the
 // sign-in has one object ID. Nothing signed names the home of a guest, so there the
 // connection alone vouches for it.
-func newAccount(home string, c *verify.Claims) (Account, error) {
+func newAccount(home string, c *verify.Claims, session string) (Account, error) {
 	home = strings.ToLower(home)
 	uid, utid, _ := strings.Cut(home, ".")
 	user, ok := c.User()
 	if !ok || !guid.MatchString(uid) || !guid.MatchString(utid) || utid == user.TenantID && uid != user.ObjectID {
 		return Account{}, ErrAccount
 	}
-	return Account{home, user.TenantID, user.ObjectID, c.PreferredUsername, c.Name}, nil
+	return Account{home, user.TenantID, user.ObjectID, c.PreferredUsername, c.Name, session}, nil
 }
 
 // TokenSource returns a source of tokens for the account. wanted are permissions of one
@@ -78,7 +83,7 @@ func (f *Flow) TokenSource(a Account, wanted ...string) *entra.TokenSource {
 		refused = &entra.Error{Code: "login_required", Description: "there is no account, or none of a tenant whose users may sign in; the user must sign in"}
 	}
 	return client.TokenSource(entra.Grant{
-		Flow: FlowName, Subject: a.HomeAccountID, Scopes: wanted, RefreshToken: true,
+		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session, Scopes: wanted, RefreshToken: true,
 		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
 			if refused != nil {
 				return confidential.AuthResult{}, refused
@@ -90,8 +95,9 @@ func (f *Flow) TokenSource(a Account, wanted ...string) *entra.TokenSource {
 }
 
 // SignOut forgets every token of the account, in all tenants: whoever is signed in with it,
-// in whatever browser, must sign in again to get tokens here. What a refresh under way
-// brings is not kept; what a sign-in under way brings is. The session and the cookie are the app's to end, and Entra's session
+// in whatever browser, must sign in again to get tokens here. If the account has a Session,
+// only that one's are forgotten. What a refresh under way brings is not kept; what a sign-in
+// under way brings is. The session and the cookie are the app's to end, and Entra's session
 // is ended by sending the browser to [Flow.SignOutURL]. Tokens that were handed out stay
 // good until they expire.
 func (f *Flow) SignOut(_ context.Context, a Account) error {
@@ -100,7 +106,7 @@ func (f *Flow) SignOut(_ context.Context, a Account) error {
 	}
 	authority := "https://" + f.client.Cloud().Host() + "/"
 	f.client.Cache().PurgeFunc(func(k cache.Key) bool {
-		return k.Flow == FlowName && k.ClientID == f.client.ClientID() && k.Subject == a.HomeAccountID && strings.HasPrefix(k.Authority, authority)
+		return k.Flow == FlowName && k.ClientID == f.client.ClientID() && subject.Has(k.Subject, a.HomeAccountID, a.Session) && strings.HasPrefix(k.Authority, authority)
 	})
 	return nil
 }

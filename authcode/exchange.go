@@ -58,7 +58,7 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 		return nil, err
 	}
 	redemption, err := f.client.Redeem(ctx, entra.Grant{
-		Flow: FlowName, Scopes: p.Scopes, RefreshToken: true,
+		Flow: FlowName, Session: p.Session, Scopes: p.Scopes, RefreshToken: true,
 		Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
 			return app.AcquireTokenByAuthCode(ctx, params.Get("code"), f.config.RedirectURL, p.Scopes, confidential.WithChallenge(p.Verifier))
 		},
@@ -71,7 +71,7 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	if err != nil {
 		return nil, fmt.Errorf("authcode: validating the ID token: %w", err)
 	}
-	account, err := newAccount(result.Account.HomeAccountID, claims)
+	account, err := newAccount(result.Account.HomeAccountID, claims, p.Session)
 	if err != nil {
 		return nil, err
 	}

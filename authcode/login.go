@@ -51,6 +51,12 @@ type Request struct {
 	// ExtraScopes are permissions in any APIs that the user is asked to consent to
 	// at the same time, for tokens later. None: nothing more.
 	ExtraScopes []string
+	// Session names the browser's session, if its tokens are to be its own: two browsers
+	// in which one user is signed in then share none, so that what a second factor in one
+	// brings is of no use in the other, and each is signed out by itself. It is in the
+	// [Account], and is not secret; printable ASCII, at most 64 bytes. "": the account's
+	// sign-ins share their tokens.
+	Session string
 }
 
 // Login is a sign-in that has begun: where to send the browser, and what the answer is
@@ -70,6 +76,7 @@ type login struct {
 	Verifier string    `json:"verifier"`
 	Scopes   []string  `json:"scopes,omitempty"`
 	ReturnTo string    `json:"return_to"`
+	Session  string    `json:"session,omitempty"`
 	Expires  time.Time `json:"expires"`
 	binding
 }
@@ -107,13 +114,16 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 	if !oneAPI(r.Scopes) {
 		return nil, invalid("Request.Scopes are permissions in several APIs, and a token is for one; put those in the others into ExtraScopes")
 	}
+	if len(r.Session) > 64 || r.Session != "" && !validScopes([]string{r.Session}) {
+		return nil, invalid("Request.Session is longer than 64 bytes, or not printable ASCII without spaces")
+	}
 	claims, err := mergeClaims(r.Claims, f.client.Capabilities())
 	if err != nil {
 		return nil, err
 	}
 	p := &login{
 		State: random(), Nonce: random(), Verifier: oauth2.GenerateVerifier(),
-		Scopes: f.tokenScopes(r.Scopes), ReturnTo: r.ReturnTo,
+		Scopes: f.tokenScopes(r.Scopes), ReturnTo: r.ReturnTo, Session: r.Session,
 		Expires: time.Now().Add(f.config.LoginTimeout).UTC().Round(0),
 		binding: f.binding(),
 	}

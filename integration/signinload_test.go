@@ -95,14 +95,15 @@ type loadApp struct {
 	toEntra *http.Transport
 
 	served, codes, refreshes atomic.Int64
-	mu                       sync.Mutex // guards got
-	got                      map[string][]time.Time
+	mu                       sync.Mutex                  // guards got
+	got                      map[string][]time.Time      // by oid: when the user's tokens were obtained
+	accounts                 map[string]authcode.Account // by oid
 }
 
 func (f *fake) startLoadApp(t *testing.T) *loadApp {
 	t.Helper()
 	listener, origin := listen(t)
-	app := &loadApp{fake: f, url: origin, got: map[string][]time.Time{}}
+	app := &loadApp{fake: f, url: origin, got: map[string][]time.Time{}, accounts: map[string]authcode.Account{}}
 	transport := &http.Transport{MaxConnsPerHost: 64, MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	app.client = &http.Client{
@@ -140,6 +141,7 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 func (a *loadApp) note(account authcode.Account, obtained time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.accounts[account.ObjectID] = account
 	if all := a.got[account.ObjectID]; !slices.Contains(all, obtained) {
 		a.got[account.ObjectID] = append(all, obtained)
 	}
@@ -225,7 +227,9 @@ func (a *loadApp) signIn(t *testing.T, i int) *loadedUser {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("user %d: %v", i, err)
 	}
-	u.account = authcode.Account{HomeAccountID: u.id + "." + tenant, TenantID: tenant, ObjectID: u.id}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u.account = a.accounts[u.id]
 	return u
 }
 

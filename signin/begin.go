@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/url"
@@ -63,17 +64,20 @@ func (s *Site) here(r *http.Request) string {
 
 // begin sends the browser to Entra and gives it the login to bring back.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Request, a *attempt) {
+	v, name, _ := s.visit(r).session()
+	a.Before = name
+	if req.Session == "" { // each session has its own tokens, and keeps them when it is replaced
+		if req.Session = rand.Text(); v != nil && v.Account.Session != "" {
+			req.Session = v.Account.Session
+		}
+	}
 	login, err := s.flow.Begin(r.Context(), req)
 	if err != nil {
 		s.refuse(w, r, "", err)
 		return
 	}
-	v := s.visit(r)
-	if _, name, _ := v.session(); name != "" {
-		a.Before = name
-	}
 	a.Login, a.At = login, time.Now().UTC().Round(0)
-	name := s.cookies.forLogin(login.State())
+	name = s.cookies.forLogin(login.State())
 	size := s.keep(w, name, a, s.flow.LoginTimeout())
 	if size == 0 {
 		if req.ReturnTo == s.config.Home {

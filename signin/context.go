@@ -82,9 +82,8 @@ func sessionFromContext(ctx context.Context) *session {
 // flow. If nobody is signed in, its tokens fail with login_required. Give what it fails
 // with to [Site.Interact].
 //
-// Tokens are the account's, in this process: two browsers in which somebody is signed in
-// share them, and with them what a step-up in one has brought. Where each session must
-// have stepped up by itself, decide by its own ID token ([Config].KeepClaims).
+// Tokens are the session's: two browsers in which somebody is signed in share none, so that
+// what a second factor in one has brought is of no use in the other.
 func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource {
 	v, _, err := s.visit(r).session()
 	if v == nil || err != nil {

@@ -56,9 +56,9 @@
 // elsewhere (front-channel logout). Tokens are not in it: they are in the memory of the
 // process, and where they are missing, [Site.Interact] gets new ones.
 //
-// Signing out ends the session, forgets the account's tokens in this process, and goes to
-// Entra, which ends its session, too, and comes back. Where the user is signed in with
-// another browser, the session there goes on, and gets new tokens by way of Interact.
+// Signing out ends the session, forgets its tokens in this process, and goes to Entra, which
+// ends its session, too, and comes back. Where the user is signed in with another browser,
+// the session there goes on, with tokens of its own.
 //
 // Several processes need one Store and the same Keys. If the app calls APIs, they also need
 // a load balancer that sends one browser to one process, where the tokens of its sign-in

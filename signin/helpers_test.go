@@ -18,6 +18,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/signin"
 	"github.com/entratoken/entra/verify"
@@ -45,6 +46,8 @@ type world struct {
 	site *signin.Site
 	app  http.Handler // the site's Handler
 	log  *logbook
+
+	flowCache *cache.Cache // of tokens
 
 	calls func(http.ResponseWriter, *http.Request) // what /call does
 
@@ -141,6 +144,7 @@ func newWorld(t testing.TB, changes ...func(*settings)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.flowCache = client.Cache()
 	if w.flow, err = authcode.New(client, c.flow); err != nil {
 		t.Fatal(err)
 	}

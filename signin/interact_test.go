@@ -115,6 +115,48 @@ func TestStepUp(t *testing.T) {
 	b.want(b.get("/call?x=1"), http.StatusOK, "")
 }
 
+// What a second factor in one browser has brought serves no other in which the user is
+// signed in with the password alone, nor does what either refreshes.
+func TestStepUpIsTheSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *settings) { s.estate.Apps[3].RequireMFA = true })
+		desk, thief := w.browser(t), w.browser(t)
+		desk.signIn("/private/x", alice)
+		thief.signIn("/private/x", alice)
+		path := "/call?scope=" + url.QueryEscape(scopeB)
+		desk.want(desk.callback(desk.answered(desk.get(path), alice)), http.StatusSeeOther, path)
+		for range 3 {
+			if a := desk.get(path); a.body != "token true" {
+				t.Fatalf("the call says %q", a.body)
+			}
+			thief.sentTo(thief.get(path))
+			time.Sleep(50 * time.Minute)
+		}
+	})
+}
+
+// A sign-in for more keeps the tokens that the session has.
+func TestTokensStayWithTheSession(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser(t)
+	b.signIn("/call", alice)
+	for range 3 {
+		b.want(b.callback(b.answered(b.get("/login?return_to=/call"), alice)), http.StatusSeeOther, "/call")
+	}
+	b.want(b.callback(b.answered(b.get("/call?scope="+url.QueryEscape(scopeB)), alice)), http.StatusSeeOther, "")
+	if a := b.get("/call"); a.body != "token true" {
+		t.Errorf("the call says %q", a.body)
+	}
+	if n := w.flowCache.Stats().Sessions; n != 1 {
+		t.Errorf("tokens of %d sessions are held", n)
+	}
+	// Somebody else's sign-in leaves nothing of hers.
+	b.want(b.callback(b.answered(b.get("/login"), bob)), http.StatusSeeOther, "/")
+	if n := w.flowCache.Stats().Sessions; n != 1 {
+		t.Errorf("then tokens of %d sessions are held", n)
+	}
+}
+
 func TestChallenge(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int

@@ -177,7 +177,10 @@ func (s *Site) replace(ctx context.Context, name string, by authcode.Account) er
 		return err
 	}
 	if v.Account.HomeAccountID != by.HomeAccountID || v.Account.TenantID != by.TenantID {
-		return s.bury(ctx, name)
+		if err := s.bury(ctx, name); err != nil {
+			return err
+		}
+		return s.flow.SignOut(ctx, v.Account)
 	}
 	if v.Old {
 		return nil

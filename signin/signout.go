@@ -39,9 +39,8 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
-// end ends a session, with those that belong to the same session at Entra, and forgets the
-// user's tokens. Where the user is signed in with another browser, the next token takes
-// a sign-in there, most often without a page.
+// end ends a session, with those that belong to the same session at Entra, and forgets its
+// tokens.
 func (s *Site) end(ctx context.Context, v *session, name string) error {
 	if err := s.bury(ctx, name); err != nil {
 		return err

@@ -1,0 +1,110 @@
+package authcode_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache"
+)
+
+// Sessions of one account share no tokens and no refresh tokens, and are signed out each
+// by itself; without a session it is as ever.
+func TestSessionsShareNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(lifetime(time.Hour))
+		c := newClient(t, e.clientConfig())
+		f := newFlow(t, c)
+		names := []string{"", "desk", "phone", "desk2"}
+		accounts := map[string]authcode.Account{}
+		tokens := map[string]string{}
+		for _, name := range names {
+			signIn := e.signIn(t, f, alice, authcode.Request{Session: name})
+			if signIn.Account.Session != name {
+				t.Fatalf("the account is of session %q", signIn.Account.Session)
+			}
+			accounts[name], tokens[name] = signIn.Account, token(t, signIn.Source)
+		}
+		if n := c.Cache().Stats().Sessions; n != 4 {
+			t.Fatalf("%d sessions are held", n)
+		}
+		time.Sleep(2 * time.Hour) // all are refreshed, each with its own refresh token
+		seen := map[string]bool{}
+		for _, name := range names {
+			raw := token(t, f.TokenSource(accounts[name]))
+			if raw == tokens[name] || seen[raw] || seen[e.last(t).Get("refresh_token")] {
+				t.Errorf("session %q shares a token", name)
+			}
+			seen[raw], seen[e.last(t).Get("refresh_token")] = true, true
+			if claimsOf(t, raw)["oid"] != accounts[name].ObjectID {
+				t.Error("the token is somebody else's")
+			}
+		}
+
+		expect := func(signedOut ...string) {
+			t.Helper()
+			for _, name := range names {
+				_, err := f.TokenSource(accounts[name]).TokenContext(t.Context())
+				out := strings.Contains(" "+strings.Join(signedOut, " ")+" ", " "+name+" ") && (name != "" || len(signedOut) == 4)
+				if (err != nil) != out {
+					t.Errorf("signed out are %q; session %q: %v", signedOut, name, err)
+				}
+			}
+		}
+		if err := f.SignOut(context.Background(), accounts["desk"]); err != nil {
+			t.Fatal(err)
+		}
+		expect("desk")
+		whole := accounts["phone"]
+		whole.Session = ""
+		if err := f.SignOut(context.Background(), whole); err != nil { // the account everywhere
+			t.Fatal(err)
+		}
+		expect(names...)
+	})
+}
+
+// A session's name is kept with the login and the account, and is a plain word.
+func TestSessionName(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	for _, name := range []string{strings.Repeat("x", 65), "a b", "\n", "\x00", "\u00e9"} {
+		if _, err := f.Begin(t.Context(), authcode.Request{Session: name}); entraError(t, err).Code != "invalid_request" {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	login := begin(t, f, authcode.Request{Session: strings.Repeat("x", 64)})
+	b, err := json.Marshal(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := new(authcode.Login)
+	if err := json.Unmarshal(b, again); err != nil {
+		t.Fatal(err)
+	}
+	signIn, err := f.Exchange(t.Context(), again, e.callback(t, login, alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signIn.Account.Session != strings.Repeat("x", 64) {
+		t.Errorf("session %q", signIn.Account.Session)
+	}
+	// The app itself has no sessions.
+	_, err = newClient(t, e.clientConfig()).TokenSource(entra.Grant{
+		Flow: "x", Session: "s", Scopes: []string{"y"},
+		Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+			t.Error("it asks for a token")
+			return confidential.AuthResult{}, nil
+		},
+	}).TokenContext(t.Context())
+	if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "Session") {
+		t.Errorf("got %v", err)
+	}
+}
