@@ -30,7 +30,7 @@ type Grant struct {
 	Subject string
 	// Session tells apart sessions of one subject that share nothing, such as those of a
 	// user's browsers: each has its own tokens and its own refresh token. It is part of
-	// the cache key. "": the subject has one.
+	// the cache key, in its Subject. "": the subject has one.
 	Session string
 	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
 	// a case-insensitive set.

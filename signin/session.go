@@ -227,30 +227,3 @@ func (v *session) claims() (*verify.Claims, bool) {
 	}
 	return c, true
 }
-
-// get, put and forget are the store's methods for what is sealed under its name.
-func (s *Site) get(ctx context.Context, name string, v any) (bool, error) {
-	sealed, found, err := s.store.FindCtx(ctx, name)
-	if err != nil {
-		return false, storeFailed(err)
-	}
-	return found && s.keys.open("store "+name, sealed, v), nil
-}
-
-func (s *Site) put(ctx context.Context, name string, v any, until time.Time) error {
-	sealed, err := s.keys.seal("store "+name, v)
-	if err != nil {
-		return err
-	}
-	if err := s.store.CommitCtx(ctx, name, sealed, until); err != nil {
-		return storeFailed(err)
-	}
-	return nil
-}
-
-func (s *Site) forget(ctx context.Context, name string) error {
-	if err := s.store.DeleteCtx(ctx, name); err != nil {
-		return storeFailed(err)
-	}
-	return nil
-}

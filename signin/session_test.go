@@ -2,9 +2,11 @@ package signin_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -207,6 +209,26 @@ func TestStoreFailures(t *testing.T) {
 	}
 	if log := w.log.String(); strings.Count(log, "connection refused") != 11 {
 		t.Errorf("the log has the cause %d times:\n%s", strings.Count(log, "connection refused"), log)
+	}
+}
+
+// A browser that has left is no fault of the store's: its request fails, and no operator is
+// called.
+func TestBrowserHasLeft(t *testing.T) {
+	store := newShared()
+	w := newWorld(t, inStore(store))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	store.breaks("Find", context.Canceled)
+	before := w.log.String()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, origin+"/private/x", nil)
+	r.AddCookie(b.cookie("__Host-session-"))
+	rec := httptest.NewRecorder()
+	w.app.ServeHTTP(rec, r)
+	if rec.Code != http.StatusServiceUnavailable || w.log.String() != before {
+		t.Errorf("status %d; the log says %s", rec.Code, strings.TrimPrefix(w.log.String(), before))
 	}
 }
 
