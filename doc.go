@@ -13,7 +13,8 @@
 //
 //   - clientcreds: a daemon that calls an API as itself,
 //   - obo: an API that calls the next API for its caller,
-//   - authcode: a web app that signs users in and calls APIs for them.
+//   - authcode: a web app that signs users in and calls APIs for them; package signin
+//     adds its handlers and sessions.
 //
 // For instance:
 //

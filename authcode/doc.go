@@ -25,6 +25,9 @@
 // cache. When that is gone or no longer good, the error is an [entra.Error] whose
 // InteractionRequired is true: begin a new sign-in, with its Claims if it has any.
 //
+// Package signin does for a net/http app all that follows; use this one alone where the app
+// has sessions and handlers of its own.
+//
 // # What the app must do
 //
 // A Login belongs to one browser: keep it on the server under that browser's session, or
