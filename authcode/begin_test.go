@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -369,8 +370,9 @@ func TestFlowSaysWhatItIs(t *testing.T) {
 	if !f.AllowsTenant(entratest.SampleTenant) || f.AllowsTenant(entratest.SampleOtherTenant) || f.AllowsTenant("") {
 		t.Error("it lets in others than it says")
 	}
-	if got := begin(t, f, authcode.Request{ReturnTo: "/x?y"}).ReturnTo(); got != "/x?y" {
-		t.Errorf("returns to %q", got)
+	login := begin(t, f, authcode.Request{ReturnTo: "/x?y", Scopes: []string{scopeB, "openid"}})
+	if login.ReturnTo() != "/x?y" || !slices.Equal(login.Scopes(), []string{scopeB}) {
+		t.Errorf("returns to %q with %v", login.ReturnTo(), login.Scopes())
 	}
 }
 

@@ -166,6 +166,9 @@ func (l *Login) State() string { return l.get().State }
 // ReturnTo returns where the user goes afterwards: a path on this site.
 func (l *Login) ReturnTo() string { return l.get().ReturnTo }
 
+// Scopes returns what the token is for that the login brings.
+func (l *Login) Scopes() []string { return slices.Clone(l.get().Scopes) }
+
 // Expires returns when the login ends.
 func (l *Login) Expires() time.Time { return l.get().Expires }
 

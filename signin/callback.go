@@ -57,7 +57,7 @@ func (s *Site) answerCallback(w http.ResponseWriter, r *http.Request) {
 		if a.Before != "" && kindOf(err) == Denied {
 			err = &declined{err}
 		}
-		s.refuse(w, r, a.Login.ReturnTo(), err)
+		s.refuse(w, r, a.Login.ReturnTo(), &asking{err, a.Login.Scopes()})
 		return
 	}
 	s.signedIn(w, r, name, a, signIn)

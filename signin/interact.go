@@ -51,7 +51,7 @@ func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scope
 		unauthorized(w, e)
 		return true
 	case s.inCircle(r, a.Asked):
-		s.refuse(w, r, s.here(r), &inVain{e, slices.Clone(scopes)})
+		s.refuse(w, r, s.here(r), &asking{&inVain{e}, scopes})
 		return true
 	}
 	req := authcode.Request{Claims: e.Claims, Scopes: scopes, ReturnTo: s.here(r)}
@@ -70,16 +70,21 @@ func asked(e *entra.Error, scopes []string) string {
 }
 
 // inVain says that the user signed in as asked, and that it did not help.
-type inVain struct {
-	err    *entra.Error
-	scopes []string
-}
+type inVain struct{ err *entra.Error }
 
 func (e *inVain) Error() string {
 	return "signin: the user signed in as asked, in vain: " + e.err.Error()
 }
 
 func (e *inVain) Unwrap() error { return e.err }
+
+// asking is an error of a sign-in for those scopes.
+type asking struct {
+	error
+	scopes []string
+}
+
+func (e *asking) Unwrap() error { return e.error }
 
 // Challenge returns the error for [Site.Interact] that the answer of an API calls for: if
 // it has status 401 and a claims challenge, as [entra.ClaimsChallenge] reads it. Otherwise

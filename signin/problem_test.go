@@ -185,6 +185,21 @@ func TestDeclined(t *testing.T) {
 	}
 }
 
+// What only an administrator can consent to is named in the administrators' page, in the
+// tenant of the user.
+func TestAdminConsentOfScopes(t *testing.T) {
+	w := newWorld(t, anyOrganization)
+	b := w.browser(t)
+	b.signIn("/private/x", carol)
+	q := query(b.answered(b.get("/call?scope="+url.QueryEscape(scopeB)), carol))
+	refusals["admin consent"].change(w, b, q)
+	a := b.get(origin + "/callback?" + q.Encode())
+	b.want(a, http.StatusForbidden, "")
+	if want := w.flow.AdminConsentURL(entratest.SampleOtherTenant, scopeB); !strings.Contains(html.UnescapeString(a.body), `href="`+want+`"`) {
+		t.Errorf("the page has no link to %s:\n%s", want, a.body)
+	}
+}
+
 // The support's details are on the page and in the log.
 func TestRefusalDetails(t *testing.T) {
 	w := newWorld(t)

@@ -22,10 +22,10 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 		p.Code, p.AADSTS, p.CorrelationID, p.TraceID = e.Code, e.AADSTS, e.CorrelationID, e.TraceID
 	}
 	if kind == AdminConsent {
-		var again *inVain
 		var scopes []string
-		if errors.As(err, &again) {
-			scopes = again.scopes
+		var a *asking
+		if errors.As(err, &a) {
+			scopes = a.scopes
 		}
 		tenant := ""
 		if v, _, _ := s.visit(r).session(); v != nil {
