@@ -103,12 +103,13 @@ func (e *entry) start(ctx context.Context, by *Handle, challenge string, fetch F
 		p.challenge = challenge
 		prev = &p
 	}
-	if serve { // until the flight has ended nothing more is due before the token's end
-		e.hold(h.token, h.token.usableFor)
-	}
 	e.flight = &flight{
 		by: by, challenge: challenge, done: make(chan struct{}),
 		begun: Event{Kind: FetchStarted, Key: by.place.key(), Scopes: e.scopes, Background: serve},
+	}
+	if serve { // until the flight has ended nothing more is due before the token's end
+		e.hold(h.token, h.token.usableFor)
+		e.flight.served = e.held.Load()
 	}
 	go e.fly(context.WithoutCancel(ctx), e.flight, prev, fetch)
 	return true
@@ -130,9 +131,7 @@ func (e *entry) land(f *flight, a Answer, err error) (retryIn time.Duration, alr
 	if err != nil {
 		c.failed.Add(1)
 		f.err = err
-		if !f.outdated {
-			retryIn = e.fail(c.policy, f.challenge, err)
-		}
+		retryIn = e.fail(c.policy, f, err)
 	}
 	e.end(f)
 	return retryIn, false
@@ -146,24 +145,31 @@ func (e *entry) end(f *flight) {
 	close(f.done)
 }
 
-// fail remembers a failure. mu is held.
-func (e *entry) fail(p Policy, challenge string, err error) (retryIn time.Duration) {
-	last := e.failures.of(challenge)
-	inARow := 1
-	if *last != nil {
-		inARow += (*last).inARow
+// fail remembers a flight's failure, unless it is outdated, which throttling never is, and has
+// the token that is served meanwhile looked at again when the next request may be made. mu is
+// held.
+func (e *entry) fail(p Policy, f *flight, err error) (retryIn time.Duration) {
+	now, h := time.Now(), e.held.Load()
+	served := h != nil && h == f.served
+	var left, patience time.Duration // of the held token, and of those who ask for one
+	if h != nil {
+		left = max(0, until(now, h.token.UsableUntil()))
 	}
-	now, asked, h := time.Now(), retryAfter(err), e.held.Load()
-	var left time.Duration
-	if h != nil && challenge == "" { // those who bring a challenge wait
-		left = max(0, h.token.UsableUntil().Sub(now))
+	if served {
+		patience = left
 	}
-	retryIn = p.RetryIn(inARow, asked, left, rand.Float64())
-	*last = &failure{err, inARow, now.Add(retryIn), now.Add(asked), challenge}
-	if h == nil || challenge != "" && before(now, h.dueAt()) {
-		return retryIn // a challenge that failed changes nothing about a token that is not due
+	if asked := retryAfter(err); !f.outdated || asked > 0 {
+		last, inARow := e.failures.of(f.challenge), 1
+		if *last != nil {
+			inARow += (*last).inARow
+		}
+		retryIn = p.RetryIn(inARow, asked, patience, rand.Float64())
+		*last = &failure{err, inARow, now.Add(retryIn), now.Add(asked), f.challenge}
 	}
-	e.hold(h.token, min(now.Sub(h.token.obtainedAt)+retryIn, h.token.usableFor))
+	// A request that was to satisfy another challenge changes nothing before the token is due.
+	if served || h != nil && !before(now, h.dueAt()) {
+		e.hold(h.token, h.token.usableFor-max(0, left-retryIn))
+	}
 	return retryIn
 }
 
@@ -193,7 +199,7 @@ func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, spr
 		e.hold(t, t.refreshAfter)
 	}
 	e.session.store(a.Keep, version)
-	*failed = nil
+	*failed, e.failures.plain = nil, nil // the plain one's wait was drawn from the life of an older token
 	return t, nil
 }
 

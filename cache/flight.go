@@ -56,6 +56,7 @@ type flight struct {
 	challenge string
 	begun     Event
 	version   uint64        // of what the session kept when the request began
+	served    *held         // what its callers get meanwhile; nil: they wait
 	done      chan struct{} // closed when token and err are set
 
 	// Guarded by the entry's lock until done is closed.

@@ -53,8 +53,13 @@ func (h *held) renew(uptime int64) bool {
 	if !before(now, due) {
 		return false
 	}
-	h.lease.Store(uptime + int64(min(leaseFor, due.Sub(now))))
+	h.lease.Store(uptime + int64(min(leaseFor, until(now, due))))
 	return true
+}
+
+// until is how long it is from now to t by the clock that is nearer to it.
+func until(now, t time.Time) time.Duration {
+	return min(t.Sub(now), t.Round(0).Sub(now.Round(0)))
 }
 
 // before reports whether now is before t by both clocks.

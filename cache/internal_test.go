@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ func TestLease(t *testing.T) {
 	}{
 		{"far ahead", now.Add(time.Hour), true, time.Second},
 		{"half a second ahead", now.Add(500 * time.Millisecond), true, 500 * time.Millisecond},
+		{"half a second ahead by the wall clock alone", wallJump(now.Add(time.Hour+500*time.Millisecond), -time.Hour), true, 500 * time.Millisecond},
 		{"past by the wall clock", wallJump(now.Add(time.Hour), -2*time.Hour), false, 0},
 		{"past by the monotonic clock", wallJump(now.Add(-time.Second), 2*time.Hour), false, 0},
 	} {
@@ -57,6 +59,22 @@ func TestLease(t *testing.T) {
 		ok := h.renew(uptime)
 		if lease := time.Duration(h.lease.Load() - uptime); ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
 			t.Errorf("%s: %v, a lease of %v", tt.name, ok, lease)
+		}
+	}
+}
+
+// After a machine has slept only the wall clock knows how little is left of a token. The wait
+// after a failed refresh is drawn from that.
+func TestPatienceAfterSleep(t *testing.T) {
+	e := &entry{session: &session{}}
+	e.hold(&Token{obtainedAt: wallJump(time.Now(), -50*time.Minute), usableFor: 59 * time.Minute}, 0)
+	for range 1000 {
+		wait := e.fail(Policy{}.withDefaults(), &flight{served: e.held.Load()}, errors.New("no network yet"))
+		if wait > 9*time.Minute*9/10 {
+			t.Fatalf("waits %v with nine minutes left", wait)
+		}
+		if e.hit() == nil {
+			t.Fatal("the token is due before the wait is over")
 		}
 	}
 }
