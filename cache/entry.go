@@ -115,31 +115,36 @@ func (e *entry) start(ctx context.Context, by *Handle, challenge string, fetch F
 	return true
 }
 
-// land takes the outcome of a flight, unless it had one already.
-func (e *entry) land(f *flight, a Answer, err error) (retryIn time.Duration, already bool) {
+// land takes the outcome of a flight, unless it had one already, and says what is to be told.
+func (e *entry) land(f *flight, a Answer, err error) (outcome Event, already bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if f.landed {
-		return 0, true
+		return Event{}, true
 	}
-	c := f.by.cache
+	f.landed = true
+	c, outcome := f.by.cache, f.begun
+	var t *Token
 	if err == nil {
 		spread := f.begun.Key.Subject == "" && !f.begun.Background
-		f.token, err = e.accept(c.policy, f.challenge, a, f.version, spread, !f.superseded)
+		t, err = e.accept(c.policy, f.challenge, a, f.version, spread, !f.superseded)
 	}
 	c.fetches.Add(1)
-	if err != nil {
+	if err == nil {
+		outcome.Kind, outcome.Life = FetchDone, t.Expiry().Sub(t.ObtainedAt())
+	} else {
 		c.failed.Add(1)
-		f.err = err
-		retryIn = e.fail(c.policy, f, err)
+		outcome.Kind, outcome.Err, outcome.RetryIn = FetchFailed, err, e.fail(c.policy, f, err)
 	}
-	e.end(f)
-	return retryIn, false
+	if e.flight == f { // else those who waited have had a newer token
+		e.end(f, t, err)
+	}
+	return outcome, false
 }
 
-// end gives a flight's outcome to those who wait. mu is held.
-func (e *entry) end(f *flight) {
-	f.landed = true
+// end gives an outcome to those who wait for a flight. mu is held.
+func (e *entry) end(f *flight, t *Token, err error) {
+	f.token, f.err = t, err
 	e.flight = nil
 	e.flying.Store(false)
 	close(f.done)
@@ -211,9 +216,9 @@ func (e *entry) put(p Policy, a Answer) (*Token, error) {
 	_, version := e.session.kept()
 	t, err := e.accept(p, "", a, version, false, true)
 	if f := e.flight; err == nil && f != nil {
-		if f.superseded = true; f.challenge == "" {
-			f.token = t
-			e.end(f)
+		f.superseded, f.outdated = true, true
+		if f.challenge == "" {
+			e.end(f, t, nil)
 		}
 	}
 	return t, err

@@ -14,7 +14,7 @@ import (
 // caller that happened to start it. The arguments are what the session holds:
 // prev is the token to replace, which may be nil, and keep the [Answer].Keep of an
 // earlier answer. An error with a method RetryAfterDelay() time.Duration says how long
-// the authority wants to be left alone. A panic is a failure, and so is not returning
+// the authority wants to be left alone, at most a day. A panic is a failure, and so is not returning
 // within some seconds of the end of the context.
 type Fetch func(ctx context.Context, prev *Token, keep any) (Answer, error)
 
@@ -38,7 +38,7 @@ func (a Answer) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
 func retryAfter(err error) time.Duration {
 	var e interface{ RetryAfterDelay() time.Duration }
 	if errors.As(err, &e) {
-		return e.RetryAfterDelay()
+		return max(0, min(e.RetryAfterDelay(), maxWait))
 	}
 	return 0
 }
@@ -60,7 +60,7 @@ type flight struct {
 	done      chan struct{} // closed when token and err are set
 
 	// Guarded by the entry's lock until done is closed.
-	landed     bool // what the request brings from now on is too late
+	landed     bool // its outcome is known; what the request brings from now on is too late
 	outdated   bool // a sign-in came in between: a failure says nothing any more
 	superseded bool // and it brought a newer token for this place
 	token      *Token
@@ -75,7 +75,6 @@ func (e *entry) fly(ctx context.Context, f *flight, prev *Token, fetch Fetch) {
 	timeout := f.by.cache.policy.Timeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	f.by.emit(f.begun)
 	start := time.Now()
 	stuck := time.AfterFunc(timeout+grace, func() { e.finish(f, start, Answer{}, errStuck) })
 	defer stuck.Stop()
@@ -83,26 +82,21 @@ func (e *entry) fly(ctx context.Context, f *flight, prev *Token, fetch Fetch) {
 	f.version = version
 	a, err := Answer{}, errExited
 	defer func() { e.finish(f, start, a, err) }()
+	f.by.emit(f.begun)
 	a, err = call(ctx, fetch, prev, keep)
 }
 
 // finish lands a flight and tells what came of it, once.
 func (e *entry) finish(f *flight, start time.Time, a Answer, err error) {
-	event := f.begun
-	var told bool
-	if event.RetryIn, told = e.land(f, a, err); told {
+	outcome, already := e.land(f, a, err)
+	if already {
 		return
 	}
-	event.Kind, event.Took = FetchDone, time.Since(start)
-	if f.err != nil {
-		event.Kind, event.Err = FetchFailed, f.err
-	} else {
-		event.Life = f.token.Expiry().Sub(f.token.ObtainedAt())
-	}
-	f.by.emit(event)
-	if f.err != nil && retryAfter(f.err) > 0 {
-		event.Kind, event.Took = Throttled, 0
-		f.by.emit(event)
+	outcome.Took = time.Since(start)
+	f.by.emit(outcome)
+	if outcome.Err != nil && retryAfter(outcome.Err) > 0 {
+		outcome.Kind, outcome.Took = Throttled, 0
+		f.by.emit(outcome)
 	}
 }
 

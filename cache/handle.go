@@ -73,33 +73,35 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 			return t, nil
 		}
 	}
+	start, waited := time.Now(), false
 	for {
 		t, f, err := e.ask(ctx, h, challenge, fetch)
 		switch {
-		case t != nil:
-			h.cache.hits.add()
-			return t, nil
-		case err != nil:
-			h.cache.misses.Add(1)
-			return nil, err
-		case f == nil:
+		case f != nil:
+			waited = true
+			select {
+			case <-f.done:
+				// What a request for another challenge brings is no answer, except that
+				// any token is one to a caller without a challenge.
+				if f.challenge != challenge && (challenge != "" || f.err != nil) {
+					continue
+				}
+				t, err = f.token, f.err
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		case t == nil && err == nil:
 			e = h.resolve()
 			continue
 		}
-		start := time.Now()
-		select {
-		case <-f.done:
-			// What a request for another challenge brings is no answer, except that
-			// any token is one to a caller without a challenge.
-			if f.challenge != challenge && (challenge != "" || f.err != nil) {
-				continue
-			}
-			t, err = f.token, f.err
-		case <-ctx.Done():
-			err = ctx.Err()
+		if t != nil && !waited {
+			h.cache.hits.add()
+			return t, nil
 		}
 		h.cache.misses.Add(1)
-		h.emit(Event{Kind: Waited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
+		if waited {
+			h.emit(Event{Kind: Waited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
+		}
 		return t, err
 	}
 }
@@ -120,7 +122,7 @@ func (h *Handle) Put(a Answer) (*Token, error) {
 // nothing.
 func (h *Handle) Held() *Token {
 	e := h.entry.Load()
-	if e == nil {
+	if e == nil || e.retired.Load() {
 		if e = h.cache.find(h.place, h.scopes); e == nil {
 			return nil
 		}

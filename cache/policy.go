@@ -68,7 +68,7 @@ func (p Policy) withDefaults() Policy {
 	return p
 }
 
-// maxWait bounds what a policy can ask for.
+// maxWait bounds what a policy and an authority can ask for.
 const maxWait = 24 * time.Hour
 
 // Schedule decides about a token that lives for life, counted from its arrival: after

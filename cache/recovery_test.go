@@ -1,7 +1,13 @@
 package cache_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +114,137 @@ func TestPatienceEndsWithTheToken(t *testing.T) {
 			}
 			time.Sleep(3 * time.Minute)
 			get(t, h, short.fetch) // fails the test on any error
+		})
+	}
+}
+
+// A request that a sign-in has overtaken is still one: it is counted and told when it ends.
+func TestOvertakenRequestIsCounted(t *testing.T) {
+	for _, fails := range []error{nil, errors.New("revoked")} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			var got []string
+			c := cache.New(cache.Options{OnEvent: func(e cache.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, fmt.Sprintf("%s %v err=%v retry=%v", e.Kind, e.Life, e.Err, e.RetryIn))
+			}})
+			h := c.Handle(key("t", "user"), []string{"s"})
+			a := &authority{takes: time.Second}
+			a.fail(fails)
+			go h.Token(t.Context(), "", a.fetch)
+			synctest.Wait()
+			if _, err := h.Put(answer("signed in", 2*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := get(t, h, a.fetch); got != "signed in" {
+				t.Errorf("held: %q", got)
+			}
+			want := []string{"fetch started 0s err=<nil> retry=0s", "waited 0s err=<nil> retry=0s", "fetch done 1h0m0s err=<nil> retry=0s"}
+			stats := cache.Stats{Hits: 1, Misses: 1, Fetches: 1, Sessions: 1}
+			if fails != nil {
+				want[2] = "fetch failed 0s err=revoked retry=0s"
+				stats.Failures = 1
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(got, want) {
+				t.Errorf("events\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			wantStats(t, c, stats)
+		})
+	}
+}
+
+// Who waits for a request that turns out to be no answer has waited, whatever comes then.
+func TestWaitsAreCountedWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var waits []time.Duration
+		c := cache.New(cache.Options{OnEvent: func(e cache.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Kind == cache.Waited {
+				waits = append(waits, e.Took)
+			}
+		}})
+		h := c.Handle(key("t", "user"), []string{"s"})
+		a := &authority{takes: time.Second}
+		go h.Token(t.Context(), "", a.fetch)
+		synctest.Wait()
+		if _, err := h.Token(t.Context(), "mfa", a.fetch); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if want := []time.Duration{time.Second, 2 * time.Second}; !slices.Equal(waits, want) {
+			t.Errorf("waits %v, want %v", waits, want)
+		}
+		wantStats(t, c, cache.Stats{Misses: 2, Fetches: 2, Sessions: 1})
+	})
+}
+
+// Whatever an OnEvent does, the flight lands.
+func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
+	for name, tell := range map[string]func(){
+		"ends the goroutine": runtime.Goexit,
+		"hangs":              func() { time.Sleep(time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+				h.OnEvent = func(e cache.Event) {
+					if e.Kind == cache.FetchStarted {
+						tell()
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				_, err := h.Token(ctx, "", (&authority{}).fetch)
+				if err == nil || ctx.Err() != nil {
+					t.Errorf("got %v", err)
+				}
+				time.Sleep(2 * time.Hour)
+			})
+		})
+	}
+}
+
+// A handle whose session was purged finds what another one has put there since.
+func TestHeldAfterPurge(t *testing.T) {
+	c := cache.New(cache.Options{})
+	a, b := c.Handle(key("t", "user"), []string{"s"}), c.Handle(key("t", "user"), []string{"s"})
+	get(t, a, (&authority{}).fetch)
+	c.Purge("user")
+	if a.Held() != nil {
+		t.Error("held after a purge")
+	}
+	get(t, b, (&authority{}).fetch)
+	if got := a.Held(); got == nil || got != b.Held() {
+		t.Errorf("held: %v, want %v", got, b.Held())
+	}
+}
+
+// A Retry-After that makes no sense silences nobody for ever, nor does it undo the back-off.
+func TestRetryAfterNonsense(t *testing.T) {
+	for _, after := range []time.Duration{-time.Hour, 1<<63 - 1, -1 << 63} {
+		synctest.Test(t, func(t *testing.T) {
+			h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+			a := &authority{}
+			a.fail(throttled{after})
+			for range 2 {
+				if _, err := h.Token(t.Context(), "", a.fetch); err != (throttled{after}) {
+					t.Fatalf("got %v", err)
+				}
+			}
+			if got := a.requests.Load(); got != 1 {
+				t.Errorf("%v: %d requests at once, want 1", after, got)
+			}
+			a.fail(nil)
+			time.Sleep(24*time.Hour + 2*time.Second)
+			get(t, h, a.fetch)
 		})
 	}
 }
