@@ -35,14 +35,6 @@ func (a Answer) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Answer{...}")
 // MarshalJSON gives nothing of what the answer holds.
 func (a Answer) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
 
-func retryAfter(err error) time.Duration {
-	var e interface{ RetryAfterDelay() time.Duration }
-	if errors.As(err, &e) {
-		return max(0, min(e.RetryAfterDelay(), maxWait))
-	}
-	return 0
-}
-
 var (
 	errUnusable = errors.New("cache: the authority's answer has no usable token: it is empty or has already expired")
 	errExited   = errors.New("cache: the function that fetches the token ended its goroutine")
