@@ -39,7 +39,18 @@ func (c Cloud) Host() string {
 	if c == "" {
 		return string(Public)
 	}
-	return strings.ToLower(string(c))
+	return lowerHost(string(c))
+}
+
+// lowerHost lowers the letters of ASCII alone. Others become such letters in
+// [strings.ToLower], but in DNS they are other names' (RFC 5892).
+func lowerHost(host string) string {
+	return strings.Map(func(c rune) rune {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		return c
+	}, host)
 }
 
 // ExternalID reports whether c is the authority of an external tenant, NAME.ciamlogin.com.
@@ -104,7 +115,7 @@ func checkCloud(c Cloud) *Error {
 // tenantOf returns the ID of the external tenant whose issuer this is, "" if it is none:
 // https://ID.ciamlogin.com/ID/v2.0.
 func tenantOf(issuer string) string {
-	rest, https := strings.CutPrefix(strings.ToLower(issuer), "https://")
+	rest, https := strings.CutPrefix(lowerHost(issuer), "https://")
 	id, _, _ := strings.Cut(rest, ".")
 	if !https || !guid.MatchString(id) || rest != id+".ciamlogin.com/"+id+"/v2.0" {
 		return ""

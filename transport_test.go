@@ -120,6 +120,8 @@ func TestTransportRedirects(t *testing.T) {
 		{"another host", []string{"https://evil.example/"}, []string{"api.example/"}, false},
 		{"a subdomain", []string{"https://evil.api.example/"}, []string{"api.example/"}, false},
 		{"another port", []string{"https://api.example:8443/"}, []string{"api.example/"}, false},
+		// ToLower makes an ASCII i of the dotted capital one, but in DNS it is another name's.
+		{"a name that looks the same in lower case", []string{"https://ap\u0130.example/"}, []string{"api.example/"}, false},
 		{"there and back", []string{"https://evil.example/", "https://api.example/3"}, []string{"api.example/"}, false},
 		{"plain HTTP elsewhere", []string{"http://evil.example/"}, []string{"api.example/"}, false},
 		{"plain HTTP", []string{"http://api.example/"}, []string{"api.example/"}, false},
@@ -138,7 +140,7 @@ func TestTransportRedirects(t *testing.T) {
 				}
 			}
 			hosts := api{}
-			for _, h := range []string{"api.example", "API.example:443", "evil.example", "evil.api.example", "api.example:8443"} {
+			for _, h := range []string{"api.example", "API.example:443", "evil.example", "evil.api.example", "api.example:8443", "ap\u0130.example", "ap%C4%B0.example"} {
 				hosts[h] = handle
 			}
 			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, newEstate()), Base: hosts}}

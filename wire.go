@@ -166,7 +166,7 @@ func (w *wire) allowed(u *url.URL) *Error {
 	if u.Scheme != "https" {
 		return refuse(CodeInvalidResponse, "the authority names an address without TLS (%s://%s)", u.Scheme, u.Host)
 	}
-	named := strings.ToLower(u.Host)
+	named := lowerHost(u.Host)
 	if named == w.host || microsoftHost(w.host) && microsoftHost(named) {
 		return nil
 	}

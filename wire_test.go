@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -164,6 +165,28 @@ func TestBadDiscoveryIsNotRemembered(t *testing.T) {
 
 // Discovery is asked once for 24 hours, by whatever number of exchanges at once, and a
 // stale document is better than none.
+// A name that becomes a host of Microsoft's only when it is lowered is somebody else's: in
+// DNS the dotted capital I is not an i (RFC 5892).
+func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
+	for _, host := range []string{"login.m\u0130crosoftonline.com", "sts.w\u0130ndows.net", "westeurope.log\u0130n.microsoft.com"} {
+		e := newEstate()
+		e.wire.intercept(func(r *http.Request, _ url.Values) (*http.Response, error) {
+			if r.Method != http.MethodGet {
+				return nil, nil
+			}
+			of := func(host, path string) string { return "https://" + host + "/" + entratest.SampleTenant + path }
+			const own = "login.microsoftonline.com"
+			body := `{"issuer":"` + of(own, "/v2.0") + `","authorization_endpoint":"` + of(own, "/oauth2/v2.0/authorize") + `","token_endpoint":"` + of(host, "/oauth2/v2.0/token") + `"}`
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		})
+		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
+		if got := asError(t, err); got.Code != entra.CodeInvalidResponse || !strings.Contains(got.Description, "names an address on another host") {
+			t.Errorf("%s: got %v", host, err)
+		}
+		wantForms(t, e)
+	}
+}
+
 func TestDiscoveryIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
