@@ -44,7 +44,9 @@ type CertificateOptions struct {
 // above it, from the lowest to the highest. If several belong to key, the first is used.
 // Package credentials reads both from files.
 //
-// A signer is called concurrently. It is given no context, but nobody waits for it longer
+// A signer shows that it has the key by signing alone. So one made twice makes two
+// credentials that are not [Credential.Equal] and share no tokens: keep the Credential. A
+// signer is called concurrently. It is given no context, but nobody waits for it longer
 // than a request may take. Its error becomes the Err of an [*Error] with the code
 // "invalid_client"; if it is a time-out or an [*Error] that is Temporary, so is that one.
 //
@@ -58,7 +60,18 @@ func CertificateWith(certs []*x509.Certificate, key crypto.PrivateKey, o Certifi
 		}
 	}
 	s, wrong := newAssertionSigner(certs, key, o)
-	return fixed(fingerprint("certificate", parts...), confidential.NewCredFromAssertionCallback(s.assertion), wrong)
+	id := fingerprint("certificate", parts...)
+	if !ownKey(key) {
+		id = fmt.Sprintf("signer:%d", values.Add(1))
+	}
+	return fixed(id, confidential.NewCredFromAssertionCallback(s.assertion), wrong)
+}
+
+// ownKey reports whether key is at hand, so that its public part, which anybody may claim
+// who has seen the certificate, says who holds it.
+func ownKey(key crypto.PrivateKey) bool {
+	k, ok := key.(*rsa.PrivateKey)
+	return ok && k != nil && k.N != nil && k.D != nil && k.Validate() == nil
 }
 
 // An assertionSigner signs client assertions.

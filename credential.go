@@ -20,9 +20,9 @@ import (
 // is no credential. Nothing of it is printed or marshaled.
 //
 // Tokens belong to the credential that they were got with: clients that share a cache
-// share tokens only if they have the same secret or certificate, or the same Credential
-// value. So nobody gets a token by naming an app's IDs with a credential that Entra
-// would refuse.
+// share tokens only if they have the same secret, the same certificate with its key, or the
+// same Credential value. So nobody gets a token by naming an app's IDs with a credential
+// that Entra would refuse.
 type Credential struct {
 	// Funcs, because that is the one thing that fmt prints as an address only, wherever
 	// it stands.
@@ -45,8 +45,8 @@ const (
 )
 
 // Equal reports whether c and d are the same credential: the same secret, the same
-// certificates with the same options, or the same value of any other kind. The zero
-// Credential is equal to itself alone.
+// certificates with an *[rsa.PrivateKey] and the same options, or the same value of any
+// other kind. The zero Credential is equal to itself alone.
 func (c Credential) Equal(d Credential) bool { return c.id == d.id }
 
 // Format prints that there is a credential, whatever the verb.

@@ -16,9 +16,9 @@ import (
 // one, and should look anew, unless it has another by then because it has looked for
 // somebody else. If what it returns is not [Credential.Equal] to the refused one the request
 // is made once more, and what comes of that is the outcome. So a refusal that stays costs two
-// requests, and is then remembered like any other failure (see package cache). A secret or a
-// certificate that is made anew of the same parts is still Equal; an [Assertion] is not, and
-// should be kept.
+// requests, and is then remembered like any other failure (see package cache). A secret, or a
+// certificate with an *[rsa.PrivateKey], that is made anew of the same parts is still Equal;
+// an [Assertion] and a certificate with another signer are not, and should be kept.
 //
 // load must return when its context ends, which is when the request does or, if there is
 // another credential to try, before. Its error becomes the Err of an [*Error] with the code

@@ -2,12 +2,14 @@ package entra_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 )
@@ -591,6 +594,32 @@ func TestCredentialEqual(t *testing.T) {
 	if !entra.Secret("a").Equal(all[1]) || !of(cert, entra.CertificateOptions{}).Equal(all[3]) ||
 		!entra.Certificate([]*x509.Certificate{cert}, (*rsa.PrivateKey)(&copied)).Equal(all[3]) {
 		t.Error("the same credential made twice is not equal")
+	}
+}
+
+// Whoever has no more of a certificate than its public part is not taken for its owner,
+// whatever the key says of itself: tokens in a shared cache are the owner's.
+func TestCertificateWithoutItsKeySharesNoToken(t *testing.T) {
+	cert, key := selfSigned(t)
+	crippled := rsa.PrivateKey{PublicKey: key.PublicKey, D: big.NewInt(3), Primes: key.Primes}
+	for name, claimed := range map[string]crypto.PrivateKey{
+		"a signer that names the certificate's public key": publicOnly{&key.PublicKey},
+		"a key that is the certificate's in part":          &crippled,
+	} {
+		e := newEstate()
+		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} })
+		shared := cache.New(cache.Options{})
+		source := func(key crypto.PrivateKey) *entra.TokenSource {
+			cfg := e.config("daemon")
+			cfg.Cache, cfg.Credential = shared, entra.Certificate([]*x509.Certificate{cert}, key)
+			return clientcreds.TokenSource(newClient(t, cfg), scopeOfB)
+		}
+		if _, err := source(key).Token(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := source(claimed).Token(); err == nil {
+			t.Errorf("%s got a token (%d requests)", name, len(e.wire.tokenRequests()))
+		}
 	}
 }
 
