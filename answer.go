@@ -87,6 +87,8 @@ func readToken(r *response, redact redactor, requestID string) (*tokenResponse, 
 		return nil, readError(r, redact, requestID)
 	case t.AccessToken == "":
 		return nil, invalid(r, redact, requestID, "the answer has no access_token")
+	case strings.ContainsFunc(t.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }): // RFC 6750, section 2.1
+		return nil, invalid(r, redact, requestID, "the answer's access_token has a character in it that no token has")
 	case t.ExpiresIn <= 0:
 		return nil, invalid(r, redact, requestID, "the answer's expires_in is not a number of seconds between one and ten years")
 	case !strings.EqualFold(t.TokenType, "Bearer"):

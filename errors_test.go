@@ -97,6 +97,11 @@ func TestErrors(t *testing.T) {
 		claims      bool
 	}{
 		{
+			name: "token with something in it that no header may have", source: daemon,
+			answer: answerWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600,"access_token":"a\u001b]0;b\u0007\r\nX: c"}`),
+			code:   entra.CodeInvalidResponse, status: 200, text: "the answer's access_token has a character in it that no token has",
+		},
+		{
 			name: "wrong secret",
 			source: func(e *estate, t *testing.T) *entra.TokenSource {
 				cfg := e.config("daemon")

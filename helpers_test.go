@@ -184,7 +184,7 @@ func (f *fastEntra) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		id := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"oid":"o","tid":"t","sub":"s"}`)) + ".x"
 		info := base64.RawURLEncoding.EncodeToString([]byte(`{"uid":"o","utid":"t"}`))
-		body = fmt.Appendf(nil, `{"access_token":"%s %s","token_type":"Bearer","expires_in":3600,"scope":"s","id_token":%q,"client_info":%q}`,
+		body = fmt.Appendf(nil, `{"access_token":"%s.%s","token_type":"Bearer","expires_in":3600,"scope":"s","id_token":%q,"client_info":%q}`,
 			req.PostForm.Get("assertion"), filler, id, info)
 	}
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil

@@ -28,7 +28,7 @@ func TestManyAssertions(t *testing.T) {
 		tok, err := s.Token()
 		if err != nil {
 			t.Error(err)
-		} else if want := assertion(i) + " "; !strings.HasPrefix(tok.AccessToken, want) {
+		} else if want := assertion(i) + "."; !strings.HasPrefix(tok.AccessToken, want) {
 			t.Errorf("assertion %d got another's token", i)
 		}
 	}
