@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/entratoken/entra/cmd/entra/internal/plain"
 )
 
 // Exit codes.
@@ -34,6 +36,34 @@ type System struct {
 
 // Run runs the command and returns its exit code.
 func (s *System) Run(ctx context.Context, args []string) int {
+	own := *s
+	out := &output{w: s.Stdout}
+	own.Stdout = out
+	code := own.run(ctx, args)
+	if out.err != nil && code != Usage {
+		fmt.Fprintf(s.Stderr, "entra %s: standard output cannot be written: %s\n", args[0], plain.Text(out.err.Error(), 200))
+		return Failure
+	}
+	return code
+}
+
+// output remembers that something could not be written: a program that goes on with what
+// it read must know.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+// Write implements [io.Writer].
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+func (s *System) run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		fmt.Fprint(s.Stderr, usage)
 		return Usage

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -46,9 +48,12 @@ func (s *System) doctor(ctx context.Context, o *options) int {
 	return Success
 }
 
+// encode prints JSON in which nothing is left that a terminal would obey.
 func (s *System) encode(v any) {
-	e := json.NewEncoder(s.Stdout)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	e.Encode(v)
+	io.WriteString(s.Stdout, plain.JSON(b.String()))
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cmd/entra/internal/plain"
 	"github.com/entratoken/entra/cmd/entra/internal/wire"
 )
 
@@ -39,8 +41,7 @@ var errUsage = errors.New("usage")
 func (s *System) parse(command string, args []string) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("entra "+command, flag.ContinueOnError)
-	f.SetOutput(s.Stderr)
-	f.Usage = func() { fmt.Fprint(s.Stderr, usageOf(command)) }
+	f.SetOutput(io.Discard) // it repeats what was typed as it is
 	f.StringVar(&o.tenant, "tenant", "", "")
 	f.StringVar(&o.client, "client", "", "")
 	f.StringVar(&o.cloud, "cloud", "", "")
@@ -78,8 +79,10 @@ func (s *System) parse(command string, args []string) (*options, error) {
 	}
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(s.Stderr, usageOf(command))
 			return nil, err
 		}
+		fmt.Fprintf(s.Stderr, "%s\n%s", plain.Text(err.Error(), 200), usageOf(command))
 		return nil, errUsage
 	}
 	o.scopes = f.Args()

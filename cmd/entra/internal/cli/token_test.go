@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/entratoken/entra/cmd/entra/internal/cli"
 	"github.com/entratoken/entra/entratest"
 )
 
@@ -206,9 +209,21 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
+func part(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// answering answers token requests with a token.
+func answering(next http.RoundTripper, token string) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method != http.MethodPost {
+			return next.RoundTrip(r)
+		}
+		body, err := json.Marshal(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600})
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
+	})
+}
+
 // A hostile or opaque token is shown without anything that a terminal obeys.
 func TestHostileToken(t *testing.T) {
-	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	for _, tt := range []struct{ token, want string }{
 		{part(`{"alg":"none"}`) + "." + part("{\"aud\":\"x\\u001b[31m\\u0007\\u202e\\u009b1m\",\"\\u001b]0;t\\u0007\":[\"\\u001b[2J\"],\"exp\":1e400,\"iat\":-5,\"n\":{\"a\":\"\\u2028\"}}") + ".x", "claims"},
 		{"opaque", "opaque"},
@@ -218,22 +233,73 @@ func TestHostileToken(t *testing.T) {
 	} {
 		b := newBench(t)
 		b.daemon(t)
-		next := b.transport
-		b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Method != http.MethodPost {
-				return next.RoundTrip(r)
-			}
-			body, err := json.Marshal(map[string]any{"access_token": tt.token, "token_type": "Bearer", "expires_in": 3600})
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
-		})
+		b.transport = answering(b.transport, tt.token)
 		for _, command := range []string{"token", "doctor"} {
 			code, out, errs := b.run(t, command, scopeOfB)
 			if code != 0 || strings.ContainsAny(out, "\x1b\x07\u202e\u009b\u2028") || !strings.Contains(out, tt.want) && command == "token" {
 				t.Errorf("%s: exit code %d: %q%s", command, code, out, errs)
 			}
+			code, out, errs = b.run(t, command, "-json", scopeOfB)
+			if code != 0 || !json.Valid([]byte(out)) || strings.ContainsAny(out, "\x1b\x07\u202e\u009b\u2028") {
+				t.Errorf("%s -json: exit code %d: %q%s", command, code, out, errs)
+			}
 		}
 	}
 }
+
+// JSON that a terminal would obey says the same when it is read.
+func TestJSONIsReadAsItWas(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	b.transport = answering(b.transport, part(`{"alg":"none"}`)+"."+part(`{"aud":"x","odd":"\u009b1m\u202e\u007f\udb40\udc41<é>"}`)+".x")
+	_, out, _ := b.run(t, "token", "-json", scopeOfB)
+	var got struct {
+		Claims map[string]string `json:"claims"`
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || got.Claims["odd"] != "\u009b1m\u202e\u007f\U000e0041<é>" {
+		t.Errorf("%v: %q of %s", err, got.Claims["odd"], out)
+	}
+	if !strings.Contains(out, `"\u009b1m\u202e\u007f\udb40\udc41<é>"`) {
+		t.Errorf("printed: %s", out)
+	}
+}
+
+// The name of a file is text that came from outside, too.
+func TestHostileFileName(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	for _, terminal := range []bool{false, true} {
+		b.terminal = terminal
+		t.Setenv("NO_COLOR", "1")
+		for _, name := range []string{"a\x1b]0;b\x07", "a\u009b2J"} {
+			write(t, name, "daemon-secret")
+			for _, args := range [][]string{{"token", "-secret-file", name, scopeOfB}, {"doctor", "-secret-file", name, scopeOfB}, {"token", "-secret-file", name + "x"}, {"doctor", "-secret-file", name + "x"},
+				{"doctor", "-cloud", name}, {"token", "-cloud", name}, {"token", "-tenant", name}, {"doctor", "-client", name}, {"token", "-region", name}, {"token", name}, {"doctor", name}, {"doctor", "-managed-identity", name},
+				{"token", "-assertion", name + "x", scopeOfB}, {name}, {"token", "-" + name}} {
+				if _, out, errs := b.run(t, args...); strings.ContainsAny(out+errs, "\x1b\x07\u009b") {
+					t.Errorf("%q: %q%q", args, out, errs)
+				}
+			}
+		}
+	}
+}
+
+// A token that could not be written was not got.
+func TestOutputFails(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	for _, args := range [][]string{{"token", "-raw"}, {"token", "-json"}, {"token"}, {"doctor", "-json"}, {"doctor"}} {
+		var errs bytes.Buffer
+		s := &cli.System{Stdin: strings.NewReader(""), Stdout: full{}, Stderr: &errs, Getenv: os.Getenv, Transport: b.transport}
+		if code := s.Run(t.Context(), append(args, scopeOfB)); code != cli.Failure || errs.String() != "entra "+args[0]+": standard output cannot be written: the disk is full\n" {
+			t.Errorf("%v: exit code %d: %q", args, code, errs.String())
+		}
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("the disk is\x1b full") }
 
 // What is called wrongly does nothing, says why, and never repeats a secret.
 func TestUsage(t *testing.T) {

@@ -187,7 +187,7 @@ func (d *doctor) credential() bool {
 		d.done(s)
 		return false
 	}
-	s.Text = facts.Kind
+	s.Text = clean(facts.Kind, 400)
 	if facts.Thumbprint != "" {
 		s.Text += ", thumbprint " + facts.Thumbprint
 	}
