@@ -69,7 +69,7 @@ func iterations(der []byte, depth int) (most int64) {
 			}
 			most = max(most, n)
 		}
-		if v.IsCompound || isUniversal(v, asn1.TagOctetString) && bytes.HasPrefix(v.Bytes, []byte{0x30}) {
+		if v.IsCompound || bytes.HasPrefix(v.Bytes, []byte{0x30}) { // under whatever tag
 			most = max(most, iterations(v.Bytes, depth+1))
 		}
 		before = v
