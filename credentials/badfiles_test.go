@@ -131,12 +131,12 @@ func TestMissingPaths(t *testing.T) {
 // A password that cannot be had is no wrong password, and keeps its own error.
 func TestPasswordFails(t *testing.T) {
 	dir := made(t, "cp leaf.pfx cert")
-	down := errors.New("the vault is down\nfor now")
+	down := errors.New("the vault is down\nfor now (eyJhbGciOiJub25lIn0.e30.)")
 	_, err := credentials.CertificateFile(credentials.CertificateFileConfig{
 		Path:     filepath.Join(dir, "cert"),
 		Password: func(context.Context) (string, error) { return "", down },
 	})
-	wantRefused(t, err, dir, `the password for the certificate file "DIR/cert" could not be had: the vault is down for now`)
+	wantRefused(t, err, dir, `the password for the certificate file "DIR/cert" could not be had: the vault is down for now ([redacted])`)
 	if !errors.Is(err, down) {
 		t.Error("the callback's error is lost")
 	}

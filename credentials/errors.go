@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 	"unicode"
@@ -19,11 +20,16 @@ func refuse(format string, args ...any) *entra.Error {
 	return &entra.Error{Code: "invalid_client", Description: fmt.Sprintf(format, args...)}
 }
 
-// oneLine is what is repeated of a text that is not ours: printable, short.
+// jwtLike matches the start of every JWT and JWE: base64url of `{"`.
+var jwtLike = regexp.MustCompile(`eyJ[A-Za-z0-9_\-.=]*`)
+
+// oneLine is what is repeated of a text that is not ours: printable, short, and without
+// what looks like a token.
 func oneLine(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool {
 		return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == unicode.ReplacementChar
 	}), " ")
+	s = jwtLike.ReplaceAllString(s, "[redacted]")
 	if len(s) > 200 {
 		s = strings.ToValidUTF8(s[:200], "") + "..."
 	}

@@ -170,7 +170,8 @@ func (f *files) readFile(path string) ([]byte, fs.FileInfo, error) {
 	if path == "" {
 		return nil, nil, refuse("the name of the %s file is missing", f.kind)
 	}
-	// Looked at first, because to open a pipe is to wait for its writer.
+	// To open a pipe is to wait for its writer, unless one says otherwise; and some devices
+	// do something when they are opened, so the file is looked at before, too.
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, nil, notRegular(f.kind, path, info)
@@ -178,7 +179,7 @@ func (f *files) readFile(path string) ([]byte, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, unreadable(f.kind, path, err)
 	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
 	if err != nil {
 		return nil, nil, unreadable(f.kind, path, err)
 	}
@@ -186,6 +187,9 @@ func (f *files) readFile(path string) ([]byte, fs.FileInfo, error) {
 	// The stamp is of what is read, from before it is read: a change meanwhile shows later.
 	if info, err = file.Stat(); err != nil {
 		return nil, nil, unreadable(f.kind, path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, notRegular(f.kind, path, info)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
