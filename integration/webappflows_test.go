@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
@@ -22,7 +23,7 @@ func TestWebApp(t *testing.T) {
 		{"consent in steps", webAppConsent},
 		{"consent declined", webAppConsentDeclined},
 		{"step-up", webAppStepUp},
-		{"step-up by the API's challenge", webAppChallenge},
+		{"step-up for the app itself", webAppDemands},
 		{"step-up by the resource's policy", webAppPolicy},
 		{"many tokens", webAppManyTokens},
 		{"revoked", webAppRevoked},
@@ -96,8 +97,9 @@ func webAppConsentDeclined(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
 }
 
-// A page that demands an authentication context gets it: a second factor, and back to the page. It is
-// the session's: another browser, signed in with the password alone, is asked for its own.
+// An API that demands an authentication context, with a claims challenge, gets it: a second factor, and
+// back to the page. It is the session's: another browser, signed in with the password alone, is asked for
+// its own.
 func webAppStepUp(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	other := c.fresh(t)
@@ -125,15 +127,20 @@ func (w *webApp) stepUp(t *testing.T, c *chromium, path string) {
 	c.wantText(t, "Bonus for no falls", "acrs", "c1")
 }
 
-// Where only the API demands it, with a claims challenge, the person sees the same.
-func webAppChallenge(t *testing.T, c *chromium) {
+// Where the app itself demands it the person sees the same.
+func webAppDemands(t *testing.T, c *chromium) {
 	w := newWebAppOf(t, nil, func(app *site.Config) {
 		for i := range app.APIs {
-			app.APIs[i].Context = ""
+			app.APIs[i].Context = contoso.StepUp
 		}
 	})
 	w.signInAlice(t, c)
 	w.stepUp(t, c, "/payslip")
+	before := w.pagesAtEntra()
+	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
+	if n := w.pagesAtEntra() - before; n != 0 {
+		t.Errorf("the session was asked for the second factor again, %d times", n)
+	}
 }
 
 // A policy on the resource, which Entra tells the app of instead of giving it a token, does the same.

@@ -30,7 +30,7 @@ func (c *Contoso) WebApp(url string, changes ...func(*authcode.Config)) (site.Co
 		APIs: []site.API{
 			{Path: "/orders", Name: "Orders", URL: c.Desk, Scope: DeskScope, About: "What you ordered. An API gets it from another one on your behalf."},
 			{Path: "/deliveries", Name: "Deliveries", URL: c.Shipping, Scope: ShippingScope, About: "Where it is. You are asked for your consent the first time you look, and not before."},
-			{Path: "/payslip", Name: "Payslip", URL: c.Payroll, Scope: PayrollScope, Context: StepUp, About: "What you earn. It takes a second factor first: a step-up."},
+			{Path: "/payslip", Name: "Payslip", URL: c.Payroll, Scope: PayrollScope, About: "What you earn. The API wants a second factor first: a step-up."},
 		},
 	}, nil
 }

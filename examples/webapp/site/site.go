@@ -38,8 +38,8 @@ type API struct {
 	URL   string // of the API, which answers JSON
 	Scope string // that a token for it needs
 
-	// Context is the authentication context that the user must satisfy first, such as
-	// "c1". "": none, other than what the API itself asks for.
+	// Context is the authentication context that the app itself demands for the page, such
+	// as "c1". "": none; the API may demand one by itself.
 	Context string
 }
 

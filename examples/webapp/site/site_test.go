@@ -38,9 +38,9 @@ func start(t *testing.T, changes ...func(*entratest.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One page more, which leaves the step-up to the API.
+	// One page more, for which the app itself demands a step-up.
 	salary := config.APIs[len(config.APIs)-1]
-	salary.Path, salary.Name, salary.Context = "/salary", "Salary", ""
+	salary.Path, salary.Name, salary.Context = "/salary", "Salary", contoso.StepUp
 	config.APIs = append(config.APIs, salary)
 	server.Config.Handler, err = site.New(config)
 	if err != nil {
@@ -297,8 +297,8 @@ func TestInteraction(t *testing.T) {
 	if body := b.page(w, "/deliveries?page=2"); !strings.Contains(body, "Rope, 20 m: delivered") {
 		t.Error("the deliveries are not shown after the consent")
 	}
-	const c1 = `{"acrs":{"essential":true,"value":"c1"}}`
-	if q := ask("/payslip"); q.Get("claims") != `{"id_token":`+c1+`,"access_token":`+c1+`}` {
+	const c1 = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	if q := ask("/payslip"); q.Get("claims") != c1 {
 		t.Errorf("the step-up asks for %s", q.Get("claims"))
 	}
 	if body := b.page(w, "/payslip"); !strings.Contains(body, "Bonus") || !strings.Contains(body, "<dd>c1</dd>") {
@@ -306,42 +306,35 @@ func TestInteraction(t *testing.T) {
 	}
 }
 
-// A step-up in one browser does not serve another, although the token would.
+// A step-up in one browser does not serve another, whether the API demands it or the app.
 func TestStepUpIsOfTheSession(t *testing.T) {
-	w := start(t)
-	one, two := newBrowser(t), newBrowser(t)
-	one.signIn(w)
-	two.signIn(w)
-	callback := one.begin(w, "/payslip")
-	resp, _ := one.open(http.MethodGet, callback)
-	one.expect(resp, http.StatusSeeOther, "/payslip")
-	if body := one.page(w, "/payslip"); !strings.Contains(body, "Bonus") {
-		t.Error("the payslip is not shown after the step-up")
-	}
-	resp, body := two.open(http.MethodGet, w.url+"/payslip")
-	two.expect(resp, http.StatusSeeOther, "")
-	if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/") || strings.Contains(body, "Bonus") {
-		t.Errorf("the other browser is sent to %s", to)
+	for _, path := range []string{"/payslip", "/salary"} {
+		w := start(t)
+		one, two := newBrowser(t), newBrowser(t)
+		one.signIn(w)
+		two.signIn(w)
+		callback := one.begin(w, path)
+		resp, _ := one.open(http.MethodGet, callback)
+		one.expect(resp, http.StatusSeeOther, path)
+		if body := one.page(w, path); !strings.Contains(body, "Bonus") {
+			t.Errorf("%s is not shown after the step-up", path)
+		}
+		resp, body := two.open(http.MethodGet, w.url+path)
+		two.expect(resp, http.StatusSeeOther, "")
+		if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/") || strings.Contains(body, "Bonus") {
+			t.Errorf("from %s the other browser is sent to %s", path, to)
+		}
 	}
 }
 
-// Without asking the session, the API's own challenge does the same for the first browser.
-func TestChallengeOfPayroll(t *testing.T) {
+// What the app demands it asks for the session and for the API's token at once.
+func TestStepUpForTheApp(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	to := b.toEntra(w, "/salary")
-	if got := to.Query().Get("claims"); got != `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}` {
+	const c1 = `{"acrs":{"essential":true,"value":"c1"}}`
+	if got := b.toEntra(w, "/salary").Query().Get("claims"); got != `{"id_token":`+c1+`,"access_token":`+c1+`}` {
 		t.Errorf("the step-up asks for %s", got)
-	}
-	callback, err := w.Entra.SignIn(t.Context(), to.String(), alice)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, _ := b.open(http.MethodGet, callback.String())
-	b.expect(resp, http.StatusSeeOther, "/salary")
-	if body := b.page(w, "/salary"); !strings.Contains(body, "Bonus") {
-		t.Error("the payslip is not shown after the step-up")
 	}
 }
 

@@ -8,12 +8,8 @@ import (
 )
 
 // stepUp returns the error that sends a user to satisfy an authentication context, such as
-// "c1", unless this session has satisfied it.
-//
-// The API asks, too, but of the token, and tokens are the account's: those for which the
-// user gave a second factor in one browser serve another, in which somebody may have given
-// no more than the password. So who demands a step-up also asks the session, before
-// anything is done.
+// "c1", unless this session has satisfied it. It is for what the app itself demands: an API
+// demands it of the token, with a challenge.
 //
 // Source: "Developer guide to Conditional Access authentication context".
 func stepUp(r *http.Request, context string) error {
