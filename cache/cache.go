@@ -3,6 +3,8 @@ package cache
 import (
 	"hash/maphash"
 	"sync/atomic"
+
+	subjects "github.com/entratoken/entra/internal/subject"
 )
 
 // DefaultSize is the number of sessions that a cache holds if [Options].Size is zero.
@@ -69,11 +71,11 @@ func (c *Cache) Stats() Stats {
 	}
 }
 
-// Purge drops every session of subject, of whatever app and authority, and returns how
-// many there were. Handles on them forget their tokens too, and what a request under
+// Purge drops every session of subject, of whatever app and authority, and of whatever
+// session of a browser (Session of a grant of package entra), and returns how many there were. Handles on them forget their tokens too, and what a request under
 // way brings for them is not kept.
 func (c *Cache) Purge(subject string) int {
-	return c.PurgeFunc(func(k Key) bool { return k.Subject == subject })
+	return c.PurgeFunc(func(k Key) bool { return subjects.Has(k.Subject, subject, "") })
 }
 
 // PurgeFunc drops every session whose key satisfies drop, as [Cache.Purge] does. drop is

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/subject"
 )
 
 // authority stands for the token endpoint: it counts requests, takes its time and
@@ -805,14 +806,18 @@ func TestPurge(t *testing.T) {
 		kept.Keep = "refresh token"
 		h.Put(kept)
 		c.Handle(key("t2", "user"), []string{"a"}).Put(kept)
-		other := c.Handle(key("t", "other"), []string{"a"})
+		other := c.Handle(key("t", "user's other"), []string{"a"})
 		other.Put(kept)
+		for _, session := range []string{"phone", "laptop"} {
+			c.Handle(key("t", subject.Key("user", session)), []string{"a"}).Put(kept)
+			c.Handle(key("t", subject.Key("other", session)), []string{"a"}).Put(kept)
+		}
 		late := c.Handle(key("t", "user"), []string{"b"}) // a request under way
 		go late.Token(t.Context(), "", a.fetch)
 		synctest.Wait()
 
-		if got := c.Purge("user"); got != 2 {
-			t.Errorf("purged %d, want 2", got)
+		if got := c.Purge("user"); got != 4 {
+			t.Errorf("purged %d, want 4", got)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -832,8 +837,8 @@ func TestPurge(t *testing.T) {
 		if other.Hit() == nil {
 			t.Error("another subject was purged")
 		}
-		if got := c.Stats().Sessions; got != 2 {
-			t.Errorf("%d sessions, want 2", got)
+		if got := c.Stats().Sessions; got != 4 {
+			t.Errorf("%d sessions, want 4", got)
 		}
 	})
 }

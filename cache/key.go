@@ -17,7 +17,7 @@ type Key struct {
 	Authority string // authority with its tenant, "https://login.microsoftonline.com/<tenant>"
 	ClientID  string // the app's client ID
 	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
-	Subject   string // whom the token speaks for; "" for the app itself
+	Subject   string // whom the token speaks for, with the session, if there is one; "" for the app itself
 	Variant   string // what else sets an app's tokens apart: its credential and capabilities
 }
 
