@@ -94,9 +94,12 @@ func (e *entry) land(f *flight, a Answer, err error) (outcome Event, already boo
 	}
 	f.landed = true
 	c, outcome := f.by.cache, f.begun
+	if h := e.held.Load(); h == nil || !before(time.Now(), h.token.UsableUntil()) {
+		outcome.Background = false
+	}
 	var t *Token
 	if err == nil {
-		spread := f.begun.Key.Subject == "" && !f.begun.Background
+		spread := outcome.Key.Subject == "" && !outcome.Background
 		t, err = e.accept(c.policy, f.challenge, a, f.version, spread, !f.superseded)
 	}
 	c.fetches.Add(1)

@@ -38,7 +38,7 @@ type Event struct {
 	Kind       EventKind
 	Key        Key
 	Scopes     string        // the scope set, separated by spaces; "" for Evicted
-	Background bool          // of a fetch: a token was being served meanwhile
+	Background bool          // of a fetch: a token is being served meanwhile, so that nobody waits
 	Took       time.Duration // of FetchDone, FetchFailed and Waited
 	Err        error         // of FetchFailed and Throttled; of Waited, what the caller got in place of a token
 	Life       time.Duration // of FetchDone: how long the token lives

@@ -33,7 +33,7 @@ type Policy struct {
 	RetryMin, RetryMax time.Duration
 	// BackgroundMax bounds the wait after a failed refresh while the old token is
 	// served, when nobody waits: it is drawn uniformly between RetryMin and nine tenths of
-	// what is left of the token, at most BackgroundMax. 0: 30 minutes.
+	// what is left of the token, at most BackgroundMax, after Retry-After. 0: 30 minutes.
 	BackgroundMax time.Duration
 	// Timeout ends a request to the authority that nobody's context ends. 0: 30 seconds.
 	Timeout time.Duration

@@ -158,6 +158,43 @@ func TestOvertakenRequestIsCounted(t *testing.T) {
 	}
 }
 
+// A refresh that began in the background and fails when the token has ended, or was refused,
+// is one that callers notice.
+func TestBackgroundEnds(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			var got []string
+			c := cache.New(cache.Options{})
+			h := early(t, c, "s", "")
+			h.OnEvent = func(e cache.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if e.Kind != cache.Invalidated && e.Kind != cache.Waited {
+					got = append(got, fmt.Sprint(e.Kind, " background=", e.Background))
+				}
+			}
+			a := &authority{takes: 10 * time.Second}
+			a.fail(errors.New("down"))
+			time.Sleep(time.Until(h.Held().UsableUntil()) - time.Second)
+			get(t, h, a.fetch)
+			if refused {
+				h.Invalidate(h.Held().OAuth2().AccessToken)
+			}
+			time.Sleep(2 * time.Second)
+			if _, err := h.Token(t.Context(), "", a.fetch); err == nil {
+				t.Error("no error")
+			}
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if want := []string{"fetch started background=true", "fetch failed background=false"}; !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 // Who waits for a request that turns out to be no answer has waited, whatever comes then.
 func TestWaitsAreCountedWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
