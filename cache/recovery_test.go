@@ -166,7 +166,8 @@ func TestBackgroundEnds(t *testing.T) {
 			var mu sync.Mutex
 			var got []string
 			c := cache.New(cache.Options{})
-			h := early(t, c, "s", "")
+			early(t, c, "s", "")
+			h := c.Handle(key("t", "user"), []string{"s"})
 			h.OnEvent = func(e cache.Event) {
 				mu.Lock()
 				defer mu.Unlock()
