@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -255,6 +256,17 @@ func TestDoctor(t *testing.T) {
 			t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
 			return []string{scopeOfB}
 		}, 0, "", 0},
+		{"several credentials", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
+			t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "app.pem")
+			return []string{scopeOfB}
+		}, 0, "", 0},
+		{"authority with a path", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/common")
+			return []string{scopeOfB}
+		}, 1, "configuration", 0},
 		{"federated token that has ended", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			key, token := issue(t, -time.Hour)
@@ -395,6 +407,10 @@ func TestDoctorInATerminal(t *testing.T) {
 			t.Errorf("a line of %d: %s", len(plain), plain)
 		}
 	}
+	t.Setenv("COLUMNS", "") // as in a shell that does not export it
+	if _, unset, _ := b.run(t, "doctor"); strings.Count(unset, "\n") != strings.Count(out, "\n") {
+		t.Errorf("printed without COLUMNS: %s", unset)
+	}
 	t.Setenv("NO_COLOR", "1")
 	if _, out, _ = b.run(t, "doctor"); strings.Contains(out, "\x1b") || !strings.Contains(out, "warn") {
 		t.Errorf("printed with NO_COLOR: %s", out)
@@ -430,6 +446,21 @@ func TestTrustsAFile(t *testing.T) {
 		}
 		if code, _, errs := b.run(t, command, "-ca", "empty.pem"); code != 2 || !strings.Contains(errs, "no certificate in PEM") {
 			t.Errorf("exit code %d: %s", code, errs)
+		}
+	}
+}
+
+// The port to be opened is the authority's own.
+func TestNamesThePort(t *testing.T) {
+	b := newBench(t)
+	b.daemon(t)
+	b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED })
+	for host, want := range map[string]string{
+		"login.example.internal:8443": "connections to login.example.internal on port 8443,",
+		"login.example.internal":      "connections to login.example.internal on port 443,",
+	} {
+		if code, out, _ := b.run(t, "doctor", "-cloud", host, scopeOfB); code != 1 || !strings.Contains(out, want) {
+			t.Errorf("exit code %d: %s", code, out)
 		}
 	}
 }

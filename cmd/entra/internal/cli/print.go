@@ -20,11 +20,12 @@ type printer struct {
 }
 
 // printer returns one for standard output. Colours are off where NO_COLOR is set
-// (https://no-color.org) or the terminal has none; nothing is said by colour alone.
+// (https://no-color.org) or the terminal has none; nothing is said by colour alone. Shells
+// keep COLUMNS to themselves, most of them: without it a terminal has at least 80.
 func (s *System) printer() *printer {
 	p := &printer{w: s.Stdout, colour: s.Terminal && s.Getenv("NO_COLOR") == "" && s.Getenv("TERM") != "dumb"}
 	if s.Terminal {
-		p.width = 100
+		p.width = 80
 		if n, err := strconv.Atoi(s.Getenv("COLUMNS")); err == nil && n >= 40 {
 			p.width = n
 		}

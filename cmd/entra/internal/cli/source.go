@@ -191,6 +191,7 @@ func readSmall(path string) (string, error) {
 // notes is an [slog.Handler] that keeps what package credentials says of a credential.
 type notes struct {
 	variable   string
+	unused     []string // variables that each bring a credential, too
 	thumbprint string
 	ends       time.Time
 }
@@ -204,6 +205,8 @@ func (n *notes) Handle(_ context.Context, r slog.Record) error {
 		switch a.Key {
 		case "credential":
 			n.variable = a.Value.String()
+		case "not_used":
+			n.unused, _ = a.Value.Any().([]string)
 		case "thumbprint":
 			n.thumbprint = a.Value.String()
 		case "not_after":
@@ -223,15 +226,19 @@ func (n *notes) WithAttrs([]slog.Attr) slog.Handler { return n }
 func (n *notes) WithGroup(string) slog.Handler { return n }
 
 func (n *notes) kind() string {
+	kind := ""
 	switch n.variable {
 	case "AZURE_CLIENT_SECRET":
-		return "client secret in AZURE_CLIENT_SECRET"
+		kind = "client secret in AZURE_CLIENT_SECRET"
 	case "AZURE_CLIENT_CERTIFICATE_PATH":
-		return "certificate in AZURE_CLIENT_CERTIFICATE_PATH"
+		kind = "certificate in AZURE_CLIENT_CERTIFICATE_PATH"
 	case "AZURE_FEDERATED_TOKEN_FILE":
-		return "federated token in AZURE_FEDERATED_TOKEN_FILE"
+		kind = "federated token in AZURE_FEDERATED_TOKEN_FILE"
 	case "ACTIONS_ID_TOKEN_REQUEST_URL":
-		return "federated token of GitHub Actions"
+		kind = "federated token of GitHub Actions"
 	}
-	return ""
+	if len(n.unused) > 0 {
+		kind += " (set beside it and not used: " + strings.Join(n.unused, ", ") + ")"
+	}
+	return kind
 }

@@ -177,6 +177,18 @@ func TestNoToken(t *testing.T) {
 			b.daemon(t)
 			b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
 		}},
+		{"page of a proxy", []string{scopeOfB}, func(t *testing.T, b *bench) {
+			b.daemon(t)
+			b.Inject(entratest.Fault{Path: "discovery", Status: 200, Body: "<html>sign in to the network</html>"})
+		}},
+		{"answer broken off", []string{scopeOfB}, func(t *testing.T, b *bench) {
+			b.daemon(t)
+			b.Inject(entratest.Fault{Path: "discovery", Truncate: 40})
+		}},
+		{"secret that is an ID", []string{scopeOfB}, func(t *testing.T, b *bench) {
+			b.daemon(t)
+			t.Setenv("AZURE_CLIENT_SECRET", "7d1c5a0e-1111-4a7b-9c9f-0123456789ab")
+		}},
 		{"GitHub out of reach", []string{"-github", scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://pipelines.example/token?api-version=2")

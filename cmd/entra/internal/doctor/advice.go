@@ -11,6 +11,7 @@ import (
 // An answer is what went wrong, as far as advice depends on it.
 type answer struct {
 	code                   string // the OAuth error
+	text                   string // the description
 	codes                  []int  // AADSTS numbers
 	status                 int
 	retryAfter             time.Duration
@@ -24,6 +25,7 @@ type facts struct {
 
 	cred         Credential
 	assertion    *wire.Assertion // that was sent last; nil if none was
+	asked        bool            // anybody was asked anything
 	tried        bool            // the authority was asked something
 	reached      bool            // and has answered
 	sent         bool            // a token request was sent
@@ -51,8 +53,12 @@ func adviceFor(a *answer, f facts) string {
 		return "Entra throttles the app. An app that asks for a new token for each call is the usual reason: keep one source."
 	case f.regionFailed:
 		return "The endpoint of region " + f.region + " did not answer. Check the region's name, and whether the tenant may use regional endpoints at all; leave the region out otherwise."
-	case (f.reached || !f.tried) && !f.sent && (a.code == "request_failed" || a.code == "invalid_response" || a.code == "invalid_client"):
+	case (f.reached || !f.tried) && !f.sent && a.ofCredential(f):
 		return "What the app proves itself with could not be had, so Entra was not asked for a token. The text says who was asked for it: look there."
+	case a.code == "invalid_response" && !f.sent:
+		return "That is not Entra's: a proxy or a sign-in page of the network stands in between, or the cloud is not an authority. \"entra doctor\" says what answers there."
+	case a.code == "request_failed" && f.reached && !f.sent:
+		return "The connection broke while the authority answered. Try again; if it stays, a proxy or a firewall in between breaks it."
 	case a.code == "request_failed" && !f.sent:
 		return "The authority cannot be reached. \"entra doctor\" says where on the way it fails: name, connection, certificate or proxy."
 	case a.code == "request_failed":
@@ -63,6 +69,19 @@ func adviceFor(a *answer, f facts) string {
 		return "Entra is out of order for the moment. Try again in some minutes; see https://status.azure.com if it lasts."
 	}
 	return ""
+}
+
+// ofCredential reports whether what failed before a token was asked for is the credential,
+// and somebody was asked for it: then another than the authority is named. What is wrong
+// with a file or a variable the text says in full.
+func (a *answer) ofCredential(f facts) bool {
+	switch a.code {
+	case "invalid_client":
+		return f.asked
+	case "request_failed", "invalid_response":
+		return !strings.Contains(a.text, f.cloud)
+	}
+	return false
 }
 
 func always(text string) func(facts) string { return func(facts) string { return text } }

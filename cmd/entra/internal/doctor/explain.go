@@ -25,6 +25,7 @@ func (q *Question) facts() facts {
 		tenant: q.App.TenantID, client: q.App.ClientID, cloud: q.App.Cloud.Host(), region: q.App.Region,
 		resource: strings.TrimSuffix(q.Scope, "/.default"), cred: q.Credential,
 	}
+	f.asked = len(q.Requests) > 0
 	for _, r := range q.Requests {
 		if r.Kind == "discovery" {
 			f.tried, f.reached = true, f.reached || r.Status != 0

@@ -76,4 +76,23 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%+v: %q", tt.requests, advice)
 		}
 	}
+	// Before a token is asked for: who is named decides whether it is the authority's answer
+	// or the credential that failed; what is wrong with a file or a variable says so itself.
+	discovered := []wire.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}}
+	for _, tt := range []struct {
+		code, text string
+		requests   []wire.Request
+		want       string
+	}{
+		{entra.CodeRequestFailed, "the answer of login.microsoftonline.us broke off after 40 bytes", discovered, "broke while the authority answered"},
+		{entra.CodeInvalidResponse, "login.microsoftonline.us answered the request for its configuration with 61 bytes", discovered, "is not Entra's: a proxy or a sign-in page"},
+		{entra.CodeRequestFailed, "pipelines.example gave no answer in time", discovered, "look there"},
+		{"invalid_client", "pipelines.example answered with status 403", discovered, "look there"},
+		{"invalid_client", "the client secret file is empty", nil, ""},
+	} {
+		q.App.Region, q.Requests = "", tt.requests
+		if _, advice := doctor.Explain(&entra.Error{Code: tt.code, Description: tt.text}, q); !strings.Contains(advice, tt.want) || tt.want == "" && advice != "" {
+			t.Errorf("%s: %q", tt.text, advice)
+		}
+	}
 }

@@ -259,20 +259,28 @@ func (d *doctor) unreachable(host, proxy string, seen wire.Request, err error) {
 		s.Advice = "The port is another service's, or HTTPS_PROXY is not a proxy. The port of an authority is 443 unless a private cloud says otherwise."
 	case errors.Is(err, syscall.ECONNREFUSED):
 		s.Text = where + " refuses connections"
-		s.Advice = "Nothing listens there, or a firewall rejects it. Allow outgoing connections to " + host + " on port 443, or set HTTPS_PROXY if the network wants a proxy."
+		s.Advice = "Nothing listens there, or a firewall rejects it. Allow outgoing connections to " + withPort(host) + ", or set HTTPS_PROXY if the network wants a proxy."
 	case errors.As(err, &timeout) && timeout.Timeout():
 		s.Text = where + " does not answer in time"
-		s.Advice = "A firewall drops the packets, more often than not. Allow outgoing connections to " + host + " on port 443, or set HTTPS_PROXY if the network wants a proxy."
+		s.Advice = "A firewall drops the packets, more often than not. Allow outgoing connections to " + withPort(host) + ", or set HTTPS_PROXY if the network wants a proxy."
 	default:
 		s.Text = "the connection to " + where + " failed"
 		s.Advice = "It was closed on the way: by a proxy, a firewall that looks into TLS, or a server that does not take this client. " +
 			"Compare with: curl -v https://" + host + "/"
 	}
 	if proxy != "" && !errors.As(err, &unknown) && !errors.As(err, &other) && !errors.As(err, &invalid) {
-		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it lets " + host + " through on port 443. If none is needed for it, put " + host + " into NO_PROXY."
+		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it lets " + withPort(host) + " through. If none is needed for it, put " + host + " into NO_PROXY."
 	}
 	d.done(s)
 	d.skip("nothing answers there", clock, discovery)
+}
+
+// withPort names host's port, for those who allow connections.
+func withPort(host string) string {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		return name + " on port " + port
+	}
+	return host + " on port 443"
 }
 
 func microsoftHost(host string) bool {

@@ -103,7 +103,7 @@ func asError(err error) *answer {
 		return nil
 	}
 	return &answer{
-		code: e.Code, codes: e.AADSTS, status: e.StatusCode, retryAfter: e.RetryAfter, temporary: e.Temporary(),
+		code: e.Code, text: e.Description, codes: e.AADSTS, status: e.StatusCode, retryAfter: e.RetryAfter, temporary: e.Temporary(),
 		correlationID: clean(e.CorrelationID, 100), traceID: clean(e.TraceID, 100),
 	}
 }
@@ -119,7 +119,7 @@ func describe(err error) string {
 
 // inWords says for users of the command what a program's Config calls otherwise.
 var inWords = strings.NewReplacer(
-	"Config.TenantID", "the tenant ID", "Config.ClientID", "the client ID", "Config.Cloud", "the cloud", "Config.Region", "the region",
+	"Config.TenantID", "the tenant ID", "Config.ClientID", "the client ID", "Config.Cloud", "the cloud (-cloud or AZURE_AUTHORITY_HOST)", "Config.Region", "the region",
 	", nor entra.DetectRegion", ", nor \"detect\"", "use a constant such as entra.USGovernment", "use a name such as usgov",
 )
 
