@@ -27,7 +27,8 @@ type EnvironmentConfig struct {
 func FromEnvironment() (entra.Config, error) { return FromEnvironmentWith(EnvironmentConfig{}) }
 
 // FromEnvironmentWith returns the configuration of an app from these variables. An empty
-// one is one that is not set.
+// one is one that is not set, and white space around a value is no part of it, except of
+// the password.
 //
 //   - AZURE_TENANT_ID and AZURE_CLIENT_ID: the app and its tenant. Required.
 //   - AZURE_AUTHORITY_HOST: the cloud, as its address (https://login.microsoftonline.us/) or
@@ -46,9 +47,10 @@ func FromEnvironment() (entra.Config, error) { return FromEnvironmentWith(Enviro
 //  4. ACTIONS_ID_TOKEN_REQUEST_URL with ACTIONS_ID_TOKEN_REQUEST_TOKEN: see
 //     [GitHubActions]. The audience is the one of the cloud.
 //
-// The error, an [*entra.Error], names the variables that were looked at and says what was
-// missing or wrong. AZURE_USERNAME and AZURE_PASSWORD are not used: apps sign in as
-// themselves.
+// The error, an [*entra.Error] with the code "invalid_client", names the variables that
+// were looked at and says what was missing or wrong with them or with a file; of the IDs,
+// the cloud, the region and the secret, [entra.New] says what they cannot be.
+// AZURE_USERNAME and AZURE_PASSWORD are not used: apps sign in as themselves.
 //
 // Source: the EnvironmentCredential and the WorkloadIdentityCredential of Microsoft's
 // azidentity, whose names and order these are.

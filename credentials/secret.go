@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/entratoken/entra"
 )
+
+// guid is what no client secret looks like, but the IDs around it do.
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // SecretFileConfig says where a client secret is.
 type SecretFileConfig struct {
@@ -42,6 +46,9 @@ func SecretFileWith(cfg SecretFileConfig) (entra.Credential, error) {
 		case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) || c == unicode.ReplacementChar }):
 			return version{}, refuse("the client secret file %q has white space, a control character or something other than text in it; "+
 				"it is to have the value of the secret and nothing else", cfg.Path)
+		case guid.MatchString(secret):
+			return version{}, refuse("the client secret file %q holds a GUID, so it is the ID of a secret, or the client's or the tenant's ID; "+
+				"it is to have the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)", cfg.Path)
 		}
 		return version{credential: entra.Secret(secret)}, nil
 	}
