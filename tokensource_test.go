@@ -583,3 +583,26 @@ func TestNeverAnothersToken(t *testing.T) {
 		}
 	})
 }
+
+// A client remembers its partition of the cache for each flow: whoever asks first, and
+// however many flows there are, none gets another's token.
+func TestFlowsKeepApart(t *testing.T) {
+	c := newEstate().client(t, "daemon")
+	const flows = 40 // more than are remembered
+	var wg sync.WaitGroup
+	for i := range 8 * flows {
+		flow := fmt.Sprint("flow ", i%flows)
+		wg.Go(func() {
+			tok, err := c.TokenSource(entra.Grant{Flow: flow, Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+				return confidential.AuthResult{AccessToken: flow, ExpiresOn: time.Now().Add(time.Hour)}, nil
+			}}).Token()
+			if err != nil || tok.AccessToken != flow {
+				t.Errorf("%s got %v, %v", flow, tok, err)
+			}
+		})
+	}
+	wg.Wait()
+	if s := c.Cache().Stats(); s.Sessions != flows || s.Fetches != flows {
+		t.Errorf("%+v, want %d sessions and as many fetches", s, flows)
+	}
+}
