@@ -198,8 +198,11 @@ func (e *entry) forgive() {
 }
 
 // retire makes the entry no longer the place of its scope set, unless a request is under
-// way. Its session's lock is held.
+// way, whose landing reads retired. Its session's lock is held.
 func (e *entry) retire() bool {
+	if e.flying.Load() {
+		return false
+	}
 	e.retired.Store(true)
 	if e.flying.Load() {
 		e.retired.Store(false)

@@ -9,13 +9,14 @@ import (
 )
 
 // Fetch asks the authority for a token. It is called from one goroutine at a time for
-// each session and scope set, with a context that ends only when [Policy].Timeout has
+// each session and scope set, except that a call from before a sign-in or a purge, or one
+// that hangs, may still be running. Its context ends only when [Policy].Timeout has
 // passed, whatever becomes of the caller's; the values of the context are those of the
 // caller that happened to start it. The arguments are what the session holds:
 // prev is the token to replace, which may be nil, and keep the [Answer].Keep of an
 // earlier answer. An error with a method RetryAfterDelay() time.Duration says how long
-// the authority wants to be left alone, at most a day. A panic is a failure, and so is not returning
-// within some seconds of the end of the context.
+// the authority wants to be left alone, at most a day. A panic is a failure, and so is not
+// returning within some seconds of the end of the context.
 type Fetch func(ctx context.Context, prev *Token, keep any) (Answer, error)
 
 // Answer is what the authority gave.

@@ -79,6 +79,32 @@ func TestPatienceAfterSleep(t *testing.T) {
 	}
 }
 
+// A place whose request is under way is not taken for a retired one, not even for the moment
+// of the question: what the request brings at that moment would not be kept.
+func TestRetireLeavesFlightsAlone(t *testing.T) {
+	e := &entry{session: &session{}}
+	e.flying.Store(true)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100_000 {
+			if e.retire() {
+				t.Error("retired")
+			}
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+			if e.retired.Load() {
+				t.Fatal("looks retired")
+			}
+		}
+	}
+}
+
 func TestScopeSets(t *testing.T) {
 	for _, tt := range []struct {
 		a, b []string
