@@ -290,7 +290,10 @@ func TestBadSources(t *testing.T) {
 		"no JWT":              {credentials.AssertionFunc(func(context.Context) (string, error) { return "s3cr3t.s3cr3t", nil }), "what was returned as a client assertion is no JWT"},
 		"empty secret":        {credentials.SecretFunc(func(context.Context) (string, error) { return "", nil }), "it returned an empty client secret"},
 		"secret with a line feed": {credentials.SecretFunc(func(context.Context) (string, error) { return "s3cr3t\n", nil }),
-			"the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none"},
+			"the client secret that was returned has white space, a control character or something other than text in it; it is to be the value of the secret and nothing else"},
+		"ID of a secret": {credentials.SecretFunc(func(context.Context) (string, error) { return "7d1c5a0e-1111-4a7b-9c9f-0123456789ab", nil }),
+			"the client secret that was returned consists of a GUID, so it is the ID of a secret, or the client's or the tenant's ID; " +
+				"it is to be the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)"},
 		"panic":         {credentials.AssertionFunc(func(context.Context) (string, error) { panic("s3cr3t") }), "the callback for the client assertion panicked with a value of type string"},
 		"panic, secret": {credentials.SecretFunc(func(context.Context) (string, error) { panic(errors.New("s3cr3t")) }), "the callback for the client secret panicked with a value of type *errors.errorString"},
 	} {
@@ -347,6 +350,36 @@ func TestSecretFunc(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 		e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2", "secret-2", "secret-3", "secret-3", "secret-3")
+	})
+}
+
+// What cannot be a secret is a failure of the callback like any other: what is held stays
+// in use, and when that is refused the callback is asked again for the next request.
+func TestSecretFuncReturnsNoSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, bad := range []string{"secret-2\n", "7d1c5a0e-1111-4a7b-9c9f-0123456789ab"} {
+			e := newEstate()
+			e.secrets("secret-1")
+			now := "secret-1"
+			s := &source{next: func(context.Context) (string, error) { return now, nil }}
+			c := credentials.SecretFunc(s.get)
+			e.mustUse(t, c)
+			now = bad
+			time.Sleep(5 * time.Minute)
+			e.mustUse(t, c) // asks
+			synctest.Wait()
+			e.mustUse(t, c)
+			s.wantCalls(t, 2)
+			time.Sleep(time.Second)
+			e.secrets("secret-2")
+			if f, ok := e.use(c).(*entra.Error); !ok || !f.Has(7000215) || !strings.Contains(f.Description, "; nothing else was tried: the credential cannot be loaded: the client secret ") {
+				t.Errorf("got %v", f)
+			}
+			now = "secret-2"
+			time.Sleep(time.Second)
+			e.mustUse(t, c)
+			e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-1", "secret-1", "secret-2")
+		}
 	})
 }
 

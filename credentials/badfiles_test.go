@@ -160,7 +160,7 @@ func TestIterationsAreBounded(t *testing.T) {
 }
 
 func TestBadSecretFiles(t *testing.T) {
-	const text = "it is to have the value of the secret and nothing else"
+	const text = "it is to be the value of the secret and nothing else"
 	dir := t.TempDir()
 	for content, want := range map[string]string{
 		"":                   "is empty",
@@ -169,8 +169,8 @@ func TestBadSecretFiles(t *testing.T) {
 		"secret\nsecret":     "has white space, a control character or something other than text in it; " + text,
 		"sec\x00ret":         "has white space, a control character or something other than text in it; " + text,
 		"\xff\xfes\x00e\x00": "has white space, a control character or something other than text in it; " + text,
-		"7D1C5A0E-1111-4a7b-9c9f-0123456789ab\n": "holds a GUID, so it is the ID of a secret, or the client's or the tenant's ID; " +
-			"it is to have the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)",
+		"7D1C5A0E-1111-4a7b-9c9f-0123456789ab\n": "consists of a GUID, so it is the ID of a secret, or the client's or the tenant's ID; " +
+			"it is to be the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)",
 	} {
 		path := write(t, filepath.Join(dir, "secret"), content)
 		_, err := credentials.SecretFile(path)
