@@ -1,8 +1,8 @@
 // Command entra gets tokens from Microsoft Entra ID from the shell, for people who debug
 // an app registration.
 //
-//	go run github.com/entratoken/entra/cmd/entra token  [flags] [scope]
-//	go run github.com/entratoken/entra/cmd/entra doctor [flags] [scope]
+//	entra token  [flags] [scope]
+//	entra doctor [flags] [scope]
 //
 // token gets a token for the app, or on behalf of a user, and shows its claims, its life
 // and how it was got, but not the token itself, unless -raw is given. doctor checks a

@@ -12,7 +12,7 @@
 // Azure's own tools and package credentials read, for a shell:
 //
 //	entratest -env daemon > env.sh &    then, in the same shell or another:
-//	. ./env.sh; go run github.com/entratoken/entra/cmd/entra doctor api://api-b/.default
+//	. ./env.sh; entra doctor api://api-b/.default
 //
 // The authority's root page shows the estate and the last requests, and has
 // buttons that inject faults, roll keys over and revoke sessions. Scripts press
