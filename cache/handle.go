@@ -121,14 +121,10 @@ func (h *Handle) Put(a Answer) (*Token, error) {
 // Held returns the token that the cache holds now, fresh or not, or nil. It changes
 // nothing.
 func (h *Handle) Held() *Token {
-	e := h.entry.Load()
-	if e == nil || e.retired.Load() {
-		if e = h.cache.find(h.place, h.scopes); e == nil {
-			return nil
+	if e := h.find(); e != nil {
+		if held := e.held.Load(); held != nil {
+			return held.token
 		}
-	}
-	if held := e.held.Load(); held != nil {
-		return held.token
 	}
 	return nil
 }
@@ -144,7 +140,7 @@ func (h *Handle) Refused(accessToken, challenge string) bool {
 }
 
 func (h *Handle) invalidate(accessToken, challenge string) bool {
-	if !h.resolve().invalidate(accessToken, challenge) {
+	if e := h.find(); e == nil || !e.invalidate(accessToken, challenge) {
 		return false
 	}
 	h.cache.invalidations.Add(1)
@@ -157,6 +153,14 @@ func (h *Handle) emit(e Event) {
 	if h.OnEvent != nil {
 		h.OnEvent(e)
 	}
+}
+
+// find returns the place if there is one, and changes nothing.
+func (h *Handle) find() *entry {
+	if e := h.entry.Load(); e != nil && !e.retired.Load() {
+		return e
+	}
+	return h.cache.find(h.place, h.scopes)
 }
 
 // resolve finds the place in the cache, putting the session back if it was evicted.

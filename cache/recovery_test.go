@@ -265,6 +265,20 @@ func TestHeldAfterPurge(t *testing.T) {
 	}
 }
 
+// To invalidate what is not held pushes nobody out.
+func TestInvalidateMakesNoSession(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1})
+	h := c.Handle(key("t", "user"), []string{"s"})
+	get(t, h, (&authority{}).fetch)
+	if c.Handle(key("t", "other"), []string{"s"}).Invalidate("token 1") {
+		t.Error("another's token was dropped")
+	}
+	wantStats(t, c, cache.Stats{Misses: 1, Fetches: 1, Sessions: 1})
+	if !c.Handle(key("t", "user"), []string{"s"}).Invalidate("token 1") || h.Held() != nil {
+		t.Error("a new handle does not drop the token")
+	}
+}
+
 // A Retry-After that makes no sense silences nobody for ever, nor does it undo the back-off.
 func TestRetryAfterNonsense(t *testing.T) {
 	for _, after := range []time.Duration{-time.Hour, 1<<63 - 1, -1 << 63} {
