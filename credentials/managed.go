@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -84,6 +86,7 @@ func ManagedIdentity(cfg ManagedIdentityConfig) (entra.Credential, error) {
 
 // A refusal is what the platform answered, for which MSAL has but a text with all of it.
 type refusal struct {
+	far    bool // it is not near, and was not asked
 	asked  bool
 	status int // 0: there was no answer
 	text   string
@@ -93,6 +96,8 @@ type refusalKey struct{}
 
 func (r *refusal) describe(err error, source string) error {
 	switch {
+	case r.far:
+		return refuse("the managed identity service (%s) is said to be far away and without TLS, so it was not asked; look at the variables that the platform sets for it", source)
 	case !r.asked:
 		return refuse("MSAL could not ask the managed identity service (%s); look at the variables that the platform sets for it", source)
 	case r.status == 0:
@@ -126,6 +131,12 @@ func (p *platform) ConfigureClient(augment func(*http.Client) (*http.Client, err
 // Do bounds what MSAL reads, and notes what is refused and why.
 func (p *platform) Do(req *http.Request) (*http.Response, error) {
 	r, _ := req.Context().Value(refusalKey{}).(*refusal)
+	if req.URL.Scheme != "https" && !near(req.URL.Hostname()) {
+		if r != nil {
+			*r = refusal{far: true}
+		}
+		return nil, errors.New("the managed identity service is far away")
+	}
 	resp, err := p.Client.Do(req)
 	if r != nil {
 		*r = refusal{asked: true}
@@ -140,9 +151,16 @@ func (p *platform) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if r != nil {
-		*r = refusal{true, resp.StatusCode, reason(resp.StatusCode, body)}
+		*r = refusal{asked: true, status: resp.StatusCode, text: reason(resp.StatusCode, body)}
 	}
 	return resp, nil
+}
+
+// near reports whether a host is this machine or on a network of its own, as the services
+// of all platforms are that speak without TLS.
+func near(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && (a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsPrivate())
 }
 
 // reason is what a refusal says for people, unless it repeats what was sent.

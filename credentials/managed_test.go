@@ -246,3 +246,34 @@ func TestManagedIdentityIsNamedOnce(t *testing.T) {
 	_, err := credentials.ManagedIdentity(credentials.ManagedIdentityConfig{ClientID: "a", ResourceID: "b"})
 	wantRefused(t, err, "", "ManagedIdentityConfig has more than one of ClientID, ObjectID and ResourceID; leave one")
 }
+
+// Without TLS, which the platforms do not have, nothing is asked of anybody further away
+// than a private network: what proves who asks would be shown to all on the way, and who
+// answers says who the app is.
+func TestManagedIdentityIsNear(t *testing.T) {
+	for address, near := range map[string]bool{
+		"http://127.0.0.1:41234/msi/token": true, "http://[::1]:41234/msi/token": true, "http://localhost:42356/msi/token": true,
+		"http://169.254.130.3:8081/msi/token": true, "http://10.0.0.4:8911/v1/token": true, "https://identity.example/msi/token": true,
+		"http://identity.example/msi/token": false, "http://203.0.113.7/msi/token": false, "http://[2001:db8::1]/msi/token": false,
+		"http://localhost.evil.example/": false, "http://127.0.0.1.evil.example/": false, "http://127.0.0.1@evil.example/": false, "http://2130706433/": false, "http://0/": false,
+	} {
+		t.Run(address, func(t *testing.T) {
+			t.Setenv("IDENTITY_ENDPOINT", address)
+			t.Setenv("IDENTITY_HEADER", "s3cr3t")
+			p := newEstate().trust(t)
+			a := p.identities(t, time.Hour)
+			err := p.use(a.credential(t, credentials.ManagedIdentityConfig{}))
+			if near {
+				if err != nil || len(a.requests) != 1 {
+					t.Errorf("%d requests, %v", len(a.requests), err)
+				}
+				return
+			}
+			var e *entra.Error
+			if len(a.requests) != 0 || !errors.As(err, &e) || e.Code != "invalid_client" || e.Temporary() || !strings.HasSuffix(e.Description,
+				"the managed identity service (AppService) is said to be far away and without TLS, so it was not asked; look at the variables that the platform sets for it") {
+				t.Errorf("%d requests, %v", len(a.requests), err)
+			}
+		})
+	}
+}
