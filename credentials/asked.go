@@ -15,6 +15,7 @@ const (
 	askTimeout = 20 * time.Second // of one question
 	askRetry   = 30 * time.Second // until the next, after one that failed while nobody was waiting
 	askRefused = time.Second      // until the next about the same answer, when it was refused
+	maxCalls   = 256              // of a callback that do not return
 )
 
 // Asked is a credential that somebody is asked for: a callback, or another service. It
@@ -25,6 +26,7 @@ type asked struct {
 	make func(text string) (entra.Credential, error)
 
 	flight  singleflight.Group
+	calls   atomic.Int64 // of get that have not returned
 	current atomic.Pointer[held]
 }
 
@@ -109,8 +111,13 @@ func (a *asked) answer(ctx context.Context) (answer, error) {
 		answer
 		err error
 	}
+	if a.calls.Add(1) > maxCalls {
+		a.calls.Add(-1)
+		return answer{}, &entra.Error{Code: entra.CodeRequestFailed, Description: fmt.Sprintf("the callback for the %s hangs: %d calls of it have not returned", a.what, maxCalls)}
+	}
 	done := make(chan outcome, 1)
 	go func() {
+		defer a.calls.Add(-1)
 		o := outcome{err: fmt.Errorf("the callback for the %s ended its goroutine", a.what)}
 		defer func() {
 			if r := recover(); r != nil { // its value may hold anything

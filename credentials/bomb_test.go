@@ -1,11 +1,74 @@
 package credentials
 
 import (
+	"bytes"
+	"context"
 	"encoding/asn1"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
 )
+
+// A key that is larger than any is refused unread: to look at its numbers takes minutes.
+func TestHugeKey(t *testing.T) {
+	odd := new(big.Int).SetBytes(bytes.Repeat([]byte{0xfd}, 4<<10))
+	der, err := asn1.Marshal(struct {
+		Version                     int
+		N                           *big.Int
+		E                           int
+		D, P, Q, DModP, DModQ, QInv *big.Int
+	}{0, new(big.Int).Mul(odd, odd), 65537, odd, odd, odd, odd, odd, odd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for form, data := range map[string][]byte{"DER": der, "PEM": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})} {
+		if _, err := (parser{file: "/file"}).parse(data); err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes, more than any that Entra accepts`, len(der))) {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+}
+
+// Calls of a callback that hangs, whatever its context says, are bounded; when they
+// return it is called again.
+func TestCallbackHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		release := make(chan struct{})
+		a := &asked{
+			what: "client secret",
+			get: func(context.Context) (answer, error) {
+				calls.Add(1)
+				<-release
+				return answer{text: func() string { return "some-secret" }, askAfter: time.Now().Add(time.Hour)}, nil
+			},
+			make: func(s string) (entra.Credential, error) { return entra.Secret(s), nil },
+		}
+		for range maxCalls + 50 {
+			if _, err := a.load(t.Context(), entra.Credential{}); err == nil {
+				t.Fatal("got a secret")
+			}
+		}
+		if n := calls.Load(); n != maxCalls {
+			t.Errorf("%d calls", n)
+		}
+		_, err := a.load(t.Context(), entra.Credential{})
+		if e, ok := err.(*entra.Error); !ok || !e.Temporary() || e.Description != "the callback for the client secret hangs: 256 calls of it have not returned" {
+			t.Errorf("got %v", err)
+		}
+		close(release)
+		synctest.Wait()
+		if c, err := a.load(t.Context(), entra.Credential{}); err != nil || !c.Equal(entra.Secret("some-secret")) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
 
 // The iterations of a PFX are found under whatever tag they are put: the library that
 // spends them looks at the tag of the outermost content as little as at that of a salt.

@@ -177,7 +177,7 @@ func cloudOf(authority string) (entra.Cloud, error) {
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return "", refuse("AZURE_AUTHORITY_HOST is not the address of an authority, such as https://login.microsoftonline.us/: https, a host and no path")
 	}
-	return entra.Cloud(strings.ToLower(u.Host)), nil
+	return entra.Cloud(entra.Cloud(u.Host).Host()), nil
 }
 
 // of says which variable an error is about.

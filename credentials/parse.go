@@ -128,8 +128,14 @@ func (p parser) addEncrypted(b *bundle, der []byte) error {
 	return p.addKey(b, plain)
 }
 
+// maxKey bounds a private key: one of 16384 bits has less than 10 KB.
+const maxKey = 16 << 10
+
 // addKey reads a private key as PKCS#8 (RFC 5958) or PKCS#1 (RFC 8017, appendix A.1.2).
 func (p parser) addKey(b *bundle, der []byte) error {
+	if len(der) > maxKey {
+		return p.refuse("has a private key of %d bytes, more than any that Entra accepts", len(der))
+	}
 	var key any
 	key, err := x509.ParsePKCS1PrivateKey(der)
 	if err != nil {
