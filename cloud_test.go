@@ -149,6 +149,8 @@ func TestDocumentsOfOthers(t *testing.T) {
 		{"", "", public + "/v2.0", "https://login.microsoft.com@evil.example/" + own + "/oauth2/v2.0/token", false},
 		{"", "westeurope", public + "/v2.0", "https://westeurope.login.microsoft.com.evil.example/" + own + "/oauth2/v2.0/token", false},
 		{"", "westeurope", public + "/v2.0", "https://westeurope.evil.example/" + own + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", public + "/../" + other + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", public + "/%2e%2E/" + other + "/oauth2/v2.0/token", false},
 		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0", "https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", true},
 		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0", "https://eastus.login.example.internal/" + own + "/oauth2/v2.0/token", false},
 		{"login.example.internal", "", "https://login.example.internal/" + own + "/v2.0", "https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", false},
@@ -175,7 +177,7 @@ func TestDocumentsOfOthers(t *testing.T) {
 // Whatever a discovery document says, what is secret goes to hosts of the authority alone.
 func FuzzDiscovery(f *testing.F) {
 	for _, cloud := range []string{"login.microsoftonline.com", "contoso.ciamlogin.com", "login.example.internal"} {
-		for _, host := range []string{cloud, cloud + ".evil.example", "evil.example", "westeurope." + cloud, cloud + "@evil.example", cloud + ":1", "evil.example#." + cloud} {
+		for _, host := range []string{cloud, cloud + ".evil.example", "evil.example", "westeurope." + cloud, cloud + "@evil.example", cloud + ":1", "evil.example#." + cloud, strings.Replace(cloud, "i", "\u0130", 1)} {
 			at := "https://" + host + "/" + entratest.SampleTenant
 			f.Add(cloud, at+"/v2.0", at+"/oauth2/v2.0/authorize", at+"/oauth2/v2.0/token")
 		}
@@ -197,6 +199,9 @@ func FuzzDiscovery(f *testing.F) {
 		}
 		clientcreds.TokenSource(c, scopeOfB).Token()
 		for _, asked := range e.wire.hosts() {
+			if strings.ContainsFunc(asked, func(c rune) bool { return c > '~' }) { // in lower case some look like ASCII
+				t.Errorf("%q, %q: asked %s", cloud, token, asked)
+			}
 			host, ok := strings.CutPrefix(strings.ToLower(asked), "post ")
 			_, parent, _ := strings.Cut(host, ".")
 			microsoft := func(h string) bool {

@@ -148,7 +148,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 		}
 		// The endpoints of a tenant asked for by its ID are that tenant's. One asked for
 		// by a domain answers with its ID.
-		if guid.MatchString(tenant) && !strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") {
+		if guid.MatchString(tenant) && (!strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") || strings.Contains(e.Path, "..")) {
 			return nil, refuse(CodeInvalidResponse, "the configuration of tenant %s names an address of another tenant", tenant)
 		}
 	}
