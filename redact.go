@@ -3,7 +3,9 @@ package entra
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -71,6 +73,9 @@ func (r redactor) cut(s string) string {
 // operating system's error, or that of name resolution or of a certificate. Other texts
 // of net/http and of proxies repeat what was sent, what came, or passwords in addresses.
 func networkCause(err error) error {
+	if refusal, ok := errorAs[proxyRefusal](err); ok {
+		return refusal
+	}
 	if errno, ok := errorAs[syscall.Errno](err); ok {
 		return errno
 	}
@@ -78,6 +83,17 @@ func networkCause(err error) error {
 		return dns
 	}
 	return certificateCause(err)
+}
+
+// proxyRefusal is the status with which a proxy refuses to connect to the authority.
+type proxyRefusal int
+
+func (r proxyRefusal) Error() string {
+	text := fmt.Sprintf("the proxy in between refuses it with status %d", int(r))
+	if r == http.StatusProxyAuthRequired {
+		text += " and wants a user and a password, in HTTPS_PROXY or in the Transport of Config.HTTPClient"
+	}
+	return text
 }
 
 func certificateCause(err error) error {
@@ -100,7 +116,10 @@ func networkText(err error) string {
 		return "the connection or the proxy in between failed"
 	}
 	text := cause.Error()
-	if op, ok := errorAs[*net.OpError](err); ok && op.Addr != nil {
+	switch op, ok := errorAs[*net.OpError](err); {
+	case ok && op.Op == "proxyconnect": // net/http's word for not reaching the proxy, whose address may have a password
+		text = "the proxy in between cannot be reached: " + text
+	case ok && op.Addr != nil:
 		text = op.Op + " " + op.Addr.String() + ": " + text
 	}
 	if certificateCause(err) != nil {

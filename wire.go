@@ -48,6 +48,14 @@ func defaultHTTPClient() *http.Client {
 	t.TLSHandshakeTimeout = 10 * time.Second
 	t.ResponseHeaderTimeout = 20 * time.Second
 	t.IdleConnTimeout = 90 * time.Second
+	if t.OnProxyConnectResponse == nil {
+		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return proxyRefusal(resp.StatusCode)
+			}
+			return nil
+		}
+	}
 	return &http.Client{Transport: t, Timeout: 30 * time.Second}
 }
 

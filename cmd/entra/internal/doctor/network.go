@@ -214,6 +214,7 @@ func (d *doctor) unreachable(host, proxy string, seen wire.Request, err error) {
 		other   x509.HostnameError
 		invalid x509.CertificateInvalidError
 		record  tls.RecordHeaderError
+		refusal wire.ProxyRefusal
 		timeout interface{ Timeout() bool }
 	)
 	s := Step{Name: connection, Status: Fail, Took: seen.Took}
@@ -254,6 +255,8 @@ func (d *doctor) unreachable(host, proxy string, seen wire.Request, err error) {
 	case errors.As(err, &invalid):
 		s.Text = host + " shows a certificate that is not good"
 		s.Advice = "The proxy in between, or the private cloud, must make another one."
+	case errors.As(err, &refusal):
+		s.Text = fmt.Sprintf("%s refuses to connect to %s, with status %d", where, withPort(host), int(refusal))
 	case errors.As(err, &record):
 		s.Text = where + " does not speak TLS"
 		s.Advice = "The port is another service's, or HTTPS_PROXY is not a proxy. The port of an authority is 443 unless a private cloud says otherwise."
@@ -269,7 +272,10 @@ func (d *doctor) unreachable(host, proxy string, seen wire.Request, err error) {
 			"Compare with: curl -v https://" + host + "/"
 	}
 	if proxy != "" && !errors.As(err, &unknown) && !errors.As(err, &other) && !errors.As(err, &invalid) {
-		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it lets " + withPort(host) + " through. If none is needed for it, put " + host + " into NO_PROXY."
+		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it lets connections to " + withPort(host) + " through. If no proxy is needed for it, put " + host + " into NO_PROXY."
+	}
+	if refusal == http.StatusProxyAuthRequired {
+		s.Advice = "It wants a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT. If no proxy is needed for it, put " + host + " into NO_PROXY."
 	}
 	d.done(s)
 	d.skip("nothing answers there", clock, discovery)

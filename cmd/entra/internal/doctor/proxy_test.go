@@ -11,6 +11,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
+	"github.com/entratoken/entra/cmd/entra/internal/wire"
 )
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -25,6 +26,8 @@ func TestProxy(t *testing.T) {
 	}{
 		{&net.DNSError{Err: "no such host", Name: "proxy.example", IsNotFound: true}, "name", "check its name"},
 		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: syscall.ECONNREFUSED}, "connection", "address and port in HTTPS_PROXY"},
+		{wire.ProxyRefusal(http.StatusProxyAuthRequired), "connection", "HTTPS_PROXY=http://USER:PASSWORD@"},
+		{wire.ProxyRefusal(http.StatusForbidden), "connection", "lets connections to login.microsoftonline.com on port 443 through"},
 		{errors.New("Proxy Authentication Required for user:pa55"), "connection", "address and port in HTTPS_PROXY"},
 	} {
 		steps := doctor.Examine(t.Context(), doctor.Config{

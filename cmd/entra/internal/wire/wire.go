@@ -5,7 +5,9 @@ package wire
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -180,5 +182,18 @@ func Transport(extra *x509.CertPool) *http.Transport {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 20 * time.Second,
 		TLSClientConfig:       &tls.Config{RootCAs: extra, MinVersion: tls.VersionTLS12},
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return ProxyRefusal(resp.StatusCode)
+			}
+			return nil
+		},
 	}
+}
+
+// ProxyRefusal is the status with which a proxy refuses to connect to somebody.
+type ProxyRefusal int
+
+func (r ProxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy refuses it with status %d", int(r))
 }
