@@ -48,8 +48,9 @@ func FromEnvironment() (entra.Config, error) { return FromEnvironmentWith(Enviro
 //     [GitHubActions]. The audience is the one of the cloud.
 //
 // The error, an [*entra.Error] with the code "invalid_client", names the variables that
-// were looked at and says what was missing or wrong with them or with a file; of the IDs,
-// the cloud, the region and the secret, [entra.New] says what they cannot be.
+// were looked at and says what was missing or wrong with them or with a file, and which
+// set ones are perhaps misspelt; of the IDs, the cloud, the region and the secret,
+// [entra.New] says what they cannot be.
 // AZURE_USERNAME and AZURE_PASSWORD are not used: apps sign in as themselves.
 //
 // Source: the EnvironmentCredential and the WorkloadIdentityCredential of Microsoft's
@@ -59,10 +60,10 @@ func FromEnvironmentWith(e EnvironmentConfig) (entra.Config, error) {
 		TenantID: env("AZURE_TENANT_ID"), ClientID: env("AZURE_CLIENT_ID"),
 		Logger: e.Logger, HTTPClient: e.HTTPClient,
 	}
-	var wrong []string
+	var wrong, missing []string
 	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"} {
 		if env(name) == "" {
-			wrong = append(wrong, name+" is not set")
+			wrong, missing = append(wrong, name+" is not set"), append(missing, name)
 		}
 	}
 	used := ""
@@ -74,8 +75,12 @@ func FromEnvironmentWith(e EnvironmentConfig) (entra.Config, error) {
 	}
 	if used == "" {
 		wrong = append(wrong, "no credential is set: looked at "+strings.Join(choices, ", ")+strayed())
+		missing = append(missing, choices...)
 	}
 	if len(wrong) > 0 {
+		if similar := misspelt(missing); similar != "" {
+			wrong = append(wrong, similar)
+		}
 		return entra.Config{}, refuse("the environment does not configure an app: %s", strings.Join(wrong, "; "))
 	}
 	var err error

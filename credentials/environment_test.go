@@ -153,6 +153,13 @@ func TestFromEnvironmentErrors(t *testing.T) {
 				"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is set but needs AZURE_CLIENT_CERTIFICATE_PATH; ACTIONS_ID_TOKEN_REQUEST_TOKEN is set but needs ACTIONS_ID_TOKEN_REQUEST_URL"},
 		"a user": {[]string{"AZURE_USERNAME", "s3cr3t", "AZURE_PASSWORD", "s3cr3t"}, "the environment does not configure an app: " + nothing +
 			"; AZURE_USERNAME is set but is not supported, an app signs in as itself; AZURE_PASSWORD is set but is not supported, an app signs in as itself"},
+		"misspelt": {[]string{"AZURE_TENANT_ID", "", "AZURE_TENANTID", "s3cr3t", "AZURE_CLIENT_SECRTE", "s3cr3t", "AZURE_SUBSCRIPTION_ID", "s3cr3t", "AZURE_CLIENTS", ""},
+			"the environment does not configure an app: AZURE_TENANT_ID is not set; " + nothing +
+				"; AZURE_CLIENT_SECRTE is set, which may be meant for AZURE_CLIENT_SECRET; AZURE_TENANTID is set, which may be meant for AZURE_TENANT_ID"},
+		"in small letters": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "azure_clientid", "s3cr3t"},
+			"the environment does not configure an app: AZURE_CLIENT_ID is not set; azure_clientid is set, which may be meant for AZURE_CLIENT_ID"},
+		"a set one beside a missing one": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "AZURE_CLIENT_IDS", ""},
+			"the environment does not configure an app: AZURE_CLIENT_ID is not set"},
 		"no file": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none"}, `AZURE_CLIENT_CERTIFICATE_PATH: the certificate file "/none" cannot be read: no such file or directory`},
 		"chain": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "perhaps"},
 			`AZURE_CLIENT_CERTIFICATE_PATH: AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither "true" nor "false"`},
