@@ -40,8 +40,9 @@ type Config struct {
 	// [ClaimsFromContext]. False: the Account alone.
 	KeepClaims bool
 
-	// LoginPath begins a sign-in; return_to in its query says where the user goes
-	// afterwards. "": "/login".
+	// LoginPath begins a sign-in. In its query, return_to says where the user goes
+	// afterwards, and prompt=select_account lets the user choose another account. "":
+	// "/login".
 	LoginPath string
 	// LogoutPath signs the user out, with a POST. "": "/logout".
 	LogoutPath string

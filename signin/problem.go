@@ -161,8 +161,10 @@ func kindOfEntra(e *entra.Error) Kind {
 		return Unavailable
 	}
 	switch e.Code {
-	case "access_denied":
-		return Denied
+	case "access_denied": // also of a user who may not use the app (50105), which is nobody's choice here
+		if len(e.AADSTS) == 0 || e.Has(65004) {
+			return Denied
+		}
 	case "invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "invalid_resource", "unsupported_response_type":
 		return App
 	}
