@@ -99,7 +99,7 @@ func New(cfg Config) (*Client, error) {
 		}
 	}
 	if cfg.Credential.use == nil {
-		return nil, refuse("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion")
+		return nil, refuse("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion, or with package credentials")
 	}
 	if wrong := cfg.Credential.check(); wrong != nil {
 		return nil, wrong
