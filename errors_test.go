@@ -102,6 +102,13 @@ func TestErrors(t *testing.T) {
 			code:   entra.CodeInvalidResponse, status: 200, text: "the answer's access_token has a character in it that no token has",
 		},
 		{
+			name: "certificate whose names are another log line", source: daemon,
+			answer: func(*http.Request, url.Values) (*http.Response, error) {
+				return nil, x509.HostnameError{Host: "login.microsoftonline.com", Certificate: &x509.Certificate{DNSNames: []string{"a\n\x1b[2Jlevel=INFO", strings.Repeat("b", 1000)}}}
+			},
+			code: entra.CodeRequestFailed, text: "login.microsoftonline.com could not be asked: x509: certificate is valid for a [2Jlevel=INFO, bbb",
+		},
+		{
 			name: "wrong secret",
 			source: func(e *estate, t *testing.T) *entra.TokenSource {
 				cfg := e.config("daemon")

@@ -115,7 +115,7 @@ func networkText(err error) string {
 	if cause == nil {
 		return "the connection or the proxy in between failed"
 	}
-	text := cause.Error()
+	text := redactor{}.text(cause.Error(), 300) // whoever is in between chooses the names in a certificate
 	switch op, ok := errorAs[*net.OpError](err); {
 	case ok && op.Op == "proxyconnect": // net/http's word for not reaching the proxy, whose address may have a password
 		text = "the proxy in between cannot be reached: " + text
