@@ -26,7 +26,7 @@ import (
 // When it was to replace a refused credential, it becomes the Err of the refusal. While
 // there is a credential that was loaded before, load does better to go on returning it than
 // to return an error. load may return any kind of credential, also one that is Reloading
-// itself.
+// itself; each of the two requests may then be two, and so on.
 func Reloading(load func(ctx context.Context, refused Credential) (Credential, error)) Credential {
 	g := newGuard()
 	return Credential{

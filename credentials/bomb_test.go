@@ -3,6 +3,10 @@ package credentials
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
@@ -32,6 +36,30 @@ func TestHugeKey(t *testing.T) {
 		if _, err := (parser{file: "/file"}).parse(data); err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes, more than any that Entra accepts`, len(der))) {
 			t.Errorf("%s: %v", form, err)
 		}
+	}
+}
+
+// What a certificate with a huge key may have signed is not looked at: that takes minutes.
+func TestHugeIssuer(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	huge := &rsa.PublicKey{N: new(big.Int).SetBytes(bytes.Repeat([]byte{0xfd}, 60_000)), E: 1<<31 - 1}
+	issuer := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "issuer"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, NotAfter: time.Now().Add(time.Hour)}
+	data := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	for template, public := range map[*x509.Certificate]*rsa.PublicKey{issuer: huge, leaf: &key.PublicKey} {
+		der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	began := time.Now()
+	chain, _, err := readCertificate([]string{"/file"}, [][]byte{data}, nil, false)
+	if took := time.Since(began); err != nil || len(chain) != 1 || took > time.Second {
+		t.Errorf("%d certificates in %v, %v", len(chain), took, err)
 	}
 }
 

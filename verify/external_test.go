@@ -75,6 +75,8 @@ func TestExternalIDConfig(t *testing.T) {
 		{externalHost, []string{verify.AnyTenant}, "Config.Tenants must have the ID of the one tenant"},
 		{externalHost, []string{verify.AnyOrganization}, "Config.Tenants must have the ID of the one tenant"},
 		{"a.b.ciamlogin.com", []string{tenantA}, "no whole host of External ID"},
+		{"contoso.ciamlogin.com.", []string{tenantA}, "no whole host of External ID"},
+		{"contoso.b2clogin.com.:443", []string{tenantA}, "Azure AD B2C"},
 		{"contoso.b2clogin.com", []string{tenantA}, "Azure AD B2C"},
 	} {
 		cfg := a.config()

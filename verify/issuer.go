@@ -104,6 +104,7 @@ func (r *rules) setExternalIssuers(v1 string) error {
 // (b2clogin.com), whose issuers and keys differ from Entra ID's.
 func outOfScope(host string) bool {
 	host, _, _ = strings.Cut(strings.ToLower(host), ":")
+	host = strings.TrimRight(host, ".") // a name's end, which may be written
 	return strings.HasSuffix(host, ".ciamlogin.com") || strings.HasSuffix(host, ".b2clogin.com")
 }
 
