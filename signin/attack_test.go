@@ -433,3 +433,49 @@ func TestReplayedCallback(t *testing.T) {
 		t.Error("the session has changed")
 	}
 }
+
+// What another site loads into its page begins no sign-in, which would put cookies into the
+// browser and drive out those of the sign-ins that the user has begun.
+func TestLoginOfAnotherSitesPage(t *testing.T) {
+	w := newWorld(t, formPost)
+	for name, header := range map[string][]string{
+		"image":  {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
+		"script": {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
+		"frame":  {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
+		"object": {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "object"},
+	} {
+		for _, path := range []string{"/login", "/private/x", "/call"} {
+			b := w.browser(t)
+			callback := b.answered(b.get("/login"), alice)
+			for range 6 {
+				a := b.get(path, header...)
+				if a.StatusCode != http.StatusForbidden && a.StatusCode != http.StatusUnauthorized || len(a.Cookies()) != 0 {
+					t.Errorf("%s of %s: status %d, cookies %v", name, path, a.StatusCode, a.Cookies())
+				}
+			}
+			b.want(b.callback(callback), http.StatusSeeOther, "/")
+		}
+	}
+	// A link on another site, and frames of this one.
+	for _, header := range [][]string{
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "document"},
+		{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "iframe"},
+		{"Sec-Fetch-Site", "none", "Sec-Fetch-Dest", "document"},
+	} {
+		b := w.browser(t)
+		b.atEntra(b.get("/login", header...))
+	}
+}
+
+// A link cannot have a browser sign in again and again.
+func TestReturnToSignIn(t *testing.T) {
+	w := newWorld(t)
+	for _, to := range []string{
+		"/login", "/login?return_to=/login?return_to=/login", "/%6cogin", "/login#x", "/callback?state=x", "/logout", "/logout/frontchannel?sid=x",
+	} {
+		b := w.browser(t)
+		b.want(b.callback(b.answered(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, "/")
+	}
+	b := w.browser(t)
+	b.want(b.callback(b.answered(b.get("/login?return_to=/login/help"), alice)), http.StatusSeeOther, "/login/help")
+}

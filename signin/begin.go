@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/entratoken/entra/authcode"
@@ -51,19 +51,41 @@ func (s *Site) here(r *http.Request) string {
 	} else if from, err := url.Parse(r.Referer()); err == nil && from.Scheme+"://"+from.Host == s.origin {
 		page = from.RequestURI()
 	}
-	for _, own := range []string{s.callback, s.config.LoginPath, s.config.LogoutPath, s.config.FrontChannelLogoutPath} {
-		if path, _, _ := strings.Cut(page, "?"); path == own {
-			return s.config.Home
-		}
-	}
-	if _, err := s.flow.Begin(r.Context(), authcode.Request{ReturnTo: page}); err != nil || page == "" {
+	if _, err := s.flow.Begin(r.Context(), authcode.Request{ReturnTo: page}); err != nil || page == "" || s.answers(page) {
 		return s.config.Home
 	}
 	return page
 }
 
+// answers reports whether it is the site itself, not the app, that answers to a path. To
+// come back there would be to sign in again, for as long as a link says so.
+func (s *Site) answers(page string) bool {
+	u, err := url.Parse(page)
+	return err == nil && u.Host == "" && slices.Contains([]string{
+		s.callback, s.config.LoginPath, s.config.LogoutPath, s.config.FrontChannelLogoutPath,
+	}, u.Path)
+}
+
+// embedded reports whether a page of another site loads this one into itself, as a frame or
+// as what is no page at all. No session's cookie comes with that, or would be kept; with
+// form_post, a login's would be, and so drive out those of logins that the user has begun.
+func embedded(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "cross-site" {
+		return false
+	}
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	return mode != "" && mode != "navigate" || dest != "" && dest != "document"
+}
+
 // begin sends the browser to Entra and gives it the login to bring back.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Request, a *attempt) {
+	if embedded(r) {
+		s.refuse(w, r, "", errCrossOrigin)
+		return
+	}
+	if s.answers(req.ReturnTo) {
+		req.ReturnTo = s.config.Home
+	}
 	v, name, _ := s.visit(r).session()
 	a.Before = name
 	if req.Session == "" { // each session has its own tokens, and keeps them when it is replaced

@@ -154,8 +154,8 @@ func (s *Site) check(cfg Config) error {
 		}
 		paths[p.path] = p.name
 	}
-	if _, err := s.flow.Begin(context.Background(), authcode.Request{ReturnTo: c.Home}); err != nil {
-		return invalid("Config.Home is not a plain path on this site")
+	if _, err := s.flow.Begin(context.Background(), authcode.Request{ReturnTo: c.Home}); err != nil || s.answers(c.Home) {
+		return invalid("Config.Home is not a plain path on this site, or is one of its own, such as Config.LoginPath")
 	}
 	u, err := url.Parse(c.SignedOutURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {

@@ -291,6 +291,7 @@ func TestConfig(t *testing.T) {
 		"callback twice":     {signin.Config{LoginPath: "/callback"}, "are the same"},
 		"twice":              {signin.Config{LoginPath: "/x", LogoutPath: "/x"}, "are the same"},
 		"home elsewhere":     {signin.Config{Home: "//evil.example"}, "Config.Home"},
+		"home at the login":  {signin.Config{Home: "/login"}, "Config.Home"},
 		"signed out nowhere": {signin.Config{SignedOutURL: "javascript:x"}, "Config.SignedOutURL"},
 	} {
 		site, err := signin.New(w.flow, test.config)
