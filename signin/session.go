@@ -214,7 +214,7 @@ func (s *Site) endEntra(ctx context.Context, sid string) (e entraSession, found 
 	}
 	// Those that began before it will be over when the store forgets it.
 	if err := s.put(ctx, endedName(sid), ended{rand.Text()}, time.Now().Add(s.config.Lifetime+buried)); err != nil {
-		return e, false, err
+		return e, true, err
 	}
 	return e, true, s.bury(ctx, e.Session)
 }

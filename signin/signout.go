@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -40,9 +41,10 @@ func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
 }
 
 // end ends a session, with those that belong to the same session at Entra, and forgets its
-// tokens.
+// tokens. If it fails half-way the session itself is still there, or all is done but for what
+// nobody can reach: so to try again ends the rest.
 func (s *Site) end(ctx context.Context, v *session, name string) error {
-	if err := s.bury(ctx, name); err != nil {
+	if err := s.flow.SignOut(ctx, v.Account); err != nil {
 		return err
 	}
 	if v.SID != "" {
@@ -50,8 +52,11 @@ func (s *Site) end(ctx context.Context, v *session, name string) error {
 			return err
 		}
 	}
+	if err := s.bury(ctx, name); err != nil {
+		return err
+	}
 	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out", slog.Any("account", v.Account))
-	return s.flow.SignOut(ctx, v.Account)
+	return nil
 }
 
 // frontChannelLogout answers Entra, which loads it in a frame of its sign-out page when
@@ -81,11 +86,13 @@ func (s *Site) signedOutByEntra(ctx context.Context, sids []string) error {
 		return nil
 	}
 	e, found, err := s.endEntra(ctx, sids[0])
-	if !found || err != nil {
+	if !found {
 		return err
 	}
-	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", e.Account))
-	return s.flow.SignOut(ctx, e.Account)
+	if err == nil {
+		s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", e.Account))
+	}
+	return errors.Join(err, s.flow.SignOut(ctx, e.Account)) // Entra does not try again
 }
 
 // maxSID bounds a sid, which is a GUID.

@@ -157,3 +157,48 @@ func TestFrontChannelLogoutEndsAll(t *testing.T) {
 	second.wantWho("Alice Adams")
 	first.wantWho("")
 }
+
+// A sign-out that failed half-way ends, when the user tries again, all that it would have
+// ended at once: tokens and other sessions of the same session at Entra.
+func TestSignOutTriedAgain(t *testing.T) {
+	for _, path := range []string{"/logout", "/logout/frontchannel?sid=the-session"} {
+		for point, made := 1, true; made; point++ {
+			made = false
+			store := newShared()
+			w := newWorld(t, inStore(store))
+			w.withClaims(map[string]any{"sid": "the-session"})
+			b, other := w.browser(t), w.browser(t)
+			other.signIn("/private/x", alice)
+			b.signIn("/private/x", alice)
+			held := w.flowCache.Stats().Sessions
+			send := func() *answer {
+				if path == "/logout" {
+					return b.post(path, nil)
+				}
+				return b.get(path)
+			}
+			calls := 0
+			store.mu.Lock()
+			store.before = func(method, _ string) {
+				calls++
+				for _, m := range []string{"Find", "Commit", "Delete"} {
+					store.breaks(m, nil)
+				}
+				if calls == point {
+					made = true
+					store.breaks(method, errStore)
+				}
+			}
+			store.mu.Unlock()
+			if a := send(); made && a.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("%s: when call %d fails: status %d", path, point, a.StatusCode)
+			}
+			send()
+			other.wantWho("")
+			b.wantWho("")
+			if n := w.flowCache.Stats().Sessions; n != held-1 {
+				t.Errorf("%s: when call %d fails, tokens of %d sessions are held, want %d", path, point, n, held-1)
+			}
+		}
+	}
+}
