@@ -270,6 +270,9 @@ func TestReturnTo(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
+	noTenants := func(of string) string {
+		return `Config.Tenants is empty, and the client's tenant, "` + of + `", is not an ID: list the IDs of the tenants whose users may sign in (Directory (tenant) ID in the admin center), or verify.AnyOrganization for those of all`
+	}
 	const badRedirect = "Config.RedirectURL is not an absolute https address without a fragment; http is for localhost alone"
 	client := newClient(t, newEstate().clientConfig())
 	many, err := client.WithTenant("organizations")
@@ -302,9 +305,10 @@ func TestConfig(t *testing.T) {
 		{"scopes of two APIs", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}}, "Config.Scopes are permissions in several APIs, and a token is for one; put those in the others into Request.ExtraScopes"},
 		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"}, "Config.ResponseMode is neither query nor form_post"},
 		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1}, "Config.LoginTimeout is negative"},
-		{"organizations", many, authcode.Config{RedirectURL: redirect}, `Config.Tenants does not say whose users may sign in (verify: Config.Tenants has "organizations"; write AnyTenant, AnyOrganization or PersonalAccounts if that is meant)`},
+		{"organizations", many, authcode.Config{RedirectURL: redirect}, noTenants("organizations")},
 		{"organizations, any", many, authcode.Config{RedirectURL: redirect, Tenants: []string{verify.AnyOrganization}}, ""},
-		{"domain", named, authcode.Config{RedirectURL: redirect}, "Config.Tenants does not say whose users may sign in (verify: Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain)"},
+		{"domain", named, authcode.Config{RedirectURL: redirect}, noTenants("contoso.onmicrosoft.com")},
+		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}}, "Config.Tenants does not say whose users may sign in (verify: Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain)"},
 		{"domain and ID", named, authcode.Config{RedirectURL: redirect, Tenants: []string{entratest.SampleTenant}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package authcode
 
 import (
 	"cmp"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -57,7 +58,8 @@ type Flow struct {
 // Config, is an [*entra.Error] with the code "invalid_request".
 func New(c *entra.Client, cfg Config) (*Flow, error) {
 	cfg.Scopes, cfg.Tenants = slices.Clone(cfg.Scopes), slices.Clone(cfg.Tenants)
-	if len(cfg.Tenants) == 0 {
+	none := len(cfg.Tenants) == 0
+	if none {
 		cfg.Tenants = []string{c.TenantID()}
 	}
 	if cfg.ResponseMode == "" {
@@ -84,6 +86,9 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		Audiences: []string{c.ClientID()}, Tenants: cfg.Tenants, Cloud: c.Cloud(),
 		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),
 	})
+	if err != nil && none {
+		return nil, invalid(fmt.Sprintf("Config.Tenants is empty, and the client's tenant, %q, is not an ID: list the IDs of the tenants whose users may sign in (Directory (tenant) ID in the admin center), or verify.AnyOrganization for those of all", c.TenantID()))
+	}
 	if err != nil {
 		return nil, invalid("Config.Tenants does not say whose users may sign in (" + err.Error() + ")")
 	}
