@@ -37,40 +37,25 @@ func TestSignInWithStoreOfSCS(t *testing.T) {
 		})))
 	}
 	first, second := process(), process()
-	cookies := map[string]*http.Cookie{}
-	send := func(app http.Handler, method, target string) *httptest.ResponseRecorder {
-		r := httptest.NewRequest(method, target, nil)
-		r.Header.Set("Accept", "text/html")
-		for _, c := range cookies {
-			r.AddCookie(c)
-		}
-		w := httptest.NewRecorder()
-		app.ServeHTTP(w, r)
-		for _, c := range w.Result().Cookies() {
-			if cookies[c.Name] = c; c.MaxAge < 0 {
-				delete(cookies, c.Name)
-			}
-		}
-		return w
-	}
+	b := cookies{}
 	const page = "https://webapp.contoso.example/page"
-	begun := send(first, http.MethodGet, page)
+	begun := b.send(first, http.MethodGet, page)
 	callback, err := f.SignIn(t.Context(), begun.Header().Get("Location"), alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back := send(second, http.MethodGet, callback.String()); back.Header().Get("Location") != "/page" { // begun in one, ended in the other
+	if back := b.send(second, http.MethodGet, callback.String()); back.Header().Get("Location") != "/page" { // begun in one, ended in the other
 		t.Fatalf("status %d to %q", back.Code, back.Header().Get("Location"))
 	}
 	for _, app := range []http.Handler{first, second} {
-		if w := send(app, http.MethodGet, page); w.Body.String() != aliceName {
+		if w := b.send(app, http.MethodGet, page); w.Body.String() != aliceName {
 			t.Errorf("the page says %q", w.Body)
 		}
 	}
 	entries := must[map[string][]byte](t)(store.All())
-	for token, b := range entries {
-		for _, c := range cookies {
-			if strings.Contains(token, c.Value) || bytes.Contains(b, []byte("Alice")) {
+	for token, entry := range entries {
+		for _, c := range b {
+			if strings.Contains(token, c.Value) || bytes.Contains(entry, []byte("Alice")) {
 				t.Error("the store shows a session")
 			}
 		}
@@ -78,10 +63,106 @@ func TestSignInWithStoreOfSCS(t *testing.T) {
 	if len(entries) == 0 {
 		t.Error("the store is empty")
 	}
-	if w := send(first, http.MethodPost, "https://webapp.contoso.example/logout"); w.Code != http.StatusSeeOther {
+	if w := b.send(first, http.MethodPost, "https://webapp.contoso.example/logout"); w.Code != http.StatusSeeOther {
 		t.Fatalf("status %d", w.Code)
 	}
-	if w := send(second, http.MethodGet, page); w.Code != http.StatusSeeOther {
+	if w := b.send(second, http.MethodGet, page); w.Code != http.StatusSeeOther {
 		t.Errorf("after the sign-out: status %d, %q", w.Code, w.Body)
 	}
+}
+
+// An app with sessions of its own keeps nothing in them from one user to the next, nor past a sign-out:
+// ownSessions is what docs/webapps.md shows.
+func TestSessionsOfTheAppsOwn(t *testing.T) {
+	f := newFake(t)
+	client := must[*entra.Client](t)(entra.New(entra.Config{
+		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host), HTTPClient: f.client,
+	}))
+	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: "https://webapp.contoso.example/callback"}))
+	site := must[*signin.Site](t)(signin.New(flow, signin.Config{}))
+	sessions := scs.New()
+	visits := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := sessions.GetInt(r.Context(), "visits") + 1
+		sessions.Put(r.Context(), "visits", n)
+		account, _ := signin.AccountFromContext(r.Context())
+		fmt.Fprintf(w, "%s %d", account.Name, n)
+	})
+	app := sessions.LoadAndSave(site.Handler(ownSessions(sessions, visits)))
+
+	b := cookies{}
+	const page = "https://webapp.contoso.example/page"
+	want := func(text string) {
+		t.Helper()
+		if got := b.send(app, http.MethodGet, page).Body.String(); got != text {
+			t.Errorf("the page says %q, want %q", got, text)
+		}
+	}
+	signIn := func(user string) {
+		t.Helper()
+		before := b[sessions.Cookie.Name].Value
+		begun := b.send(app, http.MethodGet, "https://webapp.contoso.example/login?return_to=/page")
+		callback, err := f.SignIn(t.Context(), begun.Header().Get("Location"), user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back := b.send(app, http.MethodGet, callback.String()); back.Code != http.StatusSeeOther {
+			t.Fatalf("status %d: %s", back.Code, back.Body)
+		}
+		b.send(app, http.MethodGet, page)
+		if b[sessions.Cookie.Name].Value == before {
+			t.Error("the session's cookie is that of before the sign-in")
+		}
+	}
+	want(" 1")
+	want(" 2")
+	signIn(alice)
+	want(aliceName + " 2")
+	want(aliceName + " 3")
+	signIn(bob) // in the same browser, without a sign-out
+	want("Bob Brown 2")
+	if w := b.send(app, http.MethodPost, "https://webapp.contoso.example/logout"); w.Code != http.StatusSeeOther {
+		t.Fatalf("status %d", w.Code)
+	}
+	want(" 1")
+}
+
+func ownSessions(sessions *scs.SessionManager, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, who := r.Context(), ""
+		if a, ok := signin.AccountFromContext(ctx); ok {
+			who = a.TenantID + " " + a.ObjectID + " " + a.Session
+		}
+		if sessions.GetString(ctx, "who") != who { // signed in, or out, since
+			err := sessions.Clear(ctx)
+			if err == nil {
+				err = sessions.RenewToken(ctx)
+			}
+			if err != nil {
+				http.Error(w, "Please try again in a moment.", http.StatusServiceUnavailable)
+				return
+			}
+			sessions.Put(ctx, "who", who)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// cookies are a browser's, of one host.
+type cookies map[string]*http.Cookie
+
+// send sends an app a request for a page and keeps the cookies of its answer.
+func (b cookies) send(app http.Handler, method, target string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	r.Header.Set("Accept", "text/html")
+	for _, c := range b {
+		r.AddCookie(c)
+	}
+	w := httptest.NewRecorder()
+	app.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		if b[c.Name] = c; c.MaxAge < 0 {
+			delete(b, c.Name)
+		}
+	}
+	return w
 }
