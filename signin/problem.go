@@ -43,7 +43,11 @@ type Problem struct {
 	Kind        Kind
 	Status      int    // of the answer, for Page to send
 	Title, Text string // in English; Kind is for other languages
-	Links       []Link // what can be done about it, the most helpful first; may be none
+
+	// What can be done about it, the most helpful first, in English, too. The last leads to a
+	// sign-in or, of Declined, back to the page that asks; that of AdminConsent has the page
+	// for administrators before it, and CrossOrigin has none.
+	Links []Link
 
 	// For whoever supports the user; "" and none if Entra said nothing.
 	Code                   string
