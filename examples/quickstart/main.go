@@ -23,7 +23,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/examples/contoso"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/examples/contoso"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 )
 
 // person is Alice with a browser that does not follow redirects by itself.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/examples/contoso"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 )
 
 // report writes one line for each call of a round that began at start.

@@ -18,10 +18,10 @@
 // Without the first three it runs against a fake Entra and fake APIs in its own process,
 // whose sign-in page is on this machine.
 //
-// To make it yours, copy this directory, and begin with liveApp: put your address into the
-// redirect URL, your APIs into the list, and your words into the pages. Sessions are in the
-// process as it is here; docs/webapps.md says what several machines, a proxy and a restart
-// ask for.
+// To make it yours, copy this directory without fake.go, take the call of fakeApp out of run,
+// and import your copy of site. Then begin with liveApp: put your address into the redirect
+// URL, your APIs into the list, and your words into the pages. Sessions are in the process as
+// it is here; docs/webapps.md says what several machines, a proxy and a restart ask for.
 package main
 
 import (
@@ -41,8 +41,6 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/entratest"
-	"github.com/entratoken/entra/examples/contoso"
 	"github.com/entratoken/entra/examples/webapp/site"
 	"github.com/entratoken/entra/signin"
 )
@@ -85,30 +83,11 @@ func run(ctx context.Context, out io.Writer, addr string, life time.Duration) er
 		}
 	} else {
 		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
-		company, err := contoso.Start(func(c *entratest.Config) {
-			if life > 0 { // api-a's calls to api-b need 5 minutes
-				c.Lifetime = func() time.Duration { return max(life, 6*time.Minute) }
-			}
-		})
-		if err != nil {
-			return err
-		}
-		defer company.Stop()
-		app, err := company.WebApp(url)
-		if err != nil {
-			return err
-		}
-		app.SignIn.Logger = slog.Default()
-		pages, err := site.New(app)
-		if err != nil {
-			return err
-		}
-		browser, stop, err := company.Browser(pages)
-		if err != nil {
+		var stop func()
+		if handler, hint, stop, err = fakeApp(url, life); err != nil {
 			return err
 		}
 		defer stop()
-		handler, hint = browser, "sign in as "+contoso.Alice+" with the password "+company.Entra.User(contoso.Alice).Password
 	}
 
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/obo"
 	"github.com/entratoken/entra/verify"
 )

@@ -3,7 +3,7 @@ package apis
 import (
 	"net/http"
 
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/verify"
 )
 

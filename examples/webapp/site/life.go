@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 )
 
 // life is the life of a token, drawn as a bar. What ends in "%" there is a part of the whole.

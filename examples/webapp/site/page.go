@@ -10,7 +10,7 @@ import (
 	"path"
 
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/signin"
 )
 

@@ -6,7 +6,7 @@ import (
 	"net/http"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/signin"
 )
 

@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/signin"
 )
 

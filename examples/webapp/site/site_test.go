@@ -13,7 +13,7 @@ import (
 
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/examples/contoso"
-	"github.com/entratoken/entra/examples/internal/hops"
+	"github.com/entratoken/entra/examples/hops"
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
