@@ -1,10 +1,14 @@
 package signin
 
 import (
+	"cmp"
+	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/entratoken/entra/authcode"
@@ -72,20 +76,8 @@ func (s *Site) signedIn(w http.ResponseWriter, r *http.Request, name string, a *
 		returnTo = s.config.Home
 		s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: another account came back than the one that was asked for", slog.Any("account", account))
 	}
-	_, current, err := s.visit(r).session()
-	for _, old := range []string{current, a.Before} {
-		if old != "" && err == nil {
-			err = s.replace(r.Context(), old, account)
-		}
-		if current == a.Before {
-			break
-		}
-	}
-	id := ""
-	if err == nil {
-		id, err = s.start(r.Context(), signIn)
-	}
-	if err != nil {
+	id := rand.Text()
+	if err := s.begun(r, id, a, signIn); err != nil {
 		s.refuse(w, r, returnTo, err)
 		return
 	}
@@ -94,6 +86,33 @@ func (s *Site) signedIn(w http.ResponseWriter, r *http.Request, name string, a *
 	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", account))
 	private(w)
 	http.Redirect(w, r, returnTo, http.StatusSeeOther)
+}
+
+// begun begins a session in place of those that the browser has or had when the sign-in
+// began.
+func (s *Site) begun(r *http.Request, id string, a *attempt, signIn *authcode.SignIn) error {
+	_, current, err := s.visit(r).session()
+	if err != nil {
+		return err
+	}
+	olds := slices.DeleteFunc(slices.Compact([]string{current, a.Before}), func(name string) bool { return name == "" })
+	ctx, name := r.Context(), sessionName(id)
+	for _, old := range olds {
+		if err := s.replace(ctx, old, signIn.Account, name); err != nil {
+			return err
+		}
+	}
+	if err := s.start(ctx, name, signIn); err != nil {
+		return err
+	}
+	for _, old := range olds {
+		out, err := s.get(ctx, outName(old), new(struct{}))
+		if out || err != nil { // the user has signed out meanwhile, and means this one, too
+			ctx = context.WithoutCancel(ctx)
+			return cmp.Or(errors.Join(err, s.bury(ctx, name), s.flow.SignOut(ctx, signIn.Account)), errSignedOut)
+		}
+	}
+	return nil
 }
 
 // owner is whose page an address is.

@@ -54,12 +54,19 @@ type ended struct {
 	ID string `json:"id"`
 }
 
+// old is what is kept when a session has been replaced: by which, so that to sign out of
+// the one ends the other.
+type old struct {
+	Next string `json:"next"`
+}
+
 // The names under which things are sealed and kept.
 func sessionName(id string) string  { return fingerprint("session", id) }
 func entraName(sid string) string   { return fingerprint("entra session", sid) }
 func endedName(sid string) string   { return fingerprint("ended", sid) }
 func burialName(name string) string { return fingerprint("burial", name) }
 func oldName(name string) string    { return fingerprint("old", name) }
+func outName(name string) string    { return fingerprint("signed out", name) }
 
 // load returns the session of the request and the name it is kept under; nil if nobody is
 // signed in. The error is that of a failing store.
@@ -143,35 +150,33 @@ func (s *Site) until(v *session) time.Time {
 	return v.Ends
 }
 
-// start keeps a new session and returns the ID that the browser gets. There is none before
-// a sign-in, and each sign-in has a new one, so nobody can plant the ID of somebody else's
-// session to come.
-func (s *Site) start(ctx context.Context, signIn *authcode.SignIn) (id string, err error) {
+// start keeps a new session under the name. There is none before a sign-in, and each
+// sign-in has a new one, so nobody can plant the ID of somebody else's session to come.
+func (s *Site) start(ctx context.Context, name string, signIn *authcode.SignIn) (err error) {
 	now := time.Now().UTC().Round(0)
 	v := session{Account: signIn.Account, SID: signIn.Claims.SessionID, Seen: now, Ends: now.Add(s.config.Lifetime)}
 	_ = signIn.Claims.Decode("login_hint", &v.Hint) // "" if there is none
 	if s.config.KeepClaims {
 		if v.Claims, err = signIn.Claims.MarshalBinary(); err != nil {
-			return "", err
+			return err
 		}
 	}
-	id = rand.Text()
 	if v.SID != "" {
 		var end ended
 		if _, err := s.get(ctx, endedName(v.SID), &end); err != nil {
-			return "", err
+			return err
 		}
 		v.After = end.ID
-		if err := s.put(ctx, entraName(v.SID), entraSession{v.Account, sessionName(id)}, v.Ends); err != nil {
-			return "", err
+		if err := s.put(ctx, entraName(v.SID), entraSession{v.Account, name}, v.Ends); err != nil {
+			return err
 		}
 	}
-	return id, s.put(ctx, sessionName(id), v, s.until(&v))
+	return s.put(ctx, name, v, s.until(&v))
 }
 
 // replace ends a session whose browser has signed in again: at once if it was somebody
 // else's, and otherwise when the requests that are under way have had time to end.
-func (s *Site) replace(ctx context.Context, name string, by authcode.Account) error {
+func (s *Site) replace(ctx context.Context, name string, by authcode.Account, next string) error {
 	v, err := s.find(ctx, name)
 	if v == nil || err != nil {
 		return err
@@ -182,15 +187,12 @@ func (s *Site) replace(ctx context.Context, name string, by authcode.Account) er
 		}
 		return s.flow.SignOut(ctx, v.Account)
 	}
-	if v.Old {
-		return nil
+	if err := s.put(ctx, oldName(name), old{next}, time.Now().Add(buried)); err != nil || v.Old {
+		return err
 	}
 	v.Old = true
 	if ends := time.Now().Add(grace); ends.Before(v.Ends) {
 		v.Ends = ends
-	}
-	if err := s.put(ctx, oldName(name), struct{}{}, time.Now().Add(buried)); err != nil {
-		return err
 	}
 	if err := s.put(ctx, name, v, s.until(v)); err != nil {
 		return err
@@ -204,6 +206,26 @@ func (s *Site) bury(ctx context.Context, name string) error {
 		return err
 	}
 	return s.forget(ctx, name)
+}
+
+// signOut ends a session for good because the user wants it, with those that have replaced
+// it, and reports whether any has. A sign-in that replaces it says so before it looks whether
+// the user has signed out ([Site.begun]), and here it is the other way round: so one of the
+// two finds out about the other.
+func (s *Site) signOut(ctx context.Context, name string) (replaced bool, err error) {
+	if err := s.put(ctx, outName(name), struct{}{}, time.Now().Add(buried+s.flow.LoginTimeout())); err != nil {
+		return false, err
+	}
+	var by old
+	if replaced, err = s.get(ctx, oldName(name), &by); err != nil {
+		return false, err
+	}
+	if replaced {
+		if _, err := s.signOut(ctx, by.Next); err != nil {
+			return true, err
+		}
+	}
+	return replaced, s.bury(ctx, name)
 }
 
 // endEntra ends all sessions that belong to a session of Entra's. What is kept about that

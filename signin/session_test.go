@@ -375,7 +375,7 @@ func TestSignOutDuringSignIn(t *testing.T) {
 		for signOutDuringSignIn(t, sid, point) {
 			point++
 		}
-		if want := map[bool]int{true: 10, false: 6}[sid]; point != want {
+		if want := map[bool]int{true: 11, false: 7}[sid]; point != want {
 			t.Errorf("the callback makes %d calls to the store, want %d", point, want)
 		}
 	}
@@ -402,10 +402,12 @@ func signOutDuringSignIn(t *testing.T, sid bool, point int) (made bool) {
 			}
 		}
 		store.mu.Unlock()
-		b.want(b.callback(callback), http.StatusSeeOther, "/")
+		a := b.callback(callback)
 		if !made {
+			b.want(a, http.StatusSeeOther, "/")
 			return
 		}
+		b.want(a, http.StatusUnauthorized, "")
 		other := w.browser(t)
 		other.plant(old)
 		other.wantWho("")
@@ -538,5 +540,72 @@ func TestStoreErrorIsTyped(t *testing.T) {
 	b.want(b.get("/private/x"), http.StatusServiceUnavailable, "")
 	if failed == nil || failed.Error() != "temporarily_unavailable" || errors.Is(failed, errStore) {
 		t.Errorf("the page is told %v", failed)
+	}
+}
+
+// Whoever signs out while a sign-in that the session began is on its way back is signed out,
+// at whichever of the callback's calls to the store it happens, and whichever answer comes
+// last.
+func TestSignOutEndsSignInUnderWay(t *testing.T) {
+	for _, sid := range []string{"", "the same", "another"} {
+		for point, made := 0, true; made; point++ {
+			made = false
+			store := newShared()
+			w := newWorld(t, inStore(store))
+			switch sid {
+			case "":
+				w.withClaims(map[string]any{"sid": nil})
+			case "the same":
+				w.withClaims(map[string]any{"sid": "the-session"})
+			}
+			b, tab := w.browser(t), w.browser(t)
+			b.signIn("/private/x", alice)
+			callback := b.answered(b.get("/login"), alice)
+			tab.plant(b.cookie("__Host-session-"))
+			calls := 0
+			store.mu.Lock()
+			store.before = func(string, string) {
+				if calls++; !made && calls == point+1 {
+					made = true
+					tab.atEntra(tab.post("/logout", nil))
+				}
+			}
+			store.mu.Unlock()
+			b.callback(callback)
+			if !made { // signed out when all is done, with the session that was there before
+				tab.atEntra(tab.post("/logout", nil))
+			}
+			if a := b.get("/"); a.body != "false  " {
+				t.Errorf("sid %q: signed out before call %d, and the page says %q", sid, point, a.body)
+			}
+			if n := w.flowCache.Stats().Sessions; n != 0 {
+				t.Errorf("sid %q: signed out before call %d, and tokens of %d sessions are held", sid, point, n)
+			}
+		}
+	}
+}
+
+// Likewise if somebody else signs in, up to the moment at which the session ends with that.
+func TestSignOutEndsSignInOfAnother(t *testing.T) {
+	for point := range 3 {
+		store := newShared()
+		w := newWorld(t, inStore(store))
+		w.withClaims(map[string]any{"sid": nil})
+		b, tab := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		callback := b.answered(b.get("/login"), bob)
+		tab.plant(b.cookie("__Host-session-"))
+		calls := 0
+		store.mu.Lock()
+		store.before = func(string, string) {
+			if calls++; calls == point+1 {
+				tab.atEntra(tab.post("/logout", nil))
+			}
+		}
+		store.mu.Unlock()
+		b.want(b.callback(callback), http.StatusUnauthorized, "")
+		if a := b.get("/"); a.body != "false  " {
+			t.Errorf("signed out before call %d, and the page says %q", point, a.body)
+		}
 	}
 }

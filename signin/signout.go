@@ -52,11 +52,15 @@ func (s *Site) end(ctx context.Context, v *session, name string) error {
 			return err
 		}
 	}
-	if err := s.bury(ctx, name); err != nil {
+	replaced, err := s.signOut(ctx, name)
+	if err != nil {
 		return err
 	}
 	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out", slog.Any("account", v.Account))
-	return nil
+	if !replaced {
+		return nil
+	}
+	return s.flow.SignOut(ctx, v.Account) // what the sign-in that replaced it has brought
 }
 
 // frontChannelLogout answers Entra, which loads it in a frame of its sign-out page when
