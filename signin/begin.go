@@ -34,8 +34,9 @@ func (s *Site) login(w http.ResponseWriter, r *http.Request) {
 // an ordinary one is a link to LoginPath, or [Site.RequireSignIn].
 //
 // A ReturnTo of "" is the page that r asks for or, if r is not a GET, the page of this
-// site from which it was sent, as far as the browser says so; it is not sent again. The
-// error of [authcode.Flow.Begin], which says what is wrong with req, becomes a page.
+// site from which it was sent, as far as the browser says so; it is not sent again. One that
+// Handler itself answers to is Home. The error of [authcode.Flow.Begin], which says what is
+// wrong with req, becomes a page. In the frame of another site no sign-in begins (403).
 func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, req authcode.Request) {
 	if req.ReturnTo == "" {
 		req.ReturnTo = s.here(r)
