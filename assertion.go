@@ -37,13 +37,13 @@ func Assertion(get func(context.Context, AssertionRequest) (string, error)) Cred
 			return nil
 		},
 		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
-			first := asked{get: get, guard: g}
-			failed, v := a.make(ctx, first.credential())
+			first := asked{get: get, guard: g, attempts: a}
+			failed, v := first.use(ctx)
 			if v != refused || ctx.Err() != nil {
 				return failed, v
 			}
-			second := asked{get: get, guard: g, before: first.assertion, refusal: failed, attempts: a}
-			return a.make(ctx, second.credential())
+			second := asked{get: get, guard: g, attempts: a, before: first.assertion, refusal: failed}
+			return second.use(ctx)
 		},
 	}
 }
@@ -55,10 +55,14 @@ var values atomic.Int64
 type asked struct {
 	get       func(context.Context, AssertionRequest) (string, error)
 	guard     guard
-	before    string    // what Entra has just refused,
-	refusal   *Error    // and how,
-	attempts  *attempts // and where it is told that another attempt is made
+	attempts  *attempts
+	before    string // what Entra has just refused,
+	refusal   *Error // and how
 	assertion string
+}
+
+func (q *asked) use(ctx context.Context) (*Error, verdict) {
+	return q.attempts.run(ctx, &exchange{forUser: q.attempts.forUser, spare: q.attempts.spare}, q.credential())
 }
 
 func (q *asked) credential() confidential.Credential {
@@ -80,6 +84,12 @@ func (q *asked) credential() confidential.Credential {
 			q.attempts.again(ctx, q.refusal)
 		case err != nil:
 			x.unproven(notLoaded(ctx, "the assertion callback failed: ", err), unusable)
+		}
+		if err == nil {
+			if failed := q.attempts.prove(x, fingerprint("assertion", []byte(q.assertion))); failed != nil {
+				x.unproven(failed, refused)
+				err = failed
+			}
 		}
 		return q.assertion, err
 	})

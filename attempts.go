@@ -38,10 +38,25 @@ func (a *attempts) all(ctx context.Context) *Error {
 	return failed
 }
 
-// make is one attempt. Its MSAL client is thrown away: MSAL's own caches grow without
-// bound, are searched in full, and decide by themselves when to refresh.
-func (a *attempts) make(ctx context.Context, cred confidential.Credential) (*Error, verdict) {
+// make is one attempt with a credential that is always the same.
+func (a *attempts) make(ctx context.Context, id string, cred confidential.Credential) (*Error, verdict) {
 	x := &exchange{forUser: a.forUser, spare: a.spare}
+	if failed := a.prove(x, id); failed != nil {
+		return failed, refused
+	}
+	return a.run(ctx, x, cred)
+}
+
+// prove says what the app will prove itself with in an exchange, and returns the refusal
+// to give in place of it if Entra does not accept that.
+func (a *attempts) prove(x *exchange, id string) *Error {
+	x.proof = proof{a.client.authority, id}
+	return a.client.gates.pass(x.proof)
+}
+
+// run is one attempt. Its MSAL client is thrown away: MSAL's own caches grow without
+// bound, are searched in full, and decide by themselves when to refresh.
+func (a *attempts) run(ctx context.Context, x *exchange, cred confidential.Credential) (*Error, verdict) {
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	var region string // MSAL would take any grant there, but only the app's own is served in regions
 	if !a.forUser {
@@ -60,10 +75,15 @@ func (a *attempts) make(ctx context.Context, cred confidential.Credential) (*Err
 		var failed *Error
 		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
 			if failed.refusesCredential() {
+				a.client.gates.refusal(x.proof, failed)
 				return failed, refused
+			}
+			if failed.Code == "invalid_grant" { // which is looked at when the client is known (RFC 6749, section 5.2)
+				a.client.gates.accepted(x.proof)
 			}
 			return failed, settled
 		}
+		a.client.gates.accepted(x.proof)
 	}
 	if failed := x.check(ctx, a.grant, result, t, err); failed != nil {
 		return failed, x.verdict

@@ -72,6 +72,7 @@ type Client struct {
 	cache        *cache.Cache
 	httpClient   *http.Client
 	wire         *wire
+	gates        *gates
 	region       *region
 	logger       *slog.Logger
 	onEvent      func(cache.Event) // tells logger; nil without one
@@ -120,6 +121,7 @@ func New(cfg Config) (*Client, error) {
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
 		wire:         newWire(cfg.Cloud.Host(), where, cfg.HTTPClient),
+		gates:        newGates(),
 		region:       where,
 		logger:       cfg.Logger,
 		onEvent:      onEvent,

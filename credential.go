@@ -23,6 +23,11 @@ import (
 // share tokens only if they have the same secret, the same certificate with its key, or the
 // same Credential value. So nobody gets a token by naming an app's IDs with a credential
 // that Entra would refuse.
+//
+// What Entra has refused eight times in a row (a secret that has ended, an assertion, a
+// certificate that is not registered) is not sent for every token that is wanted: at
+// intervals of up to a minute one request finds out whether it still is refused, and all
+// others get that refusal at once.
 type Credential struct {
 	// Funcs, because that is the one thing that fmt prints as an address only, wherever
 	// it stands.
@@ -58,7 +63,7 @@ func fixed(id string, cred confidential.Credential, wrong *Error) Credential {
 		id:    id,
 		check: func() *Error { return wrong },
 		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
-			return a.make(ctx, cred)
+			return a.make(ctx, id, cred)
 		},
 	}
 }

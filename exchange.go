@@ -16,8 +16,9 @@ import (
 // It travels in the context, because MSAL shows neither the refresh token nor the
 // answer's headers. It is used by one goroutine at a time.
 type exchange struct {
-	forUser   bool // a user's token is wanted, not the app's own
-	spare     bool // there is another credential to try
+	forUser   bool  // a user's token is wanted, not the app's own
+	proof     proof // what the app proves itself with
+	spare     bool  // there is another credential to try
 	redactor  redactor
 	requestID string    // of the token request, for Entra's logs
 	answer    *response // to the token request

@@ -1,0 +1,190 @@
+package entra_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/obo"
+)
+
+// users are many callers of an API, each with a token of his own.
+type users struct {
+	*estate
+	client     *entra.Client
+	assertions []string
+}
+
+func newUsers(t *testing.T, n int, c entra.Credential) *users {
+	u := &users{estate: newEstate(hour)}
+	cfg := u.config("api-a")
+	cfg.Credential, cfg.Cache = c, cache.New(cache.Options{Size: 2 * n})
+	u.client = newClient(t, cfg)
+	for i := range n {
+		u.assertions = append(u.assertions, u.Mint(entratest.MintOptions{
+			Resource: "api-a", Client: "webapp", User: alice, Lifetime: 24 * time.Hour, Claims: map[string]any{"n": i},
+		}))
+	}
+	return u
+}
+
+// secret makes the API's secrets so that good works and the other has expired.
+func (u *users) secret(good, expired string) {
+	u.UpdateCredentials("api-a", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{good}, []string{expired} })
+}
+
+// call has every user call once, all at a time or one after the other, and returns how many
+// calls failed. What fails is refused for the credential.
+func (u *users) call(t *testing.T, atOnce bool) (failed int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var n atomic.Int64
+	for _, assertion := range u.assertions {
+		one := func() {
+			_, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Read").TokenContext(t.Context())
+			if err == nil {
+				return
+			}
+			n.Add(1)
+			if e := asError(t, err); e.Code != "invalid_client" || !e.Has(7000222) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if atOnce {
+			wg.Go(one)
+		} else {
+			one()
+		}
+	}
+	wg.Wait()
+	synctest.Wait()
+	return int(n.Load())
+}
+
+// A secret that has ended is not sent for every user: some requests find out, and then one
+// after the other whether it works again.
+func TestEndedSecretIsNotSentForEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 200
+		u := newUsers(t, n, entra.Secret("old-secret"))
+		u.secret("new-secret", "old-secret")
+		if failed := u.call(t, false); failed != n {
+			t.Errorf("%d calls failed, want %d", failed, n)
+		}
+		if got := len(u.wire.tokenRequests()); got != 8 {
+			t.Errorf("%d requests for %d users, want 8", got, n)
+		}
+		slow := u.Inject(entratest.Fault{Path: "token", Delay: time.Second}) // during which others come
+		for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
+			u.call(t, true)
+		}
+		// Waits grow from a second to a mean of half a minute.
+		if got := len(u.wire.tokenRequests()); got < 20 || got > 45 {
+			t.Errorf("%d requests in ten minutes", got)
+		}
+		slow()
+		// It works again, as where somebody had registered it by mistake elsewhere.
+		u.secret("old-secret", "new-secret")
+		time.Sleep(2 * time.Minute) // past everybody's back-off
+		before := len(u.wire.tokenRequests())
+		if failed := u.call(t, false); failed != 0 {
+			t.Errorf("%d calls failed", failed)
+		}
+		if got := len(u.wire.tokenRequests()) - before; got != n {
+			t.Errorf("%d requests, want one for each user", got)
+		}
+	})
+}
+
+// What takes its place passes at once, whatever was refused.
+func TestNewSecretPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		var current atomic.Value
+		current.Store("old-secret")
+		u := newUsers(t, n, entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+			return entra.Secret(current.Load().(string)), nil
+		}))
+		u.secret("new-secret", "old-secret")
+		if failed := u.call(t, false); failed != n {
+			t.Errorf("%d calls failed, want %d", failed, n)
+		}
+		if got := len(u.wire.tokenRequests()); got != 8 {
+			t.Errorf("%d requests, want 8", got)
+		}
+		current.Store("new-secret")
+		time.Sleep(2 * time.Second) // past the back-off of each user's own failure
+		if failed := u.call(t, false); failed != 0 {
+			t.Errorf("%d calls failed", failed)
+		}
+		if got := len(u.wire.tokenRequests()); got != 8+n {
+			t.Errorf("%d requests, want %d", got, 8+n)
+		}
+	})
+}
+
+// An assertion is known by its text: one that was refused is not sent for everybody, and
+// the next one passes.
+func TestRefusedAssertionIsNotSentForEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		var asked, version atomic.Int64
+		u := newUsers(t, n, entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+			asked.Add(1)
+			return fmt.Sprintf("e30.e30.%d", version.Load()), nil
+		}))
+		u.wire.intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
+		u.call(t, false)
+		if got := len(u.wire.tokenRequests()); got != 8 {
+			t.Errorf("%d requests, want 8", got)
+		}
+		if got := asked.Load(); got != 2*n { // it is for the callback to say that it has another
+			t.Errorf("asked %d times, want %d", got, 2*n)
+		}
+		version.Add(1)
+		time.Sleep(2 * time.Second)
+		u.call(t, false)
+		if got := len(u.wire.tokenRequests()); got != 8+8 {
+			t.Errorf("%d requests, want %d", got, 8+8)
+		}
+	})
+}
+
+// A refusal in between many that work, or of another tenant, stands for itself.
+func TestGateIsForRefusalsInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100
+		u := newUsers(t, n, entra.Secret("api-a-secret"))
+		remove := u.Inject(entratest.Fault{Path: "token", Status: 401, Error: "invalid_client", AADSTS: 7000222, Times: 7})
+		if failed := u.call(t, false); failed != 7 {
+			t.Errorf("%d calls failed, want 7", failed)
+		}
+		remove()
+		u.Inject(entratest.Fault{Path: "token", Tenant: entratest.SampleOtherTenant, Status: 401, Error: "invalid_client", AADSTS: 7000222})
+		other, err := u.client.WithTenant(entratest.SampleOtherTenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			carol := u.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp", User: "carol@fabrikam.onmicrosoft.com", Claims: map[string]any{"n": i}})
+			if _, err := obo.TokenSource(other, carol, "api://api-b/Orders.Read").Token(); !asError(t, err).Has(7000222) {
+				t.Errorf("got %v", err)
+			}
+		}
+		u.assertions = append(u.assertions, u.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"n": n}}))
+		if failed := u.call(t, false); failed != 7 {
+			t.Errorf("%d calls failed, want the seven", failed)
+		}
+		time.Sleep(2 * time.Second)
+		if failed := u.call(t, false); failed != 0 { // the seven are tried again
+			t.Errorf("%d calls failed because of another tenant", failed)
+		}
+	})
+}
