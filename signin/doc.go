@@ -70,9 +70,11 @@
 // Change nothing on a GET: other requests are refused if they come from another site, and
 // GETs are not; so a WebSocket's handler compares Origin itself. Pages for everybody that
 // say who is signed in are not to be kept by shared caches: give them Cache-Control:
-// no-store. Decide what a user may do: signing in says who it is. Serve it over https
-// (http is for localhost) and under one host name, that of the RedirectURL: a cookie of
-// another does not come along to the callback.
+// no-store. Sessions of the app's own are to be emptied when another user signs in, and at
+// a sign-out; docs/webapps.md shows how. Decide what a user may do: signing in says who it
+// is, and the app roles in the claims of [ClaimsFromContext], what an administrator has
+// assigned. Serve it over https (http is for localhost) and under one host name, that of
+// the RedirectURL: a cookie of another does not come along to the callback.
 //
 // To try handlers with net/http/httptest, send Accept: text/html, as browsers do: what
 // does not want a page gets 401 rather than a redirect.

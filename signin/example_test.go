@@ -93,6 +93,45 @@ func ExampleSite_Interact() {
 	// calls the API: true
 }
 
+// A page for those to whom an administrator has assigned an app role of the web app itself.
+func ExampleClaimsFromContext() {
+	estate := entratest.Sample()
+	const webapp = "aaaaaaaa-0000-4000-8000-0000000000ee"
+	for i := range estate.Apps {
+		if app := &estate.Apps[i]; app.ClientID == webapp {
+			app.Roles = []string{"Refunds.Approve"}
+		}
+	}
+	for i := range estate.Users {
+		if user := &estate.Users[i]; user.Username == "alice@contoso.onmicrosoft.com" {
+			user.Roles = map[string][]string{webapp: {"Refunds.Approve"}}
+		}
+	}
+	server := entratest.NewServer(estate)
+	site, err := signin.New(exampleFlow(server), signin.Config{KeepClaims: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	requireRole := func(role string, next http.Handler) http.Handler {
+		return site.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if claims, ok := signin.ClaimsFromContext(r.Context()); !ok || !claims.Roles.Has(role) {
+				http.Error(w, "You may not see this. Ask your administrator for the role "+role+".", http.StatusForbidden)
+				return
+			}
+			next.ServeHTTP(w, r)
+		}))
+	}
+	refunds := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Println("refunds") })
+	app := site.Handler(requireRole("Refunds.Approve", refunds))
+
+	visitor(server, app, "alice@contoso.onmicrosoft.com")("/refunds")
+	visitor(server, app, "bob@contoso.onmicrosoft.com")("/refunds") // gets 403
+	// Output:
+	// at Entra
+	// refunds
+	// at Entra
+}
+
 // The answer of an API that wants more than the token shows.
 func ExampleChallenge() {
 	resp := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}}
