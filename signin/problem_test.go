@@ -150,6 +150,9 @@ func TestRefusals(t *testing.T) {
 			if !strings.Contains(log, `"level":"`+test.level+`"`) || !strings.Contains(log, `"error":`) {
 				t.Errorf("the log says %s", log)
 			}
+			if advice := "https://login.microsoftonline.com/error?code=7000222"; strings.Contains(log, advice) != (name == "not set up") {
+				t.Errorf("the log's advice: %s", log)
+			}
 			for _, secret := range secrets {
 				for where, text := range map[string]string{"the page": page, "the log": log, "a header": fmt.Sprint(h)} {
 					if secret != "" && strings.Contains(text, secret) {

@@ -57,8 +57,8 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
 	p := s.problem(r, returnTo, err)
 	attrs := []slog.Attr{slog.String("kind", string(p.Kind)), slog.Int("status", p.Status)}
-	if p.Kind == SessionLost {
-		attrs = append(attrs, slog.String("advice", "send one browser to one process, and give several processes one Store"))
+	if advice := p.advice(); advice != "" {
+		attrs = append(attrs, slog.String("advice", advice))
 	}
 	s.tell(r.Context(), texts[p.Kind].level, "signin: refused", err, attrs...)
 	private(w)
@@ -74,6 +74,17 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, e
 		return
 	}
 	s.config.Page(w, r, p)
+}
+
+// advice is what an operator can do about it; "" if nothing is known.
+func (p Problem) advice() string {
+	switch {
+	case p.Kind == SessionLost:
+		return "send one browser to one process, and give several processes one Store"
+	case p.Kind == App && len(p.AADSTS) > 0:
+		return "the app registration and this program do not agree: see https://login.microsoftonline.com/error?code=" + strconv.Itoa(p.AADSTS[0])
+	}
+	return ""
 }
 
 // tell tells an operator of an error, with its cause.
