@@ -110,6 +110,22 @@ func (s *Site) makeRoom(w http.ResponseWriter, r *http.Request, size int) {
 	}
 }
 
+// replacedBy has the logins that are under way in other tabs replace the session that one
+// has just begun. With form_post their answers come without the session's cookie, so nothing
+// else says that it is there.
+func (s *Site) replacedBy(w http.ResponseWriter, r *http.Request, finished, session string) {
+	open, _ := s.attempts(r)
+	for _, a := range open {
+		if a.Login == nil || a.name == finished {
+			continue
+		}
+		if left := time.Until(a.Login.Expires()); left >= time.Second {
+			a.Before = session
+			s.keep(w, a.name, a.attempt, left)
+		}
+	}
+}
+
 // inCircle reports whether the browser has come back twice within a minute from signing in
 // for the same, or four times for anything: a challenge can be another each time. Once can
 // be chance: the request went to another process, or this one is new, and the tokens are

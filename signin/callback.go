@@ -82,6 +82,9 @@ func (s *Site) signedIn(w http.ResponseWriter, r *http.Request, name string, a *
 		return
 	}
 	set(w, s.cookies.sessionCookie(id))
+	if s.cookies.formPost {
+		s.replacedBy(w, r, name, sessionName(id))
+	}
 	s.keep(w, name, &attempt{At: time.Now().UTC().Round(0), Asked: a.Asked, ReturnTo: returnTo}, afterwards)
 	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", account))
 	private(w)

@@ -80,6 +80,22 @@ func TestTwoTabs(t *testing.T) {
 	}
 }
 
+// Two tabs sign in as two people: the session of the first ends at once, also with
+// form_post, whose second answer comes without its cookie.
+func TestTwoTabsOfTwoPeople(t *testing.T) {
+	for _, mode := range []string{"query", authcode.FormPost} {
+		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		b, thief := w.browser(t), w.browser(t)
+		first, second := b.answered(b.get("/login"), alice), b.answered(b.get("/login?return_to=/private/y"), bob)
+		b.want(b.callback(first), http.StatusSeeOther, "/")
+		b.wantWho("Alice Adams")
+		thief.plant(b.cookie("__Host-session-"))
+		b.want(b.callback(second), http.StatusSeeOther, "/private/y")
+		b.wantWho("Bob Brown")
+		thief.wantWho("")
+	}
+}
+
 // The other tab's sign-in replaces the session; what the first tab had under way with the
 // old one still works, for half a minute.
 func TestOldSessionLingers(t *testing.T) {
