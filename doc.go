@@ -6,7 +6,7 @@
 //	client, err := entra.New(entra.Config{
 //		TenantID:   "11111111-1111-1111-1111-111111111111",
 //		ClientID:   "22222222-2222-2222-2222-222222222222",
-//		Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+//		Credential: entra.Secret(os.Getenv("AZURE_CLIENT_SECRET")),
 //	})
 //
 // A flow makes a [TokenSource] of it. There is one package for each:

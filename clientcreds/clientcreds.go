@@ -5,7 +5,7 @@
 //	client, err := entra.New(entra.Config{
 //		TenantID:   "11111111-1111-1111-1111-111111111111",
 //		ClientID:   "22222222-2222-2222-2222-222222222222",
-//		Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+//		Credential: entra.Secret(os.Getenv("AZURE_CLIENT_SECRET")),
 //	})
 //	source := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default")
 //	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")

@@ -3,11 +3,12 @@
 //
 // With these in the environment it is an app of a live tenant:
 //
-//	ENTRA_TENANT_ID, ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
+//	AZURE_TENANT_ID, AZURE_CLIENT_ID, and AZURE_CLIENT_SECRET or another credential
+//	               that credentials.FromEnvironment knows
 //	ENTRA_SCOPE    the default scope of an API; unset: https://graph.microsoft.com/.default
 //	ENTRA_API_URL  an address of that API to GET; unset: only a token is got
 //
-// Without the first three it runs against a fake Entra and a fake API in its own process.
+// Without the first two it runs against a fake Entra and a fake API in its own process.
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/verify"
 )
@@ -47,7 +49,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if live {
 		fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
 	} else {
-		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
+		fmt.Fprintln(out, "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
 		fakeConfig, api, err := fake()
 		if err != nil {
 			return err
@@ -93,25 +95,14 @@ func run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// settings reads the app's registration from the environment. live is false if there is none.
+// settings reads the app's registration and its credential from the environment. live is
+// false if there is none.
 func settings() (config entra.Config, live bool, err error) {
-	var missing []string
-	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
-		if os.Getenv(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	switch len(missing) {
-	case 3:
+	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil
-	case 0:
-		return entra.Config{
-			TenantID:   os.Getenv("ENTRA_TENANT_ID"),
-			ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
-			Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
-		}, true, nil
 	}
-	return entra.Config{}, false, fmt.Errorf("missing in the environment: %s (for the fake, set none of the three)", strings.Join(missing, " and "))
+	config, err = credentials.FromEnvironment()
+	return config, true, err
 }
 
 // fake makes a tenant with this daemon in it, and an API that lets it in. A program of

@@ -5,12 +5,13 @@
 // With these in the environment it is an API of a live tenant, which serves until
 // interrupted, in plain HTTP and to this machine alone: put TLS in front of it.
 //
-//	ENTRA_TENANT_ID (the ID, not a domain), ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
+//	AZURE_TENANT_ID (the ID, not a domain), AZURE_CLIENT_ID, and AZURE_CLIENT_SECRET or
+//	               another credential that credentials.FromEnvironment knows
 //	ENTRA_REQUIRED_SCOPE  the scope that callers need; unset: access_as_user
 //	ENTRA_SCOPE           the scope of the next API; unset: https://graph.microsoft.com/User.Read
 //	ENTRA_API_URL         the next API; unset: https://graph.microsoft.com/v1.0/me
 //
-// Without the first three it runs against a fake Entra and a fake next API in its own
+// Without the first two it runs against a fake Entra and a fake next API in its own
 // process, calls itself as a web app would, and ends.
 package main
 
@@ -26,10 +27,10 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/obo"
 	"github.com/entratoken/entra/verify"
@@ -132,7 +133,7 @@ func run(ctx context.Context, out io.Writer) error {
 	case err != nil:
 		return err
 	case !live:
-		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
+		fmt.Fprintln(out, "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
 		return runFake(ctx, out)
 	}
 	fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
@@ -150,25 +151,14 @@ func run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// settings reads the app's registration from the environment. live is false if there is none.
+// settings reads the app's registration and its credential from the environment. live is
+// false if there is none.
 func settings() (config entra.Config, live bool, err error) {
-	var missing []string
-	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
-		if os.Getenv(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	switch len(missing) {
-	case 3:
+	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil
-	case 0:
-		return entra.Config{
-			TenantID:   os.Getenv("ENTRA_TENANT_ID"),
-			ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
-			Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
-		}, true, nil
 	}
-	return entra.Config{}, false, fmt.Errorf("missing in the environment: %s (for the fake, set none of the three)", strings.Join(missing, " and "))
+	config, err = credentials.FromEnvironment()
+	return config, true, err
 }
 
 // runFake serves the API once to nobody and once to a user. From here on, all is for the

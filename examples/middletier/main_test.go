@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -13,9 +14,14 @@ import (
 
 // environment sets the variables of a live tenant to the values given.
 func environment(t *testing.T, tenant, client, secret string) {
-	t.Setenv("ENTRA_TENANT_ID", tenant)
-	t.Setenv("ENTRA_CLIENT_ID", client)
-	t.Setenv("ENTRA_CLIENT_SECRET", secret)
+	for _, v := range os.Environ() { // of whoever runs the test
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("AZURE_TENANT_ID", tenant)
+	t.Setenv("AZURE_CLIENT_ID", client)
+	t.Setenv("AZURE_CLIENT_SECRET", secret)
 }
 
 func TestMiddleTier(t *testing.T) {
@@ -24,7 +30,7 @@ func TestMiddleTier(t *testing.T) {
 	if err := run(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
-	const want = `The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.
+	const want = `The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.
 Called for nobody it answers 401 Unauthorized: the request has no bearer token; send one in the Authorization header
 Called for Alice it answers 200 OK: 1017 Ladder, 1018 Rope
 `
@@ -101,12 +107,12 @@ func middleTier(t *testing.T, tenant *entratest.Server) http.Handler {
 func TestMissingSettings(t *testing.T) {
 	environment(t, "t", "", "s")
 	var out bytes.Buffer
-	if err := run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), ": ENTRA_CLIENT_ID (") || out.Len() != 0 {
+	if err := run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "AZURE_CLIENT_ID is not set") || out.Len() != 0 {
 		t.Errorf("got %v", err)
 	}
 }
 
-// All three set are a live tenant, whatever they are.
+// What is set is a live tenant, whatever they are.
 func TestLive(t *testing.T) {
 	environment(t, "contoso.example", "no GUID", "s")
 	var out bytes.Buffer

@@ -6,7 +6,8 @@
 // platform "Web" and the redirect URIs http://localhost:8080/callback and
 // http://localhost:8080/ (for signing out):
 //
-//	ENTRA_TENANT_ID (the ID, not a domain), ENTRA_CLIENT_ID, ENTRA_CLIENT_SECRET
+//	AZURE_TENANT_ID (the ID, not a domain), AZURE_CLIENT_ID, and AZURE_CLIENT_SECRET or
+//	               another credential that credentials.FromEnvironment knows
 //	ENTRA_SCOPE    an API's scope, asked for at sign-in; unset: https://graph.microsoft.com/User.Read
 //	ENTRA_API_URL  that API, which answers JSON; unset: https://graph.microsoft.com/v1.0/me
 //
@@ -15,7 +16,7 @@
 //	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL  another scope and API; unset: Graph's Contacts.Read and /me/contacts
 //	ENTRA_STEPUP                          an authentication context that the tenant has, such as c1; unset: no such page
 //
-// Without the first three it runs against a fake Entra and fake APIs in its own process,
+// Without the first two it runs against a fake Entra and fake APIs in its own process,
 // whose sign-in page is on this machine.
 //
 // To make it yours, copy this directory without fake.go, take the call of fakeApp out of run,
@@ -35,12 +36,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/examples/webapp/site"
 	"github.com/entratoken/entra/signin"
 )
@@ -82,7 +83,7 @@ func run(ctx context.Context, out io.Writer, addr string, life time.Duration) er
 			return err
 		}
 	} else {
-		fmt.Fprintln(out, "The tenant is a fake in this process; set ENTRA_TENANT_ID, ENTRA_CLIENT_ID and ENTRA_CLIENT_SECRET for a live one.")
+		fmt.Fprintln(out, "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
 		var stop func()
 		if handler, hint, stop, err = fakeApp(url, life); err != nil {
 			return err
@@ -127,23 +128,12 @@ func liveApp(config entra.Config, url string) (http.Handler, error) {
 	return site.New(site.Config{Flow: flow, SignIn: signin.Config{Logger: slog.Default()}, APIs: apis})
 }
 
-// settings reads the app's registration from the environment. live is false if there is none.
+// settings reads the app's registration and its credential from the environment. live is
+// false if there is none.
 func settings() (config entra.Config, live bool, err error) {
-	var missing []string
-	for _, name := range []string{"ENTRA_TENANT_ID", "ENTRA_CLIENT_ID", "ENTRA_CLIENT_SECRET"} {
-		if os.Getenv(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	switch len(missing) {
-	case 3:
+	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil
-	case 0:
-		return entra.Config{
-			TenantID:   os.Getenv("ENTRA_TENANT_ID"),
-			ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
-			Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
-		}, true, nil
 	}
-	return entra.Config{}, false, fmt.Errorf("missing in the environment: %s (for the fake, set none of the three)", strings.Join(missing, " and "))
+	config, err = credentials.FromEnvironment()
+	return config, true, err
 }
