@@ -145,7 +145,8 @@ func (s *Site) goOn(w http.ResponseWriter, r *http.Request, path string) {
 }
 
 // errCookies says that the browser has sent no cookie at all.
-var errCookies = errors.New("signin: the browser sent no cookies: it blocks them, or the sign-in was begun in another browser")
+var errCookies = errors.New("signin: the browser sent no cookies: it blocks them, or the sign-in was begun in another browser, " +
+	"or under another host name than that of the redirect URL (127.0.0.1 is not localhost)")
 
 // noLogin says why there may be no login.
 func (s *Site) noLogin(r *http.Request) error {
