@@ -18,9 +18,9 @@ import (
 // http://localhost:8080/callback and, for signing out, http://localhost:8080/.
 func Example() {
 	client, err := entra.New(entra.Config{
-		TenantID:   os.Getenv("ENTRA_TENANT_ID"),
-		ClientID:   os.Getenv("ENTRA_CLIENT_ID"),
-		Credential: entra.Secret(os.Getenv("ENTRA_CLIENT_SECRET")),
+		TenantID:   os.Getenv("AZURE_TENANT_ID"),
+		ClientID:   os.Getenv("AZURE_CLIENT_ID"),
+		Credential: entra.Secret(os.Getenv("AZURE_CLIENT_SECRET")),
 	})
 	if err != nil {
 		log.Fatal(err)
