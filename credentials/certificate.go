@@ -18,14 +18,16 @@ import (
 // CertificateFileConfig says where a certificate and its private key are.
 type CertificateFileConfig struct {
 	// Path is a file with the certificate, and perhaps the chain above it and the private
-	// key: PEM or PKCS#12 (PFX), told apart by content. Required.
+	// key: PEM or PKCS#12 (PFX), told apart by content. As with every path here, a relative
+	// one is relative to the working directory whenever the file is read. Required.
 	Path string
 	// KeyPath is a file with the private key, PEM or DER, as in a TLS secret of
 	// Kubernetes (tls.key beside tls.crt). Zero: the key is in Path.
 	KeyPath string
 	// Password returns the password of the key or of the PKCS#12 file. It is called each
-	// time the files are read, if they need it, so that it may change with them. Zero:
-	// there is none.
+	// time the files are read, if they need it, so that it may change with them. It must
+	// return when its context ends; the first time, in CertificateFile, that does not end.
+	// Zero: there is none.
 	Password func(context.Context) (string, error)
 	// SendChain sends the certificate and its chain along (x5c), for apps that trust the
 	// subject name and issuer of a certificate and not one certificate: then a renewed one
