@@ -99,7 +99,7 @@ func (a *attempts) run(ctx context.Context, x *exchange, cred confidential.Crede
 // again tells that another attempt is made, and why.
 func (a *attempts) again(ctx context.Context, failed *Error) {
 	if l := a.client.logger; l != nil {
-		key := cache.Key{Authority: a.client.authority, ClientID: a.client.clientID, Flow: a.grant.Flow, Subject: a.grant.holder()}
+		key := cache.Key{Authority: a.client.authority, ClientID: a.client.clientID, Flow: a.grant.Flow, Subject: a.grant.Subject, Session: a.grant.Session}
 		l.LogAttrs(ctx, slog.LevelWarn, "entra: a credential does not work, trying another",
 			slog.String("key", key.String()), slog.String("scopes", strings.Join(a.grant.scopes(), " ")), slog.Any("error", failed))
 	}

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra/cache"
-	"github.com/entratoken/entra/internal/subject"
 )
 
 // Grant is one way of asking for one token. The flow packages make grants; a program
@@ -30,7 +29,8 @@ type Grant struct {
 	Subject string
 	// Session tells apart sessions of one subject that share nothing, such as those of a
 	// user's browsers: each has its own tokens and its own refresh token. It is part of
-	// the cache key, in its Subject. "": the subject has one.
+	// the cache key, and the cache holds the newest 64 of a subject. "": the subject has
+	// one.
 	Session string
 	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
 	// a case-insensitive set.
@@ -85,12 +85,9 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
 	s.handle.OnEvent = c.onEvent
-	s.handle.Bind(c.cache, c.partition(g.Flow), g.holder(), g.scopes())
+	s.handle.Bind(c.cache, c.partition(g.Flow), g.Subject, g.Session, g.scopes())
 	return s
 }
-
-// holder is the subject of the grant's cache key.
-func (g *Grant) holder() string { return subject.Key(g.Subject, g.Session) }
 
 // scopes returns the scopes asked for, however they are given.
 func (g *Grant) scopes() []string {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
-	"github.com/entratoken/entra/internal/subject"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -106,7 +105,7 @@ func (f *Flow) SignOut(_ context.Context, a Account) error {
 	}
 	authority := "https://" + f.client.Cloud().Host() + "/"
 	f.client.Cache().PurgeFunc(func(k cache.Key) bool {
-		return k.Flow == FlowName && k.ClientID == f.client.ClientID() && subject.Has(k.Subject, a.HomeAccountID, a.Session) && strings.HasPrefix(k.Authority, authority)
+		return k.Flow == FlowName && k.ClientID == f.client.ClientID() && k.Subject == a.HomeAccountID && (a.Session == "" || k.Session == a.Session) && strings.HasPrefix(k.Authority, authority)
 	})
 	return nil
 }

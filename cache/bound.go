@@ -3,6 +3,7 @@ package cache
 import (
 	"container/heap"
 	"math"
+	"unique"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
@@ -11,27 +12,27 @@ import (
 // recently used one of the partition that has the most, and among partitions of one
 // size the least recently used of all. It has no lock.
 type bound struct {
-	lists map[Partition]*list
+	lists map[unique.Handle[partition]]*list
 	order victims
 	uses  uint64 // counts uses, to date them
 }
 
 // A list is a partition's sessions by their last use.
 type list struct {
-	partition Partition
-	lru       *simplelru.LRU[string, *session] // by subject
+	partition unique.Handle[partition]
+	lru       *simplelru.LRU[string, *session] // by holder
 	index     int                              // in victims
 }
 
 // oldest returns the session used least recently. A list is never empty.
-func (l *list) oldest() (subject string, v *session) {
-	subject, v, _ = l.lru.GetOldest()
-	return subject, v
+func (l *list) oldest() (holder string, v *session) {
+	holder, v, _ = l.lru.GetOldest()
+	return holder, v
 }
 
 func (b *bound) peek(k place) *session {
 	if l, ok := b.lists[k.partition]; ok {
-		v, _ := l.lru.Peek(k.subject)
+		v, _ := l.lru.Peek(k.holder)
 		return v
 	}
 	return nil
@@ -44,7 +45,7 @@ func (b *bound) use(k place) *session {
 		return nil
 	}
 	_, oldest := l.oldest()
-	v, ok := l.lru.Get(k.subject)
+	v, ok := l.lru.Get(k.holder)
 	if ok {
 		b.uses++
 		v.used = b.uses
@@ -59,13 +60,13 @@ func (b *bound) add(k place, v *session) {
 	b.uses++
 	v.used = b.uses
 	if l, ok := b.lists[k.partition]; ok {
-		l.lru.Add(k.subject, v)
+		l.lru.Add(k.holder, v)
 		heap.Fix(&b.order, l.index)
 		return
 	}
 	// The bound is over all lists, so a list has none of its own.
 	lru, _ := simplelru.NewLRU[string, *session](math.MaxInt, nil) // fails only for sizes below 1
-	lru.Add(k.subject, v)
+	lru.Add(k.holder, v)
 	l := &list{partition: k.partition, lru: lru}
 	b.lists[k.partition] = l
 	heap.Push(&b.order, l)
@@ -73,7 +74,7 @@ func (b *bound) add(k place, v *session) {
 
 func (b *bound) remove(k place) {
 	l := b.lists[k.partition]
-	l.lru.Remove(k.subject)
+	l.lru.Remove(k.holder)
 	if l.lru.Len() > 0 {
 		heap.Fix(&b.order, l.index)
 		return
@@ -85,15 +86,15 @@ func (b *bound) remove(k place) {
 // victim returns the session to give up first. The set must not be empty.
 func (b *bound) victim() (place, *session) {
 	l := b.order[0]
-	subject, v := l.oldest()
-	return place{l.partition, subject}, v
+	holder, v := l.oldest()
+	return place{l.partition, holder}, v
 }
 
 // places returns all places.
 func (b *bound) places() (all []place) {
 	for _, l := range b.lists {
-		for _, subject := range l.lru.Keys() {
-			all = append(all, place{l.partition, subject})
+		for _, holder := range l.lru.Keys() {
+			all = append(all, place{l.partition, holder})
 		}
 	}
 	return all

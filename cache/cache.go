@@ -3,8 +3,6 @@ package cache
 import (
 	"hash/maphash"
 	"sync/atomic"
-
-	subjects "github.com/entratoken/entra/internal/subject"
 )
 
 // DefaultSize is the number of sessions that a cache holds if [Options].Size is zero.
@@ -71,11 +69,11 @@ func (c *Cache) Stats() Stats {
 	}
 }
 
-// Purge drops every session of subject, of whatever app and authority, and of whatever
-// session of a browser (Session of a grant of package entra), and returns how many there were. Handles on them forget their tokens too, and what a request under
+// Purge drops every session of subject, of whatever app and authority, and returns how
+// many there were. Handles on them forget their tokens too, and what a request under
 // way brings for them is not kept.
 func (c *Cache) Purge(subject string) int {
-	return c.PurgeFunc(func(k Key) bool { return subjects.Has(k.Subject, subject, "") })
+	return c.PurgeFunc(func(k Key) bool { return k.Subject == subject })
 }
 
 // PurgeFunc drops every session whose key satisfies drop, as [Cache.Purge] does. drop is
@@ -100,9 +98,12 @@ func (c *Cache) session(k place) *session {
 	i := c.shard(k)
 	s := c.shards[i]
 	s.mu.Lock()
-	v, added := s.session(k)
+	v, added, excess, over := s.session(k)
 	s.mu.Unlock()
-	if added && c.sessions.Add(1) > c.size {
+	switch {
+	case over: // one came and one went
+		c.evicted(excess)
+	case added && c.sessions.Add(1) > c.size:
 		c.evict(i, v)
 	}
 	return v
@@ -120,9 +121,13 @@ func (c *Cache) find(k place, scopes string) *entry {
 	return v.find(scopes)
 }
 
+// shard returns where k is: with all sessions of its user.
 func (c *Cache) shard(k place) int {
 	if len(c.shards) == 1 {
 		return 0
+	}
+	if user, ok := k.user(); ok {
+		k = user
 	}
 	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
 }
@@ -136,12 +141,16 @@ func (c *Cache) evict(i int, keep *session) {
 		s.mu.Unlock()
 		if ok {
 			c.sessions.Add(-1)
-			c.evictions.Add(1)
-			c.emit(Event{Kind: Evicted, Key: k.key()})
+			c.evicted(k)
 			return
 		}
 		i = (i + 1) % len(c.shards)
 	}
+}
+
+func (c *Cache) evicted(k place) {
+	c.evictions.Add(1)
+	c.emit(Event{Kind: Evicted, Key: k.key()})
 }
 
 func (c *Cache) emit(e Event) {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cache"
-	"github.com/entratoken/entra/internal/subject"
 )
 
 // authority stands for the token endpoint: it counts requests, takes its time and
@@ -54,6 +53,11 @@ func (a *authority) fetch(ctx context.Context, prev *cache.Token, keep any) (cac
 
 func key(tenant, subject string) cache.Key {
 	return cache.Key{Authority: "https://login.microsoftonline.com/" + tenant, ClientID: "app", Flow: "flow", Subject: subject}
+}
+
+func withSession(k cache.Key, session string) cache.Key {
+	k.Session = session
+	return k
 }
 
 func get(t *testing.T, h *cache.Handle, f cache.Fetch) string {
@@ -809,8 +813,8 @@ func TestPurge(t *testing.T) {
 		other := c.Handle(key("t", "user's other"), []string{"a"})
 		other.Put(kept)
 		for _, session := range []string{"phone", "laptop"} {
-			c.Handle(key("t", subject.Key("user", session)), []string{"a"}).Put(kept)
-			c.Handle(key("t", subject.Key("other", session)), []string{"a"}).Put(kept)
+			c.Handle(withSession(key("t", "user"), session), []string{"a"}).Put(kept)
+			c.Handle(withSession(key("t", "other"), session), []string{"a"}).Put(kept)
 		}
 		late := c.Handle(key("t", "user"), []string{"b"}) // a request under way
 		go late.Token(t.Context(), "", a.fetch)

@@ -24,8 +24,13 @@
 // that it used least recently; among partitions of one size it is the session used
 // least recently of all. A partition is one flow of one app in one tenant. So a tenant
 // that makes a million sessions pushes out its own, one that holds much less than its
-// equal share of the bound loses none, and users do not push out the app's own tokens. A large cache is divided
-// into shards, each of which applies the rule to the sessions that it holds.
+// equal share of the bound loses none, and users do not push out the app's own tokens. A
+// large cache is divided into shards, each of which applies the rule to the sessions that
+// it holds.
+//
+// A user whose browsers have a session each ([Key].Session) has the newest 64 of them: who
+// signs in again and again pushes out his own. On behalf of a user there is a session for
+// each assertion, whose user the cache does not know: there only the tenants are kept apart.
 //
 // # When a token is refreshed
 //

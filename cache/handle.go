@@ -25,14 +25,14 @@ type Handle struct {
 // case-insensitive set. It asks for nothing yet.
 func (c *Cache) Handle(k Key, scopes []string) *Handle {
 	h := new(Handle)
-	h.Bind(c, k.Partition(), k.Subject, scopes)
+	h.Bind(c, k.Partition(), k.Subject, k.Session, scopes)
 	return h
 }
 
 // Bind makes of a zero Handle, as one stands in a struct, what [Cache.Handle] returns for
-// the key of the partition and the subject.
-func (h *Handle) Bind(c *Cache, p Partition, subject string, scopes []string) {
-	h.cache, h.place, h.scopes = c, place{p, subject}, scopeSet(scopes)
+// the key of the partition, the subject and the session.
+func (h *Handle) Bind(c *Cache, p Partition, subject, session string, scopes []string) {
+	h.cache, h.place, h.scopes = c, p.place(subject, session), scopeSet(scopes)
 }
 
 // Key returns the key of the handle's session.

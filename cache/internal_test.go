@@ -129,12 +129,12 @@ func TestScopeSets(t *testing.T) {
 func TestNewSessionStays(t *testing.T) {
 	const size = 2 * shardedSize
 	c := New(Options{Size: size})
-	partition, alone := Key{}.Partition(), ""
+	partition, alone := Key{}.Partition().alone, ""
 	for i, held := 0, 0; held < size || alone == ""; i++ {
 		k := place{partition, strconv.Itoa(i)}
 		switch {
 		case c.shard(k) == 0:
-			alone = k.subject
+			alone = k.holder
 		case held < size:
 			c.session(k)
 			held++

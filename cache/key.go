@@ -2,6 +2,7 @@ package cache
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -17,17 +18,24 @@ type Key struct {
 	Authority string // authority with its tenant, "https://login.microsoftonline.com/<tenant>"
 	ClientID  string // the app's client ID
 	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
-	Subject   string // whom the token speaks for, with the session, if there is one; "" for the app itself
+	Subject   string // whom the token speaks for; "" for the app itself
+	Session   string // which of the subject's sessions, if they share nothing
 	Variant   string // what else sets an app's tokens apart: its credential and capabilities
 }
 
-// String returns the key with a short hash in place of the subject, so that it is
-// safe to log and lines about one subject can be told from those about another.
+// String returns the key with short hashes in place of the subject and the session, so
+// that it is safe to log and lines about one can be told from those about another.
 func (k Key) String() string {
+	short := func(s string) string {
+		sum := sha256.Sum256([]byte(s))
+		return hex.EncodeToString(sum[:6])
+	}
 	subject := "app"
 	if k.Subject != "" {
-		sum := sha256.Sum256([]byte(k.Subject))
-		subject = hex.EncodeToString(sum[:6])
+		subject = short(k.Subject)
+	}
+	if k.Session != "" {
+		subject += " session=" + short(k.Session)
 	}
 	return fmt.Sprintf("%s client=%s flow=%s subject=%s", k.Authority, k.ClientID, k.Flow, subject)
 }
@@ -38,27 +46,64 @@ func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
 // MarshalText gives the form of [Key.String].
 func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// Partition is a flow of an app in a tenant: a [Key] without its subject, and whose share of
-// the bound a session counts against. It is a word long and quick to compare; what makes
-// many handles keeps it. Make it with [Key.Partition].
-type Partition struct{ handle unique.Handle[Key] }
+// Partition is a flow of an app in a tenant: a [Key] without its subject and session, and
+// whose share of the bound a session counts against. It is short and quick to compare;
+// what makes many handles keeps it. Make it with [Key.Partition].
+type Partition struct {
+	alone, divided unique.Handle[partition] // subjects without sessions of their own, and those with
+}
+
+type partition struct {
+	authority, clientID, flow, variant string
+	divided                            bool
+}
 
 // Partition returns the key's partition.
 func (k Key) Partition() Partition {
-	k.Subject = ""
-	return Partition{unique.Make(k)}
+	p := partition{authority: k.Authority, clientID: k.ClientID, flow: k.Flow, variant: k.Variant}
+	alone := unique.Make(p)
+	p.divided = true
+	return Partition{alone, unique.Make(p)}
 }
 
 // A place is a [Key] as the cache compares it.
 type place struct {
-	partition Partition
-	subject   string
+	partition unique.Handle[partition]
+	holder    string // the subject; if the partition is divided, with the session and its length
+}
+
+func (p Partition) place(subject, session string) place {
+	if session == "" {
+		return place{p.alone, subject}
+	}
+	holder := append([]byte(subject), session...)
+	return place{p.divided, string(binary.BigEndian.AppendUint32(holder, uint32(len(session))))}
+}
+
+// split returns the subject and the session.
+func (p place) split() (subject, session string) {
+	if !p.partition.Value().divided {
+		return p.holder, ""
+	}
+	both, length := p.holder[:len(p.holder)-4], p.holder[len(p.holder)-4:]
+	i := len(both) - int(binary.BigEndian.Uint32([]byte(length)))
+	return both[:i], both[i:]
 }
 
 func (p place) key() Key {
-	k := p.partition.handle.Value()
-	k.Subject = p.subject
+	v := p.partition.Value()
+	k := Key{Authority: v.authority, ClientID: v.clientID, Flow: v.flow, Variant: v.variant}
+	k.Subject, k.Session = p.split()
 	return k
+}
+
+// user returns the place of the subject whose session this is, if it is one.
+func (p place) user() (place, bool) {
+	if !p.partition.Value().divided {
+		return place{}, false
+	}
+	subject, _ := p.split()
+	return place{p.partition, subject}, true
 }
 
 // Format prints the place as its key does, whatever the verb.

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"sync"
+	"unique"
 	"weak"
 )
 
@@ -9,30 +10,36 @@ import (
 type shard struct {
 	mu     sync.Mutex                      // guards the fields below, and used of the sessions in them
 	listed bound                           // the sessions that the cache's size counts
+	users  users                           // whose sessions are in listed
 	lost   map[place]weak.Pointer[session] // evicted, but perhaps in a caller's hand
 	sweep  int                             // size of lost at which it is next cleaned
 }
 
 func newShard() *shard {
 	return &shard{
-		listed: bound{lists: make(map[Partition]*list)},
+		listed: bound{lists: make(map[unique.Handle[partition]]*list)},
+		users:  make(users),
 		lost:   make(map[place]weak.Pointer[session]),
 	}
 }
 
 // session returns the session of k and whether it had to be added to the list: as a
 // new one, or as one that was evicted and is still in a caller's hand. So there is
-// never more than one session of a key.
-func (s *shard) session(k place) (v *session, added bool) {
+// never more than one session of a key. If its user has too many with it, the oldest of
+// them is given up: excess, and over.
+func (s *shard) session(k place) (v *session, added bool, excess place, over bool) {
 	if v := s.listed.use(k); v != nil {
-		return v, false
+		return v, false, place{}, false
 	}
 	if v = s.lost[k].Value(); v == nil {
 		v = &session{}
 	}
 	delete(s.lost, k)
 	s.listed.add(k, v)
-	return v, true
+	if excess, over = s.users.add(k); over {
+		s.lose(excess, s.listed.peek(excess))
+	}
+	return v, true, excess, over
 }
 
 // peek returns the session of k if there is one, without using it.
@@ -52,12 +59,18 @@ func (s *shard) evict(keep *session) (place, bool) {
 	if v == keep {
 		return place{}, false
 	}
+	s.users.remove(k)
+	s.lose(k, v)
+	return k, true
+}
+
+// lose takes a session out of the list.
+func (s *shard) lose(k place, v *session) {
 	s.listed.remove(k)
 	s.lost[k] = weak.Make(v)
 	if len(s.lost) >= s.sweep {
 		s.clean()
 	}
-	return k, true
 }
 
 // clean forgets the lost sessions that nobody holds. It moves the others to a new map,
@@ -79,6 +92,7 @@ func (s *shard) purge(drop func(Key) bool) (listed, all int) {
 		if drop(k.key()) {
 			s.listed.peek(k).kill()
 			s.listed.remove(k)
+			s.users.remove(k)
 			listed++
 		}
 	}

@@ -1,0 +1,83 @@
+package cache_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// One user who signs in without end holds the newest 64 sessions, and pushes out nobody.
+func TestNoisyUser(t *testing.T) {
+	for _, size := range []int{200, 2048} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			var evicted []cache.Key
+			c := cache.New(cache.Options{Size: size, OnEvent: func(e cache.Event) { evicted = append(evicted, e.Key) }})
+			const others, signIns = 100, 100_000
+			put := func(k cache.Key) {
+				if _, err := c.Handle(k, []string{"s"}).Put(answer("x", time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range others {
+				put(withSession(key("t", fmt.Sprint("quiet ", i)), "phone"))
+			}
+			noisy := func(i int) cache.Key { return withSession(key("t", "noisy"), fmt.Sprint("browser ", i)) }
+			for i := range signIns {
+				put(noisy(i))
+			}
+			runtime.GC() // until then an evicted session can be found again
+			for i := range others {
+				if c.Handle(withSession(key("t", fmt.Sprint("quiet ", i)), "phone"), []string{"s"}).Held() == nil {
+					t.Errorf("quiet user %d was pushed out", i)
+				}
+			}
+			for i, held := range map[int]bool{0: false, signIns - 65: false, signIns - 64: true, signIns - 1: true} {
+				if got := c.Handle(noisy(i), []string{"s"}).Held() != nil; got != held {
+					t.Errorf("sign-in %d: held %t, want %t", i, got, held)
+				}
+			}
+			if s := c.Stats(); s.Sessions != others+64 || s.Evictions != signIns-64 || len(evicted) != signIns-64 || evicted[0] != noisy(0) {
+				t.Errorf("%+v, %d events", s, len(evicted))
+			}
+			if got := c.Purge("noisy"); got != 64 {
+				t.Errorf("purged %d, want 64", got)
+			}
+			for i := range 65 { // what was purged does not count any more
+				put(noisy(i))
+			}
+			if s := c.Stats(); s.Sessions != others+64 {
+				t.Errorf("%d sessions, want %d", s.Sessions, others+64)
+			}
+		})
+	}
+}
+
+// Subject and session are told apart, wherever one ends and the other begins.
+func TestSessionsAreTheSubjects(t *testing.T) {
+	c := cache.New(cache.Options{})
+	keys := []cache.Key{
+		withSession(key("t", "ab"), "c"), withSession(key("t", "a"), "bc"), withSession(key("t", "abc"), ""), withSession(key("t", ""), "abc"),
+		withSession(key("t", "a\x00b"), "c"), withSession(key("t", "a"), "b\x00c"), withSession(key("t", "ab\x00\x00\x00\x01"), "c"),
+	}
+	for i, k := range keys {
+		h := c.Handle(k, []string{"s"})
+		if h.Key() != k {
+			t.Errorf("the key %q came back as %q", []string{k.Subject, k.Session}, []string{h.Key().Subject, h.Key().Session})
+		}
+		if h.Held() != nil {
+			t.Errorf("%q has another's token", []string{k.Subject, k.Session})
+		}
+		h.Put(answer(fmt.Sprint(i), time.Hour))
+	}
+	for i, k := range keys {
+		if got := c.Handle(k, []string{"s"}).Held().OAuth2().AccessToken; got != fmt.Sprint(i) {
+			t.Errorf("%q has token %s", []string{k.Subject, k.Session}, got)
+		}
+	}
+	if a, b := keys[0].String(), withSession(keys[0], "d").String(); a == b {
+		t.Errorf("sessions cannot be told apart in logs: %s", a)
+	}
+}
