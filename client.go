@@ -67,7 +67,7 @@ type Client struct {
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
 	variant      string // credential and capabilities, in every cache key
-	partitions   *partitions
+	flows        *flows
 	credential   Credential
 	cache        *cache.Cache
 	httpClient   *http.Client
@@ -154,7 +154,7 @@ func (c *Client) WithTenant(tenantID string) (*Client, error) {
 		d := *c
 		d.tenantID = lower
 		d.authority = "https://" + c.cloud.Host() + "/" + lower
-		d.partitions = new(partitions)
+		d.flows = new(flows)
 		return &d, nil
 	}
 	return nil, checkTenant(tenantID)

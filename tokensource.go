@@ -85,9 +85,17 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
 	s.handle.OnEvent = c.onEvent
-	s.handle.Bind(c.cache, c.partition(g.Flow), g.Subject, g.Session, g.scopes())
+	f := c.flow(g.Flow)
+	if last := f.app.Load(); last != nil && g.ofApp() && last.grant.Scope == g.Scope {
+		s.handle.Share(&last.handle)
+	} else {
+		s.handle.Bind(c.cache, f.partition, g.Subject, g.Session, g.scopes())
+	}
 	return s
 }
+
+// ofApp reports whether the grant is the app's own, for one scope.
+func (g *Grant) ofApp() bool { return g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 }
 
 // scopes returns the scopes asked for, however they are given.
 func (g *Grant) scopes() []string {
@@ -152,6 +160,9 @@ func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
 		return nil, s.explain(ctx, err)
 	}
 	s.answered.Store(true)
+	if s.grant.ofApp() {
+		s.client.flow(s.grant.Flow).app.Store(s)
+	}
 	return t.OAuth2(), nil
 }
 

@@ -318,6 +318,49 @@ func TestFetchErrorsAreNotRepeated(t *testing.T) {
 	}
 }
 
+// Sources that are made for each call share what one of them has looked up, for each scope
+// and tenant by itself, and notice when it is gone.
+func TestSourceForEachCall(t *testing.T) {
+	e := newEstate()
+	c := e.client(t, "daemon")
+	other, err := c.WithTenant(entratest.SampleOtherTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(c *entra.Client, scope string) string {
+		t.Helper()
+		tok, err := clientcreds.TokenSource(c, scope).Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tok.AccessToken
+	}
+	const b = "api://api-b/.default"
+	for range 2 {
+		first := get(c, b)
+		seen := map[string]bool{first: true, get(c, "api://api-a/.default"): true, get(other, b): true, get(other, "api://api-a/.default"): true}
+		if len(seen) != 4 {
+			t.Errorf("%d tokens for two scopes in two tenants", len(seen))
+		}
+		for range 3 {
+			if get(c, b) != first || !seen[get(other, b)] {
+				t.Error("not the token that is held")
+			}
+		}
+		c.Cache().Purge("")
+		if get(c, b) == first {
+			t.Error("a purged token was served")
+		}
+		if allocs := testing.AllocsPerRun(100, func() { clientcreds.TokenSource(c, b).TokenContext(t.Context()) }); allocs > 2 {
+			t.Errorf("%v allocations for a source and a hit", allocs)
+		}
+		c.Cache().Purge("")
+	}
+	if got := e.TokenRequests(); got != 10 {
+		t.Errorf("%d requests, want 10", got)
+	}
+}
+
 // NotAfter bounds what a source serves, even if another source of the same grant is
 // not bounded.
 func TestNotAfter(t *testing.T) {

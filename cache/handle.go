@@ -24,15 +24,20 @@ type Handle struct {
 // Handle returns a handle on the token of k for scopes, which are compared as a
 // case-insensitive set. It asks for nothing yet.
 func (c *Cache) Handle(k Key, scopes []string) *Handle {
-	h := new(Handle)
-	h.Bind(c, k.Partition(), k.Subject, k.Session, scopes)
-	return h
+	return &Handle{cache: c, place: k.place(), scopes: scopeSet(scopes)}
 }
 
 // Bind makes of a zero Handle, as one stands in a struct, what [Cache.Handle] returns for
 // the key of the partition, the subject and the session.
 func (h *Handle) Bind(c *Cache, p Partition, subject, session string, scopes []string) {
 	h.cache, h.place, h.scopes = c, p.place(subject, session), scopeSet(scopes)
+}
+
+// Share makes of a zero Handle a hold on the place that o holds, which o has looked up
+// already, perhaps: then a hit on h looks nothing up. What h's events are told is its own.
+func (h *Handle) Share(o *Handle) {
+	h.cache, h.place, h.scopes = o.cache, o.place, o.scopes
+	h.entry.Store(o.entry.Load())
 }
 
 // Key returns the key of the handle's session.

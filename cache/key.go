@@ -59,11 +59,10 @@ type partition struct {
 }
 
 // Partition returns the key's partition.
-func (k Key) Partition() Partition {
-	p := partition{authority: k.Authority, clientID: k.ClientID, flow: k.Flow, variant: k.Variant}
-	alone := unique.Make(p)
-	p.divided = true
-	return Partition{alone, unique.Make(p)}
+func (k Key) Partition() Partition { return Partition{k.partition(false), k.partition(true)} }
+
+func (k Key) partition(divided bool) unique.Handle[partition] {
+	return unique.Make(partition{k.Authority, k.ClientID, k.Flow, k.Variant, divided})
 }
 
 // A place is a [Key] as the cache compares it.
@@ -76,8 +75,20 @@ func (p Partition) place(subject, session string) place {
 	if session == "" {
 		return place{p.alone, subject}
 	}
-	holder := append([]byte(subject), session...)
-	return place{p.divided, string(binary.BigEndian.AppendUint32(holder, uint32(len(session))))}
+	return place{p.divided, join(subject, session)}
+}
+
+func (k Key) place() place {
+	if k.Session == "" {
+		return place{k.partition(false), k.Subject}
+	}
+	return place{k.partition(true), join(k.Subject, k.Session)}
+}
+
+// join makes one string of two such that split finds them again.
+func join(subject, session string) string {
+	both := append([]byte(subject), session...)
+	return string(binary.BigEndian.AppendUint32(both, uint32(len(session))))
 }
 
 // split returns the subject and the session.

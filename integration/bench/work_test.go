@@ -74,8 +74,11 @@ func BenchmarkInsert(b *testing.B) {
 	answer := cache.Answer{AccessToken: "token", TokenType: "Bearer", Lifetime: time.Hour}
 	for _, size := range []int{cache.DefaultSize, 100_000} {
 		c, scopes := cache.New(cache.Options{Size: size}), []string{scope}
+		partition := key(0).Partition() // a client keeps it
 		insert := func(k cache.Key) {
-			if _, err := c.Handle(k, scopes).Put(answer); err != nil {
+			h := new(cache.Handle)
+			h.Bind(c, partition, k.Subject, "", scopes)
+			if _, err := h.Put(answer); err != nil {
 				b.Fatal(err)
 			}
 		}
