@@ -72,8 +72,7 @@
 // say who is signed in are not to be kept by shared caches: give them Cache-Control:
 // no-store. Sessions of the app's own are to be emptied when another user signs in, and at
 // a sign-out; docs/webapps.md shows how. Decide what a user may do: signing in says who it
-// is, and the app roles in the claims of [ClaimsFromContext], what an administrator has
-// assigned. Serve it over https (http is for localhost) and under one host name, that of
+// is; [Site.RequireRole] asks for the app roles that an administrator has assigned. Serve it over https (http is for localhost) and under one host name, that of
 // the RedirectURL: a cookie of another does not come along to the callback.
 //
 // To try handlers with net/http/httptest, send Accept: text/html, as browsers do: what

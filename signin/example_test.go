@@ -94,7 +94,7 @@ func ExampleSite_Interact() {
 }
 
 // A page for those to whom an administrator has assigned an app role of the web app itself.
-func ExampleClaimsFromContext() {
+func ExampleSite_RequireRole() {
 	estate := entratest.Sample()
 	const webapp = "aaaaaaaa-0000-4000-8000-0000000000ee"
 	for i := range estate.Apps {
@@ -112,17 +112,8 @@ func ExampleClaimsFromContext() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	requireRole := func(role string, next http.Handler) http.Handler {
-		return site.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if claims, ok := signin.ClaimsFromContext(r.Context()); !ok || !claims.Roles.Has(role) {
-				http.Error(w, "You may not see this. Ask your administrator for the role "+role+".", http.StatusForbidden)
-				return
-			}
-			next.ServeHTTP(w, r)
-		}))
-	}
 	refunds := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Println("refunds") })
-	app := site.Handler(requireRole("Refunds.Approve", refunds))
+	app := site.Handler(site.RequireRole(refunds, "Refunds.Approve"))
 
 	visitor(server, app, "alice@contoso.onmicrosoft.com")("/refunds")
 	visitor(server, app, "bob@contoso.onmicrosoft.com")("/refunds") // gets 403

@@ -29,6 +29,7 @@ const (
 	IDToken      Kind = "id_token"      // something else is wrong with the ID token or the account
 	InVain       Kind = "in_vain"       // the user signed in as asked, and it did not help
 	SessionLost  Kind = "session_lost"  // the user signed in, and the session, or its tokens, are not found
+	NotAllowed   Kind = "not_allowed"   // the user lacks a role
 	SignedOut    Kind = "signed_out"    // the session ended before the form was sent
 	CrossOrigin  Kind = "cross_origin"  // another site had the browser send the request
 	Unavailable  Kind = "unavailable"   // Entra or the session store does not answer now
@@ -90,6 +91,8 @@ var texts = map[Kind]text{
 		"Try once more", slog.LevelWarn},
 	SessionLost: {500, "Your sign-in was lost", "You signed in, but this site does not remember it. Allow its cookies. If they are allowed, nothing is wrong with your account: please tell whoever runs the site.",
 		"Try once more", slog.LevelError},
+	NotAllowed: {403, "You may not open this page", "Your account lacks the role that it is for. If you think that you should have it, ask your administrator.",
+		"Sign in with another account", slog.LevelInfo},
 	SignedOut: {401, "You are signed out", "What you sent was not done. Sign in and do it once more.", "Sign in", slog.LevelInfo},
 	CrossOrigin: {403, "This came from another site", "To keep you safe, a page of another site cannot do things here. Open this site and do it there.",
 		"", slog.LevelWarn},
@@ -110,7 +113,7 @@ func kindOf(err error) Kind {
 	}{
 		{errCookies, Cookies}, {authcode.ErrNoLogin, NoLogin}, {authcode.ErrState, OtherLogin}, {authcode.ErrParameters, OtherLogin},
 		{authcode.ErrExpired, Expired}, {authcode.ErrUsed, Used}, {authcode.ErrReturnTo, ReturnTo}, {authcode.ErrAccount, IDToken},
-		{errInVain, SessionLost}, {errSignedOut, SignedOut}, {errCrossOrigin, CrossOrigin}, {errTooLarge, App},
+		{errInVain, SessionLost}, {errSignedOut, SignedOut}, {errNotAllowed, NotAllowed}, {errCrossOrigin, CrossOrigin}, {errTooLarge, App},
 	} {
 		if errors.Is(err, known.err) {
 			return known.kind

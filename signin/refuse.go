@@ -38,7 +38,7 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 		if returnTo != "" {
 			q.Set("return_to", returnTo)
 		}
-		if kind == Tenant || kind == Refused { // otherwise Entra takes the same account again, without asking
+		if kind == Tenant || kind == Refused || kind == NotAllowed { // otherwise Entra takes the same account again, without asking
 			q.Set("prompt", "select_account")
 		}
 		link := Link{t.signIn, s.config.LoginPath}

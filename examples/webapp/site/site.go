@@ -98,7 +98,7 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) {
 // call calls an API for the user and shows what it answers: a page to a person, and how
 // the tokens came about to a program.
 func (s *Site) call(w http.ResponseWriter, r *http.Request, api API) {
-	if s.signIn.Interact(w, r, stepUp(r, api.Context), api.Scope) {
+	if api.Context != "" && s.signIn.Interact(w, r, signin.StepUp(r, api.Context), api.Scope) {
 		return // the user is on the way to a second factor, and comes back here
 	}
 	source := s.signIn.TokenSource(r, api.Scope)

@@ -333,7 +333,7 @@ func TestStepUpForTheApp(t *testing.T) {
 	b := newBrowser(t)
 	b.signIn(w)
 	const c1 = `{"acrs":{"essential":true,"value":"c1"}}`
-	if got := b.toEntra(w, "/salary").Query().Get("claims"); got != `{"id_token":`+c1+`,"access_token":`+c1+`}` {
+	if got := b.toEntra(w, "/salary").Query().Get("claims"); got != `{"access_token":`+c1+`,"id_token":`+c1+`}` {
 		t.Errorf("the step-up asks for %s", got)
 	}
 }
