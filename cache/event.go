@@ -88,7 +88,7 @@ func Log(l *slog.Logger) func(Event) {
 type Stats struct {
 	Hits          uint64 // calls answered at once with a held token, fresh or early
 	Misses        uint64 // calls that waited, were refused a token, or left
-	Fetches       uint64 // requests to the authority that have ended
+	Fetches       uint64 // Fetches that have ended: requests to the authority, and what was refused without one
 	Failures      uint64 // those of them that brought no token
 	Evictions     uint64 // sessions pushed out by the bound
 	Invalidations uint64 // tokens dropped because a resource refused them
