@@ -50,7 +50,10 @@ func (a *attempts) make(ctx context.Context, id string, cred confidential.Creden
 // prove says what the app will prove itself with in an exchange, and returns the refusal
 // to give in place of it if Entra does not accept that.
 func (a *attempts) prove(x *exchange, id string) *Error {
-	x.proof = proof{a.client.authority, id}
+	x.proof = proof{authority: a.client.authority, id: id}
+	if !a.forUser {
+		x.proof.region = a.client.region.known() // may learn of a new credential later, or sooner
+	}
 	return a.client.gates.pass(x.proof)
 }
 
@@ -75,10 +78,13 @@ func (a *attempts) run(ctx context.Context, x *exchange, cred confidential.Crede
 		var failed *Error
 		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
 			if failed.refusesCredential() {
-				a.client.gates.refusal(x.proof, failed)
+				if failed.namesCredential() {
+					a.client.gates.refusal(x.proof, failed)
+				}
 				return failed, refused
 			}
-			if failed.Code == "invalid_grant" { // which is looked at when the client is known (RFC 6749, section 5.2)
+			// The grant and its user are looked at when the client is known (RFC 6749, section 5.2).
+			if failed.Code == "invalid_grant" || failed.InteractionRequired() {
 				a.client.gates.accepted(x.proof)
 			}
 			return failed, settled

@@ -28,9 +28,9 @@ type gates struct {
 	refused *simplelru.LRU[proof, *gate]
 }
 
-// A proof is what an app proves itself with at an authority, named by the ID of a
-// credential that is always the same, or by the fingerprint of an assertion.
-type proof struct{ authority, id string }
+// A proof is what an app proves itself with at an authority, in a region or globally, named
+// by the ID of a credential that is always the same, or by the fingerprint of an assertion.
+type proof struct{ authority, region, id string }
 
 type gate struct {
 	inARow int

@@ -3,6 +3,9 @@ package entra_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/obo"
 )
@@ -185,6 +189,75 @@ func TestGateIsForRefusalsInARow(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if failed := u.call(t, false); failed != 0 { // the seven are tried again
 			t.Errorf("%d calls failed because of another tenant", failed)
+		}
+	})
+}
+
+// invalid_client with another number, as for a scope that nobody has, is about one request:
+// nobody else is refused for it.
+func TestGateIsForTheCredential(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 20
+		u := newUsers(t, n, entra.Secret("api-a-secret"))
+		remove := u.Inject(entratest.Fault{Path: "token", Status: 400, Error: "invalid_client", AADSTS: 650053})
+		for _, assertion := range u.assertions {
+			if _, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Raed").Token(); !asError(t, err).Has(650053) {
+				t.Errorf("got %v", err)
+			}
+		}
+		remove()
+		if failed := u.call(t, false); failed != 0 {
+			t.Errorf("%d calls failed because of others' scopes", failed)
+		}
+	})
+}
+
+// A user who has to sign in anew shows as well as a token that the credential works.
+func TestGateOpensForUsersWhoMustInteract(t *testing.T) {
+	for _, code := range []string{"invalid_grant", "interaction_required"} {
+		synctest.Test(t, func(t *testing.T) {
+			const n = 20
+			u := newUsers(t, n, entra.Secret("old-secret"))
+			u.secret("new-secret", "old-secret")
+			if failed := u.call(t, false); failed != n {
+				t.Errorf("%d calls failed, want %d", failed, n)
+			}
+			u.secret("old-secret", "new-secret")
+			time.Sleep(2 * time.Minute) // past everybody's back-off
+			u.Inject(entratest.Fault{Path: "token", Status: 400, Error: code, AADSTS: 50076, Times: 1})
+			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); asError(t, err).Code != code {
+				t.Errorf("got %v", err)
+			}
+			u.assertions = u.assertions[1:]
+			if failed := u.call(t, false); failed != 0 {
+				t.Errorf("%s: %d calls failed", code, failed)
+			}
+		})
+	}
+}
+
+// What a region refuses, which may not know a new secret yet, is not refused to users, who
+// are served elsewhere.
+func TestGateOfARegionIsItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUsers(t, 20, entra.Secret("api-a-secret"))
+		cfg := u.config("api-a")
+		cfg.Region = "westeurope"
+		u.client = newClient(t, cfg)
+		refuse := answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000215: no","error_codes":[7000215]}`)
+		u.wire.intercept(func(r *http.Request, form url.Values) (*http.Response, error) {
+			if !strings.HasPrefix(r.URL.Host, "westeurope.") {
+				return nil, nil
+			}
+			return refuse(r, form)
+		})
+		for i := range 10 {
+			if _, err := clientcreds.TokenSource(u.client, fmt.Sprintf("api://%d/.default", i)).Token(); !asError(t, err).Has(7000215) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if failed := u.call(t, false); failed != 0 {
+			t.Errorf("%d calls failed because of the region", failed)
 		}
 	})
 }

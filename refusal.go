@@ -17,6 +17,11 @@ func (e *Error) refusesCredential() bool {
 	return slices.ContainsFunc(ofCredentials, e.Has)
 }
 
+// namesCredential reports whether e says by its number that the credential is what is wrong,
+// whatever it was sent for. invalid_client alone does not: Entra says so of scopes, too
+// (AADSTS650053, AADSTS650057), and those are one request's.
+func (e *Error) namesCredential() bool { return slices.ContainsFunc(ofCredentials, e.Has) }
+
 // The numbers are those of that page, and what is not on it was seen in public reports.
 var (
 	notOfCredentials = []int{
