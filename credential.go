@@ -24,10 +24,10 @@ import (
 // same Credential value. So nobody gets a token by naming an app's IDs with a credential
 // that Entra would refuse.
 //
-// What Entra has refused eight times in a row (a secret that has ended, an assertion, a
-// certificate that is not registered) is not sent for every token that is wanted: at
-// intervals of up to a minute one request finds out whether it still is refused, and all
-// others get that refusal at once.
+// What Entra has refused eight times in a row, with a number that means the credential (a
+// secret that has ended, an assertion, a certificate that is not registered), is not sent
+// for every token that is wanted: at intervals of up to a minute one request finds out
+// whether it still is refused, and all others get that refusal at once.
 type Credential struct {
 	// Funcs, because that is the one thing that fmt prints as an address only, wherever
 	// it stands.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/verify"
 )
 
 // RequireRole is [Site.RequireSignIn] for users who have at least one of the roles: app
@@ -23,7 +24,7 @@ func (s *Site) RequireRole(next http.Handler, roles ...string) http.Handler {
 	}
 	roles = slices.Clone(roles)
 	return s.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if claims, ok := ClaimsFromContext(r.Context()); !ok || !slices.ContainsFunc(roles, claims.Roles.Has) {
+		if claims, ok := s.claims(r); !ok || !slices.ContainsFunc(roles, claims.Roles.Has) {
 			s.refuse(w, r, s.here(r), errNotAllowed)
 			return
 		}
@@ -49,11 +50,20 @@ func (s *Site) RequireAuthContext(next http.Handler, context string) http.Handle
 		panic("signin: RequireAuthContext without a context")
 	}
 	return s.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.Interact(w, r, StepUp(r, context)) {
-			return
+		if claims, ok := s.claims(r); ok && claims.AuthContexts.Has(context) || !s.Interact(w, r, stepUp(context)) {
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	}))
+}
+
+// claims are those of the session at this site, whichever site's session the context has: an
+// app may have several, and a role at one is none at another.
+func (s *Site) claims(r *http.Request) (*verify.Claims, bool) {
+	v, _, err := s.visit(r).session()
+	if err != nil {
+		return nil, false
+	}
+	return v.claims()
 }
 
 func (s *Site) mustKeepClaims(name string) {
@@ -64,12 +74,17 @@ func (s *Site) mustKeepClaims(name string) {
 
 // StepUp returns the error with which [Site.Interact] sends the user of r to satisfy an
 // authentication context, or nil if the sign-in of this session has, as far as
-// [ClaimsFromContext] knows. It is what [Site.RequireAuthContext] does, for handlers that find
-// out themselves that they need it.
+// [ClaimsFromContext] knows: that of the inner [Site.Handler], where an app has several sites.
+// It is what [Site.RequireAuthContext] does, for handlers that find out themselves that they
+// need it.
 func StepUp(r *http.Request, context string) error {
 	if claims, ok := ClaimsFromContext(r.Context()); ok && claims.AuthContexts.Has(context) {
 		return nil
 	}
+	return stepUp(context)
+}
+
+func stepUp(context string) *entra.Error {
 	type request map[string]map[string]any
 	acrs := map[string]any{"essential": true, "value": context}
 	demand, _ := json.Marshal(request{"id_token": {"acrs": acrs}, "access_token": {"acrs": acrs}}) // strings and a bool marshal

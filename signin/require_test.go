@@ -90,6 +90,42 @@ func TestRequireAuthContext(t *testing.T) {
 	}
 }
 
+// An app may have several sites. A role and a sign-in at one are nothing at another, whichever
+// Handler is the inner one.
+func TestRequireLooksAtItsOwnSite(t *testing.T) {
+	w := newWorld(t, func(s *settings) {
+		s.site.KeepClaims = true
+		s.estate.Apps[1].RedirectURIs = append(s.estate.Apps[1].RedirectURIs, origin+"/other/callback")
+	})
+	other := newWorld(t, func(s *settings) {
+		s.server, s.flow.RedirectURL = w.Server, origin+"/other/callback"
+		s.site.KeepClaims, s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = true, "/other/login", "/other/logout", "/other/logout/frontchannel"
+	})
+	w.withClaims(nil)
+	other.withClaims(map[string]any{"roles": []string{"Admin"}, "acrs": []string{"c1"}})
+	page := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { fmt.Fprint(out, "the page") })
+	mux := http.NewServeMux()
+	mux.Handle("/role", w.site.RequireRole(page, "Admin"))
+	mux.Handle("/context", w.site.RequireAuthContext(page, "c1"))
+	mux.Handle("/other/role", other.site.RequireRole(page, "Admin"))
+	mux.Handle("/other/context", other.site.RequireAuthContext(page, "c1"))
+	for name, app := range map[string]http.Handler{
+		"outer": w.site.Handler(other.site.Handler(mux)), "inner": other.site.Handler(w.site.Handler(mux)),
+	} {
+		w.app = app
+		b := w.browser(t)
+		b.want(b.callback(b.answered(b.get("/role"), alice)), http.StatusSeeOther, "/role")
+		b.want(b.callback(b.answered(b.get("/other/role"), alice)), http.StatusSeeOther, "/other/role")
+		for path, status := range map[string]int{
+			"/role": http.StatusForbidden, "/context": http.StatusSeeOther, "/other/role": http.StatusOK, "/other/context": http.StatusOK,
+		} {
+			if a := b.get(path); a.StatusCode != status {
+				t.Errorf("%s: %s has status %d, want %d; the page is\n%s", name, path, a.StatusCode, status, a.body)
+			}
+		}
+	}
+}
+
 // What cannot work is said when the app is put together.
 func TestRequirePanics(t *testing.T) {
 	with := newWorld(t, func(s *settings) { s.site.KeepClaims = true }).site
