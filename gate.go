@@ -33,9 +33,10 @@ type gates struct {
 type proof struct{ authority, region, id string }
 
 type gate struct {
-	inARow int
-	last   *Error
-	openAt time.Time // for one request
+	inARow  int // before it closed, and of those that found out since
+	last    *Error
+	openAt  time.Time // for one request
+	finding bool      // one has been let through since the last refusal
 }
 
 func newGates() *gates {
@@ -53,7 +54,7 @@ func (g *gates) pass(p proof) *Error {
 		return nil
 	}
 	if now := time.Now(); !now.Before(t.openAt) {
-		t.openAt = now.Add(gateTimeout) // if nothing comes of this one
+		t.openAt, t.finding = now.Add(gateTimeout), true // if nothing comes of this one
 		return nil
 	}
 	return t.last
@@ -68,8 +69,12 @@ func (g *gates) refusal(p proof, failed *Error) {
 		t = &gate{}
 		g.refused.Add(p, t)
 	}
-	t.inARow++
 	t.last = failed
+	if t.inARow >= gateAfter && !t.finding {
+		return // of a request from before it closed, which says nothing new
+	}
+	t.inARow++
+	t.finding = false
 	t.openAt = time.Now().Add(cache.Policy{}.RetryIn(t.inARow-gateAfter, 0, 0, rand.Float64()))
 }
 

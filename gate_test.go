@@ -261,3 +261,23 @@ func TestGateOfARegionIsItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// Requests that were under way when the gate closed make nobody wait longer: what Entra
+// refused to many in one moment is tried again as soon as what it refused to eight.
+func TestManyRefusalsAtOnceAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 300
+		u := newUsers(t, n, entra.Secret("new-secret"))
+		u.secret("old-secret", "new-secret")
+		slow := u.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		if failed := u.call(t, true); failed != n {
+			t.Errorf("%d calls failed, want %d", failed, n)
+		}
+		slow()
+		u.secret("new-secret", "old-secret") // Entra knows it everywhere now
+		time.Sleep(2 * time.Second)          // past the back-off of each user's own failure
+		if failed := u.call(t, false); failed != 0 {
+			t.Errorf("%d calls failed", failed)
+		}
+	})
+}
