@@ -29,8 +29,8 @@ type Grant struct {
 	Subject string
 	// Session tells apart sessions of one subject that share nothing, such as those of a
 	// user's browsers: each has its own tokens and its own refresh token. It is part of
-	// the cache key, and the cache holds the newest 64 of a subject. "": the subject has
-	// one.
+	// the cache key, and the cache holds the 64 of a subject that were used last. "": the
+	// subject has one.
 	Session string
 	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
 	// a case-insensitive set.

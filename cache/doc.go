@@ -28,9 +28,10 @@
 // large cache is divided into shards, each of which applies the rule to the sessions that
 // it holds.
 //
-// A user whose browsers have a session each ([Key].Session) has the newest 64 of them: who
-// signs in again and again pushes out his own. On behalf of a user there is a session for
-// each assertion, whose user the cache does not know: there only the tenants are kept apart.
+// A user whose browsers have a session each ([Key].Session) has the 64 of them that were
+// used last: who signs in again and again pushes out his own. On behalf of a user there is
+// a session for each assertion, whose user the cache does not know: there only the tenants
+// are kept apart.
 //
 // # When a token is refreshed
 //

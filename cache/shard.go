@@ -25,8 +25,8 @@ func newShard() *shard {
 
 // session returns the session of k and whether it had to be added to the list: as a
 // new one, or as one that was evicted and is still in a caller's hand. So there is
-// never more than one session of a key. If its user has too many with it, the oldest of
-// them is given up: excess, and over.
+// never more than one session of a key. If its user has too many with it, the one of
+// them that was used least recently is given up: excess, and over.
 func (s *shard) session(k place) (v *session, added bool, excess place, over bool) {
 	if v := s.listed.use(k); v != nil {
 		return v, false, place{}, false
@@ -36,10 +36,23 @@ func (s *shard) session(k place) (v *session, added bool, excess place, over boo
 	}
 	delete(s.lost, k)
 	s.listed.add(k, v)
-	if excess, over = s.users.add(k); over {
-		s.lose(excess, s.listed.peek(excess))
+	if holders := s.users.add(k); holders != nil {
+		excess, idlest := s.idlest(k.partition, holders)
+		s.users.remove(excess)
+		s.lose(excess, idlest)
+		return v, true, excess, true
 	}
-	return v, true, excess, over
+	return v, true, place{}, false
+}
+
+// idlest returns the session used least recently of some listed ones of a partition.
+func (s *shard) idlest(p unique.Handle[partition], holders []string) (k place, v *session) {
+	for _, holder := range holders {
+		if o := (place{p, holder}); v == nil || s.listed.peek(o).used < v.used {
+			k, v = o, s.listed.peek(o)
+		}
+	}
+	return k, v
 }
 
 // peek returns the session of k if there is one, without using it.

@@ -3,26 +3,24 @@ package cache
 import "slices"
 
 // maxUserSessions bounds the sessions of one user. Whoever signs in again and again
-// pushes out his own.
+// pushes out his own, those first that are in use least.
 const maxUserSessions = 64
 
 // users knows the sessions of each subject that has sessions of its own: by the place of the
-// subject without a session, the names of those with one, oldest first. It has no lock.
+// subject without a session, the names of those with one. It has no lock.
 type users map[place][]string
 
-// add returns the session that has to go, if there is one.
-func (u users) add(k place) (excess place, over bool) {
+// add returns the names of all sessions of k's user if they are too many with it, or else nil.
+func (u users) add(k place) []string {
 	user, ok := k.user()
 	if !ok {
-		return place{}, false
+		return nil
 	}
-	holders := append(u[user], k.holder)
-	if over = len(holders) > maxUserSessions; over {
-		excess = place{k.partition, holders[0]}
-		holders = slices.Delete(holders, 0, 1)
+	u[user] = append(u[user], k.holder)
+	if len(u[user]) <= maxUserSessions {
+		return nil
 	}
-	u[user] = holders
-	return excess, over
+	return u[user]
 }
 
 func (u users) remove(k place) {

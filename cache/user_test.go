@@ -9,7 +9,7 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// One user who signs in without end holds the newest 64 sessions, and pushes out nobody.
+// One user who signs in without end holds the last 64 sessions, and pushes out nobody.
 func TestNoisyUser(t *testing.T) {
 	for _, size := range []int{200, 2048} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
@@ -52,6 +52,28 @@ func TestNoisyUser(t *testing.T) {
 				t.Errorf("%d sessions, want %d", s.Sessions, others+64)
 			}
 		})
+	}
+}
+
+// The sessions that a user has in use stay, however old they are, and however often he signs in
+// elsewhere.
+func TestUsersSessionInUseStays(t *testing.T) {
+	for _, size := range []int{200, 2048} {
+		c := cache.New(cache.Options{Size: size})
+		k := withSession(key("t", "alice"), "desk")
+		c.Handle(k, []string{"s"}).Put(answer("x", time.Hour))
+		for i := range 500 {
+			c.Handle(withSession(k, fmt.Sprint("script ", i)), []string{"s"}).Put(answer("y", time.Hour))
+			if c.Handle(k, []string{"s"}).Hit() == nil {
+				t.Fatalf("size %d: gone after %d sign-ins elsewhere", size, i+1)
+			}
+			if i%50 == 0 {
+				runtime.GC() // until then an evicted session can be found again
+			}
+		}
+		if s := c.Stats(); s.Sessions != 64 || s.Evictions != 501-64 {
+			t.Errorf("%+v", s)
+		}
 	}
 }
 
