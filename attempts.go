@@ -54,12 +54,19 @@ func (a *attempts) prove(x *exchange, id string) *Error {
 	if !a.forUser {
 		x.proof.region = a.client.region.known() // may learn of a new credential later, or sooner
 	}
-	return a.client.gates.pass(x.proof)
+	var refusal *Error
+	refusal, x.finding = a.client.gates.pass(x.proof)
+	return refusal
 }
 
 // run is one attempt. Its MSAL client is thrown away: MSAL's own caches grow without
 // bound, are searched in full, and decide by themselves when to refresh.
 func (a *attempts) run(ctx context.Context, x *exchange, cred confidential.Credential) (*Error, verdict) {
+	defer func() { // also if Fetch panics
+		if x.finding && x.answer == nil {
+			a.client.gates.nothing(x.proof)
+		}
+	}()
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	var region string // MSAL would take any grant there, but only the app's own is served in regions
 	if !a.forUser {

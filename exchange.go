@@ -18,6 +18,7 @@ import (
 type exchange struct {
 	forUser   bool  // a user's token is wanted, not the app's own
 	proof     proof // what the app proves itself with
+	finding   bool  // this is to find out whether Entra still refuses that
 	spare     bool  // there is another credential to try
 	redactor  redactor
 	requestID string    // of the token request, for Entra's logs

@@ -45,19 +45,29 @@ func newGates() *gates {
 }
 
 // pass returns the refusal to give in place of a request, or nil: then the request is to be
-// made, and what comes of it to be told.
-func (g *gates) pass(p proof) *Error {
+// made, and what comes of it to be told, also if it is nothing and the request was to find out.
+func (g *gates) pass(p proof) (refusal *Error, finding bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t, ok := g.refused.Get(p)
 	if !ok || t.inARow < gateAfter {
-		return nil
+		return nil, false
 	}
 	if now := time.Now(); !now.Before(t.openAt) {
-		t.openAt, t.finding = now.Add(gateTimeout), true // if nothing comes of this one
-		return nil
+		t.openAt, t.finding = now.Add(gateTimeout), true // if this one hangs
+		return nil, true
 	}
-	return t.last
+	return t.last, false
+}
+
+// nothing is told that nothing came of the request that was to find out about p: the next
+// one may.
+func (g *gates) nothing(p proof) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t, ok := g.refused.Get(p); ok && t.finding {
+		t.openAt, t.finding = time.Now(), false
+	}
 }
 
 // refusal is told that p was refused.

@@ -2,6 +2,7 @@ package entra_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
@@ -280,4 +283,43 @@ func TestManyRefusalsAtOnceAreOne(t *testing.T) {
 			t.Errorf("%d calls failed", failed)
 		}
 	})
+}
+
+// A request that was to find out and that Entra did not answer, or was not even sent, keeps
+// nobody else from finding out.
+func TestGateIsNotKeptByWhatNobodyAnswered(t *testing.T) {
+	for name, fetch := range map[string]func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error){
+		"not sent": func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+			return confidential.AuthResult{}, errors.New("nothing to ask with")
+		},
+		"panic": func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) { panic("no") },
+		"no answer": func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return app.AcquireTokenOnBehalfOf(ctx, "e30.e30.e30", []string{"api://api-b/Orders.Read"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 20
+				u := newUsers(t, n, entra.Secret("old-secret"))
+				u.secret("new-secret", "old-secret")
+				if failed := u.call(t, false); failed != n {
+					t.Errorf("%d calls failed, want %d", failed, n)
+				}
+				u.secret("old-secret", "new-secret")
+				time.Sleep(2 * time.Minute) // past everybody's back-off
+				before := len(u.wire.tokenRequests())
+				if _, err := u.client.TokenSource(entra.Grant{Flow: "x", Subject: "y", Scope: "z", Fetch: fetch}).Token(); err == nil || asError(t, err).Code == "invalid_client" {
+					t.Errorf("got %v", err)
+				}
+				if failed := u.call(t, false); failed != 0 {
+					t.Errorf("%d calls failed", failed)
+				}
+				if got := len(u.wire.tokenRequests()) - before; got > n+1 {
+					t.Errorf("%d requests", got)
+				}
+			})
+		})
+	}
 }
