@@ -123,11 +123,11 @@ func (c *Client) fetch(ctx context.Context, g *Grant, prev *cache.Token, keep an
 	if failed := run.all(ctx); failed != nil {
 		return cache.Answer{}, failed
 	}
-	return c.answerOf(run.result, run.token, 0, g, g.Subject), nil
+	return c.answerOf(run.result, run.token, 0, g), nil
 }
 
 // answerOf makes of a token response of some age what the cache keeps.
-func (c *Client) answerOf(result confidential.AuthResult, t *tokenResponse, age time.Duration, g *Grant, subject string) cache.Answer {
+func (c *Client) answerOf(result confidential.AuthResult, t *tokenResponse, age time.Duration, g *Grant) cache.Answer {
 	a := cache.Answer{
 		AccessToken: t.AccessToken,
 		TokenType:   "Bearer",
@@ -144,7 +144,7 @@ func (c *Client) answerOf(result confidential.AuthResult, t *tokenResponse, age 
 		a.NotAfter = result.ExpiresOn
 	}
 	if g.RefreshToken && t.RefreshToken != "" {
-		a.Keep = newRefreshToken(c, subject, t.RefreshToken)
+		a.Keep = newRefreshToken(c, g.Subject, t.RefreshToken)
 	}
 	return a
 }

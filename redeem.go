@@ -76,7 +76,7 @@ func (r *Redemption) Keep(c *Client, subject string) error {
 	if failed := g.ended(); failed != nil {
 		return failed
 	}
-	a := c.answerOf(result, t, time.Since(r.arrived), &g, subject)
+	a := c.answerOf(result, t, time.Since(r.arrived), &g)
 	if _, err := c.TokenSource(g).handle.Put(a); err != nil {
 		return refuse(CodeInvalidResponse, "the token has already ended")
 	}

@@ -38,7 +38,6 @@ func (s *shard) session(k place) (v *session, added bool, excess place, over boo
 	s.listed.add(k, v)
 	if holders := s.users.add(k); holders != nil {
 		excess, idlest := s.idlest(k.partition, holders)
-		s.users.remove(excess)
 		s.lose(excess, idlest)
 		return v, true, excess, true
 	}
@@ -72,18 +71,22 @@ func (s *shard) evict(keep *session) (place, bool) {
 	if v == keep {
 		return place{}, false
 	}
-	s.users.remove(k)
 	s.lose(k, v)
 	return k, true
 }
 
-// lose takes a session out of the list.
+// lose takes a session out of the list, but not out of the hands of who holds it.
 func (s *shard) lose(k place, v *session) {
-	s.listed.remove(k)
+	s.unlist(k)
 	s.lost[k] = weak.Make(v)
 	if len(s.lost) >= s.sweep {
 		s.clean()
 	}
+}
+
+func (s *shard) unlist(k place) {
+	s.listed.remove(k)
+	s.users.remove(k)
 }
 
 // clean forgets the lost sessions that nobody holds. It moves the others to a new map,
@@ -104,8 +107,7 @@ func (s *shard) purge(drop func(Key) bool) (listed, all int) {
 	for _, k := range s.listed.places() {
 		if drop(k.key()) {
 			s.listed.peek(k).kill()
-			s.listed.remove(k)
-			s.users.remove(k)
+			s.unlist(k)
 			listed++
 		}
 	}
