@@ -110,7 +110,7 @@ func New(cfg Config) (*Client, error) {
 		onEvent = cache.Log(cfg.Logger)
 	}
 	if cfg.Cache == nil {
-		cfg.Cache = cache.New(cache.Options{OnEvent: only(cache.Evicted, onEvent)})
+		cfg.Cache = cache.New(cache.Options{OnEvent: only(cache.EventEvicted, onEvent)})
 	}
 	where := newRegion(cfg.Region)
 	c := &Client{

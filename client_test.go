@@ -99,7 +99,7 @@ func TestClientSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.TenantID() != "contoso.onmicrosoft.com" || c.ClientID() != "aaaaaaaa-0000-4000-8000-00000000000d" || c.Cloud() != entra.USGovernment {
+	if c.TenantID() != "contoso.onmicrosoft.com" || c.ClientID() != "aaaaaaaa-0000-4000-8000-00000000000d" || c.Cloud() != entra.CloudUSGovernment {
 		t.Errorf("tenant %s, client %s, cloud %s", c.TenantID(), c.ClientID(), c.Cloud())
 	}
 	const want = "entra.Client{https://login.microsoftonline.us/contoso.onmicrosoft.com client=aaaaaaaa-0000-4000-8000-00000000000d}"
@@ -129,8 +129,8 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		cache  *cache.Cache
 	}{cfg.Credential, cfg, c, source, source.Held(), cfg.Cache}
 	list := []entra.Credential{
-		entra.FirstOf(cfg.Credential),
-		entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return cfg.Credential, nil }),
+		entra.CredentialChain(cfg.Credential),
+		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return cfg.Credential, nil }),
 	}
 	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, source.Held(), cfg.Cache, hidden, &hidden} {
 		j, _ := json.Marshal(v)

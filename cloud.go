@@ -26,18 +26,18 @@ type Cloud string
 
 // The clouds that Microsoft and its partners run.
 const (
-	Public       Cloud = "login.microsoftonline.com"        // Azure, worldwide; the same as ""
-	USGovernment Cloud = "login.microsoftonline.us"         // Azure for US Government
-	China        Cloud = "login.partner.microsoftonline.cn" // Azure operated by 21Vianet
-	Bleu         Cloud = "login.sovcloud-identity.fr"       // France
-	Delos        Cloud = "login.sovcloud-identity.de"       // Germany
-	GovSG        Cloud = "login.sovcloud-identity.sg"       // Singapore
+	CloudPublic       Cloud = "login.microsoftonline.com"        // Azure, worldwide; the same as ""
+	CloudUSGovernment Cloud = "login.microsoftonline.us"         // Azure for US Government
+	CloudChina        Cloud = "login.partner.microsoftonline.cn" // Azure operated by 21Vianet
+	CloudBleu         Cloud = "login.sovcloud-identity.fr"       // France
+	CloudDelos        Cloud = "login.sovcloud-identity.de"       // Germany
+	CloudGovSG        Cloud = "login.sovcloud-identity.sg"       // Singapore
 )
 
 // Host returns the authority's host in lower case, with the port if there is one.
 func (c Cloud) Host() string {
 	if c == "" {
-		return string(Public)
+		return string(CloudPublic)
 	}
 	return lowerHost(string(c))
 }

@@ -20,7 +20,7 @@ import (
 // Every cloud, and an authority of one's own, end to end, without asking another host.
 func TestClouds(t *testing.T) {
 	for _, cloud := range []entra.Cloud{
-		"", entra.Public, entra.USGovernment, entra.China, entra.Bleu, entra.Delos, entra.GovSG,
+		"", entra.CloudPublic, entra.CloudUSGovernment, entra.CloudChina, entra.CloudBleu, entra.CloudDelos, entra.CloudGovSG,
 		"login.microsoft.com", "login-us.microsoftonline.com", "login.usgovcloudapi.net", "contoso.ciamlogin.com",
 		entratest.SampleTenant + ".ciamlogin.com",
 	} {
@@ -40,10 +40,10 @@ func TestClouds(t *testing.T) {
 // authority, and about any other the public cloud's.
 func TestMSALKnowsTheClouds(t *testing.T) {
 	for cloud, want := range map[entra.Cloud]string{
-		entra.Public: "", entra.USGovernment: "", entra.China: "", entra.Bleu: "", entra.Delos: "", entra.GovSG: "",
+		entra.CloudPublic: "", entra.CloudUSGovernment: "", entra.CloudChina: "", entra.CloudBleu: "", entra.CloudDelos: "", entra.CloudGovSG: "",
 		"login-us.microsoftonline.com": "", "login.usgovcloudapi.net": "", "login.chinacloudapi.cn": "",
 		"login.windows.net": "", "login.microsoft.com": "", "sts.windows.net": "",
-		"login.example.internal": entra.Public.Host(),
+		"login.example.internal": entra.CloudPublic.Host(),
 	} {
 		e := newEstate()
 		cred, err := confidential.NewCredFromSecret("secret")

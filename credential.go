@@ -14,8 +14,8 @@ import (
 )
 
 // Credential is how an app proves to Entra that it is the app: [Secret], [Certificate] or
-// [Assertion]; [Reloading], which may become another one while the program runs; and
-// [FirstOf], which has several. Package credentials makes them of files, of other services
+// [Assertion]; [CredentialFunc], which may become another one while the program runs; and
+// [CredentialChain], which has several. Package credentials makes them of files, of other services
 // and of the environment. It may be shared by clients and used concurrently. The zero value
 // is no credential. Nothing of it is printed or marshaled.
 //

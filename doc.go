@@ -54,9 +54,9 @@
 //
 // # Credentials that change
 //
-// Secrets end, certificates are renewed, and keys are lost. A [Reloading] credential asks
+// Secrets end, certificates are renewed, and keys are lost. A [CredentialFunc] credential asks
 // the program for what is current before each request to Entra, and once more when Entra
-// refuses that; [FirstOf] goes on to the next of several. The request is then made again
+// refuses that; [CredentialChain] goes on to the next of several. The request is then made again
 // at once, so that no caller sees the change, and neither tokens nor signed-in users are
 // lost by it:
 //

@@ -45,7 +45,7 @@ func (r *rotation) load(ctx context.Context, refused entra.Credential) (entra.Cr
 }
 
 // A secret is replaced while the program runs.
-func ExampleReloading() {
+func ExampleCredentialFunc() {
 	server := entratest.NewServer(entratest.Sample())
 	daemon := server.App("daemon")
 	vault := "daemon-secret"
@@ -55,7 +55,7 @@ func ExampleReloading() {
 	}}
 	client, err := entra.New(entra.Config{
 		TenantID: daemon.TenantID, ClientID: daemon.ClientID, HTTPClient: server.Client(),
-		Credential: entra.Reloading(secret.load),
+		Credential: entra.CredentialFunc(secret.load),
 	})
 	if err != nil {
 		panic(err)
@@ -77,12 +77,12 @@ func ExampleReloading() {
 }
 
 // A new secret stands before the old one for as long as both may be in use.
-func ExampleFirstOf() {
+func ExampleCredentialChain() {
 	server := entratest.NewServer(entratest.Sample())
 	daemon := server.App("daemon")
 	client, err := entra.New(entra.Config{
 		TenantID: daemon.TenantID, ClientID: daemon.ClientID, HTTPClient: server.Client(),
-		Credential: entra.FirstOf(entra.Secret("not-yet-registered"), entra.Secret("daemon-secret")),
+		Credential: entra.CredentialChain(entra.Secret("not-yet-registered"), entra.Secret("daemon-secret")),
 	})
 	if err != nil {
 		panic(err)

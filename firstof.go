@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 )
 
-// FirstOf is a list of credentials that are tried in order, beginning with the one that
+// CredentialChain is a list of credentials that are tried in order, beginning with the one that
 // worked last: two secrets of which one ends soon, a new certificate before its old one,
 // a federated credential with a secret to fall back on. The next is tried when Entra
 // refuses one, or when one cannot be loaded, or not in half of the time that is left. Each
@@ -19,7 +19,7 @@ import (
 //
 // The members may be [Reloading]: then what Entra refuses is loaded anew before the next
 // member is tried. All must be credentials of the app.
-func FirstOf(list ...Credential) Credential {
+func CredentialChain(list ...Credential) Credential {
 	list = slices.Clone(list)
 	var worked atomic.Int64 // the index of the one that worked last
 	return Credential{

@@ -116,7 +116,7 @@ func TestNewSecretPasses(t *testing.T) {
 		const n = 100
 		var current atomic.Value
 		current.Store("old-secret")
-		u := newUsers(t, n, entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		u := newUsers(t, n, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			return entra.Secret(current.Load().(string)), nil
 		}))
 		u.secret("new-secret", "old-secret")

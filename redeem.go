@@ -21,7 +21,7 @@ type Redemption struct {
 // Redeem runs g.Fetch now, for a grant that cannot be repeated and that says
 // only in its answer whom it speaks for. g.Subject is not used; the answer must be a
 // user's. Nothing is held until [Redemption.Keep] is called. It is bounded by ctx and by
-// [Timeout]. Only where Entra refuses the app's credential, which it does before it looks
+// [TokenTimeout]. Only where Entra refuses the app's credential, which it does before it looks
 // at the grant, and there is another one, Fetch runs again.
 //
 // The error is an [*Error], whose Err is ctx's error if that ended first.
@@ -33,7 +33,7 @@ func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
 	if err := g.ended(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
 	run := attempts{client: c, grant: &g, forUser: true}
 	if err := run.all(ctx); err != nil {

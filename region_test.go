@@ -73,11 +73,11 @@ func TestRegion(t *testing.T) {
 	}{
 		{"", "", "westeurope.login.microsoft.com"},
 		{"login.windows.net", "", "westeurope.login.microsoft.com"},
-		{entra.USGovernment, "", "westeurope.login.microsoftonline.us"},
+		{entra.CloudUSGovernment, "", "westeurope.login.microsoftonline.us"},
 		{"login.usgovcloudapi.net", "", "westeurope.login.microsoftonline.us"},
-		{entra.China, "", "westeurope.login.partner.microsoftonline.cn"},
+		{entra.CloudChina, "", "westeurope.login.partner.microsoftonline.cn"},
 		{"login.chinacloudapi.cn", "", "westeurope.login.partner.microsoftonline.cn"},
-		{entra.Bleu, "", "westeurope.login.sovcloud-identity.fr"},
+		{entra.CloudBleu, "", "westeurope.login.sovcloud-identity.fr"},
 		{"login.example.internal", "login.example.internal", "westeurope.login.example.internal"},
 	} {
 		e := newEstate(func(c *entratest.Config) { c.Host = tt.host })

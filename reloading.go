@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Reloading is a credential that may change while the program runs: a secret that is
+// CredentialFunc is a credential that may change while the program runs: a secret that is
 // rotated, a certificate that is renewed on disk. What it changes to makes no difference
 // to the tokens and users that clients hold.
 //
@@ -25,9 +25,9 @@ import (
 // "invalid_client"; if it is a time-out or an [*Error] that is Temporary, so is that one.
 // When it was to replace a refused credential, it becomes the Err of the refusal. While
 // there is a credential that was loaded before, load does better to go on returning it than
-// to return an error. load may return any kind of credential, also one that is Reloading
+// to return an error. load may return any kind of credential, also one that is CredentialFunc
 // itself; each of the two requests may then be two, and so on.
-func Reloading(load func(ctx context.Context, refused Credential) (Credential, error)) Credential {
+func CredentialFunc(load func(ctx context.Context, refused Credential) (Credential, error)) Credential {
 	g := newGuard()
 	return Credential{
 		id: fmt.Sprintf("reloading:%d", values.Add(1)),

@@ -77,7 +77,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 		return flow, signIn
 	}
 	e.replace("webapp", "one")
-	_, signIn := signInWith(entra.FirstOf(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two")))
+	_, signIn := signInWith(entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two")))
 	if form := e.wantTwice(t, "authorization_code", "zero", "one"); form.Get("code") == "" || form.Get("code_verifier") == "" {
 		t.Errorf("no code in %v", form)
 	}
@@ -107,7 +107,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 
 	e.replace("api-a", "new")
 	cfg := e.config("api-a")
-	cfg.Credential = entra.FirstOf(entra.Secret("old"), entra.Secret("new"))
+	cfg.Credential = entra.CredentialChain(entra.Secret("old"), entra.Secret("new"))
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
 	wantToken(t, obo.TokenSource(newClient(t, cfg), assertion, "api://api-b/Orders.Read"))
 	if form := e.wantTwice(t, "urn:ietf:params:oauth:grant-type:jwt-bearer", "old", "new"); form.Get("assertion") != assertion {
@@ -135,8 +135,8 @@ func TestRefusedCodeIsStillGood(t *testing.T) {
 			}})
 		return err
 	}
-	wantError(t, redeem(entra.FirstOf(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client", "none of the credentials works", 7000215)
-	if err := redeem(entra.FirstOf(entra.Secret("wrong"), entra.Secret("webapp-secret"))); err != nil {
+	wantError(t, redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client", "none of the credentials works", 7000215)
+	if err := redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("webapp-secret"))); err != nil {
 		t.Error(err)
 	}
 	wantError(t, redeem(entra.Secret("webapp-secret")), "invalid_grant", "redeemed before", 54005)
@@ -163,7 +163,7 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 		}).SignedString(key)
 	})
 	reloading := func(c entra.Credential) entra.Credential {
-		return entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
+		return entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
 	}
 	for _, tt := range []struct {
 		name       string
@@ -180,8 +180,8 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 		{"reloading secret", reloading(entra.Secret("the~secret")), register},
 		{"reloading certificate", reloading(entra.Certificate(certs, key)), register},
 		{"reloading assertion", reloading(assertion), register},
-		{"list", entra.FirstOf(assertion, entra.Secret("the~secret")), register},
-		{"reloading list of reloading", reloading(entra.FirstOf(reloading(entra.Certificate(certs, key)))), register},
+		{"list", entra.CredentialChain(assertion, entra.Secret("the~secret")), register},
+		{"reloading list of reloading", reloading(entra.CredentialChain(reloading(entra.Certificate(certs, key)))), register},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
@@ -228,7 +228,7 @@ func TestRotationKeepsTokens(t *testing.T) {
 	e := newEstate()
 	current := entra.Secret("daemon-secret")
 	cfg := e.config("daemon")
-	cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil })
+	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil })
 	c := newClient(t, cfg)
 	wantToken(t, clientcreds.TokenSource(c, scopeB))
 	current = entra.Secret("wrong")
@@ -236,7 +236,7 @@ func TestRotationKeepsTokens(t *testing.T) {
 	cfg.Cache = c.Cache()
 	wantToken(t, clientcreds.TokenSource(newClient(t, cfg), scopeB)) // the same value
 	e.wantSecrets(t, "daemon-secret")
-	cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret("guessed"), nil })
+	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret("guessed"), nil })
 	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
 		t.Error("a token for a credential that Entra refuses")
 	}
@@ -260,8 +260,8 @@ func testRotationIsLogged(t *testing.T) {
 		return a
 	}}))
 	gone := errors.New("the file is gone")
-	cfg.Credential = entra.FirstOf(entra.Secret("wrong~secret"),
-		entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }),
+	cfg.Credential = entra.CredentialChain(entra.Secret("wrong~secret"),
+		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }),
 		entra.Secret("another~secret"))
 	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
 		t.Fatal("got a token")

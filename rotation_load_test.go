@@ -88,16 +88,16 @@ func rotations(t *testing.T) []rotated {
 		}
 	}
 	return []rotated{
-		{"secret", entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		{"secret", entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			return entra.Secret(secret(int(now[0].Load()))), nil
 		}), publish(0), registerSecrets, 1},
-		{"certificate", entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		{"certificate", entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			return loaded[now[1].Load()], nil
 		}), publish(1), registerCertificates, 1},
 		{"assertion", entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
 			return assertions[now[2].Load()], nil
 		}), publish(2), registerIssuers, 1},
-		{"list of secrets", entra.FirstOf(all...), func(int) {}, registerSecrets, generations - 1},
+		{"list of secrets", entra.CredentialChain(all...), func(int) {}, registerSecrets, generations - 1},
 	}
 }
 

@@ -94,7 +94,7 @@ func TestReloadingOnRefusal(t *testing.T) {
 	e := newEstate()
 	e.expire("new", "old")
 	l := &loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}
-	source := e.daemonWith(t, entra.Reloading(l.load))
+	source := e.daemonWith(t, entra.CredentialFunc(l.load))
 	wantToken(t, source)
 	form := func(secret string) url.Values {
 		return url.Values{
@@ -116,7 +116,7 @@ func TestReloadingOnRefusal(t *testing.T) {
 func TestRefusalIsRemembered(t *testing.T) {
 	cert, key := selfSigned(t)
 	reloading := func(list ...entra.Credential) entra.Credential {
-		return entra.Reloading((&loader{list: list}).load)
+		return entra.CredentialFunc((&loader{list: list}).load)
 	}
 	issued := func(text string) entra.Credential {
 		return entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
@@ -141,8 +141,8 @@ func TestRefusalIsRemembered(t *testing.T) {
 		{"nothing else is loaded", reloading(old), 1, []int{7000222}},
 		{"what is loaded is refused, too", reloading(old, wrong), 2, []int{7000215}},
 		{"and there would be more", reloading(old, wrong, good), 2, []int{7000215}},
-		{"a list", entra.FirstOf(old, wrong), 2, []int{7000222, 7000215}},
-		{"a list of what is loaded", entra.FirstOf(reloading(old, wrong), reloading(wrong, old)), 4, []int{7000215, 7000222}},
+		{"a list", entra.CredentialChain(old, wrong), 2, []int{7000222, 7000215}},
+		{"a list of what is loaded", entra.CredentialChain(reloading(old, wrong), reloading(wrong, old)), 4, []int{7000215, 7000222}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestRefusalIsForgotten(t *testing.T) {
 		e := newEstate()
 		e.expire("new", "old")
 		current := entra.Secret("old")
-		source := e.daemonWith(t, entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil }))
+		source := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil }))
 		if _, err := source.Token(); err == nil {
 			t.Fatal("got a token")
 		}
@@ -193,7 +193,7 @@ func TestRefusalIsForgotten(t *testing.T) {
 func TestRefusalWithRetryAfter(t *testing.T) {
 	e := newEstate()
 	e.wire.intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
-	_, err := e.daemonWith(t, entra.FirstOf(entra.Secret("one"), entra.Secret("two"))).Token()
+	_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 	if got := wantError(t, err, "invalid_client", "", 7000215); got.RetryAfter != 30*time.Second {
 		t.Errorf("got %+v", got)
 	}
@@ -242,7 +242,7 @@ func TestWhatRefusesACredential(t *testing.T) {
 			numbers = fmt.Sprint(tt.aadsts)
 		}
 		e.wire.intercept(answerWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
-		_, err := e.daemonWith(t, entra.FirstOf(entra.Secret("one"), entra.Secret("two"))).Token()
+		_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 		if err == nil {
 			t.Errorf("%s %d: got a token", tt.code, tt.aadsts)
 		}
@@ -264,7 +264,7 @@ func TestLoadFails(t *testing.T) {
 		{"with nothing", "there is none", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }, nil},
 		{"with what cannot be", "the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret(""), nil }, nil},
 		{"with a list of such", "the credential 2 of FirstOf: the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) {
-			return entra.FirstOf(entra.Secret("x"), entra.Secret("")), nil
+			return entra.CredentialChain(entra.Secret("x"), entra.Secret("")), nil
 		}, nil},
 		{"with a panic of the runtime's", "the function panicked: runtime error: index out of range [1] with length 0", func(context.Context, entra.Credential) (entra.Credential, error) {
 			var none []entra.Credential
@@ -278,7 +278,7 @@ func TestLoadFails(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
-			_, err := e.daemonWith(t, entra.Reloading(tt.load)).Token()
+			_, err := e.daemonWith(t, entra.CredentialFunc(tt.load)).Token()
 			got := asError(t, err)
 			if want := "the credential cannot be loaded: " + tt.text; got.Code != "invalid_client" || got.Description != want || got.StatusCode != 0 || got.Temporary() {
 				t.Errorf("got %v, want %s", err, want)
@@ -293,7 +293,7 @@ func TestLoadFails(t *testing.T) {
 
 			// The same when it is to replace a refused one: the refusal stays the error.
 			e = newEstate()
-			_, err = e.daemonWith(t, entra.Reloading(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
+			_, err = e.daemonWith(t, entra.CredentialFunc(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
 				if refused.Equal(entra.Credential{}) {
 					return entra.Secret("old"), nil
 				}
@@ -310,7 +310,7 @@ func TestLoadFails(t *testing.T) {
 
 func TestLoadIsTemporarilyOut(t *testing.T) {
 	e := newEstate()
-	_, err := e.daemonWith(t, entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+	_, err := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not answer", RetryAfter: time.Minute}
 	})).Token()
 	got := wantError(t, err, entra.CodeRequestFailed, "the credential cannot be loaded: the vault does not answer")
@@ -327,11 +327,11 @@ func TestNoSecondTryWithoutTime(t *testing.T) {
 func testNoSecondTryWithoutTime(t *testing.T) {
 	called := 0
 	for name, c := range map[string]entra.Credential{
-		"reloading": entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		"reloading": entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			called++
 			return entra.Secret(fmt.Sprint("secret", called)), nil
 		}),
-		"list": entra.FirstOf(entra.Secret("old"), entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		"list": entra.CredentialChain(entra.Secret("old"), entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			called++
 			return entra.Secret("api-a-secret"), nil
 		})),
@@ -369,7 +369,7 @@ func TestLoadHangs(t *testing.T) {
 		e := newEstate()
 		repaired := make(chan struct{})
 		cfg := e.config("daemon")
-		cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			<-repaired
 			return entra.Secret("daemon-secret"), nil
 		})
@@ -401,7 +401,7 @@ func TestHangingLoadsAreBounded(t *testing.T) {
 		repaired := make(chan struct{})
 		var running atomic.Int64
 		cfg := e.config("daemon")
-		cfg.Credential = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+		cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 			running.Add(1)
 			<-repaired
 			running.Add(-1)
@@ -441,7 +441,7 @@ func TestFirstOfHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		repaired := make(chan struct{})
 		for name, hangs := range map[string]entra.Credential{
-			"load": entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+			"load": entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 				<-repaired
 				return entra.Credential{}, errors.New("too late")
 			}),
@@ -452,7 +452,7 @@ func TestFirstOfHangs(t *testing.T) {
 			"signer": entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}),
 		} {
 			e := newEstate()
-			source := e.daemonWith(t, entra.FirstOf(hangs, entra.Secret("daemon-secret")))
+			source := e.daemonWith(t, entra.CredentialChain(hangs, entra.Secret("daemon-secret")))
 			for i, want := range []time.Duration{15 * time.Second, 0} { // of thirty
 				start := time.Now()
 				tok, err := source.Token()
@@ -466,7 +466,7 @@ func TestFirstOfHangs(t *testing.T) {
 			}
 
 			e = newEstate()
-			_, err := e.daemonWith(t, entra.FirstOf(hangs, entra.Secret("wrong"))).Token()
+			_, err := e.daemonWith(t, entra.CredentialChain(hangs, entra.Secret("wrong"))).Token()
 			got := wantError(t, err, entra.CodeRequestFailed, ": context deadline exceeded; 2: AADSTS7000215", 7000215)
 			if !got.Temporary() || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: got %v", name, err)
@@ -480,7 +480,7 @@ func TestFirstOfHangs(t *testing.T) {
 func TestReloadingItself(t *testing.T) {
 	e := newEstate()
 	var c entra.Credential
-	c = entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
+	c = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
 	_, err := e.daemonWith(t, c).Token()
 	wantError(t, err, "invalid_client", "it is Reloading, and loads itself")
 	wantForms(t, e)
@@ -490,8 +490,8 @@ func TestReloadingItself(t *testing.T) {
 func TestReloadingAnother(t *testing.T) {
 	e := newEstate()
 	e.expire("new", "old")
-	inner := entra.Reloading((&loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}).load)
-	outer := entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return inner, nil })
+	inner := entra.CredentialFunc((&loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}).load)
+	outer := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return inner, nil })
 	wantToken(t, e.daemonWith(t, outer))
 	e.wantSecrets(t, "old", "new")
 }
@@ -499,7 +499,7 @@ func TestReloadingAnother(t *testing.T) {
 func TestFirstOf(t *testing.T) {
 	e := newEstate()
 	e.expire("two", "one")
-	source := e.daemonWith(t, entra.FirstOf(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"), entra.Secret("three")))
+	source := e.daemonWith(t, entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"), entra.Secret("three")))
 	again := func() {
 		t.Helper()
 		if held := source.Held(); held != nil {
@@ -523,9 +523,9 @@ func TestFirstOfNone(t *testing.T) {
 	e := newEstate()
 	e.expire("good", "old")
 	gone := errors.New("the file is gone")
-	broken := entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone })
-	renewed := entra.Reloading((&loader{list: []entra.Credential{entra.Secret("stolen~secret"), entra.Secret("old")}}).load)
-	_, err := e.daemonWith(t, entra.FirstOf(broken, renewed, entra.Secret("wrong~secret"))).Token()
+	broken := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone })
+	renewed := entra.CredentialFunc((&loader{list: []entra.Credential{entra.Secret("stolen~secret"), entra.Secret("old")}}).load)
+	_, err := e.daemonWith(t, entra.CredentialChain(broken, renewed, entra.Secret("wrong~secret"))).Token()
 	got := asError(t, err)
 	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000222, 7000215}) || got.StatusCode != 401 || !errors.Is(err, gone) || got.TraceID == "" {
 		t.Errorf("got %+v", got)
@@ -544,10 +544,10 @@ func TestFirstOfNone(t *testing.T) {
 // If one may work later the whole is a matter of time.
 func TestFirstOfIsTemporarilyOut(t *testing.T) {
 	e := newEstate()
-	out := entra.Reloading(func(context.Context, entra.Credential) (entra.Credential, error) {
+	out := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 		return entra.Credential{}, &entra.Error{Code: "temporarily_unavailable", Description: "the vault is busy", StatusCode: 503, RetryAfter: time.Minute}
 	})
-	_, err := e.daemonWith(t, entra.FirstOf(out, entra.Secret("wrong"))).Token()
+	_, err := e.daemonWith(t, entra.CredentialChain(out, entra.Secret("wrong"))).Token()
 	got := wantError(t, err, "temporarily_unavailable", "2: AADSTS7000215: ", 7000215)
 	if !got.Temporary() || got.RetryAfter != time.Minute {
 		t.Errorf("got %+v", got)
@@ -557,11 +557,11 @@ func TestFirstOfIsTemporarilyOut(t *testing.T) {
 
 func TestFirstOfRefuses(t *testing.T) {
 	for want, c := range map[string]entra.Credential{
-		"FirstOf has no credentials":                                   entra.FirstOf(),
-		"the credential 2 of FirstOf is missing":                       entra.FirstOf(entra.Secret("x"), entra.Credential{}),
-		"the credential 1 of FirstOf: the client secret is empty":      entra.FirstOf(entra.Secret("")),
-		"the Reloading credential has no function that loads it":       entra.Reloading(nil),
-		"the credential 1 of FirstOf: the assertion credential has no": entra.FirstOf(entra.Assertion(nil)),
+		"FirstOf has no credentials":                                   entra.CredentialChain(),
+		"the credential 2 of FirstOf is missing":                       entra.CredentialChain(entra.Secret("x"), entra.Credential{}),
+		"the credential 1 of FirstOf: the client secret is empty":      entra.CredentialChain(entra.Secret("")),
+		"the Reloading credential has no function that loads it":       entra.CredentialFunc(nil),
+		"the credential 1 of FirstOf: the assertion credential has no": entra.CredentialChain(entra.Assertion(nil)),
 	} {
 		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: c})
 		wantError(t, err, "invalid_client", want)
@@ -580,8 +580,8 @@ func TestCredentialEqual(t *testing.T) {
 		{}, entra.Secret("a"), entra.Secret("b"),
 		of(cert, entra.CertificateOptions{}), of(renewed, entra.CertificateOptions{}),
 		of(cert, entra.CertificateOptions{RS256: true}), of(cert, entra.CertificateOptions{SendChain: true}),
-		entra.Assertion(callback), entra.Assertion(callback), entra.Reloading(load), entra.Reloading(load),
-		entra.FirstOf(entra.Secret("a")), entra.FirstOf(entra.Secret("a")),
+		entra.Assertion(callback), entra.Assertion(callback), entra.CredentialFunc(load), entra.CredentialFunc(load),
+		entra.CredentialChain(entra.Secret("a")), entra.CredentialChain(entra.Secret("a")),
 	}
 	for i, c := range all {
 		for j, d := range all {

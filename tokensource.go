@@ -59,8 +59,8 @@ type Grant struct {
 	Fetch func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error)
 }
 
-// Timeout bounds [TokenSource.Token], which has no context.
-const Timeout = 30 * time.Second
+// TokenTimeout bounds [TokenSource.Token], which has no context.
+const TokenTimeout = 30 * time.Second
 
 // TokenSource is a grant bound to a client and its cache. It is safe for concurrent use
 // and cheap to make: all sources for the same grant of the same app share one token.
@@ -105,12 +105,12 @@ func (g *Grant) scopes() []string {
 	return g.Scopes
 }
 
-// Token returns a token, as [TokenSource.TokenContext] does within [Timeout]. It is the
+// Token returns a token, as [TokenSource.TokenContext] does within [TokenTimeout]. It is the
 // caller's own copy: the wrappers of package oauth2, which call this method, change it.
 func (s *TokenSource) Token() (*oauth2.Token, error) {
 	t := s.hit()
 	if t == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+		ctx, cancel := context.WithTimeout(context.Background(), TokenTimeout)
 		defer cancel()
 		var err error
 		if t, err = s.ask(ctx); err != nil {

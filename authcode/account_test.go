@@ -414,7 +414,7 @@ func TestTenantNotAllowed(t *testing.T) {
 	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant} })
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
-	if !errors.Is(err, &verify.Error{Reason: verify.TenantNotAllowed}) {
+	if !errors.Is(err, &verify.Error{Reason: verify.ReasonTenantNotAllowed}) {
 		t.Errorf("got %v", err)
 	}
 	nothingKept(t, c)

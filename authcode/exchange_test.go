@@ -173,21 +173,21 @@ func TestExchangeRefuses(t *testing.T) {
 		{name: "code empty", params: func(q url.Values) { q.Set("code", "") }, want: authcode.ErrParameters},
 		{name: "empty", params: func(q url.Values) { clear(q) }, want: authcode.ErrState},
 
-		{name: "another nonce", login: func(s *stored) { s.Nonce = "another" }, want: &verify.Error{Reason: verify.BadNonce}, sent: 1},
-		{name: "token of another sign-in", mint: &entratest.MintOptions{Nonce: "another"}, want: &verify.Error{Reason: verify.BadNonce}, sent: 1},
-		{name: "token without nonce", mint: &entratest.MintOptions{Claims: map[string]any{"nonce": nil}}, want: &verify.Error{Reason: verify.BadNonce}, sent: 1},
-		{name: "issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/" + entratest.SampleTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.BadIssuer}, sent: 1},
-		{name: "issuer of another tenant", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.TenantMismatch}, sent: 1},
-		{name: "another tenant", mint: &entratest.MintOptions{Tenant: entratest.SampleOtherTenant, User: carol}, want: &verify.Error{Reason: verify.TenantNotAllowed}, sent: 1},
-		{name: "audience", mint: &entratest.MintOptions{Resource: "api-a"}, want: &verify.Error{Reason: verify.BadAudience}, sent: 1},
-		{name: "expired token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute}, want: &verify.Error{Reason: verify.Expired}, sent: 1},
-		{name: "token of the future", mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.NotYetValid}, sent: 1},
-		{name: "signature", mint: &entratest.MintOptions{Foreign: true}, want: &verify.Error{Reason: verify.BadSignature}, sent: 1},
-		{name: "unsigned", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}}, want: &verify.Error{Reason: verify.Malformed}, sent: 1},
-		{name: "signed with the public key", mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.BadAlgorithm}, sent: 1},
+		{name: "another nonce", login: func(s *stored) { s.Nonce = "another" }, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "token of another sign-in", mint: &entratest.MintOptions{Nonce: "another"}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "token without nonce", mint: &entratest.MintOptions{Claims: map[string]any{"nonce": nil}}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/" + entratest.SampleTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonBadIssuer}, sent: 1},
+		{name: "issuer of another tenant", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonTenantMismatch}, sent: 1},
+		{name: "another tenant", mint: &entratest.MintOptions{Tenant: entratest.SampleOtherTenant, User: carol}, want: &verify.Error{Reason: verify.ReasonTenantNotAllowed}, sent: 1},
+		{name: "audience", mint: &entratest.MintOptions{Resource: "api-a"}, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
+		{name: "expired token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute}, want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
+		{name: "token of the future", mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
+		{name: "signature", mint: &entratest.MintOptions{Foreign: true}, want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
+		{name: "unsigned", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}}, want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
+		{name: "signed with the public key", mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
 		{name: "no oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}}, want: authcode.ErrAccount, sent: 1},
 		{name: "another user's token", mint: &entratest.MintOptions{User: bob}, want: authcode.ErrAccount, sent: 1},
-		{name: "access token as ID token", tamper: func(a map[string]any) { a["id_token"] = a["access_token"] }, want: &verify.Error{Reason: verify.BadAudience}, sent: 1},
+		{name: "access token as ID token", tamper: func(a map[string]any) { a["id_token"] = a["access_token"] }, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
 		{name: "another user's client_info", tamper: func(a map[string]any) {
 			a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` + entratest.SampleTenant + `"}`)
 		}, want: authcode.ErrAccount, sent: 1},
@@ -659,7 +659,7 @@ func TestKeysUnavailable(t *testing.T) {
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
 	var refused *verify.Error
-	if !errors.As(err, &refused) || refused.Reason != verify.KeysUnavailable || !refused.Temporary() {
+	if !errors.As(err, &refused) || refused.Reason != verify.ReasonKeysUnavailable || !refused.Temporary() {
 		t.Errorf("got %v", err)
 	}
 	nothingKept(t, c)

@@ -150,7 +150,7 @@ func (c *Cache) evict(i int, keep *session) {
 
 func (c *Cache) evicted(k place) {
 	c.evictions.Add(1)
-	c.emit(Event{Kind: Evicted, Key: k.key()})
+	c.emit(Event{Kind: EventEvicted, Key: k.key()})
 }
 
 func (c *Cache) emit(e Event) {

@@ -292,7 +292,7 @@ func TestOutageInEarlyWindow(t *testing.T) {
 		c := cache.New(cache.Options{OnEvent: func(e cache.Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			if e.Kind == cache.FetchFailed {
+			if e.Kind == cache.EventFetchFailed {
 				failures = append(failures, failure{time.Now(), e.RetryIn})
 				if !e.Background {
 					t.Error("a caller waited for a failing request")

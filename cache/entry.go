@@ -75,7 +75,7 @@ func (e *entry) start(ctx context.Context, by *Handle, challenge string, fetch F
 	}
 	e.flight = &flight{
 		by: by, challenge: challenge, done: make(chan struct{}),
-		begun: Event{Kind: FetchStarted, Key: by.place.key(), Scopes: e.scopes, Background: serve},
+		begun: Event{Kind: EventFetchStarted, Key: by.place.key(), Scopes: e.scopes, Background: serve},
 	}
 	if serve { // until the flight has ended nothing more is due before the token's end
 		e.hold(h.token, h.token.usableFor)
@@ -104,10 +104,10 @@ func (e *entry) land(f *flight, a Answer, err error) (outcome Event, already boo
 	}
 	c.fetches.Add(1)
 	if err == nil {
-		outcome.Kind, outcome.Life = FetchDone, t.Expiry().Sub(t.ObtainedAt())
+		outcome.Kind, outcome.Life = EventFetchDone, t.Expiry().Sub(t.ObtainedAt())
 	} else {
 		c.failed.Add(1)
-		outcome.Kind, outcome.Err, outcome.RetryIn = FetchFailed, err, e.fail(c.policy, f, err)
+		outcome.Kind, outcome.Err, outcome.RetryIn = EventFetchFailed, err, e.fail(c.policy, f, err)
 	}
 	if e.flight == f { // else those who waited have had a newer token
 		e.end(f, t, err)

@@ -11,13 +11,13 @@ type EventKind int
 
 // The kinds of events. A hit is none.
 const (
-	FetchStarted EventKind = iota + 1 // a request to the authority began
-	FetchDone                         // it brought a token
-	FetchFailed                       // it failed
-	Throttled                         // the authority wants to be left alone (Retry-After); follows FetchFailed
-	Waited                            // a caller waited for a request to end, or left before it did
-	Evicted                           // a session was pushed out by the bound
-	Invalidated                       // a token was dropped because a resource refused it
+	EventFetchStarted EventKind = iota + 1 // a request to the authority began
+	EventFetchDone                         // it brought a token
+	EventFetchFailed                       // it failed
+	EventThrottled                         // the authority wants to be left alone (Retry-After); follows FetchFailed
+	EventWaited                            // a caller waited for a request to end, or left before it did
+	EventEvicted                           // a session was pushed out by the bound
+	EventInvalidated                       // a token was dropped because a resource refused it
 )
 
 var eventNames = [...]string{
@@ -52,9 +52,9 @@ func Log(l *slog.Logger) func(Event) {
 	return func(e Event) {
 		level := slog.LevelDebug
 		switch {
-		case e.Kind == Throttled, e.Kind == FetchFailed && !e.Background:
+		case e.Kind == EventThrottled, e.Kind == EventFetchFailed && !e.Background:
 			level = slog.LevelWarn
-		case e.Kind == FetchFailed, e.Kind == Evicted:
+		case e.Kind == EventFetchFailed, e.Kind == EventEvicted:
 			level = slog.LevelInfo
 		}
 		if !l.Enabled(context.Background(), level) {

@@ -75,7 +75,7 @@ func TestEvents(t *testing.T) {
 		if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
 			t.Errorf("got\n%s\nwant\n%s", g, w)
 		}
-		if len(own) != len(want)-1 || slices.Contains(own, cache.Evicted) { // the handle is told all but what happens to another's session
+		if len(own) != len(want)-1 || slices.Contains(own, cache.EventEvicted) { // the handle is told all but what happens to another's session
 			t.Errorf("the handle was told %v", own)
 		}
 	})
@@ -91,10 +91,10 @@ func TestLog(t *testing.T) {
 	}})
 	log := cache.Log(slog.New(text))
 	k := cache.Key{Authority: "https://a/t", ClientID: "c", Flow: "f", Subject: "person"}
-	log(cache.Event{Kind: cache.FetchDone, Key: k})
-	log(cache.Event{Kind: cache.FetchFailed, Key: k, Scopes: "s", Took: time.Second, Err: throttled{}, RetryIn: time.Minute})
-	log(cache.Event{Kind: cache.FetchFailed, Key: k, Scopes: "s", Background: true, Err: throttled{}})
-	log(cache.Event{Kind: cache.Evicted, Key: k})
+	log(cache.Event{Kind: cache.EventFetchDone, Key: k})
+	log(cache.Event{Kind: cache.EventFetchFailed, Key: k, Scopes: "s", Took: time.Second, Err: throttled{}, RetryIn: time.Minute})
+	log(cache.Event{Kind: cache.EventFetchFailed, Key: k, Scopes: "s", Background: true, Err: throttled{}})
+	log(cache.Event{Kind: cache.EventEvicted, Key: k})
 	const key = `key="https://a/t client=c flow=f subject=38a81e87e796"`
 	want := `level=WARN msg="token cache: fetch failed" ` + key + ` scopes=s took=1s retry_in=1m0s error=throttled
 level=INFO msg="token cache: fetch failed" ` + key + ` scopes=s background=true error=throttled

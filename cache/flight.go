@@ -88,7 +88,7 @@ func (e *entry) finish(f *flight, start time.Time, a Answer, err error) {
 	outcome.Took = time.Since(start)
 	f.by.emit(outcome)
 	if outcome.Err != nil && retryAfter(outcome.Err) > 0 {
-		outcome.Kind, outcome.Took = Throttled, 0
+		outcome.Kind, outcome.Took = EventThrottled, 0
 		f.by.emit(outcome)
 	}
 }

@@ -105,7 +105,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 		}
 		h.cache.misses.Add(1)
 		if waited {
-			h.emit(Event{Kind: Waited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
+			h.emit(Event{Kind: EventWaited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
 		}
 		return t, err
 	}
@@ -149,7 +149,7 @@ func (h *Handle) invalidate(accessToken, challenge string) bool {
 		return false
 	}
 	h.cache.invalidations.Add(1)
-	h.emit(Event{Kind: Invalidated, Key: h.place.key(), Scopes: h.scopes})
+	h.emit(Event{Kind: EventInvalidated, Key: h.place.key(), Scopes: h.scopes})
 	return true
 }
 

@@ -171,7 +171,7 @@ func TestBackgroundEnds(t *testing.T) {
 			h.OnEvent = func(e cache.Event) {
 				mu.Lock()
 				defer mu.Unlock()
-				if e.Kind != cache.Invalidated && e.Kind != cache.Waited {
+				if e.Kind != cache.EventInvalidated && e.Kind != cache.EventWaited {
 					got = append(got, fmt.Sprint(e.Kind, " background=", e.Background))
 				}
 			}
@@ -204,7 +204,7 @@ func TestWaitsAreCountedWhole(t *testing.T) {
 		c := cache.New(cache.Options{OnEvent: func(e cache.Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			if e.Kind == cache.Waited {
+			if e.Kind == cache.EventWaited {
 				waits = append(waits, e.Took)
 			}
 		}})
@@ -234,7 +234,7 @@ func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 				h.OnEvent = func(e cache.Event) {
-					if e.Kind == cache.FetchStarted {
+					if e.Kind == cache.EventFetchStarted {
 						tell()
 					}
 				}

@@ -44,7 +44,7 @@ type held struct {
 	confirmed  time.Time // when it was last asked for in vain: nothing new came of it
 }
 
-func (a *asked) credential() entra.Credential { return entra.Reloading(a.load) }
+func (a *asked) credential() entra.Credential { return entra.CredentialFunc(a.load) }
 
 func (a *asked) load(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
 	now, h := time.Now(), a.current.Load()

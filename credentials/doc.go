@@ -25,7 +25,7 @@
 //   - a client secret from anywhere else: [SecretFunc].
 //
 // [FromEnvironment] leaves the choice to those who run the program: it reads the variables
-// that Azure's own tools read. [entra.FirstOf] tries several credentials in order.
+// that Azure's own tools read. [entra.CredentialChain] tries several credentials in order.
 //
 // # Rotation
 //

@@ -161,9 +161,9 @@ func (e EnvironmentConfig) credential(used string, cloud entra.Cloud) (entra.Cre
 // cloud ("Configure an application to trust a managed identity").
 func audienceOf(cloud entra.Cloud) string {
 	switch cloud {
-	case entra.USGovernment:
+	case entra.CloudUSGovernment:
 		return Audience + "USGov"
-	case entra.China:
+	case entra.CloudChina:
 		return Audience + "China"
 	}
 	return Audience

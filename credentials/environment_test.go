@@ -105,10 +105,10 @@ func TestFromEnvironmentInOtherClouds(t *testing.T) {
 		audience string
 	}{
 		"":                                       {"", "api://AzureADTokenExchange"},
-		"https://login.microsoftonline.com/":     {entra.Public, "api://AzureADTokenExchange"},
-		"https://login.microsoftonline.us/":      {entra.USGovernment, "api://AzureADTokenExchangeUSGov"},
-		"https://LOGIN.microsoftonline.us":       {entra.USGovernment, "api://AzureADTokenExchangeUSGov"},
-		"login.partner.microsoftonline.cn":       {entra.China, "api://AzureADTokenExchangeChina"},
+		"https://login.microsoftonline.com/":     {entra.CloudPublic, "api://AzureADTokenExchange"},
+		"https://login.microsoftonline.us/":      {entra.CloudUSGovernment, "api://AzureADTokenExchangeUSGov"},
+		"https://LOGIN.microsoftonline.us":       {entra.CloudUSGovernment, "api://AzureADTokenExchangeUSGov"},
+		"login.partner.microsoftonline.cn":       {entra.CloudChina, "api://AzureADTokenExchangeChina"},
 		"https://login.example.internal:8443///": {"login.example.internal:8443", "api://AzureADTokenExchange"},
 	} {
 		setenv(t, "AZURE_AUTHORITY_HOST", value)

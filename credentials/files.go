@@ -68,7 +68,7 @@ func (f *files) open() (entra.Credential, error) {
 	}
 	f.accept(context.Background(), v, stamps)
 	f.expiry.check(context.Background(), f, v)
-	return entra.Reloading(f.load), nil
+	return entra.CredentialFunc(f.load), nil
 }
 
 func (f *files) load(ctx context.Context, refused entra.Credential) (entra.Credential, error) {

@@ -58,7 +58,7 @@ func (s *Site) answerCallback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		if a.Before != "" && kindOf(err) == Denied {
+		if a.Before != "" && kindOf(err) == KindDenied {
 			err = &declined{err}
 		}
 		s.refuse(w, r, a.Login.ReturnTo(), &asking{err, a.Login.Scopes()})

@@ -205,9 +205,9 @@ func TestCircle(t *testing.T) {
 		kind signin.Kind
 		says string // in the log
 	}{
-		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.InVain, `"aadsts":[50076]`},
-		"no token": {&entra.Error{Code: "login_required"}, signin.SessionLost, "one browser to one process"},
-		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.AdminConsent, `"aadsts":[65001]`},
+		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.KindRepeated, `"aadsts":[50076]`},
+		"no token": {&entra.Error{Code: "login_required"}, signin.KindSessionLost, "one browser to one process"},
+		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.KindAdminConsent, `"aadsts":[65001]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -223,7 +223,7 @@ func TestCircle(t *testing.T) {
 					b.want(b.callback(b.answered(b.get("/call?a=1"), alice)), http.StatusSeeOther, "/call?a=1")
 				}
 				a := b.get("/call?a=1")
-				b.want(a, map[bool]int{true: 500, false: 403}[test.kind == signin.SessionLost], "")
+				b.want(a, map[bool]int{true: 500, false: 403}[test.kind == signin.KindSessionLost], "")
 				if !strings.Contains(w.log.String(), test.says) {
 					t.Errorf("the log does not say %q:\n%s", test.says, w.log)
 				}
@@ -231,7 +231,7 @@ func TestCircle(t *testing.T) {
 					t.Errorf("the page has no way on:\n%s", a.body)
 				}
 				admin := entraHost + "/" + entratest.SampleTenant + "/v2.0/adminconsent?client_id=" + webapp
-				if strings.Contains(strings.ReplaceAll(a.body, "&amp;", "&"), admin) != (test.kind == signin.AdminConsent) {
+				if strings.Contains(strings.ReplaceAll(a.body, "&amp;", "&"), admin) != (test.kind == signin.KindAdminConsent) {
 					t.Errorf("the administrators' page:\n%s", a.body)
 				}
 				b.want(b.get("/call?b=2"), a.StatusCode, "") // on whatever page

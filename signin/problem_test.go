@@ -49,66 +49,66 @@ func tokenEndpoint(status int, body string) func(*world, *browser, url.Values) {
 }
 
 var refusals = map[string]refusal{
-	"bad state": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+	"bad state": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
 		change: func(_ *world, _ *browser, q url.Values) { q.Set("state", "x"+q.Get("state")[1:]) }},
-	"cookies blocked": {kind: signin.Cookies, status: 400, text: "Allow them", level: "INFO",
+	"cookies blocked": {kind: signin.KindCookies, status: 400, text: "Allow them", level: "INFO",
 		change: func(_ *world, b *browser, _ url.Values) { b.forget(b.cookie("__Host-login-").Name) }},
-	"no login": {kind: signin.NoLogin, status: 400, text: "begun too long ago", level: "INFO",
+	"no login": {kind: signin.KindNoLogin, status: 400, text: "begun too long ago", level: "INFO",
 		change: func(_ *world, b *browser, _ url.Values) {
 			b.forget(b.cookie("__Host-login-").Name)
 			b.plant(&http.Cookie{Name: "other", Value: "cookie"})
 		}},
-	"answered before": {kind: signin.Used, status: 400, text: "a second time", level: "INFO",
+	"answered before": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
 		change: func(_ *world, b *browser, q url.Values) {
 			login := b.cookie("__Host-login-")
 			b.callback(origin + "/callback?" + q.Encode())
 			b.forget(b.cookie("__Host-session-").Name) // of the answer that did not arrive
 			b.plant(login)
 		}},
-	"answered in another process": {kind: signin.Used, status: 400, text: "a second time", level: "INFO",
+	"answered in another process": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS54005: used","error_codes":[54005]}`)},
-	"code too old": {kind: signin.Expired, status: 400, text: "took too long", level: "INFO",
+	"code too old": {kind: signin.KindExpired, status: 400, text: "took too long", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS70008: expired","error_codes":[70008]}`)},
-	"nonce": {kind: signin.Nonce, status: 400, text: "not accepted", level: "WARN",
+	"nonce": {kind: signin.KindNonce, status: 400, text: "not accepted", level: "WARN",
 		change: idToken(func(o *entratest.MintOptions) { o.Nonce = "another" })},
-	"clock behind": {kind: signin.Clock, status: 500, text: "clock", level: "ERROR",
+	"clock behind": {kind: signin.KindClock, status: 500, text: "clock", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) {
 			later := time.Now().Add(time.Hour).Unix()
 			o.Claims = map[string]any{"iat": later, "nbf": later, "exp": later + 3600}
 		})},
-	"clock ahead": {kind: signin.Clock, status: 500, text: "clock", level: "ERROR",
+	"clock ahead": {kind: signin.KindClock, status: 500, text: "clock", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Lifetime = -time.Hour })},
-	"clock of the assertion": {kind: signin.Clock, status: 500, text: "clock", level: "ERROR",
+	"clock of the assertion": {kind: signin.KindClock, status: 500, text: "clock", level: "ERROR",
 		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS700024: times","error_codes":[700024]}`)},
-	"forged": {kind: signin.IDToken, status: 502, text: "does not add up", level: "ERROR",
+	"forged": {kind: signin.KindIDToken, status: 502, text: "does not add up", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Foreign = true })},
-	"for another app": {kind: signin.IDToken, status: 502, text: "does not add up", level: "ERROR",
+	"for another app": {kind: signin.KindIDToken, status: 502, text: "does not add up", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Resource = "api-a" })},
-	"another user": {kind: signin.IDToken, status: 502, text: "does not add up", level: "ERROR",
+	"another user": {kind: signin.KindIDToken, status: 502, text: "does not add up", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.User = bob })},
-	"denied": {kind: signin.Denied, status: 403, text: "Nothing was changed", level: "INFO",
+	"denied": {kind: signin.KindDenied, status: 403, text: "Nothing was changed", level: "INFO",
 		change: entraSays("access_denied", "AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
-	"admin consent": {kind: signin.AdminConsent, status: 403, text: "/v2.0/adminconsent?client_id=" + webapp, level: "WARN",
+	"admin consent": {kind: signin.KindAdminConsent, status: 403, text: "/v2.0/adminconsent?client_id=" + webapp, level: "WARN",
 		change: entraSays("access_denied", "AADSTS90094: The grant requires administrator permission.")},
-	"admin consent by request": {kind: signin.AdminConsent, status: 403, text: "administrator of your organization", level: "WARN",
+	"admin consent by request": {kind: signin.KindAdminConsent, status: 403, text: "administrator of your organization", level: "WARN",
 		change: entraSays("consent_required", "AADSTS90095: Admin consent is required.")},
-	"not let in": {kind: signin.Refused, status: 403, text: "send the details", level: "WARN",
+	"not let in": {kind: signin.KindRejected, status: 403, text: "send the details", level: "WARN",
 		change: entraSays("interaction_required", "AADSTS53003: Access has been blocked by Conditional Access policies.")},
-	"not assigned": {kind: signin.Refused, status: 403, text: "/login?prompt=select_account&", level: "WARN",
+	"not assigned": {kind: signin.KindRejected, status: 403, text: "/login?prompt=select_account&", level: "WARN",
 		change: entraSays("access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application.")},
-	"canceled": {kind: signin.Denied, status: 403, text: "Nothing was changed", level: "INFO",
+	"canceled": {kind: signin.KindDenied, status: 403, text: "Nothing was changed", level: "INFO",
 		change: entraSays("access_denied", "the user canceled the authentication")},
-	"not set up": {kind: signin.App, status: 500, text: "not set up correctly", level: "ERROR",
+	"not set up": {kind: signin.KindApp, status: 500, text: "not set up correctly", level: "ERROR",
 		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS7000222: The secret has expired","error_codes":[7000222]}`)},
-	"Entra unwell": {kind: signin.Unavailable, status: 503, text: "try again in a moment", level: "ERROR",
+	"Entra unwell": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: tokenEndpoint(503, `{"error":"temporarily_unavailable"}`)},
-	"keys cannot be had": {kind: signin.Unavailable, status: 503, text: "try again in a moment", level: "ERROR",
+	"keys cannot be had": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: func(w *world, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Path: "keys", Status: 500}) }},
-	"a parameter twice": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+	"a parameter twice": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
 		change: func(_ *world, _ *browser, q url.Values) { q.Add("code", "x") }},
-	"no code": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+	"no code": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
 		change: func(_ *world, _ *browser, q url.Values) { q.Del("code") }},
-	"another issuer": {kind: signin.OtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
+	"another issuer": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
 		change: func(_ *world, _ *browser, q url.Values) { q.Set("iss", "https://evil.example/v2.0") }},
 }
 
@@ -166,7 +166,7 @@ func TestRefusals(t *testing.T) {
 			if b.wantWho(""); b.session() != "" {
 				t.Error("there is a session")
 			}
-			if c := b.cookie("__Host-login-"); c != nil && test.kind != signin.OtherLogin {
+			if c := b.cookie("__Host-login-"); c != nil && test.kind != signin.KindOtherLogin {
 				t.Error("the login is still there")
 			}
 		})
@@ -257,7 +257,7 @@ func TestOwnPage(t *testing.T) {
 	b.signIn("/private/x", alice)
 	a := b.get("/login?return_to=//evil.example")
 	b.want(a, http.StatusBadRequest, "")
-	if a.body != "true Alice Adams" || got.Kind != signin.ReturnTo || got.Title == "" || got.Text == "" ||
+	if a.body != "true Alice Adams" || got.Kind != signin.KindReturnTo || got.Title == "" || got.Text == "" ||
 		!slices.Equal(got.Links, []signin.Link{{Text: "Sign in without it", URL: "/login"}}) || a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("the page says %q of %+v", a.body, got)
 	}

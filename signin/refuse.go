@@ -21,7 +21,7 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 	if errors.As(err, &e) {
 		p.Code, p.AADSTS, p.CorrelationID, p.TraceID = e.Code, e.AADSTS, e.CorrelationID, e.TraceID
 	}
-	if kind == AdminConsent {
+	if kind == KindAdminConsent {
 		var scopes []string
 		var a *asking
 		if errors.As(err, &a) {
@@ -38,12 +38,12 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 		if returnTo != "" {
 			q.Set("return_to", returnTo)
 		}
-		if kind == Tenant || kind == Refused || kind == NotAllowed { // otherwise Entra takes the same account again, without asking
+		if kind == KindTenant || kind == KindRejected || kind == KindNotAllowed { // otherwise Entra takes the same account again, without asking
 			q.Set("prompt", "select_account")
 		}
 		link := Link{t.signIn, s.config.LoginPath}
 		switch {
-		case kind == Declined && returnTo != "": // the page asks by itself
+		case kind == KindDeclined && returnTo != "": // the page asks by itself
 			link.URL = returnTo
 		case len(q) > 0:
 			link.URL += "?" + q.Encode()
@@ -66,7 +66,7 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, e
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
 	}
-	if p.Kind == SignedOut {
+	if p.Kind == KindSignedOut {
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if !navigates(r) && r.URL.Path != s.callback {
@@ -79,9 +79,9 @@ func (s *Site) refuse(w http.ResponseWriter, r *http.Request, returnTo string, e
 // advice is what an operator can do about it; "" if nothing is known.
 func (p Problem) advice() string {
 	switch {
-	case p.Kind == SessionLost:
+	case p.Kind == KindSessionLost:
 		return "send one browser to one process, and give several processes one Store"
-	case p.Kind == App && len(p.AADSTS) > 0:
+	case p.Kind == KindApp && len(p.AADSTS) > 0:
 		return "the app registration and this program do not agree: see https://login.microsoftonline.com/error?code=" + strconv.Itoa(p.AADSTS[0])
 	}
 	return ""

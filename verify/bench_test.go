@@ -160,20 +160,20 @@ func BenchmarkRefuse(b *testing.B) {
 		raw  string
 		want verify.Reason
 	}{
-		{"opaque", strings.Repeat("x", 2000), verify.Malformed},
-		{"too-large", strings.Repeat("x", 1<<20), verify.TooLarge},
-		{"alg-none", replacePart(good, 0, headerOf(0).with("alg", "none").text()), verify.BadAlgorithm},
-		{"duplicates", replacePart(good, 1, `{`+strings.Repeat(`"a":1,`, 1000)+`"b":1}`), verify.DuplicateMember},
-		{"many-objects", replacePart(good, 1, `{"a":[`+strings.Repeat(`{`+many(128)+`},`, 20)+`0]}`), verify.TooComplex},
-		{"long-list", replacePart(good, 1, insert(benchClaims().without("roles"), `"roles":[`+strings.Repeat(`"\n",`, 4300)+`""]`)), verify.TooComplex},
-		{"full-list", replacePart(good, 1, insert(benchClaims().without("roles"), `"roles":[`+strings.Repeat(`"\n",`, 1000)+`""]`)), verify.BadSignature},
-		{"many-scopes", replacePart(good, 1, insert(benchClaims().without("scp"), `"scp":"`+strings.Repeat("a ", 10_000)+`"`)), verify.BadSignature},
-		{"long-names", replacePart(good, 1, insert(benchClaims().with("aud", otherID), longNames("a", 170))), verify.BadAudience},
-		{"escaped-names", replacePart(good, 1, insert(benchClaims().with("aud", otherID), longNames(`\u0061`, 28))), verify.BadAudience},
-		{"nested", replacePart(good, 1, `{"a":`+nested(9000)+`}`), verify.TooComplex},
-		{"audience", sign(0, headerOf(0), benchClaims().with("aud", otherID)), verify.BadAudience},
-		{"unknown-key", sign(0, headerOf(0).with("kid", "made-up"), benchClaims()), verify.UnknownKey},
-		{"signature", replacePart(good, 1, benchClaims().with("scp", "Tasks.Admin").text()), verify.BadSignature},
+		{"opaque", strings.Repeat("x", 2000), verify.ReasonMalformed},
+		{"too-large", strings.Repeat("x", 1<<20), verify.ReasonTooLarge},
+		{"alg-none", replacePart(good, 0, headerOf(0).with("alg", "none").text()), verify.ReasonBadAlgorithm},
+		{"duplicates", replacePart(good, 1, `{`+strings.Repeat(`"a":1,`, 1000)+`"b":1}`), verify.ReasonDuplicateMember},
+		{"many-objects", replacePart(good, 1, `{"a":[`+strings.Repeat(`{`+many(128)+`},`, 20)+`0]}`), verify.ReasonTooComplex},
+		{"long-list", replacePart(good, 1, insert(benchClaims().without("roles"), `"roles":[`+strings.Repeat(`"\n",`, 4300)+`""]`)), verify.ReasonTooComplex},
+		{"full-list", replacePart(good, 1, insert(benchClaims().without("roles"), `"roles":[`+strings.Repeat(`"\n",`, 1000)+`""]`)), verify.ReasonBadSignature},
+		{"many-scopes", replacePart(good, 1, insert(benchClaims().without("scp"), `"scp":"`+strings.Repeat("a ", 10_000)+`"`)), verify.ReasonBadSignature},
+		{"long-names", replacePart(good, 1, insert(benchClaims().with("aud", otherID), longNames("a", 170))), verify.ReasonBadAudience},
+		{"escaped-names", replacePart(good, 1, insert(benchClaims().with("aud", otherID), longNames(`\u0061`, 28))), verify.ReasonBadAudience},
+		{"nested", replacePart(good, 1, `{"a":`+nested(9000)+`}`), verify.ReasonTooComplex},
+		{"audience", sign(0, headerOf(0), benchClaims().with("aud", otherID)), verify.ReasonBadAudience},
+		{"unknown-key", sign(0, headerOf(0).with("kid", "made-up"), benchClaims()), verify.ReasonUnknownKey},
+		{"signature", replacePart(good, 1, benchClaims().with("scp", "Tasks.Admin").text()), verify.ReasonBadSignature},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -85,10 +85,10 @@ func testClaimsAreTyped(t *testing.T) {
 		if err := c.Decode("extn.costCenter", &centers); err != nil || !slices.Equal(centers, []int{7, 8}) {
 			t.Errorf("Decode: %v, %v", centers, err)
 		}
-		if err := c.Decode("extn.none", &centers); !errors.Is(err, &verify.Error{Reason: verify.MissingClaim}) {
+		if err := c.Decode("extn.none", &centers); !errors.Is(err, &verify.Error{Reason: verify.ReasonMissingClaim}) {
 			t.Errorf("Decode of what isn't there: %v", err)
 		}
-		if err := c.Decode("extn.costCenter", new(string)); !errors.Is(err, &verify.Error{Reason: verify.BadClaim}) {
+		if err := c.Decode("extn.costCenter", new(string)); !errors.Is(err, &verify.Error{Reason: verify.ReasonBadClaim}) {
 			t.Errorf("Decode into the wrong type: %v", err)
 		}
 		if !c.Has("uti") || c.Has("UTI") || len(slices.Collect(c.Names())) != len(test.claims) {
@@ -217,14 +217,14 @@ func TestZeroClaims(t *testing.T) {
 func TestEveryReasonHasAText(t *testing.T) {
 	seen := map[string]verify.Reason{}
 	for _, r := range []verify.Reason{
-		verify.NoToken, verify.BadAuthorization, verify.TooLarge, verify.Malformed, verify.Encrypted, verify.BadJSON,
-		verify.BadUTF8, verify.DuplicateMember, verify.TooComplex, verify.BadHeader, verify.ForeignToken,
-		verify.BadAlgorithm, verify.BadType, verify.CriticalHeader, verify.EmbeddedKey, verify.NoKeyID,
-		verify.MissingClaim, verify.BadClaim, verify.BadVersion, verify.UnsupportedHost, verify.BadIssuer,
-		verify.TenantMismatch, verify.BadAudience, verify.NotAccessToken, verify.ProofOfPossession, verify.NotIDToken, verify.Expired,
-		verify.NotYetValid, verify.IssuedInFuture, verify.BadLifetime, verify.UnknownKey, verify.KeysUnavailable,
-		verify.KeyIssuer, verify.BadSignature, verify.TenantNotAllowed, verify.BadNonce, verify.BadParty,
-		verify.BadCodeHash, verify.BadTokenHash,
+		verify.ReasonNoToken, verify.ReasonBadAuthorization, verify.ReasonTooLarge, verify.ReasonMalformed, verify.ReasonEncrypted, verify.ReasonBadJSON,
+		verify.ReasonBadUTF8, verify.ReasonDuplicateMember, verify.ReasonTooComplex, verify.ReasonBadHeader, verify.ReasonForeignToken,
+		verify.ReasonBadAlgorithm, verify.ReasonBadType, verify.ReasonCriticalHeader, verify.ReasonEmbeddedKey, verify.ReasonNoKeyID,
+		verify.ReasonMissingClaim, verify.ReasonBadClaim, verify.ReasonBadVersion, verify.ReasonUnsupportedIssuer, verify.ReasonBadIssuer,
+		verify.ReasonTenantMismatch, verify.ReasonBadAudience, verify.ReasonNotAccessToken, verify.ReasonProofOfPossession, verify.ReasonNotIDToken, verify.ReasonExpired,
+		verify.ReasonNotYetValid, verify.ReasonIssuedInFuture, verify.ReasonBadLifetime, verify.ReasonUnknownKey, verify.ReasonKeysUnavailable,
+		verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce, verify.ReasonBadAuthorizedParty,
+		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash,
 	} {
 		text := (&verify.Error{Reason: r}).Error()
 		if strings.Contains(text, "the token was refused") {
@@ -238,9 +238,9 @@ func TestEveryReasonHasAText(t *testing.T) {
 		}
 		seen[text] = r
 	}
-	e := &verify.Error{Reason: verify.MissingClaim, Claim: "tid"}
-	if !errors.Is(e, &verify.Error{Reason: verify.MissingClaim}) || errors.Is(e, &verify.Error{Reason: verify.BadClaim}) ||
-		errors.Is(e, &verify.Error{Reason: verify.MissingClaim, Claim: "iss"}) || errors.Is(e, context.Canceled) {
+	e := &verify.Error{Reason: verify.ReasonMissingClaim, Claim: "tid"}
+	if !errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim}) || errors.Is(e, &verify.Error{Reason: verify.ReasonBadClaim}) ||
+		errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim, Claim: "iss"}) || errors.Is(e, context.Canceled) {
 		t.Error("errors.Is")
 	}
 }
@@ -255,9 +255,9 @@ func TestErrorsLogTheirFields(t *testing.T) {
 		return a
 	}}))
 	for _, e := range []error{
-		&verify.Error{Reason: verify.Expired},
-		&verify.Error{Reason: verify.MissingClaim, Claim: "tid"},
-		&verify.Error{Reason: verify.KeysUnavailable, StatusCode: 500},
+		&verify.Error{Reason: verify.ReasonExpired},
+		&verify.Error{Reason: verify.ReasonMissingClaim, Claim: "tid"},
+		&verify.Error{Reason: verify.ReasonKeysUnavailable, StatusCode: 500},
 	} {
 		log.Info("", "error", e)
 	}
@@ -322,10 +322,10 @@ func TestWhoseTenants(t *testing.T) {
 		tenants []string
 		want    [3]verify.Reason // for tenants A, B and personal accounts
 	}{
-		{[]string{tenantA}, [3]verify.Reason{"", verify.TenantNotAllowed, verify.TenantNotAllowed}},
-		{[]string{strings.ToUpper(tenantA), tenantB}, [3]verify.Reason{"", "", verify.TenantNotAllowed}},
-		{[]string{verify.PersonalAccounts}, [3]verify.Reason{verify.TenantNotAllowed, verify.TenantNotAllowed, ""}},
-		{[]string{verify.AnyOrganization}, [3]verify.Reason{"", "", verify.TenantNotAllowed}},
+		{[]string{tenantA}, [3]verify.Reason{"", verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed}},
+		{[]string{strings.ToUpper(tenantA), tenantB}, [3]verify.Reason{"", "", verify.ReasonTenantNotAllowed}},
+		{[]string{verify.PersonalAccounts}, [3]verify.Reason{verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed, ""}},
+		{[]string{verify.AnyOrganization}, [3]verify.Reason{"", "", verify.ReasonTenantNotAllowed}},
 		{[]string{verify.AnyTenant}, [3]verify.Reason{}},
 	} {
 		cfg := a.config()
@@ -344,7 +344,7 @@ func TestWhoseTenants(t *testing.T) {
 	v := mustNew(t, a.config())
 	for _, tenant := range []string{tenantA, tenantB} {
 		forged := sign(2, headerOf(0), userV2().with("tid", tenant).with("iss", "https://"+host+"/"+tenant+"/v2.0"))
-		if _, err := v.AccessToken(context.Background(), forged); reason(t, err) != verify.BadSignature {
+		if _, err := v.AccessToken(context.Background(), forged); reason(t, err) != verify.ReasonBadSignature {
 			t.Errorf("a forged token of %s: %v", tenant, err)
 		}
 	}

@@ -10,10 +10,10 @@ type verified struct {
 	verifier *Verifier
 }
 
-// FromContext returns the claims of the token with which a request came through
+// ClaimsFromContext returns the claims of the token with which a request came through
 // Middleware. ok is false if it did not come through Middleware; deny it then.
 // The claims belong to the request: nothing done to them reaches another.
-func FromContext(ctx context.Context) (c *Claims, ok bool) {
+func ClaimsFromContext(ctx context.Context) (c *Claims, ok bool) {
 	t, ok := TokenFromContext(ctx)
 	if !ok {
 		return nil, false

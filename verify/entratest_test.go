@@ -38,7 +38,7 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 	}
 	quiet := entratest.NewServer(omitting)
 	estate := entratest.Sample()
-	estate.Host = entra.Bleu.Host()
+	estate.Host = entra.CloudBleu.Host()
 	bleu := entratest.NewServer(estate)
 	one := func(*verify.Config) {}
 	all := func(c *verify.Config) { c.Tenants = []string{verify.AnyTenant} }
@@ -65,20 +65,20 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 		{"another tenant, several listed", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, both, "", false, "2.0", []string{"Orders.Read"}, nil},
 		{"another tenant, any accepted", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam, Version: 1}, all, "", false, "1.0", []string{"Orders.Read"}, nil},
 		{"an app of another tenant, any accepted", s, entratest.MintOptions{Client: "daemon", Tenant: fabrikam}, all, "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"another tenant", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, one, verify.TenantNotAllowed, false, "", nil, nil},
-		{"US Government", s, entratest.MintOptions{Client: "api-a", User: alice, Host: entra.USGovernment.Host()}, in(entra.USGovernment), "", false, "2.0", []string{"Orders.Read"}, nil},
-		{"US Government v1", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 1, Host: entra.USGovernment.Host()}, in(entra.USGovernment), "", false, "1.0", []string{"Orders.Read"}, nil},
-		{"China", s, entratest.MintOptions{Client: "daemon", Host: entra.China.Host()}, in(entra.China), "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"Bleu", bleu, entratest.MintOptions{Client: "daemon"}, in(entra.Bleu), "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"another cloud's", s, entratest.MintOptions{Client: "daemon", Host: entra.China.Host()}, one, verify.BadIssuer, false, "", nil, nil},
-		{"for another app", s, entratest.MintOptions{Client: "webapp", User: alice, Resource: "api-a"}, one, verify.BadAudience, false, "", nil, nil},
-		{"an ID token", s, entratest.MintOptions{User: alice, IDToken: true, Nonce: "n"}, one, verify.NotAccessToken, false, "", nil, nil},
-		{"expired", s, entratest.MintOptions{Client: "daemon", Lifetime: -time.Hour}, one, verify.Expired, false, "", nil, nil},
-		{"alg none", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "none"}}, one, verify.Malformed, false, "", nil, nil},
-		{"HS256 with the public key", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "HS256"}}, one, verify.BadAlgorithm, false, "", nil, nil},
-		{"a key that isn't published", s, entratest.MintOptions{Client: "daemon", Foreign: true}, one, verify.BadSignature, false, "", nil, nil},
-		{"swapped tid", s, entratest.MintOptions{Client: "daemon", Claims: map[string]any{"tid": fabrikam}}, one, verify.TenantMismatch, false, "", nil, nil},
-		{"Graph's", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"nonce": "x"}}, one, verify.ForeignToken, false, "", nil, nil},
+		{"another tenant", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, one, verify.ReasonTenantNotAllowed, false, "", nil, nil},
+		{"US Government", s, entratest.MintOptions{Client: "api-a", User: alice, Host: entra.CloudUSGovernment.Host()}, in(entra.CloudUSGovernment), "", false, "2.0", []string{"Orders.Read"}, nil},
+		{"US Government v1", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 1, Host: entra.CloudUSGovernment.Host()}, in(entra.CloudUSGovernment), "", false, "1.0", []string{"Orders.Read"}, nil},
+		{"China", s, entratest.MintOptions{Client: "daemon", Host: entra.CloudChina.Host()}, in(entra.CloudChina), "", true, "2.0", nil, []string{"Orders.Read.All"}},
+		{"Bleu", bleu, entratest.MintOptions{Client: "daemon"}, in(entra.CloudBleu), "", true, "2.0", nil, []string{"Orders.Read.All"}},
+		{"another cloud's", s, entratest.MintOptions{Client: "daemon", Host: entra.CloudChina.Host()}, one, verify.ReasonBadIssuer, false, "", nil, nil},
+		{"for another app", s, entratest.MintOptions{Client: "webapp", User: alice, Resource: "api-a"}, one, verify.ReasonBadAudience, false, "", nil, nil},
+		{"an ID token", s, entratest.MintOptions{User: alice, IDToken: true, Nonce: "n"}, one, verify.ReasonNotAccessToken, false, "", nil, nil},
+		{"expired", s, entratest.MintOptions{Client: "daemon", Lifetime: -time.Hour}, one, verify.ReasonExpired, false, "", nil, nil},
+		{"alg none", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "none"}}, one, verify.ReasonMalformed, false, "", nil, nil},
+		{"HS256 with the public key", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "HS256"}}, one, verify.ReasonBadAlgorithm, false, "", nil, nil},
+		{"a key that isn't published", s, entratest.MintOptions{Client: "daemon", Foreign: true}, one, verify.ReasonBadSignature, false, "", nil, nil},
+		{"swapped tid", s, entratest.MintOptions{Client: "daemon", Claims: map[string]any{"tid": fabrikam}}, one, verify.ReasonTenantMismatch, false, "", nil, nil},
+		{"Graph's", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"nonce": "x"}}, one, verify.ReasonForeignToken, false, "", nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := sampleConfig(test.server)
@@ -119,10 +119,10 @@ func TestIDTokensOfTheFakeEntra(t *testing.T) {
 	if err != nil || c.PreferredUsername != alice || c.TenantID != contoso {
 		t.Errorf("%v, %v", c, err)
 	}
-	if _, err := v.IDToken(context.Background(), raw, "n-2"); reason(t, err) != verify.BadNonce {
+	if _, err := v.IDToken(context.Background(), raw, "n-2"); reason(t, err) != verify.ReasonBadNonce {
 		t.Errorf("another nonce: %v", err)
 	}
-	if _, err := v.AccessToken(context.Background(), raw); reason(t, err) != verify.NotAccessToken {
+	if _, err := v.AccessToken(context.Background(), raw); reason(t, err) != verify.ReasonNotAccessToken {
 		t.Errorf("as an access token: %v", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestRolloverOfTheFakeEntra(t *testing.T) {
 		advance(time.Hour)
 		close(stop)
 		wg.Wait()
-		if _, err := v.AccessToken(t.Context(), old); reason(t, err) != verify.UnknownKey {
+		if _, err := v.AccessToken(t.Context(), old); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of a withdrawn key: %v", err)
 		}
 	})
@@ -195,7 +195,7 @@ func TestKeysOverTLS(t *testing.T) {
 	accept(t, v, rawV1)
 
 	cfg.HTTPClient = nil // the package's own client doesn't know the authority's certificate
-	if _, err := mustNew(t, cfg).AccessToken(context.Background(), raw); reason(t, err) != verify.KeysUnavailable {
+	if _, err := mustNew(t, cfg).AccessToken(context.Background(), raw); reason(t, err) != verify.ReasonKeysUnavailable {
 		t.Errorf("an authority that nobody vouches for: %v", err)
 	}
 }

@@ -11,91 +11,91 @@ type Reason string
 
 // The reasons, in the order in which the rules are applied.
 const (
-	NoToken           Reason = "no_token"              // the request carries no bearer token
-	BadAuthorization  Reason = "bad_authorization"     // the Authorization header is not one bearer token
-	TooLarge          Reason = "too_large"             // longer than MaxTokenSize
-	Malformed         Reason = "malformed"             // not three base64url parts
-	Encrypted         Reason = "encrypted"             // a JWE: five parts
-	BadJSON           Reason = "bad_json"              // a part is not one JSON object
-	BadUTF8           Reason = "bad_utf8"              // a part is not UTF-8, or escapes half a surrogate pair
-	DuplicateMember   Reason = "duplicate_member"      // a JSON object names a member twice
-	TooComplex        Reason = "too_complex"           // JSON nested too deeply, or with too many members
-	BadHeader         Reason = "bad_header"            // a header parameter has the wrong JSON type
-	ForeignToken      Reason = "foreign_token"         // made for Microsoft's own API, for example Graph
-	BadAlgorithm      Reason = "bad_algorithm"         // alg is not RS256 or PS256
-	BadType           Reason = "bad_type"              // typ is not a JWT's
-	CriticalHeader    Reason = "critical_header"       // the header has crit
-	EmbeddedKey       Reason = "embedded_key"          // the header brings a key or a link to one
-	NoKeyID           Reason = "no_key_id"             // the header has no kid
-	MissingClaim      Reason = "missing_claim"         // Error.Claim is absent or empty
-	BadClaim          Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
-	BadVersion        Reason = "bad_version"           // ver is not 1.0 or 2.0
-	UnsupportedHost   Reason = "unsupported_issuer"    // issued by another tenant of Entra External ID, or by Azure AD B2C
-	BadIssuer         Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
-	TenantMismatch    Reason = "tenant_mismatch"       // iss and tid name different tenants
-	BadAudience       Reason = "bad_audience"          // aud is none of Config.Audiences
-	NotAccessToken    Reason = "not_access_token"      // an ID token where an access token belongs
-	ProofOfPossession Reason = "proof_of_possession"   // bound to a key of its client (cnf)
-	NotIDToken        Reason = "not_id_token"          // an access token where an ID token belongs
-	Expired           Reason = "expired"               // exp has passed
-	NotYetValid       Reason = "not_yet_valid"         // nbf lies ahead
-	IssuedInFuture    Reason = "issued_in_future"      // iat lies ahead
-	BadLifetime       Reason = "bad_lifetime"          // exp is not after iat, or too long after it
-	UnknownKey        Reason = "unknown_key"           // kid is not among the authority's keys
-	KeysUnavailable   Reason = "keys_unavailable"      // the authority's keys cannot be had now
-	BadSignature      Reason = "bad_signature"         // the signature is not that key's
-	TenantNotAllowed  Reason = "tenant_not_allowed"    // tid is not on the list
-	KeyIssuer         Reason = "key_issuer"            // the key is published for another issuer
-	BadNonce          Reason = "bad_nonce"             // not the answer to this sign-in
-	BadParty          Reason = "bad_authorized_party"  // azp of an ID token is another client than aud
-	BadCodeHash       Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
-	BadTokenHash      Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
+	ReasonNoToken            Reason = "no_token"              // the request carries no bearer token
+	ReasonBadAuthorization   Reason = "bad_authorization"     // the Authorization header is not one bearer token
+	ReasonTooLarge           Reason = "too_large"             // longer than MaxTokenSize
+	ReasonMalformed          Reason = "malformed"             // not three base64url parts
+	ReasonEncrypted          Reason = "encrypted"             // a JWE: five parts
+	ReasonBadJSON            Reason = "bad_json"              // a part is not one JSON object
+	ReasonBadUTF8            Reason = "bad_utf8"              // a part is not UTF-8, or escapes half a surrogate pair
+	ReasonDuplicateMember    Reason = "duplicate_member"      // a JSON object names a member twice
+	ReasonTooComplex         Reason = "too_complex"           // JSON nested too deeply, or with too many members
+	ReasonBadHeader          Reason = "bad_header"            // a header parameter has the wrong JSON type
+	ReasonForeignToken       Reason = "foreign_token"         // made for Microsoft's own API, for example Graph
+	ReasonBadAlgorithm       Reason = "bad_algorithm"         // alg is not RS256 or PS256
+	ReasonBadType            Reason = "bad_type"              // typ is not a JWT's
+	ReasonCriticalHeader     Reason = "critical_header"       // the header has crit
+	ReasonEmbeddedKey        Reason = "embedded_key"          // the header brings a key or a link to one
+	ReasonNoKeyID            Reason = "no_key_id"             // the header has no kid
+	ReasonMissingClaim       Reason = "missing_claim"         // Error.Claim is absent or empty
+	ReasonBadClaim           Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
+	ReasonBadVersion         Reason = "bad_version"           // ver is not 1.0 or 2.0
+	ReasonUnsupportedIssuer  Reason = "unsupported_issuer"    // issued by another tenant of Entra External ID, or by Azure AD B2C
+	ReasonBadIssuer          Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
+	ReasonTenantMismatch     Reason = "tenant_mismatch"       // iss and tid name different tenants
+	ReasonBadAudience        Reason = "bad_audience"          // aud is none of Config.Audiences
+	ReasonNotAccessToken     Reason = "not_access_token"      // an ID token where an access token belongs
+	ReasonProofOfPossession  Reason = "proof_of_possession"   // bound to a key of its client (cnf)
+	ReasonNotIDToken         Reason = "not_id_token"          // an access token where an ID token belongs
+	ReasonExpired            Reason = "expired"               // exp has passed
+	ReasonNotYetValid        Reason = "not_yet_valid"         // nbf lies ahead
+	ReasonIssuedInFuture     Reason = "issued_in_future"      // iat lies ahead
+	ReasonBadLifetime        Reason = "bad_lifetime"          // exp is not after iat, or too long after it
+	ReasonUnknownKey         Reason = "unknown_key"           // kid is not among the authority's keys
+	ReasonKeysUnavailable    Reason = "keys_unavailable"      // the authority's keys cannot be had now
+	ReasonBadSignature       Reason = "bad_signature"         // the signature is not that key's
+	ReasonTenantNotAllowed   Reason = "tenant_not_allowed"    // tid is not on the list
+	ReasonKeyIssuer          Reason = "key_issuer"            // the key is published for another issuer
+	ReasonBadNonce           Reason = "bad_nonce"             // not the answer to this sign-in
+	ReasonBadAuthorizedParty Reason = "bad_authorized_party"  // azp of an ID token is another client than aud
+	ReasonBadCodeHash        Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
+	ReasonBadAccessTokenHash Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
 )
 
 // texts are what Error says. They are constants, so nothing of a token can get
 // into them, and plain ASCII without quotes, so that they can stand in a
 // WWW-Authenticate header as they are (RFC 6750 section 3).
 var texts = map[Reason]string{
-	NoToken:          "the request has no bearer token; send one in the Authorization header",
-	BadAuthorization: "the Authorization header is not exactly one bearer token; send one header of the form: Bearer TOKEN",
-	TooLarge:         "the token is larger than this API reads; reduce the claims it carries, for example groups",
-	Malformed:        "the token is not a signed JWT; send the access token as Entra gave it, unchanged",
-	Encrypted:        "the token is encrypted; this API reads signed tokens only, so turn token encryption off in its registration",
-	BadJSON:          "the header or the payload of the token is not one JSON object; send the token as Entra gave it",
-	BadUTF8:          "the token holds text that is not Unicode; send the token as Entra gave it",
-	DuplicateMember:  "the token names a member twice, so it could mean two things; send the token as Entra gave it",
-	TooComplex:       "the token is nested too deeply or has too many members; send the token as Entra gave it",
-	BadHeader:        "a header parameter of the token has the wrong type; send the token as Entra gave it",
-	ForeignToken:     "the token is made for an API of Microsoft, such as Graph, and nobody else can validate it; ask for a token with a scope of this API",
-	BadAlgorithm:     "the signature algorithm of the token is not RS256 or PS256; Entra signs with these",
-	BadType:          "the type in the header of the token is not JWT; send an Entra token",
-	CriticalHeader:   "the header of the token demands an extension that this API does not know; send an Entra token",
-	EmbeddedKey:      "the header of the token brings its own key; only keys that the authority publishes count",
-	NoKeyID:          "the header of the token does not name its signing key; send an Entra token",
-	MissingClaim:     "the token lacks a claim that every Entra token of this kind has",
-	BadClaim:         "a claim of the token does not have the documented form",
-	BadVersion:       "the version of the token is not 1.0 or 2.0, or is not its issuer's; send an Entra token",
-	UnsupportedHost:  "the token comes from Entra External ID or Azure AD B2C, which this API does not serve; ask Entra ID for one",
-	BadIssuer:        "the token is not from an issuer of the configured cloud; check the authority that the client uses",
-	TenantMismatch:   "the issuer and the tenant of the token differ; send an Entra token",
-	BadAudience: "the audience of the token is none of Config.Audiences; if it is another API, ask for a token with a scope of this one; " +
+	ReasonNoToken:           "the request has no bearer token; send one in the Authorization header",
+	ReasonBadAuthorization:  "the Authorization header is not exactly one bearer token; send one header of the form: Bearer TOKEN",
+	ReasonTooLarge:          "the token is larger than this API reads; reduce the claims it carries, for example groups",
+	ReasonMalformed:         "the token is not a signed JWT; send the access token as Entra gave it, unchanged",
+	ReasonEncrypted:         "the token is encrypted; this API reads signed tokens only, so turn token encryption off in its registration",
+	ReasonBadJSON:           "the header or the payload of the token is not one JSON object; send the token as Entra gave it",
+	ReasonBadUTF8:           "the token holds text that is not Unicode; send the token as Entra gave it",
+	ReasonDuplicateMember:   "the token names a member twice, so it could mean two things; send the token as Entra gave it",
+	ReasonTooComplex:        "the token is nested too deeply or has too many members; send the token as Entra gave it",
+	ReasonBadHeader:         "a header parameter of the token has the wrong type; send the token as Entra gave it",
+	ReasonForeignToken:      "the token is made for an API of Microsoft, such as Graph, and nobody else can validate it; ask for a token with a scope of this API",
+	ReasonBadAlgorithm:      "the signature algorithm of the token is not RS256 or PS256; Entra signs with these",
+	ReasonBadType:           "the type in the header of the token is not JWT; send an Entra token",
+	ReasonCriticalHeader:    "the header of the token demands an extension that this API does not know; send an Entra token",
+	ReasonEmbeddedKey:       "the header of the token brings its own key; only keys that the authority publishes count",
+	ReasonNoKeyID:           "the header of the token does not name its signing key; send an Entra token",
+	ReasonMissingClaim:      "the token lacks a claim that every Entra token of this kind has",
+	ReasonBadClaim:          "a claim of the token does not have the documented form",
+	ReasonBadVersion:        "the version of the token is not 1.0 or 2.0, or is not its issuer's; send an Entra token",
+	ReasonUnsupportedIssuer: "the token comes from Entra External ID or Azure AD B2C, which this API does not serve; ask Entra ID for one",
+	ReasonBadIssuer:         "the token is not from an issuer of the configured cloud; check the authority that the client uses",
+	ReasonTenantMismatch:    "the issuer and the tenant of the token differ; send an Entra token",
+	ReasonBadAudience: "the audience of the token is none of Config.Audiences; if it is another API, ask for a token with a scope of this one; " +
 		"a v1.0 token names the App ID URI (api://...): add it, or set requestedAccessTokenVersion to 2 in the manifest of the app",
-	NotAccessToken:    "this is not an access token; an ID token tells a client who signed in and opens no API",
-	ProofOfPossession: "the token is bound to a key of its client and no bearer token; ask for a bearer token",
-	NotIDToken:        "this is not an ID token; an access token does not tell a client who signed in",
-	Expired:           "the token has expired; ask for a new one",
-	NotYetValid:       "the token is not valid yet; check the clocks",
-	IssuedInFuture:    "the token was issued in the future; check the clocks",
-	BadLifetime:       "the token expires before it was issued, or lives longer than Entra lets any token live",
-	UnknownKey:        "the token is signed with a key that the authority does not publish; check the authority that the client uses",
-	KeysUnavailable:   "the signing keys of the authority cannot be had at the moment; try again",
-	KeyIssuer:         "the token is signed with a key that belongs to another issuer",
-	BadSignature:      "the signature of the token is wrong; send the token as Entra gave it",
-	TenantNotAllowed:  "the tenant of the token may not use this API",
-	BadNonce:          "the ID token does not belong to this sign-in; begin the sign-in again",
-	BadParty:          "the ID token was made for another client; begin the sign-in again",
-	BadCodeHash:       "the authorization code does not belong to the ID token; begin the sign-in again",
-	BadTokenHash:      "the access token does not belong to the ID token; begin the sign-in again",
+	ReasonNotAccessToken:     "this is not an access token; an ID token tells a client who signed in and opens no API",
+	ReasonProofOfPossession:  "the token is bound to a key of its client and no bearer token; ask for a bearer token",
+	ReasonNotIDToken:         "this is not an ID token; an access token does not tell a client who signed in",
+	ReasonExpired:            "the token has expired; ask for a new one",
+	ReasonNotYetValid:        "the token is not valid yet; check the clocks",
+	ReasonIssuedInFuture:     "the token was issued in the future; check the clocks",
+	ReasonBadLifetime:        "the token expires before it was issued, or lives longer than Entra lets any token live",
+	ReasonUnknownKey:         "the token is signed with a key that the authority does not publish; check the authority that the client uses",
+	ReasonKeysUnavailable:    "the signing keys of the authority cannot be had at the moment; try again",
+	ReasonKeyIssuer:          "the token is signed with a key that belongs to another issuer",
+	ReasonBadSignature:       "the signature of the token is wrong; send the token as Entra gave it",
+	ReasonTenantNotAllowed:   "the tenant of the token may not use this API",
+	ReasonBadNonce:           "the ID token does not belong to this sign-in; begin the sign-in again",
+	ReasonBadAuthorizedParty: "the ID token was made for another client; begin the sign-in again",
+	ReasonBadCodeHash:        "the authorization code does not belong to the ID token; begin the sign-in again",
+	ReasonBadAccessTokenHash: "the access token does not belong to the ID token; begin the sign-in again",
 }
 
 // Error is the refusal of a token. Its text says what was wrong and what to do,
@@ -122,7 +122,7 @@ func (e *Error) Is(target error) bool {
 
 // Temporary tells whether the same token may be accepted a little later: only
 // when the authority's keys could not be had.
-func (e *Error) Temporary() bool { return e.Reason == KeysUnavailable }
+func (e *Error) Temporary() bool { return e.Reason == ReasonKeysUnavailable }
 
 // LogValue gives the fields to count refusals by.
 func (e *Error) LogValue() slog.Value {

@@ -35,7 +35,7 @@ func ExampleNew() {
 
 	raw = exampleEntra.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"})
 	_, err = v.AccessToken(context.Background(), raw)
-	fmt.Println(errors.Is(err, &verify.Error{Reason: verify.BadAudience}))
+	fmt.Println(errors.Is(err, &verify.Error{Reason: verify.ReasonBadAudience}))
 	fmt.Println(err)
 	// Output:
 	// app-only: true
@@ -55,7 +55,7 @@ func ExampleVerifier_Middleware() {
 		return
 	}
 	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, ok := verify.FromContext(r.Context())
+		claims, ok := verify.ClaimsFromContext(r.Context())
 		if !ok { // there is no Middleware: nobody is known
 			http.Error(w, "no caller", http.StatusInternalServerError)
 			return

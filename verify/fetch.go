@@ -43,24 +43,24 @@ func newFetcher(url string, client *http.Client) fetcher {
 func (f fetcher) fetch(ctx context.Context) (map[string]*signingKey, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
 	if err != nil {
-		return nil, refuse(KeysUnavailable)
+		return nil, refuse(ReasonKeysUnavailable)
 	}
 	req.Header.Set("Accept", "application/json")
 	resp, err := f.client.Do(req)
 	if err != nil {
-		return nil, refuse(KeysUnavailable)
+		return nil, refuse(ReasonKeysUnavailable)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &Error{Reason: KeysUnavailable, StatusCode: resp.StatusCode}
+		return nil, &Error{Reason: ReasonKeysUnavailable, StatusCode: resp.StatusCode}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeysSize+1))
 	if err != nil || len(body) > maxKeysSize {
-		return nil, refuse(KeysUnavailable)
+		return nil, refuse(ReasonKeysUnavailable)
 	}
 	byID, err := parseKeys(body)
 	if err != nil {
-		return nil, refuse(KeysUnavailable)
+		return nil, refuse(ReasonKeysUnavailable)
 	}
 	return byID, nil
 }

@@ -49,7 +49,7 @@ func FuzzParseObject(f *testing.F) {
 		wrong := json.Unmarshal([]byte(text), &want)
 		if err != nil {
 			checkRefusal(t, err)
-			if errors.Is(err, &Error{Reason: BadJSON}) && wrong == nil && want != nil {
+			if errors.Is(err, &Error{Reason: ReasonBadJSON}) && wrong == nil && want != nil {
 				t.Fatalf("%q is a JSON object", text)
 			}
 			return
@@ -175,7 +175,7 @@ func FuzzAuthorization(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		if _, err := bearer([]string{value, value}); !errors.Is(err, &Error{Reason: BadAuthorization}) {
+		if _, err := bearer([]string{value, value}); !errors.Is(err, &Error{Reason: ReasonBadAuthorization}) {
 			t.Fatal("two headers were taken")
 		}
 		token, err := bearer([]string{value})

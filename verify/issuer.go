@@ -63,7 +63,7 @@ func (r *rules) setIssuers(v1 string) error {
 	r.v2, _ = newIssuerTemplate("https://" + r.host + "/" + tenantPlaceholder + "/v2.0")
 	if v1 == "" {
 		v1 = v1Issuer
-		if r.host == entra.China.Host() {
+		if r.host == entra.CloudChina.Host() {
 			v1 = v1IssuerChina
 		}
 	}

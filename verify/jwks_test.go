@@ -43,37 +43,37 @@ func TestKeyDocuments(t *testing.T) {
 		{"unusable ones besides", set(object{}, object{"kty": "EC", "kid": "e"}, object{"kty": 1}, k), ""},
 		{"the same key twice", set(k, k), ""},
 		{"members nobody knows", set(k.with("x5c", []string{"MII"}).with("cloud_instance_name", "microsoftonline.com")), ""},
-		{"nothing", "", verify.KeysUnavailable},
-		{"HTML", "<html></html>", verify.KeysUnavailable},
-		{"cut short", set(k)[:100], verify.KeysUnavailable},
-		{"a list", "[]", verify.KeysUnavailable},
-		{"no keys", set(), verify.KeysUnavailable},
-		{"keys is null", `{"keys":null}`, verify.KeysUnavailable},
-		{"keys is a string", `{"keys":"none"}`, verify.KeysUnavailable},
-		{"keys are strings", `{"keys":["none"]}`, verify.KeysUnavailable},
-		{"too many keys", set(append(manyKeys(200), k)...), verify.KeysUnavailable},
-		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.KeysUnavailable},
-		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.UnknownKey},
-		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other), verify.UnknownKey},
-		{"for encryption", set(k.with("use", "enc"), other), verify.UnknownKey},
-		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.UnknownKey},
-		{"for HS256", set(k.with("alg", "HS256"), other), verify.UnknownKey},
-		{"for RS512", set(k.with("alg", "RS512"), other), verify.UnknownKey},
-		{"for PS256", set(k.with("alg", "PS256"), other), verify.BadAlgorithm},
-		{"not RSA", set(k.with("kty", "oct"), other), verify.UnknownKey},
-		{"no kid", set(k.without("kid"), other), verify.UnknownKey},
-		{"kid is a number", set(k.with("kid", 0), other), verify.UnknownKey},
-		{"issuer is a number", set(k.with("issuer", 0), other), verify.UnknownKey},
-		{"n is a number", set(k.with("n", 5), other), verify.UnknownKey},
-		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.UnknownKey},
-		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.UnknownKey},
-		{"n has 1024 bits", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 128)))), other), verify.UnknownKey},
-		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.UnknownKey},
-		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.UnknownKey},
-		{"e is one", set(k.with("e", "AQ"), other), verify.UnknownKey},
-		{"e is even", set(k.with("e", "Ag"), other), verify.UnknownKey},
-		{"e is nothing", set(k.with("e", ""), other), verify.UnknownKey},
-		{"e is huge", set(k.with("e", "AQABAQAB"), other), verify.UnknownKey},
+		{"nothing", "", verify.ReasonKeysUnavailable},
+		{"HTML", "<html></html>", verify.ReasonKeysUnavailable},
+		{"cut short", set(k)[:100], verify.ReasonKeysUnavailable},
+		{"a list", "[]", verify.ReasonKeysUnavailable},
+		{"no keys", set(), verify.ReasonKeysUnavailable},
+		{"keys is null", `{"keys":null}`, verify.ReasonKeysUnavailable},
+		{"keys is a string", `{"keys":"none"}`, verify.ReasonKeysUnavailable},
+		{"keys are strings", `{"keys":["none"]}`, verify.ReasonKeysUnavailable},
+		{"too many keys", set(append(manyKeys(200), k)...), verify.ReasonKeysUnavailable},
+		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.ReasonKeysUnavailable},
+		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.ReasonUnknownKey},
+		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other), verify.ReasonUnknownKey},
+		{"for encryption", set(k.with("use", "enc"), other), verify.ReasonUnknownKey},
+		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.ReasonUnknownKey},
+		{"for HS256", set(k.with("alg", "HS256"), other), verify.ReasonUnknownKey},
+		{"for RS512", set(k.with("alg", "RS512"), other), verify.ReasonUnknownKey},
+		{"for PS256", set(k.with("alg", "PS256"), other), verify.ReasonBadAlgorithm},
+		{"not RSA", set(k.with("kty", "oct"), other), verify.ReasonUnknownKey},
+		{"no kid", set(k.without("kid"), other), verify.ReasonUnknownKey},
+		{"kid is a number", set(k.with("kid", 0), other), verify.ReasonUnknownKey},
+		{"issuer is a number", set(k.with("issuer", 0), other), verify.ReasonUnknownKey},
+		{"n is a number", set(k.with("n", 5), other), verify.ReasonUnknownKey},
+		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.ReasonUnknownKey},
+		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.ReasonUnknownKey},
+		{"n has 1024 bits", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 128)))), other), verify.ReasonUnknownKey},
+		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.ReasonUnknownKey},
+		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.ReasonUnknownKey},
+		{"e is one", set(k.with("e", "AQ"), other), verify.ReasonUnknownKey},
+		{"e is even", set(k.with("e", "Ag"), other), verify.ReasonUnknownKey},
+		{"e is nothing", set(k.with("e", ""), other), verify.ReasonUnknownKey},
+		{"e is huge", set(k.with("e", "AQABAQAB"), other), verify.ReasonUnknownKey},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAuthority()
@@ -128,7 +128,7 @@ func TestRedirectsAreRefused(t *testing.T) {
 	cfg.HTTPClient = client
 	_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
 	var e *verify.Error
-	if !errors.As(err, &e) || e.Reason != verify.KeysUnavailable || e.StatusCode != http.StatusFound {
+	if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.StatusCode != http.StatusFound {
 		t.Errorf("a redirect: %v", err)
 	}
 	if elsewhere.fetches.Load() != 0 || client.CheckRedirect != nil {
@@ -170,7 +170,7 @@ func TestTransportErrorsStayInside(t *testing.T) {
 	a := newAuthority()
 	a.do(func(*http.Request) (*http.Response, error) { return nil, errors.New("proxy says secret-thing") })
 	_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
-	if reason(t, err) != verify.KeysUnavailable || strings.Contains(fmt.Sprintf("%+v %#v", err, err), "secret-thing") {
+	if reason(t, err) != verify.ReasonKeysUnavailable || strings.Contains(fmt.Sprintf("%+v %#v", err, err), "secret-thing") {
 		t.Errorf("%#v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // them. It fails for claims that come from no token.
 func (c *Claims) MarshalBinary() ([]byte, error) {
 	if c == nil || c.all == nil {
-		return nil, refuse(NoToken)
+		return nil, refuse(ReasonNoToken)
 	}
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -23,7 +23,7 @@ func (c *Claims) MarshalBinary() ([]byte, error) {
 		}
 		name, err := json.Marshal(m.name)
 		if err != nil {
-			return nil, refuse(BadJSON)
+			return nil, refuse(ReasonBadJSON)
 		}
 		b.Write(name)
 		b.WriteString(":" + m.value)
@@ -36,7 +36,7 @@ func (c *Claims) MarshalBinary() ([]byte, error) {
 // are as true as the place they were kept in. Its error is an *Error.
 func (c *Claims) UnmarshalBinary(kept []byte) error {
 	if len(kept) > MaxTokenSize {
-		return refuse(TooLarge)
+		return refuse(ReasonTooLarge)
 	}
 	o, err := parseObject(string(kept))
 	if err != nil {

@@ -83,8 +83,8 @@ func TestClaimsAreNotKept(t *testing.T) {
 	}
 	c := verify.Claims{Name: "before"}
 	for text, reason := range map[string]verify.Reason{
-		"": verify.BadJSON, "null": verify.BadJSON, "[]": verify.BadJSON, `{"tid":1}`: verify.BadClaim, `{"a":1,"a":2}`: verify.DuplicateMember,
-		`{"roles":1}`: verify.BadClaim, "{\"a\":\"\xff\"}": verify.BadUTF8, `{"a":"` + strings.Repeat("x", verify.MaxTokenSize) + `"}`: verify.TooLarge,
+		"": verify.ReasonBadJSON, "null": verify.ReasonBadJSON, "[]": verify.ReasonBadJSON, `{"tid":1}`: verify.ReasonBadClaim, `{"a":1,"a":2}`: verify.ReasonDuplicateMember,
+		`{"roles":1}`: verify.ReasonBadClaim, "{\"a\":\"\xff\"}": verify.ReasonBadUTF8, `{"a":"` + strings.Repeat("x", verify.MaxTokenSize) + `"}`: verify.ReasonTooLarge,
 	} {
 		err := c.UnmarshalBinary([]byte(text))
 		if !errors.Is(err, &verify.Error{Reason: reason}) || c.Name != "before" {

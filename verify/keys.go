@@ -141,9 +141,9 @@ func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan str
 	case k.failure != nil: // the key may be one that we could not hear of
 		return nil, false, k.failure
 	case ok:
-		return nil, false, refuse(UnknownKey)
+		return nil, false, refuse(ReasonUnknownKey)
 	}
-	return nil, false, refuse(KeysUnavailable)
+	return nil, false, refuse(ReasonKeysUnavailable)
 }
 
 var alreadyDone = func() <-chan struct{} {

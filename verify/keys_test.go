@@ -42,7 +42,7 @@ func TestUnknownKeysCauseOneFetchPerInterval(t *testing.T) {
 				wg.Go(func() {
 					head := part(headerOf(0).with("kid", fmt.Sprintf("made-up-%d", i)).text())
 					_, err := v.AccessToken(t.Context(), head+"."+template[1]+"."+template[2])
-					if errors.Is(err, &verify.Error{Reason: verify.UnknownKey}) {
+					if errors.Is(err, &verify.Error{Reason: verify.ReasonUnknownKey}) {
 						refused.Add(1)
 					}
 				})
@@ -93,7 +93,7 @@ func TestColdStartIsOneFetch(t *testing.T) {
 		for i := range 1000 {
 			raw := unknown(i % 3)
 			wg.Go(func() {
-				if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.UnknownKey {
+				if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
 					t.Error(err)
 				}
 			})
@@ -149,7 +149,7 @@ func TestHangingKeyEndpoint(t *testing.T) {
 		v := mustNew(t, a.config())
 		start := time.Now()
 		_, err := v.AccessToken(t.Context(), longLived(0))
-		if reason(t, err) != verify.KeysUnavailable || time.Since(start) != 10*time.Second {
+		if reason(t, err) != verify.ReasonKeysUnavailable || time.Since(start) != 10*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		var e *verify.Error
@@ -202,7 +202,7 @@ func TestKeysOutliveAnOutage(t *testing.T) {
 		advance(time.Hour)
 		_, err := v.AccessToken(t.Context(), longLived(0))
 		var e *verify.Error
-		if !errors.As(err, &e) || e.Reason != verify.KeysUnavailable || e.StatusCode != http.StatusBadGateway {
+		if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.StatusCode != http.StatusBadGateway {
 			t.Errorf("after a week without keys: %v", err)
 		}
 		a.publish(jwk(0))
@@ -220,7 +220,7 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 		v := mustNew(t, a.config())
 		good := longLived(0)
 		for range 1000 {
-			if _, err := v.AccessToken(t.Context(), good); reason(t, err) != verify.KeysUnavailable {
+			if _, err := v.AccessToken(t.Context(), good); reason(t, err) != verify.ReasonKeysUnavailable {
 				t.Fatal(err)
 			}
 		}
@@ -230,7 +230,7 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 		for range 600 {
 			advance(time.Second)
 			_, err := v.AccessToken(t.Context(), good)
-			if reason(t, err) != verify.KeysUnavailable {
+			if reason(t, err) != verify.ReasonKeysUnavailable {
 				t.Fatal(err)
 			}
 		}
@@ -289,7 +289,7 @@ func TestKeyRolloverUnderLoad(t *testing.T) {
 		advance(time.Hour)
 		accept(t, v, tokens[1]) // has the keys refreshed
 		synctest.Wait()
-		if _, err := v.AccessToken(t.Context(), tokens[0]); reason(t, err) != verify.UnknownKey {
+		if _, err := v.AccessToken(t.Context(), tokens[0]); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of the retired key: %v", err)
 		}
 		if served.Load() < 1000 {
@@ -314,7 +314,7 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 			slow(a, 2*time.Second)
 			advance(quiet)
 			start := time.Now()
-			if _, err := v.AccessToken(t.Context(), longLived(0)); reason(t, err) != verify.UnknownKey || time.Since(start) != 2*time.Second {
+			if _, err := v.AccessToken(t.Context(), longLived(0)); reason(t, err) != verify.ReasonUnknownKey || time.Since(start) != 2*time.Second {
 				t.Errorf("a token of a key withdrawn %v ago: after %v, %v", quiet, time.Since(start), err)
 			}
 			accept(t, v, longLived(1))
@@ -331,7 +331,7 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 		accept(t, v, raw)
 		a.publish(jwk(1))
 		advance(2 * time.Hour)
-		if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.UnknownKey {
+		if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of a withdrawn key that was seen before: %v", err)
 		}
 	})
@@ -379,7 +379,7 @@ func TestWithdrawnKeys(t *testing.T) {
 		advance(time.Hour)
 		accept(t, v, kept) // has the keys refreshed
 		synctest.Wait()
-		if _, err := v.AccessToken(t.Context(), withdrawn); reason(t, err) != verify.UnknownKey {
+		if _, err := v.AccessToken(t.Context(), withdrawn); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of a withdrawn key: %v", err)
 		}
 		accept(t, v, kept)
@@ -394,7 +394,7 @@ func TestWithdrawnKeys(t *testing.T) {
 		advance(time.Hour)
 		accept(t, v, first)
 		synctest.Wait()
-		if _, err := v.AccessToken(t.Context(), first); reason(t, err) != verify.BadSignature {
+		if _, err := v.AccessToken(t.Context(), first); reason(t, err) != verify.ReasonBadSignature {
 			t.Errorf("a token of a replaced key: %v", err)
 		}
 		accept(t, v, sign(1, headerOf(0), userV2()))

@@ -46,18 +46,18 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 func bearer(values []string) (string, error) {
 	switch len(values) {
 	case 0:
-		return "", refuse(NoToken)
+		return "", refuse(ReasonNoToken)
 	case 1:
 	default:
-		return "", refuse(BadAuthorization)
+		return "", refuse(ReasonBadAuthorization)
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", refuse(NoToken)
+		return "", refuse(ReasonNoToken)
 	}
 	token = strings.TrimLeft(token, " ")
 	if !isToken68(token) {
-		return "", refuse(BadAuthorization)
+		return "", refuse(ReasonBadAuthorization)
 	}
 	return token, nil
 }
@@ -87,12 +87,12 @@ func (v *Verifier) deny(w http.ResponseWriter, r *http.Request, err error) {
 	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "a request was refused", slog.String("reason", string(e.Reason)))
 	c := v.challenge()
 	switch e.Reason {
-	case NoToken:
+	case ReasonNoToken:
 		c.answer(w, http.StatusUnauthorized, e.description())
-	case BadAuthorization:
+	case ReasonBadAuthorization:
 		c.failure("invalid_request", e.description())
 		c.answer(w, http.StatusBadRequest, e.description())
-	case KeysUnavailable:
+	case ReasonKeysUnavailable:
 		w.Header().Set("Retry-After", "1")
 		answerText(w, http.StatusServiceUnavailable, e.description())
 	default:

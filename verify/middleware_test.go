@@ -120,7 +120,7 @@ func TestContextHasTokenAndClaims(t *testing.T) {
 	called := 0
 	h := v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		called++
-		c, ok := verify.FromContext(r.Context())
+		c, ok := verify.ClaimsFromContext(r.Context())
 		if !ok || c.ObjectID != userOID {
 			t.Errorf("claims %v, %v", c, ok)
 		}
@@ -135,7 +135,7 @@ func TestContextHasTokenAndClaims(t *testing.T) {
 	if called != 2 {
 		t.Errorf("called %d times", called)
 	}
-	if c, ok := verify.FromContext(context.Background()); ok || c != nil {
+	if c, ok := verify.ClaimsFromContext(context.Background()); ok || c != nil {
 		t.Error("claims out of nowhere")
 	}
 	if tok, ok := verify.TokenFromContext(context.Background()); ok || tok != nil {

@@ -29,22 +29,22 @@ type parts struct {
 // parse takes a token apart. It believes nothing of it.
 func parse(raw string) (*parts, error) {
 	if len(raw) > MaxTokenSize {
-		return nil, refuse(TooLarge)
+		return nil, refuse(ReasonTooLarge)
 	}
 	first := strings.IndexByte(raw, '.')
 	last := strings.LastIndexByte(raw, '.')
 	if first < 0 || first == last {
-		return nil, refuse(Malformed)
+		return nil, refuse(ReasonMalformed)
 	}
 	middle := raw[first+1 : last]
 	if n := strings.Count(middle, "."); n == 2 {
-		return nil, refuse(Encrypted) // RFC 7516 section 7.1
+		return nil, refuse(ReasonEncrypted) // RFC 7516 section 7.1
 	} else if n != 0 {
-		return nil, refuse(Malformed)
+		return nil, refuse(ReasonMalformed)
 	}
 	p := &parts{signed: raw[:last], signature: raw[last+1:]}
 	if p.signature == "" {
-		return nil, refuse(Malformed)
+		return nil, refuse(ReasonMalformed)
 	}
 	text, err := decode(raw[:first])
 	if err != nil {
@@ -64,11 +64,11 @@ func parse(raw string) (*parts, error) {
 // token be written in many ways.
 func decode(part string) (string, error) {
 	if part == "" || strings.ContainsAny(part, "\r\n") {
-		return "", refuse(Malformed)
+		return "", refuse(ReasonMalformed)
 	}
 	text, err := encoding.DecodeString(part)
 	if err != nil {
-		return "", refuse(Malformed)
+		return "", refuse(ReasonMalformed)
 	}
 	return string(text), nil
 }
@@ -101,21 +101,21 @@ func parseHeader(text string) (header, error) {
 		case "kid":
 			into = &h.keyID
 		case "crit":
-			return header{}, refuse(CriticalHeader)
+			return header{}, refuse(ReasonCriticalHeader)
 		case "jwk", "jku", "x5c", "x5u":
-			return header{}, refuse(EmbeddedKey)
+			return header{}, refuse(ReasonEmbeddedKey)
 		case "nonce":
-			return header{}, refuse(ForeignToken)
+			return header{}, refuse(ReasonForeignToken)
 		default:
 			continue
 		}
 		var ok bool
 		if *into, ok = stringValue(m.value); !ok {
-			return header{}, refuseClaim(BadHeader, m.name)
+			return header{}, refuseClaim(ReasonBadHeader, m.name)
 		}
 	}
 	if h.algorithm != "RS256" && h.algorithm != "PS256" {
-		return header{}, refuse(BadAlgorithm)
+		return header{}, refuse(ReasonBadAlgorithm)
 	}
 	// Media types have no case, and may leave "application/" out (RFC 7515 section 4.1.9).
 	switch typ = strings.TrimPrefix(strings.ToLower(typ), "application/"); typ {
@@ -123,10 +123,10 @@ func parseHeader(text string) (header, error) {
 	case "at+jwt":
 		h.atJWT = true
 	default:
-		return header{}, refuse(BadType)
+		return header{}, refuse(ReasonBadType)
 	}
 	if h.keyID == "" {
-		return header{}, refuse(NoKeyID)
+		return header{}, refuse(ReasonNoKeyID)
 	}
 	return h, nil
 }

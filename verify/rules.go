@@ -55,14 +55,14 @@ func (r *rules) origin(p *parts, c *Claims) error {
 		{"iss", c.Issuer}, {"tid", c.TenantID}, {"ver", c.Version}, {"sub", c.Subject}, {"aud", c.Audience},
 	} {
 		if need.value == "" {
-			return refuseClaim(MissingClaim, need.name)
+			return refuseClaim(ReasonMissingClaim, need.name)
 		}
 	}
 	if !isGUID(c.TenantID) {
-		return refuseClaim(BadClaim, "tid")
+		return refuseClaim(ReasonBadClaim, "tid")
 	}
 	if c.ObjectID != "" && !isGUID(c.ObjectID) {
-		return refuseClaim(BadClaim, "oid")
+		return refuseClaim(ReasonBadClaim, "oid")
 	}
 	template := r.v2
 	switch c.Version {
@@ -70,25 +70,25 @@ func (r *rules) origin(p *parts, c *Claims) error {
 	case "1.0":
 		template = r.v1
 	default:
-		return refuse(BadVersion)
+		return refuse(ReasonBadVersion)
 	}
 	tenant, ok := template.tenant(c.Issuer)
 	switch {
 	case ok && tenant == c.TenantID:
 		return nil
 	case ok:
-		return refuse(TenantMismatch)
+		return refuse(ReasonTenantMismatch)
 	}
 	if _, v1 := r.v1.tenant(c.Issuer); v1 {
-		return refuse(BadVersion)
+		return refuse(ReasonBadVersion)
 	}
 	if _, v2 := r.v2.tenant(c.Issuer); v2 {
-		return refuse(BadVersion)
+		return refuse(ReasonBadVersion)
 	}
 	if outOfScope(hostOf(c.Issuer)) {
-		return refuse(UnsupportedHost)
+		return refuse(ReasonUnsupportedIssuer)
 	}
-	return refuse(BadIssuer)
+	return refuse(ReasonBadIssuer)
 }
 
 // audience: the token is for this application. A v2.0 token always names it by
@@ -96,7 +96,7 @@ func (r *rules) origin(p *parts, c *Claims) error {
 // the audience" in Microsoft's claims-validation page).
 func (r *rules) audience(c *Claims) error {
 	if !r.audiences[c.Audience] || c.Version == "2.0" && !isGUID(c.Audience) {
-		return refuseClaim(BadAudience, "aud")
+		return refuseClaim(ReasonBadAudience, "aud")
 	}
 	return nil
 }
@@ -120,30 +120,30 @@ func (r *rules) purpose(p *parts, c *Claims, k kind) error {
 	c.ClientAuth = p.text(clientAuth)
 	if k == accessToken {
 		if c.ClientID == "" || c.Has("nonce") || c.Has("c_hash") || c.Has("at_hash") {
-			return refuse(NotAccessToken)
+			return refuse(ReasonNotAccessToken)
 		}
 		if !p.header.atJWT && c.ClientAuth == "" && !c.Has("scp") && !c.Has("idtyp") {
-			return refuse(NotAccessToken)
+			return refuse(ReasonNotAccessToken)
 		}
 		if c.Has("cnf") {
-			return refuse(ProofOfPossession)
+			return refuse(ReasonProofOfPossession)
 		}
 		return nil
 	}
 	if p.header.atJWT || c.AppOnly() {
-		return refuse(NotIDToken)
+		return refuse(ReasonNotIDToken)
 	}
 	for _, name := range [...]string{"scp", "idtyp", "appid", "appidacr", "azpacr"} {
 		if c.Has(name) {
-			return refuse(NotIDToken)
+			return refuse(ReasonNotIDToken)
 		}
 	}
 	if !isGUID(c.Audience) { // an ID token is for a client, whatever its version
-		return refuseClaim(BadAudience, "aud")
+		return refuseClaim(ReasonBadAudience, "aud")
 	}
 	// OpenID Connect Core section 3.1.3.7, rule 5.
 	if c.Has("azp") && c.ClientID != c.Audience {
-		return refuse(BadParty)
+		return refuse(ReasonBadAuthorizedParty)
 	}
 	return nil
 }
@@ -156,19 +156,19 @@ func (r *rules) times(p *parts, c *Claims, now time.Time) error {
 		value time.Time
 	}{{"exp", c.Expires}, {"iat", c.IssuedAt}, {"nbf", c.NotBefore}} {
 		if need.value.IsZero() {
-			return refuseClaim(MissingClaim, need.name)
+			return refuseClaim(ReasonMissingClaim, need.name)
 		}
 	}
 	life := c.Expires.Sub(c.IssuedAt)
 	switch {
 	case life <= 0 || life > maxLifetime:
-		return refuse(BadLifetime)
+		return refuse(ReasonBadLifetime)
 	case !now.Before(c.Expires.Add(r.leeway)):
-		return refuse(Expired)
+		return refuse(ReasonExpired)
 	case now.Before(c.NotBefore.Add(-r.leeway)):
-		return refuse(NotYetValid)
+		return refuse(ReasonNotYetValid)
 	case now.Before(c.IssuedAt.Add(-r.leeway)):
-		return refuse(IssuedInFuture)
+		return refuse(ReasonIssuedInFuture)
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (r *rules) allow(tenantID string) error {
 	if r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts) {
 		return nil
 	}
-	return refuse(TenantNotAllowed)
+	return refuse(ReasonTenantNotAllowed)
 }
 
 // keyFits tells whether a key that names an issuer may sign for the token. For
@@ -218,13 +218,13 @@ type Expected struct {
 // 3.1.3.7 rule 11, 3.3.2.9 and 3.3.2.10).
 func (e Expected) answers(p *parts, c *Claims) error {
 	if !same(c.Nonce, e.Nonce) || c.Has("nonce") != (e.Nonce != "") {
-		return refuse(BadNonce)
+		return refuse(ReasonBadNonce)
 	}
 	if e.Code != "" && !same(p.text("c_hash"), halfHash(e.Code)) {
-		return refuse(BadCodeHash)
+		return refuse(ReasonBadCodeHash)
 	}
 	if e.AccessToken != "" && !same(p.text("at_hash"), halfHash(e.AccessToken)) {
-		return refuse(BadTokenHash)
+		return refuse(ReasonBadAccessTokenHash)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (s *scanner) space() {
 // object reads an object and appends its members to into.
 func (s *scanner) object(into []member, depth int) ([]member, error) {
 	if depth > maxDepth {
-		return nil, refuse(TooComplex)
+		return nil, refuse(ReasonTooComplex)
 	}
 	s.at++ // the brace
 	s.space()
@@ -47,15 +47,15 @@ func (s *scanner) object(into []member, depth int) ([]member, error) {
 		}
 		for i := range into {
 			if into[i].name == name {
-				return nil, refuse(DuplicateMember)
+				return nil, refuse(ReasonDuplicateMember)
 			}
 		}
 		if s.members++; s.members > maxMembers {
-			return nil, refuse(TooComplex)
+			return nil, refuse(ReasonTooComplex)
 		}
 		s.space()
 		if s.peek() != ':' {
-			return nil, refuse(BadJSON)
+			return nil, refuse(ReasonBadJSON)
 		}
 		s.at++
 		s.space()
@@ -74,7 +74,7 @@ func (s *scanner) object(into []member, depth int) ([]member, error) {
 // array reads an array.
 func (s *scanner) array(depth int) error {
 	if depth > maxDepth {
-		return refuse(TooComplex)
+		return refuse(ReasonTooComplex)
 	}
 	s.at++ // the bracket
 	s.space()
@@ -84,7 +84,7 @@ func (s *scanner) array(depth int) error {
 	}
 	for {
 		if s.elements++; s.elements > maxElements {
-			return refuse(TooComplex)
+			return refuse(ReasonTooComplex)
 		}
 		if err := s.value(depth); err != nil {
 			return err
@@ -108,7 +108,7 @@ func (s *scanner) next(end byte) (more bool, err error) {
 		s.at++
 		return false, nil
 	}
-	return false, refuse(BadJSON)
+	return false, refuse(ReasonBadJSON)
 }
 
 // value reads a value inside a container of that depth.
@@ -130,13 +130,13 @@ func (s *scanner) value(depth int) error {
 			return nil
 		}
 	}
-	return refuse(BadJSON)
+	return refuse(ReasonBadJSON)
 }
 
 // name reads the name of a member, decoded.
 func (s *scanner) name() (string, error) {
 	if s.peek() != '"' {
-		return "", refuse(BadJSON)
+		return "", refuse(ReasonBadJSON)
 	}
 	start := s.at
 	if err := s.string(); err != nil {
@@ -153,14 +153,14 @@ func (s *scanner) string() error {
 			s.at++
 			return nil
 		case c < ' ':
-			return refuse(BadJSON)
+			return refuse(ReasonBadJSON)
 		case c == '\\':
 			if err := s.escape(); err != nil {
 				return err
 			}
 		}
 	}
-	return refuse(BadJSON)
+	return refuse(ReasonBadJSON)
 }
 
 // escape goes from a backslash to the last byte of its escape. A surrogate must
@@ -172,21 +172,21 @@ func (s *scanner) escape() error {
 		return nil
 	case 'u':
 	default:
-		return refuse(BadJSON)
+		return refuse(ReasonBadJSON)
 	}
 	r, ok := s.hex4()
 	if !ok {
-		return refuse(BadJSON)
+		return refuse(ReasonBadJSON)
 	}
 	if r < 0xD800 || r > 0xDFFF {
 		return nil
 	}
 	if r >= 0xDC00 || !strings.HasPrefix(s.text[s.at+1:], `\u`) {
-		return refuse(BadUTF8)
+		return refuse(ReasonBadUTF8)
 	}
 	s.at += 2
 	if low, ok := s.hex4(); !ok || low < 0xDC00 || low > 0xDFFF {
-		return refuse(BadUTF8)
+		return refuse(ReasonBadUTF8)
 	}
 	return nil
 }
@@ -220,12 +220,12 @@ func (s *scanner) number() error {
 	case s.peek() == '0':
 		s.at++
 	case !s.digits():
-		return refuse(BadJSON)
+		return refuse(ReasonBadJSON)
 	}
 	if s.peek() == '.' {
 		s.at++
 		if !s.digits() {
-			return refuse(BadJSON)
+			return refuse(ReasonBadJSON)
 		}
 	}
 	if s.peek()|0x20 == 'e' {
@@ -234,7 +234,7 @@ func (s *scanner) number() error {
 			s.at++
 		}
 		if !s.digits() {
-			return refuse(BadJSON)
+			return refuse(ReasonBadJSON)
 		}
 	}
 	return nil

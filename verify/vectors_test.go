@@ -51,14 +51,14 @@ func TestPublishedExamplesToRefuse(t *testing.T) {
 		name, raw string
 		want      Reason
 	}{
-		{"RFC 7519 section 3.1 (HS256)", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + joe + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", BadAlgorithm},
-		{"RFC 7515 appendix A.2 (no typ)", "eyJhbGciOiJSUzI1NiJ9." + joe + ".cC4hiUPo", BadType},
-		{"RFC 7515 appendix A.3 (ES256)", "eyJhbGciOiJFUzI1NiJ9." + joe + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", BadAlgorithm},
-		{"RFC 7519 section 6.1 (unsecured)", "eyJhbGciOiJub25lIn0." + joe + ".", Malformed},
-		{"the same, with a signature", "eyJhbGciOiJub25lIn0." + joe + ".AAAA", BadAlgorithm},
-		{"RFC 7515 appendix A.6 (JSON, two signatures)", `{"payload":"` + joe + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","signature":"cC4h"},{"protected":"eyJhbGciOiJFUzI1NiJ9","signature":"DtEh"}]}`, Malformed},
-		{"RFC 7515 appendix E (crit)", base64.RawURLEncoding.EncodeToString([]byte("{\"alg\":\"none\",\r\n \"crit\":[\"http://example.com/UNDEFINED\"],\r\n \"http://example.com/UNDEFINED\":true\r\n}")) + ".RkFJTA.AAAA", CriticalHeader},
-		{"RFC 7516 appendix A.3 (encrypted)", "eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.6KB707dM9YTIgHtLvtgWQ8mKwboJW3of9locizkDTHzBC2IlrT1oOQ.AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY.U0m_YmjN04DJvceFICbCVQ", Encrypted},
+		{"RFC 7519 section 3.1 (HS256)", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + joe + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", ReasonBadAlgorithm},
+		{"RFC 7515 appendix A.2 (no typ)", "eyJhbGciOiJSUzI1NiJ9." + joe + ".cC4hiUPo", ReasonBadType},
+		{"RFC 7515 appendix A.3 (ES256)", "eyJhbGciOiJFUzI1NiJ9." + joe + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", ReasonBadAlgorithm},
+		{"RFC 7519 section 6.1 (unsecured)", "eyJhbGciOiJub25lIn0." + joe + ".", ReasonMalformed},
+		{"the same, with a signature", "eyJhbGciOiJub25lIn0." + joe + ".AAAA", ReasonBadAlgorithm},
+		{"RFC 7515 appendix A.6 (JSON, two signatures)", `{"payload":"` + joe + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","signature":"cC4h"},{"protected":"eyJhbGciOiJFUzI1NiJ9","signature":"DtEh"}]}`, ReasonMalformed},
+		{"RFC 7515 appendix E (crit)", base64.RawURLEncoding.EncodeToString([]byte("{\"alg\":\"none\",\r\n \"crit\":[\"http://example.com/UNDEFINED\"],\r\n \"http://example.com/UNDEFINED\":true\r\n}")) + ".RkFJTA.AAAA", ReasonCriticalHeader},
+		{"RFC 7516 appendix A.3 (encrypted)", "eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.6KB707dM9YTIgHtLvtgWQ8mKwboJW3of9locizkDTHzBC2IlrT1oOQ.AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY.U0m_YmjN04DJvceFICbCVQ", ReasonEncrypted},
 	} {
 		if _, err := parse(test.raw); !errors.Is(err, &Error{Reason: test.want}) {
 			t.Errorf("%s: got %v, want %s", test.name, err, test.want)
@@ -73,7 +73,7 @@ func TestRFC7515Base64URL(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 	for _, bad := range []string{"A-z_4ME=", "A+z/4ME", "A-z_4MF", "A-z_4", "A-z_ 4ME", "A-z_\n4ME", ""} {
-		if _, err := decode(bad); !errors.Is(err, &Error{Reason: Malformed}) {
+		if _, err := decode(bad); !errors.Is(err, &Error{Reason: ReasonMalformed}) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

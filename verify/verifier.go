@@ -36,7 +36,7 @@ func (v *Verifier) AccessToken(ctx context.Context, raw string) (*Claims, error)
 // and refused (BadNonce); the ID token of a refresh is for IDTokenFor.
 func (v *Verifier) IDToken(ctx context.Context, raw, nonce string) (*Claims, error) {
 	if nonce == "" {
-		return nil, refuse(BadNonce)
+		return nil, refuse(ReasonBadNonce)
 	}
 	return v.IDTokenFor(ctx, raw, Expected{Nonce: nonce})
 }
@@ -66,7 +66,7 @@ func (v *Verifier) AllowsTenant(tenantID string) bool {
 // hash of the token too, which is computed only here.
 func (v *Verifier) accessToken(ctx context.Context, raw string) (c *Claims, hash [sha256.Size]byte, err error) {
 	if len(raw) > MaxTokenSize {
-		return nil, hash, refuse(TooLarge)
+		return nil, hash, refuse(ReasonTooLarge)
 	}
 	now := time.Now()
 	hash = digest.SHA256(raw)
@@ -109,23 +109,23 @@ func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey
 		return nil, err
 	}
 	if key.algorithm != "" && key.algorithm != p.header.algorithm {
-		return nil, refuse(BadAlgorithm)
+		return nil, refuse(ReasonBadAlgorithm)
 	}
 	if strings.ContainsAny(p.signature, "\r\n") {
-		return nil, refuse(Malformed)
+		return nil, refuse(ReasonMalformed)
 	}
 	signature, err := encoding.DecodeString(p.signature)
 	if err != nil {
-		return nil, refuse(Malformed)
+		return nil, refuse(ReasonMalformed)
 	}
 	if methods[p.header.algorithm].Verify(p.signed, signature, key.public) != nil {
-		return nil, refuse(BadSignature)
+		return nil, refuse(ReasonBadSignature)
 	}
 	if err := v.rules.allow(c.TenantID); err != nil {
 		return nil, err
 	}
 	if !v.rules.keyFits(key, c) {
-		return nil, refuse(KeyIssuer)
+		return nil, refuse(ReasonKeyIssuer)
 	}
 	return key, c.readSets()
 }

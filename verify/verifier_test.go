@@ -62,20 +62,20 @@ func TestSovereignAndPrivateClouds(t *testing.T) {
 		version  string
 		want     verify.Reason
 	}{
-		{"US Government v2", entra.USGovernment, "", "https://login.microsoftonline.us/" + tenantA + "/v2.0", "2.0", ""},
-		{"US Government v1", entra.USGovernment, "", "https://sts.windows.net/" + tenantA + "/", "1.0", ""},
-		{"China v2", entra.China, "", "https://login.partner.microsoftonline.cn/" + tenantA + "/v2.0", "2.0", ""},
-		{"China v1", entra.China, "", "https://sts.chinacloudapi.cn/" + tenantA + "/", "1.0", ""},
-		{"Bleu v2", entra.Bleu, "", "https://login.sovcloud-identity.fr/" + tenantA + "/v2.0", "2.0", ""},
-		{"Delos v2", entra.Delos, "", "https://login.sovcloud-identity.de/" + tenantA + "/v2.0", "2.0", ""},
-		{"GovSG v2", entra.GovSG, "", "https://login.sovcloud-identity.sg/" + tenantA + "/v2.0", "2.0", ""},
+		{"US Government v2", entra.CloudUSGovernment, "", "https://login.microsoftonline.us/" + tenantA + "/v2.0", "2.0", ""},
+		{"US Government v1", entra.CloudUSGovernment, "", "https://sts.windows.net/" + tenantA + "/", "1.0", ""},
+		{"China v2", entra.CloudChina, "", "https://login.partner.microsoftonline.cn/" + tenantA + "/v2.0", "2.0", ""},
+		{"China v1", entra.CloudChina, "", "https://sts.chinacloudapi.cn/" + tenantA + "/", "1.0", ""},
+		{"Bleu v2", entra.CloudBleu, "", "https://login.sovcloud-identity.fr/" + tenantA + "/v2.0", "2.0", ""},
+		{"Delos v2", entra.CloudDelos, "", "https://login.sovcloud-identity.de/" + tenantA + "/v2.0", "2.0", ""},
+		{"GovSG v2", entra.CloudGovSG, "", "https://login.sovcloud-identity.sg/" + tenantA + "/v2.0", "2.0", ""},
 		{"private v2", "127.0.0.1:43210", "", "https://127.0.0.1:43210/" + tenantA + "/v2.0", "2.0", ""},
 		{"private v1", "127.0.0.1:43210", "", "https://sts.windows.net/" + tenantA + "/", "1.0", ""},
 		{"private v1, configured", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/", "https://127.0.0.1:43210/" + tenantA + "/", "1.0", ""},
-		{"private v1, configured otherwise", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/", "https://sts.windows.net/" + tenantA + "/", "1.0", verify.BadIssuer},
-		{"public token in China", entra.China, "", "https://login.microsoftonline.com/" + tenantA + "/v2.0", "2.0", verify.BadIssuer},
-		{"public v1 token in China", entra.China, "", "https://sts.windows.net/" + tenantA + "/", "1.0", verify.BadIssuer},
-		{"China's token in the public cloud", "", "", "https://login.partner.microsoftonline.cn/" + tenantA + "/v2.0", "2.0", verify.BadIssuer},
+		{"private v1, configured otherwise", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/", "https://sts.windows.net/" + tenantA + "/", "1.0", verify.ReasonBadIssuer},
+		{"public token in China", entra.CloudChina, "", "https://login.microsoftonline.com/" + tenantA + "/v2.0", "2.0", verify.ReasonBadIssuer},
+		{"public v1 token in China", entra.CloudChina, "", "https://sts.windows.net/" + tenantA + "/", "1.0", verify.ReasonBadIssuer},
+		{"China's token in the public cloud", "", "", "https://login.partner.microsoftonline.cn/" + tenantA + "/v2.0", "2.0", verify.ReasonBadIssuer},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAuthority(jwk(0).with("issuer", "https://"+test.cloud.Host()+"/{tenantid}/v2.0"))
@@ -132,18 +132,18 @@ func TestTimesAndTheirLeeway(t *testing.T) {
 			want   verify.Reason
 		}{
 			{"just expired, within the leeway", 0, at(-3600, -3600, -59), ""},
-			{"just expired, beyond the leeway", 0, at(-3600, -3600, -60), verify.Expired},
-			{"expires now, no leeway", -1, at(-3600, -3600, 0), verify.Expired},
+			{"just expired, beyond the leeway", 0, at(-3600, -3600, -60), verify.ReasonExpired},
+			{"expires now, no leeway", -1, at(-3600, -3600, 0), verify.ReasonExpired},
 			{"expires in a second, no leeway", -1, at(-3600, -3600, 1), ""},
 			{"begins within the leeway", 0, at(0, 60, 3600), ""},
-			{"begins beyond the leeway", 0, at(0, 61, 3600), verify.NotYetValid},
-			{"begins in a second, no leeway", -1, at(0, 1, 3600), verify.NotYetValid},
+			{"begins beyond the leeway", 0, at(0, 61, 3600), verify.ReasonNotYetValid},
+			{"begins in a second, no leeway", -1, at(0, 1, 3600), verify.ReasonNotYetValid},
 			{"issued within the leeway", 0, at(60, 0, 3600), ""},
-			{"issued beyond the leeway", 0, at(61, 0, 3600), verify.IssuedInFuture},
+			{"issued beyond the leeway", 0, at(61, 0, 3600), verify.ReasonIssuedInFuture},
 			{"a long leeway", 5 * time.Minute, at(-3600, -3600, -299), ""},
-			{"expires before it was issued", 0, at(0, 0, -1), verify.BadLifetime},
+			{"expires before it was issued", 0, at(0, 0, -1), verify.ReasonBadLifetime},
 			{"lives for two days", 0, at(0, 0, 48*3600), ""},
-			{"lives longer", 0, at(0, 0, 48*3600+1), verify.BadLifetime},
+			{"lives longer", 0, at(0, 0, 48*3600+1), verify.ReasonBadLifetime},
 		} {
 			cfg := a.config()
 			cfg.Leeway = test.leeway
@@ -174,25 +174,25 @@ func TestIDTokens(t *testing.T) {
 		{"v1", headerOf(0), v1, verify.Expected{Nonce: "n-1"}, ""},
 		{"with roles and groups", headerOf(0), idV2().with("roles", []string{"Admin"}), verify.Expected{Nonce: "n-1"}, ""},
 		{"after a refresh", headerOf(0), idV2().without("nonce"), verify.Expected{}, ""},
-		{"another sign-in's", headerOf(0), idV2(), verify.Expected{Nonce: "n-2"}, verify.BadNonce},
-		{"without a nonce", headerOf(0), idV2().without("nonce"), verify.Expected{Nonce: "n-1"}, verify.BadNonce},
-		{"with a nonce that wasn't sent", headerOf(0), idV2(), verify.Expected{}, verify.BadNonce},
-		{"with an empty nonce", headerOf(0), idV2().with("nonce", ""), verify.Expected{}, verify.BadNonce},
+		{"another sign-in's", headerOf(0), idV2(), verify.Expected{Nonce: "n-2"}, verify.ReasonBadNonce},
+		{"without a nonce", headerOf(0), idV2().without("nonce"), verify.Expected{Nonce: "n-1"}, verify.ReasonBadNonce},
+		{"with a nonce that wasn't sent", headerOf(0), idV2(), verify.Expected{}, verify.ReasonBadNonce},
+		{"with an empty nonce", headerOf(0), idV2().with("nonce", ""), verify.Expected{}, verify.ReasonBadNonce},
 		{"azp is us", headerOf(0), idV2().with("azp", apiID), verify.Expected{Nonce: "n-1"}, ""},
-		{"azp is another", headerOf(0), idV2().with("azp", clientID), verify.Expected{Nonce: "n-1"}, verify.BadParty},
+		{"azp is another", headerOf(0), idV2().with("azp", clientID), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAuthorizedParty},
 		{"hybrid", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", Code: code, AccessToken: access}, ""},
-		{"another code", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", Code: code + "x"}, verify.BadCodeHash},
-		{"another access token", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", AccessToken: access + "x"}, verify.BadTokenHash},
-		{"no c_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", Code: code}, verify.BadCodeHash},
-		{"no at_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", AccessToken: access}, verify.BadTokenHash},
-		{"an access token", headerOf(0), userV2(), verify.Expected{}, verify.NotIDToken},
-		{"an access token with a nonce", headerOf(0), userV2().with("nonce", "n-1"), verify.Expected{Nonce: "n-1"}, verify.NotIDToken},
-		{"an access token to itself", headerOf(0), userV2().with("azp", apiID), verify.Expected{}, verify.NotIDToken},
-		{"an app-only token to itself", headerOf(0), appV2().with("azp", apiID), verify.Expected{}, verify.NotIDToken},
-		{"a v1 access token", headerOf(0), userV1(), verify.Expected{}, verify.NotIDToken},
-		{"an app-only token to itself that says little", headerOf(0), appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.NotIDToken},
-		{"for an App ID URI", headerOf(0), v1.with("aud", apiURI), verify.Expected{Nonce: "n-1"}, verify.BadAudience},
-		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"}, verify.NotIDToken},
+		{"another code", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", Code: code + "x"}, verify.ReasonBadCodeHash},
+		{"another access token", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", AccessToken: access + "x"}, verify.ReasonBadAccessTokenHash},
+		{"no c_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", Code: code}, verify.ReasonBadCodeHash},
+		{"no at_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", AccessToken: access}, verify.ReasonBadAccessTokenHash},
+		{"an access token", headerOf(0), userV2(), verify.Expected{}, verify.ReasonNotIDToken},
+		{"an access token with a nonce", headerOf(0), userV2().with("nonce", "n-1"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"an access token to itself", headerOf(0), userV2().with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
+		{"an app-only token to itself", headerOf(0), appV2().with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
+		{"a v1 access token", headerOf(0), userV1(), verify.Expected{}, verify.ReasonNotIDToken},
+		{"an app-only token to itself that says little", headerOf(0), appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
+		{"for an App ID URI", headerOf(0), v1.with("aud", apiURI), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAudience},
+		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v := mustNew(t, newAuthority(jwk(0)).config())
@@ -210,7 +210,7 @@ func TestIDTokens(t *testing.T) {
 	if err != nil || c.Nonce != "n-1" || c.Name != "Ada Example" {
 		t.Errorf("IDToken: %v, %v", c, err)
 	}
-	if _, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2().without("nonce")), ""); reason(t, err) != verify.BadNonce {
+	if _, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2().without("nonce")), ""); reason(t, err) != verify.ReasonBadNonce {
 		t.Errorf("an ID token without a nonce for a nonce that was lost: %v", err)
 	}
 }
@@ -236,7 +236,7 @@ func TestSeenTokensExpire(t *testing.T) {
 		accept(t, v, raw)
 		advance(time.Second)
 		_, err := v.AccessToken(t.Context(), raw)
-		if !errors.Is(err, &verify.Error{Reason: verify.Expired}) {
+		if !errors.Is(err, &verify.Error{Reason: verify.ReasonExpired}) {
 			t.Errorf("an expired token that was seen before: %v", err)
 		}
 	})

@@ -21,7 +21,7 @@ func (c *Contoso) Browser(app http.Handler) (h http.Handler, stop func(), err er
 	}
 	pages := &http.Server{Handler: c.Entra, ReadHeaderTimeout: 10 * time.Second}
 	go pages.Serve(l)
-	from, to := "https://"+entra.Public.Host(), "http://"+l.Addr().String()
+	from, to := "https://"+entra.CloudPublic.Host(), "http://"+l.Addr().String()
 	h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		app.ServeHTTP(&redirector{ResponseWriter: w, from: from, to: to}, r)
 	})

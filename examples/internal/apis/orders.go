@@ -14,7 +14,7 @@ import (
 // everybody's.
 func Orders(v *verify.Verifier) http.Handler {
 	list := func(w http.ResponseWriter, r *http.Request) {
-		claims, ok := verify.FromContext(r.Context())
+		claims, ok := verify.ClaimsFromContext(r.Context())
 		if !ok {
 			http.Error(w, "no caller", http.StatusInternalServerError)
 			return

@@ -32,7 +32,7 @@ func Payroll(v *verify.Verifier) http.Handler {
 // say answers every caller the same.
 func say(api string, items ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, ok := verify.FromContext(r.Context())
+		claims, ok := verify.ClaimsFromContext(r.Context())
 		if !ok {
 			http.Error(w, "no caller", http.StatusInternalServerError)
 			return

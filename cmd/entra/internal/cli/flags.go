@@ -143,14 +143,14 @@ func looksSecret(name string) bool {
 
 // clouds are the names that -cloud takes besides a host.
 var clouds = map[string]entra.Cloud{
-	"public": entra.Public, "usgov": entra.USGovernment, "china": entra.China,
-	"bleu": entra.Bleu, "delos": entra.Delos, "govsg": entra.GovSG,
+	"public": entra.CloudPublic, "usgov": entra.CloudUSGovernment, "china": entra.CloudChina,
+	"bleu": entra.CloudBleu, "delos": entra.CloudDelos, "govsg": entra.CloudGovSG,
 }
 
 // graphs are Microsoft Graph in each cloud ("National cloud deployments" in the
 // documentation of Microsoft Graph).
 var graphs = map[entra.Cloud]string{
-	entra.USGovernment: "https://graph.microsoft.us", entra.China: "https://microsoftgraph.chinacloudapi.cn",
+	entra.CloudUSGovernment: "https://graph.microsoft.us", entra.CloudChina: "https://microsoftgraph.chinacloudapi.cn",
 }
 
 func (s *System) cloud(o *options) entra.Cloud {

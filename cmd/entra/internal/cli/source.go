@@ -155,9 +155,9 @@ func (s *System) certificate(o *options, logger *slog.Logger) (entra.Credential,
 // trust a managed identity").
 func audience(cloud entra.Cloud) string {
 	switch entra.Cloud(cloud.Host()) {
-	case entra.USGovernment:
+	case entra.CloudUSGovernment:
 		return credentials.Audience + "USGov"
-	case entra.China:
+	case entra.CloudChina:
 		return credentials.Audience + "China"
 	}
 	return credentials.Audience

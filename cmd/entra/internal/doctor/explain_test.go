@@ -14,7 +14,7 @@ import (
 // Each of Entra's numbers has the advice that it needs, with what is known filled in.
 func TestExplain(t *testing.T) {
 	q := doctor.Question{
-		App:        entra.Config{TenantID: "TENANT", ClientID: "CLIENT", Cloud: entra.USGovernment},
+		App:        entra.Config{TenantID: "TENANT", ClientID: "CLIENT", Cloud: entra.CloudUSGovernment},
 		Credential: doctor.Credential{Kind: "certificate", Thumbprint: "THUMBPRINT"},
 		Scope:      "api://orders/.default",
 		Requests: []wire.Request{
