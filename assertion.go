@@ -29,7 +29,8 @@ type AssertionRequest struct {
 func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
 	g := newGuard()
 	return Credential{
-		id: fmt.Sprintf("assertion:%d", values.Add(1)),
+		id:   fmt.Sprintf("assertion:%d", values.Add(1)),
+		info: func() CredentialInfo { return CredentialInfo{Kind: "client assertion"} },
 		check: func() *Error {
 			if get == nil {
 				return refuse("invalid_client", "the assertion credential has no callback")

@@ -64,7 +64,12 @@ func CertificateWith(certs []*x509.Certificate, key crypto.PrivateKey, o Certifi
 	if !ownKey(key) {
 		id = fmt.Sprintf("signer:%d", values.Add(1))
 	}
-	return fixed(id, confidential.NewCredFromAssertionCallback(s.assertion), wrong)
+	var leaf *x509.Certificate
+	if s != nil {
+		leaf = s.leaf
+	}
+	return fixed(id, confidential.NewCredFromAssertionCallback(s.assertion), wrong).
+		WithInfo(func() CredentialInfo { return certificateInfo(leaf) })
 }
 
 // ownKey reports whether key is at hand, so that its public part, which anybody may claim
@@ -76,6 +81,7 @@ func ownKey(key crypto.PrivateKey) bool {
 
 // An assertionSigner signs client assertions.
 type assertionSigner struct {
+	leaf   *x509.Certificate
 	header string // in base64
 	key    crypto.Signer
 	opts   crypto.SignerOpts
@@ -126,7 +132,7 @@ func newAssertionSigner(certs []*x509.Certificate, key crypto.PrivateKey, o Cert
 		SHA1      string   `json:"x5t,omitempty"`
 		Chain     []string `json:"x5c,omitempty"`
 	}{Algorithm: "PS256", Type: "JWT"}
-	s := &assertionSigner{key: signer, guard: newGuard(), opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}}
+	s := &assertionSigner{leaf: leaf, key: signer, guard: newGuard(), opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}}
 	if o.RS256 {
 		sum := sha1.Sum(leaf.Raw)
 		header.Algorithm, header.SHA1, s.opts = "RS256", base64.RawURLEncoding.EncodeToString(sum[:]), crypto.SHA256

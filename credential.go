@@ -33,7 +33,8 @@ type Credential struct {
 	// it stands.
 	check func() *Error // what is wrong with it in itself
 	use   use
-	id    string // in every cache key
+	id    string                // in every cache key
+	info  func() CredentialInfo // nil if unknown
 }
 
 // A use makes an exchange's attempts with a credential, until Entra accepts one or there
@@ -98,5 +99,6 @@ func Secret(secret string) Credential {
 		wrong = refuse("invalid_client", "the client secret is a GUID, so it is the ID of a secret, or the client's or the tenant's ID; "+
 			"use the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)")
 	}
-	return fixed(fingerprint("secret", []byte(secret)), cred, wrong)
+	return fixed(fingerprint("secret", []byte(secret)), cred, wrong).
+		WithInfo(func() CredentialInfo { return CredentialInfo{Kind: "client secret"} })
 }
