@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
@@ -21,15 +20,13 @@ type attempts struct {
 	client  *Client
 	grant   *Grant
 	forUser bool // a user's token is wanted, not the app's own
-	prev    *cache.Token
+	claims  string
 	rt      *refreshToken
 
 	depth int  // of Reloading credentials that are loaded by others
 	spare bool // there is another credential to try after the one at hand
 
-	// Of the attempt that was accepted: MSAL's result and the response it came from.
-	result confidential.AuthResult
-	token  *tokenResponse
+	response *TokenResponse // of the attempt that was accepted
 }
 
 // all makes the attempts.
@@ -79,11 +76,9 @@ func (a *attempts) run(ctx context.Context, x *exchange, cred confidential.Crede
 	if err != nil {
 		return refuse("invalid_request", "MSAL does not accept the configuration of the client"), settled
 	}
-	result, err := a.grant.Fetch(ctx, app, a.prev)
-	var t *tokenResponse
+	resp, err := a.grant.Fetch(ctx, &TokenRequest{a.grant, a.claims, app, x})
 	if x.answer != nil {
-		var failed *Error
-		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
+		if _, failed := readToken(x.answer, x.redactor, x.requestID); failed != nil {
 			if failed.refusesCredential() {
 				if failed.namesCredential() {
 					a.client.gates.refusal(x.proof, failed)
@@ -98,14 +93,10 @@ func (a *attempts) run(ctx context.Context, x *exchange, cred confidential.Crede
 		}
 		a.client.gates.accepted(x.proof)
 	}
-	if failed := x.check(ctx, a.grant, result, t, err); failed != nil {
+	if failed := x.check(ctx, a.grant, resp, err); failed != nil {
 		return failed, x.verdict
 	}
-	if t == nil { // a Fetch that asked somebody else
-		life := time.Until(result.ExpiresOn)
-		t = &tokenResponse{AccessToken: result.AccessToken, ExpiresIn: seconds(life), Scope: strings.Join(result.GrantedScopes, " ")}
-	}
-	a.result, a.token = result, t
+	a.response = resp
 	return nil, settled
 }
 

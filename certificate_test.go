@@ -259,7 +259,7 @@ func TestSignerHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := newClient(t, cfg).Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, "api://api-b/.default")})
+		_, err := newClient(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{"api://api-b/.default"}, Fetch: oboFetch(e, "api://api-b/.default")})
 		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after %v: %v", took, err)
 		}
@@ -281,7 +281,7 @@ func TestSignerIsUsedConcurrently(t *testing.T) {
 	for range 20 {
 		fetch := oboFetch(e, "api://api-b/Orders.Read")
 		wg.Go(func() {
-			if _, err := c.Redeem(t.Context(), entra.Grant{Flow: "x", Fetch: fetch}); err != nil {
+			if _, err := c.Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: fetch}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -15,7 +15,6 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 )
@@ -135,12 +134,12 @@ func ExampleClient_TokenSource() {
 		Flow:    "vault",
 		Subject: "the user whose assertion is in the vault",
 		Scopes:  scopes,
-		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			assertion, err := vault()
 			if err != nil {
-				return confidential.AuthResult{}, &entra.Error{Code: "temporarily_unavailable", Description: err.Error(), Err: err}
+				return nil, &entra.Error{Code: "temporarily_unavailable", Description: err.Error(), Err: err}
 			}
-			return app.AcquireTokenOnBehalfOf(ctx, assertion, scopes, confidential.WithClaims(prev.Challenge()))
+			return r.OnBehalfOf(ctx, assertion)
 		},
 	})
 	_, err = source.Token()

@@ -1,13 +1,9 @@
 package entra
 
 import (
-	"cmp"
 	"context"
 	"net/url"
 	"strings"
-	"time"
-
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/entratoken/entra/cache"
 )
@@ -67,36 +63,39 @@ func (x *exchange) unproven(failed *Error, v verdict) {
 	x.verdict = v
 }
 
-// check decides whether the outcome of a Fetch is the token that was wanted. MSAL's
-// errors are not repeated: they can hold the request with its secret, and the token.
-func (x *exchange) check(ctx context.Context, g *Grant, result confidential.AuthResult, t *tokenResponse, err error) *Error {
+// explain returns the error of a token request that MSAL failed with err, or nil if it did
+// not. t is the token in the response, or nil if there was no response.
+func (x *exchange) explain(ctx context.Context, g *Grant, t *tokenResponse, err error) *Error {
+	switch {
+	case x.failure != nil:
+		return x.failure
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, Err: ctx.Err()}
+	case t != nil:
+		return x.declined(g, t)
+	case g.RefreshToken && g.Subject != "": // Exchange does not redeem refresh tokens
+		return refuse("login_required", "nothing is held with which a token could be got for the user; the user must sign in")
+	}
+	return refuse("invalid_request", "MSAL sent no request: it does not accept the scopes or the claims of the grant")
+}
+
+// check returns the error of a Fetch, or of a response that is not the token it should be.
+func (x *exchange) check(ctx context.Context, g *Grant, r *TokenResponse, err error) *Error {
 	if x.failure != nil {
 		return x.failure
 	}
 	if own, ok := errorAs[*Error](err); ok {
 		return own
 	}
-	account := result.Account.HomeAccountID
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, Err: ctx.Err()}
-	case err != nil && t != nil:
-		return x.declined(g, t)
-	case err != nil && g.RefreshToken && g.Subject != "": // not in Redeem, which has no use for one
-		return refuse("login_required", "nothing is held with which a token could be got for the user; the user must sign in")
 	case err != nil:
-		return refuse("invalid_request", "the grant's Fetch failed without asking Entra: MSAL does not accept its scopes or claims, or it failed by itself and "+
-			"should say so in an *entra.Error")
-	case t != nil && t.AccessToken != result.AccessToken:
-		return refuse(CodeInvalidResponse, "MSAL returned another token than the one that was answered")
-	case x.forUser && account == "":
-		return refuse(CodeInvalidResponse, "the answer does not say which user the token is for")
-	case !x.forUser && account != "":
-		return refuse(CodeInvalidResponse, "the answer to the app's own request is a user's token")
-	case g.RefreshToken && g.Subject != "" && !strings.EqualFold(account, g.Subject):
-		return refuse(CodeInvalidResponse, "the answer is a token for another user")
+		return refuse("invalid_request", "the grant's Fetch failed with an error that is not an *entra.Error, whose text is not repeated")
 	}
-	return nil
+	return r.validate(g, x.forUser)
 }
 
 // declined says why MSAL refused an answer that has a token.
@@ -117,38 +116,11 @@ func (x *exchange) declined(g *Grant, t *tokenResponse) *Error {
 }
 
 // fetch is one exchange for the cache.
-func (c *Client) fetch(ctx context.Context, g *Grant, prev *cache.Token, keep any) (cache.Answer, error) {
+func (c *Client) fetch(ctx context.Context, g *Grant, claims string, keep any) (cache.Response, error) {
 	rt, _ := keep.(*refreshToken)
-	run := attempts{client: c, grant: g, forUser: g.Subject != "", prev: prev, rt: rt}
+	run := attempts{client: c, grant: g, forUser: g.Subject != "", claims: claims, rt: rt}
 	if failed := run.all(ctx); failed != nil {
-		return cache.Answer{}, failed
+		return cache.Response{}, failed
 	}
-	return c.answerOf(run.result, run.token, 0, g), nil
+	return c.cached(g, run.response, 0), nil
 }
-
-// answerOf makes of a token response of some age what the cache keeps.
-func (c *Client) answerOf(result confidential.AuthResult, t *tokenResponse, age time.Duration, g *Grant) cache.Answer {
-	a := cache.Answer{
-		AccessToken: t.AccessToken,
-		TokenType:   "Bearer",
-		Scope:       cmp.Or(t.Scope, strings.Join(g.scopes(), " ")), // omitted: as requested (RFC 6749, section 5.1)
-		Lifetime:    time.Duration(t.ExpiresIn) - age,
-		RefreshIn:   max(0, time.Duration(t.RefreshIn)-age),
-		NotAfter:    g.NotAfter,
-	}
-	switch left := time.Until(result.ExpiresOn); {
-	case result.ExpiresOn.IsZero() || left >= a.Lifetime:
-	case left > a.Lifetime-ownEnd:
-		a.Lifetime = left
-	case a.NotAfter.IsZero() || result.ExpiresOn.Before(a.NotAfter):
-		a.NotAfter = result.ExpiresOn
-	}
-	if g.RefreshToken && t.RefreshToken != "" {
-		a.Keep = newRefreshToken(c, g.Subject, t.RefreshToken)
-	}
-	return a
-}
-
-// ownEnd is by how much a result must end before the token does for that to be the end of
-// its grant, said by Fetch, and not the time since MSAL read the answer.
-const ownEnd = time.Minute

@@ -13,8 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
@@ -288,15 +286,15 @@ func TestManyRefusalsAtOnceAreOne(t *testing.T) {
 // A request that was to find out and that Entra did not answer, or was not even sent, keeps
 // nobody else from finding out.
 func TestGateIsNotKeptByWhatNobodyAnswered(t *testing.T) {
-	for name, fetch := range map[string]func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error){
-		"not sent": func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
-			return confidential.AuthResult{}, errors.New("nothing to ask with")
+	for name, fetch := range map[string]func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error){
+		"not sent": func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return nil, errors.New("nothing to ask with")
 		},
-		"panic": func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) { panic("no") },
-		"no answer": func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
+		"panic": func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) { panic("no") },
+		"no answer": func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			ctx, cancel := context.WithCancel(ctx)
 			cancel()
-			return app.AcquireTokenOnBehalfOf(ctx, "e30.e30.e30", []string{"api://api-b/Orders.Read"})
+			return r.OnBehalfOf(ctx, "e30.e30.e30")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,10 +15,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
 )
 
@@ -149,10 +146,10 @@ func tlsClient(ca *x509.CertPool) *http.Client {
 }
 
 // oboFetch exchanges a fresh assertion of Alice's, as an API would.
-func oboFetch(e *estate, scope string) func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+func oboFetch(e *estate, scope string) func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
-	return func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-		return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{scope}, confidential.WithClaims(prev.Challenge()))
+	return func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+		return r.OnBehalfOf(ctx, assertion)
 	}
 }
 

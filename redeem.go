@@ -5,27 +5,25 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
-// Redemption is the answer to a grant that is good once, such as an authorization code.
-// Nothing of it is printed or marshaled.
-type Redemption struct {
-	client  *Client
-	grant   Grant
-	arrived time.Time
-	answer  func() (confidential.AuthResult, *tokenResponse) // a func, so that printing prints an address
+// A CodeResult is the response to a grant that can be redeemed only once, such as an
+// authorization code. Its contents are never printed or marshaled.
+type CodeResult struct {
+	client   *Client
+	grant    Grant
+	received time.Time
+	response *TokenResponse
 }
 
-// Redeem runs g.Fetch now, for a grant that cannot be repeated and that says
-// only in its answer whom it speaks for. g.Subject is not used; the answer must be a
-// user's. Nothing is held until [Redemption.Keep] is called. It is bounded by ctx and by
-// [TokenTimeout]. Only where Entra refuses the app's credential, which it does before it looks
-// at the grant, and there is another one, Fetch runs again.
+// Exchange calls g.Fetch now, for a single-use grant, such as an authorization code, whose
+// user is known only from the response. g.Subject is ignored; the response must be for a
+// user. The cache stores nothing until [CodeResult.Store] is called. ctx and
+// [TokenTimeout] bound the request. Fetch is called again only if Entra rejects the
+// client's credential, which it checks before the grant, and there is another one.
 //
-// The error is an [*Error], whose Err is ctx's error if that ended first.
-func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
+// The error is an [*Error]. It wraps ctx's error if ctx ended first.
+func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	if g.Flow == "" || g.Fetch == nil {
 		return nil, refuse("invalid_request", "a Grant needs a Flow and a Fetch")
 	}
@@ -39,49 +37,46 @@ func (c *Client) Redeem(ctx context.Context, g Grant) (*Redemption, error) {
 	if err := run.all(ctx); err != nil {
 		return nil, err
 	}
-	result, t := run.result, run.token
-	return &Redemption{c, g, time.Now(), func() (confidential.AuthResult, *tokenResponse) { return result, t }}, nil
+	return &CodeResult{c, g, time.Now(), run.response}, nil
 }
 
-// Result returns what MSAL made of the answer: the account, and the ID token, which has
-// not been validated.
-func (r *Redemption) Result() confidential.AuthResult {
-	result, _ := r.answer()
-	return result
-}
+// HomeAccountID returns the home account ID of the user, for [CodeResult.Store].
+func (r *CodeResult) HomeAccountID() string { return r.response.HomeAccountID }
 
-// Keep puts the token, and the refresh token if the grant says so, into the session of
+// IDToken returns the ID token, which has not been validated, or "".
+func (r *CodeResult) IDToken() string { return r.response.IDToken }
+
+// Store stores the token, and the refresh token if g.RefreshToken is set, in the session of
 // subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
-// the client that redeemed the grant or one made from it by WithTenant: a user who
-// signed in at "organizations" is kept at the user's own tenant.
-func (r *Redemption) Keep(c *Client, subject string) error {
+// the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
+// user who signed in at "organizations" are stored at the user's own tenant.
+func (r *CodeResult) Store(c *Client, subject string) error {
 	if c.wire != r.client.wire || c.clientID != r.client.clientID {
-		return refuse("invalid_request", "a redemption can only be kept by a client of the same app")
+		return refuse("invalid_request", "a CodeResult can only be stored by a client of the same app")
 	}
 	if subject == "" {
-		return refuse("invalid_request", "a redemption can only be kept for a subject")
+		return refuse("invalid_request", "a CodeResult can only be stored for a subject")
 	}
 	if err := c.specificTenant(); err != nil {
 		return err
 	}
 	if guid.MatchString(r.client.tenantID) && guid.MatchString(c.tenantID) && r.client.tenantID != c.tenantID {
-		return refuse("invalid_request", "a redemption in one tenant can not be kept in another")
+		return refuse("invalid_request", "a CodeResult of one tenant cannot be stored in another")
 	}
-	result, t := r.answer()
 	g := r.grant
-	if g.RefreshToken && !strings.EqualFold(subject, result.Account.HomeAccountID) {
-		return refuse("invalid_request", "a redemption can only be kept for the account that it is for")
+	if g.RefreshToken && !strings.EqualFold(subject, r.response.HomeAccountID) {
+		return refuse("invalid_request", "a CodeResult can only be stored for its own account")
 	}
 	g.Subject = subject
 	if failed := g.ended(); failed != nil {
 		return failed
 	}
-	a := c.answerOf(result, t, time.Since(r.arrived), &g)
-	if _, err := c.TokenSource(g).handle.Put(a); err != nil {
-		return refuse(CodeInvalidResponse, "the token has already ended")
+	resp := c.cached(&g, r.response, time.Since(r.received))
+	if _, err := c.TokenSource(g).handle.Put(resp); err != nil {
+		return refuse(CodeInvalidResponse, "the token has already expired")
 	}
 	return nil
 }
 
-// Format prints that there is a redemption, whatever the verb.
-func (r *Redemption) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Redemption{...}") }
+// Format prints that there is a result, whatever the verb.
+func (r *CodeResult) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.CodeResult{...}") }

@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
@@ -208,11 +206,11 @@ func TestFetchPanics(t *testing.T) {
 		c := e.client(t, "api-a")
 		g := entra.Grant{Flow: "f", Subject: "s", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")}
 		good, panics := g.Fetch, true
-		g.Fetch = func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+		g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			if panics {
 				panic("s3cret")
 			}
-			return good(ctx, app, prev)
+			return good(ctx, r)
 		}
 		source := c.TokenSource(g)
 		_, err := source.Token()

@@ -15,12 +15,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/obo"
@@ -129,9 +127,9 @@ func TestRefusedCodeIsStillGood(t *testing.T) {
 	}
 	redeem := func(c entra.Credential) error {
 		cfg.Credential = c
-		_, err := newClient(t, cfg).Redeem(t.Context(), entra.Grant{Flow: "x", Scopes: scopes,
-			Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
-				return app.AcquireTokenByAuthCode(ctx, callback.Query().Get("code"), redirect, scopes)
+		_, err := newClient(t, cfg).Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: scopes,
+			Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+				return r.AuthorizationCode(ctx, callback.Query().Get("code"), redirect, "")
 			}})
 		return err
 	}

@@ -353,7 +353,7 @@ func testNoSecondTryWithoutTime(t *testing.T) {
 			}
 			return resp, err
 		})
-		_, err := newClient(t, cfg).Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, scopeB)})
+		_, err := newClient(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{scopeB}, Fetch: oboFetch(e, scopeB)})
 		wantError(t, err, "invalid_client", "", 7000215)
 		synctest.Wait()
 		if n := len(e.wire.tokenRequests()); n != 1 || called > 1 || name == "list" && called > 0 {
@@ -377,7 +377,7 @@ func TestLoadHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := c.Redeem(ctx, entra.Grant{Flow: "x", Fetch: oboFetch(e, scopeB)})
+		_, err := c.Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{scopeB}, Fetch: oboFetch(e, scopeB)})
 		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after %v: %v", took, err)
 		}

@@ -11,53 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra/cache"
 )
-
-// Grant is one way of asking for one token. The flow packages make grants; a program
-// makes its own for a flow that they do not have.
-type Grant struct {
-	// Flow names the grant type, such as "client_credentials". It is part of the cache
-	// key, so tokens of one flow never answer another. Required.
-	Flow string
-	// Subject is whom the token speaks for: a home account ID, the hash of an
-	// assertion. "" is the app itself: then only the client credentials grant is sent,
-	// and otherwise it never is. An answer for a subject must say who the user is.
-	Subject string
-	// Session tells apart sessions of one subject that share nothing, such as those of a
-	// user's browsers: each has its own tokens and its own refresh token. It is part of
-	// the cache key, and the cache holds the 64 of a subject that were used last. "": the
-	// subject has one.
-	Session string
-	// Scopes are the scopes asked for, not to be changed afterwards. They are compared as
-	// a case-insensitive set.
-	Scopes []string
-	// Scope stands for Scopes where there is only one: then a source costs no slice. It
-	// is used if Scopes is empty.
-	Scope string
-	// NotAfter, if set, is when the grant ends: no cached token is served past it.
-	NotAfter time.Time
-	// RefreshToken says that refresh tokens that come with answers are kept with the
-	// subject's session. The app that Fetch is given then has it, and redeems it in
-	// AcquireTokenSilent for an account whose HomeAccountID is Subject.
-	RefreshToken bool
-	// Fetch asks for the token, through app, an MSAL client that is used only once. prev
-	// is the token that is to be replaced, which may be nil; its [cache.Token.Challenge]
-	// are the claims that the new token must satisfy. ctx must be passed on. An error
-	// that is an [*Error] goes to the caller as it is; any other is taken for MSAL's and
-	// not repeated, since MSAL's can hold secrets. It must return when ctx ends. It is
-	// called again, with another app and the same prev, when Entra has refused the
-	// credential of the first and there is another one (see [Reloading]).
-	// A token whose grant ends before it is served no longer than the grant: Fetch says
-	// so in the result's ExpiresOn, which otherwise is as MSAL returned it. What takes
-	// work to find out about a grant belongs here, where it is done once for each token.
-	// Of MSAL's methods, those that get a token are possible, but not
-	// AcquireTokenByUsernamePassword, which first asks who the user is. Required.
-	Fetch func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error)
-}
 
 // TokenTimeout bounds [TokenSource.Token], which has no context.
 const TokenTimeout = 30 * time.Second
@@ -96,14 +53,6 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 
 // ofApp reports whether the grant is the app's own, for one scope.
 func (g *Grant) ofApp() bool { return g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 }
-
-// scopes returns the scopes asked for, however they are given.
-func (g *Grant) scopes() []string {
-	if len(g.Scopes) == 0 && g.Scope != "" {
-		return []string{g.Scope}
-	}
-	return g.Scopes
-}
 
 // Token returns a token, as [TokenSource.TokenContext] does within [TokenTimeout]. It is the
 // caller's own copy: the wrappers of package oauth2, which call this method, change it.
@@ -153,8 +102,8 @@ func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
 	if s.answered.Load() {
 		challenge = ""
 	}
-	t, err := s.handle.Token(ctx, challenge, func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
-		return s.client.fetch(ctx, &s.grant, prev, keep)
+	t, err := s.handle.Token(ctx, challenge, func(ctx context.Context, claims string, keep any) (cache.Response, error) {
+		return s.client.fetch(ctx, &s.grant, claims, keep)
 	})
 	if err != nil {
 		return nil, s.explain(ctx, err)

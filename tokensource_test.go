@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra"
@@ -228,15 +227,15 @@ func TestNoRefreshTokenLeaves(t *testing.T) {
 func TestGrantsKeepTheirKind(t *testing.T) {
 	e := newEstate()
 	c := e.client(t, "api-a")
-	forApp := func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
-		return app.AcquireTokenByCredential(ctx, []string{"api://api-b/.default"})
+	forApp := func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+		return r.ClientCredentials(ctx)
 	}
 	for _, tt := range []struct {
 		grant entra.Grant
 		text  string
 	}{
-		{entra.Grant{Flow: "f", Subject: "user", Fetch: forApp}, "the grant is for a user's token, but the request is for the app's own token"},
-		{entra.Grant{Flow: "f", Fetch: oboFetch(e, "api://api-b/Orders.Read")}, "the grant is for the app's own token, but the request is for a user's token"},
+		{entra.Grant{Flow: "f", Subject: "user", Scope: "api://api-b/.default", Fetch: forApp}, "the grant is for a user's token, but the request is for the app's own token"},
+		{entra.Grant{Flow: "f", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")}, "the grant is for the app's own token, but the request is for a user's token"},
 	} {
 		_, err := c.TokenSource(tt.grant).Token()
 		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, tt.text) {
@@ -250,9 +249,9 @@ func TestGrantsKeepTheirKind(t *testing.T) {
 func TestFetchWithoutMSAL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newEstate().client(t, "daemon")
-		result := confidential.AuthResult{AccessToken: "x", ExpiresOn: time.Now().Add(time.Hour), GrantedScopes: []string{"s"}}
-		fetch := func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
-			return result, nil
+		result := entra.TokenResponse{AccessToken: "x", ExpiresIn: time.Hour, Scopes: []string{"s"}}
+		fetch := func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return &result, nil
 		}
 		source := c.TokenSource(entra.Grant{Flow: "f", Fetch: fetch})
 		tok, err := source.Token()
@@ -264,7 +263,7 @@ func TestFetchWithoutMSAL(t *testing.T) {
 				t.Errorf("a token without a user was taken for one: %v", err)
 			}
 		}
-		result.Account.HomeAccountID = "uid.utid"
+		result.HomeAccountID = "uid.utid"
 		if _, err := c.TokenSource(entra.Grant{Flow: "g", Fetch: fetch}).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("a user's token was taken for the app's own: %v", err)
 		}
@@ -278,9 +277,9 @@ func TestFetchWithoutMSAL(t *testing.T) {
 func TestBadGrants(t *testing.T) {
 	e := newEstate()
 	c := e.client(t, "daemon")
-	fetch := func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+	fetch := func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 		t.Error("Fetch was called")
-		return confidential.AuthResult{}, nil
+		return nil, nil
 	}
 	for _, tt := range []struct {
 		grant entra.Grant
@@ -308,8 +307,8 @@ func TestFetchErrorsAreNotRepeated(t *testing.T) {
 		err  error
 		code string
 	}{{errors.New("s3cret"), "invalid_request"}, {fmt.Errorf("wrapped: %w", own), "own"}} {
-		_, err := c.TokenSource(entra.Grant{Flow: tt.code, Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
-			return confidential.AuthResult{}, tt.err
+		_, err := c.TokenSource(entra.Grant{Flow: tt.code, Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return nil, tt.err
 		}}).Token()
 		if got := asError(t, err); got.Code != tt.code {
 			t.Errorf("got %v", err)
@@ -367,9 +366,9 @@ func TestNotAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newEstate().client(t, "daemon")
 		requests := 0
-		g := entra.Grant{Flow: "f", Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+		g := entra.Grant{Flow: "f", Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 			requests++
-			return confidential.AuthResult{AccessToken: fmt.Sprint(requests), ExpiresOn: time.Now().Add(10 * time.Hour)}, nil // early after an hour
+			return &entra.TokenResponse{AccessToken: fmt.Sprint(requests), ExpiresIn: 10 * time.Hour}, nil // early after an hour
 		}}
 		unbounded := c.TokenSource(g)
 		if _, err := unbounded.Token(); err != nil {
@@ -533,24 +532,24 @@ func TestRedemption(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := entra.Grant{Flow: "code", Scopes: []string{"api://api-b/Orders.Read"}, RefreshToken: true, Fetch: oboFetch(e, "api://api-b/Orders.Read")}
-		r, err := c.Redeem(t.Context(), g)
+		r, err := c.Exchange(t.Context(), g)
 		if err != nil {
 			t.Fatal(err)
 		}
-		account := r.Result().Account.HomeAccountID
+		account := r.HomeAccountID()
 		for name, err := range map[string]error{
-			"nobody":         r.Keep(c, ""),
-			"another user":   r.Keep(c, "bob"),
-			"another tenant": r.Keep(other, account),
-			"all tenants":    r.Keep(many, account),
-			"another app":    r.Keep(e.client(t, "daemon"), account),
+			"nobody":         r.Store(c, ""),
+			"another user":   r.Store(c, "bob"),
+			"another tenant": r.Store(other, account),
+			"all tenants":    r.Store(many, account),
+			"another app":    r.Store(e.client(t, "daemon"), account),
 		} {
 			if got := asError(t, err); got.Code != "invalid_request" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		time.Sleep(10 * time.Minute)
-		if err := r.Keep(c, account); err != nil {
+		if err := r.Store(c, account); err != nil {
 			t.Fatal(err)
 		}
 		g.Subject = account
@@ -558,7 +557,7 @@ func TestRedemption(t *testing.T) {
 			t.Errorf("%v left, want 50m", left)
 		}
 		time.Sleep(time.Hour)
-		if err := r.Keep(c, account); asError(t, err).Code != entra.CodeInvalidResponse {
+		if err := r.Store(c, account); asError(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("an ended token was kept: %v", err)
 		}
 		leaks(t, fmt.Errorf("%+v %#v %s", r, r, r), "eyJ")
@@ -636,8 +635,8 @@ func TestFlowsKeepApart(t *testing.T) {
 	for i := range 8 * flows {
 		flow := fmt.Sprint("flow ", i%flows)
 		wg.Go(func() {
-			tok, err := c.TokenSource(entra.Grant{Flow: flow, Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
-				return confidential.AuthResult{AccessToken: flow, ExpiresOn: time.Now().Add(time.Hour)}, nil
+			tok, err := c.TokenSource(entra.Grant{Flow: flow, Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+				return &entra.TokenResponse{AccessToken: flow, ExpiresIn: time.Hour}, nil
 			}}).Token()
 			if err != nil || tok.AccessToken != flow {
 				t.Errorf("%s got %v, %v", flow, tok, err)

@@ -196,7 +196,7 @@ func TestDiscoveryIsRemembered(t *testing.T) {
 		all := make(chan error, 20)
 		for range cap(all) {
 			go func() {
-				_, err := c.Redeem(t.Context(), entra.Grant{Flow: "x", Fetch: oboFetch(e, scope[0])})
+				_, err := c.Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: []string{scope[0]}, Fetch: oboFetch(e, scope[0])})
 				all <- err
 			}()
 		}

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/verify"
@@ -83,12 +81,11 @@ func (f *Flow) TokenSource(a Account, wanted ...string) *entra.TokenSource {
 	}
 	return client.TokenSource(entra.Grant{
 		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session, Scopes: wanted, RefreshToken: true,
-		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
+		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			if refused != nil {
-				return confidential.AuthResult{}, refused
+				return nil, refused
 			}
-			account := confidential.Account{HomeAccountID: a.HomeAccountID}
-			return app.AcquireTokenSilent(ctx, wanted, confidential.WithSilentAccount(account), confidential.WithClaimsFromClient(prev.Challenge()))
+			return r.RefreshToken(ctx)
 		},
 	})
 }

@@ -354,7 +354,7 @@ func TestSignOutIsOfOneApp(t *testing.T) {
 		k := own
 		change(&k)
 		h := shared.Handle(k, []string{"x"})
-		must(h.Put(cache.Answer{AccessToken: "x", Lifetime: time.Hour}))
+		must(h.Put(cache.Response{AccessToken: "x", Lifetime: time.Hour}))
 		handles = append(handles, h)
 	}
 	if err := f.SignOut(t.Context(), signIn.Account); err != nil {

@@ -10,10 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -57,21 +54,20 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	if err := f.answered(p, params); err != nil {
 		return nil, err
 	}
-	redemption, err := f.client.Redeem(ctx, entra.Grant{
+	result, err := f.client.Exchange(ctx, entra.Grant{
 		Flow: FlowName, Session: p.Session, Scopes: p.Scopes, RefreshToken: true,
-		Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
-			return app.AcquireTokenByAuthCode(ctx, params.Get("code"), f.config.RedirectURL, p.Scopes, confidential.WithChallenge(p.Verifier))
+		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return r.AuthorizationCode(ctx, params.Get("code"), f.config.RedirectURL, p.Verifier)
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	result := redemption.Result()
-	claims, err := f.verifier.IDToken(ctx, result.IDToken.RawToken, p.Nonce)
+	claims, err := f.verifier.IDToken(ctx, result.IDToken(), p.Nonce)
 	if err != nil {
 		return nil, fmt.Errorf("authcode: validating the ID token: %w", err)
 	}
-	account, err := newAccount(result.Account.HomeAccountID, claims, p.Session)
+	account, err := newAccount(result.HomeAccountID(), claims, p.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +75,7 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	if err != nil {
 		return nil, err
 	}
-	if err := redemption.Keep(client, account.HomeAccountID); err != nil {
+	if err := result.Store(client, account.HomeAccountID); err != nil {
 		return nil, err
 	}
 	return &SignIn{account, claims, p.ReturnTo, f.TokenSource(account, p.Scopes...)}, nil

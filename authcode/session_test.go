@@ -8,11 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/cache"
 )
 
 // Sessions of one account share no tokens and no refresh tokens, and are signed out each
@@ -99,9 +96,9 @@ func TestSessionName(t *testing.T) {
 	// The app itself has no sessions.
 	_, err = newClient(t, e.clientConfig()).TokenSource(entra.Grant{
 		Flow: "x", Session: "s", Scopes: []string{"y"},
-		Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
+		Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 			t.Error("it asks for a token")
-			return confidential.AuthResult{}, nil
+			return nil, nil
 		},
 	}).TokenContext(t.Context())
 	if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "Session") {

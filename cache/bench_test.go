@@ -10,8 +10,8 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-func answer(token string, life time.Duration) cache.Answer {
-	return cache.Answer{AccessToken: token, TokenType: "Bearer", Lifetime: life}
+func answer(token string, life time.Duration) cache.Response {
+	return cache.Response{AccessToken: token, TokenType: "Bearer", Lifetime: life}
 }
 
 func warm(b *testing.B, c *cache.Cache) *cache.Handle {

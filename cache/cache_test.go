@@ -32,17 +32,17 @@ func (a *authority) fail(err error) {
 	a.err = err
 }
 
-func (a *authority) fetch(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+func (a *authority) fetch(ctx context.Context, claims string, keep any) (cache.Response, error) {
 	n := a.requests.Add(1)
 	select {
 	case <-time.After(a.takes):
 	case <-ctx.Done():
-		return cache.Answer{}, ctx.Err()
+		return cache.Response{}, ctx.Err()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {
-		return cache.Answer{}, a.err
+		return cache.Response{}, a.err
 	}
 	life := time.Hour
 	if a.life != nil {
@@ -436,8 +436,8 @@ func TestInvalidateClearsTheFailure(t *testing.T) {
 func TestChallenge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var challenges []string
-		fetch := func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
-			challenges = append(challenges, prev.Challenge())
+		fetch := func(ctx context.Context, claims string, keep any) (cache.Response, error) {
+			challenges = append(challenges, claims)
 			time.Sleep(time.Second)
 			return answer(fmt.Sprint("token ", len(challenges)), time.Hour), nil
 		}
@@ -530,10 +530,10 @@ func TestThrottlingHoldsForChallenges(t *testing.T) {
 func TestChallengeThatCannotBeMet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain, challenged := 0, 0
-		fetch := func(_ context.Context, prev *cache.Token, _ any) (cache.Answer, error) {
-			if prev.Challenge() != "" {
+		fetch := func(_ context.Context, claims string, _ any) (cache.Response, error) {
+			if claims != "" {
 				challenged++
-				return cache.Answer{}, errors.New("only the user can")
+				return cache.Response{}, errors.New("only the user can")
 			}
 			plain++
 			return answer("plain", time.Hour), nil
@@ -556,10 +556,10 @@ func TestChallengeThatCannotBeMet(t *testing.T) {
 // that one's failure.
 func TestFailedChallengeIsNoAnswerToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fetch := func(_ context.Context, prev *cache.Token, _ any) (cache.Answer, error) {
+		fetch := func(_ context.Context, claims string, _ any) (cache.Response, error) {
 			time.Sleep(time.Second)
-			if prev.Challenge() != "" {
-				return cache.Answer{}, errors.New("only the user can")
+			if claims != "" {
+				return cache.Response{}, errors.New("only the user can")
 			}
 			return answer("plain", time.Hour), nil
 		}
@@ -604,8 +604,8 @@ func TestRefusedAgain(t *testing.T) {
 // However a fetch ends, or if it never does, the flight lands.
 func TestFlightsLand(t *testing.T) {
 	for name, fetch := range map[string]cache.Fetch{
-		"ends its goroutine": func(context.Context, *cache.Token, any) (cache.Answer, error) { runtime.Goexit(); panic("unreached") },
-		"ignores its context": func(context.Context, *cache.Token, any) (cache.Answer, error) {
+		"ends its goroutine": func(context.Context, string, any) (cache.Response, error) { runtime.Goexit(); panic("unreached") },
+		"ignores its context": func(context.Context, string, any) (cache.Response, error) {
 			time.Sleep(time.Hour)
 			return answer("late", time.Hour), nil
 		},
@@ -636,10 +636,10 @@ func TestFlightsLand(t *testing.T) {
 func TestSignInDuringRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
-		old := func(_ context.Context, prev *cache.Token, _ any) (cache.Answer, error) {
+		old := func(_ context.Context, claims string, _ any) (cache.Response, error) {
 			time.Sleep(10 * time.Second)
-			if prev.Challenge() == "fails" {
-				return cache.Answer{}, errors.New("revoked")
+			if claims == "fails" {
+				return cache.Response{}, errors.New("revoked")
 			}
 			a := answer("old", time.Hour)
 			a.Keep = "old refresh token"
@@ -667,7 +667,7 @@ func TestSignInDuringRefresh(t *testing.T) {
 			t.Errorf("held: %q", got)
 		}
 		other.Invalidate("old")
-		if _, err := other.Token(t.Context(), "", func(_ context.Context, _ *cache.Token, keep any) (cache.Answer, error) {
+		if _, err := other.Token(t.Context(), "", func(_ context.Context, _ string, keep any) (cache.Response, error) {
 			if keep != "new refresh token" {
 				t.Errorf("kept: %v", keep)
 			}
@@ -689,7 +689,7 @@ func TestPanicIsAFailure(t *testing.T) {
 			{"s3cret", "cache: the function that fetches the token panicked with a value of type string"},
 			{nil, "cache: the function that fetches the token panicked: "},
 		} {
-			_, err := h.Token(t.Context(), "", func(context.Context, *cache.Token, any) (cache.Answer, error) { panic(tt.value) })
+			_, err := h.Token(t.Context(), "", func(context.Context, string, any) (cache.Response, error) { panic(tt.value) })
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
@@ -706,7 +706,7 @@ func TestUnusableAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		past := answer("x", time.Hour)
 		past.NotAfter = time.Now()
-		for _, a := range []cache.Answer{answer("", time.Hour), answer("x", 0), answer("x", -time.Hour), past} {
+		for _, a := range []cache.Response{answer("", time.Hour), answer("x", 0), answer("x", -time.Hour), past} {
 			h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
 			if _, err := h.Put(a); err == nil || h.Held() != nil {
 				t.Errorf("answer of life %v was taken", a.Lifetime)
@@ -761,7 +761,7 @@ func TestWhatIsKeptGoesToEveryScopeSet(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got any
-		fetch := func(ctx context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
+		fetch := func(ctx context.Context, claims string, keep any) (cache.Response, error) {
 			got = keep
 			a := answer("second", time.Hour)
 			a.Keep = "rotated"
@@ -829,9 +829,9 @@ func TestPurge(t *testing.T) {
 			if h.Hit() != nil || h.Held() != nil {
 				t.Error("a purged session still has a token")
 			}
-			if _, err := h.Token(t.Context(), "", func(_ context.Context, prev *cache.Token, keep any) (cache.Answer, error) {
-				if prev != nil || keep != nil {
-					t.Errorf("kept %v, %v", prev, keep)
+			if _, err := h.Token(t.Context(), "", func(_ context.Context, claims string, keep any) (cache.Response, error) {
+				if claims != "" || keep != nil {
+					t.Errorf("kept %v, %v", claims, keep)
 				}
 				return answer("new", time.Hour), nil
 			}); err != nil {
@@ -867,7 +867,7 @@ func TestHandleOutlivesEviction(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		time.Sleep(time.Hour)
-		if _, err := first.Token(t.Context(), "", func(_ context.Context, _ *cache.Token, keep any) (cache.Answer, error) {
+		if _, err := first.Token(t.Context(), "", func(_ context.Context, _ string, keep any) (cache.Response, error) {
 			if keep != "refresh token" {
 				t.Errorf("kept %v", keep)
 			}
@@ -1013,7 +1013,7 @@ func TestNeverAnothersToken(t *testing.T) {
 				mine := fmt.Sprint(k.Authority, k.Subject, scope)
 				h := c.Handle(k, []string{scope})
 				for j := range 50 {
-					got := get(t, h, func(context.Context, *cache.Token, any) (cache.Answer, error) {
+					got := get(t, h, func(context.Context, string, any) (cache.Response, error) {
 						time.Sleep(time.Second)
 						return answer(mine, time.Minute), nil
 					})

@@ -61,18 +61,6 @@ func (e *entry) start(ctx context.Context, by *Handle, challenge string, fetch F
 		e.flying.Store(false)
 		return false
 	}
-	var prev *Token
-	if h != nil {
-		prev = h.token
-	}
-	if challenge != prev.Challenge() {
-		p := Token{oauth: &oauth2.Token{}}
-		if prev != nil {
-			p = *prev
-		}
-		p.challenge = challenge
-		prev = &p
-	}
 	e.flight = &flight{
 		by: by, challenge: challenge, done: make(chan struct{}),
 		begun: Event{Kind: EventFetchStarted, Key: by.place.key(), Scopes: e.scopes, Background: serve},
@@ -81,12 +69,12 @@ func (e *entry) start(ctx context.Context, by *Handle, challenge string, fetch F
 		e.hold(h.token, h.token.usableFor)
 		e.flight.served = e.held.Load()
 	}
-	go e.fly(context.WithoutCancel(ctx), e.flight, prev, fetch)
+	go e.fly(context.WithoutCancel(ctx), e.flight, challenge, fetch)
 	return true
 }
 
 // land takes the outcome of a flight, unless it had one already, and says what is to be told.
-func (e *entry) land(f *flight, a Answer, err error) (outcome Event, already bool) {
+func (e *entry) land(f *flight, a Response, err error) (outcome Event, already bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if f.landed {
@@ -126,7 +114,7 @@ func (e *entry) end(f *flight, t *Token, err error) {
 // accept turns an answer into a token and, if newest, into the entry's. version is that of
 // what the session kept when the answer was asked for; spread is as for Policy.Schedule.
 // mu is held.
-func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, spread, newest bool) (*Token, error) {
+func (e *entry) accept(p Policy, challenge string, a Response, version uint64, spread, newest bool) (*Token, error) {
 	now := time.Now()
 	var left time.Duration
 	if !a.NotAfter.IsZero() {
@@ -155,7 +143,7 @@ func (e *entry) accept(p Policy, challenge string, a Answer, version uint64, spr
 
 // put stores an answer that was acquired otherwise. A request that is under way is older
 // than that: those who wait for it get the new token, and what it brings is not kept.
-func (e *entry) put(p Policy, a Answer) (*Token, error) {
+func (e *entry) put(p Policy, a Response) (*Token, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, version := e.session.kept()

@@ -26,8 +26,8 @@ func ExampleNew() {
 	place := c.Handle(cache.Key{Authority: "https://login.microsoftonline.com/tenant", ClientID: "app", Flow: "flow"}, []string{"scope"})
 	for range 3 {
 		if place.Hit() == nil {
-			place.Token(context.Background(), "", func(context.Context, *cache.Token, any) (cache.Answer, error) {
-				return cache.Answer{AccessToken: "a token", Lifetime: time.Hour}, nil
+			place.Token(context.Background(), "", func(context.Context, string, any) (cache.Response, error) {
+				return cache.Response{AccessToken: "a token", Lifetime: time.Hour}, nil
 			})
 		}
 	}

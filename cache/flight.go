@@ -13,14 +13,14 @@ import (
 // that hangs, may still be running. Its context ends only when [Policy].Timeout has
 // passed, whatever becomes of the caller's; the values of the context are those of the
 // caller that happened to start it. The arguments are what the session holds:
-// prev is the token to replace, which may be nil, and keep the [Answer].Keep of an
-// earlier answer. An error with a method RetryAfterDelay() time.Duration says how long
+// claims is the claims challenge that the new token must satisfy, or "", and keep the
+// [Response].Keep of an earlier response. An error with a method RetryAfterDelay() time.Duration says how long
 // the authority wants to be left alone, at most a day. A panic is a failure, and so is not
 // returning within some seconds of the end of the context.
-type Fetch func(ctx context.Context, prev *Token, keep any) (Answer, error)
+type Fetch func(ctx context.Context, claims string, keep any) (Response, error)
 
-// Answer is what the authority gave.
-type Answer struct {
+// Response is what the authority gave.
+type Response struct {
 	AccessToken string
 	TokenType   string        // "Bearer"; "" means the same
 	Scope       string        // the scopes granted, separated by spaces
@@ -31,10 +31,10 @@ type Answer struct {
 }
 
 // Format prints nothing of what the answer holds.
-func (a Answer) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Answer{...}") }
+func (a Response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Response{...}") }
 
 // MarshalJSON gives nothing of what the answer holds.
-func (a Answer) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
+func (a Response) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
 
 var (
 	errUnusable = errors.New("cache: the authority's answer has no usable token: it is empty or has already expired")
@@ -64,23 +64,23 @@ type flight struct {
 const grace = 5 * time.Second
 
 // fly makes the request. However that ends, the flight lands.
-func (e *entry) fly(ctx context.Context, f *flight, prev *Token, fetch Fetch) {
+func (e *entry) fly(ctx context.Context, f *flight, claims string, fetch Fetch) {
 	timeout := f.by.cache.policy.Timeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	start := time.Now()
-	stuck := time.AfterFunc(timeout+grace, func() { e.finish(f, start, Answer{}, errStuck) })
+	stuck := time.AfterFunc(timeout+grace, func() { e.finish(f, start, Response{}, errStuck) })
 	defer stuck.Stop()
 	keep, version := e.session.kept()
 	f.version = version
-	a, err := Answer{}, errExited
+	a, err := Response{}, errExited
 	defer func() { e.finish(f, start, a, err) }()
 	f.by.emit(f.begun)
-	a, err = call(ctx, fetch, prev, keep)
+	a, err = call(ctx, fetch, claims, keep)
 }
 
 // finish lands a flight and tells what came of it, once.
-func (e *entry) finish(f *flight, start time.Time, a Answer, err error) {
+func (e *entry) finish(f *flight, start time.Time, a Response, err error) {
 	outcome, already := e.land(f, a, err)
 	if already {
 		return
@@ -95,7 +95,7 @@ func (e *entry) finish(f *flight, start time.Time, a Answer, err error) {
 
 // call calls fetch and makes an error of a panic. The value of the panic may hold
 // anything, so only what the runtime itself says is repeated.
-func call(ctx context.Context, fetch Fetch, prev *Token, keep any) (a Answer, err error) {
+func call(ctx context.Context, fetch Fetch, claims string, keep any) (a Response, err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -105,5 +105,5 @@ func call(ctx context.Context, fetch Fetch, prev *Token, keep any) (a Answer, er
 			err = fmt.Errorf("cache: the function that fetches the token panicked with a value of type %T", r)
 		}
 	}()
-	return fetch(ctx, prev, keep)
+	return fetch(ctx, claims, keep)
 }

@@ -114,7 +114,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 // Put stores an answer that was acquired otherwise, such as that to an authorization
 // code, and returns its token. It is newer than what requests under way bring, and what
 // failed for the session before may be asked again.
-func (h *Handle) Put(a Answer) (*Token, error) {
+func (h *Handle) Put(a Response) (*Token, error) {
 	e := h.resolve()
 	t, err := e.put(h.cache.policy, a)
 	if err == nil {

@@ -24,7 +24,7 @@ func TestUsersAreTheListed(t *testing.T) {
 			switch n := r.IntN(1000); {
 			case n < 800:
 				h := c.Handle(k, []string{"s"})
-				h.Put(Answer{AccessToken: "x", Lifetime: time.Hour})
+				h.Put(Response{AccessToken: "x", Lifetime: time.Hour})
 				if h.Held() == nil {
 					t.Fatalf("seed %d, step %d: what was just put is not held", seed, step)
 				}
@@ -34,7 +34,7 @@ func TestUsersAreTheListed(t *testing.T) {
 					hands[r.IntN(len(hands))] = h
 				}
 			case n < 990 && len(hands) > 0: // an evicted one comes back
-				hands[r.IntN(len(hands))].Put(Answer{AccessToken: "y", Lifetime: time.Hour})
+				hands[r.IntN(len(hands))].Put(Response{AccessToken: "y", Lifetime: time.Hour})
 			case n < 995:
 				c.PurgeFunc(func(o Key) bool { return o.Subject == k.Subject && o.Session == k.Session })
 			case n < 998:

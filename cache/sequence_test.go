@@ -85,14 +85,14 @@ func (w *weather) change(err error) {
 }
 
 // token returns a token that says whom it is for and when it ends.
-func (w *weather) token(h *cache.Handle) cache.Answer {
+func (w *weather) token(h *cache.Handle) cache.Response {
 	life := []time.Duration{3 * time.Minute, time.Hour, 28 * time.Hour}[time.Now().Unix()%3]
 	return answer(fmt.Sprint(h.Key().Subject, " ", time.Now().Add(life).UnixNano()), life)
 }
 
 func (w *weather) ask(t *testing.T, h *cache.Handle, challenge string) {
 	start := time.Now()
-	tok, err := h.Token(t.Context(), challenge, func(context.Context, *cache.Token, any) (cache.Answer, error) {
+	tok, err := h.Token(t.Context(), challenge, func(context.Context, string, any) (cache.Response, error) {
 		time.Sleep(3 * time.Second)
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -15,7 +15,7 @@ type session struct {
 	mu      sync.Mutex // guards the fields below
 	dead    bool       // purged: nothing may be stored in it any more
 	entries []*entry   // most recently resolved first
-	keep    any        // Answer.Keep of the last fetch that had one
+	keep    any        // Response.Keep of the last fetch that had one
 	version uint64     // of keep: the fetches that began with an older one do not replace it
 }
 

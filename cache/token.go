@@ -52,15 +52,8 @@ func (t *Token) UsableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
 // Expiry is when the token ends.
 func (t *Token) Expiry() time.Time { return t.oauth.Expiry }
 
-// Challenge returns the claims challenge that the token was acquired with, or "". In the
-// token that [Fetch] is given to replace it is the one that its successor must satisfy,
-// which a resource answered it with. A nil token has none.
-func (t *Token) Challenge() string {
-	if t == nil {
-		return ""
-	}
-	return t.challenge
-}
+// Challenge returns the claims challenge that the token was acquired with, or "".
+func (t *Token) Challenge() string { return t.challenge }
 
 // String describes the token without its text.
 func (t Token) String() string {

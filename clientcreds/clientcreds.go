@@ -23,10 +23,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cache"
 )
 
 // FlowName is the grant type in the cache keys of the package's tokens.
@@ -45,8 +42,8 @@ func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
 	return c.TokenSource(entra.Grant{
 		Flow:  FlowName,
 		Scope: scope,
-		Fetch: func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-			return app.AcquireTokenByCredential(ctx, []string{scope}, confidential.WithClaims(prev.Challenge()))
+		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return r.ClientCredentials(ctx)
 		},
 	})
 }
@@ -57,8 +54,8 @@ func refusing(c *entra.Client, scopes []string) *entra.TokenSource {
 	return c.TokenSource(entra.Grant{
 		Flow:   FlowName,
 		Scopes: own,
-		Fetch: func(context.Context, confidential.Client, *cache.Token) (confidential.AuthResult, error) {
-			return confidential.AuthResult{}, check(own)
+		Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return nil, check(own)
 		},
 	})
 }

@@ -13,10 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
 )
@@ -155,10 +152,10 @@ func TestAssertionIsAskedForOnce(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		// A code is redeemed in its caller's own time, not in a cache's.
-		_, err = client.Redeem(hasty, entra.Grant{
+		_, err = client.Exchange(hasty, entra.Grant{
 			Flow: "authorization_code", Scopes: []string{scope},
-			Fetch: func(ctx context.Context, app confidential.Client, _ *cache.Token) (confidential.AuthResult, error) {
-				return app.AcquireTokenByAuthCode(ctx, "code", "https://app.example/callback", []string{scope})
+			Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+				return r.AuthorizationCode(ctx, "code", "https://app.example/callback", "")
 			},
 		})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {

@@ -30,10 +30,7 @@ import (
 	"context"
 	"crypto/sha256"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/digest"
 	"github.com/entratoken/entra/internal/scopes"
 )
@@ -80,30 +77,31 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []s
 	if len(wanted) == 1 && !scopes.Added(wanted[0]) {
 		scope := wanted[0]
 		g.Scope = scope
-		g.Fetch = func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-			return exchange(ctx, app, c, assertion, []string{scope}, prev)
+		g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return exchange(ctx, r, c.TenantID(), assertion)
 		}
 		return c.TokenSource(g)
 	}
 	own := scopes.Resource(wanted)
 	g.Scopes = own
-	g.Fetch = func(ctx context.Context, app confidential.Client, prev *cache.Token) (confidential.AuthResult, error) {
-		return exchange(ctx, app, c, assertion, own, prev)
+	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+		if len(own) == 0 {
+			return nil, refuse("invalid_scope", "no scope of the next API was asked for")
+		}
+		return exchange(ctx, r, c.TenantID(), assertion)
 	}
 	return c.TokenSource(g)
 }
 
-func exchange(ctx context.Context, app confidential.Client, c *entra.Client, assertion string, wanted []string, prev *cache.Token) (confidential.AuthResult, error) {
-	if len(wanted) == 0 {
-		return confidential.AuthResult{}, refuse("invalid_scope", "no scope of the next API was asked for")
-	}
-	end, err := checkAssertion(assertion, c.TenantID())
+func exchange(ctx context.Context, r *entra.TokenRequest, tenantID, assertion string) (*entra.TokenResponse, error) {
+	expiry, err := checkAssertion(assertion, tenantID)
 	if err != nil {
-		return confidential.AuthResult{}, err
+		return nil, err
 	}
-	result, err := app.AcquireTokenOnBehalfOf(ctx, assertion, wanted, confidential.WithClaims(prev.Challenge()))
-	if !end.IsZero() && end.Before(result.ExpiresOn) {
-		result.ExpiresOn = end
+	resp, err := r.OnBehalfOf(ctx, assertion)
+	if err != nil {
+		return nil, err
 	}
-	return result, err
+	resp.NotAfter = expiry
+	return resp, nil
 }

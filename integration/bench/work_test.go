@@ -24,7 +24,7 @@ func BenchmarkLookup(b *testing.B) {
 	all, scopes := make([]cache.Key, keys), []string{scope}
 	for i := range all {
 		all[i] = key(i)
-		if _, err := c.Handle(all[i], scopes).Put(cache.Answer{AccessToken: "token", Lifetime: time.Hour}); err != nil {
+		if _, err := c.Handle(all[i], scopes).Put(cache.Response{AccessToken: "token", Lifetime: time.Hour}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -71,7 +71,7 @@ func BenchmarkExchange(b *testing.B) {
 // BenchmarkInsert puts a token into a cache: into one that is full, so that another session has to go
 // (evicting), and, to compare, into a session that is there already (replacing).
 func BenchmarkInsert(b *testing.B) {
-	answer := cache.Answer{AccessToken: "token", TokenType: "Bearer", Lifetime: time.Hour}
+	answer := cache.Response{AccessToken: "token", TokenType: "Bearer", Lifetime: time.Hour}
 	for _, size := range []int{cache.DefaultSize, 100_000} {
 		c, scopes := cache.New(cache.Options{Size: size}), []string{scope}
 		partition := key(0).Partition() // a client keeps it

@@ -1,0 +1,192 @@
+package entra
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// A Grant describes one token: which one it is, and how it is requested. The flow
+// packages build grants. A program builds its own for a flow that they do not have.
+type Grant struct {
+	// Flow names the grant type, such as "client_credentials". It is part of the cache
+	// key, so flows never share tokens. Required.
+	Flow string
+	// Subject identifies the user that the token is for, such as a home account ID or
+	// the hash of an assertion. If empty, the token is for the app itself: then only
+	// client credentials requests are sent, and otherwise they never are.
+	Subject string
+	// Session separates the sessions of one subject, such as those of a user's
+	// browsers. Each has its own tokens and its own refresh token. The cache keeps the
+	// 64 most recently used sessions of a subject. If empty, the subject has one session.
+	Session string
+	// Scopes are the scopes to request. They are compared as a case-insensitive set and
+	// must not be modified afterwards.
+	Scopes []string
+	// Scope replaces Scopes where there is only one scope, which saves an allocation.
+	// It is used if Scopes is empty.
+	Scope string
+	// NotAfter is when the grant expires. No cached token is served after it. If zero,
+	// the grant does not expire.
+	NotAfter time.Time
+	// RefreshToken controls whether the cache keeps the refresh token of a response in
+	// the subject's session, where TokenRequest.RefreshToken redeems it.
+	RefreshToken bool
+	// Fetch acquires the token, usually with one call of a method of r. It must pass on
+	// ctx and return when ctx ends. An error that is an *Error is returned to the caller
+	// unchanged. Any other error is replaced, since its text may contain secrets. If Entra
+	// rejects the client's credential and there is another one, Fetch is called again. Work
+	// that is needed once per token, such as reading an assertion, belongs here. Required.
+	Fetch func(ctx context.Context, r *TokenRequest) (*TokenResponse, error)
+}
+
+// A TokenRequest sends the token request of one [Grant] to Entra. Each method sends one
+// grant type with the scopes of the grant and returns the validated response or an
+// [*Error]. It is valid until Fetch returns and must not be used concurrently.
+type TokenRequest struct {
+	grant    *Grant
+	claims   string
+	app      confidential.Client
+	exchange *exchange
+}
+
+// Claims returns the claims challenge that the new token must satisfy, or "". The methods
+// of r send it.
+func (r *TokenRequest) Claims() string { return r.claims }
+
+// ClientCredentials requests a token for the app itself (RFC 6749, section 4.4).
+func (r *TokenRequest) ClientCredentials(ctx context.Context) (*TokenResponse, error) {
+	result, err := r.app.AcquireTokenByCredential(ctx, r.grant.scopes(), confidential.WithClaims(r.claims))
+	return r.response(ctx, result, err)
+}
+
+// OnBehalfOf exchanges assertion, an access token for this app, for a token for the same
+// user ("Microsoft identity platform and OAuth 2.0 On-Behalf-Of flow").
+func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*TokenResponse, error) {
+	result, err := r.app.AcquireTokenOnBehalfOf(ctx, assertion, r.grant.scopes(), confidential.WithClaims(r.claims))
+	return r.response(ctx, result, err)
+}
+
+// AuthorizationCode redeems an authorization code (RFC 6749, section 4.1.3). redirectURI
+// is the one of the authorization request, and verifier its PKCE code verifier (RFC 7636).
+func (r *TokenRequest) AuthorizationCode(ctx context.Context, code, redirectURI, verifier string) (*TokenResponse, error) {
+	result, err := r.app.AcquireTokenByAuthCode(ctx, code, redirectURI, r.grant.scopes(), confidential.WithChallenge(verifier))
+	return r.response(ctx, result, err)
+}
+
+// RefreshToken redeems the refresh token that the cache holds for the grant's session
+// (RFC 6749, section 6). Without one the error has the code "login_required".
+func (r *TokenRequest) RefreshToken(ctx context.Context) (*TokenResponse, error) {
+	account := confidential.Account{HomeAccountID: r.grant.Subject}
+	// AcquireTokenSilent rejects WithClaims.
+	result, err := r.app.AcquireTokenSilent(ctx, r.grant.scopes(),
+		confidential.WithSilentAccount(account), confidential.WithClaimsFromClient(r.claims))
+	return r.response(ctx, result, err)
+}
+
+// response returns MSAL's result if it is the token that the grant describes. MSAL's own
+// errors are dropped: they can contain the request with its secret, and the token.
+func (r *TokenRequest) response(ctx context.Context, result confidential.AuthResult, err error) (*TokenResponse, error) {
+	x := r.exchange
+	var t *tokenResponse
+	if x.answer != nil {
+		var failed *Error
+		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
+			return nil, failed
+		}
+	}
+	if failed := x.explain(ctx, r.grant, t, err); failed != nil {
+		return nil, failed
+	}
+	if t == nil || t.AccessToken != result.AccessToken {
+		return nil, refuse(CodeInvalidResponse, "MSAL returned a token that is not in the response")
+	}
+	return &TokenResponse{
+		AccessToken:   t.AccessToken,
+		ExpiresIn:     time.Duration(t.ExpiresIn),
+		Scopes:        strings.Fields(t.Scope),
+		HomeAccountID: result.Account.HomeAccountID,
+		IDToken:       result.IDToken.RawToken,
+		refreshIn:     time.Duration(t.RefreshIn),
+		refreshToken:  &t.RefreshToken,
+	}, nil
+}
+
+// A TokenResponse is a successful response to a token request (RFC 6749, section 5.1).
+// No printed form contains a token.
+type TokenResponse struct {
+	AccessToken string
+	// ExpiresIn is the lifetime of the access token, counted from the response.
+	ExpiresIn time.Duration
+	// NotAfter is when the grant expires, if Fetch knows it: the token is not served
+	// after it. If zero, Grant.NotAfter alone applies.
+	NotAfter time.Time
+	// Scopes are the granted scopes. If empty, they are the requested ones.
+	Scopes []string
+	// HomeAccountID identifies the user: the object ID and the tenant ID of the user's
+	// home tenant, joined by a dot. If empty, the token is for the app itself.
+	HomeAccountID string
+	// IDToken is the ID token as it came, not validated. If empty, there was none.
+	IDToken string
+
+	refreshIn    time.Duration
+	refreshToken *string // a pointer, which fmt does not follow; may be nil
+}
+
+// Format prints the expiry and the scopes, whatever the verb.
+func (r TokenResponse) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "entra.TokenResponse{expires_in=%s scopes=%v}", r.ExpiresIn, r.Scopes)
+}
+
+// MarshalJSON marshals the expiry and the scopes.
+func (r TokenResponse) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `{"expires_in":%d,"scope":%q}`, r.ExpiresIn/time.Second, strings.Join(r.Scopes, " ")), nil
+}
+
+// validate reports a response that is not the token that g describes.
+func (r *TokenResponse) validate(g *Grant, forUser bool) *Error {
+	switch {
+	case r == nil:
+		return refuse("invalid_request", "the grant's Fetch returned neither a token nor an error")
+	case forUser && r.HomeAccountID == "":
+		return refuse(CodeInvalidResponse, "the response does not say which user the token is for")
+	case !forUser && r.HomeAccountID != "":
+		return refuse(CodeInvalidResponse, "the response to the app's own request is a token for a user")
+	case g.RefreshToken && g.Subject != "" && !strings.EqualFold(r.HomeAccountID, g.Subject):
+		return refuse(CodeInvalidResponse, "the response is a token for another user")
+	}
+	return nil
+}
+
+// cached returns what the cache stores of a response of the given age.
+func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Response {
+	resp := cache.Response{
+		AccessToken: r.AccessToken,
+		TokenType:   "Bearer",
+		Scope:       cmp.Or(strings.Join(r.Scopes, " "), strings.Join(g.scopes(), " ")), // RFC 6749, section 5.1
+		Lifetime:    r.ExpiresIn - age,
+		RefreshIn:   max(0, r.refreshIn-age),
+		NotAfter:    g.NotAfter,
+	}
+	if !r.NotAfter.IsZero() && (resp.NotAfter.IsZero() || r.NotAfter.Before(resp.NotAfter)) {
+		resp.NotAfter = r.NotAfter
+	}
+	if g.RefreshToken && r.refreshToken != nil && *r.refreshToken != "" {
+		resp.Keep = newRefreshToken(c, g.Subject, *r.refreshToken)
+	}
+	return resp
+}
+
+// scopes returns the scopes to request.
+func (g *Grant) scopes() []string {
+	if len(g.Scopes) == 0 && g.Scope != "" {
+		return []string{g.Scope}
+	}
+	return g.Scopes
+}
