@@ -87,7 +87,7 @@ func webAppConsentDeclined(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem),
 		chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
 	c.screenshot(t, "webapp consent declined")
-	c.wantText(t, aliceName, "You did not agree", "You are still signed in")
+	c.wantText(t, aliceName, "You did not give permission", "You are still signed in")
 	if text := ask(t, c, chromedp.Text(chromedp.CSS("body"))); strings.Contains(text, "AADSTS") {
 		t.Errorf("the page shows a person a number:\n%s", text)
 	}

@@ -21,70 +21,70 @@ import (
 // The attacker (Bob) begins or finishes a sign-in of his own and has the victim's browser
 // (Alice's) open the rest, or the other way round.
 func TestAttacksOnLogins(t *testing.T) {
-	for name, attack := range map[string]func(w *world, mallory, victim *browser){
-		"login CSRF: the victim opens the attacker's callback": func(_ *world, mallory, victim *browser) {
-			victim.refused(mallory.answered(mallory.get("/login"), bob), http.StatusBadRequest)
+	for name, attack := range map[string]func(w *webApp, mallory, victim *browser){
+		"login CSRF: the victim opens the attacker's callback": func(_ *webApp, mallory, victim *browser) {
+			victim.wantRejected(mallory.signInAtEntra(mallory.get("/login"), bob), http.StatusBadRequest)
 		},
-		"login CSRF, while the victim signs in": func(_ *world, mallory, victim *browser) {
+		"login CSRF, while the victim signs in": func(_ *webApp, mallory, victim *browser) {
 			victim.get("/private/x")
-			victim.refused(mallory.answered(mallory.get("/login"), bob), http.StatusBadRequest)
+			victim.wantRejected(mallory.signInAtEntra(mallory.get("/login"), bob), http.StatusBadRequest)
 		},
-		"the attacker opens the victim's callback": func(_ *world, mallory, victim *browser) {
-			callback := victim.answered(victim.get("/login"), alice)
-			mallory.refused(callback, http.StatusBadRequest)
+		"the attacker opens the victim's callback": func(_ *webApp, mallory, victim *browser) {
+			callback := victim.signInAtEntra(victim.get("/login"), alice)
+			mallory.wantRejected(callback, http.StatusBadRequest)
 		},
-		"state fixation: the victim signs in with the attacker's state": func(w *world, mallory, victim *browser) {
-			begun := mallory.atEntra(mallory.get("/login")) // a link that the attacker sends
+		"state fixation: the victim signs in with the attacker's state": func(w *webApp, mallory, victim *browser) {
+			begun := mallory.wantEntra(mallory.get("/login")) // a link that the attacker sends
 			callback, err := w.SignIn(victim.t.Context(), begun, alice)
 			if err != nil {
 				victim.t.Fatal(err)
 			}
-			victim.refused(callback.String(), http.StatusBadRequest)
+			victim.wantRejected(callback.String(), http.StatusBadRequest)
 		},
-		"code injection: the victim's code under the attacker's state": func(_ *world, mallory, victim *browser) {
-			theirs := query(victim.answered(victim.get("/login"), alice))
-			mine := query(mallory.answered(mallory.get("/login"), bob))
+		"code injection: the victim's code under the attacker's state": func(_ *webApp, mallory, victim *browser) {
+			theirs := query(victim.signInAtEntra(victim.get("/login"), alice))
+			mine := query(mallory.signInAtEntra(mallory.get("/login"), bob))
 			mine.Set("code", theirs.Get("code"))
-			mallory.refused(origin+"/callback?"+mine.Encode(), http.StatusForbidden) // PKCE
+			mallory.wantRejected(origin+"/callback?"+mine.Encode(), http.StatusForbidden) // PKCE
 		},
-		"code injection: the attacker's code under the victim's state": func(_ *world, mallory, victim *browser) {
-			theirs := query(victim.answered(victim.get("/login"), alice))
-			theirs.Set("code", query(mallory.answered(mallory.get("/login"), bob)).Get("code"))
-			victim.refused(origin+"/callback?"+theirs.Encode(), http.StatusForbidden)
+		"code injection: the attacker's code under the victim's state": func(_ *webApp, mallory, victim *browser) {
+			theirs := query(victim.signInAtEntra(victim.get("/login"), alice))
+			theirs.Set("code", query(mallory.signInAtEntra(mallory.get("/login"), bob)).Get("code"))
+			victim.wantRejected(origin+"/callback?"+theirs.Encode(), http.StatusForbidden)
 		},
-		"the attacker's login cookie under the victim's name": func(_ *world, mallory, victim *browser) {
-			callback := victim.answered(victim.get("/login"), bob)
+		"the attacker's login cookie under the victim's name": func(_ *webApp, mallory, victim *browser) {
+			callback := victim.signInAtEntra(victim.get("/login"), bob)
 			mallory.get("/login")
 			name := victim.cookie("__Host-login-").Name
-			victim.forget(name)
-			victim.plant(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
-			victim.refused(callback, http.StatusBadRequest)
+			victim.deleteCookie(name)
+			victim.setCookie(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
+			victim.wantRejected(callback, http.StatusBadRequest)
 		},
-		"a login cookie as a session": func(w *world, mallory, victim *browser) {
+		"a login cookie as a session": func(w *webApp, mallory, victim *browser) {
 			mallory.signIn("/login", bob)
 			name := mallory.cookie("__Host-session-").Name
 			mallory.get("/login")
-			victim.plant(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
+			victim.setCookie(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
 		},
-		"a cookie that has succeeded as one that has not": func(_ *world, mallory, victim *browser) {
-			callback := mallory.answered(mallory.get("/login"), bob)
+		"a cookie that has succeeded as one that has not": func(_ *webApp, mallory, victim *browser) {
+			callback := mallory.signInAtEntra(mallory.get("/login"), bob)
 			mallory.callback(callback)
-			victim.plant(mallory.cookie("__Host-login-"))
-			victim.want(victim.callback(callback), http.StatusSeeOther, "/")
+			victim.setCookie(mallory.cookie("__Host-login-"))
+			victim.wantStatus(victim.callback(callback), http.StatusSeeOther, "/")
 		},
-		"a callback for another of the victim's tabs": func(_ *world, mallory, victim *browser) {
-			victim.answered(victim.get("/login"), alice)
-			other := query(victim.answered(victim.get("/login"), alice))
-			other.Set("state", query(mallory.atEntra(mallory.get("/login"))).Get("state"))
-			victim.refused(origin+"/callback?"+other.Encode(), http.StatusBadRequest)
+		"a callback for another of the victim's tabs": func(_ *webApp, mallory, victim *browser) {
+			victim.signInAtEntra(victim.get("/login"), alice)
+			other := query(victim.signInAtEntra(victim.get("/login"), alice))
+			other.Set("state", query(mallory.wantEntra(mallory.get("/login"))).Get("state"))
+			victim.wantRejected(origin+"/callback?"+other.Encode(), http.StatusBadRequest)
 		},
 	} {
 		for _, mode := range []string{"query", authcode.FormPost} {
 			t.Run(name+", "+mode, func(t *testing.T) {
-				w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+				w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 				mallory, victim := w.browser(t), w.browser(t)
 				attack(w, mallory, victim)
-				victim.wantWho("")
+				victim.wantUser("")
 				if a := mallory.get("/"); strings.Contains(a.body, "Alice") {
 					t.Error("the attacker is Alice")
 				}
@@ -95,13 +95,13 @@ func TestAttacksOnLogins(t *testing.T) {
 
 // refused opens the callback and wants it refused: with form_post perhaps only by the
 // second request, in which the session's cookie comes.
-func (b *browser) refused(callback string, status int) {
+func (b *browser) wantRejected(callback string, status int) {
 	b.t.Helper()
 	a := b.callback(callback)
 	if a.StatusCode == http.StatusSeeOther && a.Header.Get("Location") == "/callback" {
 		a = b.get("/callback")
 	}
-	b.want(a, status, "")
+	b.wantStatus(a, status, "")
 }
 
 func query(address string) url.Values {
@@ -116,45 +116,45 @@ func query(address string) url.Values {
 // nor with an issuer or an ID token of another.
 func TestMixUp(t *testing.T) {
 	oneKey := func(s *settings) { s.site.Keys = []signin.Key{testKey} }
-	w := newWorld(t, anyOrganization, oneKey)
-	contoso := newWorld(t, oneKey)
+	w := newWebApp(t, anyOrganization, oneKey)
+	contoso := newWebApp(t, oneKey)
 	b := w.browser(t)
-	callback := b.answered(b.get("/login"), alice)
+	callback := b.signInAtEntra(b.get("/login"), alice)
 	many := w.app
 	w.app = contoso.app // which can read the login
-	b.refused(callback, http.StatusBadRequest)
+	b.wantRejected(callback, http.StatusBadRequest)
 	if n := contoso.Count(entratest.Match{}); n != 0 {
 		t.Errorf("the code went to the other authority: %d requests", n)
 	}
 	w.app = many
-	b.refused(callback, http.StatusBadRequest) // and it is used up
-	b.wantWho("")
+	b.wantRejected(callback, http.StatusBadRequest) // and it is used up
+	b.wantUser("")
 
 	for _, iss := range []string{"https://login.microsoftonline.us/" + entratest.SampleTenant + "/v2.0", "https://evil.example/" + entratest.SampleTenant + "/v2.0", "x"} {
-		b.refused(b.answered(b.get("/login"), alice)+"&iss="+url.QueryEscape(iss), http.StatusBadRequest)
-		b.wantWho("")
+		b.wantRejected(b.signInAtEntra(b.get("/login"), alice)+"&iss="+url.QueryEscape(iss), http.StatusBadRequest)
+		b.wantUser("")
 	}
 	if n := w.Count(entratest.Match{GrantType: "authorization_code"}); n != 0 {
 		t.Errorf("%d codes were redeemed", n)
 	}
 
-	w = newWorld(t)
-	w.tampers(func(answer map[string]any) {
-		w.reminted(answer, func(o *entratest.MintOptions) { o.User, o.Tenant = carol, entratest.SampleOtherTenant })
+	w = newWebApp(t)
+	w.tamperResponses(func(answer map[string]any) {
+		w.remintIDToken(answer, func(o *entratest.MintOptions) { o.User, o.Tenant = carol, entratest.SampleOtherTenant })
 	})
 	b = w.browser(t)
-	b.refused(b.answered(b.get("/login"), alice), http.StatusForbidden)
-	b.wantWho("")
+	b.wantRejected(b.signInAtEntra(b.get("/login"), alice), http.StatusForbidden)
+	b.wantUser("")
 }
 
 // Return addresses that lead off the site, by whoever's reading, or could be read as such.
 func TestOpenRedirects(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	for _, to := range openRedirects {
 		b := w.browser(t)
 		a := b.get("/login?return_to=" + url.QueryEscape(to))
-		b.want(a, http.StatusBadRequest, "")
-		if len(a.Cookies()) != 0 || !strings.Contains(a.body, "not one of ours") || strings.Contains(a.body, "evil") {
+		b.wantStatus(a, http.StatusBadRequest, "")
+		if len(a.Cookies()) != 0 || !strings.Contains(a.body, "This link is not valid") || strings.Contains(a.body, "evil") {
 			t.Errorf("%q: %d cookies\n%s", to, len(a.Cookies()), a.body)
 		}
 		if a.Header.Get("Location") != "" {
@@ -162,10 +162,10 @@ func TestOpenRedirects(t *testing.T) {
 		}
 	}
 	b := w.browser(t)
-	b.want(b.get("/login?return_to=/a&return_to=/b"), http.StatusBadRequest, "")
+	b.wantStatus(b.get("/login?return_to=/a&return_to=/b"), http.StatusBadRequest, "")
 	for _, to := range []string{"/", "/a", "/a/b?c=//evil.example", "/a?x=http://evil.example#y", "/a@evil.example", "/:80", "/;//x"[:2]} {
 		b := w.browser(t)
-		b.want(b.callback(b.answered(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, to)
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, to)
 	}
 }
 
@@ -185,7 +185,7 @@ var openRedirects = []string{
 // The page that needs a sign-in can have any address; what could be read as another site's
 // is not come back to.
 func TestOpenRedirectsOfPages(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	w.app = w.site.Handler(w.site.RequireSignIn(http.NotFoundHandler()))
 	for _, target := range []string{
 		"//evil.example/", "/%2fevil.example", "/%5cevil.example", "/\\evil.example", "///evil.example", "/x//evil.example", "/%2e%2e//evil.example",
@@ -201,13 +201,13 @@ func TestOpenRedirectsOfPages(t *testing.T) {
 		rec := httptest.NewRecorder()
 		w.app.ServeHTTP(rec, r)
 		b.jar.SetCookies(b.url(), rec.Result().Cookies())
-		b.want(b.callback(b.answered(&answer{rec.Result(), ""}, alice)), http.StatusSeeOther, "/")
+		b.wantStatus(b.callback(b.signInAtEntra(&response{rec.Result(), ""}, alice)), http.StatusSeeOther, "/")
 	}
 }
 
 // Nothing that is sent gets into a header but as itself.
 func TestHeaderInjection(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	for _, target := range []string{
@@ -232,18 +232,18 @@ func TestHeaderInjection(t *testing.T) {
 // A subdomain tosses cookies in. The names that begin with __Host- are proof against
 // that in every browser of today; a second cookie of the name helps no attacker either.
 func TestCookieTossing(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	mallory, victim := w.browser(t), w.browser(t)
 	mallory.signIn("/private/x", bob)
 	victim.signIn("/private/x", alice)
 	name := victim.cookie("__Host-session-").Name
-	send := func(path string, cookies ...string) *answer {
+	send := func(path string, cookies ...string) *response {
 		r := httptest.NewRequest(http.MethodGet, origin+path, nil)
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 		r.Header.Set("Cookie", strings.Join(cookies, "; "))
 		rec := httptest.NewRecorder()
 		w.app.ServeHTTP(rec, r)
-		return &answer{rec.Result(), rec.Body.String()}
+		return &response{rec.Result(), rec.Body.String()}
 	}
 	session := func(b *browser) string { return name + "=" + b.session() }
 	for _, cookies := range [][]string{
@@ -256,20 +256,20 @@ func TestCookieTossing(t *testing.T) {
 	}
 	// Logins: what is tossed in does not open, and does not keep the right one from it.
 	begun := victim.get("/login?return_to=/private/y")
-	callback := victim.answered(begun, alice)
+	callback := victim.signInAtEntra(begun, alice)
 	mallory.get("/login")
-	right := victim.cookieOf(begun)
+	right := victim.newCookie(begun)
 	junk := right.Name + "=" + mallory.cookie("__Host-login-").Value
 	u, err := url.Parse(callback)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := send(u.RequestURI(), junk, right.Name+"=x", right.Name+"="+right.Value)
-	victim.want(a, http.StatusSeeOther, "/private/y")
+	victim.wantStatus(a, http.StatusSeeOther, "/private/y")
 }
 
 // cookieOf is the cookie that an answer sets.
-func (b *browser) cookieOf(a *answer) *http.Cookie {
+func (b *browser) newCookie(a *response) *http.Cookie {
 	for _, c := range a.Cookies() {
 		if c.MaxAge > 0 {
 			return c
@@ -283,23 +283,23 @@ func (b *browser) cookieOf(a *answer) *http.Cookie {
 // another, and the planted one is over.
 func TestSessionFixation(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
-		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		mallory, victim := w.browser(t), w.browser(t)
 		mallory.signIn("/private/x", bob)
 		planted := mallory.cookie("__Host-session-")
-		victim.plant(planted)
-		victim.wantWho("Bob Brown") // which the __Host- prefix keeps from happening
-		callback := victim.answered(victim.get("/login"), alice)
+		victim.setCookie(planted)
+		victim.wantUser("Bob Brown") // which the __Host- prefix keeps from happening
+		callback := victim.signInAtEntra(victim.get("/login"), alice)
 		victim.callback(callback)
-		victim.wantWho("Alice Adams")
+		victim.wantUser("Alice Adams")
 		if victim.session() == planted.Value {
 			t.Error("the ID is the attacker's")
 		}
-		mallory.wantWho("") // not Alice, and not Bob any more
+		mallory.wantUser("") // not Alice, and not Bob any more
 		for _, id := range []string{"", "A", strings.Repeat("A", 26), rand.Text(), strings.ToLower(victim.session()), victim.session() + "A", victim.session()[:25]} {
 			guess := w.browser(t)
-			guess.plant(&http.Cookie{Name: planted.Name, Value: id})
-			guess.wantWho("")
+			guess.setCookie(&http.Cookie{Name: planted.Name, Value: id})
+			guess.wantUser("")
 		}
 	}
 }
@@ -307,14 +307,14 @@ func TestSessionFixation(t *testing.T) {
 // Cookies that were changed, cut, made with another key or for another site, or have
 // another's name.
 func TestForgedCookies(t *testing.T) {
-	w := newWorld(t)
-	foreign := newWorld(t)
-	elsewhere := newWorld(t, func(s *settings) {
-		s.estate.Apps[1].RedirectURIs = []string{origin + "/other"}
+	w := newWebApp(t)
+	foreign := newWebApp(t)
+	elsewhere := newWebApp(t, func(s *settings) {
+		s.entra.Apps[1].RedirectURIs = []string{origin + "/other"}
 		s.flow.RedirectURL = origin + "/other"
 		s.site.Keys = []signin.Key{testKey}
 	})
-	samekey := newWorld(t, func(s *settings) { s.site.Keys = []signin.Key{testKey} })
+	samekey := newWebApp(t, func(s *settings) { s.site.Keys = []signin.Key{testKey} })
 	for name, forge := range map[string]func(b *browser, c *http.Cookie) string{
 		"a bit": func(_ *browser, c *http.Cookie) string {
 			raw, err := base64.RawURLEncoding.DecodeString(c.Value)
@@ -332,61 +332,61 @@ func TestForgedCookies(t *testing.T) {
 		"in clear": func(*browser, *http.Cookie) string {
 			return base64.RawURLEncoding.EncodeToString([]byte(`{"login":{}}`))
 		},
-		"another's":  func(b *browser, _ *http.Cookie) string { return b.cookieOf(w.browser(t).get("/login")).Value },
-		"a stranger": func(b *browser, _ *http.Cookie) string { return b.cookieOf(foreign.browser(t).get("/login")).Value },
+		"another's":  func(b *browser, _ *http.Cookie) string { return b.newCookie(w.browser(t).get("/login")).Value },
+		"a stranger": func(b *browser, _ *http.Cookie) string { return b.newCookie(foreign.browser(t).get("/login")).Value },
 	} {
 		b := w.browser(t)
-		callback := b.answered(b.get("/login"), alice)
+		callback := b.signInAtEntra(b.get("/login"), alice)
 		c := b.cookie("__Host-login-")
-		b.plant(&http.Cookie{Name: c.Name, Value: forge(b, c)})
+		b.setCookie(&http.Cookie{Name: c.Name, Value: forge(b, c)})
 		a := b.callback(callback)
 		if a.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: status %d", name, a.StatusCode)
 		}
-		b.wantWho("")
+		b.wantUser("")
 	}
 	// Two sites that share a key and a host share nothing else.
 	b := elsewhere.browser(t)
-	theirs := b.cookieOf(b.get("/login"))
+	theirs := b.newCookie(b.get("/login"))
 	own := samekey.browser(t)
-	callback := own.answered(own.get("/login"), alice)
+	callback := own.signInAtEntra(own.get("/login"), alice)
 	ours := own.cookie("__Host-login-")
 	if theirs.Name[:len("__Host-login-")+8] == ours.Name[:len("__Host-login-")+8] {
 		t.Error("two sites of one host have the same cookies")
 	}
-	own.plant(&http.Cookie{Name: ours.Name, Value: theirs.Value})
-	own.want(own.callback(callback), http.StatusBadRequest, "")
+	own.setCookie(&http.Cookie{Name: ours.Name, Value: theirs.Value})
+	own.wantStatus(own.callback(callback), http.StatusBadRequest, "")
 }
 
 // A cookie's text has one spelling: a changed one is not the same cookie to us.
 func TestCookieEncodingIsStrict(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
-	callback := b.answered(b.get("/login"), alice)
+	callback := b.signInAtEntra(b.get("/login"), alice)
 	c := b.cookie("__Host-login-")
 	last := c.Value[len(c.Value)-1:]
 	if len(c.Value)%4 == 0 {
 		b = w.browser(t)
-		callback = b.answered(b.get("/login?return_to=/x"), alice)
+		callback = b.signInAtEntra(b.get("/login?return_to=/x"), alice)
 		c = b.cookie("__Host-login-")
 		last = c.Value[len(c.Value)-1:]
 	}
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	other := alphabet[strings.Index(alphabet, last)^1]
-	b.plant(&http.Cookie{Name: c.Name, Value: c.Value[:len(c.Value)-1] + string(other)})
-	b.want(b.callback(callback), http.StatusBadRequest, "")
+	b.setCookie(&http.Cookie{Name: c.Name, Value: c.Value[:len(c.Value)-1] + string(other)})
+	b.wantStatus(b.callback(callback), http.StatusBadRequest, "")
 }
 
 // What is too large is refused, quickly and with a page.
 func TestOversized(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	big := strings.Repeat("x", 200_000)
 	for _, target := range []string{"/callback?state=" + big, "/callback?code=" + big + "&state=x", "/login?return_to=/" + big} {
-		b.want(b.get(target), http.StatusBadRequest, "")
+		b.wantStatus(b.get(target), http.StatusBadRequest, "")
 	}
-	b.want(b.get("/logout/frontchannel?sid="+big), http.StatusOK, "")
-	prefix := b.cookieOf(b.get("/login")).Name
+	b.wantStatus(b.get("/logout/frontchannel?sid="+big), http.StatusOK, "")
+	prefix := b.newCookie(b.get("/login")).Name
 	prefix = prefix[:len(prefix)-16]
 	cookies := make([]string, 0, 2000)
 	for i := range 2000 {
@@ -401,35 +401,35 @@ func TestOversized(t *testing.T) {
 		t.Errorf("status %d, %d cookies", rec.Code, len(rec.Result().Cookies()))
 	}
 
-	w = newWorld(t, formPost)
+	w = newWebApp(t, formPost)
 	b = w.browser(t)
-	q := query(b.answered(b.get("/login"), alice))
+	q := query(b.signInAtEntra(b.get("/login"), alice))
 	q.Set("x", big)
-	b.want(b.crossSitePost(origin+"/callback", q), http.StatusBadRequest, "")
-	b.wantWho("")
+	b.wantStatus(b.crossSitePost(origin+"/callback", q), http.StatusBadRequest, "")
+	b.wantUser("")
 }
 
 // An answer is good once, also in a browser that keeps its cookies, and in another process.
 func TestReplayedCallback(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store))
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
-	callback := b.answered(b.get("/login"), alice)
+	callback := b.signInAtEntra(b.get("/login"), alice)
 	login := b.cookie("__Host-login-")
-	b.want(b.callback(callback), http.StatusSeeOther, "/")
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 	id := b.session()
 
 	thief := w.browser(t)
-	thief.plant(login)
-	thief.want(thief.callback(callback), http.StatusBadRequest, "") // here it is remembered
-	thief.wantWho("")
+	thief.setCookie(login)
+	thief.wantStatus(thief.callback(callback), http.StatusBadRequest, "") // here it is remembered
+	thief.wantUser("")
 
-	second := newWorld(t, inStore(store), func(s *settings) { s.server = w.Server })
+	second := newWebApp(t, withStore(store), func(s *settings) { s.server = w.Server })
 	w.app = second.app
-	thief.plant(login)
-	thief.want(thief.callback(callback), http.StatusBadRequest, "") // there Entra knows the code
-	thief.wantWho("")
-	if b.wantWho("Alice Adams"); b.session() != id {
+	thief.setCookie(login)
+	thief.wantStatus(thief.callback(callback), http.StatusBadRequest, "") // there Entra knows the code
+	thief.wantUser("")
+	if b.wantUser("Alice Adams"); b.session() != id {
 		t.Error("the session has changed")
 	}
 }
@@ -437,7 +437,7 @@ func TestReplayedCallback(t *testing.T) {
 // What another site loads into its page begins no sign-in, which would put cookies into the
 // browser and drive out those of the sign-ins that the user has begun.
 func TestLoginOfAnotherSitesPage(t *testing.T) {
-	w := newWorld(t, formPost)
+	w := newWebApp(t, formPost)
 	for name, header := range map[string][]string{
 		"image":  {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
 		"script": {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
@@ -446,14 +446,14 @@ func TestLoginOfAnotherSitesPage(t *testing.T) {
 	} {
 		for _, path := range []string{"/login", "/private/x", "/call"} {
 			b := w.browser(t)
-			callback := b.answered(b.get("/login"), alice)
+			callback := b.signInAtEntra(b.get("/login"), alice)
 			for range 6 {
 				a := b.get(path, header...)
 				if a.StatusCode != http.StatusForbidden && a.StatusCode != http.StatusUnauthorized || len(a.Cookies()) != 0 {
 					t.Errorf("%s of %s: status %d, cookies %v", name, path, a.StatusCode, a.Cookies())
 				}
 			}
-			b.want(b.callback(callback), http.StatusSeeOther, "/")
+			b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 		}
 	}
 	// A link on another site, and frames of this one.
@@ -463,19 +463,19 @@ func TestLoginOfAnotherSitesPage(t *testing.T) {
 		{"Sec-Fetch-Site", "none", "Sec-Fetch-Dest", "document"},
 	} {
 		b := w.browser(t)
-		b.atEntra(b.get("/login", header...))
+		b.wantEntra(b.get("/login", header...))
 	}
 }
 
 // A link cannot have a browser sign in again and again.
 func TestReturnToSignIn(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	for _, to := range []string{
 		"/login", "/login?return_to=/login?return_to=/login", "/%6cogin", "/login#x", "/callback?state=x", "/logout", "/logout/frontchannel?sid=x",
 	} {
 		b := w.browser(t)
-		b.want(b.callback(b.answered(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, "/")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, "/")
 	}
 	b := w.browser(t)
-	b.want(b.callback(b.answered(b.get("/login?return_to=/login/help"), alice)), http.StatusSeeOther, "/login/help")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to=/login/help"), alice)), http.StatusSeeOther, "/login/help")
 }

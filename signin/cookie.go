@@ -9,58 +9,62 @@ import (
 	"github.com/entratoken/entra/authcode"
 )
 
-// maxCookie bounds name and value of a cookie together: browsers drop what is over 4096
-// bytes (RFC 6265bis, section 5.6).
-const maxCookie = 4000
+// maxCookieBytes bounds the name and value of a cookie together. Browsers drop cookies above 4,096 bytes (RFC
+// 6265bis, section 5.6).
+const maxCookieBytes = 4000
 
-// cookies are the names and attributes of a site's cookies.
+// cookies creates the cookies of a site.
 //
-// Over https their names begin with "__Host-": browsers take and replace such a cookie
-// only from this host, over TLS, for all paths, so that neither a subdomain nor a network
-// can toss one in (RFC 6265bis, section 4.1.3.2). A page on http://localhost, for
-// development, has no such names: not all browsers take them there. Cookies do not know
-// ports or paths, so the names tell two apps on one host apart by their redirect URLs.
+// Over https their names start with "__Host-". Browsers accept and replace such a cookie only from this host, over
+// TLS, for all paths, so that neither a subdomain nor a network attacker can set one (RFC 6265bis, section 4.1.3.2).
+// Some browsers reject the prefix on http://localhost, so it is omitted there. Cookies ignore ports and paths. To
+// separate two apps on one host, the names contain a hash of the redirect URL.
 type cookies struct {
-	session, login string // the latter is followed by what tells logins apart
-	secure         bool
-	formPost       bool
+	sessionName string
+	loginPrefix string // followed by a hash of the login's state
+	secure      bool
+	formPost    bool
 }
 
-func newCookies(redirect *url.URL, mode string) cookies {
+func newCookies(redirect *url.URL, responseMode string) cookies {
 	id := fingerprint("site", redirect.String())[:8]
-	c := cookies{secure: redirect.Scheme == "https", formPost: mode == authcode.FormPost}
+	c := cookies{secure: redirect.Scheme == "https", formPost: responseMode == authcode.FormPost}
 	prefix := ""
 	if c.secure {
 		prefix = "__Host-"
 	}
-	c.session, c.login = prefix+"session-"+id, prefix+"login-"+id+"-"
+	c.sessionName, c.loginPrefix = prefix+"session-"+id, prefix+"login-"+id+"-"
 	return c
 }
 
-// forLogin is the name of the cookie of a login. The state itself would be as good a name
-// for whoever reads the cookies, and one more place to look after.
-func (c cookies) forLogin(state string) string {
-	return c.login + fingerprint("state", state)[:16]
+// loginName returns the name of a login's cookie. It has a hash instead of the state, so that the state appears in
+// fewer places.
+func (c cookies) loginName(state string) string {
+	return c.loginPrefix + fingerprint("state", state)[:16]
 }
 
-// sessionCookie: Lax, so that it comes along when Entra sends the browser back, but not
-// with other sites' POSTs. It ends with the browser.
-func (c cookies) sessionCookie(value string) *http.Cookie {
-	return &http.Cookie{Name: c.session, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode}
+// session returns a session cookie, which expires when the browser is closed. With SameSite=Lax it is sent when Entra
+// redirects the browser back, but not with POSTs of other sites.
+func (c cookies) session(value string) *http.Cookie {
+	return &http.Cookie{
+		Name: c.sessionName, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode,
+	}
 }
 
-// loginCookie: None with form_post, which comes as a POST from another site. Browsers take
-// that only with Secure, and those that develop with it from http://localhost, too.
-func (c cookies) loginCookie(name, value string, maxAge int) *http.Cookie {
-	cookie := &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode, MaxAge: maxAge}
+// login returns a login cookie. With form_post the callback is a POST of another site, which requires SameSite=None.
+// Browsers accept that only with Secure, and those that developers use accept Secure from http://localhost, too.
+func (c cookies) login(name, value string, maxAge int) *http.Cookie {
+	cookie := &http.Cookie{
+		Name: name, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode, MaxAge: maxAge,
+	}
 	if c.formPost {
 		cookie.Secure, cookie.SameSite = true, http.SameSiteNoneMode
 	}
 	return cookie
 }
 
-// set puts a cookie on the answer, in place of one of the same name that is there.
-func set(w http.ResponseWriter, c *http.Cookie) {
+// setCookie sets a cookie. It replaces a cookie of the same name that the response already has.
+func setCookie(w http.ResponseWriter, c *http.Cookie) {
 	h := w.Header()
 	lines := h["Set-Cookie"]
 	h.Del("Set-Cookie")
@@ -72,17 +76,18 @@ func set(w http.ResponseWriter, c *http.Cookie) {
 	http.SetCookie(w, c)
 }
 
-// expire has the browser forget a cookie.
-func expire(w http.ResponseWriter, c *http.Cookie) {
+// deleteCookie makes the browser delete a cookie.
+func deleteCookie(w http.ResponseWriter, c *http.Cookie) {
 	c.Value, c.MaxAge = "", -1
-	set(w, c)
+	setCookie(w, c)
 }
 
-// encode and decode are for what is sealed. There is one text for every value.
-func encode(sealed []byte) string { return base64.RawURLEncoding.EncodeToString(sealed) }
+// encodeCookie and decodeCookie convert sealed data to and from cookie values. Decoding is strict: each value has
+// exactly one encoding.
+func encodeCookie(sealed []byte) string { return base64.RawURLEncoding.EncodeToString(sealed) }
 
-func decode(value string) ([]byte, bool) {
-	if len(value) > maxCookie {
+func decodeCookie(value string) ([]byte, bool) {
+	if len(value) > maxCookieBytes {
 		return nil, false
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value)

@@ -1,6 +1,5 @@
-// Package signin signs users in to a web app, keeps them signed in, and gets tokens with
-// which the app calls APIs for them. It is plain net/http, on top of [authcode.Flow], and
-// so for every router.
+// Package signin signs users in to a web app, keeps them signed in, and acquires the tokens with which the app
+// calls APIs for them. It is net/http middleware on top of [authcode.Flow] and works with every router.
 //
 //	flow, err := authcode.New(client, authcode.Config{
 //		RedirectURL: "https://app.example/callback",
@@ -10,81 +9,77 @@
 //	site, err := signin.New(flow, signin.Config{Logger: logger})
 //	...
 //	mux := http.NewServeMux()
-//	mux.HandleFunc("GET /{$}", home)                     // for everybody
-//	mux.Handle("/orders", site.RequireSignIn(orders))    // for users
+//	mux.HandleFunc("GET /{$}", home)                     // public
+//	mux.Handle("/orders", site.RequireSignIn(orders))    // for signed-in users
 //	server := &http.Server{Handler: site.Handler(mux)}
 //
-// [Site.Handler] goes around the whole app. It answers /login, the callback, /logout and
-// /logout/frontchannel; the rest is the app's:
+// [Site.Handler] wraps the whole app. It serves /login, the callback, /logout and /logout/frontchannel, and
+// passes all other requests to the app. Pages link to the first and post to the third:
 //
 //	<a href="/login?return_to=/orders">Sign in</a>
 //	<form method="post" action="/logout"><button>Sign out</button></form>
 //
-// # Who is signed in
+// # The current user
 //
-// In a handler, [AccountFromContext] says who is signed in, if anybody. The app keeps a
-// user's data under the account's TenantID and ObjectID, never under a name.
-// [Site.RequireSignIn] lets only users through; it sends a browser to sign in and answers a
-// script with 401.
+// In a handler, [AccountFromContext] returns the signed-in user. Store a user's data under the account's TenantID
+// and ObjectID, never under a name or an address. [Site.RequireSignIn] admits only signed-in users. It redirects
+// page loads to the sign-in and returns 401 to scripts.
+//
+// [Site.RequireRole] admits users with an app role, and [Site.RequireAuthContext] demands a step-up, such as a
+// second factor. Everything else a user may do is for the app to decide.
 //
 // # Calling APIs
 //
-// [Site.TokenSource] gives tokens for the user, which are cached and refreshed as those of
-// every flow. Where only the user can help, [Site.Interact] asks the user, in one line:
+// [Site.TokenSource] returns a source of tokens for the user. Tokens are cached and refreshed. If a token requires
+// the user, [Site.Interact] redirects the browser to Entra and back to the same page:
 //
 //	func orders(w http.ResponseWriter, r *http.Request) {
 //		token, err := site.TokenSource(r, "api://orders/Orders.Write").TokenContext(r.Context())
 //		if site.Interact(w, r, err, "api://orders/Orders.Write") {
-//			return // the browser is on its way to Entra, and comes back to this page
+//			return // the browser goes to Entra and comes back to this page
 //		}
 //		...
 //
-// That is consent which is asked for only when it is needed, a second factor that a policy
-// demands, a session that was revoked, and tokens that were lost with a process. For the
-// claims challenge of an API, make the error with [Challenge].
+// This one call covers consent, a second factor that a policy demands, a revoked session, and tokens that were lost
+// when a process restarted. For the claims challenge of an API, create the error with [Challenge].
 //
-// # How it is kept
+// # Logins and sessions
 //
-// A sign-in under way is kept in a cookie of its own, so that several tabs can sign in at
-// once: sealed (AES-256-GCM), with a name that begins with "__Host-", HttpOnly, Secure,
-// and with SameSite. It ends with the flow's LoginTimeout and is good once: whoever has
-// another browser cannot finish the sign-in, and whoever has this one not twice.
+// A login in progress is stored in a cookie of its own, so that several tabs can sign in at the same time. The cookie
+// is encrypted (AES-256-GCM), and its name starts with "__Host-". It expires after the flow's LoginTimeout. A login
+// can be finished once, and only by the browser that started it.
 //
-// A session is data in a [Store] and a random ID, which is all that the browser has. Every
-// sign-in makes a new ID. A session ends with IdleTimeout and with Lifetime, when the user
-// signs out here, and when Entra says through the browser that the user has signed out
-// elsewhere (front-channel logout). Tokens are not in it: they are in the memory of the
-// process, and where they are missing, [Site.Interact] gets new ones.
+// A session is a record in a [Store]. The browser has only its random ID, and every sign-in creates a new one. A
+// session expires after IdleTimeout without a request and after Lifetime in any case. It also ends when the user
+// signs out here, or when Entra reports that the user signed out elsewhere (front-channel logout).
 //
-// Signing out ends the session, forgets its tokens in this process, and goes to Entra, which
-// ends its session, too, and comes back. Where the user is signed in with another browser,
-// the session there goes on, with tokens of its own.
+// Tokens are not part of the session. They are in the memory of the process that acquired them. If they are
+// missing, [Site.Interact] acquires new ones. Signing out ends the session, removes its tokens from this process, and
+// redirects to Entra, which ends its own session and redirects back. Sessions of the same user in other browsers
+// continue.
 //
-// Several processes need one Store and the same Keys. If the app calls APIs, they also need
-// a load balancer that sends one browser to one process, where the tokens of its sign-in
-// are. See docs/webapps.md in the repository, also on proxies and on the headers of the
-// app's own pages.
+// Several processes need one Store and the same Keys. If the app calls APIs, the load balancer must also route each
+// browser to one process, because that process has the tokens. The page docs/webapps.md in the repository covers
+// this, proxies, and the headers of the app's own pages.
 //
-// # What the app still does
+// # Duties of the app
 //
-// Change nothing on a GET: other requests are refused if they come from another site, and
-// GETs are not; so a WebSocket's handler compares Origin itself. Pages for everybody that
-// say who is signed in are not to be kept by shared caches: give them Cache-Control:
-// no-store. Sessions of the app's own are to be emptied when another user signs in, and at
-// a sign-out; docs/webapps.md shows how. Decide what a user may do: signing in says who it
-// is; [Site.RequireRole] asks for the app roles that an administrator has assigned. Serve it over https (http is for localhost) and under one host name, that of
-// the RedirectURL: a cookie of another does not come along to the callback.
+//   - Never change anything in response to a GET. Other requests are rejected if they come from another site, but
+//     GETs are not. A WebSocket handshake is a GET, so its handler must check Origin.
+//   - Public pages that show who is signed in must not be stored by shared caches. Set Cache-Control: no-store.
+//   - If the app has sessions of its own, clear them when another user signs in and when the user signs out. See
+//     docs/webapps.md.
+//   - Serve the site over https and under one host name, the one in RedirectURL. Cookies of another host name do not
+//     reach the callback. Plain http works only on localhost.
 //
-// To try handlers with net/http/httptest, send Accept: text/html, as browsers do: what
-// does not want a page gets 401 rather than a redirect.
+// In tests with net/http/httptest, send Accept: text/html, as browsers do. Without it a request counts as a
+// program's, which gets 401 instead of a redirect.
 //
-// # Refusals
+// # Failures
 //
-// What stands in the way of a sign-in becomes a [Problem]: a page for the person, by
-// Config.Page or built in, and a line for the operator in Config.Logger, with nothing
-// secret in either.
+// A failed sign-in becomes a [Problem]. The user sees a page, built in or written by Config.Page. The operator gets
+// one log record in Config.Logger. Neither contains a secret.
 //
-// Sources: OAuth 2.0 Security Best Current Practice (RFC 9700); RFC 6265bis; OpenID Connect
-// RP-Initiated Logout and Front-Channel Logout; OWASP's cheat sheets on sessions and on
-// cross-site request forgery.
+// Sources: OAuth 2.0 Security Best Current Practice (RFC 9700); RFC 6265bis; OpenID Connect RP-Initiated Logout and
+// Front-Channel Logout; the OWASP cheat sheets on session management and on cross-site request forgery.
 package signin

@@ -95,25 +95,25 @@ func ExampleSite_Interact() {
 
 // A page for those to whom an administrator has assigned an app role of the web app itself.
 func ExampleSite_RequireRole() {
-	estate := entratest.Sample()
+	tenant := entratest.Sample()
 	const webapp = "aaaaaaaa-0000-4000-8000-0000000000ee"
-	for i := range estate.Apps {
-		if app := &estate.Apps[i]; app.ClientID == webapp {
+	for i := range tenant.Apps {
+		if app := &tenant.Apps[i]; app.ClientID == webapp {
 			app.Roles = []string{"Refunds.Approve"}
 		}
 	}
-	for i := range estate.Users {
-		if user := &estate.Users[i]; user.Username == "alice@contoso.onmicrosoft.com" {
+	for i := range tenant.Users {
+		if user := &tenant.Users[i]; user.Username == "alice@contoso.onmicrosoft.com" {
 			user.Roles = map[string][]string{webapp: {"Refunds.Approve"}}
 		}
 	}
-	server := entratest.NewServer(estate)
+	server := entratest.NewServer(tenant)
 	site, err := signin.New(exampleFlow(server), signin.Config{KeepClaims: true})
 	if err != nil {
 		log.Fatal(err)
 	}
 	refunds := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Println("refunds") })
-	app := site.Handler(site.RequireRole(refunds, "Refunds.Approve"))
+	app := site.Handler(site.RequireRole("Refunds.Approve")(refunds))
 
 	visitor(server, app, "alice@contoso.onmicrosoft.com")("/refunds")
 	visitor(server, app, "bob@contoso.onmicrosoft.com")("/refunds") // gets 403
@@ -128,7 +128,7 @@ func ExampleChallenge() {
 	resp := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}}
 	entra.SetClaimsChallenge(resp.Header, `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`)
 	fmt.Println(signin.Challenge(resp))
-	// Output: entra: interaction_required: the API asks for more than the token shows (a claims challenge)
+	// Output: entra: interaction_required: the API requires claims that the token lacks (claims challenge)
 }
 
 // visitor is a user with a browser, who signs in when Entra asks.

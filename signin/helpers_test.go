@@ -39,13 +39,13 @@ const (
 	entraHost = "https://login.microsoftonline.com"
 )
 
-// world is a web app at origin, with a fake Entra.
-type world struct {
+// webApp is a web app at origin, with a fake Entra.
+type webApp struct {
 	*entratest.Server
 	flow *authcode.Flow
 	site *signin.Site
 	app  http.Handler // the site's Handler
-	log  *logbook
+	log  *logBuffer
 
 	flowCache *cache.Cache // of tokens
 
@@ -56,14 +56,14 @@ type world struct {
 }
 
 // tampers changes what the token endpoint answers from now on; nil: nothing.
-func (w *world) tampers(f func(answer map[string]any)) {
+func (w *webApp) tamperResponses(f func(answer map[string]any)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tamper = f
 }
 
 // RoundTrip is the app's way to Entra.
-func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
+func (w *webApp) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.Client().Transport.RoundTrip(req)
 	w.mu.Lock()
 	tamper := w.tamper
@@ -86,7 +86,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // reminted is the ID token of an answer, made anew with changes.
-func (w *world) reminted(answer map[string]any, change func(*entratest.MintOptions)) {
+func (w *webApp) remintIDToken(answer map[string]any, change func(*entratest.MintOptions)) {
 	parts := strings.Split(answer["id_token"].(string), ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
@@ -105,26 +105,26 @@ func (w *world) reminted(answer map[string]any, change func(*entratest.MintOptio
 }
 
 // withClaims has Entra put other claims into ID tokens.
-func (w *world) withClaims(claims map[string]any) {
-	w.tampers(func(answer map[string]any) {
-		w.reminted(answer, func(o *entratest.MintOptions) { o.Claims = claims })
+func (w *webApp) withClaims(claims map[string]any) {
+	w.tamperResponses(func(answer map[string]any) {
+		w.remintIDToken(answer, func(o *entratest.MintOptions) { o.Claims = claims })
 	})
 }
 
 // settings are what tests change.
 type settings struct {
-	estate entratest.Config
+	entra  entratest.Config
 	client entra.Config
 	flow   authcode.Config
 	site   signin.Config
-	server *entratest.Server // in place of one for the estate
+	server *entratest.Server // in place of one for the entra
 }
 
-func newWorld(t testing.TB, changes ...func(*settings)) *world {
+func newWebApp(t testing.TB, changes ...func(*settings)) *webApp {
 	t.Helper()
-	w := &world{log: new(logbook)}
-	c := settings{estate: entratest.Sample()}
-	app := &c.estate.Apps[1]
+	w := &webApp{log: new(logBuffer)}
+	c := settings{entra: entratest.Sample()}
+	app := &c.entra.Apps[1]
 	app.OptionalClaims = []string{"sid", "login_hint", "auth_time"}
 	app.LogoutURL = origin + "/logout/frontchannel"
 	app.RedirectURIs = append(app.RedirectURIs, origin+"/")
@@ -135,7 +135,7 @@ func newWorld(t testing.TB, changes ...func(*settings)) *world {
 		change(&c)
 	}
 	if w.Server = c.server; w.Server == nil {
-		w.Server = entratest.NewServer(c.estate)
+		w.Server = entratest.NewServer(c.entra)
 	}
 	if c.client.HTTPClient == nil {
 		c.client.HTTPClient = &http.Client{Transport: w}
@@ -156,7 +156,7 @@ func newWorld(t testing.TB, changes ...func(*settings)) *world {
 }
 
 // routes is an app: a page for all, pages for users, and a page that calls an API.
-func (w *world) routes() http.Handler {
+func (w *webApp) routes() http.Handler {
 	mux := http.NewServeMux()
 	who := func(out http.ResponseWriter, r *http.Request) {
 		a, ok := signin.AccountFromContext(r.Context())
@@ -183,36 +183,36 @@ func (w *world) routes() http.Handler {
 	return mux
 }
 
-// logbook keeps log lines.
-type logbook struct {
+// logBuffer keeps log lines.
+type logBuffer struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
 }
 
-func (l *logbook) Write(b []byte) (int, error) {
+func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(b)
 }
 
-func (l *logbook) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
 
 // refusals returns the kinds of the refusals that were logged.
-func (l *logbook) refusals(t testing.TB) (kinds []string) {
+func (l *logBuffer) rejections(t testing.TB) (kinds []string) {
 	t.Helper()
 	for _, line := range l.lines(t) {
-		if line["msg"] == "signin: refused" {
+		if line["msg"] == "signin: request rejected" {
 			kinds = append(kinds, line["kind"].(string))
 		}
 	}
 	return kinds
 }
 
-func (l *logbook) lines(t testing.TB) (all []map[string]any) {
+func (l *logBuffer) lines(t testing.TB) (all []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(l.String()) {
 		var m map[string]any
@@ -228,12 +228,12 @@ func (l *logbook) lines(t testing.TB) (all []map[string]any) {
 // network.
 type browser struct {
 	t    testing.TB
-	w    *world
+	w    *webApp
 	jar  http.CookieJar
 	http *http.Client
 }
 
-func (w *world) browser(t testing.TB) *browser {
+func (w *webApp) browser(t testing.TB) *browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -245,7 +245,7 @@ func (w *world) browser(t testing.TB) *browser {
 	}}
 }
 
-type inProcess struct{ w *world }
+type inProcess struct{ w *webApp }
 
 func (p inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme+"://"+req.URL.Host != origin {
@@ -261,14 +261,14 @@ func (p inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // answer is what a browser got.
-type answer struct {
+type response struct {
 	*http.Response
 	body string
 }
 
 // send sends a request as a browser does that goes to a page, unless header says
 // otherwise; pairs of name and value.
-func (b *browser) send(method, target string, form url.Values, header ...string) *answer {
+func (b *browser) send(method, target string, form url.Values, header ...string) *response {
 	b.t.Helper()
 	if strings.HasPrefix(target, "/") {
 		target = origin + target
@@ -301,15 +301,15 @@ func (b *browser) send(method, target string, form url.Values, header ...string)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return &answer{resp, string(text)}
+	return &response{resp, string(text)}
 }
 
-func (b *browser) get(target string, header ...string) *answer {
+func (b *browser) get(target string, header ...string) *response {
 	b.t.Helper()
 	return b.send(http.MethodGet, target, nil, header...)
 }
 
-func (b *browser) post(target string, form url.Values, header ...string) *answer {
+func (b *browser) post(target string, form url.Values, header ...string) *response {
 	b.t.Helper()
 	if form == nil {
 		form = url.Values{}
@@ -318,7 +318,7 @@ func (b *browser) post(target string, form url.Values, header ...string) *answer
 }
 
 // atEntra returns where the answer sends the browser at Entra.
-func (b *browser) atEntra(a *answer) string {
+func (b *browser) wantEntra(a *response) string {
 	b.t.Helper()
 	to := a.Header.Get("Location")
 	if a.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, entraHost+"/") {
@@ -329,9 +329,9 @@ func (b *browser) atEntra(a *answer) string {
 
 // answered has the user sign in at Entra and returns the callback, with its parameters in
 // the query.
-func (b *browser) answered(a *answer, user string) string {
+func (b *browser) signInAtEntra(a *response, user string) string {
 	b.t.Helper()
-	callback, err := b.w.SignIn(b.t.Context(), b.atEntra(a), user)
+	callback, err := b.w.SignIn(b.t.Context(), b.wantEntra(a), user)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -341,13 +341,13 @@ func (b *browser) answered(a *answer, user string) string {
 // signIn goes to a page that needs a sign-in, signs in, and returns where it ends.
 func (b *browser) signIn(path, user string) string {
 	b.t.Helper()
-	a := b.callback(b.answered(b.get(path), user))
-	b.want(a, http.StatusSeeOther, "")
+	a := b.callback(b.signInAtEntra(b.get(path), user))
+	b.wantStatus(a, http.StatusSeeOther, "")
 	return a.Header.Get("Location")
 }
 
 // callback opens the callback as Entra has the browser do.
-func (b *browser) callback(callback string) *answer {
+func (b *browser) callback(callback string) *response {
 	b.t.Helper()
 	if b.w.flow.ResponseMode() == authcode.FormPost {
 		u, err := url.Parse(callback)
@@ -363,12 +363,12 @@ func (b *browser) callback(callback string) *answer {
 
 // crossSitePost sends a form of another site: only cookies that are SameSite=None come
 // along, which the jar does not know about.
-func (b *browser) crossSitePost(target string, form url.Values) *answer {
+func (b *browser) crossSitePost(target string, form url.Values) *response {
 	b.t.Helper()
 	kept := b.cookies()
 	for _, c := range kept {
 		if !strings.HasPrefix(c.Name, "__Host-login-") {
-			b.forget(c.Name)
+			b.deleteCookie(c.Name)
 		}
 	}
 	a := b.post(target, form, "Sec-Fetch-Site", "cross-site", "Origin", entraHost)
@@ -379,13 +379,13 @@ func (b *browser) crossSitePost(target string, form url.Values) *answer {
 			replaced = replaced || n.Name == c.Name
 		}
 		if !replaced && !strings.HasPrefix(c.Name, "__Host-login-") {
-			b.plant(c)
+			b.setCookie(c)
 		}
 	}
 	return a
 }
 
-func (b *browser) want(a *answer, status int, location string) {
+func (b *browser) wantStatus(a *response, status int, location string) {
 	b.t.Helper()
 	if a.StatusCode != status || location != "" && a.Header.Get("Location") != location {
 		b.t.Fatalf("got status %d to %q, want %d to %q; the page is\n%s", a.StatusCode, a.Header.Get("Location"), status, location, a.body)
@@ -393,7 +393,7 @@ func (b *browser) want(a *answer, status int, location string) {
 }
 
 // wantWho wants the page for all to say who is signed in, "" for nobody.
-func (b *browser) wantWho(name string) {
+func (b *browser) wantUser(name string) {
 	b.t.Helper()
 	want := "false  "
 	if name != "" {
@@ -430,11 +430,11 @@ func (b *browser) session() string {
 }
 
 // plant puts a cookie into the browser.
-func (b *browser) plant(c *http.Cookie) {
+func (b *browser) setCookie(c *http.Cookie) {
 	b.jar.SetCookies(b.url(), []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: true, HttpOnly: true}})
 }
 
-func (b *browser) forget(name string) {
+func (b *browser) deleteCookie(name string) {
 	b.jar.SetCookies(b.url(), []*http.Cookie{{Name: name, Path: "/", Secure: true, MaxAge: -1}})
 }
 

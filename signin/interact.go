@@ -6,90 +6,119 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 )
 
-// Interact reports whether err says that only the user can help, and if so, answers r: it
-// sends the browser to the sign-in that helps, with the challenge in err and for the
-// scopes, and back to this page. So consent that is asked for when it is needed, a second
-// factor, and a session that Entra has revoked take one line:
+// loopWindow is how long after a sign-in another one for the same request counts as a loop.
+const loopWindow = time.Minute
+
+// Interact reports whether err requires the user, and if so, responds to r. It redirects the browser to a sign-in for
+// the scopes, with the claims challenge in err, and then back to this page. One call covers incremental consent, a
+// second factor, and a session that Entra has revoked:
 //
 //	token, err := site.TokenSource(r, scope).TokenContext(ctx)
 //	if site.Interact(w, r, err, scope) {
 //		return
 //	}
 //
-// scopes are those that were asked for; none: the flow's. err is what a token source
-// failed with, an [*entra.Error], or the error that [Challenge] makes of an API's answer.
+// scopes are those of the failed call; if empty, those of the flow are used. err is the error of a token source,
+// another [*entra.Error], or the error that [Challenge] returns for a response of an API. If err is nil, or if it
+// does not require the user, Interact returns false and writes nothing.
 //
-// The sign-in is an ordinary one with the user's name: whoever is still signed in at Entra
-// comes back without having seen a page, and otherwise Entra asks for what is needed. To
-// ask silently first (prompt=none) would only add a way round.
+// The sign-in names the current user. If the user is still signed in at Entra, Entra redirects back without showing a
+// page. Otherwise it prompts for what is missing.
 //
-// If the same is asked for again though the browser has come back from it twice within a
-// minute, the user cannot help either, and gets a page that says so: nobody goes round in
-// circles. What a
-// script or a program sent gets 401 and JSON with the error's code. The page comes back as
-// in [Site.SignIn]: what was posted is not posted again.
+// If the same request fails again after the browser has returned from it twice within a minute, the user cannot fix
+// it, and a page says so instead of a redirect loop. Scripts and programs get 401 and JSON with the code of err.
+// The browser returns to the page as described in [Site.SignIn]. A posted form is not posted again.
 //
-// If another account comes back, it gets a session of its own in place of the old one,
-// and goes to [Config].Home: the page may have been made for the other.
+// If another user comes back, that user gets a new session and goes to Config.Home, because the page may contain
+// data of the first user.
 func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scopes ...string) bool {
 	var e *entra.Error
 	if !errors.As(err, &e) || !e.InteractionRequired() {
 		return false
 	}
-	v, _, failed := s.visit(r).session()
-	a := &attempt{Asked: asked(e, scopes)}
-	switch {
-	case failed != nil:
-		s.refuse(w, r, "", failed)
+	if s.isZero() {
+		zeroSiteHandler(w, r)
 		return true
-	case !navigates(r):
+	}
+	v, storeErr := s.requestState(r).session()
+	st := &loginState{Request: requestHash(e, scopes)}
+	switch {
+	case storeErr != nil:
+		s.reject(w, r, "", storeErr)
+		return true
+	case !isPageLoad(r):
 		unauthorized(w, e)
 		return true
-	case s.inCircle(r, a.Asked):
-		s.refuse(w, r, s.here(r), &asking{&inVain{e}, scopes})
+	case s.isInteractLoop(r, st.Request):
+		s.reject(w, r, s.returnTarget(r), &scopedError{&stillRequired{e}, scopes})
 		return true
 	}
-	req := authcode.Request{Claims: e.Claims, Scopes: scopes, ReturnTo: s.here(r)}
+	req := authcode.Request{Claims: e.Claims, Scopes: scopes, ReturnTo: s.returnTarget(r)}
 	if v != nil {
 		req.LoginHint = cmp.Or(v.Hint, v.Account.Username)
-		a.Expect = owner(v.Account)
+		st.PageOf = userOf(v.Account)
 	}
-	s.begin(w, r, req, a)
+	s.begin(w, r, req, st)
 	return true
 }
 
-// asked is a short name for what is asked for.
-func asked(e *entra.Error, scopes []string) string {
+// requestHash identifies a request for claims and scopes.
+func requestHash(e *entra.Error, scopes []string) string {
 	sorted := slices.Sorted(slices.Values(scopes))
-	return fingerprint("asked", strings.ToLower(strings.Join(sorted, " "))+"\x00"+e.Claims)[:16]
+	return fingerprint("request", strings.ToLower(strings.Join(sorted, " "))+"\x00"+e.Claims)[:16]
 }
 
-// inVain says that the user signed in as asked, and that it did not help.
-type inVain struct{ err *entra.Error }
-
-func (e *inVain) Error() string {
-	return "signin: the user signed in as asked, in vain: " + e.err.Error()
+// isInteractLoop reports whether the browser has just returned twice from a sign-in for the same request, or four
+// times from any, since a challenge can be different each time. Returning once is normal: the request may have
+// reached another process than the callback, or one that has restarted and lost its tokens.
+func (s *Site) isInteractLoop(r *http.Request, request string) bool {
+	return s.countFinished(r, func(c loginCookie) bool { return c.Request == request }) >= 2 ||
+		s.countFinished(r, func(c loginCookie) bool { return c.Request != "" }) >= maxLogins-1
 }
 
-func (e *inVain) Unwrap() error { return e.err }
+// isSignInLoop reports whether the browser has just signed in twice. If there is no session all the same, it is not
+// stored or not found.
+func (s *Site) isSignInLoop(r *http.Request) bool {
+	return s.countFinished(r, func(loginCookie) bool { return true }) >= 2
+}
 
-// asking is an error of a sign-in for those scopes.
-type asking struct {
+// countFinished counts the recently finished logins that match.
+func (s *Site) countFinished(r *http.Request, match func(loginCookie) bool) (n int) {
+	valid, _ := s.logins(r)
+	for _, c := range valid {
+		if c.Login == nil && time.Since(c.At) < loopWindow && match(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// stillRequired reports that the user signed in as requested, but the error remains.
+type stillRequired struct{ err *entra.Error }
+
+func (e *stillRequired) Error() string {
+	return "signin: the error remains after the user signed in as requested: " + e.err.Error()
+}
+
+func (e *stillRequired) Unwrap() error { return e.err }
+
+// scopedError is an error of a sign-in for the scopes.
+type scopedError struct {
 	error
 	scopes []string
 }
 
-func (e *asking) Unwrap() error { return e.error }
+func (e *scopedError) Unwrap() error { return e.error }
 
-// Challenge returns the error for [Site.Interact] that the answer of an API calls for: if
-// it has status 401 and a claims challenge, as [entra.ClaimsChallenge] reads it. Otherwise
-// it returns nil. [entra.Transport] answers challenges by itself where that is possible
-// without the user, so what comes through it is for the user.
+// Challenge returns the error to pass to [Site.Interact] if resp, the response of an API, has status 401 and a claims
+// challenge, as [entra.ClaimsChallenge] parses it. Otherwise it returns nil. [entra.Transport] handles challenges
+// that do not require the user, so a challenge in a response from it does.
 func Challenge(resp *http.Response) error {
 	if resp.StatusCode != http.StatusUnauthorized {
 		return nil
@@ -100,6 +129,6 @@ func Challenge(resp *http.Response) error {
 	}
 	return &entra.Error{
 		Code: "interaction_required", StatusCode: resp.StatusCode, Claims: claims,
-		Description: "the API asks for more than the token shows (a claims challenge)",
+		Description: "the API requires claims that the token lacks (claims challenge)",
 	}
 }

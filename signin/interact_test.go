@@ -20,31 +20,31 @@ import (
 const challenge = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 
 // sentTo returns the parameters with which the answer sends the browser to Entra.
-func (b *browser) sentTo(a *answer) url.Values {
+func (b *browser) wantEntraQuery(a *response) url.Values {
 	b.t.Helper()
-	u, err := url.Parse(b.atEntra(a))
+	u, err := url.Parse(b.wantEntra(a))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return u.Query()
 }
 
-func hint(user string) string { return base64.RawURLEncoding.EncodeToString([]byte(user)) }
+func loginHint(user string) string { return base64.RawURLEncoding.EncodeToString([]byte(user)) }
 
 // Consent is asked for when it is needed, in one line of the handler, and the user comes
 // back to the page.
 func TestIncrementalConsent(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	path := "/call?scope=" + url.QueryEscape(scopeB)
 	a := b.get(path)
-	q := b.sentTo(a)
-	if q.Get("scope") != scopeB+" openid profile offline_access" || q.Get("login_hint") != hint(alice) || q.Get("prompt") != "" || q.Has("claims") {
+	q := b.wantEntraQuery(a)
+	if q.Get("scope") != scopeB+" openid profile offline_access" || q.Get("login_hint") != loginHint(alice) || q.Get("prompt") != "" || q.Has("claims") {
 		t.Errorf("asked for %v", q)
 	}
 	id := b.session()
-	b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, path)
+	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, path)
 	if b.session() == id {
 		t.Error("the session has its old ID")
 	}
@@ -58,29 +58,29 @@ func TestIncrementalConsent(t *testing.T) {
 // A session that Entra has revoked, and one whose tokens are lost with a process.
 func TestSignInAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		b.get("/call")
 		w.Revoke(alice)
 		for range 7 { // its token is good for an hour and a half at most
 			time.Sleep(15 * time.Minute)
-			b.wantWho("Alice Adams")
+			b.wantUser("Alice Adams")
 		}
 		a := b.get("/call")
-		if q := b.sentTo(a); q.Get("login_hint") != hint(alice) || q.Get("prompt") != "" {
+		if q := b.wantEntraQuery(a); q.Get("login_hint") != loginHint(alice) || q.Get("prompt") != "" {
 			t.Errorf("asked for %v", q)
 		}
-		b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, "/call")
+		b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/call")
 		if a := b.get("/call"); a.body != "token true" {
 			t.Errorf("after the revocation: %q", a.body)
 		}
 
-		restarted := newWorld(t, inStore(store))
+		restarted := newWebApp(t, withStore(store))
 		b.w, w.app = restarted, restarted.app
-		b.wantWho("Alice Adams")
-		b.want(b.callback(b.answered(b.get("/call"), alice)), http.StatusSeeOther, "/call")
+		b.wantUser("Alice Adams")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/call"), alice)), http.StatusSeeOther, "/call")
 		if a := b.get("/call"); a.body != "token true" {
 			t.Errorf("after the restart: %q", a.body)
 		}
@@ -90,10 +90,10 @@ func TestSignInAgain(t *testing.T) {
 // An API's policy asks for a second factor: by the token endpoint's claims, or by the
 // API's own challenge.
 func TestStepUp(t *testing.T) {
-	w := newWorld(t, func(s *settings) { s.estate.Apps[3].RequireMFA = true })
+	w := newWebApp(t, func(s *settings) { s.entra.Apps[3].RequireMFA = true })
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
-	b.callback(b.answered(b.get("/call?scope="+url.QueryEscape(scopeB)), alice))
+	b.callback(b.signInAtEntra(b.get("/call?scope="+url.QueryEscape(scopeB)), alice))
 
 	done := false
 	w.calls = func(out http.ResponseWriter, r *http.Request) {
@@ -107,29 +107,29 @@ func TestStepUp(t *testing.T) {
 		}
 	}
 	a := b.get("/call?x=1")
-	if q := b.sentTo(a); q.Get("claims") != challenge || q.Get("scope") != scopeB+" openid profile offline_access" {
+	if q := b.wantEntraQuery(a); q.Get("claims") != challenge || q.Get("scope") != scopeB+" openid profile offline_access" {
 		t.Errorf("asked for %v", q)
 	}
-	b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, "/call?x=1")
+	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/call?x=1")
 	done = true
-	b.want(b.get("/call?x=1"), http.StatusOK, "")
+	b.wantStatus(b.get("/call?x=1"), http.StatusOK, "")
 }
 
 // What a second factor in one browser has brought serves no other in which the user is
 // signed in with the password alone, nor does what either refreshes.
 func TestStepUpIsTheSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(s *settings) { s.estate.Apps[3].RequireMFA = true })
+		w := newWebApp(t, func(s *settings) { s.entra.Apps[3].RequireMFA = true })
 		desk, thief := w.browser(t), w.browser(t)
 		desk.signIn("/private/x", alice)
 		thief.signIn("/private/x", alice)
 		path := "/call?scope=" + url.QueryEscape(scopeB)
-		desk.want(desk.callback(desk.answered(desk.get(path), alice)), http.StatusSeeOther, path)
+		desk.wantStatus(desk.callback(desk.signInAtEntra(desk.get(path), alice)), http.StatusSeeOther, path)
 		for range 3 {
 			if a := desk.get(path); a.body != "token true" {
 				t.Fatalf("the call says %q", a.body)
 			}
-			thief.sentTo(thief.get(path))
+			thief.wantEntraQuery(thief.get(path))
 			time.Sleep(50 * time.Minute)
 		}
 	})
@@ -137,13 +137,13 @@ func TestStepUpIsTheSessions(t *testing.T) {
 
 // A sign-in for more keeps the tokens that the session has.
 func TestTokensStayWithTheSession(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
 	for range 3 {
-		b.want(b.callback(b.answered(b.get("/login?return_to=/call"), alice)), http.StatusSeeOther, "/call")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to=/call"), alice)), http.StatusSeeOther, "/call")
 	}
-	b.want(b.callback(b.answered(b.get("/call?scope="+url.QueryEscape(scopeB)), alice)), http.StatusSeeOther, "")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/call?scope="+url.QueryEscape(scopeB)), alice)), http.StatusSeeOther, "")
 	if a := b.get("/call"); a.body != "token true" {
 		t.Errorf("the call says %q", a.body)
 	}
@@ -151,7 +151,7 @@ func TestTokensStayWithTheSession(t *testing.T) {
 		t.Errorf("tokens of %d sessions are held", n)
 	}
 	// Somebody else's sign-in leaves nothing of hers.
-	b.want(b.callback(b.answered(b.get("/login"), bob)), http.StatusSeeOther, "/")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), bob)), http.StatusSeeOther, "/")
 	if n := w.flowCache.Stats().Sessions; n != 1 {
 		t.Errorf("then tokens of %d sessions are held", n)
 	}
@@ -184,7 +184,7 @@ func TestChallenge(t *testing.T) {
 
 // What only time or an operator can mend is not for Interact.
 func TestNotForInteract(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
 	for _, err := range []error{nil, fmt.Errorf("other"), &entra.Error{Code: "invalid_client"}, &entra.Error{Code: entra.CodeRequestFailed}, &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}}} {
@@ -193,7 +193,7 @@ func TestNotForInteract(t *testing.T) {
 				t.Errorf("Interact answered %v", err)
 			}
 		}
-		b.want(b.get("/call"), http.StatusOK, "")
+		b.wantStatus(b.get("/call"), http.StatusOK, "")
 	}
 }
 
@@ -205,13 +205,13 @@ func TestCircle(t *testing.T) {
 		kind signin.Kind
 		says string // in the log
 	}{
-		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.KindRepeated, `"aadsts":[50076]`},
-		"no token": {&entra.Error{Code: "login_required"}, signin.KindSessionLost, "one browser to one process"},
+		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.KindStillRequired, `"aadsts":[50076]`},
+		"no token": {&entra.Error{Code: "login_required"}, signin.KindSessionLost, "route each browser to one process"},
 		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.KindAdminConsent, `"aadsts":[65001]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
+				w := newWebApp(t)
 				b := w.browser(t)
 				b.signIn("/call", alice)
 				w.calls = func(out http.ResponseWriter, r *http.Request) {
@@ -220,10 +220,10 @@ func TestCircle(t *testing.T) {
 					}
 				}
 				for range 2 {
-					b.want(b.callback(b.answered(b.get("/call?a=1"), alice)), http.StatusSeeOther, "/call?a=1")
+					b.wantStatus(b.callback(b.signInAtEntra(b.get("/call?a=1"), alice)), http.StatusSeeOther, "/call?a=1")
 				}
 				a := b.get("/call?a=1")
-				b.want(a, map[bool]int{true: 500, false: 403}[test.kind == signin.KindSessionLost], "")
+				b.wantStatus(a, map[bool]int{true: 500, false: 403}[test.kind == signin.KindSessionLost], "")
 				if !strings.Contains(w.log.String(), test.says) {
 					t.Errorf("the log does not say %q:\n%s", test.says, w.log)
 				}
@@ -234,13 +234,13 @@ func TestCircle(t *testing.T) {
 				if strings.Contains(strings.ReplaceAll(a.body, "&amp;", "&"), admin) != (test.kind == signin.KindAdminConsent) {
 					t.Errorf("the administrators' page:\n%s", a.body)
 				}
-				b.want(b.get("/call?b=2"), a.StatusCode, "") // on whatever page
-				if kinds := fmt.Sprint(w.log.refusals(t)); kinds != fmt.Sprintf("[%s %s]", test.kind, test.kind) {
+				b.wantStatus(b.get("/call?b=2"), a.StatusCode, "") // on whatever page
+				if kinds := fmt.Sprint(w.log.rejections(t)); kinds != fmt.Sprintf("[%s %s]", test.kind, test.kind) {
 					t.Errorf("refused: %s", kinds)
 				}
 				w.wantSignIns(t, 3)
 				time.Sleep(time.Minute)
-				b.atEntra(b.get("/call?a=1")) // things may have changed
+				b.wantEntra(b.get("/call?a=1")) // things may have changed
 			})
 		})
 	}
@@ -248,7 +248,7 @@ func TestCircle(t *testing.T) {
 
 // An API whose challenge is another each time does not lead round in circles either.
 func TestCircleOfChallenges(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
 	n := 0
@@ -257,14 +257,14 @@ func TestCircleOfChallenges(t *testing.T) {
 		w.site.Interact(out, r, &entra.Error{Code: "interaction_required", Claims: fmt.Sprintf(`{"access_token":{"nbf":{"value":"%d"}}}`, n)})
 	}
 	for range 4 {
-		b.want(b.callback(b.answered(b.get("/call"), alice)), http.StatusSeeOther, "/call")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/call"), alice)), http.StatusSeeOther, "/call")
 	}
-	b.want(b.get("/call"), http.StatusForbidden, "")
+	b.wantStatus(b.get("/call"), http.StatusForbidden, "")
 	w.wantSignIns(t, 5)
 }
 
 // wantSignIns wants so many codes to have been redeemed.
-func (w *world) wantSignIns(t *testing.T, n int) {
+func (w *webApp) wantSignIns(t *testing.T, n int) {
 	t.Helper()
 	if got := w.Count(entratest.Match{GrantType: "authorization_code"}); got != n {
 		t.Errorf("%d sign-ins, want %d", got, n)
@@ -274,25 +274,25 @@ func (w *world) wantSignIns(t *testing.T, n int) {
 // A browser whose session never arrives is not sent to sign in for ever.
 func TestSessionLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
 		for i := range 2 {
 			b.signIn("/private/x", alice)
-			b.forget(b.cookie("__Host-session-").Name)
+			b.deleteCookie(b.cookie("__Host-session-").Name)
 			time.Sleep(time.Second)
 			if i == 0 {
-				b.atEntra(b.get("/private/x"))
+				b.wantEntra(b.get("/private/x"))
 			}
 		}
 		a := b.get("/private/x")
-		b.want(a, http.StatusInternalServerError, "")
+		b.wantStatus(a, http.StatusInternalServerError, "")
 		if !strings.Contains(a.body, "does not remember it") {
 			t.Errorf("the page is\n%s", a.body)
 		}
-		b.atEntra(b.get("/login?return_to=/private/x")) // the user may try
+		b.wantEntra(b.get("/login?return_to=/private/x")) // the user may try
 		time.Sleep(time.Minute)
-		b.atEntra(b.get("/private/x"))
-		if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[session_lost]" {
+		b.wantEntra(b.get("/private/x"))
+		if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[session_lost]" {
 			t.Errorf("refused: %s", kinds)
 		}
 	})
@@ -302,16 +302,16 @@ func TestSessionLost(t *testing.T) {
 // was made for the first.
 func TestAnotherAccountComesBack(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
-		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		old := b.cookie("__Host-session-")
 		a := b.get("/call?secret-of=alice&scope=" + url.QueryEscape(scopeB))
-		b.want(b.callback(b.answered(a, bob)), http.StatusSeeOther, "/")
-		b.wantWho("Bob Brown")
+		b.wantStatus(b.callback(b.signInAtEntra(a, bob)), http.StatusSeeOther, "/")
+		b.wantUser("Bob Brown")
 		other := w.browser(t)
-		other.plant(old)
-		other.wantWho("")
+		other.setCookie(old)
+		other.wantUser("")
 		if strings.Contains(w.log.String(), "secret-of") {
 			t.Error("the log has the page")
 		}
@@ -320,7 +320,7 @@ func TestAnotherAccountComesBack(t *testing.T) {
 
 // What a script or a program asks for, and what is no GET, is not redirected.
 func TestWhatIsNoPage(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	for name, header := range map[string][]string{
 		"fetch":      {"Sec-Fetch-Mode", "cors", "Accept", "*/*"},
@@ -342,7 +342,7 @@ func TestWhatIsNoPage(t *testing.T) {
 		}
 	}
 	old := b.get("/private/x", "Sec-Fetch-Mode", "") // a browser of 2022
-	b.atEntra(old)
+	b.wantEntra(old)
 
 	// Where the user must consent, a script is told so.
 	b.signIn("/private/x", alice)
@@ -355,11 +355,11 @@ func TestWhatIsNoPage(t *testing.T) {
 // A form that is sent when the session has ended is not done, not sent again, and not
 // answered with a redirect that loses it without a word.
 func TestFormAfterTheSession(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	a := b.post("/private/pay", url.Values{"amount": {"1000"}}, "Referer", origin+"/private/form?id=7")
-	b.want(a, http.StatusUnauthorized, "")
-	if !strings.Contains(a.body, "was not done") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
+	b.wantStatus(a, http.StatusUnauthorized, "")
+	if !strings.Contains(a.body, "was not saved") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
 		t.Errorf("the page is\n%s", a.body)
 	}
 }
@@ -378,35 +378,35 @@ func TestInteractAfterForm(t *testing.T) {
 		origin + "/a%0d%0aX: y":                  "/",
 		"%":                                      "/",
 	} {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		w.calls = func(out http.ResponseWriter, r *http.Request) {
 			w.site.Interact(out, r, &entra.Error{Code: "consent_required"}, scopeB)
 		}
 		a := b.post("/call", url.Values{"amount": {"1000"}}, "Referer", referer)
-		b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, to)
+		b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, to)
 	}
 }
 
 // SignIn takes particulars, and says what is wrong with them on a page.
 func TestSignInWithParticulars(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	req := authcode.Request{Prompt: "login", LoginHint: bob, ExtraScopes: []string{scopeB}}
 	w.calls = func(out http.ResponseWriter, r *http.Request) { w.site.SignIn(out, r, req) }
 	a := b.get("/call?x=1")
-	if q := b.sentTo(a); q.Get("prompt") != "login" || q.Get("login_hint") != bob || !strings.Contains(q.Get("scope"), scopeB) {
+	if q := b.wantEntraQuery(a); q.Get("prompt") != "login" || q.Get("login_hint") != bob || !strings.Contains(q.Get("scope"), scopeB) {
 		t.Errorf("asked for %v", q)
 	}
-	b.want(b.callback(b.answered(a, bob)), http.StatusSeeOther, "/call?x=1")
-	b.wantWho("Bob Brown")
+	b.wantStatus(b.callback(b.signInAtEntra(a, bob)), http.StatusSeeOther, "/call?x=1")
+	b.wantUser("Bob Brown")
 	req = authcode.Request{Prompt: "nonsense"}
-	b.want(b.get("/call"), http.StatusInternalServerError, "")
+	b.wantStatus(b.get("/call"), http.StatusInternalServerError, "")
 	req = authcode.Request{ReturnTo: "//evil.example"}
-	b.want(b.get("/call"), http.StatusBadRequest, "")
-	if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[app return_to]" {
+	b.wantStatus(b.get("/call"), http.StatusBadRequest, "")
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[misconfigured invalid_return_to]" {
 		t.Errorf("refused: %s", kinds)
 	}
 }

@@ -19,7 +19,7 @@ func formPost(s *settings) { s.flow.ResponseMode = authcode.FormPost }
 // Every cookie is this host's alone, out of reach of scripts and plain http.
 func TestCookieAttributes(t *testing.T) {
 	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode, authcode.FormPost: http.SameSiteNoneMode} {
-		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		a := b.get("/login")
 		login := a.Cookies()
@@ -30,8 +30,8 @@ func TestCookieAttributes(t *testing.T) {
 			c.SameSite != sameSite || c.MaxAge != 900 {
 			t.Errorf("%s: the login's cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 		}
-		a = b.callback(b.answered(a, alice))
-		b.want(a, http.StatusSeeOther, "/")
+		a = b.callback(b.signInAtEntra(a, alice))
+		b.wantStatus(a, http.StatusSeeOther, "/")
 		for _, c := range a.Cookies() {
 			switch {
 			case strings.HasPrefix(c.Name, "__Host-session-"):
@@ -53,7 +53,7 @@ func TestCookieAttributes(t *testing.T) {
 // http on this machine.
 func TestCookiesOnLocalhost(t *testing.T) {
 	for mode, secure := range map[string]bool{"query": false, authcode.FormPost: true} {
-		w := newWorld(t, func(s *settings) {
+		w := newWebApp(t, func(s *settings) {
 			s.flow.ResponseMode = mode
 			s.flow.RedirectURL = "http://localhost:8080/callback"
 		})
@@ -69,12 +69,12 @@ func TestCookiesOnLocalhost(t *testing.T) {
 func TestTwoTabs(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
 		for _, order := range [][2]int{{0, 1}, {1, 0}} {
-			w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+			w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 			b := w.browser(t)
-			tabs := []string{b.answered(b.get("/private/a"), alice), b.answered(b.get("/private/b"), alice)}
+			tabs := []string{b.signInAtEntra(b.get("/private/a"), alice), b.signInAtEntra(b.get("/private/b"), alice)}
 			for _, i := range order {
-				b.want(b.callback(tabs[i]), http.StatusSeeOther, []string{"/private/a", "/private/b"}[i])
-				b.wantWho("Alice Adams")
+				b.wantStatus(b.callback(tabs[i]), http.StatusSeeOther, []string{"/private/a", "/private/b"}[i])
+				b.wantUser("Alice Adams")
 			}
 		}
 	}
@@ -84,15 +84,15 @@ func TestTwoTabs(t *testing.T) {
 // form_post, whose second answer comes without its cookie.
 func TestTwoTabsOfTwoPeople(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
-		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b, thief := w.browser(t), w.browser(t)
-		first, second := b.answered(b.get("/login"), alice), b.answered(b.get("/login?return_to=/private/y"), bob)
-		b.want(b.callback(first), http.StatusSeeOther, "/")
-		b.wantWho("Alice Adams")
-		thief.plant(b.cookie("__Host-session-"))
-		b.want(b.callback(second), http.StatusSeeOther, "/private/y")
-		b.wantWho("Bob Brown")
-		thief.wantWho("")
+		first, second := b.signInAtEntra(b.get("/login"), alice), b.signInAtEntra(b.get("/login?return_to=/private/y"), bob)
+		b.wantStatus(b.callback(first), http.StatusSeeOther, "/")
+		b.wantUser("Alice Adams")
+		thief.setCookie(b.cookie("__Host-session-"))
+		b.wantStatus(b.callback(second), http.StatusSeeOther, "/private/y")
+		b.wantUser("Bob Brown")
+		thief.wantUser("")
 	}
 }
 
@@ -100,9 +100,9 @@ func TestTwoTabsOfTwoPeople(t *testing.T) {
 // old one still works, for half a minute.
 func TestOldSessionLingers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
-		first, second := b.answered(b.get("/private/a"), alice), b.answered(b.get("/private/b"), alice)
+		first, second := b.signInAtEntra(b.get("/private/a"), alice), b.signInAtEntra(b.get("/private/b"), alice)
 		b.callback(first)
 		old := b.cookie("__Host-session-")
 		b.callback(second)
@@ -110,31 +110,31 @@ func TestOldSessionLingers(t *testing.T) {
 			t.Fatal("the second sign-in has the session of the first")
 		}
 		other := w.browser(t)
-		other.plant(old)
-		other.wantWho("Alice Adams")
+		other.setCookie(old)
+		other.wantUser("Alice Adams")
 		time.Sleep(31 * time.Second)
-		other.wantWho("")
-		b.wantWho("Alice Adams")
+		other.wantUser("")
+		b.wantUser("Alice Adams")
 	})
 }
 
 func TestFormPost(t *testing.T) {
-	w := newWorld(t, formPost)
+	w := newWebApp(t, formPost)
 	b := w.browser(t)
-	callback := b.answered(b.get("/private/x?y=1"), alice)
+	callback := b.signInAtEntra(b.get("/private/x?y=1"), alice)
 
-	b.want(b.get(callback), http.StatusBadRequest, "") // the answer in the address is none
-	b.want(b.callback(callback), http.StatusSeeOther, "/private/x?y=1")
-	b.wantWho("Alice Adams")
-	b.want(b.callback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
+	b.wantStatus(b.get(callback), http.StatusBadRequest, "") // the answer in the address is none
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1")
+	b.wantUser("Alice Adams")
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
 	for _, c := range b.cookies() {
 		if strings.HasPrefix(c.Name, "__Host-login-") {
-			b.forget(c.Name)
+			b.deleteCookie(c.Name)
 		}
 	}
-	b.want(b.callback(callback), http.StatusSeeOther, "/callback") // reloaded much later
-	b.want(b.get("/callback"), http.StatusSeeOther, "/")           // now with the session's cookie
-	if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[other_login]" {
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/callback") // reloaded much later
+	b.wantStatus(b.get("/callback"), http.StatusSeeOther, "/")           // now with the session's cookie
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch]" {
 		t.Errorf("refused: %s", kinds)
 	}
 }
@@ -142,50 +142,50 @@ func TestFormPost(t *testing.T) {
 // One response mode is accepted, by one method.
 func TestCallbackMethods(t *testing.T) {
 	for mode, allowed := range map[string]string{"query": "GET", authcode.FormPost: "POST"} {
-		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		methods := []string{"HEAD", "PUT", "DELETE", "OPTIONS"}
 		if mode == "query" {
 			methods = append(methods, "POST")
 		}
-		callback := b.answered(b.get("/login"), alice)
+		callback := b.signInAtEntra(b.get("/login"), alice)
 		u, _ := url.Parse(callback)
 		for _, method := range methods {
 			a := b.send(method, callback, u.Query())
-			b.want(a, http.StatusMethodNotAllowed, "")
+			b.wantStatus(a, http.StatusMethodNotAllowed, "")
 			if a.Header.Get("Allow") != allowed {
 				t.Errorf("Allow: %q", a.Header.Get("Allow"))
 			}
 		}
-		b.want(b.callback(callback), http.StatusSeeOther, "/")
+		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 	}
 }
 
 // In the body of form_post counts the body alone.
 func TestFormPostIgnoresQuery(t *testing.T) {
-	w := newWorld(t, formPost)
+	w := newWebApp(t, formPost)
 	b := w.browser(t)
-	u, _ := url.Parse(b.answered(b.get("/login"), alice))
-	b.want(b.crossSitePost(u.String(), url.Values{}), http.StatusSeeOther, "/callback")
-	b.want(b.get("/callback"), http.StatusBadRequest, "")
-	b.wantWho("")
+	u, _ := url.Parse(b.signInAtEntra(b.get("/login"), alice))
+	b.wantStatus(b.crossSitePost(u.String(), url.Values{}), http.StatusSeeOther, "/callback")
+	b.wantStatus(b.get("/callback"), http.StatusBadRequest, "")
+	b.wantUser("")
 }
 
 // The user presses reload at the callback, or goes back to it.
 func TestReload(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
-	callback := b.answered(b.get("/private/orders"), alice)
-	b.want(b.callback(callback), http.StatusSeeOther, "/private/orders")
+	callback := b.signInAtEntra(b.get("/private/orders"), alice)
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/orders")
 	id := b.session()
 	before := len(w.Requests())
-	b.want(b.callback(callback), http.StatusSeeOther, "/private/orders")
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/orders")
 	if b.session() != id || len(w.Requests()) != before {
 		t.Error("the reload signed in once more")
 	}
-	b.forget(b.cookie("__Host-login-").Name) // later
-	b.want(b.callback(callback), http.StatusSeeOther, "/")
-	if kinds := w.log.refusals(t); len(kinds) != 0 {
+	b.deleteCookie(b.cookie("__Host-login-").Name) // later
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
+	if kinds := w.log.rejections(t); len(kinds) != 0 {
 		t.Errorf("refused: %v", kinds)
 	}
 }
@@ -193,32 +193,32 @@ func TestReload(t *testing.T) {
 // The answer is remembered for five minutes, no longer.
 func TestReloadMuchLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
-		callback := b.answered(b.get("/private/orders"), alice)
+		callback := b.signInAtEntra(b.get("/private/orders"), alice)
 		b.callback(callback)
 		done := b.cookie("__Host-login-")
 		time.Sleep(5*time.Minute + time.Second)
-		b.plant(done) // a browser that does not heed Max-Age
-		b.want(b.callback(callback), http.StatusSeeOther, "/")
+		b.setCookie(done) // a browser that does not heed Max-Age
+		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 	})
 }
 
 func TestExpiredLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
-		callback := b.answered(b.get("/private/x"), alice)
+		callback := b.signInAtEntra(b.get("/private/x"), alice)
 		login := b.cookie("__Host-login-")
 		time.Sleep(15*time.Minute + time.Second)
-		b.plant(login)
+		b.setCookie(login)
 		a := b.callback(callback)
-		b.want(a, http.StatusBadRequest, "")
+		b.wantStatus(a, http.StatusBadRequest, "")
 		if !strings.Contains(a.body, "took too long") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fx"`) {
 			t.Errorf("the page is\n%s", a.body)
 		}
-		b.wantWho("")
-		if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[expired]" {
+		b.wantUser("")
+		if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[expired]" {
 			t.Errorf("refused: %s", kinds)
 		}
 	})
@@ -227,19 +227,19 @@ func TestExpiredLogin(t *testing.T) {
 // However many tabs begin to sign in, the cookies stay few, and the newest work.
 func TestAttemptsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
 		var callbacks []string
 		for i := range 12 {
-			callbacks = append(callbacks, b.answered(b.get(fmt.Sprintf("/private/%d", i)), alice))
+			callbacks = append(callbacks, b.signInAtEntra(b.get(fmt.Sprintf("/private/%d", i)), alice))
 			if n := len(b.cookies()); n > 5 {
 				t.Fatalf("%d cookies", n)
 			}
 			time.Sleep(time.Second)
 		}
-		b.want(b.callback(callbacks[6]), http.StatusBadRequest, "") // made room
+		b.wantStatus(b.callback(callbacks[6]), http.StatusBadRequest, "") // made room
 		for i := 7; i < 12; i++ {
-			b.want(b.callback(callbacks[i]), http.StatusSeeOther, fmt.Sprintf("/private/%d", i))
+			b.wantStatus(b.callback(callbacks[i]), http.StatusSeeOther, fmt.Sprintf("/private/%d", i))
 		}
 	})
 }
@@ -247,12 +247,12 @@ func TestAttemptsAreBounded(t *testing.T) {
 // Long addresses to return to fill cookies; all together stay below what proxies refuse.
 func TestCookiesStaySmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
 		long := "/private/" + strings.Repeat("x", 1900)
 		for i := range 5 {
 			a := b.get(fmt.Sprint(long, i))
-			b.atEntra(a)
+			b.wantEntra(a)
 			total := 0
 			for _, c := range b.cookies() {
 				if size := len(c.Name) + len(c.Value); size > 4000 {
@@ -270,7 +270,7 @@ func TestCookiesStaySmall(t *testing.T) {
 
 // Where the address cannot be kept, the user signs in all the same.
 func TestUnreturnable(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	for _, path := range []string{"/private/" + strings.Repeat("x", 5000), "/private/a%2fb", "/private/a?x=" + strings.Repeat("%26", 2000)} {
 		b := w.browser(t)
 		if to := b.signIn(path, alice); to != "/" {
@@ -283,7 +283,7 @@ func TestUnreturnable(t *testing.T) {
 // is the developer's to mend.
 func TestManyScopes(t *testing.T) {
 	for n, to := range map[int]string{10: "the page", 25: "/", 80: ""} {
-		w := newWorld(t)
+		w := newWebApp(t)
 		b := w.browser(t)
 		page := "/private/" + strings.Repeat("x", 1000)
 		b.signIn(page, alice)
@@ -298,10 +298,10 @@ func TestManyScopes(t *testing.T) {
 		}))
 		a := b.get(page)
 		if to == "" {
-			b.want(a, http.StatusInternalServerError, "")
+			b.wantStatus(a, http.StatusInternalServerError, "")
 			continue
 		}
-		b.atEntra(a)
+		b.wantEntra(a)
 		state := query(login).Get("state")
 		w.app = w.site.Handler(w.routes())
 		a = b.get("/callback?error=access_denied&state=" + state)
@@ -314,25 +314,25 @@ func TestManyScopes(t *testing.T) {
 
 // The answer that came first did not reach the browser, which is signed in in another tab.
 func TestAnsweredBeforeAndSignedIn(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
-	callback := b.answered(b.get("/private/x"), alice)
+	callback := b.signInAtEntra(b.get("/private/x"), alice)
 	login := b.cookie("__Host-login-")
 	b.callback(callback)
-	b.plant(login)
-	b.want(b.callback(callback), http.StatusSeeOther, "/private/x")
-	b.wantWho("Alice Adams")
-	b.want(b.post("/login", nil), http.StatusMethodNotAllowed, "")
+	b.setCookie(login)
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x")
+	b.wantUser("Alice Adams")
+	b.wantStatus(b.post("/login", nil), http.StatusMethodNotAllowed, "")
 }
 
 // A new key comes last, then first, and then alone. Each process reads what the others
 // have sealed, as long as it has the key.
 func TestKeyRotation(t *testing.T) {
 	first, second := signin.NewKey([]byte("0123456789abcdef0123456789abcdef")), signin.NewKey([]byte("fedcba9876543210fedcba9876543210"))
-	store := newShared()
+	store := newSharedStore()
 	var server *entratest.Server
-	process := func(keys ...signin.Key) *world {
-		w := newWorld(t, func(s *settings) { s.site.Keys, s.site.Store, s.server = keys, store, server })
+	process := func(keys ...signin.Key) *webApp {
+		w := newWebApp(t, func(s *settings) { s.site.Keys, s.site.Store, s.server = keys, store, server })
 		server = w.Server
 		return w
 	}
@@ -343,17 +343,17 @@ func TestKeyRotation(t *testing.T) {
 	}
 	b.signIn("/private/x", alice)
 	restart(first, second)
-	b.wantWho("Alice Adams")
-	callback := b.answered(b.get("/login?return_to=/private/y"), alice)
+	b.wantUser("Alice Adams")
+	callback := b.signInAtEntra(b.get("/login?return_to=/private/y"), alice)
 	restart(second, first)
-	b.wantWho("Alice Adams")
-	b.want(b.callback(callback), http.StatusSeeOther, "/private/y") // begun before, finished after
+	b.wantUser("Alice Adams")
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/y") // begun before, finished after
 	restart(second)
-	b.wantWho("Alice Adams")
-	callback = b.answered(b.get("/login"), alice)
+	b.wantUser("Alice Adams")
+	callback = b.signInAtEntra(b.get("/login"), alice)
 	restart(first)
-	b.wantWho("")
-	b.refused(callback, http.StatusBadRequest)
+	b.wantUser("")
+	b.wantRejected(callback, http.StatusBadRequest)
 	restart(second)
-	b.wantWho("Alice Adams")
+	b.wantUser("Alice Adams")
 }

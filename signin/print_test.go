@@ -31,10 +31,10 @@ func forms(v any) map[string]string {
 // Nothing prints a key, a session's ID or a login, whatever holds it.
 func TestPrintingLeaksNothing(t *testing.T) {
 	const secret = "0123456789abcdef0123456789abcdef"
-	store := newShared()
+	store := newSharedStore()
 	var r *http.Request
 	var problem signin.Problem
-	w := newWorld(t, func(s *settings) {
+	w := newWebApp(t, func(s *settings) {
 		s.site.Keys = []signin.Key{signin.NewKey([]byte(secret))}
 		s.site.Store = store
 		s.site.Page = func(_ http.ResponseWriter, _ *http.Request, p signin.Problem) { problem = p }

@@ -1,166 +1,216 @@
 package signin
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
+	"html/template"
 	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/verify"
 )
 
-// Kind says what stands in the way of a sign-in. Programs may branch on it.
+// Kind classifies a [Problem].
 type Kind string
 
-// The kinds of [Problem].
+// Kinds of a [Problem].
 const (
-	KindCookies      Kind = "cookies"       // the browser sends no cookies
-	KindNoLogin      Kind = "no_login"      // the browser has no login to finish
-	KindOtherLogin   Kind = "other_login"   // the answer belongs to another login
-	KindExpired      Kind = "expired"       // the user took too long
-	KindUsed         Kind = "used"          // the login was answered before
-	KindReturnTo     Kind = "return_to"     // the link leads off the site
-	KindDenied       Kind = "denied"        // the user did not consent
-	KindDeclined     Kind = "declined"      // the user, who was signed in before, did not consent to more
-	KindAdminConsent Kind = "admin_consent" // only an administrator can consent
-	KindTenant       Kind = "tenant"        // users of the tenant may not sign in
-	KindNonce        Kind = "nonce"         // the ID token belongs to another login
-	KindClock        Kind = "clock"         // a clock is wrong, here or at Entra
-	KindIDToken      Kind = "id_token"      // something else is wrong with the ID token or the account
-	KindRepeated     Kind = "repeated"      // the user signed in as asked, and it did not help
-	KindSessionLost  Kind = "session_lost"  // the user signed in, and the session, or its tokens, are not found
-	KindNotAllowed   Kind = "not_allowed"   // the user lacks a role
-	KindSignedOut    Kind = "signed_out"    // the session ended before the form was sent
-	KindCrossOrigin  Kind = "cross_origin"  // another site had the browser send the request
-	KindUnavailable  Kind = "unavailable"   // Entra or the session store does not answer now
-	KindRejected     Kind = "rejected"      // Entra refuses the sign-in for another reason
-	KindApp          Kind = "app"           // the app is not configured as Entra has it
+	KindNoCookies            Kind = "no_cookies"             // the browser sends no cookies
+	KindNoLogin              Kind = "no_login"               // the browser has no login to finish
+	KindStateMismatch        Kind = "state_mismatch"         // the callback belongs to another login
+	KindExpired              Kind = "expired"                // the login or its code has expired
+	KindUsed                 Kind = "used"                   // the login was already finished
+	KindInvalidReturnTo      Kind = "invalid_return_to"      // the page to return to is not on the site
+	KindConsentDeclined      Kind = "consent_declined"       // the user did not consent
+	KindExtraConsentDeclined Kind = "extra_consent_declined" // the user, already signed in, did not consent to more
+	KindAdminConsent         Kind = "admin_consent"          // only an administrator can consent
+	KindTenantNotAllowed     Kind = "tenant_not_allowed"     // users of the tenant may not sign in
+	KindNonceMismatch        Kind = "nonce_mismatch"         // the ID token belongs to another login
+	KindClockSkew            Kind = "clock_skew"             // the clock of this machine or of Entra is wrong
+	KindInvalidIDToken       Kind = "invalid_id_token"       // the ID token or the account failed another check
+	KindStillRequired        Kind = "still_required"         // the user signed in as requested, without effect
+	KindSessionLost          Kind = "session_lost"           // the session of a sign-in, or its tokens, are missing
+	KindMissingRole          Kind = "missing_role"           // the user has none of the required roles
+	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
+	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
+	KindUnavailable          Kind = "unavailable"            // Entra or the session store is not available
+	KindRejected             Kind = "rejected"               // Entra rejected the sign-in for another reason
+	KindMisconfigured        Kind = "misconfigured"          // the app and its registration in Entra do not match
 )
 
-// Problem is a refusal as a person sees it. Nothing in it is secret, but Code, AADSTS and
-// the IDs came through the browser, so anybody may have written them: show them escaped,
-// as html/template does, and believe nothing of them.
+// Problem describes a failure to the user. It contains no secrets. Code, AADSTS and the IDs may come from the
+// browser, so an attacker can choose them. Escape them, as html/template does, and do not base decisions on them.
 type Problem struct {
 	Kind        Kind
-	Status      int    // of the answer, for Page to send
-	Title, Text string // in English; Kind is for other languages
+	Status      int    // the HTTP status of the response
+	Title, Text string // in English; use Kind to translate them
 
-	// What can be done about it, the most helpful first, in English, too. The last leads to a
-	// sign-in or, of Declined, back to the page that asks; that of AdminConsent has the page
-	// for administrators before it, and CrossOrigin has none.
+	// Links are what the user can do, in English. The last one starts a sign-in. For KindExtraConsentDeclined it
+	// leads back to the page, and for KindAdminConsent a link for administrators precedes it. KindCrossOrigin has none.
 	Links []Link
 
-	// For whoever supports the user; "" and none if Entra said nothing.
+	// Details for support; empty if Entra sent none.
 	Code                   string
 	AADSTS                 []int
 	CorrelationID, TraceID string
 }
 
-// Link is a way on.
+// Link is a link of a [Problem].
 type Link struct{ Text, URL string }
 
-// text is what a person is told about a kind.
-type text struct {
+// description is how a Kind is presented.
+type description struct {
 	status      int
 	title, text string
-	signIn      string     // what the link to a sign-in says; "": there is none
-	level       slog.Level // of the line in the log
+	signIn      string     // text of the link to a sign-in; if empty, there is no link
+	level       slog.Level // of the log record
 }
 
-var texts = map[Kind]text{
-	KindCookies: {400, "Your browser sent no cookies", "Signing in needs cookies of this site. Allow them, then sign in again. " +
-		"If you began to sign in with another browser or in another window, go on there.", "Sign in again", slog.LevelInfo},
-	KindNoLogin: {400, "There is no sign-in to finish", "The sign-in was begun too long ago, or with another browser. Nothing is wrong with your account.",
+var descriptions = map[Kind]description{
+	KindNoCookies: {400, "Your browser sent no cookies",
+		"Sign-in needs cookies from this site. Allow them and sign in again. " +
+			"If you started in another browser or window, continue there.",
 		"Sign in again", slog.LevelInfo},
-	KindOtherLogin: {400, "This answer belongs to another sign-in", "To keep you safe, a sign-in can only be finished where it was begun.",
+	KindNoLogin: {400, "There is no sign-in to finish",
+		"The sign-in was started too long ago or in another browser. Nothing is wrong with your account.",
+		"Sign in again", slog.LevelInfo},
+	KindStateMismatch: {400, "This response belongs to another sign-in",
+		"For your security, a sign-in must be finished in the browser that started it.",
 		"Sign in again", slog.LevelWarn},
-	KindExpired:  {400, "The sign-in took too long", "Nothing is wrong with your account.", "Sign in again", slog.LevelInfo},
-	KindUsed:     {400, "This sign-in was used before", "The page was loaded a second time before the first had finished.", "Sign in again", slog.LevelInfo},
-	KindReturnTo: {400, "This link is not one of ours", "It would lead to another site, or to an address that could be read as one.", "Sign in without it", slog.LevelWarn},
-	KindDenied:   {403, "You did not let the app sign you in", "Nothing was changed.", "Sign in again", slog.LevelInfo},
-	KindDeclined: {403, "You did not agree", "You are still signed in, and nothing was changed.", "Ask again", slog.LevelInfo},
-	KindAdminConsent: {403, "An administrator has to approve this app", "Your organization does not let you approve what the app asks for. " +
-		"Send the link below to an administrator of your organization, then sign in again.", "Sign in again", slog.LevelWarn},
-	KindTenant: {403, "Your organization does not use this app", "Sign in with an account of an organization that does.",
+	KindExpired: {400, "The sign-in took too long",
+		"Nothing is wrong with your account.",
+		"Sign in again", slog.LevelInfo},
+	KindUsed: {400, "This sign-in was already used",
+		"The page was loaded a second time before the first load finished.",
+		"Sign in again", slog.LevelInfo},
+	KindInvalidReturnTo: {400, "This link is not valid",
+		"It leads to another site, or to an address that could be mistaken for one.",
+		"Sign in without it", slog.LevelWarn},
+	KindConsentDeclined: {403, "You did not allow the app to sign you in",
+		"Nothing was changed.",
+		"Sign in again", slog.LevelInfo},
+	KindExtraConsentDeclined: {403, "You did not give permission",
+		"You are still signed in, and nothing was changed.",
+		"Try again", slog.LevelInfo},
+	KindAdminConsent: {403, "An administrator must approve this app",
+		"Your organization does not let you grant the permissions that this app needs. " +
+			"Send the link below to an administrator of your organization, then sign in again.",
+		"Sign in again", slog.LevelWarn},
+	KindTenantNotAllowed: {403, "Your organization does not use this app",
+		"Sign in with an account of an organization that does.",
 		"Sign in with another account", slog.LevelWarn},
-	KindNonce: {400, "This answer belongs to another sign-in", "To keep you safe, it was not accepted.", "Sign in again", slog.LevelWarn},
-	KindClock: {500, "The clocks do not agree", "This site cannot check the sign-in because its clock or Microsoft's is wrong. Please tell whoever runs it.",
+	KindNonceMismatch: {400, "This response belongs to another sign-in",
+		"For your security, it was rejected.",
+		"Sign in again", slog.LevelWarn},
+	KindClockSkew: {500, "The clocks do not agree",
+		"This site cannot check the sign-in because its clock or Microsoft's is wrong. " +
+			"Please tell the operator of this site.",
 		"Sign in again", slog.LevelError},
-	KindIDToken: {502, "The sign-in could not be checked", "What Microsoft sent does not add up, so it was not accepted.", "Sign in again", slog.LevelError},
-	KindRepeated: {403, "Signing in was not enough", "You signed in as asked, but still may not do this. If you think that you should, ask your administrator.",
-		"Try once more", slog.LevelWarn},
-	KindSessionLost: {500, "Your sign-in was lost", "You signed in, but this site does not remember it. Allow its cookies. If they are allowed, nothing is wrong with your account: please tell whoever runs the site.",
-		"Try once more", slog.LevelError},
-	KindNotAllowed: {403, "You may not open this page", "Your account lacks the role that it is for. If you think that you should have it, ask your administrator.",
+	KindInvalidIDToken: {502, "The sign-in could not be verified",
+		"Microsoft's response failed a check, so it was rejected.",
+		"Sign in again", slog.LevelError},
+	KindStillRequired: {403, "Signing in was not enough",
+		"You signed in as requested but still do not have access. If you think you should, contact your administrator.",
+		"Try again", slog.LevelWarn},
+	KindSessionLost: {500, "Your sign-in was lost",
+		"You signed in, but this site does not remember it. Check that your browser allows its cookies. " +
+			"If it does, nothing is wrong with your account. Please tell the operator of this site.",
+		"Try again", slog.LevelError},
+	KindMissingRole: {403, "You do not have access to this page",
+		"Your account lacks a role that this page requires. If you think you should have it, contact your administrator.",
 		"Sign in with another account", slog.LevelInfo},
-	KindSignedOut: {401, "You are signed out", "What you sent was not done. Sign in and do it once more.", "Sign in", slog.LevelInfo},
-	KindCrossOrigin: {403, "This came from another site", "To keep you safe, a page of another site cannot do things here. Open this site and do it there.",
+	KindSignedOut: {401, "You are signed out",
+		"What you sent was not saved. Sign in and send it again.",
+		"Sign in", slog.LevelInfo},
+	KindCrossOrigin: {403, "This request came from another site",
+		"For your security, other sites cannot make changes here. Open this site and try again.",
 		"", slog.LevelWarn},
-	KindUnavailable: {503, "Something we need does not answer", "Please try again in a moment.", "Sign in again", slog.LevelError},
-	KindRejected:    {403, "Microsoft did not sign you in", "If it happens again, send the details below to your administrator.", "Sign in again", slog.LevelWarn},
-	KindApp: {500, "This app is not set up correctly", "Nothing is wrong with your account. Please tell whoever runs the app.",
+	KindUnavailable: {503, "A service is not responding",
+		"Please try again in a moment.",
+		"Sign in again", slog.LevelError},
+	KindRejected: {403, "Microsoft did not sign you in",
+		"If it happens again, send the details below to your administrator.",
+		"Sign in again", slog.LevelWarn},
+	KindMisconfigured: {500, "This app is not set up correctly",
+		"Nothing is wrong with your account. Please tell the operator of this app.",
 		"Sign in again", slog.LevelError},
 }
 
-// kindOf says what kind of refusal err is.
+// kindOf classifies err.
 func kindOf(err error) Kind {
-	var e *entra.Error
-	var token *verify.Error
-	var again *inVain
 	for _, known := range []struct {
 		err  error
 		kind Kind
 	}{
-		{errCookies, KindCookies}, {authcode.ErrNoLogin, KindNoLogin}, {authcode.ErrState, KindOtherLogin}, {authcode.ErrParameters, KindOtherLogin},
-		{authcode.ErrExpired, KindExpired}, {authcode.ErrUsed, KindUsed}, {authcode.ErrReturnTo, KindReturnTo}, {authcode.ErrAccount, KindIDToken},
-		{errInVain, KindSessionLost}, {errSignedOut, KindSignedOut}, {errNotAllowed, KindNotAllowed}, {errCrossOrigin, KindCrossOrigin}, {errTooLarge, KindApp},
+		{errNoCookies, KindNoCookies},
+		{authcode.ErrNoLogin, KindNoLogin},
+		{authcode.ErrState, KindStateMismatch},
+		{authcode.ErrParameters, KindStateMismatch},
+		{authcode.ErrExpired, KindExpired},
+		{authcode.ErrUsed, KindUsed},
+		{authcode.ErrReturnTo, KindInvalidReturnTo},
+		{authcode.ErrAccount, KindInvalidIDToken},
+		{errSessionLost, KindSessionLost},
+		{errSignedOut, KindSignedOut},
+		{errMissingRole, KindMissingRole},
+		{errCrossOrigin, KindCrossOrigin},
+		{errLoginTooLarge, KindMisconfigured},
 	} {
 		if errors.Is(err, known.err) {
 			return known.kind
 		}
 	}
-	var more *declined
+	var declined *extraConsentDeclined
+	var still *stillRequired
+	var token *verify.Error
+	var e *entra.Error
 	switch {
-	case errors.As(err, &more):
-		return KindDeclined
-	case errors.As(err, &again) && needsAdmin(again.err):
+	case errors.As(err, &declined):
+		return KindExtraConsentDeclined
+	case errors.As(err, &still) && needsAdmin(still.err):
 		return KindAdminConsent
-	case errors.As(err, &again) && again.err.StatusCode == 0 && again.err.Code == "login_required": // Entra was not asked
+	case errors.As(err, &still) && still.err.StatusCode == 0 && still.err.Code == "login_required": // no tokens here
 		return KindSessionLost
-	case errors.As(err, &again):
-		return KindRepeated
+	case errors.As(err, &still):
+		return KindStillRequired
 	case errors.As(err, &token):
 		return kindOfToken(token)
 	case errors.As(err, &e):
 		return kindOfEntra(e)
 	}
-	return KindUnavailable // of a page that was not thought of, such as an ended context
+	return KindUnavailable // for example a canceled context
 }
 
 func kindOfToken(e *verify.Error) Kind {
 	switch e.Reason {
 	case verify.ReasonTenantNotAllowed:
-		return KindTenant
+		return KindTenantNotAllowed
 	case verify.ReasonBadNonce:
-		return KindNonce
+		return KindNonceMismatch
 	case verify.ReasonExpired, verify.ReasonNotYetValid, verify.ReasonIssuedInFuture:
-		return KindClock
+		return KindClockSkew
 	case verify.ReasonKeysUnavailable:
 		return KindUnavailable
 	}
-	return KindIDToken
+	return KindInvalidIDToken
 }
 
-// kindOfEntra sorts what Entra refuses. Sources: OpenID Connect Core, section 3.1.2.6; RFC
-// 6749, sections 4.1.2.1 and 5.2; "Microsoft Entra authentication and authorization error
-// codes".
+// kindOfEntra classifies an error response of Entra. Sources: OpenID Connect Core, section 3.1.2.6; RFC 6749, sections
+// 4.1.2.1 and 5.2; "Microsoft Entra authentication and authorization error codes".
 func kindOfEntra(e *entra.Error) Kind {
 	switch {
-	case e.Has(700024): // the client assertion's times
-		return KindClock
+	case e.Has(700024): // times of the client assertion
+		return KindClockSkew
 	case needsAdmin(e):
 		return KindAdminConsent
-	case e.Has(54005): // the code was redeemed before
+	case e.Has(54005): // the code was already redeemed
 		return KindUsed
 	case e.Has(70008): // the code has expired
 		return KindExpired
@@ -168,23 +218,181 @@ func kindOfEntra(e *entra.Error) Kind {
 		return KindUnavailable
 	}
 	switch e.Code {
-	case "access_denied": // also of a user who may not use the app (50105), which is nobody's choice here
+	case "access_denied": // also sent if the user may not use the app (50105), which is not a choice of the user
 		if len(e.AADSTS) == 0 || e.Has(65004) {
-			return KindDenied
+			return KindConsentDeclined
 		}
-	case "invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "invalid_resource", "unsupported_response_type":
-		return KindApp
+	case "invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "invalid_resource",
+		"unsupported_response_type":
+		return KindMisconfigured
 	}
 	return KindRejected
 }
 
-// needsAdmin reports whether the app lacks a consent that the user cannot give:
-// AADSTS90094 and 90095 say so, and 65001, where the user has just been asked.
+// needsAdmin reports whether the app lacks a consent that the user cannot give. AADSTS90094 and 90095 say so. 65001
+// does, too, because the user has just been prompted.
 func needsAdmin(e *entra.Error) bool {
 	return e.Has(90094) || e.Has(90095) || e.Has(65001) || e.Code == "consent_required"
 }
 
-// declined is access_denied of a user who was signed in before.
-type declined struct{ error }
+// extraConsentDeclined is access_denied for a user who was already signed in.
+type extraConsentDeclined struct{ error }
 
-func (e *declined) Unwrap() error { return e.error }
+func (e *extraConsentDeclined) Unwrap() error { return e.error }
+
+// problem describes err to the user. returnTo is the page that the user wanted.
+func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
+	kind := kindOf(err)
+	d := descriptions[kind]
+	p := Problem{Kind: kind, Status: d.status, Title: d.title, Text: d.text}
+	var e *entra.Error
+	if errors.As(err, &e) {
+		p.Code, p.AADSTS, p.CorrelationID, p.TraceID = e.Code, e.AADSTS, e.CorrelationID, e.TraceID
+	}
+	if kind == KindAdminConsent {
+		var scopes []string
+		var scoped *scopedError
+		if errors.As(err, &scoped) {
+			scopes = scoped.scopes
+		}
+		tenant := ""
+		if v, _ := s.requestState(r).session(); v != nil {
+			tenant = v.Account.TenantID
+		}
+		p.Links = append(p.Links, Link{"Approval page for administrators", s.flow.AdminConsentURL(tenant, scopes...)})
+	}
+	if d.signIn != "" {
+		p.Links = append(p.Links, Link{d.signIn, s.retryURL(kind, returnTo)})
+	}
+	return p
+}
+
+// retryURL returns the address with which the user can retry after a failure.
+func (s *Site) retryURL(kind Kind, returnTo string) string {
+	q := url.Values{}
+	if returnTo != "" {
+		q.Set("return_to", returnTo)
+	}
+	switch kind {
+	case KindExtraConsentDeclined:
+		if returnTo != "" {
+			return returnTo // the page itself requests consent
+		}
+	case KindTenantNotAllowed, KindRejected, KindMissingRole:
+		q.Set("prompt", "select_account") // otherwise Entra uses the same account again
+	}
+	if len(q) == 0 {
+		return s.config.LoginPath
+	}
+	return s.config.LoginPath + "?" + q.Encode()
+}
+
+// reject shows err to the user and logs it for the operator. Neither the page nor the record contains a secret.
+func (s *Site) reject(w http.ResponseWriter, r *http.Request, returnTo string, err error) {
+	p := s.problem(r, returnTo, err)
+	attrs := []slog.Attr{slog.String("kind", string(p.Kind)), slog.Int("status", p.Status)}
+	if advice := p.advice(); advice != "" {
+		attrs = append(attrs, slog.String("advice", advice))
+	}
+	s.logError(r.Context(), descriptions[p.Kind].level, "signin: request rejected", err, attrs...)
+	setPrivate(w)
+	var e *entra.Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
+	}
+	if p.Kind == KindSignedOut {
+		w.Header().Set("WWW-Authenticate", authScheme)
+	}
+	if !isPageLoad(r) && r.URL.Path != s.callbackPath {
+		writeJSON(w, p.Status, string(p.Kind), p.Text)
+		return
+	}
+	s.config.Page(w, r, p)
+}
+
+// advice returns what the operator can do, or "".
+func (p Problem) advice() string {
+	switch {
+	case p.Kind == KindSessionLost:
+		return "route each browser to one process, and give all processes the same Store"
+	case p.Kind == KindMisconfigured && len(p.AADSTS) > 0:
+		return "compare the app registration with this program; see https://login.microsoftonline.com/error?code=" +
+			strconv.Itoa(p.AADSTS[0])
+	}
+	return ""
+}
+
+// logError logs err and its cause.
+func (s *Site) logError(ctx context.Context, level slog.Level, message string, err error, attrs ...slog.Attr) {
+	if ctx.Err() != nil {
+		level = slog.LevelDebug // the client is gone, and its calls failed with it
+	}
+	var e *entra.Error
+	var token *verify.Error
+	switch {
+	case errors.As(err, &e):
+		attrs = append(attrs, slog.Any("error", e))
+		if e.Err != nil {
+			attrs = append(attrs, slog.String("cause", e.Err.Error()))
+		}
+	case errors.As(err, &token):
+		attrs = append(attrs, slog.Any("error", token))
+	default:
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	s.logger.LogAttrs(ctx, level, message, attrs...)
+}
+
+// pageStyle is the style sheet of the built-in page.
+const pageStyle = `:root{color-scheme:light dark}
+body{background:Canvas;color:CanvasText;font:1.1rem/1.5 system-ui,sans-serif}
+body{max-width:34rem;margin:12vh auto 0;padding:0 1.25rem}
+h1{font-size:1.6rem;line-height:1.2}
+a{display:inline-block;padding:.35rem 0;margin-right:1.5rem}
+dl{font-size:.85rem;opacity:.75;margin-top:2rem;overflow-wrap:anywhere}
+dt{float:left;margin-right:.5rem}dd{margin:0}`
+
+var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{{.Title}}</title>
+<style>` + pageStyle + `</style>
+</head>
+<body>
+<main>
+<h1>{{.Title}}</h1>
+<p>{{.Text}}</p>
+{{with .Links}}<p>{{range .}}<a href="{{.URL}}">{{.Text}}</a> {{end}}</p>
+{{end}}{{if .Code}}<dl>
+<dt>Code</dt><dd>{{.Code}}{{range .AADSTS}} AADSTS{{.}}{{end}}</dd>
+{{with .CorrelationID}}<dt>Correlation ID</dt><dd>{{.}}</dd>
+{{end}}{{with .TraceID}}<dt>Trace ID</dt><dd>{{.}}</dd>
+{{end}}</dl>
+{{end}}</main>
+</body>
+</html>
+`))
+
+// pagePolicy is the Content-Security-Policy of the built-in page. It allows only the page's own style, and no frames.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageStyle))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}()
+
+// writePage is the built-in Config.Page.
+func writePage(w http.ResponseWriter, _ *http.Request, p Problem) {
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, p); err != nil {
+		http.Error(w, p.Title, p.Status)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", pagePolicy)
+	w.WriteHeader(p.Status)
+	_, _ = b.WriteTo(w) // fails only if the client is gone
+}

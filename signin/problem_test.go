@@ -18,110 +18,110 @@ import (
 )
 
 // A refusal: what goes wrong between the callback that Entra sends and its answer.
-type refusal struct {
+type failure struct {
 	kind   signin.Kind
 	status int
 	text   string // on the page
 	level  string // of the line in the log
 
 	// change is given the callback before the browser opens it.
-	change func(w *world, b *browser, callback url.Values)
+	change func(w *webApp, b *browser, callback url.Values)
 }
 
-func entraSays(code, description string) func(*world, *browser, url.Values) {
-	return func(_ *world, _ *browser, q url.Values) {
+func errorResponse(code, description string) func(*webApp, *browser, url.Values) {
+	return func(_ *webApp, _ *browser, q url.Values) {
 		q.Del("code")
 		q.Set("error", code)
 		q.Set("error_description", description)
 	}
 }
 
-func idToken(change func(*entratest.MintOptions)) func(*world, *browser, url.Values) {
-	return func(w *world, _ *browser, _ url.Values) {
-		w.tampers(func(answer map[string]any) { w.reminted(answer, change) })
+func idToken(change func(*entratest.MintOptions)) func(*webApp, *browser, url.Values) {
+	return func(w *webApp, _ *browser, _ url.Values) {
+		w.tamperResponses(func(answer map[string]any) { w.remintIDToken(answer, change) })
 	}
 }
 
-func tokenEndpoint(status int, body string) func(*world, *browser, url.Values) {
-	return func(w *world, _ *browser, _ url.Values) {
+func tokenEndpoint(status int, body string) func(*webApp, *browser, url.Values) {
+	return func(w *webApp, _ *browser, _ url.Values) {
 		w.Inject(entratest.Fault{Path: "token", Status: status, Body: body})
 	}
 }
 
-var refusals = map[string]refusal{
-	"bad state": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
-		change: func(_ *world, _ *browser, q url.Values) { q.Set("state", "x"+q.Get("state")[1:]) }},
-	"cookies blocked": {kind: signin.KindCookies, status: 400, text: "Allow them", level: "INFO",
-		change: func(_ *world, b *browser, _ url.Values) { b.forget(b.cookie("__Host-login-").Name) }},
-	"no login": {kind: signin.KindNoLogin, status: 400, text: "begun too long ago", level: "INFO",
-		change: func(_ *world, b *browser, _ url.Values) {
-			b.forget(b.cookie("__Host-login-").Name)
-			b.plant(&http.Cookie{Name: "other", Value: "cookie"})
+var failures = map[string]failure{
+	"bad state": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("state", "x"+q.Get("state")[1:]) }},
+	"cookies blocked": {kind: signin.KindNoCookies, status: 400, text: "Allow them", level: "INFO",
+		change: func(_ *webApp, b *browser, _ url.Values) { b.deleteCookie(b.cookie("__Host-login-").Name) }},
+	"no login": {kind: signin.KindNoLogin, status: 400, text: "started too long ago", level: "INFO",
+		change: func(_ *webApp, b *browser, _ url.Values) {
+			b.deleteCookie(b.cookie("__Host-login-").Name)
+			b.setCookie(&http.Cookie{Name: "other", Value: "cookie"})
 		}},
 	"answered before": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
-		change: func(_ *world, b *browser, q url.Values) {
+		change: func(_ *webApp, b *browser, q url.Values) {
 			login := b.cookie("__Host-login-")
 			b.callback(origin + "/callback?" + q.Encode())
-			b.forget(b.cookie("__Host-session-").Name) // of the answer that did not arrive
-			b.plant(login)
+			b.deleteCookie(b.cookie("__Host-session-").Name) // of the answer that did not arrive
+			b.setCookie(login)
 		}},
 	"answered in another process": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS54005: used","error_codes":[54005]}`)},
 	"code too old": {kind: signin.KindExpired, status: 400, text: "took too long", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS70008: expired","error_codes":[70008]}`)},
-	"nonce": {kind: signin.KindNonce, status: 400, text: "not accepted", level: "WARN",
+	"nonce": {kind: signin.KindNonceMismatch, status: 400, text: "it was rejected", level: "WARN",
 		change: idToken(func(o *entratest.MintOptions) { o.Nonce = "another" })},
-	"clock behind": {kind: signin.KindClock, status: 500, text: "clock", level: "ERROR",
+	"clock behind": {kind: signin.KindClockSkew, status: 500, text: "clock", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) {
 			later := time.Now().Add(time.Hour).Unix()
 			o.Claims = map[string]any{"iat": later, "nbf": later, "exp": later + 3600}
 		})},
-	"clock ahead": {kind: signin.KindClock, status: 500, text: "clock", level: "ERROR",
+	"clock ahead": {kind: signin.KindClockSkew, status: 500, text: "clock", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Lifetime = -time.Hour })},
-	"clock of the assertion": {kind: signin.KindClock, status: 500, text: "clock", level: "ERROR",
+	"clock of the assertion": {kind: signin.KindClockSkew, status: 500, text: "clock", level: "ERROR",
 		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS700024: times","error_codes":[700024]}`)},
-	"forged": {kind: signin.KindIDToken, status: 502, text: "does not add up", level: "ERROR",
+	"forged": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Foreign = true })},
-	"for another app": {kind: signin.KindIDToken, status: 502, text: "does not add up", level: "ERROR",
+	"for another app": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Resource = "api-a" })},
-	"another user": {kind: signin.KindIDToken, status: 502, text: "does not add up", level: "ERROR",
+	"another user": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.User = bob })},
-	"denied": {kind: signin.KindDenied, status: 403, text: "Nothing was changed", level: "INFO",
-		change: entraSays("access_denied", "AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
+	"denied": {kind: signin.KindConsentDeclined, status: 403, text: "Nothing was changed", level: "INFO",
+		change: errorResponse("access_denied", "AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
 	"admin consent": {kind: signin.KindAdminConsent, status: 403, text: "/v2.0/adminconsent?client_id=" + webapp, level: "WARN",
-		change: entraSays("access_denied", "AADSTS90094: The grant requires administrator permission.")},
+		change: errorResponse("access_denied", "AADSTS90094: The grant requires administrator permission.")},
 	"admin consent by request": {kind: signin.KindAdminConsent, status: 403, text: "administrator of your organization", level: "WARN",
-		change: entraSays("consent_required", "AADSTS90095: Admin consent is required.")},
+		change: errorResponse("consent_required", "AADSTS90095: Admin consent is required.")},
 	"not let in": {kind: signin.KindRejected, status: 403, text: "send the details", level: "WARN",
-		change: entraSays("interaction_required", "AADSTS53003: Access has been blocked by Conditional Access policies.")},
+		change: errorResponse("interaction_required", "AADSTS53003: Access has been blocked by Conditional Access policies.")},
 	"not assigned": {kind: signin.KindRejected, status: 403, text: "/login?prompt=select_account&", level: "WARN",
-		change: entraSays("access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application.")},
-	"canceled": {kind: signin.KindDenied, status: 403, text: "Nothing was changed", level: "INFO",
-		change: entraSays("access_denied", "the user canceled the authentication")},
-	"not set up": {kind: signin.KindApp, status: 500, text: "not set up correctly", level: "ERROR",
+		change: errorResponse("access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application.")},
+	"canceled": {kind: signin.KindConsentDeclined, status: 403, text: "Nothing was changed", level: "INFO",
+		change: errorResponse("access_denied", "the user canceled the authentication")},
+	"not set up": {kind: signin.KindMisconfigured, status: 500, text: "not set up correctly", level: "ERROR",
 		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS7000222: The secret has expired","error_codes":[7000222]}`)},
 	"Entra unwell": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: tokenEndpoint(503, `{"error":"temporarily_unavailable"}`)},
 	"keys cannot be had": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
-		change: func(w *world, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Path: "keys", Status: 500}) }},
-	"a parameter twice": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
-		change: func(_ *world, _ *browser, q url.Values) { q.Add("code", "x") }},
-	"no code": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
-		change: func(_ *world, _ *browser, q url.Values) { q.Del("code") }},
-	"another issuer": {kind: signin.KindOtherLogin, status: 400, text: "only be finished where it was begun", level: "WARN",
-		change: func(_ *world, _ *browser, q url.Values) { q.Set("iss", "https://evil.example/v2.0") }},
+		change: func(w *webApp, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Path: "keys", Status: 500}) }},
+	"a parameter twice": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+		change: func(_ *webApp, _ *browser, q url.Values) { q.Add("code", "x") }},
+	"no code": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+		change: func(_ *webApp, _ *browser, q url.Values) { q.Del("code") }},
+	"another issuer": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("iss", "https://evil.example/v2.0") }},
 }
 
 // Each refusal has a page that a person understands and a line that an operator
 // understands, and nothing secret is in either.
 func TestRefusals(t *testing.T) {
-	for name, test := range refusals {
+	for name, test := range failures {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWebApp(t)
 			b := w.browser(t)
 			entered := b.get("/private/x?a=1&b=2")
-			parameters := b.sentTo(entered)
-			u, err := url.Parse(b.answered(entered, alice))
+			parameters := b.wantEntraQuery(entered)
+			u, err := url.Parse(b.signInAtEntra(entered, alice))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,8 +133,8 @@ func TestRefusals(t *testing.T) {
 			}
 			before := w.log.String()
 			a := b.get(origin + "/callback?" + q.Encode())
-			b.want(a, test.status, "")
-			if kinds := w.log.refusals(t); !slices.Equal(kinds, []string{string(test.kind)}) {
+			b.wantStatus(a, test.status, "")
+			if kinds := w.log.rejections(t); !slices.Equal(kinds, []string{string(test.kind)}) {
 				t.Errorf("refused: %v, want %s", kinds, test.kind)
 			}
 			page := html.UnescapeString(a.body)
@@ -163,10 +163,10 @@ func TestRefusals(t *testing.T) {
 			if strings.Contains(log, "Alice") || strings.Contains(log, alice) {
 				t.Errorf("the log names the user: %s", log)
 			}
-			if b.wantWho(""); b.session() != "" {
+			if b.wantUser(""); b.session() != "" {
 				t.Error("there is a session")
 			}
-			if c := b.cookie("__Host-login-"); c != nil && test.kind != signin.KindOtherLogin {
+			if c := b.cookie("__Host-login-"); c != nil && test.kind != signin.KindStateMismatch {
 				t.Error("the login is still there")
 			}
 		})
@@ -176,32 +176,32 @@ func TestRefusals(t *testing.T) {
 // Who is signed in and declines to consent to more is still signed in.
 func TestDeclined(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
-		w := newWorld(t, func(s *settings) { s.flow.ResponseMode = mode })
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		path := "/call?scope=" + url.QueryEscape(scopeB)
-		q := query(b.answered(b.get(path), alice))
-		refusals["denied"].change(w, b, q)
+		q := query(b.signInAtEntra(b.get(path), alice))
+		failures["denied"].change(w, b, q)
 		a := b.callback(origin + "/callback?" + q.Encode())
-		b.want(a, http.StatusForbidden, "")
-		if page := html.UnescapeString(a.body); !strings.Contains(page, "still signed in") || !strings.Contains(page, `<a href="`+path+`">Ask again</a>`) {
+		b.wantStatus(a, http.StatusForbidden, "")
+		if page := html.UnescapeString(a.body); !strings.Contains(page, "still signed in") || !strings.Contains(page, `<a href="`+path+`">Try again</a>`) {
 			t.Errorf("the page is\n%s", page)
 		}
-		b.wantWho("Alice Adams")
-		b.atEntra(b.get(path))
+		b.wantUser("Alice Adams")
+		b.wantEntra(b.get(path))
 	}
 }
 
 // What only an administrator can consent to is named in the administrators' page, in the
 // tenant of the user.
 func TestAdminConsentOfScopes(t *testing.T) {
-	w := newWorld(t, anyOrganization)
+	w := newWebApp(t, anyOrganization)
 	b := w.browser(t)
 	b.signIn("/private/x", carol)
-	q := query(b.answered(b.get("/call?scope="+url.QueryEscape(scopeB)), carol))
-	refusals["admin consent"].change(w, b, q)
+	q := query(b.signInAtEntra(b.get("/call?scope="+url.QueryEscape(scopeB)), carol))
+	failures["admin consent"].change(w, b, q)
 	a := b.get(origin + "/callback?" + q.Encode())
-	b.want(a, http.StatusForbidden, "")
+	b.wantStatus(a, http.StatusForbidden, "")
 	if want := w.flow.AdminConsentURL(entratest.SampleOtherTenant, scopeB); !strings.Contains(html.UnescapeString(a.body), `href="`+want+`"`) {
 		t.Errorf("the page has no link to %s:\n%s", want, a.body)
 	}
@@ -209,14 +209,14 @@ func TestAdminConsentOfScopes(t *testing.T) {
 
 // The support's details are on the page and in the log.
 func TestRefusalDetails(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
-	u, err := url.Parse(b.answered(b.get("/private/x"), alice))
+	u, err := url.Parse(b.signInAtEntra(b.get("/private/x"), alice))
 	if err != nil {
 		t.Fatal(err)
 	}
 	q := u.Query()
-	refusals["denied"].change(w, b, q)
+	failures["denied"].change(w, b, q)
 	a := b.get(origin + "/callback?" + q.Encode())
 	for _, want := range []string{"access_denied", "AADSTS65004", "11111111-2222-3333-4444-555555555555", "0a1b2c3d-0000-0000-0000-000000000000"} {
 		if !strings.Contains(a.body, want) || !strings.Contains(w.log.String(), strings.TrimPrefix(want, "AADSTS")) {
@@ -227,14 +227,14 @@ func TestRefusalDetails(t *testing.T) {
 
 // Whatever comes through the browser is text on the page.
 func TestRefusalIsEscaped(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
-	u, err := url.Parse(b.answered(b.get("/login"), alice))
+	u, err := url.Parse(b.signInAtEntra(b.get("/login"), alice))
 	if err != nil {
 		t.Fatal(err)
 	}
 	q := u.Query()
-	entraSays(`<script>alert(1)</script>"'`, "<img src=x onerror=alert(1)>\r\nSet-Cookie: x=y")(w, b, q)
+	errorResponse(`<script>alert(1)</script>"'`, "<img src=x onerror=alert(1)>\r\nSet-Cookie: x=y")(w, b, q)
 	q.Set("error_uri", "javascript:alert(1)")
 	a := b.get(origin + "/callback?" + q.Encode())
 	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") || strings.Contains(a.body, "javascript:") || len(a.Header["Set-Cookie"]) != 1 {
@@ -245,7 +245,7 @@ func TestRefusalIsEscaped(t *testing.T) {
 // An app's own page gets what there is to know, with the headers set.
 func TestOwnPage(t *testing.T) {
 	var got signin.Problem
-	w := newWorld(t, func(s *settings) {
+	w := newWebApp(t, func(s *settings) {
 		s.site.Page = func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
 			got = p
 			a, ok := signin.AccountFromContext(r.Context())
@@ -256,8 +256,8 @@ func TestOwnPage(t *testing.T) {
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	a := b.get("/login?return_to=//evil.example")
-	b.want(a, http.StatusBadRequest, "")
-	if a.body != "true Alice Adams" || got.Kind != signin.KindReturnTo || got.Title == "" || got.Text == "" ||
+	b.wantStatus(a, http.StatusBadRequest, "")
+	if a.body != "true Alice Adams" || got.Kind != signin.KindInvalidReturnTo || got.Title == "" || got.Text == "" ||
 		!slices.Equal(got.Links, []signin.Link{{Text: "Sign in without it", URL: "/login"}}) || a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("the page says %q of %+v", a.body, got)
 	}
@@ -265,12 +265,12 @@ func TestOwnPage(t *testing.T) {
 
 // Entra asks to be left alone, and the browser is told.
 func TestRetryAfter(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
-	callback := b.answered(b.get("/login"), alice)
+	callback := b.signInAtEntra(b.get("/login"), alice)
 	w.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "20", Body: `{"error":"temporarily_unavailable"}`})
 	a := b.callback(callback)
-	b.want(a, http.StatusServiceUnavailable, "")
+	b.wantStatus(a, http.StatusServiceUnavailable, "")
 	if got := a.Header.Get("Retry-After"); got != "20" {
 		t.Errorf("Retry-After: %q", got)
 	}
@@ -278,15 +278,15 @@ func TestRetryAfter(t *testing.T) {
 
 // What is wrong with a Config is said when the site is made.
 func TestConfig(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	for name, test := range map[string]struct {
 		config signin.Config
 		says   string
 	}{
-		"store without keys": {signin.Config{Store: newShared()}, "Config.Keys is not"},
+		"store without keys": {signin.Config{Store: newSharedStore()}, "Config.Keys is empty"},
 		"short key":          {signin.Config{Keys: []signin.Key{signin.NewKey([]byte("short"))}}, "not 32 bytes"},
 		"no key":             {signin.Config{Keys: []signin.Key{{}}}, "not 32 bytes"},
-		"key of zeros":       {signin.Config{Keys: []signin.Key{signin.NewKey(make([]byte, 32))}}, "one byte over and over"},
+		"key of zeros":       {signin.Config{Keys: []signin.Key{signin.NewKey(make([]byte, 32))}}, "repeats one byte"},
 		"negative":           {signin.Config{IdleTimeout: -1}, "negative"},
 		"relative path":      {signin.Config{LoginPath: "login"}, "Config.LoginPath"},
 		"root":               {signin.Config{LogoutPath: "/"}, "Config.LogoutPath"},
@@ -327,8 +327,8 @@ func TestConfig(t *testing.T) {
 // The site under a path, with its own names for everything.
 func TestPrefix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(s *settings) {
-			s.estate.Apps[1].RedirectURIs = []string{origin + "/app/signin", origin + "/app/"}
+		w := newWebApp(t, func(s *settings) {
+			s.entra.Apps[1].RedirectURIs = []string{origin + "/app/signin", origin + "/app/"}
 			s.flow.RedirectURL = origin + "/app/signin"
 			s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath, s.site.Home = "/app/login", "/app/logout", "/app/front", "/app/"
 		})
@@ -336,14 +336,14 @@ func TestPrefix(t *testing.T) {
 		mux.Handle("/app/", http.StripPrefix("/app", w.routes()))
 		w.app = w.site.Handler(mux)
 		b := w.browser(t)
-		b.want(b.callback(b.answered(b.get("/app/login"), alice)), http.StatusSeeOther, "/app/")
-		b.atEntra(b.post("/app/logout", nil))
-		b.want(b.callback(b.answered(b.get("/app/private/x?y=1"), alice)), http.StatusSeeOther, "/app/private/x?y=1")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/app/login"), alice)), http.StatusSeeOther, "/app/")
+		b.wantEntra(b.post("/app/logout", nil))
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/app/private/x?y=1"), alice)), http.StatusSeeOther, "/app/private/x?y=1")
 		if a := b.get("/app/"); !strings.HasPrefix(a.body, "true Alice Adams") {
 			t.Errorf("the page says %q", a.body)
 		}
-		b.want(b.get("/login"), http.StatusNotFound, "")
-		if q := b.sentTo(b.post("/app/logout", nil)); q.Get("post_logout_redirect_uri") != origin+"/app/" {
+		b.wantStatus(b.get("/login"), http.StatusNotFound, "")
+		if q := b.wantEntraQuery(b.post("/app/logout", nil)); q.Get("post_logout_redirect_uri") != origin+"/app/" {
 			t.Errorf("signs out with %v", q)
 		}
 	})

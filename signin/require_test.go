@@ -10,17 +10,17 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// requiring is a world whose app is one page, for /x.
-func requiring(t *testing.T, require func(*signin.Site, http.Handler) http.Handler) *world {
-	w := newWorld(t, func(s *settings) { s.site.KeepClaims = true })
+// newRequireApp is a webApp whose app is one page, for /x.
+func newRequireApp(t *testing.T, require func(*signin.Site, http.Handler) http.Handler) *webApp {
+	w := newWebApp(t, func(s *settings) { s.site.KeepClaims = true })
 	w.app = w.site.Handler(require(w.site, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { fmt.Fprint(out, "the page") })))
 	return w
 }
 
 // A page is for those who have one of its roles; nobody signed in is sent to sign in.
 func TestRequireRole(t *testing.T) {
-	w := requiring(t, func(s *signin.Site, next http.Handler) http.Handler {
-		return s.RequireRole(next, "Refunds.Approve", "Admin")
+	w := newRequireApp(t, func(s *signin.Site, next http.Handler) http.Handler {
+		return s.RequireRole("Refunds.Approve", "Admin")(next)
 	})
 	for _, test := range []struct {
 		roles any
@@ -31,7 +31,7 @@ func TestRequireRole(t *testing.T) {
 	} {
 		w.withClaims(map[string]any{"roles": test.roles})
 		b := w.browser(t)
-		b.want(b.callback(b.answered(b.get("/x"), alice)), http.StatusSeeOther, "/x")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/x"), alice)), http.StatusSeeOther, "/x")
 		a := b.get("/x?a=b")
 		if test.ok {
 			if a.StatusCode != http.StatusOK || a.body != "the page" || a.Header.Get("Cache-Control") != "no-store" {
@@ -39,16 +39,16 @@ func TestRequireRole(t *testing.T) {
 			}
 			continue
 		}
-		if a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "the page") || !strings.Contains(a.body, "You may not open this page") ||
+		if a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "the page") || !strings.Contains(a.body, "You do not have access to this page") ||
 			!strings.Contains(a.body, "/login?prompt=select_account&amp;return_to=%2Fx%3Fa%3Db") {
 			t.Errorf("%v: status %d, %s", test.roles, a.StatusCode, a.body)
 		}
 		a = b.get("/x", "Sec-Fetch-Mode", "cors", "Accept", "application/json")
-		if a.StatusCode != http.StatusForbidden || !strings.HasPrefix(a.body, `{"error":"not_allowed",`) {
+		if a.StatusCode != http.StatusForbidden || !strings.HasPrefix(a.body, `{"error":"missing_role",`) {
 			t.Errorf("%v: a script gets status %d, %s", test.roles, a.StatusCode, a.body)
 		}
 	}
-	if kinds := w.log.refusals(t); len(kinds) != 10 || slices.ContainsFunc(kinds, func(k string) bool { return k != "not_allowed" }) {
+	if kinds := w.log.rejections(t); len(kinds) != 10 || slices.ContainsFunc(kinds, func(k string) bool { return k != "missing_role" }) {
 		t.Errorf("refused %v", kinds)
 	}
 }
@@ -56,21 +56,21 @@ func TestRequireRole(t *testing.T) {
 // A page is for sign-ins that satisfied an authentication context: others are sent to do so,
 // once, and come back.
 func TestRequireAuthContext(t *testing.T) {
-	w := requiring(t, func(s *signin.Site, next http.Handler) http.Handler { return s.RequireAuthContext(next, "c1") })
+	w := newRequireApp(t, func(s *signin.Site, next http.Handler) http.Handler { return s.RequireAuthContext("c1")(next) })
 	b := w.browser(t)
 	w.withClaims(map[string]any{"acrs": []string{"c2"}})
-	b.want(b.callback(b.answered(b.get("/x"), alice)), http.StatusSeeOther, "/x")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/x"), alice)), http.StatusSeeOther, "/x")
 	a := b.get("/x")
-	q := b.sentTo(a)
+	q := b.wantEntraQuery(a)
 	const demand = `{"acrs":{"essential":true,"value":"c1"}}`
-	if q.Get("claims") != `{"access_token":`+demand+`,"id_token":`+demand+`}` || q.Get("login_hint") != hint(alice) {
+	if q.Get("claims") != `{"access_token":`+demand+`,"id_token":`+demand+`}` || q.Get("login_hint") != loginHint(alice) {
 		t.Errorf("asked for %v", q)
 	}
 	if script := b.get("/x", "Sec-Fetch-Mode", "cors"); script.StatusCode != http.StatusUnauthorized || !strings.Contains(script.body, "interaction_required") {
 		t.Errorf("a script gets status %d, %s", script.StatusCode, script.body)
 	}
 	w.withClaims(map[string]any{"acrs": []string{"c1", "c2"}})
-	b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, "/x")
+	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/x")
 	if a := b.get("/x"); a.body != "the page" {
 		t.Errorf("after the step-up: status %d, %s", a.StatusCode, a.body)
 	}
@@ -82,7 +82,7 @@ func TestRequireAuthContext(t *testing.T) {
 		if a.StatusCode != http.StatusSeeOther {
 			break
 		}
-		b.want(b.callback(b.answered(a, alice)), http.StatusSeeOther, "/x")
+		b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/x")
 		a = b.get("/x")
 	}
 	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "Signing in was not enough") {
@@ -93,11 +93,11 @@ func TestRequireAuthContext(t *testing.T) {
 // An app may have several sites. A role and a sign-in at one are nothing at another, whichever
 // Handler is the inner one.
 func TestRequireLooksAtItsOwnSite(t *testing.T) {
-	w := newWorld(t, func(s *settings) {
+	w := newWebApp(t, func(s *settings) {
 		s.site.KeepClaims = true
-		s.estate.Apps[1].RedirectURIs = append(s.estate.Apps[1].RedirectURIs, origin+"/other/callback")
+		s.entra.Apps[1].RedirectURIs = append(s.entra.Apps[1].RedirectURIs, origin+"/other/callback")
 	})
-	other := newWorld(t, func(s *settings) {
+	other := newWebApp(t, func(s *settings) {
 		s.server, s.flow.RedirectURL = w.Server, origin+"/other/callback"
 		s.site.KeepClaims, s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = true, "/other/login", "/other/logout", "/other/logout/frontchannel"
 	})
@@ -105,17 +105,17 @@ func TestRequireLooksAtItsOwnSite(t *testing.T) {
 	other.withClaims(map[string]any{"roles": []string{"Admin"}, "acrs": []string{"c1"}})
 	page := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { fmt.Fprint(out, "the page") })
 	mux := http.NewServeMux()
-	mux.Handle("/role", w.site.RequireRole(page, "Admin"))
-	mux.Handle("/context", w.site.RequireAuthContext(page, "c1"))
-	mux.Handle("/other/role", other.site.RequireRole(page, "Admin"))
-	mux.Handle("/other/context", other.site.RequireAuthContext(page, "c1"))
+	mux.Handle("/role", w.site.RequireRole("Admin")(page))
+	mux.Handle("/context", w.site.RequireAuthContext("c1")(page))
+	mux.Handle("/other/role", other.site.RequireRole("Admin")(page))
+	mux.Handle("/other/context", other.site.RequireAuthContext("c1")(page))
 	for name, app := range map[string]http.Handler{
 		"outer": w.site.Handler(other.site.Handler(mux)), "inner": other.site.Handler(w.site.Handler(mux)),
 	} {
 		w.app = app
 		b := w.browser(t)
-		b.want(b.callback(b.answered(b.get("/role"), alice)), http.StatusSeeOther, "/role")
-		b.want(b.callback(b.answered(b.get("/other/role"), alice)), http.StatusSeeOther, "/other/role")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/role"), alice)), http.StatusSeeOther, "/role")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/other/role"), alice)), http.StatusSeeOther, "/other/role")
 		for path, status := range map[string]int{
 			"/role": http.StatusForbidden, "/context": http.StatusSeeOther, "/other/role": http.StatusOK, "/other/context": http.StatusOK,
 		} {
@@ -128,14 +128,13 @@ func TestRequireLooksAtItsOwnSite(t *testing.T) {
 
 // What cannot work is said when the app is put together.
 func TestRequirePanics(t *testing.T) {
-	with := newWorld(t, func(s *settings) { s.site.KeepClaims = true }).site
-	without := newWorld(t).site
-	next := http.NotFoundHandler()
+	with := newWebApp(t, func(s *settings) { s.site.KeepClaims = true }).site
+	without := newWebApp(t).site
 	for text, f := range map[string]func(){
-		"signin: RequireRole needs Config.KeepClaims":        func() { without.RequireRole(next, "Admin") },
-		"signin: RequireRole without a role":                 func() { with.RequireRole(next) },
-		"signin: RequireAuthContext needs Config.KeepClaims": func() { without.RequireAuthContext(next, "c1") },
-		"signin: RequireAuthContext without a context":       func() { with.RequireAuthContext(next, "") },
+		"signin: RequireRole requires Config.KeepClaims":               func() { without.RequireRole("Admin") },
+		"signin: RequireRole without a role":                           func() { with.RequireRole() },
+		"signin: RequireAuthContext requires Config.KeepClaims":        func() { without.RequireAuthContext("c1") },
+		"signin: RequireAuthContext without an authentication context": func() { with.RequireAuthContext("") },
 	} {
 		func() {
 			defer func() {

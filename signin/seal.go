@@ -12,41 +12,43 @@ import (
 	"slices"
 )
 
-// keySize is that of AES-256.
+// keySize is the size of an AES-256 key.
 const keySize = 32
 
-// Key is a secret of the site, made with [NewKey]. Nothing prints what is in it.
+// Key is a secret key of a site. Create it with [NewKey]; [New] rejects the zero Key. Its bytes are never printed or
+// marshaled.
 type Key struct {
-	secret func() []byte // a func, because fmt prints nothing of one, wherever it stands
+	secret func() []byte // a func, because fmt never prints the data behind one
 }
 
-// NewKey returns a key of 32 random bytes, such as those of "openssl rand 32". Keep them
-// where the app's other secrets are: whoever has them, and can write to the [Store], can
-// sign in as anybody. [New] refuses a key of another length.
+// NewKey returns a key of 32 random bytes, for example from "openssl rand 32". It copies secret. [New] rejects keys
+// of another length.
+//
+// Store the bytes with the app's other secrets. An attacker who has them and can write to the [Store] can sign in as
+// any user.
 func NewKey(secret []byte) Key {
 	secret = slices.Clone(secret)
 	return Key{func() []byte { return secret }}
 }
 
-// Format prints that there is a key, whatever the verb.
+// Format prints a placeholder for every verb.
 func (k Key) Format(s fmt.State, _ rune) { fmt.Fprint(s, "signin.Key{...}") }
 
-// keyring seals with the first of its keys and opens with all.
+// keyring encrypts with the first of its keys and decrypts with all of them.
 //
-// Each thing that is sealed has a name, which is used once or for one session, and a key
-// of its own, derived from the site's key and the name. So nothing can be taken for
-// something else, and no key seals so much that the random nonces of AES-GCM could
-// repeat (NIST SP 800-38D, section 8.3; RFC 5869, section 3.2).
+// Every record has a name. Its encryption key is derived from the site's key and the name. One record therefore
+// cannot be passed off as another. The names are used once or for one session, so no derived key encrypts so much
+// that the random nonces of AES-GCM could repeat (NIST SP 800-38D, section 8.3; RFC 5869, section 3.2).
 type keyring struct {
-	site string // what is sealed for another site cannot be opened
+	site string // records of another site cannot be decrypted
 	keys []Key
 }
 
-// newKeyring returns the keys, or a random one if there are none.
+// newKeyring returns a keyring. If keys is empty, it has a random key.
 func newKeyring(site string, keys []Key) (*keyring, error) {
 	if len(keys) == 0 {
 		random := make([]byte, keySize)
-		rand.Read(random) // never fails: crypto/rand ends the program instead
+		rand.Read(random) // never fails
 		keys = []Key{NewKey(random)}
 	}
 	for _, k := range keys {
@@ -54,7 +56,7 @@ func newKeyring(site string, keys []Key) (*keyring, error) {
 			return nil, fmt.Errorf("Config.Keys has a key that is not %d bytes long", keySize)
 		}
 		if secret := k.secret(); slices.Max(secret) == slices.Min(secret) {
-			return nil, fmt.Errorf("Config.Keys has a key that is one byte over and over; make it at random")
+			return nil, fmt.Errorf("Config.Keys has a key that repeats one byte; generate it at random")
 		}
 	}
 	return &keyring{site, slices.Clone(keys)}, nil
@@ -63,20 +65,20 @@ func newKeyring(site string, keys []Key) (*keyring, error) {
 func (k *keyring) aead(key Key, name string) cipher.AEAD {
 	derived, err := hkdf.Key(sha256.New, key.secret(), nil, "entra/signin 1\x00"+k.site+"\x00"+name, keySize)
 	if err != nil {
-		panic("signin: " + err.Error()) // only for lengths that HKDF does not have
+		panic("signin: " + err.Error()) // only for unsupported lengths
 	}
 	block, err := aes.NewCipher(derived)
 	if err != nil {
-		panic("signin: " + err.Error()) // only for lengths that AES does not have
+		panic("signin: " + err.Error()) // only for unsupported lengths
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		panic("signin: " + err.Error()) // only for ciphers that are not AES
+		panic("signin: " + err.Error()) // only for ciphers other than AES
 	}
 	return aead
 }
 
-// seal encrypts and authenticates v under its name.
+// seal encrypts and authenticates v under name.
 func (k *keyring) seal(name string, v any) ([]byte, error) {
 	plain, err := json.Marshal(v)
 	if err != nil {
@@ -85,7 +87,7 @@ func (k *keyring) seal(name string, v any) ([]byte, error) {
 	return k.aead(k.keys[0], name).Seal(nil, nil, plain, []byte(name)), nil
 }
 
-// open reads into v what was sealed under that name, and reports whether it was.
+// open decrypts a value that was sealed under name into v. It reports whether that succeeded.
 func (k *keyring) open(name string, sealed []byte, v any) bool {
 	for _, key := range k.keys {
 		if plain, err := k.aead(key, name).Open(nil, nil, sealed, []byte(name)); err == nil {
@@ -95,7 +97,7 @@ func (k *keyring) open(name string, sealed []byte, v any) bool {
 	return false
 }
 
-// fingerprint is a short name for s that says nothing about it.
+// fingerprint returns a hash of s for one purpose, 43 characters long.
 func fingerprint(purpose, s string) string {
 	sum := sha256.Sum256([]byte(purpose + "\x00" + s))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

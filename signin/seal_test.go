@@ -85,24 +85,24 @@ func TestSealIsBoundToItsName(t *testing.T) {
 
 // The bound on memory holds, what is used stays, and what has expired makes room.
 func TestMemory(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	later := time.Now().Add(time.Hour)
-	for i := range maxMemory + 10 {
-		if i == maxMemory {
+	for i := range maxMemoryRecords + 10 {
+		if i == maxMemoryRecords {
 			m.Find("0")
 		}
 		m.Commit(strconv.Itoa(i), nil, later)
 	}
 	_, used, _ := m.Find("0")
 	_, oldest, _ := m.Find("1")
-	if n := m.entries.Len(); n != maxMemory || !used || oldest {
+	if n := m.records.Len(); n != maxMemoryRecords || !used || oldest {
 		t.Errorf("%d entries; what was used is there: %t, what was not: %t", n, used, oldest)
 	}
-	m = newMemory()
+	m = newMemoryStore()
 	for i := range 100 {
 		m.Commit(strconv.Itoa(i), nil, time.Now().Add(-time.Second))
 	}
-	if n := m.entries.Len(); n > 1 {
+	if n := m.records.Len(); n > 1 {
 		t.Errorf("%d entries that have expired", n)
 	}
 }
@@ -112,18 +112,18 @@ func TestMemory(t *testing.T) {
 func FuzzSession(f *testing.F) {
 	now := time.Now().UTC()
 	whole, err := json.Marshal(session{
-		Account: authcode.Account{HomeAccountID: "a.b", TenantID: "11111111-1111-4111-8111-111111111111", ObjectID: "a"},
-		Seen:    now, Ends: now.Add(time.Hour), SID: "s", Claims: json.RawMessage(`{"tid":"x"}`),
+		Account:  authcode.Account{HomeAccountID: "a.b", TenantID: "11111111-1111-4111-8111-111111111111", ObjectID: "a"},
+		LastSeen: now, Expires: now.Add(time.Hour), SID: "s", Claims: json.RawMessage(`{"tid":"x"}`),
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, b := range [][]byte{whole, []byte(`{}`), []byte(`null`), []byte(`{"seen":"x"}`), []byte(`{"claims":"x","ends":"2999-01-01T00:00:00Z"}`), []byte("{"), nil} {
+	for _, b := range [][]byte{whole, []byte(`{}`), []byte(`null`), []byte(`{"last_seen":"x"}`), []byte(`{"claims":"x","expires":"2999-01-01T00:00:00Z"}`), []byte("{"), nil} {
 		f.Add(b)
 	}
 	s := testSite(f)
 	const id = "AAAAAAAAAAAAAAAAAAAAAAAAAA"
-	name := sessionName(id)
+	name := sessionKey(id)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sealed, err := s.keys.seal("store "+name, json.RawMessage(b))
 		if err != nil {
@@ -133,14 +133,14 @@ func FuzzSession(f *testing.F) {
 			t.Fatal(err)
 		}
 		r := httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
-		r.AddCookie(&http.Cookie{Name: s.cookies.session, Value: id})
-		v, _, err := s.load(r)
+		r.AddCookie(&http.Cookie{Name: s.cookies.sessionName, Value: id})
+		v, err := s.loadSession(r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		v.claims()
-		if v != nil && (!time.Now().Before(v.Ends) || !s.flow.AllowsTenant(v.Account.TenantID)) {
-			t.Errorf("a session of %s until %v", v.Account.TenantID, v.Ends)
+		if v != nil && (!time.Now().Before(v.Expires) || !s.flow.AllowsTenant(v.Account.TenantID)) {
+			t.Errorf("a session of %s until %v", v.Account.TenantID, v.Expires)
 		}
 	})
 }

@@ -7,241 +7,314 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/verify"
 )
 
+// Store keys and lifetimes of the records below are explained, with the protocols that use them, in
+// docs/design/signin.md.
+
 const (
-	// seenEvery is how often at most it is written down that a session is in use.
-	seenEvery = time.Minute
-	// grace is how long requests that were under way, of this tab or another, may still
-	// use the session that the same account's next sign-in replaces.
-	grace = 30 * time.Second
-	// idLength is that of [rand.Text].
+	// touchInterval is the minimum time between two writes that record the use of a session.
+	touchInterval = time.Minute
+	// replacedGrace is how long a replaced session stays valid for the same user, for requests in flight.
+	replacedGrace = 30 * time.Second
+	// idLength is the length of the result of [rand.Text].
 	idLength = 26
-	// buried is how long it is remembered that a session has ended: longer than any
-	// request takes to write down that it was in use.
-	buried = 10 * time.Minute
+	// tombstoneTTL is how long the end of a session is remembered. It exceeds the time that any request needs to
+	// record the use of a session.
+	tombstoneTTL = 10 * time.Minute
 )
 
-// session is what is kept under the hash of an ID. Only Seen is ever changed, so requests
-// at the same time lose nothing of each other's.
+// session is the record under sessionKey. Only LastSeen changes between a sign-in and the next, so concurrent
+// requests cannot overwrite each other's changes.
 type session struct {
-	Account authcode.Account `json:"account"`
-	Hint    string           `json:"hint,omitempty"`   // the claim login_hint
-	Claims  json.RawMessage  `json:"claims,omitempty"` // if they are to be kept
-	SID     string           `json:"sid,omitempty"`    // Entra's session, if the ID token names it
-	After   string           `json:"after,omitempty"`  // the last end of that, before this one began
-	Seen    time.Time        `json:"seen"`             // last use, to the minute
-	Ends    time.Time        `json:"ends"`
-	Old     bool             `json:"old,omitempty"` // replaced, and ends soon
+	Account  authcode.Account `json:"account"`
+	Hint     string           `json:"hint,omitempty"`   // the claim login_hint
+	Claims   json.RawMessage  `json:"claims,omitempty"` // with Config.KeepClaims
+	SID      string           `json:"sid,omitempty"`    // ID of Entra's session, if the ID token has it
+	Epoch    string           `json:"epoch,omitempty"`  // epoch of Entra's session when this session started
+	LastSeen time.Time        `json:"last_seen"`        // to the minute
+	Expires  time.Time        `json:"expires"`
+	Replaced bool             `json:"replaced,omitempty"` // by a new sign-in; expires after replacedGrace
+
+	key string // of this record
 }
 
-// entraSession is what is kept about a session of Entra's (sid) from a sign-in on. Who
-// signs in at the same time, in two tabs, writes the same but for the session's name, so
-// nothing is lost if one overwrites the other.
+// entraSession is the record of a session of Entra (sid). Concurrent sign-ins in two tabs write records that differ
+// only in Session, so either may overwrite the other.
 type entraSession struct {
 	Account authcode.Account `json:"account"`
-	Session string           `json:"session"` // the name of the latest session here
+	Session string           `json:"session"` // key of the latest session here
 }
 
-// ended is what is kept when Entra's session has ended: a new ID each time. Sessions that
-// began under another, or none, have ended with it. A list of them could not be kept in a
-// [Store] without losing some.
-type ended struct {
+// entraEpoch is written with a new random ID when a session of Entra ends. It ends every session here that started
+// in another epoch. A list of sessions would not work: a [Store] has no atomic update, so entries could be lost.
+type entraEpoch struct {
 	ID string `json:"id"`
 }
 
-// old is what is kept when a session has been replaced: by which, so that to sign out of
-// the one ends the other.
-type old struct {
-	Next string `json:"next"`
+// successor is written when a session is replaced, so that signing out of it ends its successor, too.
+type successor struct {
+	Key string `json:"key"`
 }
 
-// The names under which things are sealed and kept.
-func sessionName(id string) string  { return fingerprint("session", id) }
-func entraName(sid string) string   { return fingerprint("entra session", sid) }
-func endedName(sid string) string   { return fingerprint("ended", sid) }
-func burialName(name string) string { return fingerprint("burial", name) }
-func oldName(name string) string    { return fingerprint("old", name) }
-func outName(name string) string    { return fingerprint("signed out", name) }
+func sessionKey(id string) string       { return fingerprint("session", id) }
+func entraSessionKey(sid string) string { return fingerprint("entra session", sid) }
+func entraEpochKey(sid string) string   { return fingerprint("entra epoch", sid) }
+func tombstoneKey(key string) string    { return fingerprint("tombstone", key) }
+func successorKey(key string) string    { return fingerprint("successor", key) }
+func signedOutKey(key string) string    { return fingerprint("signed out", key) }
 
-// load returns the session of the request and the name it is kept under; nil if nobody is
-// signed in. The error is that of a failing store.
-func (s *Site) load(r *http.Request) (*session, string, error) {
+// contextKey is the key of the requestState in the context of a request.
+type contextKey struct{}
+
+// requestState is what [Site.Handler] stores in the context of a request.
+type requestState struct {
+	site    *Site
+	page    string                   // path and query as Handler saw them, before any StripPrefix
+	session func() (*session, error) // loads the session at the first call, so public pages cost nothing
+}
+
+// requestState returns the state that Handler stored. Requests outside of Handler get a new one.
+func (s *Site) requestState(r *http.Request) *requestState {
+	if st, ok := r.Context().Value(contextKey{}).(*requestState); ok && st.site == s {
+		return st
+	}
+	return s.newRequestState(r)
+}
+
+func (s *Site) newRequestState(r *http.Request) *requestState {
+	return &requestState{s, r.URL.RequestURI(), sync.OnceValues(func() (*session, error) {
+		v, err := s.loadSession(r)
+		if err != nil {
+			s.logError(r.Context(), slog.LevelError, "signin: session could not be read", err)
+		}
+		return v, err
+	})}
+}
+
+// AccountFromContext returns the user who is signed in with the browser that sent the request of ctx. ok is false if
+// no user is signed in, if the session store fails, and if the request did not pass through [Site.Handler].
+func AccountFromContext(ctx context.Context) (a authcode.Account, ok bool) {
+	if v := sessionFromContext(ctx); v != nil {
+		return v.Account, true
+	}
+	return authcode.Account{}, false
+}
+
+// ClaimsFromContext returns the claims of the ID token with which the user of [AccountFromContext] signed in. They
+// are as old as the sign-in. ok is false without Config.KeepClaims. Each call returns a copy.
+func ClaimsFromContext(ctx context.Context) (c *verify.Claims, ok bool) {
+	return sessionFromContext(ctx).claims()
+}
+
+func sessionFromContext(ctx context.Context) *session {
+	st, ok := ctx.Value(contextKey{}).(*requestState)
+	if !ok {
+		return nil
+	}
+	v, err := st.session()
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// TokenSource returns a source of tokens for the user of r, as [authcode.Flow.TokenSource] does. scopes are
+// permissions of one API; if empty, those of the flow are used. If no user is signed in, Token fails with the code
+// "login_required". Pass errors of the source to [Site.Interact].
+//
+// Tokens belong to the session. Two browsers of one user share none, so a second factor in one of them does not
+// count in the other.
+func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource {
+	v, err := s.requestState(r).session()
+	if v == nil || err != nil {
+		return s.flow.TokenSource(authcode.Account{}, scopes...)
+	}
+	return s.flow.TokenSource(v.Account, scopes...)
+}
+
+// loadSession returns the session of the request's cookie, or nil if there is none. The error is a failure of the
+// store.
+func (s *Site) loadSession(r *http.Request) (*session, error) {
 	id := ""
-	for _, c := range r.CookiesNamed(s.cookies.session) {
+	for _, c := range r.CookiesNamed(s.cookies.sessionName) {
 		if id != "" {
-			return nil, "", nil // whose is it? somebody may have tossed one in
+			return nil, nil // ambiguous: another host may have set one of them
 		}
 		id = c.Value
 	}
 	if len(id) != idLength {
-		return nil, "", nil
+		return nil, nil
 	}
-	name := sessionName(id)
-	v, err := s.find(r.Context(), name)
+	v, err := s.findSession(r.Context(), sessionKey(id))
 	if v == nil || err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if err := s.touch(r.Context(), name, v); err != nil { // it goes on, and may end early
-		s.tell(r.Context(), slog.LevelError, "signin: the use of a session could not be written down", err)
+	if err := s.touch(r.Context(), v); err != nil { // the session continues, but may expire early
+		s.logError(r.Context(), slog.LevelError, "signin: use of the session could not be recorded", err)
 	}
-	return v, name, nil
+	return v, nil
 }
 
-// find returns the session of that name, if it has not ended.
-func (s *Site) find(ctx context.Context, name string) (*session, error) {
-	v := new(session)
-	ok, err := s.get(ctx, name, v)
+// findSession returns the session under key, or nil if there is no valid one.
+func (s *Site) findSession(ctx context.Context, key string) (*session, error) {
+	v := &session{key: key}
+	ok, err := s.get(ctx, key, v)
 	if !ok || err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	if !now.Before(v.Ends) || !now.Before(v.Seen.Add(s.config.IdleTimeout)) || !s.flow.AllowsTenant(v.Account.TenantID) {
+	idle := !now.Before(v.LastSeen.Add(s.config.IdleTimeout))
+	if idle || !now.Before(v.Expires) || !s.flow.AllowsTenant(v.Account.TenantID) {
 		return nil, nil
 	}
 	if v.SID != "" {
-		var end ended
-		if ok, err := s.get(ctx, endedName(v.SID), &end); err != nil || ok && end.ID != v.After {
+		var epoch entraEpoch
+		if ok, err := s.get(ctx, entraEpochKey(v.SID), &epoch); err != nil || ok && epoch.ID != v.Epoch {
 			return nil, err
 		}
 	}
 	return v, nil
 }
 
-// touch writes down that the session is in use. If it has ended meanwhile, that would
-// bring it back: so who ends one buries it first, and who touches one looks for its
-// burial afterwards. Whichever comes last in the store, it has ended.
-func (s *Site) touch(ctx context.Context, name string, v *session) error {
+// touch records that the session is in use. A concurrent sign-out must win. The sign-out therefore writes a tombstone
+// before it deletes the session, and touch checks for one after it writes. Whichever writes last, the session is gone.
+func (s *Site) touch(ctx context.Context, v *session) error {
 	now := time.Now()
-	if v.Old || now.Sub(v.Seen) < min(seenEvery, s.config.IdleTimeout/8) {
+	if v.Replaced || now.Sub(v.LastSeen) < min(touchInterval, s.config.IdleTimeout/8) {
 		return nil
 	}
 	seen := *v
-	seen.Seen = now
-	ctx = context.WithoutCancel(ctx) // once begun it is finished
-	if v.SID != "" {                 // in use as long as the session, also to a store that drops what is not
-		_, _ = s.get(ctx, entraName(v.SID), new(entraSession))
+	seen.LastSeen = now
+	ctx = context.WithoutCancel(ctx) // a write without the check must not happen
+	if v.SID != "" {                 // a store that evicts by last use must not evict this record first
+		_, _ = s.get(ctx, entraSessionKey(v.SID), new(entraSession))
 	}
-	if err := s.put(ctx, name, seen, s.until(&seen)); err != nil {
+	if err := s.put(ctx, v.key, seen, s.storeExpiry(&seen)); err != nil {
 		return err
 	}
-	return s.unlessEnded(ctx, name, burialName(name), oldName(name))
+	return s.undoIfMarked(ctx, v.key, tombstoneKey(v.key), successorKey(v.key))
 }
 
-// unlessEnded takes back that a session was written, if it had ended meanwhile.
-func (s *Site) unlessEnded(ctx context.Context, name string, marks ...string) error {
+// undoIfMarked deletes the session that was just written if one of the marks exists.
+func (s *Site) undoIfMarked(ctx context.Context, key string, marks ...string) error {
 	for _, mark := range marks {
 		if ok, err := s.get(ctx, mark, new(struct{})); ok || err != nil {
-			return errors.Join(err, s.forget(ctx, name))
+			return errors.Join(err, s.delete(ctx, key))
 		}
 	}
 	return nil
 }
 
-// until is when the store can forget a session.
-func (s *Site) until(v *session) time.Time {
-	if idle := v.Seen.Add(s.config.IdleTimeout); idle.Before(v.Ends) {
+// storeExpiry returns when the store may drop a session.
+func (s *Site) storeExpiry(v *session) time.Time {
+	if idle := v.LastSeen.Add(s.config.IdleTimeout); idle.Before(v.Expires) {
 		return idle
 	}
-	return v.Ends
+	return v.Expires
 }
 
-// start keeps a new session under the name. There is none before a sign-in, and each
-// sign-in has a new one, so nobody can plant the ID of somebody else's session to come.
-func (s *Site) start(ctx context.Context, name string, signIn *authcode.SignIn) (err error) {
+// createSession stores a new session. Session IDs exist only after a sign-in and are never reused, so an attacker
+// cannot plant the ID of a later session (session fixation).
+func (s *Site) createSession(ctx context.Context, key string, signIn *authcode.SignIn) (err error) {
 	now := time.Now().UTC().Round(0)
-	v := session{Account: signIn.Account, SID: signIn.Claims.SessionID, Seen: now, Ends: now.Add(s.config.Lifetime)}
-	_ = signIn.Claims.Decode("login_hint", &v.Hint) // "" if there is none
+	v := session{
+		Account: signIn.Account, SID: signIn.Claims.SessionID, LastSeen: now, Expires: now.Add(s.config.Lifetime),
+	}
+	_ = signIn.Claims.Decode("login_hint", &v.Hint) // optional
 	if s.config.KeepClaims {
 		if v.Claims, err = signIn.Claims.MarshalBinary(); err != nil {
 			return err
 		}
 	}
 	if v.SID != "" {
-		var end ended
-		if _, err := s.get(ctx, endedName(v.SID), &end); err != nil {
+		var epoch entraEpoch
+		if _, err := s.get(ctx, entraEpochKey(v.SID), &epoch); err != nil {
 			return err
 		}
-		v.After = end.ID
-		if err := s.put(ctx, entraName(v.SID), entraSession{v.Account, name}, v.Ends); err != nil {
+		v.Epoch = epoch.ID
+		if err := s.put(ctx, entraSessionKey(v.SID), entraSession{v.Account, key}, v.Expires); err != nil {
 			return err
 		}
 	}
-	return s.put(ctx, name, v, s.until(&v))
+	return s.put(ctx, key, v, s.storeExpiry(&v))
 }
 
-// replace ends a session whose browser has signed in again: at once if it was somebody
-// else's, and otherwise when the requests that are under way have had time to end.
-func (s *Site) replace(ctx context.Context, name string, by authcode.Account, next string) error {
-	v, err := s.find(ctx, name)
+// replaceSession ends the session under key because its browser has signed in again. The session of another user
+// ends at once, and one of the same user after replacedGrace.
+func (s *Site) replaceSession(ctx context.Context, key string, by authcode.Account, next string) error {
+	v, err := s.findSession(ctx, key)
 	if v == nil || err != nil {
 		return err
 	}
 	if v.Account.HomeAccountID != by.HomeAccountID || v.Account.TenantID != by.TenantID {
-		if err := s.bury(ctx, name); err != nil {
+		if err := s.markEnded(ctx, key); err != nil {
 			return err
 		}
 		return s.flow.SignOut(ctx, v.Account)
 	}
-	if err := s.put(ctx, oldName(name), old{next}, time.Now().Add(buried)); err != nil || v.Old {
+	if err := s.put(ctx, successorKey(key), successor{next}, time.Now().Add(tombstoneTTL)); err != nil || v.Replaced {
 		return err
 	}
-	v.Old = true
-	if ends := time.Now().Add(grace); ends.Before(v.Ends) {
-		v.Ends = ends
+	v.Replaced = true
+	if expires := time.Now().Add(replacedGrace); expires.Before(v.Expires) {
+		v.Expires = expires
 	}
-	if err := s.put(ctx, name, v, s.until(v)); err != nil {
+	if err := s.put(ctx, key, v, s.storeExpiry(v)); err != nil {
 		return err
 	}
-	return s.unlessEnded(ctx, name, burialName(name))
+	return s.undoIfMarked(ctx, key, tombstoneKey(key))
 }
 
-// bury ends a session for good.
-func (s *Site) bury(ctx context.Context, name string) error {
-	if err := s.put(ctx, burialName(name), struct{}{}, time.Now().Add(buried)); err != nil {
+// markEnded ends the session under key: it writes a tombstone, then deletes the session.
+func (s *Site) markEnded(ctx context.Context, key string) error {
+	if err := s.put(ctx, tombstoneKey(key), struct{}{}, time.Now().Add(tombstoneTTL)); err != nil {
 		return err
 	}
-	return s.forget(ctx, name)
+	return s.delete(ctx, key)
 }
 
-// signOut ends a session for good because the user wants it, with those that have replaced
-// it, and reports whether any has. A sign-in that replaces it says so before it looks whether
-// the user has signed out ([Site.begun]), and here it is the other way round: so one of the
-// two finds out about the other.
-func (s *Site) signOut(ctx context.Context, name string) (replaced bool, err error) {
-	if err := s.put(ctx, outName(name), struct{}{}, time.Now().Add(buried+s.flow.LoginTimeout())); err != nil {
+// signOutSession ends the session under key and its successors, because the user signs out. It reports whether there
+// was a successor. A concurrent sign-in must lose. It writes the successor record before it checks for a sign-out
+// ([Site.startSession]), and signOutSession does the opposite, so at least one of them notices the other.
+func (s *Site) signOutSession(ctx context.Context, key string) (replaced bool, err error) {
+	expires := time.Now().Add(tombstoneTTL + s.flow.LoginTimeout())
+	if err := s.put(ctx, signedOutKey(key), struct{}{}, expires); err != nil {
 		return false, err
 	}
-	var by old
-	if replaced, err = s.get(ctx, oldName(name), &by); err != nil {
+	var next successor
+	if replaced, err = s.get(ctx, successorKey(key), &next); err != nil {
 		return false, err
 	}
 	if replaced {
-		if _, err := s.signOut(ctx, by.Next); err != nil {
+		if _, err := s.signOutSession(ctx, next.Key); err != nil {
 			return true, err
 		}
 	}
-	return replaced, s.bury(ctx, name)
+	return replaced, s.markEnded(ctx, key)
 }
 
-// endEntra ends all sessions that belong to a session of Entra's. What is kept about that
-// one stays: a sign-in under way may just have written it.
-func (s *Site) endEntra(ctx context.Context, sid string) (e entraSession, found bool, err error) {
-	if found, err = s.get(ctx, entraName(sid), &e); !found || err != nil {
+// endEntraSession ends all sessions that belong to a session of Entra. The record of that session stays, because a
+// concurrent sign-in may just have written it.
+func (s *Site) endEntraSession(ctx context.Context, sid string) (e entraSession, found bool, err error) {
+	if found, err = s.get(ctx, entraSessionKey(sid), &e); !found || err != nil {
 		return e, false, err
 	}
-	// Those that began before it will be over when the store forgets it.
-	if err := s.put(ctx, endedName(sid), ended{rand.Text()}, time.Now().Add(s.config.Lifetime+buried)); err != nil {
+	// Every session that started in an earlier epoch expires before the record of the new one does.
+	expires := time.Now().Add(s.config.Lifetime + tombstoneTTL)
+	if err := s.put(ctx, entraEpochKey(sid), entraEpoch{rand.Text()}, expires); err != nil {
 		return e, true, err
 	}
-	return e, true, s.bury(ctx, e.Session)
+	return e, true, s.markEnded(ctx, e.Session)
 }
 
-// claims are the ID token's, if they were kept.
+// claims returns the claims of the ID token, if they were stored.
 func (v *session) claims() (*verify.Claims, bool) {
 	c := new(verify.Claims)
 	if v == nil || len(v.Claims) == 0 || c.UnmarshalBinary(v.Claims) != nil {

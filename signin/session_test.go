@@ -18,24 +18,24 @@ import (
 
 var testKey = signin.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 
-func inStore(store signin.Store) func(*settings) {
+func withStore(store signin.Store) func(*settings) {
 	return func(s *settings) { s.site.Store, s.site.Keys = store, []signin.Key{testKey} }
 }
 
 func TestIdleLimit(t *testing.T) {
-	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": inStore(newShared())} {
+	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": withStore(newSharedStore())} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, change, func(s *settings) { s.site.IdleTimeout = 30 * time.Minute })
+				w := newWebApp(t, change, func(s *settings) { s.site.IdleTimeout = 30 * time.Minute })
 				b := w.browser(t)
 				b.signIn("/private/x", alice)
 				for range 5 { // in use
 					time.Sleep(29*time.Minute - time.Second)
-					b.wantWho("Alice Adams")
+					b.wantUser("Alice Adams")
 				}
 				time.Sleep(30 * time.Minute)
-				b.wantWho("")
-				b.atEntra(b.get("/private/x"))
+				b.wantUser("")
+				b.wantEntra(b.get("/private/x"))
 			})
 		})
 	}
@@ -43,20 +43,20 @@ func TestIdleLimit(t *testing.T) {
 
 // However busy, a session ends.
 func TestAbsoluteLimit(t *testing.T) {
-	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": inStore(newShared())} {
+	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": withStore(newSharedStore())} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, change, func(s *settings) { s.site.Lifetime = 2 * time.Hour })
+				w := newWebApp(t, change, func(s *settings) { s.site.Lifetime = 2 * time.Hour })
 				b := w.browser(t)
 				b.signIn("/private/x", alice)
 				for range 11 {
 					time.Sleep(10 * time.Minute)
-					b.wantWho("Alice Adams")
+					b.wantUser("Alice Adams")
 				}
 				time.Sleep(10*time.Minute - time.Millisecond)
-				b.wantWho("Alice Adams")
+				b.wantUser("Alice Adams")
 				time.Sleep(time.Millisecond)
-				b.wantWho("")
+				b.wantUser("")
 			})
 		})
 	}
@@ -65,8 +65,8 @@ func TestAbsoluteLimit(t *testing.T) {
 // The limits are kept here, whatever the store thinks of expiry.
 func TestStoreWithoutExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		store.mu.Lock()
@@ -78,7 +78,7 @@ func TestStoreWithoutExpiry(t *testing.T) {
 		time.Sleep(time.Hour - time.Second)
 		b.get("/style.css") // asks nobody who is signed in
 		time.Sleep(time.Second)
-		b.wantWho("")
+		b.wantUser("")
 	})
 }
 
@@ -86,8 +86,8 @@ func TestStoreWithoutExpiry(t *testing.T) {
 // somebody asks who is signed in.
 func TestStoreTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		finds, commits, deletes := store.counts()
@@ -98,7 +98,7 @@ func TestStoreTraffic(t *testing.T) {
 			t.Errorf("%d reads for pages that ask nothing", f-finds)
 		}
 		for range 600 { // ten minutes
-			b.wantWho("Alice Adams")
+			b.wantUser("Alice Adams")
 			time.Sleep(time.Second)
 		}
 		f, c, d := store.counts()
@@ -111,8 +111,8 @@ func TestStoreTraffic(t *testing.T) {
 // What is in the store is sealed, under a name that is no session's ID, and cannot be
 // moved to another name.
 func TestStoreIsSealed(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store), func(s *settings) { s.site.KeepClaims = true })
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store), func(s *settings) { s.site.KeepClaims = true })
 	a, b := w.browser(t), w.browser(t)
 	a.signIn("/private/x", alice)
 	b.signIn("/private/x", bob)
@@ -144,14 +144,14 @@ func TestStoreIsSealed(t *testing.T) {
 			store.mu.Unlock()
 		}
 	}
-	a.wantWho("Alice Adams")
+	a.wantUser("Alice Adams")
 	// The name under which a session is kept is not the ID that opens it.
 	thief := w.browser(t)
 	name := a.cookie("__Host-session-").Name
 	for token := range entries {
 		for _, value := range []string{token, token[:26], strings.ToUpper(token)[:26]} {
-			thief.plant(&http.Cookie{Name: name, Value: value})
-			thief.wantWho("")
+			thief.setCookie(&http.Cookie{Name: name, Value: value})
+			thief.wantUser("")
 		}
 	}
 	// A byte that is changed.
@@ -162,53 +162,53 @@ func TestStoreIsSealed(t *testing.T) {
 		store.entries[token] = item{changed, e.expiry}
 	}
 	store.mu.Unlock()
-	a.wantWho("")
+	a.wantUser("")
 }
 
 // If the store fails nobody is signed in, and the user is told that it is not them.
 func TestStoreFailures(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store))
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 
-	store.breaks("Find", errStore)
-	b.wantWho("")
+	store.setError("Find", errStore)
+	b.wantUser("")
 	a := b.get("/private/x")
-	b.want(a, http.StatusServiceUnavailable, "")
-	if strings.Contains(a.body, "192.0.2.1") || !strings.Contains(a.body, "does not answer") || a.Header.Get("Cache-Control") != "no-store" {
+	b.wantStatus(a, http.StatusServiceUnavailable, "")
+	if strings.Contains(a.body, "192.0.2.1") || !strings.Contains(a.body, "not responding") || a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("the page is\n%s", a.body)
 	}
 	a = b.get("/private/x", "Sec-Fetch-Mode", "cors", "Accept", "application/json")
 	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `"error":"unavailable"`) {
 		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
 	}
-	b.want(b.post("/logout", nil), http.StatusServiceUnavailable, "")
-	store.breaks("Find", nil)
-	b.wantWho("Alice Adams")
+	b.wantStatus(b.post("/logout", nil), http.StatusServiceUnavailable, "")
+	store.setError("Find", nil)
+	b.wantUser("Alice Adams")
 
 	for _, method := range []string{"Commit", "Delete"} {
-		store.breaks(method, errStore)
-		b.want(b.post("/logout", nil), http.StatusServiceUnavailable, "")
+		store.setError(method, errStore)
+		b.wantStatus(b.post("/logout", nil), http.StatusServiceUnavailable, "")
 		if b.session() == "" {
 			t.Error("the browser has lost its session, so the user cannot try again")
 		}
-		store.breaks(method, nil)
+		store.setError(method, nil)
 		if method == "Commit" {
-			b.wantWho("Alice Adams")
+			b.wantUser("Alice Adams")
 			continue
 		}
-		b.wantWho("") // it was written down that Entra's session has ended, so this one has
+		b.wantUser("") // it was written down that Entra's session has ended, so this one has
 		b.signIn("/private/x", alice)
 	}
-	callback := b.answered(b.get("/login?return_to=/private/y"), bob)
-	store.breaks("Commit", errStore)
-	b.want(b.callback(callback), http.StatusServiceUnavailable, "")
-	store.breaks("Commit", nil)
-	b.wantWho("Alice Adams")
+	callback := b.signInAtEntra(b.get("/login?return_to=/private/y"), bob)
+	store.setError("Commit", errStore)
+	b.wantStatus(b.callback(callback), http.StatusServiceUnavailable, "")
+	store.setError("Commit", nil)
+	b.wantUser("Alice Adams")
 
 	out := w.browser(t)
-	store.breaks("Find", errStore)
+	store.setError("Find", errStore)
 	if a := out.get("/logout/frontchannel?sid=x"); a.StatusCode != http.StatusServiceUnavailable || a.body != "" {
 		t.Errorf("front-channel logout: %d %q", a.StatusCode, a.body)
 	}
@@ -220,11 +220,11 @@ func TestStoreFailures(t *testing.T) {
 // A browser that has left is no fault of the store's: its request fails, and no operator is
 // called.
 func TestBrowserHasLeft(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store))
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
-	store.breaks("Find", context.Canceled)
+	store.setError("Find", context.Canceled)
 	before := w.log.String()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -241,33 +241,33 @@ func TestBrowserHasLeft(t *testing.T) {
 // logout say so, and a sign-in gives the browser nothing.
 func TestStoreFailsAtAnyCall(t *testing.T) {
 	for _, sid := range []bool{true, false} {
-		for name, request := range map[string]func(b *browser, callback string) *answer{
-			"callback":      func(b *browser, callback string) *answer { return b.callback(callback) },
-			"logout":        func(b *browser, _ string) *answer { return b.post("/logout", nil) },
-			"front channel": func(b *browser, _ string) *answer { return b.get("/logout/frontchannel?sid=the-session") },
-			"interact":      func(b *browser, _ string) *answer { return b.get("/call?scope=" + scopeB) },
-			"page":          func(b *browser, _ string) *answer { return b.get("/private/x") },
+		for name, request := range map[string]func(b *browser, callback string) *response{
+			"callback":      func(b *browser, callback string) *response { return b.callback(callback) },
+			"logout":        func(b *browser, _ string) *response { return b.post("/logout", nil) },
+			"front channel": func(b *browser, _ string) *response { return b.get("/logout/frontchannel?sid=the-session") },
+			"interact":      func(b *browser, _ string) *response { return b.get("/call?scope=" + scopeB) },
+			"page":          func(b *browser, _ string) *response { return b.get("/private/x") },
 		} {
 			calls := 0
 			for point := 1; point == 1 || point <= calls; point++ {
-				store := newShared()
-				w := newWorld(t, inStore(store))
+				store := newSharedStore()
+				w := newWebApp(t, withStore(store))
 				w.withClaims(map[string]any{"sid": "the-session"})
 				if !sid {
 					w.withClaims(map[string]any{"sid": nil})
 				}
 				b := w.browser(t)
 				b.signIn("/private/x", alice)
-				callback, id := b.answered(b.get("/login"), alice), b.session()
+				callback, id := b.signInAtEntra(b.get("/login"), alice), b.session()
 				calls = 0
 				store.mu.Lock()
 				store.before = func(method, _ string) {
 					calls++
-					store.breaks("Find", nil)
-					store.breaks("Commit", nil)
-					store.breaks("Delete", nil)
+					store.setError("Find", nil)
+					store.setError("Commit", nil)
+					store.setError("Delete", nil)
 					if calls == point {
-						store.breaks(method, errStore)
+						store.setError(method, errStore)
 					}
 				}
 				store.mu.Unlock()
@@ -289,15 +289,15 @@ func TestStoreFailsAtAnyCall(t *testing.T) {
 // A session goes on if it cannot be written down that it is in use; it may end early.
 func TestTouchFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
-		store.breaks("Commit", errStore)
+		store.setError("Commit", errStore)
 		time.Sleep(40 * time.Minute)
-		b.wantWho("Alice Adams")
+		b.wantUser("Alice Adams")
 		time.Sleep(40 * time.Minute)
-		b.wantWho("")
+		b.wantUser("")
 	})
 }
 
@@ -323,8 +323,8 @@ func TestEndedStaysEnded(t *testing.T) {
 // it is in use. It is false if the request makes fewer calls.
 func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		if !sid {
 			w.withClaims(map[string]any{"sid": nil})
 		}
@@ -334,12 +334,12 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 		next := map[string]string{"another account": bob, "the same account": alice}[end]
 		callback := ""
 		if next != "" {
-			callback = b.answered(b.get("/login"), next)
+			callback = b.signInAtEntra(b.get("/login"), next)
 		}
 		time.Sleep(2 * time.Minute) // the next use is written down
 
 		other := w.browser(t)
-		other.plant(cookie)
+		other.setCookie(cookie)
 		calls := 0
 		store.mu.Lock()
 		store.before = func(string, string) {
@@ -348,9 +348,9 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 			}
 			made = true // what ends it calls the store, too
 			if next == "" {
-				b.atEntra(b.post("/logout", nil))
+				b.wantEntra(b.post("/logout", nil))
 			} else {
-				b.want(b.callback(callback), http.StatusSeeOther, "/")
+				b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 			}
 		}
 		store.mu.Unlock()
@@ -359,10 +359,10 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 			return
 		}
 		if next != alice {
-			other.wantWho("")
+			other.wantUser("")
 		}
 		time.Sleep(31 * time.Second)
-		other.wantWho("")
+		other.wantUser("")
 	})
 	return made
 }
@@ -383,34 +383,34 @@ func TestSignOutDuringSignIn(t *testing.T) {
 
 func signOutDuringSignIn(t *testing.T, sid bool, point int) (made bool) {
 	synctest.Test(t, func(t *testing.T) {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		if !sid {
 			w.withClaims(map[string]any{"sid": nil})
 		}
 		b, tab := w.browser(t), w.browser(t)
 		b.signIn("/private/x", alice)
 		old := b.cookie("__Host-session-")
-		callback := b.answered(b.get("/login"), alice)
-		tab.plant(old)
+		callback := b.signInAtEntra(b.get("/login"), alice)
+		tab.setCookie(old)
 		calls := 0
 		store.mu.Lock()
 		store.before = func(string, string) {
 			if calls++; !made && calls == point+1 {
 				made = true
-				tab.atEntra(tab.post("/logout", nil))
+				tab.wantEntra(tab.post("/logout", nil))
 			}
 		}
 		store.mu.Unlock()
 		a := b.callback(callback)
 		if !made {
-			b.want(a, http.StatusSeeOther, "/")
+			b.wantStatus(a, http.StatusSeeOther, "/")
 			return
 		}
-		b.want(a, http.StatusUnauthorized, "")
+		b.wantStatus(a, http.StatusUnauthorized, "")
 		other := w.browser(t)
-		other.plant(old)
-		other.wantWho("")
+		other.setCookie(old)
+		other.wantUser("")
 	})
 	return made
 }
@@ -419,7 +419,7 @@ func signOutDuringSignIn(t *testing.T, sid bool, point int) (made bool) {
 // other out.
 func TestConcurrentRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, inStore(newShared()))
+		w := newWebApp(t, withStore(newSharedStore()))
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		for range 3 {
@@ -433,7 +433,7 @@ func TestConcurrentRequests(t *testing.T) {
 							t.Errorf("the call says %q", a.body)
 						}
 					case 1: // another tab signs in
-						a := b.callback(b.answered(b.get("/login?return_to=/private/y"), alice))
+						a := b.callback(b.signInAtEntra(b.get("/login?return_to=/private/y"), alice))
 						if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/private/y" {
 							t.Errorf("status %d to %q", a.StatusCode, a.Header.Get("Location"))
 						}
@@ -445,15 +445,15 @@ func TestConcurrentRequests(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			b.wantWho("Alice Adams")
+			b.wantUser("Alice Adams")
 		}
 	})
 }
 
 // A store that takes contexts gets the request's.
 func TestStoreContext(t *testing.T) {
-	store := &sharedContext{shared: newShared()}
-	w := newWorld(t, inStore(store))
+	store := &contextStore{sharedStore: newSharedStore()}
+	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	b.post("/logout", nil)
@@ -465,19 +465,19 @@ func TestStoreContext(t *testing.T) {
 
 // When the allow-list gets shorter, sessions that were begun before end with it.
 func TestTenantNoLongerAllowed(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store), anyOrganization)
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store), anyOrganization)
 	b := w.browser(t)
 	b.signIn("/private/x", carol)
-	b.wantWho("Carol Clark")
-	w.app = newWorld(t, inStore(store)).app // Contoso alone
-	b.wantWho("")
+	b.wantUser("Carol Clark")
+	w.app = newWebApp(t, withStore(store)).app // Contoso alone
+	b.wantUser("")
 }
 
 // The claims of the ID token are all there, if they are to be kept.
 func TestClaims(t *testing.T) {
 	for _, keep := range []bool{true, false} {
-		w := newWorld(t, func(s *settings) { s.site.KeepClaims = keep })
+		w := newWebApp(t, func(s *settings) { s.site.KeepClaims = keep })
 		b := w.browser(t)
 		b.signIn("/call", alice)
 		w.calls = func(out http.ResponseWriter, r *http.Request) {
@@ -498,13 +498,13 @@ func TestClaims(t *testing.T) {
 				t.Errorf("the user is %v, %t", user, ok)
 			}
 		}
-		b.want(b.get("/call"), http.StatusOK, "")
+		b.wantStatus(b.get("/call"), http.StatusOK, "")
 	}
 }
 
 // Outside of Handler, and where nobody is signed in, there is nobody.
 func TestNobody(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	if a, ok := signin.AccountFromContext(t.Context()); ok || a.HomeAccountID != "" {
 		t.Errorf("an account: %v", a)
 	}
@@ -526,9 +526,9 @@ func TestNobody(t *testing.T) {
 
 // The store's own error is typed and can be found.
 func TestStoreErrorIsTyped(t *testing.T) {
-	store := newShared()
+	store := newSharedStore()
 	var failed error
-	w := newWorld(t, inStore(store), func(s *settings) {
+	w := newWebApp(t, withStore(store), func(s *settings) {
 		s.site.Page = func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
 			w.WriteHeader(p.Status)
 			failed = fmt.Errorf("%s", p.Code)
@@ -536,8 +536,8 @@ func TestStoreErrorIsTyped(t *testing.T) {
 	})
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
-	store.breaks("Find", errStore)
-	b.want(b.get("/private/x"), http.StatusServiceUnavailable, "")
+	store.setError("Find", errStore)
+	b.wantStatus(b.get("/private/x"), http.StatusServiceUnavailable, "")
 	if failed == nil || failed.Error() != "temporarily_unavailable" || errors.Is(failed, errStore) {
 		t.Errorf("the page is told %v", failed)
 	}
@@ -550,8 +550,8 @@ func TestSignOutEndsSignInUnderWay(t *testing.T) {
 	for _, sid := range []string{"", "the same", "another"} {
 		for point, made := 0, true; made; point++ {
 			made = false
-			store := newShared()
-			w := newWorld(t, inStore(store))
+			store := newSharedStore()
+			w := newWebApp(t, withStore(store))
 			switch sid {
 			case "":
 				w.withClaims(map[string]any{"sid": nil})
@@ -560,20 +560,20 @@ func TestSignOutEndsSignInUnderWay(t *testing.T) {
 			}
 			b, tab := w.browser(t), w.browser(t)
 			b.signIn("/private/x", alice)
-			callback := b.answered(b.get("/login"), alice)
-			tab.plant(b.cookie("__Host-session-"))
+			callback := b.signInAtEntra(b.get("/login"), alice)
+			tab.setCookie(b.cookie("__Host-session-"))
 			calls := 0
 			store.mu.Lock()
 			store.before = func(string, string) {
 				if calls++; !made && calls == point+1 {
 					made = true
-					tab.atEntra(tab.post("/logout", nil))
+					tab.wantEntra(tab.post("/logout", nil))
 				}
 			}
 			store.mu.Unlock()
 			b.callback(callback)
 			if !made { // signed out when all is done, with the session that was there before
-				tab.atEntra(tab.post("/logout", nil))
+				tab.wantEntra(tab.post("/logout", nil))
 			}
 			if a := b.get("/"); a.body != "false  " {
 				t.Errorf("sid %q: signed out before call %d, and the page says %q", sid, point, a.body)
@@ -588,22 +588,22 @@ func TestSignOutEndsSignInUnderWay(t *testing.T) {
 // Likewise if somebody else signs in, up to the moment at which the session ends with that.
 func TestSignOutEndsSignInOfAnother(t *testing.T) {
 	for point := range 3 {
-		store := newShared()
-		w := newWorld(t, inStore(store))
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
 		w.withClaims(map[string]any{"sid": nil})
 		b, tab := w.browser(t), w.browser(t)
 		b.signIn("/private/x", alice)
-		callback := b.answered(b.get("/login"), bob)
-		tab.plant(b.cookie("__Host-session-"))
+		callback := b.signInAtEntra(b.get("/login"), bob)
+		tab.setCookie(b.cookie("__Host-session-"))
 		calls := 0
 		store.mu.Lock()
 		store.before = func(string, string) {
 			if calls++; calls == point+1 {
-				tab.atEntra(tab.post("/logout", nil))
+				tab.wantEntra(tab.post("/logout", nil))
 			}
 		}
 		store.mu.Unlock()
-		b.want(b.callback(callback), http.StatusUnauthorized, "")
+		b.wantStatus(b.callback(callback), http.StatusUnauthorized, "")
 		if a := b.get("/"); a.body != "false  " {
 			t.Errorf("signed out before call %d, and the page says %q", point, a.body)
 		}

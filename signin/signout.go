@@ -8,51 +8,51 @@ import (
 	"net/url"
 )
 
-// logout answers LogoutPath: it ends the session here, forgets the user's tokens, and
-// sends the browser to Entra, so that the session there ends, too. Handler has made sure
-// that no other site sent it.
-func (s *Site) logout(w http.ResponseWriter, r *http.Request) {
-	if !only(w, r, http.MethodPost) {
+// maxSIDBytes bounds a sid, which is a GUID.
+const maxSIDBytes = 256
+
+// handleLogout serves LogoutPath. It ends the session, removes the user's tokens, and redirects the browser to Entra,
+// which ends its own session. Handler has already rejected requests from other sites.
+func (s *Site) handleLogout(w http.ResponseWriter, r *http.Request) {
+	if !requireMethod(w, r, http.MethodPost) {
 		return
 	}
-	v, name, err := s.visit(r).session()
-	ctx := context.WithoutCancel(r.Context()) // once begun it is finished
+	v, err := s.requestState(r).session()
+	ctx := context.WithoutCancel(r.Context()) // a sign-out must not stop half-way
 	if v != nil && err == nil {
-		err = s.end(ctx, v, name)
+		err = s.signOut(ctx, v)
 	}
-	if err != nil { // the browser keeps its cookie, so that the user can try again
-		s.refuse(w, r, "", err)
+	if err != nil { // the browser keeps its cookie, so that the user can retry
+		s.reject(w, r, "", err)
 		return
 	}
-	expire(w, s.cookies.sessionCookie(""))
-	open, broken := s.attempts(r)
-	for _, a := range open {
-		broken = append(broken, a.name)
+	deleteCookie(w, s.cookies.session(""))
+	valid, names := s.logins(r)
+	for _, c := range valid {
+		names = append(names, c.name)
 	}
-	for _, name := range broken {
-		expire(w, s.cookies.loginCookie(name, "", -1))
+	for _, name := range names {
+		deleteCookie(w, s.cookies.login(name, "", -1))
 	}
 	to := s.flow.SignOutURL(s.config.SignedOutURL)
 	if v != nil && v.Hint != "" {
-		to += "&" + url.Values{"logout_hint": {v.Hint}}.Encode() // Entra need not ask whom
+		to += "&" + url.Values{"logout_hint": {v.Hint}}.Encode() // so that Entra does not show an account picker
 	}
-	private(w)
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	redirect(w, r, to)
 }
 
-// end ends a session, with those that belong to the same session at Entra, and forgets its
-// tokens. If it fails half-way the session itself is still there, or all is done but for what
-// nobody can reach: so to try again ends the rest.
-func (s *Site) end(ctx context.Context, v *session, name string) error {
+// signOut ends a session and all others of the same session at Entra, and removes its tokens. It is safe to retry.
+// After a failure either the session still exists, or only unreachable data is left.
+func (s *Site) signOut(ctx context.Context, v *session) error {
 	if err := s.flow.SignOut(ctx, v.Account); err != nil {
 		return err
 	}
 	if v.SID != "" {
-		if _, _, err := s.endEntra(ctx, v.SID); err != nil {
+		if _, _, err := s.endEntraSession(ctx, v.SID); err != nil {
 			return err
 		}
 	}
-	replaced, err := s.signOut(ctx, name)
+	replaced, err := s.signOutSession(ctx, v.key)
 	if err != nil {
 		return err
 	}
@@ -60,44 +60,41 @@ func (s *Site) end(ctx context.Context, v *session, name string) error {
 	if !replaced {
 		return nil
 	}
-	return s.flow.SignOut(ctx, v.Account) // what the sign-in that replaced it has brought
+	return s.flow.SignOut(ctx, v.Account) // tokens that the concurrent sign-in acquired
 }
 
-// frontChannelLogout answers Entra, which loads it in a frame of its sign-out page when
-// the user signs out anywhere. No cookie comes with that, so the session is found by its
-// sid, which nobody can guess. The answer is the same whether there was one.
+// handleFrontChannelLogout serves FrontChannelLogoutPath. When the user signs out elsewhere, Entra's sign-out page
+// loads it in a frame. No cookie is sent with that, so the session is found by its sid, which cannot be guessed. The
+// response does not reveal whether there was a session.
 //
 // Source: OpenID Connect Front-Channel Logout 1.0, section 2.
-func (s *Site) frontChannelLogout(w http.ResponseWriter, r *http.Request) {
-	if !only(w, r, http.MethodGet) {
+func (s *Site) handleFrontChannelLogout(w http.ResponseWriter, r *http.Request) {
+	if !requireMethod(w, r, http.MethodGet) {
 		return
 	}
-	private(w)
+	setPrivate(w)
 	h := w.Header()
-	h.Del("X-Frame-Options") // Entra frames it, and there is nothing to see or to click on
+	h.Del("X-Frame-Options") // Entra frames the response, which has no content to see or click
 	h.Set("Content-Security-Policy", "default-src 'none'")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	if err := s.signedOutByEntra(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
-		s.tell(r.Context(), slog.LevelError, "signin: front-channel logout failed", err)
+	if err := s.signOutBySID(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
+		s.logError(r.Context(), slog.LevelError, "signin: front-channel logout failed", err)
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
 	w.WriteHeader(http.StatusOK)
 }
 
-func (s *Site) signedOutByEntra(ctx context.Context, sids []string) error {
-	if len(sids) != 1 || sids[0] == "" || len(sids[0]) > maxSID {
+func (s *Site) signOutBySID(ctx context.Context, sids []string) error {
+	if len(sids) != 1 || sids[0] == "" || len(sids[0]) > maxSIDBytes {
 		return nil
 	}
-	e, found, err := s.endEntra(ctx, sids[0])
+	e, found, err := s.endEntraSession(ctx, sids[0])
 	if !found {
 		return err
 	}
 	if err == nil {
 		s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", e.Account))
 	}
-	return errors.Join(err, s.flow.SignOut(ctx, e.Account)) // Entra does not try again
+	return errors.Join(err, s.flow.SignOut(ctx, e.Account)) // even after an error, because Entra does not retry
 }
-
-// maxSID bounds a sid, which is a GUID.
-const maxSID = 256

@@ -12,11 +12,11 @@ import (
 
 // No other site signs the user out, and no link, image or prefetch does.
 func TestSignOutIsAsked(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	a := b.get("/logout")
-	b.want(a, http.StatusMethodNotAllowed, "")
+	b.wantStatus(a, http.StatusMethodNotAllowed, "")
 	if a.Header.Get("Allow") != "POST" {
 		t.Errorf("Allow: %q", a.Header.Get("Allow"))
 	}
@@ -25,35 +25,35 @@ func TestSignOutIsAsked(t *testing.T) {
 		{"Sec-Fetch-Site", "", "Origin", "https://evil.example"}, {"Sec-Fetch-Site", "", "Origin", "null"},
 	} {
 		a := b.post("/logout", nil, header...)
-		b.want(a, http.StatusForbidden, "")
-		if !strings.Contains(a.body, "came from another site") {
+		b.wantStatus(a, http.StatusForbidden, "")
+		if !strings.Contains(a.body, "request came from another site") {
 			t.Errorf("the page is\n%s", a.body)
 		}
 	}
-	b.wantWho("Alice Adams")
+	b.wantUser("Alice Adams")
 }
 
 // The app's own handlers are protected likewise, but for the exceptions of the Config.
 func TestCrossOrigin(t *testing.T) {
 	protection := http.NewCrossOriginProtection()
 	protection.AddInsecureBypassPattern("/private/hook")
-	w := newWorld(t, func(s *settings) { s.site.CrossOrigin = protection })
+	w := newWebApp(t, func(s *settings) { s.site.CrossOrigin = protection })
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	for path, status := range map[string]int{"/private/x": http.StatusForbidden, "/private/hook": http.StatusOK} {
-		b.want(b.post(path, url.Values{"amount": {"1000"}}, "Sec-Fetch-Site", "cross-site"), status, "")
+		b.wantStatus(b.post(path, url.Values{"amount": {"1000"}}, "Sec-Fetch-Site", "cross-site"), status, "")
 	}
 	a := b.post("/private/x", nil, "Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "cors")
 	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, `"error":"cross_origin"`) {
 		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
 	}
-	b.want(b.post("/private/x", nil), http.StatusOK, "")
+	b.wantStatus(b.post("/private/x", nil), http.StatusOK, "")
 }
 
 // Signing out forgets the session's tokens, and leaves alone who else is signed in, were it
 // the same user.
 func TestSignOutForgetsTokens(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	cached := w.flowCache
 	b, desk, other := w.browser(t), w.browser(t), w.browser(t)
 	b.signIn("/private/x", alice)
@@ -62,8 +62,8 @@ func TestSignOutForgetsTokens(t *testing.T) {
 	if n := cached.Stats().Sessions; n != 3 {
 		t.Errorf("tokens of %d sessions are held", n)
 	}
-	b.atEntra(b.post("/logout", nil))
-	b.wantWho("")
+	b.wantEntra(b.post("/logout", nil))
+	b.wantUser("")
 	if n := cached.Stats().Sessions; n != 2 {
 		t.Errorf("after the sign-out tokens of %d sessions are held", n)
 	}
@@ -80,20 +80,20 @@ func TestSignOutForgetsTokens(t *testing.T) {
 
 // Whoever has been signed out here is still sent to Entra, so that the session there ends.
 func TestSignOutWithoutSession(t *testing.T) {
-	w := newWorld(t, func(s *settings) { s.site.SignedOutURL = "/bye" })
+	w := newWebApp(t, func(s *settings) { s.site.SignedOutURL = "/bye" })
 	b := w.browser(t)
 	a := b.post("/logout", nil)
-	if q := b.sentTo(a); q.Get("post_logout_redirect_uri") != origin+"/bye" || q.Has("logout_hint") {
+	if q := b.wantEntraQuery(a); q.Get("post_logout_redirect_uri") != origin+"/bye" || q.Has("logout_hint") {
 		t.Errorf("signs out with %v", q)
 	}
 }
 
 // The user signs out at Entra, which tells the app through the browser, without cookies.
 func TestFrontChannelLogout(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store))
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
 	b, other := w.browser(t), w.browser(t)
-	callback := b.answered(b.get("/private/x"), alice)
+	callback := b.signInAtEntra(b.get("/private/x"), alice)
 	b.callback(callback)
 	other.signIn("/private/x", bob)
 	u, err := url.Parse(callback)
@@ -102,7 +102,7 @@ func TestFrontChannelLogout(t *testing.T) {
 	}
 	sid := u.Query().Get("session_state") // which the fake makes of it
 	frame := w.browser(t)
-	open := func(query string) *answer {
+	open := func(query string) *response {
 		t.Helper()
 		rec := httptest.NewRecorder()
 		rec.Header().Set("X-Frame-Options", "DENY") // some middleware's
@@ -110,28 +110,28 @@ func TestFrontChannelLogout(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		r.Header.Set("Sec-Fetch-Dest", "iframe")
 		w.app.ServeHTTP(rec, r)
-		return &answer{rec.Result(), rec.Body.String()}
+		return &response{rec.Result(), rec.Body.String()}
 	}
 	_, commits, deletes := store.counts()
 	for _, query := range []string{"", "?sid=", "?sid=00000000-0000-0000-0000-000000000000", "?sid=" + sid + "&sid=" + sid, "?sid=" + strings.Repeat("x", 5000)} {
-		frame.want(open(query), http.StatusOK, "")
+		frame.wantStatus(open(query), http.StatusOK, "")
 	}
 	if _, c, d := store.counts(); c != commits || d != deletes {
 		t.Error("what anybody can send is written down")
 	}
-	b.wantWho("Alice Adams")
+	b.wantUser("Alice Adams")
 
 	a := open("?iss=" + url.QueryEscape(entraHost+"/"+entratest.SampleTenant+"/v2.0") + "&sid=" + sid)
-	frame.want(a, http.StatusOK, "")
+	frame.wantStatus(a, http.StatusOK, "")
 	if h := a.Header; a.body != "" || h.Get("X-Frame-Options") != "" || strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors") ||
 		h.Get("Cache-Control") != "no-store" || h.Get("Set-Cookie") != "" {
 		t.Errorf("%v %q", h, a.body)
 	}
-	b.wantWho("")
-	other.wantWho("Bob Brown")
+	b.wantUser("")
+	other.wantUser("Bob Brown")
 	before := len(w.Requests())
-	frame.want(open("?sid="+sid), http.StatusOK, "") // again
-	frame.want(frame.post("/logout/frontchannel?sid="+sid, nil), http.StatusMethodNotAllowed, "")
+	frame.wantStatus(open("?sid="+sid), http.StatusOK, "") // again
+	frame.wantStatus(frame.post("/logout/frontchannel?sid="+sid, nil), http.StatusMethodNotAllowed, "")
 	if len(w.Requests()) != before {
 		t.Error("Entra was asked")
 	}
@@ -139,23 +139,23 @@ func TestFrontChannelLogout(t *testing.T) {
 
 // With one session at Entra several can be here, in several processes: all end.
 func TestFrontChannelLogoutEndsAll(t *testing.T) {
-	store := newShared()
-	w := newWorld(t, inStore(store))
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
 	w.withClaims(map[string]any{"sid": "one-session"})
 	first, second := w.browser(t), w.browser(t)
 	first.signIn("/private/x", alice)
 	second.signIn("/private/x", alice)
-	first.wantWho("Alice Adams")
-	elsewhere := newWorld(t, inStore(store))
+	first.wantUser("Alice Adams")
+	elsewhere := newWebApp(t, withStore(store))
 	elsewhere.browser(t).get("/logout/frontchannel?sid=one-session")
 	w.app = elsewhere.app
-	first.wantWho("")
-	second.wantWho("")
+	first.wantUser("")
+	second.wantUser("")
 
 	w.app = w.site.Handler(w.routes())
 	second.signIn("/private/x", alice) // with the same session of Entra's, as it happens
-	second.wantWho("Alice Adams")
-	first.wantWho("")
+	second.wantUser("Alice Adams")
+	first.wantUser("")
 }
 
 // A sign-out that failed half-way ends, when the user tries again, all that it would have
@@ -164,14 +164,14 @@ func TestSignOutTriedAgain(t *testing.T) {
 	for _, path := range []string{"/logout", "/logout/frontchannel?sid=the-session"} {
 		for point, made := 1, true; made; point++ {
 			made = false
-			store := newShared()
-			w := newWorld(t, inStore(store))
+			store := newSharedStore()
+			w := newWebApp(t, withStore(store))
 			w.withClaims(map[string]any{"sid": "the-session"})
 			b, other := w.browser(t), w.browser(t)
 			other.signIn("/private/x", alice)
 			b.signIn("/private/x", alice)
 			held := w.flowCache.Stats().Sessions
-			send := func() *answer {
+			send := func() *response {
 				if path == "/logout" {
 					return b.post(path, nil)
 				}
@@ -182,11 +182,11 @@ func TestSignOutTriedAgain(t *testing.T) {
 			store.before = func(method, _ string) {
 				calls++
 				for _, m := range []string{"Find", "Commit", "Delete"} {
-					store.breaks(m, nil)
+					store.setError(m, nil)
 				}
 				if calls == point {
 					made = true
-					store.breaks(method, errStore)
+					store.setError(method, errStore)
 				}
 			}
 			store.mu.Unlock()
@@ -194,8 +194,8 @@ func TestSignOutTriedAgain(t *testing.T) {
 				t.Errorf("%s: when call %d fails: status %d", path, point, a.StatusCode)
 			}
 			send()
-			other.wantWho("")
-			b.wantWho("")
+			other.wantUser("")
+			b.wantUser("")
 			if n := w.flowCache.Stats().Sessions; n != held-1 {
 				t.Errorf("%s: when call %d fails, tokens of %d sessions are held, want %d", path, point, n, held-1)
 			}

@@ -12,7 +12,7 @@ import (
 
 // A user goes to a page, signs in, comes back to it, calls an API, and signs out.
 func TestSignInAndOut(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	if a := b.get("/"); a.StatusCode != http.StatusOK || a.body != "false  " || len(a.Cookies()) != 0 {
 		t.Fatalf("the page for all: %d %q, %d cookies", a.StatusCode, a.body, len(a.Cookies()))
@@ -31,18 +31,18 @@ func TestSignInAndOut(t *testing.T) {
 	id := b.cookie("__Host-session-")
 
 	a = b.post("/logout", nil)
-	out, err := url.Parse(b.atEntra(a))
+	out, err := url.Parse(b.wantEntra(a))
 	if err != nil || out.Path != "/"+entratest.SampleTenant+"/oauth2/v2.0/logout" ||
 		out.Query().Get("post_logout_redirect_uri") != origin+"/" || out.Query().Get("logout_hint") == "" {
 		t.Errorf("signs out at %s", out)
 	}
-	b.wantWho("")
+	b.wantUser("")
 	if cookies := b.cookies(); len(cookies) != 0 {
 		t.Errorf("%d cookies are left", len(cookies))
 	}
-	b.plant(id) // the old ID is of no use
-	b.wantWho("")
-	if kinds := w.log.refusals(t); len(kinds) != 0 {
+	b.setCookie(id) // the old ID is of no use
+	b.wantUser("")
+	if kinds := w.log.rejections(t); len(kinds) != 0 {
 		t.Errorf("refused: %v", kinds)
 	}
 	if strings.Contains(w.log.String(), "Alice") {
@@ -52,7 +52,7 @@ func TestSignInAndOut(t *testing.T) {
 
 // The app's handlers get the ResponseWriter itself, with all that it can.
 func TestResponseWriterIsNotWrapped(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	var got http.ResponseWriter

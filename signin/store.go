@@ -10,32 +10,30 @@ import (
 	"github.com/entratoken/entra"
 )
 
-// Store keeps sessions: what is under a token until its expiry. The stores of
-// github.com/alexedwards/scs are Stores, for Redis, PostgreSQL and many others; if a
-// store also has that package's FindCtx, CommitCtx and DeleteCtx, these are used, with the
-// request's context. Its methods are called concurrently.
+// Store stores sessions. The stores of github.com/alexedwards/scs implement it for Redis, PostgreSQL and other
+// databases. If a store also has the methods FindCtx, CommitCtx and DeleteCtx of that package, they are called with
+// the context of the request instead. Methods are called concurrently.
 //
-// A Store is not trusted with secrets: a token is the hash of a session's ID, which alone
-// opens no session, and what is kept is sealed under [Config].Keys for that token. Whoever
-// can write to it can end sessions and bring back old ones, but make none.
+// A Store needs no secrets. Tokens are hashes of session IDs, which do not work as session IDs. Data is encrypted with
+// Config.Keys for its token. An attacker who can write to the store can end sessions and restore old ones, but
+// cannot create any.
 type Store interface {
-	// Find returns what is kept under the token. found is false, and err nil, if
-	// nothing is or it has expired.
+	// Find returns the data stored under token. If there is none or it has expired, found is false and err is nil.
 	Find(token string) (b []byte, found bool, err error)
-	// Commit keeps b under the token until expiry, in place of what was there.
+	// Commit stores b under token until expiry and replaces earlier data.
 	Commit(token string, b []byte, expiry time.Time) error
-	// Delete forgets the token. It is no error if there is nothing.
+	// Delete removes the data stored under token. Deleting a missing token is not an error.
 	Delete(token string) error
 }
 
-// contextStore is what scs's stores that take a context have besides.
+// contextStore is the optional interface of scs stores that take a context.
 type contextStore interface {
 	FindCtx(ctx context.Context, token string) (b []byte, found bool, err error)
 	CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error
 	DeleteCtx(ctx context.Context, token string) error
 }
 
-// withContext gives every Store the methods that take a context.
+// withContext adds the context methods to a Store that lacks them.
 func withContext(s Store) contextStore {
 	if c, ok := s.(contextStore); ok {
 		return c
@@ -55,88 +53,88 @@ func (s plainStore) CommitCtx(_ context.Context, token string, b []byte, expiry 
 
 func (s plainStore) DeleteCtx(_ context.Context, token string) error { return s.Delete(token) }
 
-// storeFailed is the error of a request whose session cannot be read or kept. The
-// store's own is in it for the log, which has it, too.
-func storeFailed(err error) error {
-	return &entra.Error{Code: "temporarily_unavailable", Description: "the session store failed", Err: err}
+// storeError returns the error of a request whose session could not be read or written. The log shows the cause; the
+// page does not.
+func storeError(err error) error {
+	return &entra.Error{Code: "temporarily_unavailable", Description: "session store failed", Err: err}
 }
 
-// get, put and forget are the store's methods for what is sealed under its name.
-func (s *Site) get(ctx context.Context, name string, v any) (bool, error) {
-	sealed, found, err := s.store.FindCtx(ctx, name)
+// get reads the record under key into v and reports whether there is one.
+func (s *Site) get(ctx context.Context, key string, v any) (bool, error) {
+	sealed, found, err := s.store.FindCtx(ctx, key)
 	if err != nil {
-		return false, storeFailed(err)
+		return false, storeError(err)
 	}
-	return found && s.keys.open("store "+name, sealed, v), nil
+	return found && s.keys.open("store "+key, sealed, v), nil
 }
 
-func (s *Site) put(ctx context.Context, name string, v any, until time.Time) error {
-	sealed, err := s.keys.seal("store "+name, v)
+func (s *Site) put(ctx context.Context, key string, v any, expiry time.Time) error {
+	sealed, err := s.keys.seal("store "+key, v)
 	if err != nil {
 		return err
 	}
-	if err := s.store.CommitCtx(ctx, name, sealed, until); err != nil {
-		return storeFailed(err)
+	if err := s.store.CommitCtx(ctx, key, sealed, expiry); err != nil {
+		return storeError(err)
 	}
 	return nil
 }
 
-func (s *Site) forget(ctx context.Context, name string) error {
-	if err := s.store.DeleteCtx(ctx, name); err != nil {
-		return storeFailed(err)
+func (s *Site) delete(ctx context.Context, key string) error {
+	if err := s.store.DeleteCtx(ctx, key); err != nil {
+		return storeError(err)
 	}
 	return nil
 }
 
-// maxMemory bounds what [Config].Store nil keeps: two entries of about a kilobyte each
-// for a session. When it is full, the session used least recently ends.
-const maxMemory = 100_000
+// maxMemoryRecords bounds the built-in store. A session takes up to two records of about a kilobyte. When the store
+// is full, the least recently used record is evicted.
+const maxMemoryRecords = 100_000
 
-// memory is a Store in this process.
-type memory struct {
-	mu      sync.Mutex // guards entries
-	entries *simplelru.LRU[string, entry]
+// memoryStore is the Store of a site without Config.Store.
+type memoryStore struct {
+	mu      sync.Mutex // guards records
+	records *simplelru.LRU[string, record]
 }
 
-type entry struct {
-	b      []byte // never changed
+type record struct {
+	b      []byte // immutable
 	expiry time.Time
 }
 
-func newMemory() *memory {
-	entries, _ := simplelru.NewLRU[string, entry](maxMemory, nil) // fails only for sizes below 1
-	return &memory{entries: entries}
+func newMemoryStore() *memoryStore {
+	records, _ := simplelru.NewLRU[string, record](maxMemoryRecords, nil) // fails only for sizes below 1
+	return &memoryStore{records: records}
 }
 
-func (m *memory) Find(token string) (b []byte, found bool, err error) {
+func (m *memoryStore) Find(token string) (b []byte, found bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e, ok := m.entries.Get(token)
-	if ok && !time.Now().Before(e.expiry) {
-		m.entries.Remove(token)
+	rec, ok := m.records.Get(token)
+	if ok && !time.Now().Before(rec.expiry) {
+		m.records.Remove(token)
 		return nil, false, nil
 	}
-	return e.b, ok, nil
+	return rec.b, ok, nil
 }
 
-// Commit also drops what has expired at the end of the list, a little each time, so that
-// memory shrinks again without a goroutine that watches the clock.
-func (m *memory) Commit(token string, b []byte, expiry time.Time) error {
+// Commit also removes a few expired records from the end of the LRU list, so that memory shrinks without a janitor
+// goroutine.
+func (m *memoryStore) Commit(token string, b []byte, expiry time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.entries.Add(token, entry{b, expiry})
+	m.records.Add(token, record{b, expiry})
 	for range 4 {
-		if _, e, ok := m.entries.GetOldest(); !ok || time.Now().Before(e.expiry) {
+		if _, oldest, ok := m.records.GetOldest(); !ok || time.Now().Before(oldest.expiry) {
 			break
 		}
-		m.entries.RemoveOldest()
+		m.records.RemoveOldest()
 	}
 	return nil
 }
 
-func (m *memory) Delete(token string) error {
+func (m *memoryStore) Delete(token string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.entries.Remove(token)
+	m.records.Remove(token)
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // shared is a Store of several processes, as scs has many, which can fail.
-type shared struct {
+type sharedStore struct {
 	mu      sync.Mutex // guards the fields below
 	entries map[string]item
 	finds   int
@@ -24,11 +24,13 @@ type item struct {
 	expiry time.Time
 }
 
-func newShared() *shared { return &shared{entries: map[string]item{}, fail: map[string]error{}} }
+func newSharedStore() *sharedStore {
+	return &sharedStore{entries: map[string]item{}, fail: map[string]error{}}
+}
 
 var errStore = errors.New("dial tcp 192.0.2.1:6379: connection refused")
 
-func (s *shared) call(method, token string, count *int) error {
+func (s *sharedStore) call(method, token string, count *int) error {
 	s.mu.Lock()
 	before := s.before
 	s.mu.Unlock()
@@ -41,7 +43,7 @@ func (s *shared) call(method, token string, count *int) error {
 	return s.fail[method]
 }
 
-func (s *shared) Find(token string) ([]byte, bool, error) {
+func (s *sharedStore) Find(token string) ([]byte, bool, error) {
 	if err := s.call("Find", token, &s.finds); err != nil {
 		return nil, false, err
 	}
@@ -54,7 +56,7 @@ func (s *shared) Find(token string) ([]byte, bool, error) {
 	return e.b, true, nil
 }
 
-func (s *shared) Commit(token string, b []byte, expiry time.Time) error {
+func (s *sharedStore) Commit(token string, b []byte, expiry time.Time) error {
 	if err := s.call("Commit", token, &s.commits); err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ func (s *shared) Commit(token string, b []byte, expiry time.Time) error {
 	return nil
 }
 
-func (s *shared) Delete(token string) error {
+func (s *sharedStore) Delete(token string) error {
 	if err := s.call("Delete", token, &s.deletes); err != nil {
 		return err
 	}
@@ -74,42 +76,42 @@ func (s *shared) Delete(token string) error {
 	return nil
 }
 
-func (s *shared) all() map[string]item {
+func (s *sharedStore) all() map[string]item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.entries)
 }
 
 // breaks makes a method fail, or with nil work again.
-func (s *shared) breaks(method string, err error) {
+func (s *sharedStore) setError(method string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail[method] = err
 }
 
-func (s *shared) counts() (finds, commits, deletes int) {
+func (s *sharedStore) counts() (finds, commits, deletes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.finds, s.commits, s.deletes
 }
 
-// sharedContext is a Store that takes contexts, and remembers those it got.
-type sharedContext struct {
-	*shared
+// contextStore is a Store that takes contexts, and remembers those it got.
+type contextStore struct {
+	*sharedStore
 	contexts []context.Context
 }
 
-func (s *sharedContext) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+func (s *contextStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	s.contexts = append(s.contexts, ctx)
 	return s.Find(token)
 }
 
-func (s *sharedContext) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
+func (s *contextStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
 	s.contexts = append(s.contexts, ctx)
 	return s.Commit(token, b, expiry)
 }
 
-func (s *sharedContext) DeleteCtx(ctx context.Context, token string) error {
+func (s *contextStore) DeleteCtx(ctx context.Context, token string) error {
 	s.contexts = append(s.contexts, ctx)
 	return s.Delete(token)
 }

@@ -13,41 +13,41 @@ import (
 
 // Users of two organizations sign in at "organizations"; those of a third may not.
 func TestTenantAllowList(t *testing.T) {
-	w := newWorld(t, func(s *settings) {
+	w := newWebApp(t, func(s *settings) {
 		s.client.TenantID = "organizations"
 		s.flow.Tenants = []string{entratest.SampleTenant}
 	})
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
-	b.wantWho("Alice Adams")
+	b.wantUser("Alice Adams")
 
 	other := w.browser(t)
 	a := other.get("/private/x")
-	if to := other.atEntra(a); !strings.HasPrefix(to, entraHost+"/organizations/") {
+	if to := other.wantEntra(a); !strings.HasPrefix(to, entraHost+"/organizations/") {
 		t.Errorf("signs in at %s", to)
 	}
-	a = other.callback(other.answered(a, carol))
-	other.want(a, http.StatusForbidden, "")
+	a = other.callback(other.signInAtEntra(a, carol))
+	other.wantStatus(a, http.StatusForbidden, "")
 	if !strings.Contains(a.body, "does not use this app") || !strings.Contains(a.body, `href="/login?prompt=select_account&amp;return_to=%2Fprivate%2Fx"`) {
 		t.Errorf("the page is\n%s", a.body)
 	}
-	other.wantWho("")
+	other.wantUser("")
 	if other.session() != "" {
 		t.Error("there is a session")
 	}
-	if kinds := fmt.Sprint(w.log.refusals(t)); kinds != "[tenant]" {
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[tenant_not_allowed]" {
 		t.Errorf("refused: %s", kinds)
 	}
-	if q := other.sentTo(other.get("/login?prompt=select_account&return_to=/private/x")); q.Get("prompt") != "select_account" {
+	if q := other.wantEntraQuery(other.get("/login?prompt=select_account&return_to=/private/x")); q.Get("prompt") != "select_account" {
 		t.Errorf("asked for %v", q)
 	}
-	if q := other.sentTo(other.get("/login?prompt=none&scope=x&claims=y&login_hint=z")); q.Has("prompt") || q.Has("claims") || q.Has("login_hint") {
+	if q := other.wantEntraQuery(other.get("/login?prompt=none&scope=x&claims=y&login_hint=z")); q.Has("prompt") || q.Has("claims") || q.Has("login_hint") {
 		t.Errorf("a link decides %v", q)
 	}
 }
 
 func TestEveryOrganization(t *testing.T) {
-	w := newWorld(t, anyOrganization)
+	w := newWebApp(t, anyOrganization)
 	for user, want := range map[string]string{alice: "true Alice Adams " + entratest.SampleTenant, carol: "true Carol Clark " + entratest.SampleOtherTenant} {
 		b := w.browser(t)
 		b.signIn("/private/x", user)
@@ -64,9 +64,9 @@ func TestEveryOrganization(t *testing.T) {
 func TestGuest(t *testing.T) {
 	const guestID = "cccccccc-1111-4000-8000-0000000000c1"
 	var account string
-	w := newWorld(t, func(s *settings) {
+	w := newWebApp(t, func(s *settings) {
 		s.site.KeepClaims = true
-		s.estate.Users[2].Guest = map[string]string{entratest.SampleTenant: guestID}
+		s.entra.Users[2].Guest = map[string]string{entratest.SampleTenant: guestID}
 	})
 	b := w.browser(t)
 	b.signIn("/private/x", carol)
@@ -87,7 +87,7 @@ func TestGuest(t *testing.T) {
 		}
 		w.RevokeToken(token.AccessToken)
 	}
-	b.want(b.get("/call"), http.StatusOK, "")
+	b.wantStatus(b.get("/call"), http.StatusOK, "")
 	if account == "" {
 		t.Fatal("the page was not asked for")
 	}
@@ -100,7 +100,7 @@ func TestGuest(t *testing.T) {
 
 // The page for administrators is that of the user's tenant.
 func TestAdminConsentLink(t *testing.T) {
-	w := newWorld(t)
+	w := newWebApp(t)
 	u, err := url.Parse(w.flow.AdminConsentURL("", scopeB))
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +111,6 @@ func TestAdminConsentLink(t *testing.T) {
 	}
 	// What comes of it proves nothing, and is no answer to a login.
 	b := w.browser(t)
-	b.want(b.get("/callback?admin_consent=True&tenant="+entratest.SampleTenant), http.StatusSeeOther, "/")
-	b.wantWho("")
+	b.wantStatus(b.get("/callback?admin_consent=True&tenant="+entratest.SampleTenant), http.StatusSeeOther, "/")
+	b.wantUser("")
 }

@@ -23,7 +23,7 @@ func (s *Site) problem(w http.ResponseWriter, r *http.Request, p signin.Problem)
 	if _, ok := signin.AccountFromContext(r.Context()); ok {
 		t.Links = append(t.Links, signin.Link{Text: "Home", URL: "/"})
 	}
-	if p.Kind != signin.KindDenied && p.Kind != signin.KindDeclined { // which nobody has to look into
+	if p.Kind != signin.KindConsentDeclined && p.Kind != signin.KindExtraConsentDeclined { // which nobody has to look into
 		for _, n := range p.AADSTS {
 			t.Details = append(t.Details, fmt.Sprintf("AADSTS%d", n))
 		}
