@@ -99,7 +99,7 @@
 //	type credential struct{ client *entra.Client }
 //
 //	func (c credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-//		source := clientcreds.TokenSource(c.client, o.Scopes...).WithClaims(o.Claims)
+//		source := clientcreds.TokenSource(c.client, o.Scopes[0]).WithClaims(o.Claims)
 //		t, err := source.TokenContext(ctx)
 //		if err != nil {
 //			return azcore.AccessToken{}, err

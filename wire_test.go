@@ -208,7 +208,7 @@ func TestDiscoveryIsRemembered(t *testing.T) {
 		}
 		get := func() {
 			t.Helper()
-			s := clientcreds.TokenSource(c, scope...)
+			s := clientcreds.TokenSource(c, scope[0])
 			if tok := s.Held(); tok != nil {
 				s.Invalidate(tok.OAuth2())
 			}

@@ -1,6 +1,7 @@
-// Package clientcreds gets tokens for a daemon: an app that acts as itself, without a
-// user, and calls an API with the app roles (application permissions) that an
-// administrator granted to it. The tokens have roles and no scp.
+// Package clientcreds acquires tokens for a daemon with the OAuth 2.0 client credentials
+// flow. A daemon acts as itself, without a user. It calls APIs with the app roles
+// (application permissions) that an administrator granted to it. The tokens carry roles and
+// no scp.
 //
 //	client, err := entra.New(entra.Config{
 //		TenantID:   "11111111-1111-1111-1111-111111111111",
@@ -10,100 +11,85 @@
 //	source := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default")
 //	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
 //
-// For an app that serves many tenants there is one source for each of them, made with
-// [entra.Client.WithTenant]; they share the client's cache.
+// Create the client and the source once and share them. TokenSource makes no request. The
+// first call of Token does, and later calls return the cached token.
 //
-// Source: RFC 6749, section 4.4; "OAuth 2.0 client credentials flow on the Microsoft
+// An app that serves many tenants uses one source per tenant, created with
+// [entra.Client.WithTenant]. They share the client's cache.
+//
+// Sources: RFC 6749, section 4.4; "OAuth 2.0 client credentials flow on the Microsoft
 // identity platform".
 package clientcreds
 
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/entratoken/entra"
 )
 
-// FlowName is the grant type in the cache keys of the package's tokens.
+// FlowName is the [entra.Grant.Flow] of this package's tokens.
 const FlowName = "client_credentials"
 
-// TokenSource returns a source of the app's own tokens for one resource. scopes is the
-// default scope of that resource, "<App ID URI or client ID>/.default": with this flow
-// Entra grants what was consented to beforehand, never single permissions. If it is
-// something else, the source's tokens fail with the code "invalid_scope"; [Check] says
-// so when the program starts.
-func TokenSource(c *entra.Client, scopes ...string) *entra.TokenSource {
-	if !valid(scopes) {
-		return refusing(c, scopes)
-	}
-	scope := scopes[0]
+// TokenSource returns a source of app-only tokens for one API. scope is the API's default
+// scope: "<App ID URI>/.default" or "<client ID>/.default". In this flow Entra grants all app
+// roles that an administrator has consented to, never single permissions.
+//
+// With any other scope, the source's methods return an error with the code "invalid_scope",
+// without a request. Call [Check] to detect this when the program starts.
+func TokenSource(c *entra.Client, scope string) *entra.TokenSource {
 	return c.TokenSource(entra.Grant{
 		Flow:  FlowName,
 		Scope: scope,
 		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+			if err := checkScope(scope); err != nil {
+				return nil, err
+			}
 			return r.ClientCredentials(ctx)
 		},
 	})
 }
 
-// refusing returns a source whose tokens fail.
-func refusing(c *entra.Client, scopes []string) *entra.TokenSource {
-	own := slices.Clone(scopes) // the caller's stay on the caller's stack
-	return c.TokenSource(entra.Grant{
-		Flow:   FlowName,
-		Scopes: own,
-		Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
-			return nil, check(own)
-		},
-	})
-}
-
-// Check says, without asking anybody, what about c and the scopes makes every token of
-// [TokenSource] fail: scopes that are not one default scope, or a client of no tenant of
-// its own ("common", "organizations"). The error is an [*entra.Error].
-func Check(c *entra.Client, scopes ...string) error {
-	if err := check(scopes); err != nil {
+// Check reports mistakes that make every call of [TokenSource] fail: a scope that is not the
+// default scope of an API, or a client whose tenant is "common", "organizations" or
+// "consumers". It makes no network requests. The error is an [*entra.Error].
+func Check(c *entra.Client, scope string) error {
+	if err := checkScope(scope); err != nil {
 		return err
 	}
 	switch c.TenantID() {
 	case "common", "organizations", "consumers":
-		return &entra.Error{Code: "invalid_request", Description: fmt.Sprintf("the tenant is %q, which only a sign-in can use; "+
-			"a daemon names the tenant whose token it wants, by its ID or domain", c.TenantID())}
+		return &entra.Error{Code: "invalid_request", Description: fmt.Sprintf("the tenant is %q, which is only for sign-in; "+
+			"a daemon needs the ID or domain of one tenant", c.TenantID())}
 	}
 	return nil
 }
 
-func valid(scopes []string) bool {
-	return len(scopes) == 1 && strings.HasSuffix(scopes[0], "/.default") && scopes[0] != "/.default"
-}
-
-func check(scopes []string) error {
-	if valid(scopes) {
+func checkScope(scope string) error {
+	if strings.HasSuffix(scope, "/.default") && scope != "/.default" {
 		return nil
-	}
-	hint := ""
-	if len(scopes) == 1 {
-		hint = meant(scopes[0])
 	}
 	return &entra.Error{
 		Code: "invalid_scope",
-		Description: fmt.Sprintf("the client credentials flow takes one scope, the default scope of one resource, such as "+
-			"\"https://graph.microsoft.com/.default\" or \"api://<client ID>/.default\", not %q%s", scopes, hint),
+		Description: fmt.Sprintf("%q is not the default scope of an API, and a daemon has the permissions that it was granted in advance; use %s",
+			scope, suggestScope(scope)),
 	}
 }
 
-// meant says which scope was probably meant: the resource's, where a permission of it was
-// named, or the resource itself.
-func meant(scope string) string {
-	resource := strings.TrimSuffix(scope, "/")
-	if _, rest, ok := strings.Cut(resource, "://"); ok {
-		if host, path, ok := strings.Cut(rest, "/"); ok && host != "" && !strings.Contains(path, "/") {
-			return fmt.Sprintf("; single permissions are not asked for but granted to the app beforehand: ask for %q", strings.TrimSuffix(resource, path)+".default")
-		} else if host != "" && !ok {
-			return fmt.Sprintf("; ask for %q", resource+"/.default")
+// suggestScope returns the scope that the caller probably meant. It is the default scope of
+// the API that scope names, alone or before a permission. If there is no such API,
+// suggestScope returns examples.
+func suggestScope(scope string) string {
+	api := strings.TrimSuffix(scope, "/")
+	if _, rest, ok := strings.Cut(api, "://"); ok {
+		host, permission, found := strings.Cut(rest, "/")
+		if host != "" && !strings.Contains(permission, "/") {
+			if found {
+				api = strings.TrimSuffix(api, "/"+permission)
+			}
+			return fmt.Sprintf("%q", api+"/.default")
 		}
 	}
-	return ""
+	return `a scope such as "https://graph.microsoft.com/.default" or "api://<client ID>/.default"`
 }

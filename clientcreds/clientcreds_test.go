@@ -24,25 +24,26 @@ func newClient(t testing.TB, s *entratest.Server) *entra.Client {
 	return c
 }
 
-// Entra grants the default scope of one resource; anything else is refused here, with
-// words that say what is wrong.
-func TestScopes(t *testing.T) {
+// A scope that is not the default scope of one API is rejected without a request.
+func TestTokenSourceRejectsOtherScopes(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	c := newClient(t, s)
-	for _, scopes := range [][]string{
-		nil, {"api://api-b/Orders.Read"}, {"https://graph.microsoft.com"}, {"/.default"},
-		{"api://api-b/.default", "api://api-a/.default"}, {"api://api-b/.default", "openid"},
-	} {
-		_, err := clientcreds.TokenSource(c, scopes...).Token()
+	for _, scope := range []string{"", "api://api-b/Orders.Read", "https://graph.microsoft.com", "/.default", "openid"} {
+		_, err := clientcreds.TokenSource(c, scope).Token()
 		var e *entra.Error
-		if !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 0 || !strings.Contains(e.Description, fmt.Sprintf("%q", scopes)) {
-			t.Errorf("%q: %v", scopes, err)
+		if !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 0 || !strings.HasPrefix(e.Description, fmt.Sprintf("%q is not the default scope", scope)) {
+			t.Errorf("%q: got %v, want invalid_scope", scope, err)
 		}
 	}
 	if n := len(s.Requests()); n != 0 {
-		t.Errorf("%d requests", n)
+		t.Errorf("got %d requests, want 0", n)
 	}
-	// By client ID as well as by App ID URI.
+}
+
+// An API can be named by its App ID URI and by its client ID.
+func TestTokenSourceAcceptsBothNamesOfAnAPI(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	c := newClient(t, s)
 	for _, scope := range []string{"api://api-b/.default", s.App("api-b").ClientID + "/.default"} {
 		if _, err := clientcreds.TokenSource(c, scope).Token(); err != nil {
 			t.Errorf("%s: %v", scope, err)
@@ -50,19 +51,8 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// What a caller does with its slice afterwards changes nothing.
-func TestScopesAreCopied(t *testing.T) {
-	c := newClient(t, entratest.NewServer(entratest.Sample()))
-	scopes := []string{"api://api-b/.default"}
-	source := clientcreds.TokenSource(c, scopes...)
-	scopes[0] = "nonsense"
-	if _, err := source.Token(); err != nil {
-		t.Error(err)
-	}
-}
-
 func ExampleTokenSource() {
-	fake := entratest.NewServer(entratest.Sample()) // in production: leave HTTPClient out
+	fake := entratest.NewServer(entratest.Sample()) // a fake Entra; leave out HTTPClient in production
 	client, err := entra.New(entra.Config{
 		TenantID:   entratest.SampleTenant,
 		ClientID:   fake.App("daemon").ClientID,
@@ -82,20 +72,26 @@ func ExampleTokenSource() {
 	// Output: requests to Entra: 1
 }
 
-// Check says at once what the first token would say, and what was probably meant.
+// Check returns the error that the first token would return, with a suggestion.
 func TestCheck(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	c := newClient(t, s)
-	for _, tt := range []struct{ scope, tenant, code, text string }{
+	const daemonScope = " is not the default scope of an API, and a daemon has the permissions that it was granted in advance; use "
+	const examples = `a scope such as "https://graph.microsoft.com/.default" or "api://<client ID>/.default"`
+	for _, tt := range []struct{ scope, tenant, code, description string }{
 		{"api://api-b/.default", "", "", ""},
 		{"https://vault.azure.net//.default", "", "", ""},
-		{"https://graph.microsoft.com/User.Read.All", "", "invalid_scope", `ask for "https://graph.microsoft.com/.default"`},
-		{"api://api-b/Orders.Read", "", "invalid_scope", `ask for "api://api-b/.default"`},
-		{"https://graph.microsoft.com", "", "invalid_scope", `ask for "https://graph.microsoft.com/.default"`},
-		{"https://graph.microsoft.com/", "", "invalid_scope", `ask for "https://graph.microsoft.com/.default"`},
-		{"User.Read", "", "invalid_scope", `not ["User.Read"]`},
-		{"api://api-b/.default", "common", "invalid_request", `the tenant is "common"`},
-		{"api://api-b/.default", "Organizations", "invalid_request", `the tenant is "organizations"`},
+		{"https://graph.microsoft.com/User.Read.All", "", "invalid_scope", `"https://graph.microsoft.com/User.Read.All"` + daemonScope + `"https://graph.microsoft.com/.default"`},
+		{"api://api-b/Orders.Read", "", "invalid_scope", `"api://api-b/Orders.Read"` + daemonScope + `"api://api-b/.default"`},
+		{"https://graph.microsoft.com", "", "invalid_scope", `"https://graph.microsoft.com"` + daemonScope + `"https://graph.microsoft.com/.default"`},
+		{"https://graph.microsoft.com/", "", "invalid_scope", `"https://graph.microsoft.com/"` + daemonScope + `"https://graph.microsoft.com/.default"`},
+		{"https://graph.microsoft.com/a/b", "", "invalid_scope", `"https://graph.microsoft.com/a/b"` + daemonScope + examples},
+		{"api://", "", "invalid_scope", `"api://"` + daemonScope + examples},
+		{"User.Read", "", "invalid_scope", `"User.Read"` + daemonScope + examples},
+		{"", "", "invalid_scope", `""` + daemonScope + examples},
+		{"api://api-b/.default", "common", "invalid_request", `the tenant is "common", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
+		{"api://api-b/.default", "Organizations", "invalid_request", `the tenant is "organizations", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
+		{"api://api-b/.default", "consumers", "invalid_request", `the tenant is "consumers", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
 	} {
 		c := c
 		if tt.tenant != "" {
@@ -106,13 +102,18 @@ func TestCheck(t *testing.T) {
 		}
 		err := clientcreds.Check(c, tt.scope)
 		_, first := clientcreds.TokenSource(c, tt.scope).Token()
+		if tt.code == "" {
+			if err != nil {
+				t.Errorf("%s: got %v, want no error", tt.scope, err)
+			}
+			continue
+		}
 		var e, f *entra.Error
-		switch {
-		case tt.code == "" && err == nil:
-		case tt.code == "" || !errors.As(err, &e) || e.Code != tt.code || !strings.Contains(e.Description, tt.text):
-			t.Errorf("%s in %s: %v", tt.scope, tt.tenant, err)
-		case !errors.As(first, &f) || f.Code != e.Code || f.StatusCode != 0:
-			t.Errorf("%s in %s: the first token says %v", tt.scope, tt.tenant, first)
+		if !errors.As(err, &e) || e.Code != tt.code || e.Description != tt.description {
+			t.Errorf("%s in %s: got %v, want %s", tt.scope, tt.tenant, err, tt.description)
+		}
+		if !errors.As(first, &f) || f.Code != tt.code || f.StatusCode != 0 {
+			t.Errorf("%s in %s: got %v from the first token, want the code %s", tt.scope, tt.tenant, first, tt.code)
 		}
 	}
 }
