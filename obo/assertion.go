@@ -3,63 +3,69 @@ package obo
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
 )
 
-// maxAssertion bounds what is read of an assertion. No server accepts a header near it.
+// maxAssertion bounds the size of an assertion that is parsed. No server accepts a header of
+// that size.
 const maxAssertion = 256 << 10
 
-// checkAssertion refuses an assertion that Entra cannot accept, and returns when it
-// ends; zero if it does not say. tenant is the tenant that is to be asked. The signature
-// is not looked at.
+// checkAssertion returns an error if Entra cannot accept the assertion, and otherwise its
+// expiry, which is zero if unknown. tenant is the tenant that receives the request.
+// checkAssertion does not check the signature.
 //
-// An app-only token is known by idtyp, or else by having no scp and the same oid and
-// sub ("Access token claims reference" and "Access tokens", Microsoft identity
-// platform). An encrypted token (JWE) cannot be looked into and is Entra's to judge.
-func checkAssertion(assertion, tenant string) (end time.Time, err error) {
+// An app-only token has the claim idtyp, or it has no scp and equal oid and sub ("Access
+// token claims reference" and "Access tokens", Microsoft identity platform). Only Entra can
+// read an encrypted token (JWE).
+func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 	if assertion == "" {
-		return time.Time{}, refuse("invalid_request", "there is no assertion; it is the access token that the API was called with")
+		return time.Time{}, errorf("invalid_request", "the assertion is empty; pass the access token that the API was called with")
 	}
 	var claims map[string]json.RawMessage
 	if len(assertion) <= maxAssertion {
 		switch parts := strings.SplitN(assertion, ".", 6); {
-		case len(parts) == 5 && object(parts[0]) != nil:
+		case len(parts) == 5 && decodeObject(parts[0]) != nil:
 			return time.Time{}, nil
-		case len(parts) == 3 && object(parts[0]) != nil:
-			claims = object(parts[1])
+		case len(parts) == 3 && decodeObject(parts[0]) != nil:
+			claims = decodeObject(parts[1])
 		}
 	}
 	if claims == nil {
-		return time.Time{}, refuse("invalid_request", "the assertion is not a token (JWT); it is the access token that the API was called with, without \"Bearer \"")
+		return time.Time{}, errorf("invalid_request",
+			"the assertion is not a JWT; pass the access token that the API was called with, without \"Bearer \"")
 	}
-	// A claim is known by its exact name; one of an unexpected type says nothing.
+	// Claim names are case-sensitive. A claim of an unexpected type counts as absent.
 	text := func(name string) (s string) {
 		json.Unmarshal(claims[name], &s)
 		return s
 	}
 	kind, oid, tid := text("idtyp"), text("oid"), text("tid")
 	if kind == "app" || kind == "" && text("scp") == "" && oid != "" && oid == text("sub") {
-		return time.Time{}, refuse("invalid_request", "the assertion is an app's own token; only a user's can be exchanged, for an app use the client credentials flow")
+		return time.Time{}, errorf("invalid_request",
+			"the assertion is an app-only token, but only a user's token can be exchanged; use the client credentials flow for apps")
 	}
-	if len(tid) == len(tenant) && strings.Count(tenant, "-") == 4 && !strings.EqualFold(tid, tenant) {
-		return time.Time{}, refuse("invalid_request", "the assertion is of another tenant than the client; use Client.WithTenant with the tid of the validated token")
+	if strings.Count(tenant, "-") == 4 && len(tid) == len(tenant) && !strings.EqualFold(tid, tenant) {
+		return time.Time{}, errorf("invalid_request",
+			"the assertion is from another tenant than the client's; use Client.WithTenant with the tid of the validated token")
 	}
 	var seconds float64
 	if json.Unmarshal(claims["exp"], &seconds) != nil || seconds <= 0 || seconds > 1<<40 {
 		return time.Time{}, nil
 	}
-	end = time.Unix(int64(seconds), 0)
-	if !time.Now().Before(end) {
-		return time.Time{}, refuse("invalid_grant", "the assertion ended at "+end.UTC().Format(time.RFC3339)+"; the caller must send a new token")
+	expires = time.Unix(int64(seconds), 0)
+	if !time.Now().Before(expires) {
+		return time.Time{}, errorf("invalid_grant", "the assertion expired at %s; the caller must send a new token",
+			expires.UTC().Format(time.RFC3339))
 	}
-	return end, nil
+	return expires, nil
 }
 
-// object returns the JSON object in a part of a JWT, or nil.
-func object(part string) (members map[string]json.RawMessage) {
+// decodeObject returns the JSON object in a part of a JWT, or nil if there is none.
+func decodeObject(part string) (members map[string]json.RawMessage) {
 	b, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil || json.Unmarshal(b, &members) != nil {
 		return nil
@@ -67,6 +73,6 @@ func object(part string) (members map[string]json.RawMessage) {
 	return members
 }
 
-func refuse(code, description string) error {
-	return &entra.Error{Code: code, Description: description}
+func errorf(code, format string, args ...any) error {
+	return &entra.Error{Code: code, Description: fmt.Sprintf(format, args...)}
 }

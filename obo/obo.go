@@ -1,9 +1,10 @@
-// Package obo gets tokens for a middle-tier API: an API that was called with a user's
-// token and calls the next API for that user (the on-behalf-of flow). The tokens have
-// the user's scp and no more rights than the user has.
+// Package obo acquires tokens for a middle-tier API with the OAuth 2.0 on-behalf-of flow. The
+// API was called with a user's token and calls the next API for that user. The new tokens are
+// delegated: they carry the user's scp, and the API can do no more with them than the user
+// can.
 //
-// The API validates the token it was called with (see package verify) and exchanges it,
-// as the assertion, for one for the next API:
+// The API validates the token it was called with (see package verify) and exchanges it, as
+// the assertion, for a token for the next API:
 //
 //	func handle(w http.ResponseWriter, r *http.Request) {
 //		caller, ok := verify.TokenFromContext(r.Context())
@@ -11,18 +12,18 @@
 //		req, err := http.NewRequestWithContext(r.Context(), "GET", "https://next.example/things", nil)
 //		resp, err := next.Do(req)
 //
-// An API for several tenants exchanges each token in its own tenant, with
+// Create a source for every request: that is cheap, and all sources for one assertion share
+// one token. A token is never served after its assertion has expired.
+//
+// An API for several tenants exchanges each token in the token's own tenant, with
 // [entra.Client.WithTenant] and the tid of the validated token.
 //
-// Make a source for every request: it is cheap, and all sources for one assertion share
-// one token. A token is never served past the end of its assertion.
+// If the user must act (consent, a second factor), the error is an [entra.Error] whose
+// InteractionRequired method reports true. The API cannot prompt the user. It should respond
+// with status 401 and a claims challenge that carries the error's Claims
+// ([entra.SetClaimsChallenge]). The caller then signs the user in with that challenge.
 //
-// If the user must do something (consent, a second factor), the error is an
-// [entra.Error] whose InteractionRequired is true. The API cannot ask the user; it
-// answers its caller with status 401 and a claims challenge ([entra.SetClaimsChallenge])
-// that carries the error's Claims, and the caller signs the user in with it.
-//
-// Source: RFC 7523, section 2.1; "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
+// Sources: RFC 7523, section 2.1; "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
 // flow".
 package obo
 
@@ -35,73 +36,70 @@ import (
 	"github.com/entratoken/entra/internal/scopes"
 )
 
-// FlowName is the grant type in the cache keys of the package's tokens.
+// FlowName is the [entra.Grant.Flow] of this package's tokens.
 const FlowName = "on_behalf_of"
 
-// TokenSource returns a source of tokens for the user that assertion speaks for.
-// assertion is the access token that this API was called with, for this API; wanted are
-// the scopes of one next API: names such as "api://next/read", or "api://next/.default"
-// for all that were consented to.
+// TokenSource returns a source of tokens for the user of an assertion. The assertion is the
+// access token that this API was called with; it must have been issued for this API. scopes
+// are permissions in the next API, such as "api://next/read", or "api://next/.default" for all
+// that the app was granted. All must belong to one API.
 //
-// What Entra cannot accept fails without asking it: an assertion that has ended with the
-// code "invalid_grant"; one that is no token, is an app's own, or is of another tenant
-// than c with "invalid_request". Everything else about it is for Entra to judge; it must have been validated before, since until its end a cached
-// token is given to whoever presents it again.
-func TokenSource(c *entra.Client, assertion string, wanted ...string) *entra.TokenSource {
-	return source(c, assertion, digest.SHA256(assertion), wanted)
+// Validate the assertion first, for example with package verify. TokenSource does not check
+// its signature, and a cached token is returned to every caller that presents the same
+// assertion.
+//
+// Errors are returned by the source's methods, not here. An assertion that Entra cannot
+// accept fails without a request: an expired one with the code "invalid_grant", and one that
+// is not a JWT, is an app-only token or is from another tenant than c with
+// "invalid_request". A call without scopes fails with "invalid_scope". Entra checks the rest.
+func TokenSource(c *entra.Client, assertion string, scopes ...string) *entra.TokenSource {
+	return source(c, assertion, digest.SHA256(assertion), scopes)
 }
 
-// Verified is an access token for this API that has been validated, as a *verify.Token
-// is, with the SHA-256 of its text.
+// Verified is an access token for this API that has been validated, such as a
+// [*github.com/entratoken/entra/verify.Token]. SHA256 returns the hash of the text that Raw
+// returns.
 type Verified interface {
 	Raw() string
 	SHA256() [sha256.Size]byte
 }
 
-// ForToken is [TokenSource] for an assertion whose hash was computed when it was
-// validated, which is most of what making a source costs:
+// ForToken is like [TokenSource] for a token that has been validated. It reuses the hash that
+// was computed at validation, which is most of the cost of a source:
 //
-//	caller, ok := verify.TokenFromContext(r.Context()) // not ok: the handler has no Middleware
+//	caller, ok := verify.TokenFromContext(r.Context()) // false without Verifier.Middleware
 //	next := obo.ForToken(client, caller, "api://next/.default").HTTPClient()
 //
-// Without a token, t being nil, the source's tokens fail.
-func ForToken(c *entra.Client, t Verified, wanted ...string) *entra.TokenSource {
+// If t is nil, the source's methods return an error with the code "invalid_request".
+func ForToken(c *entra.Client, t Verified, scopes ...string) *entra.TokenSource {
 	if t == nil {
-		return source(c, "", [sha256.Size]byte{}, wanted)
+		return source(c, "", [sha256.Size]byte{}, scopes)
 	}
-	return source(c, t.Raw(), t.SHA256(), wanted)
+	return source(c, t.Raw(), t.SHA256(), scopes)
 }
 
-func source(c *entra.Client, assertion string, sum [sha256.Size]byte, wanted []string) *entra.TokenSource {
+func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested []string) *entra.TokenSource {
 	g := entra.Grant{Flow: FlowName, Subject: string(sum[:])}
-	if len(wanted) == 1 && !scopes.Added(wanted[0]) {
-		scope := wanted[0]
-		g.Scope = scope
-		g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
-			return exchange(ctx, r, c.TenantID(), assertion)
-		}
-		return c.TokenSource(g)
+	if len(requested) == 1 && !scopes.Added(requested[0]) {
+		g.Scope = requested[0] // saves the copy
+	} else {
+		g.Scopes = scopes.Resource(requested)
 	}
-	own := scopes.Resource(wanted)
-	g.Scopes = own
+	noScopes, tenantID := g.Scope == "" && len(g.Scopes) == 0, c.TenantID()
 	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
-		if len(own) == 0 {
-			return nil, refuse("invalid_scope", "no scope of the next API was asked for")
+		if noScopes {
+			return nil, errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
 		}
-		return exchange(ctx, r, c.TenantID(), assertion)
+		expires, err := checkAssertion(assertion, tenantID)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := r.OnBehalfOf(ctx, assertion)
+		if err != nil {
+			return nil, err
+		}
+		resp.NotAfter = expires
+		return resp, nil
 	}
 	return c.TokenSource(g)
-}
-
-func exchange(ctx context.Context, r *entra.TokenRequest, tenantID, assertion string) (*entra.TokenResponse, error) {
-	expiry, err := checkAssertion(assertion, tenantID)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := r.OnBehalfOf(ctx, assertion)
-	if err != nil {
-		return nil, err
-	}
-	resp.NotAfter = expiry
-	return resp, nil
 }

@@ -23,7 +23,7 @@ import (
 
 const alice = "alice@contoso.onmicrosoft.com"
 
-// recorder keeps the forms of token requests.
+// recorder records the forms of token requests.
 type recorder struct {
 	next  http.RoundTripper
 	forms []url.Values
@@ -70,16 +70,16 @@ func assertionOf(s *entratest.Server, user string, life time.Duration) string {
 	return s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: user, Lifetime: life})
 }
 
-func refusal(t *testing.T, err error) *entra.Error {
+func entraError(t *testing.T, err error) *entra.Error {
 	t.Helper()
 	var e *entra.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("got %T: %v", err, err)
+		t.Fatalf("got %T: %v, want an *entra.Error", err, err)
 	}
 	return e
 }
 
-func TestWire(t *testing.T) {
+func TestRequest(t *testing.T) {
 	s, r, c := setup(t)
 	assertion := assertionOf(s, alice, time.Hour)
 	if _, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read", "openid", "offline_access").Token(); err != nil {
@@ -101,29 +101,28 @@ func TestWire(t *testing.T) {
 
 func segment(json string) string { return base64.RawURLEncoding.EncodeToString([]byte(json)) }
 
-// What cannot be exchanged is refused before Entra is asked; what cannot be judged here
-// is left to Entra.
-func TestAssertions(t *testing.T) {
+// Assertions that Entra cannot accept fail without a request. All others are sent.
+func TestAssertionsAreChecked(t *testing.T) {
 	s, r, c := setup(t)
 	header := segment(`{"alg":"RS256","typ":"JWT"}`)
 	for _, tt := range []struct {
 		name, assertion string
-		refused         string // part of the description; "" if Entra is to judge
+		rejected        string // part of the description; empty if the assertion is sent
 	}{
 		{"of another tenant", s.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp", User: "carol@fabrikam.onmicrosoft.com"}), "use Client.WithTenant"},
-		{"an end under another name", header + "." + segment(`{"scp":"x","exp":946685400,"Exp":4000000000}`) + ".x", "the assertion ended at 2000-01-01"},
-		{"app-only under another name", header + "." + segment(`{"idtyp":"app","IDTYP":"user","exp":4000000000}`) + ".x", "an app's own token"},
-		{"empty", "", "there is no assertion"},
-		{"not a token", "s3cret", "is not a token"},
-		{"with its scheme", "Bearer " + assertionOf(s, alice, time.Hour), "is not a token"},
-		{"one part too few", header + "." + segment("{}"), "is not a token"},
-		{"one part too many", header + "." + segment("{}") + ".x.y", "is not a token"},
-		{"payload that is no JSON", header + ".s3cret.x", "is not a token"},
-		{"payload that is no object", header + "." + segment("[]") + ".x", "is not a token"},
-		{"huge", header + "." + segment(`{"a":"`+strings.Repeat("x", 300<<10)+`"}`) + ".x", "is not a token"},
-		{"expired", assertionOf(s, alice, -time.Minute), "the assertion ended at "},
-		{"app-only by idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), "an app's own token"},
-		{"app-only by oid and sub", header + "." + segment(`{"oid":"x","sub":"x","exp":4000000000}`) + ".x", "an app's own token"},
+		{"expiry in another case", header + "." + segment(`{"scp":"x","exp":946685400,"Exp":4000000000}`) + ".x", "the assertion expired at 2000-01-01T00:10:00Z"},
+		{"idtyp in another case", header + "." + segment(`{"idtyp":"app","IDTYP":"user","exp":4000000000}`) + ".x", "app-only token"},
+		{"empty", "", "the assertion is empty"},
+		{"not a token", "s3cret", "is not a JWT"},
+		{"with its scheme", "Bearer " + assertionOf(s, alice, time.Hour), "is not a JWT"},
+		{"one part too few", header + "." + segment("{}"), "is not a JWT"},
+		{"one part too many", header + "." + segment("{}") + ".x.y", "is not a JWT"},
+		{"payload is not JSON", header + ".s3cret.x", "is not a JWT"},
+		{"payload is not an object", header + "." + segment("[]") + ".x", "is not a JWT"},
+		{"huge", header + "." + segment(`{"a":"`+strings.Repeat("x", 300<<10)+`"}`) + ".x", "is not a JWT"},
+		{"expired", assertionOf(s, alice, -time.Minute), "the assertion expired at "},
+		{"app-only by idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), "app-only token"},
+		{"app-only by oid and sub", header + "." + segment(`{"oid":"x","sub":"x","exp":4000000000}`) + ".x", "app-only token"},
 		{"bad signature", header + "." + segment(`{"scp":"x","oid":"x","sub":"y","exp":4000000000}`) + ".x", ""},
 		{"no expiry", header + "." + segment(`{"scp":"x"}`) + ".x", ""},
 		{"strange claims", header + "." + segment(`{"scp":[1],"exp":{"x":1},"idtyp":7}`) + ".x", ""},
@@ -133,78 +132,78 @@ func TestAssertions(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(r.forms)
 			_, err := obo.TokenSource(c, tt.assertion, "api://api-b/Orders.Read").Token()
-			e := refusal(t, err)
-			asked := len(r.forms) - before
-			if tt.refused != "" {
-				if e.InteractionRequired() != strings.Contains(tt.refused, "ended") || e.StatusCode != 0 || !strings.Contains(e.Description, tt.refused) || asked != 0 {
-					t.Errorf("%v, %d requests", err, asked)
+			e := entraError(t, err)
+			sent := len(r.forms) - before
+			if tt.rejected != "" {
+				if e.InteractionRequired() != strings.Contains(tt.rejected, "expired") || e.StatusCode != 0 || !strings.Contains(e.Description, tt.rejected) || sent != 0 {
+					t.Errorf("got %v and %d requests, want %q and 0", err, sent, tt.rejected)
 				}
-			} else if asked != 1 || e.StatusCode != 400 || len(e.AADSTS) == 0 {
-				t.Errorf("%v, %d requests", err, asked)
+			} else if sent != 1 || e.StatusCode != 400 || len(e.AADSTS) == 0 {
+				t.Errorf("got %v and %d requests, want an error of Entra and 1", err, sent)
 			}
 			if len(tt.assertion) > 10 && strings.Contains(err.Error(), tt.assertion) || strings.Contains(err.Error(), "s3cret") {
-				t.Errorf("the assertion is in %v", err)
+				t.Errorf("the error contains the assertion: %v", err)
 			}
 		})
 	}
 }
 
-func TestNoScopes(t *testing.T) {
+func TestScopesAreRequired(t *testing.T) {
 	s, r, c := setup(t)
 	for _, scopes := range [][]string{nil, {"openid", "profile"}} {
 		_, err := obo.TokenSource(c, assertionOf(s, alice, time.Hour), scopes...).Token()
-		if e := refusal(t, err); e.Code != "invalid_scope" || len(r.forms) != 0 {
-			t.Errorf("%v: %v", scopes, err)
+		if e := entraError(t, err); e.Code != "invalid_scope" || len(r.forms) != 0 {
+			t.Errorf("%v: got %v and %d requests, want invalid_scope and 0", scopes, err, len(r.forms))
 		}
 	}
 }
 
-// A token is served up to the end of its assertion, however long it lives itself, and
-// is not refreshed early, since no new one would end later.
-func TestNotPastTheAssertion(t *testing.T) {
+// A token is served until its assertion expires, even if the token expires later. It is not
+// refreshed early, because a new token could not be served longer.
+func TestTokenIsNotServedPastItsAssertion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, r, c := setup(t, func(c *entratest.Config) { c.Lifetime = func() time.Duration { return 90 * time.Minute } })
 		source := obo.TokenSource(c, assertionOf(s, alice, 40*time.Minute), "api://api-b/Orders.Read")
 		end := time.Now().Add(40 * time.Minute)
 		tok, err := source.Token()
 		if err != nil || !tok.Expiry.Equal(end.Truncate(time.Second)) {
-			t.Fatalf("expires %v, %v, want %v", tok.Expiry, err, end)
+			t.Fatalf("got expiry %v, %v, want %v", tok.Expiry, err, end)
 		}
 		for time.Until(tok.Expiry) > 0 {
 			if got, err := source.Token(); err != nil || got.AccessToken != tok.AccessToken {
-				t.Fatalf("%v before the end: %v", time.Until(end), err)
+				t.Fatalf("%v before the expiry: got another token or %v", time.Until(end), err)
 			}
 			time.Sleep(time.Minute)
 		}
 		_, err = source.Token()
-		if e := refusal(t, err); e.Code != "invalid_grant" || !strings.Contains(e.Description, "the caller must send a new token") {
-			t.Errorf("got %v", err)
+		if e := entraError(t, err); e.Code != "invalid_grant" || !strings.Contains(e.Description, "the caller must send a new token") {
+			t.Errorf("got %v, want invalid_grant", err)
 		}
 		if len(r.forms) != 1 {
-			t.Errorf("%d requests, want 1", len(r.forms))
+			t.Errorf("got %d requests, want 1", len(r.forms))
 		}
 	})
 }
 
-// Nor is it where the two end within a minute of each other.
-func TestNotJustPastTheAssertion(t *testing.T) {
+// The same holds if token and assertion expire within a minute of each other.
+func TestTokenIsNotServedJustPastItsAssertion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, c := setup(t, func(c *entratest.Config) { c.Lifetime = func() time.Duration { return 6 * time.Minute } })
 		source := obo.TokenSource(c, assertionOf(s, alice, 310*time.Second), "api://api-b/Orders.Read")
 		end := time.Now().Add(310 * time.Second).Truncate(time.Second)
 		tok, err := source.Token()
 		if err != nil || !tok.Expiry.Equal(end) {
-			t.Fatalf("expires %v, %v, want %v", tok.Expiry, err, end)
+			t.Fatalf("got expiry %v, %v, want %v", tok.Expiry, err, end)
 		}
 		if served := source.Held().UsableUntil(); served.After(end) {
-			t.Errorf("served until %v, past %v", served, end)
+			t.Errorf("served until %v, want at most %v", served, end)
 		}
 	})
 }
 
-// While the assertion lives longer than the token, the token is refreshed early, with
-// the assertion and not with anything else, whatever refresh_in says.
-func TestRefreshKeepsTheUser(t *testing.T) {
+// A token that expires before its assertion is refreshed early, with the assertion, for every
+// refresh_in.
+func TestRefreshUsesTheAssertion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, r, c := setup(t, func(c *entratest.Config) {
 			c.Lifetime = func() time.Duration { return time.Hour }
@@ -219,23 +218,24 @@ func TestRefreshKeepsTheUser(t *testing.T) {
 			time.Sleep(10 * time.Minute)
 		}
 		if len(r.forms) != 6 {
-			t.Errorf("%d requests, want 6", len(r.forms))
+			t.Errorf("got %d requests, want 6", len(r.forms))
 		}
 		for _, form := range r.forms {
 			if form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" || form.Get("assertion") == "" {
-				t.Errorf("grant_type %s", form.Get("grant_type"))
+				t.Errorf("got grant_type %s, want the assertion's", form.Get("grant_type"))
 			}
 		}
 	})
 }
 
-// A source with a claims challenge sends it with the assertion.
-func TestClaims(t *testing.T) {
+// A claims challenge is sent with the assertion.
+func TestClaimsChallengeIsSent(t *testing.T) {
 	s, r, c := setup(t)
 	source := obo.TokenSource(c, assertionOf(s, alice, time.Hour), "api://api-b/Orders.Read")
 	source.WithClaims(`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`).Token()
-	if got := r.forms[0].Get("claims"); got != `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}` {
-		t.Errorf("claims %s", got)
+	const want = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
+	if got := r.forms[0].Get("claims"); got != want {
+		t.Errorf("got claims %s, want %s", got, want)
 	}
 }
 
@@ -246,8 +246,8 @@ type validated struct{ raw string }
 func (v validated) Raw() string               { return v.raw }
 func (v validated) SHA256() [sha256.Size]byte { return sha256.Sum256([]byte(v.raw)) }
 
-// A source for a validated token shares the token of one for its text.
-func TestForToken(t *testing.T) {
+// ForToken and TokenSource share the token of one assertion.
+func TestForTokenSharesTheToken(t *testing.T) {
 	s, r, c := setup(t)
 	for _, length := range []int{1, 600, 2000} {
 		assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"filler": strings.Repeat("x", length)}})
@@ -257,15 +257,25 @@ func TestForToken(t *testing.T) {
 		}
 		b, err := obo.ForToken(c, validated{assertion}, "api://api-b/orders.read").Token()
 		if err != nil || a.AccessToken != b.AccessToken {
-			t.Errorf("%d characters: another token, %v", len(assertion), err)
+			t.Errorf("%d characters: got another token or %v", len(assertion), err)
 		}
 	}
 	if len(r.forms) != 3 {
-		t.Errorf("%d requests, want 3", len(r.forms))
+		t.Errorf("got %d requests, want 3", len(r.forms))
 	}
-	_, err := obo.ForToken(c, nil, "api://api-b/Orders.Read").Token()
-	if e := refusal(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "there is no assertion") {
-		t.Errorf("no token: %v", err)
+}
+
+// Without a token, as in a handler without verify.Middleware, the source fails.
+func TestForTokenWithoutToken(t *testing.T) {
+	_, r, c := setup(t)
+	for name, v := range map[string]obo.Verified{"nil": nil, "nil *verify.Token": (*verify.Token)(nil), "zero verify.Token": &verify.Token{}} {
+		_, err := obo.ForToken(c, v, "api://api-b/Orders.Read").Token()
+		if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "the assertion is empty") {
+			t.Errorf("%s: got %v, want invalid_request", name, err)
+		}
+	}
+	if len(r.forms) != 0 {
+		t.Errorf("got %d requests, want 0", len(r.forms))
 	}
 }
 
@@ -275,9 +285,9 @@ func FuzzAssertion(f *testing.F) {
 	f.Add("a.b.c")
 	f.Add(segment(`{}`) + "." + segment(`{"exp":1e400,"scp":null}`) + ".")
 	f.Add("....")
-	refuseAll := &http.Client{Transport: denier{}}
+	offline := &http.Client{Transport: offline{}}
 	c, err := entra.New(entra.Config{
-		TenantID: c.TenantID(), ClientID: c.ClientID(), Credential: entra.Secret("x"), HTTPClient: refuseAll,
+		TenantID: c.TenantID(), ClientID: c.ClientID(), Credential: entra.Secret("x"), HTTPClient: offline,
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -285,22 +295,22 @@ func FuzzAssertion(f *testing.F) {
 	f.Fuzz(func(t *testing.T, assertion string) {
 		tok, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read").Token()
 		if tok != nil || err == nil {
-			t.Fatal("got a token from nobody")
+			t.Fatal("got a token without a response")
 		}
-		if e := refusal(t, err); e.Code == "" || len(assertion) > 8 && strings.Contains(e.Error(), assertion) {
-			t.Errorf("got %v", err)
+		if e := entraError(t, err); e.Code == "" || len(assertion) > 8 && strings.Contains(e.Error(), assertion) {
+			t.Errorf("got %v, want an error with a code and without the assertion", err)
 		}
 	})
 }
 
-type denier struct{}
+type offline struct{}
 
-func (denier) RoundTrip(*http.Request) (*http.Response, error) {
-	return nil, errors.New("nobody there")
+func (offline) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("no network")
 }
 
 func ExampleTokenSource() {
-	fake := entratest.NewServer(entratest.Sample()) // in production: leave HTTPClient out
+	fake := entratest.NewServer(entratest.Sample()) // a fake Entra; leave out HTTPClient in production
 	client, err := entra.New(entra.Config{
 		TenantID:   entratest.SampleTenant,
 		ClientID:   fake.App("api-a").ClientID,
@@ -310,7 +320,7 @@ func ExampleTokenSource() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// The token that the API was called with, and has validated.
+	// The validated token that the API was called with.
 	assertion := fake.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})
 
 	next := obo.TokenSource(client, assertion, "api://api-b/Orders.Read")

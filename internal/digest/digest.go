@@ -3,7 +3,8 @@ package digest
 
 import "crypto/sha256"
 
-// SHA256 is SHA-256 of a string, without a copy of the whole of it.
+// SHA256 returns the SHA-256 hash of s. Unlike sha256.Sum256([]byte(s)) it does not copy s to
+// the heap.
 func SHA256(s string) (sum [sha256.Size]byte) {
 	h := sha256.New()
 	var chunk [1024]byte
