@@ -31,7 +31,7 @@ func unbase64(t testing.TB, s string) []byte {
 
 func base64JSON(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// stored is what a Login's JSON holds.
+// stored is the JSON of a Login.
 type stored struct {
 	State    string    `json:"state"`
 	Nonce    string    `json:"nonce"`
@@ -57,7 +57,7 @@ func unmarshal(t testing.TB, l *authcode.Login) (s stored) {
 	return s
 }
 
-// change returns the login with what f changes in its JSON.
+// change returns a copy of the login after f has changed its JSON.
 func change(t testing.TB, l *authcode.Login, f func(*stored)) *authcode.Login {
 	t.Helper()
 	s := unmarshal(t, l)
@@ -85,7 +85,7 @@ func TestAuthorizeURL(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, want := u.Scheme+"://"+u.Host+u.Path, "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/authorize"; got != want {
-			t.Errorf("the address is %s, want %s", got, want)
+			t.Errorf("got URL %s, want %s", got, want)
 		}
 		s := unmarshal(t, login)
 		expectParameters(t, u.Query(), map[string]string{
@@ -104,19 +104,19 @@ func TestAuthorizeURL(t *testing.T) {
 			"claims":                `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`,
 		})
 		if len(unbase64(t, s.State)) != 32 || len(unbase64(t, s.Nonce)) != 32 || len(s.Verifier) != 43 || s.State == s.Nonce {
-			t.Errorf("state, nonce and verifier of %d, %d and %d characters are not 256 bits each of their own", len(s.State), len(s.Nonce), len(s.Verifier))
+			t.Errorf("got state, nonce and verifier of %d, %d and %d characters, want 43 each and all different", len(s.State), len(s.Nonce), len(s.Verifier))
 		}
 		if login.State() != s.State || !login.Expires().Equal(time.Now().Add(15*time.Minute)) || !s.Expires.Equal(login.Expires()) {
-			t.Errorf("State and Expires are %q and %v", login.State(), login.Expires())
+			t.Errorf("got state %q, expiry %v, want %q, in 15 minutes", login.State(), login.Expires(), s.State)
 		}
 		if len(s.Scopes) != 1 || s.Scopes[0] != scopeA || s.ReturnTo != "/orders?page=2" {
-			t.Errorf("the login keeps the scopes %q and %q to return to", s.Scopes, s.ReturnTo)
+			t.Errorf("got scopes %q, ReturnTo %q, want [%q], /orders?page=2", s.Scopes, s.ReturnTo, scopeA)
 		}
 	})
 }
 
-// Only what is set is sent, and what the package adds is not sent twice.
-func TestAuthorizeURLDefaults(t *testing.T) {
+// Empty fields send no parameters, and scopes that the package adds are not repeated.
+func TestAuthorizeURLWithDefaults(t *testing.T) {
 	f := newEstate().flow(t, func(c *authcode.Config) {
 		c.Scopes = []string{"openid", scopeA, "offline_access", "profile"}
 		c.ResponseMode = authcode.FormPost
@@ -136,17 +136,17 @@ func TestAuthorizeURLDefaults(t *testing.T) {
 		"code_challenge_method": "S256",
 	}, "state", "nonce", "code_challenge")
 	if s := unmarshal(t, login); s.ReturnTo != "/" {
-		t.Errorf("returns to %q, want /", s.ReturnTo)
+		t.Errorf("got ReturnTo %q, want /", s.ReturnTo)
 	}
 	if left := time.Until(login.Expires()); left > time.Minute || left < 50*time.Second {
-		t.Errorf("the login is good for %v, want a minute", left)
+		t.Errorf("got a login valid for %v, want a minute", left)
 	}
 	if other := begin(t, f, authcode.Request{}); unmarshal(t, other).State == unmarshal(t, login).State {
-		t.Error("two logins have one state")
+		t.Error("got the same state for two logins")
 	}
 }
 
-func TestAuthorizeClaims(t *testing.T) {
+func TestBeginMergesClaimsAndCapabilities(t *testing.T) {
 	const xms = `"xms_cc":{"values":["cp1"]}`
 	for _, test := range []struct{ name, capability, claims, want string }{
 		{"nothing", "", "", ""},
@@ -154,8 +154,8 @@ func TestAuthorizeClaims(t *testing.T) {
 		{"capability", "cp1", "", `{"access_token":{` + xms + `}}`},
 		{"both", "cp1", `{"access_token":{"nbf":{"essential":true,"value":"1"}},"id_token":{"auth_time":null}}`, `{"access_token":{"nbf":{"essential":true,"value":"1"},` + xms + `},"id_token":{"auth_time":null}}`},
 		{"null access_token", "cp1", `{"access_token":null}`, `{"access_token":{` + xms + `}}`},
-		{"conflict", "cp1", `{"access_token":{` + xms + `}}`, "Request.Claims asks for xms_cc, which is for the client's Capabilities to say"},
-		{"access_token a list", "cp1", `{"access_token":[]}`, "the access_token of Request.Claims is not a JSON object"},
+		{"conflict", "cp1", `{"access_token":{` + xms + `}}`, "Request.Claims contains xms_cc; set Capabilities in the client's Config instead"},
+		{"access_token a list", "cp1", `{"access_token":[]}`, "access_token in Request.Claims is not a JSON object"},
 		{"a list", "", `[]`, "Request.Claims is not a JSON object"},
 		{"null", "", `null`, "Request.Claims is not a JSON object"},
 		{"base64", "cp1", `eyJhY2Nlc3NfdG9rZW4iOnt9fQ`, "Request.Claims is not a JSON object"},
@@ -183,28 +183,31 @@ func TestAuthorizeClaims(t *testing.T) {
 	}
 }
 
-func TestRefusedRequests(t *testing.T) {
+func TestBeginRejectsInvalidRequests(t *testing.T) {
 	f := newEstate().flow(t)
+	const badPrompt = `Request.Prompt must be "login", "select_account", "consent" or "none"`
+	const badScope = "Request.Scopes or Request.ExtraScopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"
 	for _, test := range []struct {
 		r    authcode.Request
 		want string
 	}{
-		{authcode.Request{Prompt: "admin_consent"}, "Request.Prompt is not one of login, none, consent and select_account"},
-		{authcode.Request{Prompt: "create"}, "Request.Prompt is not one of login, none, consent and select_account"}, // Entra External ID's
-		{authcode.Request{Prompt: "login consent"}, "Request.Prompt is not one of login, none, consent and select_account"},
-		{authcode.Request{Scopes: []string{scopeA, scopeB}}, "Request.Scopes are permissions in several APIs, and a token is for one; put those in the others into ExtraScopes"},
-		{authcode.Request{Scopes: []string{"a b"}}, "a scope of the Request is empty or has a space in it; each entry is one scope"},
-		{authcode.Request{ExtraScopes: []string{""}}, "a scope of the Request is empty or has a space in it; each entry is one scope"},
+		{authcode.Request{Prompt: "admin_consent"}, badPrompt},
+		{authcode.Request{Prompt: "create"}, badPrompt}, // of Entra External ID
+		{authcode.Request{Prompt: "login consent"}, badPrompt},
+		{authcode.Request{Scopes: []string{scopeA, scopeB}}, "Request.Scopes names several APIs, but a token is for one; move the scopes of the others to ExtraScopes"},
+		{authcode.Request{Scopes: []string{"a b"}}, badScope},
+		{authcode.Request{Scopes: []string{"\u00e9"}}, badScope},
+		{authcode.Request{ExtraScopes: []string{""}}, badScope},
 	} {
 		_, err := f.Begin(t.Context(), test.r)
 		if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
-			t.Errorf("%+v: got %v", test.r, err)
+			t.Errorf("%+v: got %v, want %s", test.r, err, test.want)
 		}
 	}
 }
 
-// Scopes of one API, however it is named, are taken; Entra says the rest.
-func TestOneAPI(t *testing.T) {
+// Different forms of an API's name are accepted. Only Entra can tell whether they name one API.
+func TestScopesOfOneAPI(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, scopes := range [][]string{
 		{"api://orders/Orders.Read", "API://orders/Orders.Write", "openid"},
@@ -219,31 +222,31 @@ func TestOneAPI(t *testing.T) {
 	}
 }
 
-// A Login, with the longest address to return to, fits into a cookie once it is
-// encrypted and in base64, whatever the address is made of.
+// A Login with the longest return path fits into a cookie after encryption and base64
+// encoding, whatever characters the path contains.
 func TestLoginFitsIntoACookie(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, returnTo := range []string{"/?" + strings.Repeat("x", 1998), "/?" + strings.Repeat("&", 333), "/?" + strings.Repeat(`"`, 999)} {
 		b, err := json.Marshal(begin(t, f, authcode.Request{ReturnTo: returnTo}))
 		if err != nil || len(b) > 4096*3/4-100 {
-			t.Errorf("%.10s: a Login of %d bytes, %v", returnTo, len(b), err)
+			t.Errorf("%.10s: got a Login of %d bytes, %v, want at most %d", returnTo, len(b), err, 4096*3/4-100)
 		}
 		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: returnTo + "&"}); !errors.Is(err, authcode.ErrReturnTo) {
-			t.Errorf("%.10s: longer: got %v, want ErrReturnTo", returnTo, err)
+			t.Errorf("%.10s and one byte more: got %v, want ErrReturnTo", returnTo, err)
 		}
 	}
 }
 
-// An address that only lacks percent-encoding is refused with the remedy.
-func TestReturnToNotEncoded(t *testing.T) {
+// The error for a path that only lacks percent-encoding says how to fix it.
+func TestReturnToWithNonASCII(t *testing.T) {
 	_, err := newEstate().flow(t).Begin(t.Context(), authcode.Request{ReturnTo: "/ordn\u00e9"})
-	if want := authcode.ErrReturnTo.Error() + ": percent-encode what is not ASCII"; !errors.Is(err, authcode.ErrReturnTo) || err.Error() != want {
+	if want := authcode.ErrReturnTo.Error() + ": percent-encode non-ASCII characters"; !errors.Is(err, authcode.ErrReturnTo) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-// What leads away from the site in some reader's eyes is refused, in all the ways known.
-func TestReturnTo(t *testing.T) {
+// Every path that some reader could take for another site is rejected.
+func TestReturnToStaysOnTheSite(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, ok := range []string{
 		"", "/", "/orders", "/orders/", "/orders/17?next=https%3A%2F%2Fexample.com&q=a%0Ab", "/a%20b", "/%C3%BCber", "/a?b//c", "/a#//b",
@@ -269,11 +272,11 @@ func TestReturnTo(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
+func TestNewValidatesConfig(t *testing.T) {
 	noTenants := func(of string) string {
-		return `Config.Tenants is empty, and the client's tenant, "` + of + `", is not an ID: list the IDs of the tenants whose users may sign in (Directory (tenant) ID in the admin center), or verify.AnyOrganization for those of all`
+		return `Config.Tenants is empty, and the client's tenant "` + of + `" is not an ID; list the Directory (tenant) IDs of the tenants whose users may sign in, or verify.AnyOrganization for all organizations`
 	}
-	const badRedirect = "Config.RedirectURL is not an absolute https address without a fragment; http is for localhost alone"
+	const badRedirect = "Config.RedirectURL must be an absolute https URL without a fragment; http is allowed for localhost only"
 	client := newClient(t, newEstate().clientConfig())
 	many, err := client.WithTenant("organizations")
 	if err != nil {
@@ -287,7 +290,7 @@ func TestConfig(t *testing.T) {
 		name   string
 		client *entra.Client
 		config authcode.Config
-		want   string // "" for none
+		want   string // the description; empty if there is no error
 	}{
 		{"https", client, authcode.Config{RedirectURL: "https://app.example/callback"}, ""},
 		{"localhost", client, authcode.Config{RedirectURL: "http://localhost:8080/callback"}, ""},
@@ -295,20 +298,21 @@ func TestConfig(t *testing.T) {
 		{"IPv6", client, authcode.Config{RedirectURL: "http://[::1]:8080/callback"}, ""},
 		{"http", client, authcode.Config{RedirectURL: "http://app.example/callback"}, badRedirect},
 		{"http, looks local", client, authcode.Config{RedirectURL: "http://localhost.evil.example/callback"}, badRedirect},
-		{"none", client, authcode.Config{}, "Config.RedirectURL is missing; it is the address of this app to which Entra sends the browser back, as it is registered"},
+		{"no client", nil, authcode.Config{RedirectURL: redirect}, "authcode.New requires a client; create one with entra.New"},
+		{"no redirect", client, authcode.Config{}, "Config.RedirectURL is missing; set it to the registered URL of this app to which Entra redirects the browser"},
 		{"relative", client, authcode.Config{RedirectURL: "/callback"}, badRedirect},
 		{"other scheme", client, authcode.Config{RedirectURL: "ftp://localhost/callback"}, badRedirect},
 		{"fragment", client, authcode.Config{RedirectURL: "https://app.example/#"}, badRedirect},
 		{"user", client, authcode.Config{RedirectURL: "https://user@app.example/"}, badRedirect},
-		{"no URL", client, authcode.Config{RedirectURL: "https://app.example/\n"}, badRedirect},
-		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}}, "Config.Scopes has an entry that is empty or has a space in it; each entry is one scope"},
-		{"scopes of two APIs", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}}, "Config.Scopes are permissions in several APIs, and a token is for one; put those in the others into Request.ExtraScopes"},
-		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"}, "Config.ResponseMode is neither query nor form_post"},
+		{"not a URL", client, authcode.Config{RedirectURL: "https://app.example/\n"}, badRedirect},
+		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}}, "Config.Scopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"},
+		{"scopes of two APIs", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}}, "Config.Scopes names several APIs, but a token is for one; move the scopes of the others to Request.ExtraScopes"},
+		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"}, `Config.ResponseMode must be "query" or "form_post"`},
 		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1}, "Config.LoginTimeout is negative"},
 		{"organizations", many, authcode.Config{RedirectURL: redirect}, noTenants("organizations")},
 		{"organizations, any", many, authcode.Config{RedirectURL: redirect, Tenants: []string{verify.AnyOrganization}}, ""},
 		{"domain", named, authcode.Config{RedirectURL: redirect}, noTenants("contoso.onmicrosoft.com")},
-		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}}, "Config.Tenants does not say whose users may sign in (verify: Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain)"},
+		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}}, "Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain"},
 		{"domain and ID", named, authcode.Config{RedirectURL: redirect, Tenants: []string{entratest.SampleTenant}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -320,19 +324,19 @@ func TestConfig(t *testing.T) {
 				return
 			}
 			if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
 	}
 }
 
-// What the caller does to its slices afterwards changes nothing.
+// Changes of the caller to its slices have no effect on the flow.
 func TestConfigIsCopied(t *testing.T) {
 	list := []string{scopeA}
 	f := newEstate().flow(t, func(c *authcode.Config) { c.Scopes = list })
 	list[0] = scopeB
 	if s := unmarshal(t, begin(t, f, authcode.Request{})); s.Scopes[0] != scopeA {
-		t.Errorf("the scope is %s, want %s", s.Scopes[0], scopeA)
+		t.Errorf("got scope %s, want %s", s.Scopes[0], scopeA)
 	}
 }
 
@@ -340,62 +344,63 @@ func TestSignOutURL(t *testing.T) {
 	f := newEstate().flow(t)
 	const want = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/logout"
 	if got := f.SignOutURL(""); got != want {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want %s", got, want)
 	}
-	if got := f.SignOutURL("https://app.example/bye?x=1"); got != want+"?post_logout_redirect_uri=https%3A%2F%2Fapp.example%2Fbye%3Fx%3D1" {
-		t.Errorf("got %s", got)
+	const withReturn = want + "?post_logout_redirect_uri=https%3A%2F%2Fapp.example%2Fbye%3Fx%3D1"
+	if got := f.SignOutURL("https://app.example/bye?x=1"); got != withReturn {
+		t.Errorf("got %s, want %s", got, withReturn)
 	}
 }
 
-// A Login goes through JSON and back; what is no Login is none.
-func TestLoginJSON(t *testing.T) {
+// JSON preserves a Login except for its URL. Other JSON is rejected.
+func TestLoginJSONRoundTrip(t *testing.T) {
 	login := begin(t, newEstate().flow(t), authcode.Request{ReturnTo: "/x"})
 	again := change(t, login, func(*stored) {})
 	if fmt.Sprint(unmarshal(t, again)) != fmt.Sprint(unmarshal(t, login)) {
-		t.Error("the login changed on its way through JSON")
+		t.Errorf("got %v, want %v", unmarshal(t, again), unmarshal(t, login))
 	}
-	if again.URL() != "" {
-		t.Error("the URL is kept, which is of no use any more")
+	if got := again.URL(); got != "" {
+		t.Errorf("got URL %s, want none", got)
 	}
 	if err := json.Unmarshal([]byte(`{"state":7}`), new(authcode.Login)); !errors.Is(err, authcode.ErrNoLogin) {
 		t.Errorf("got %v, want ErrNoLogin", err)
 	}
 }
 
-// What is made on top of a flow can ask it what it is.
-func TestFlowSaysWhatItIs(t *testing.T) {
+// Packages that build on a flow can read its configuration.
+func TestFlowAccessors(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t, func(c *authcode.Config) {
 		c.ResponseMode, c.LoginTimeout, c.Tenants = authcode.FormPost, time.Minute, []string{entratest.SampleTenant}
 	})
 	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.FormPost || f.LoginTimeout() != time.Minute {
-		t.Errorf("got %s, %s, %v", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout())
+		t.Errorf("got %s, %s, %v, want %s, form_post, 1m", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout(), redirect)
 	}
 	if !f.AllowsTenant(entratest.SampleTenant) || f.AllowsTenant(entratest.SampleOtherTenant) || f.AllowsTenant("") {
-		t.Error("it lets in others than it says")
+		t.Error("AllowsTenant differs from Config.Tenants")
 	}
 	login := begin(t, f, authcode.Request{ReturnTo: "/x?y", Scopes: []string{scopeB, "openid"}})
 	if login.ReturnTo() != "/x?y" || !slices.Equal(login.Scopes(), []string{scopeB}) {
-		t.Errorf("returns to %q with %v", login.ReturnTo(), login.Scopes())
+		t.Errorf("got ReturnTo %q and scopes %v, want /x?y and [%s]", login.ReturnTo(), login.Scopes(), scopeB)
 	}
 }
 
-// An administrator consents for everybody at the page; what comes back is no login's answer.
+// An administrator grants consent at the URL. The redirect that follows is not a sign-in.
 func TestAdminConsentURL(t *testing.T) {
 	e := newEstate(func(c *entratest.Config) { c.Users[1].Admin = true })
 	f := e.flow(t)
 	for _, test := range []struct {
 		tenant string
-		wanted []string
+		scopes []string
 		want   url.Values
 		path   string
 	}{
 		{"", nil, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeA}}, "/" + entratest.SampleTenant + "/v2.0/adminconsent"},
 		{entratest.SampleOtherTenant, []string{scopeB}, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeB}}, "/" + entratest.SampleOtherTenant + "/v2.0/adminconsent"},
 	} {
-		u, err := url.Parse(f.AdminConsentURL(test.tenant, test.wanted...))
+		u, err := url.Parse(f.AdminConsentURL(test.tenant, test.scopes...))
 		if err != nil || u.Host != "login.microsoftonline.com" || u.Scheme != "https" || u.Path != test.path || u.Query().Encode() != test.want.Encode() {
-			t.Errorf("got %s, %v", u, err)
+			t.Errorf("got %s, %v, want %s with %v", u, err, test.path, test.want)
 		}
 	}
 	callback, err := e.SignIn(t.Context(), f.AdminConsentURL("", scopeA), bob)
@@ -403,9 +408,9 @@ func TestAdminConsentURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	if q := callback.Query(); q.Get("admin_consent") != "True" || q.Get("tenant") != entratest.SampleTenant || q.Has("code") {
-		t.Errorf("comes back with %v", q)
+		t.Errorf("got parameters %v, want admin_consent=True, the tenant and no code", q)
 	}
 	if _, err := f.Exchange(t.Context(), nil, callback.Query()); !errors.Is(err, authcode.ErrNoLogin) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want ErrNoLogin", err)
 	}
 }

@@ -2,11 +2,11 @@ package authcode
 
 import "encoding/json"
 
-// mergeClaims returns the claims parameter: a challenge together with the capabilities
-// of the client, or "" without either. As with MSAL, a challenge that speaks of the
-// capabilities itself conflicts with them.
+// mergeClaims returns the claims parameter, which combines a claims challenge with the
+// client's capabilities. It returns "" if there are neither. As in MSAL, a challenge must not
+// contain the capabilities claim (xms_cc) itself.
 //
-// Source: "Claims challenges, claims requests, and client capabilities" in Microsoft's
+// Sources: "Claims challenges, claims requests, and client capabilities" in Microsoft's
 // identity platform documentation; OpenID Connect Core, section 5.5.
 func mergeClaims(challenge string, capabilities []string) (string, error) {
 	var claims, access map[string]json.RawMessage
@@ -22,13 +22,13 @@ func mergeClaims(challenge string, capabilities []string) (string, error) {
 		claims = map[string]json.RawMessage{}
 	}
 	if raw, ok := claims["access_token"]; ok && json.Unmarshal(raw, &access) != nil {
-		return "", invalid("the access_token of Request.Claims is not a JSON object")
+		return "", invalid("access_token in Request.Claims is not a JSON object")
 	}
 	if access == nil {
 		access = map[string]json.RawMessage{}
 	}
 	if _, ok := access["xms_cc"]; ok {
-		return "", invalid("Request.Claims asks for xms_cc, which is for the client's Capabilities to say")
+		return "", invalid("Request.Claims contains xms_cc; set Capabilities in the client's Config instead")
 	}
 	access["xms_cc"] = marshal(map[string][]string{"values": capabilities})
 	claims["access_token"] = marshal(access)
@@ -36,6 +36,6 @@ func mergeClaims(challenge string, capabilities []string) (string, error) {
 }
 
 func marshal(v any) json.RawMessage {
-	b, _ := json.Marshal(v) // strings and JSON that was read before marshal
+	b, _ := json.Marshal(v) // v holds only strings and valid JSON, so there is no error
 	return b
 }

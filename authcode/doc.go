@@ -1,9 +1,10 @@
-// Package authcode signs users in to a web app and gets tokens with which the app calls
-// APIs for them: the authorization code flow with PKCE and OpenID Connect. The tokens
-// have scp, and no more rights than the user has.
+// Package authcode signs users in to a web app and acquires the access tokens with which
+// the app calls APIs on their behalf. It implements the OAuth 2.0 authorization code flow
+// with PKCE and OpenID Connect. The tokens are delegated: they carry scp, and the app can do
+// no more with them than the user can.
 //
-// A sign-in takes two requests of the browser. The first sends it to Entra, and the app
-// keeps the [Login] until the browser is back:
+// A sign-in takes two requests of the browser. In the first, the app begins a [Login],
+// stores it for this browser and redirects the browser to Entra:
 //
 //	flow, err := authcode.New(client, authcode.Config{
 //		RedirectURL: "https://app.example/callback",
@@ -11,36 +12,40 @@
 //	})
 //	...
 //	login, err := flow.Begin(ctx, authcode.Request{ReturnTo: "/orders"})
-//	// keep login for this browser, then
+//	// store login for this browser, then
 //	http.Redirect(w, r, login.URL(), http.StatusSeeOther)
 //
-// The second, to RedirectURL, brings the answer:
+// Entra then redirects the browser to RedirectURL with the authorization response:
 //
-//	signIn, err := flow.Exchange(ctx, login, r.URL.Query()) // r.PostForm with form_post
-//	// keep signIn.Account in the browser's session, then
+//	signIn, err := flow.Exchange(ctx, login, r.URL.Query()) // r.PostForm with FormPost
+//	// store signIn.Account in the browser's session, then
 //	http.Redirect(w, r, signIn.ReturnTo, http.StatusSeeOther)
 //
-// From then on [Flow.TokenSource] gives tokens for the account, of any API that the user
-// consented to. They are refreshed with a refresh token, which never leaves the client's
-// cache. When that is gone or no longer good, the error is an [entra.Error] whose
-// InteractionRequired is true: begin a new sign-in, with its Claims if it has any.
+// From then on, [Flow.TokenSource] returns tokens for the account, for any API that the
+// user has consented to. They are refreshed with a refresh token, which never leaves the
+// client's cache. If the refresh token is missing, expired or revoked, the error is an
+// [entra.Error] whose InteractionRequired method reports true. Begin a new login then, with
+// the error's Claims if it has any. A cache in memory is lost with its process, so users
+// also sign in again after a restart. Entra often completes that without a prompt.
 //
-// Package signin does for a net/http app all that follows; use this one alone where the app
-// has sessions and handlers of its own.
+// Package signin adds handlers, cookies and sessions for net/http apps. Use authcode
+// directly in apps that have handlers and sessions of their own.
 //
-// # What the app must do
+// # Responsibilities of the app
 //
-// A Login belongs to one browser: keep it on the server under that browser's session, or
-// in a cookie that is encrypted and authenticated, HttpOnly, and Secure. What comes from
-// another browser must not find it, or a stranger could sign somebody in to his own
-// account (RFC 6749, section 10.12). Delete it when the answer comes, before Exchange: it
-// is good for one. Exchange remembers which were answered, but only in its own process;
-// between several, Entra takes a code but once. With [FormPost] the answer comes as a POST from
-// another site, on which browsers send only cookies that are SameSite=None and Secure.
+// A Login belongs to one browser. Store it on the server under that browser's session, or
+// in an encrypted and authenticated cookie that is HttpOnly and Secure. Other browsers must
+// not be able to use it. Otherwise an attacker could sign a user in to the attacker's account
+// (RFC 6749, section 10.12). Delete the Login before the call of Exchange, because it is
+// valid once. Exchange also rejects a Login that its own process has seen before. Across
+// processes, Entra accepts each code only once.
 //
-// An [Account] holds nothing secret, but whoever can change it acts as somebody else, so
-// it is kept as a Login is. Data is kept under the claims' tid and oid ([verify.User]),
-// never under a name. Give the session a new ID at every sign-in.
+// With [FormPost] the authorization response is a cross-site POST. Browsers send only
+// cookies with SameSite=None and Secure on it.
+//
+// An [Account] is not secret, but it decides whose tokens the app uses. Protect it from
+// changes as you protect a Login. Store a user's data under the claims tid and oid
+// ([verify.User]), never under a name. Give the session a new ID at every sign-in.
 //
 // Sources: RFC 6749, section 4.1; RFC 7636; RFC 9700, section 2.1; OpenID Connect Core,
 // section 3.1; "Microsoft identity platform and OAuth 2.0 authorization code flow" and

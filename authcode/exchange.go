@@ -85,7 +85,7 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 func (f *Flow) answered(p *login, params url.Values) error {
 	left := time.Until(p.Expires)
 	switch {
-	case p.State == "" || p.Nonce == "" || p.Verifier == "" || !onSite(p.ReturnTo):
+	case p.State == "" || p.Nonce == "" || p.Verifier == "" || !isLocalPath(p.ReturnTo):
 		return ErrNoLogin
 	case p.binding != f.binding() || left > f.config.LoginTimeout+clockSkew:
 		return ErrNoLogin

@@ -13,40 +13,43 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// FlowName is the grant type in the cache keys of the package's tokens.
+// FlowName is the [entra.Grant.Flow] of this package's tokens.
 const FlowName = "authorization_code"
 
-// FormPost is the Config.ResponseMode with which the browser posts Entra's answer to the
-// app, which keeps it out of histories and logs ("OAuth 2.0 Form Post Response Mode").
+// FormPost is the Config.ResponseMode in which the browser posts the authorization response
+// to the app. The code then appears in no history and no access log ("OAuth 2.0 Form Post
+// Response Mode").
 const FormPost = "form_post"
 
-// DefaultLoginTimeout is how long a user has for signing in, as in ASP.NET Core
-// (RemoteAuthenticationTimeout): long enough to find a phone, short enough that an
-// abandoned login is of no use to anybody.
+// DefaultLoginTimeout is the default of Config.LoginTimeout. ASP.NET Core uses the same
+// value (RemoteAuthenticationTimeout). A user has time to find a phone, and an abandoned
+// login soon becomes useless.
 const DefaultLoginTimeout = 15 * time.Minute
 
 // Config describes how an app signs users in.
 type Config struct {
-	// RedirectURL is where Entra sends the browser back to. It is registered with the
-	// app, character by character, and is https, or http on this machine (localhost,
-	// 127.0.0.1, [::1]) for development. Required.
+	// RedirectURL is the URL of this app to which Entra redirects the browser. It must
+	// equal a redirect URI of the app registration, character by character. It is https, or
+	// http on this machine (localhost, 127.0.0.1, [::1]) for development. Required.
 	RedirectURL string
 	// Scopes are permissions in one API, such as "api://orders/Orders.Read" or
-	// "https://graph.microsoft.com/User.Read": what users are asked to consent to at
-	// sign-in and what tokens are for when nothing else is said. None: sign-in alone.
+	// "https://graph.microsoft.com/User.Read". Users are asked to consent to them at
+	// sign-in, and tokens are for them by default. If empty, the app only signs users in.
 	Scopes []string
-	// Tenants are the IDs of the tenants whose users may sign in, or
-	// [verify.AnyTenant] or [verify.AnyOrganization]. Guests sign in to the tenant
-	// that they are guests of. None: the client's tenant, which must then be an ID.
+	// Tenants are the IDs of the tenants whose users may sign in, or verify.AnyTenant or
+	// verify.AnyOrganization. Guests sign in to the tenant that invited them. If empty,
+	// only users of the client's tenant may sign in, and that tenant must be an ID.
 	Tenants []string
-	// ResponseMode is how Entra's answer reaches the app: [FormPost], or "query" in
-	// the address. "": "query".
+	// ResponseMode is how the authorization response reaches the app: FormPost, or "query"
+	// for parameters in the URL. Defaults to "query".
 	ResponseMode string
-	// LoginTimeout is how long a user has for signing in. 0: [DefaultLoginTimeout].
+	// LoginTimeout is the time that a user has to sign in. Defaults to
+	// DefaultLoginTimeout.
 	LoginTimeout time.Duration
 }
 
-// Flow signs users in to one app. It is safe for concurrent use; make it once with [New].
+// Flow signs users in to one app. It is safe for concurrent use. Create it once, with [New];
+// the zero Flow is not usable.
 type Flow struct {
 	client   *entra.Client
 	config   Config
@@ -54,12 +57,18 @@ type Flow struct {
 	used     *usedLogins
 }
 
-// New returns a flow for the app that c is. It asks nobody anything; its error, about the
-// Config, is an [*entra.Error] with the code "invalid_request".
+// oneScope ends the errors about lists of scopes.
+const oneScope = "each entry must be one scope, in printable ASCII without spaces"
+
+// New returns a flow for the app of c. It makes no network requests and only validates cfg.
+// The error is an [*entra.Error] with the code "invalid_request".
 func New(c *entra.Client, cfg Config) (*Flow, error) {
+	if c == nil {
+		return nil, invalid("authcode.New requires a client; create one with entra.New")
+	}
 	cfg.Scopes, cfg.Tenants = slices.Clone(cfg.Scopes), slices.Clone(cfg.Tenants)
-	none := len(cfg.Tenants) == 0
-	if none {
+	ownTenant := len(cfg.Tenants) == 0
+	if ownTenant {
 		cfg.Tenants = []string{c.TenantID()}
 	}
 	if cfg.ResponseMode == "" {
@@ -70,15 +79,15 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	}
 	switch {
 	case cfg.RedirectURL == "":
-		return nil, invalid("Config.RedirectURL is missing; it is the address of this app to which Entra sends the browser back, as it is registered")
+		return nil, invalid("Config.RedirectURL is missing; set it to the registered URL of this app to which Entra redirects the browser")
 	case !validRedirect(cfg.RedirectURL):
-		return nil, invalid("Config.RedirectURL is not an absolute https address without a fragment; http is for localhost alone")
+		return nil, invalid("Config.RedirectURL must be an absolute https URL without a fragment; http is allowed for localhost only")
 	case !validScopes(cfg.Scopes):
-		return nil, invalid("Config.Scopes has an entry that is empty or has a space in it; each entry is one scope")
+		return nil, invalid("Config.Scopes has an invalid entry; " + oneScope)
 	case !oneAPI(cfg.Scopes):
-		return nil, invalid("Config.Scopes are permissions in several APIs, and a token is for one; put those in the others into Request.ExtraScopes")
+		return nil, invalid("Config.Scopes names several APIs, but a token is for one; move the scopes of the others to Request.ExtraScopes")
 	case cfg.ResponseMode != "query" && cfg.ResponseMode != FormPost:
-		return nil, invalid("Config.ResponseMode is neither query nor form_post")
+		return nil, invalid(`Config.ResponseMode must be "query" or "form_post"`)
 	case cfg.LoginTimeout < 0:
 		return nil, invalid("Config.LoginTimeout is negative")
 	}
@@ -86,11 +95,12 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		Audiences: []string{c.ClientID()}, Tenants: cfg.Tenants, Cloud: c.Cloud(),
 		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),
 	})
-	if err != nil && none {
-		return nil, invalid(fmt.Sprintf("Config.Tenants is empty, and the client's tenant, %q, is not an ID: list the IDs of the tenants whose users may sign in (Directory (tenant) ID in the admin center), or verify.AnyOrganization for those of all", c.TenantID()))
+	if err != nil && ownTenant {
+		return nil, invalid(fmt.Sprintf("Config.Tenants is empty, and the client's tenant %q is not an ID; list the Directory (tenant) IDs "+
+			"of the tenants whose users may sign in, or verify.AnyOrganization for all organizations", c.TenantID()))
 	}
 	if err != nil {
-		return nil, invalid("Config.Tenants does not say whose users may sign in (" + err.Error() + ")")
+		return nil, invalid("Config.Tenants is invalid: " + err.Error())
 	}
 	return &Flow{c, cfg, v, newUsedLogins()}, nil
 }
@@ -114,13 +124,14 @@ func validScopes(list []string) bool {
 	})
 }
 
-// oneAPI reports whether the scopes that name their API by a URI, before the last slash,
-// name the same one. Entra refuses others only when the code is redeemed (AADSTS28000).
+// oneAPI reports whether all scopes that name their API by a URI, before the last slash,
+// name the same one. Entra rejects other lists only when the code is redeemed
+// (AADSTS28000).
 func oneAPI(list []string) bool {
 	api := ""
 	for _, s := range list {
 		if !strings.Contains(s, "://") {
-			continue // of sign-in, of Microsoft Graph, or of an API named by its client ID
+			continue // an OpenID Connect scope, Microsoft Graph, or an API named by its client ID
 		}
 		resource := strings.TrimRight(s[:strings.LastIndexByte(s, '/')], "/")
 		if api != "" && !strings.EqualFold(resource, api) {
@@ -131,22 +142,24 @@ func oneAPI(list []string) bool {
 	return true
 }
 
-// tokenScopes returns what to ask a token for: wanted or else the Config's scopes,
-// without those of sign-in unless there are no others, since MSAL wants one at least.
-func (f *Flow) tokenScopes(wanted []string) []string {
-	if len(wanted) == 0 {
-		wanted = f.config.Scopes
+// tokenScopes returns the scopes of a token request: requested, or the Config's if it is
+// empty. The OpenID Connect scopes are removed unless there are no others, because MSAL
+// requires at least one scope.
+func (f *Flow) tokenScopes(requested []string) []string {
+	if len(requested) == 0 {
+		requested = f.config.Scopes
 	}
-	if wanted = scopes.Resource(wanted); len(wanted) == 0 {
-		wanted = []string{"openid"}
+	if requested = scopes.WithoutOIDC(requested); len(requested) == 0 {
+		return []string{"openid"}
 	}
-	return wanted
+	return requested
 }
 
-// SignOutURL returns where to send the browser so that Entra ends the user's session in
-// it, too, and then sends it to returnTo, a registered redirect URL. "": it stays there.
+// SignOutURL returns the URL at which Entra ends its own session in the browser. Entra then
+// redirects the browser to returnTo, which must be a registered redirect URI. If returnTo is
+// empty, the browser stays at Entra. Call [Flow.SignOut] as well to drop the user's tokens.
 //
-// Source: OpenID Connect RP-Initiated Logout; "Send a sign-out request" in Microsoft's
+// Sources: OpenID Connect RP-Initiated Logout; "Send a sign-out request" in Microsoft's
 // page on OpenID Connect.
 func (f *Flow) SignOutURL(returnTo string) string {
 	q := url.Values{}
@@ -156,36 +169,37 @@ func (f *Flow) SignOutURL(returnTo string) string {
 	return f.endpoint("logout", q)
 }
 
-// AdminConsentURL returns where an administrator of the tenant consents to permissions
-// for all of its users; none: the Config's scopes. tenantID is that of a user who may
-// not consent, or "" for the client's tenant. Entra then sends the administrator's browser
-// to RedirectURL, with admin_consent=True, which proves nothing, and no code.
+// AdminConsentURL returns the URL at which an administrator grants scopes for all users of a
+// tenant. If there are no scopes, those of the Config are requested. tenantID is the tenant of
+// a user who may not consent; if empty, the client's tenant is used. Entra then redirects the
+// administrator's browser to RedirectURL with admin_consent=True and without a code. That
+// parameter proves nothing, because anyone can send it.
 //
 // Source: "Admin consent on the Microsoft identity platform".
-func (f *Flow) AdminConsentURL(tenantID string, wanted ...string) string {
+func (f *Flow) AdminConsentURL(tenantID string, scopes ...string) string {
 	u := url.URL{
 		Scheme: "https", Host: f.client.Cloud().Host(),
 		Path: "/" + cmp.Or(tenantID, f.client.TenantID()) + "/v2.0/adminconsent",
 		RawQuery: url.Values{
 			"client_id":    {f.client.ClientID()},
 			"redirect_uri": {f.config.RedirectURL},
-			"scope":        {strings.Join(f.tokenScopes(wanted), " ")},
+			"scope":        {strings.Join(f.tokenScopes(scopes), " ")},
 		}.Encode(),
 	}
 	return u.String()
 }
 
-// RedirectURL returns the Config's: where Entra sends the browser back to.
+// RedirectURL returns Config.RedirectURL.
 func (f *Flow) RedirectURL() string { return f.config.RedirectURL }
 
-// ResponseMode returns how Entra's answer reaches the app: [FormPost] or "query".
+// ResponseMode returns [FormPost] or "query".
 func (f *Flow) ResponseMode() string { return f.config.ResponseMode }
 
-// LoginTimeout returns how long a user has for signing in.
+// LoginTimeout returns the time that a user has to sign in.
 func (f *Flow) LoginTimeout() time.Duration { return f.config.LoginTimeout }
 
-// AllowsTenant reports whether users of the tenant, given by its ID in lower case, may
-// sign in.
+// AllowsTenant reports whether users of a tenant may sign in. tenantID is an ID in lower
+// case.
 func (f *Flow) AllowsTenant(tenantID string) bool { return f.verifier.AllowsTenant(tenantID) }
 
 func (f *Flow) endpoint(name string, q url.Values) string {

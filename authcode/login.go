@@ -18,59 +18,63 @@ import (
 	"github.com/entratoken/entra/internal/scopes"
 )
 
-// oidcScopes ask for an ID token, for oid and the names in it, and for a refresh token
+// oidcScopes request an ID token, the claims oid and name in it, and a refresh token
 // ("Scopes and permissions in the Microsoft identity platform").
 var oidcScopes = []string{"openid", "profile", "offline_access"}
 
-// Request says what is particular about one sign-in. The zero value is an ordinary one.
+// Request describes one sign-in. The zero value is an ordinary sign-in.
 //
-// LoginHint, DomainHint, Prompt and Claims are requests, not guarantees: they travel
-// through the browser, whose owner can take them out. An app that relies on one looks at
-// what came of it: after a step-up at acrs in the claims of the token (its API does:
-// [verify.RequireAuthContext]) or at auth_time in the ID token's, and at whether the
-// Account is the one from before.
+// LoginHint, DomainHint, Prompt and Claims are requests, not guarantees. They travel through
+// the browser, and its user can remove them. An app that relies on one must check the
+// result: acrs in the access token after a step-up (the API checks it with
+// [verify.RequireAuthContext]), auth_time in the ID token, or whether the Account is still
+// the same.
 type Request struct {
-	// LoginHint is the username, or the login_hint claim, of who is to sign in; it
-	// saves the user typing. "": whoever is signed in at Entra, or chooses to.
+	// LoginHint is the username, or the login_hint claim, of the user who should sign in.
+	// It saves the user from typing it. If empty, Entra uses its current session or lets
+	// the user choose an account.
 	LoginHint string
-	// DomainHint is the domain or tenant of the user. "": Entra finds out.
+	// DomainHint is the domain or tenant of the user. If empty, Entra determines it.
 	DomainHint string
-	// Prompt is "login" to ask for credentials anew, "select_account", "consent", or
-	// "none" to ask nothing: then what cannot be done silently is an error whose
-	// InteractionRequired is true. "": Entra asks what it has to.
+	// Prompt is "login" to require credentials again, "select_account", "consent", or
+	// "none" to allow no interaction. With "none", a sign-in that needs the user fails
+	// with an error whose InteractionRequired method reports true. If empty, Entra prompts
+	// only where necessary.
 	Prompt string
-	// Claims is the challenge that the sign-in must satisfy, as JSON: an
-	// [entra.Error]'s, or that of [entra.ClaimsChallenge]. "": none.
+	// Claims is a claims challenge, in JSON, that the sign-in must satisfy. It comes from
+	// an entra.Error or from entra.ClaimsChallenge. If empty, there is no challenge.
 	Claims string
-	// ReturnTo is where the user goes afterwards: a path on this site with a query,
-	// in printable ASCII. "": "/".
+	// ReturnTo is the page to which the user returns: a path on this site, with a query if
+	// needed, in printable ASCII. It may be about 2,000 bytes long. Defaults to "/".
 	ReturnTo string
-	// Scopes are permissions in one API, in place of the Config's: they are asked
-	// for consent, and SignIn.Source is for them. None: the Config's.
+	// Scopes are permissions in one API. They replace the Config's: the user is asked to
+	// consent to them, and SignIn.Source is for them. If empty, the Config's are used.
 	Scopes []string
-	// ExtraScopes are permissions in any APIs that the user is asked to consent to
-	// at the same time, for tokens later. None: nothing more.
+	// ExtraScopes are further permissions, in any APIs, that the user is asked to consent
+	// to at the same time. Tokens for them can be acquired later.
 	ExtraScopes []string
-	// Session names the browser's session, if its tokens are to be its own: two browsers
-	// in which one user is signed in then share none, so that what a second factor in one
-	// brings is of no use in the other, and each is signed out by itself. It is in the
-	// [Account], and is not secret; printable ASCII, at most 64 bytes. "": the account's
-	// sign-ins share their tokens.
+	// Session names the session of this browser if its tokens must be separate. Two
+	// browsers of one user then share no tokens: a second factor in one does not count in
+	// the other, and each signs out separately. The name is stored in the Account and is
+	// not secret. It is at most 64 bytes of printable ASCII. If empty, all sign-ins of
+	// an account share their tokens.
 	Session string
 }
 
-// Login is a sign-in that has begun: where to send the browser, and what the answer is
-// checked against. It is for one browser and for one answer (see the package's
-// documentation on how to keep it).
+// Login is a sign-in in progress. It holds the URL for the browser and the values that the
+// authorization response is checked against. It is valid for one browser and one response;
+// the package documentation says how to store it. Create it with [Flow.Begin]. [Flow.Exchange]
+// rejects the zero Login with [ErrNoLogin].
 //
-// Its JSON is what [Flow.Exchange] must see again, secrets included: state, nonce and
-// PKCE verifier. With the scopes and URLs of an ordinary app it fits into a cookie. Nothing else shows them: a Login prints and logs without them.
+// Its JSON is for storage and contains secrets: the state, the nonce and the PKCE verifier.
+// With ordinary scopes and URLs it fits into a cookie. Printing or logging a Login reveals no
+// secrets.
 type Login struct {
-	p func() *login // a func, because fmt prints nothing of one, wherever it stands
+	p func() *login // a func, because fmt prints only its address
 }
 
 type login struct {
-	url      string    // not kept: it has been used by then
+	url      string    // not stored: it is used at once
 	State    string    `json:"state"`
 	Nonce    string    `json:"nonce"`
 	Verifier string    `json:"verifier"`
@@ -81,8 +85,8 @@ type login struct {
 	binding
 }
 
-// binding is what a login is bound to: only a flow with the same sends its code and
-// verifier anywhere (RFC 9700, section 4.4, on mix-up attacks).
+// binding ties a login to a flow. Only a flow with an equal binding sends the login's code
+// and verifier to a token endpoint (RFC 9700, section 4.4, on mix-up attacks).
 type binding struct {
 	Authority   string `json:"authority"`
 	ClientID    string `json:"client_id"`
@@ -93,7 +97,11 @@ func (f *Flow) binding() binding {
 	return binding{"https://" + f.client.Cloud().Host() + "/" + f.client.TenantID(), f.client.ClientID(), f.config.RedirectURL}
 }
 
-// Begin begins a sign-in. It asks nobody anything. Its error is [ErrReturnTo], or an
+// Begin begins a sign-in. Redirect the browser to the URL of the returned [Login], and store
+// the Login for this browser.
+//
+// Begin makes no network requests, and ctx is not used yet. It allows for authorization
+// requests that are sent to Entra first (RFC 9126). The error is [ErrReturnTo], or an
 // [*entra.Error] with the code "invalid_request".
 func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 	if r.ReturnTo == "" {
@@ -101,21 +109,21 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 	}
 	switch {
 	case strings.ContainsFunc(r.ReturnTo, func(c rune) bool { return c > unicode.MaxASCII }):
-		return nil, fmt.Errorf("%w: percent-encode what is not ASCII", ErrReturnTo)
-	case !onSite(r.ReturnTo):
+		return nil, fmt.Errorf("%w: percent-encode non-ASCII characters", ErrReturnTo)
+	case !isLocalPath(r.ReturnTo):
 		return nil, ErrReturnTo
 	}
 	if !slices.Contains([]string{"", "login", "none", "consent", "select_account"}, r.Prompt) {
-		return nil, invalid("Request.Prompt is not one of login, none, consent and select_account")
+		return nil, invalid(`Request.Prompt must be "login", "select_account", "consent" or "none"`)
 	}
 	if !validScopes(r.Scopes) || !validScopes(r.ExtraScopes) {
-		return nil, invalid("a scope of the Request is empty or has a space in it; each entry is one scope")
+		return nil, invalid("Request.Scopes or Request.ExtraScopes has an invalid entry; " + oneScope)
 	}
 	if !oneAPI(r.Scopes) {
-		return nil, invalid("Request.Scopes are permissions in several APIs, and a token is for one; put those in the others into ExtraScopes")
+		return nil, invalid("Request.Scopes names several APIs, but a token is for one; move the scopes of the others to ExtraScopes")
 	}
 	if len(r.Session) > 64 || r.Session != "" && !validScopes([]string{r.Session}) {
-		return nil, invalid("Request.Session is longer than 64 bytes, or not printable ASCII without spaces")
+		return nil, invalid("Request.Session must be at most 64 bytes of printable ASCII without spaces")
 	}
 	claims, err := mergeClaims(r.Claims, f.client.Capabilities())
 	if err != nil {
@@ -127,12 +135,13 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 		Expires: time.Now().Add(f.config.LoginTimeout).UTC().Round(0),
 		binding: f.binding(),
 	}
+	requested := slices.Concat(scopes.WithoutOIDC(p.Scopes), scopes.WithoutOIDC(r.ExtraScopes), oidcScopes)
 	q := url.Values{
 		"client_id":             {f.client.ClientID()},
 		"response_type":         {"code"},
 		"response_mode":         {f.config.ResponseMode},
 		"redirect_uri":          {f.config.RedirectURL},
-		"scope":                 {strings.Join(slices.Concat(scopes.Resource(p.Scopes), scopes.Resource(r.ExtraScopes), oidcScopes), " ")},
+		"scope":                 {strings.Join(requested, " ")},
 		"state":                 {p.State},
 		"nonce":                 {p.Nonce},
 		"code_challenge":        {oauth2.S256ChallengeFromVerifier(p.Verifier)},
@@ -156,22 +165,24 @@ func random() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// URL returns where to send the browser, or "" if the Login was read from JSON.
+// URL returns the URL to redirect the browser to. It is not part of the Login's JSON, so it
+// is empty for a Login that was read from storage.
 func (l *Login) URL() string { return l.get().url }
 
-// State returns the state parameter that the answer will have: the name under which to
-// keep one of several logins of a browser. It is not to be logged.
+// State returns the state parameter of the login, which the authorization response repeats.
+// Use it to find one of several logins of a browser. Do not log it.
 func (l *Login) State() string { return l.get().State }
 
-// ReturnTo returns where the user goes afterwards: a path on this site.
+// ReturnTo returns the page to which the user returns: a path on this site.
 func (l *Login) ReturnTo() string { return l.get().ReturnTo }
 
-// Scopes returns what the token is for that the login brings.
+// Scopes returns the scopes of the token that the login acquires.
 func (l *Login) Scopes() []string { return slices.Clone(l.get().Scopes) }
 
-// Expires returns when the login ends.
+// Expires returns the time at which the login expires.
 func (l *Login) Expires() time.Time { return l.get().Expires }
 
+// get returns the contents of l, which are empty for nil and for the zero Login.
 func (l *Login) get() *login {
 	if l == nil || l.p == nil {
 		return &login{}
@@ -179,23 +190,23 @@ func (l *Login) get() *login {
 	return l.p()
 }
 
-// MarshalJSON returns what [Flow.Exchange] must see again. It is secret.
+// MarshalJSON returns the form of l for storage. It contains secrets.
 func (l Login) MarshalJSON() ([]byte, error) { return json.Marshal(l.get()) }
 
-// UnmarshalJSON reads what MarshalJSON returned.
+// UnmarshalJSON reads the form that MarshalJSON returns. The error is [ErrNoLogin].
 func (l *Login) UnmarshalJSON(b []byte) error {
 	p := &login{}
-	if json.Unmarshal(b, p) != nil { // its text may quote what it read
+	if json.Unmarshal(b, p) != nil { // its text may quote secrets
 		return ErrNoLogin
 	}
 	l.p = func() *login { return p }
 	return nil
 }
 
-// Format prints when the login ends, whatever the verb.
+// Format prints only the expiry of the login, for every verb.
 func (l Login) Format(s fmt.State, _ rune) { fmt.Fprint(s, l.LogValue().String()) }
 
-// LogValue logs when the login ends.
+// LogValue logs only the expiry of the login.
 func (l Login) LogValue() slog.Value {
 	return slog.StringValue("authcode.Login{until " + l.Expires().Format(time.RFC3339) + "}")
 }

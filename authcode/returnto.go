@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// maxReturnTo, in bytes of JSON, which writes an ampersand as six, keeps a Login small
-// enough for a cookie (RFC 6265, section 6.1).
+// maxReturnTo bounds a return path, in bytes of JSON, so that a Login fits into a cookie
+// (RFC 6265, section 6.1). JSON writes an ampersand as six bytes.
 const maxReturnTo = 2002
 
-// onSite reports whether a browser that is sent to s stays on the site, however s is read:
-// by a browser, which takes "\" for "/" and skips tabs and line breaks (WHATWG URL
-// Standard), by [net/http.Redirect], which cleans paths, or by a proxy, which may decode
-// them. So there is only one way to read what it accepts: an absolute path without empty
-// or dot segments, in which nothing is escaped that would change the path's structure.
-// In the query and the fragment escapes change nothing.
-func onSite(s string) bool {
+// isLocalPath reports whether s is a path that keeps a browser on the site for every reader
+// of s. Browsers treat "\" as "/" and skip tabs and line breaks (WHATWG URL Standard),
+// [net/http.Redirect] cleans paths, and proxies may decode them. isLocalPath therefore
+// accepts only texts with a single reading: an absolute path without empty or dot
+// segments, in which no escape changes the structure of the path. Escapes in the query and
+// the fragment are harmless.
+func isLocalPath(s string) bool {
 	if len(s) > maxReturnTo || len(marshal(s)) > maxReturnTo || !strings.HasPrefix(s, "/") ||
 		strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' }) {
 		return false
@@ -32,9 +32,9 @@ func onSite(s string) bool {
 	}
 	return !slices.ContainsFunc(segments, func(s string) bool {
 		decoded, err := url.PathUnescape(s)
-		return err != nil || s == "." || s == ".." || decoded != s && strings.ContainsFunc(decoded, structural)
+		return err != nil || s == "." || s == ".." || decoded != s && strings.ContainsFunc(decoded, isStructural)
 	})
 }
 
-// structural reports whether an escaped c could change how a path is read.
-func structural(c rune) bool { return c < ' ' || c == 0x7f || strings.ContainsRune(`/\.%`, c) }
+// isStructural reports whether an escaped c could change how a path is read.
+func isStructural(c rune) bool { return c < ' ' || c == 0x7f || strings.ContainsRune(`/\.%`, c) }

@@ -8,14 +8,14 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// maxUsed bounds the logins that are remembered, which is more than a hundred sign-ins a
-// second for 15 minutes. Beyond it the oldest is forgotten; its code is still good only
-// once, because Entra sees to that, too.
+// maxUsed bounds usedLogins. It allows more than a hundred sign-ins per second for 15
+// minutes. Beyond that the oldest entry is dropped, and only Entra rejects the reuse of its
+// code.
 const maxUsed = 100_000
 
-// usedLogins remembers which logins were answered until they expire. That holds within
-// one process: with several instances, and after a restart, a login that the app has not
-// deleted is answered a second time only if Entra takes its code twice, which it does not.
+// usedLogins stores which logins have been used, until they expire. It works within one
+// process. With several processes, and after a restart, an app that does not delete used
+// logins relies on Entra to reject the second use of a code.
 type usedLogins struct {
 	mu     sync.Mutex // guards states
 	states *simplelru.LRU[[sha256.Size]byte, time.Time]
@@ -26,7 +26,8 @@ func newUsedLogins() *usedLogins {
 	return &usedLogins{states: states}
 }
 
-// use reports whether it is the first use of the state of a login that ends at expires.
+// use marks the login with the given state as used until expires. It reports whether this
+// was the first use.
 func (u *usedLogins) use(state string, expires time.Time) bool {
 	key := sha256.Sum256([]byte(state))
 	u.mu.Lock()

@@ -80,10 +80,10 @@ func ForToken(c *entra.Client, t Verified, scopes ...string) *entra.TokenSource 
 
 func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested []string) *entra.TokenSource {
 	g := entra.Grant{Flow: FlowName, Subject: string(sum[:])}
-	if len(requested) == 1 && !scopes.Added(requested[0]) {
+	if len(requested) == 1 && !scopes.IsOIDC(requested[0]) {
 		g.Scope = requested[0] // saves the copy
 	} else {
-		g.Scopes = scopes.Resource(requested)
+		g.Scopes = scopes.WithoutOIDC(requested)
 	}
 	noScopes, tenantID := g.Scope == "" && len(g.Scopes) == 0, c.TenantID()
 	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {

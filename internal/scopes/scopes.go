@@ -1,20 +1,20 @@
-// Package scopes has what the flows for users share about scopes.
+// Package scopes separates the scopes of an API from those of OpenID Connect.
 package scopes
 
-// Resource returns a copy of scopes without those that MSAL adds to every request of a
-// user's flow. If they were passed to MSAL it would compare them with what was granted,
-// where Entra does not repeat them, and refuse the token.
-func Resource(scopes []string) []string {
-	kept := make([]string, 0, len(scopes))
+// WithoutOIDC returns a copy of scopes without those for which [IsOIDC] reports true. MSAL adds
+// them to every request for a user. It compares scopes that the caller passes with the
+// granted ones, and would reject the token because Entra's response does not list them.
+func WithoutOIDC(scopes []string) []string {
+	api := make([]string, 0, len(scopes))
 	for _, s := range scopes {
-		if !Added(s) {
-			kept = append(kept, s)
+		if !IsOIDC(s) {
+			api = append(api, s)
 		}
 	}
-	return kept
+	return api
 }
 
-// Added reports whether MSAL adds the scope by itself.
-func Added(scope string) bool {
+// IsOIDC reports whether scope is one of the OpenID Connect scopes that MSAL adds itself.
+func IsOIDC(scope string) bool {
 	return scope == "openid" || scope == "profile" || scope == "offline_access"
 }
