@@ -10,6 +10,8 @@ FUZZTIME  ?= 30s  # how long `make fuzz` gives each target
 BENCH     ?=      # which benchmarks `make bench` runs, as a regular expression; empty: all
 COUNT     ?= 12   # how often it runs each
 TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
+PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
+FILE      ?= .    # which of their files, as a regular expression
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 say   = @printf '\n==> %s\n' "$(1)"
@@ -60,6 +62,10 @@ integration: install ## Other people's clients and a real browser against the fa
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
 	@GO="$(GO)" tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: mutants
+mutants: ## Mutation tests of the packages in PKG; fails below 90 % killed. Takes hours without PKG and FILE.
+	@GO="$(GO)" tools/mutants.sh -f '$(strip $(FILE))' $(PKG)
 
 .PHONY: bench
 bench: ## Ours beside its peers; writes docs/benchmarks.md. With BENCH, only those, COUNT times.
