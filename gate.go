@@ -7,7 +7,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
-	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 const (
@@ -85,7 +85,7 @@ func (g *gates) refusal(p proof, failed *Error) {
 	}
 	t.inARow++
 	t.finding = false
-	t.openAt = time.Now().Add(cache.Policy{}.RetryIn(t.inARow-gateAfter, 0, 0, rand.Float64()))
+	t.openAt = time.Now().Add(refresh.Policy{}.RetryIn(t.inARow-gateAfter, 0, 0, rand.Float64()))
 }
 
 // accepted is told that p was accepted.

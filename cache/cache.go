@@ -12,8 +12,6 @@ const DefaultSize = 10_000
 type Options struct {
 	// Size bounds the number of sessions. 0: [DefaultSize].
 	Size int
-	// Policy decides when tokens are refreshed. The zero value is the one to use.
-	Policy Policy
 	// OnEvent is called with everything that happens, from the goroutine in which it
 	// happens, with no lock held; it must be quick and safe for concurrent use.
 	// nil: nobody is told.
@@ -23,7 +21,6 @@ type Options struct {
 // Cache holds access tokens. It is safe for concurrent use. Make it with [New].
 type Cache struct {
 	size    int64
-	policy  Policy
 	onEvent func(Event)
 	seed    maphash.Seed
 	shards  []*shard
@@ -48,7 +45,7 @@ func New(o Options) *Cache {
 	if o.Size >= shardedSize {
 		n = shards
 	}
-	c := &Cache{size: int64(o.Size), policy: o.Policy.withDefaults(), onEvent: o.OnEvent, seed: maphash.MakeSeed()}
+	c := &Cache{size: int64(o.Size), onEvent: o.OnEvent, seed: maphash.MakeSeed()}
 	for range n {
 		c.shards = append(c.shards, newShard())
 	}

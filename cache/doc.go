@@ -35,7 +35,7 @@
 //
 // # When a token is refreshed
 //
-// [Policy] says when. A token is fresh at first; then early, when it is still served
+// A token is fresh at first; then early, when it is still served
 // at once while one refresh runs in the background; and at last expired, when
 // callers wait for the one refresh or leave when their own context ends. Nothing
 // runs between calls: there is no goroutine that watches the clock.

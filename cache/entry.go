@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // An entry is the place of one token: one session, one scope set.
@@ -88,14 +90,14 @@ func (e *entry) land(f *flight, a Response, err error) (outcome Event, already b
 	var t *Token
 	if err == nil {
 		spread := outcome.Key.Subject == "" && !outcome.Background
-		t, err = e.accept(c.policy, f.challenge, a, f.version, spread, !f.superseded)
+		t, err = e.accept(f.challenge, a, f.version, spread, !f.superseded)
 	}
 	c.fetches.Add(1)
 	if err == nil {
 		outcome.Kind, outcome.Life = EventFetchDone, t.Expiry().Sub(t.ObtainedAt())
 	} else {
 		c.failed.Add(1)
-		outcome.Kind, outcome.Err, outcome.RetryIn = EventFetchFailed, err, e.fail(c.policy, f, err)
+		outcome.Kind, outcome.Err, outcome.RetryIn = EventFetchFailed, err, e.fail(f, err)
 	}
 	if e.flight == f { // else those who waited have had a newer token
 		e.end(f, t, err)
@@ -112,9 +114,9 @@ func (e *entry) end(f *flight, t *Token, err error) {
 }
 
 // accept turns an answer into a token and, if newest, into the entry's. version is that of
-// what the session kept when the answer was asked for; spread is as for Policy.Schedule.
+// what the session kept when the answer was asked for; spread is as for [refresh.Policy.Schedule].
 // mu is held.
-func (e *entry) accept(p Policy, challenge string, a Response, version uint64, spread, newest bool) (*Token, error) {
+func (e *entry) accept(challenge string, a Response, version uint64, spread, newest bool) (*Token, error) {
 	now := time.Now()
 	var left time.Duration
 	if !a.NotAfter.IsZero() {
@@ -132,7 +134,7 @@ func (e *entry) accept(p Policy, challenge string, a Response, version uint64, s
 	t := newToken(oauth2.Token{AccessToken: a.AccessToken, TokenType: a.TokenType, Expiry: expiry.Round(0)})
 	t.scope, t.obtainedAt, t.challenge = a.Scope, now, challenge
 	failed := e.failures.of(challenge)
-	t.refreshAfter, t.usableFor = p.Schedule(a.Lifetime, a.RefreshIn, left, spread || *failed != nil, rand.Float64())
+	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(a.Lifetime, a.RefreshIn, left, spread || *failed != nil, rand.Float64())
 	if newest && !e.retired.Load() { // else the token still serves those who waited for it
 		e.hold(t, t.refreshAfter)
 	}
@@ -143,11 +145,11 @@ func (e *entry) accept(p Policy, challenge string, a Response, version uint64, s
 
 // put stores an answer that was acquired otherwise. A request that is under way is older
 // than that: those who wait for it get the new token, and what it brings is not kept.
-func (e *entry) put(p Policy, a Response) (*Token, error) {
+func (e *entry) put(a Response) (*Token, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, version := e.session.kept()
-	t, err := e.accept(p, "", a, version, false, true)
+	t, err := e.accept("", a, version, false, true)
 	if f := e.flight; err == nil && f != nil {
 		f.superseded, f.outdated = true, true
 		if f.challenge == "" {

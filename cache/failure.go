@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // failures are the memory of requests that brought no token: of the last plain one, and
@@ -39,7 +41,7 @@ func (f *failures) forbids(challenge string, now time.Time) error {
 // fail remembers a flight's failure, unless it is outdated, which throttling never is, and has
 // the token that is served meanwhile looked at again when the next request may be made. mu is
 // held.
-func (e *entry) fail(p Policy, f *flight, err error) (retryIn time.Duration) {
+func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
 	now, h := time.Now(), e.held.Load()
 	served := h != nil && h == f.served
 	var left, patience time.Duration // of the held token, and of those who ask for one
@@ -54,7 +56,7 @@ func (e *entry) fail(p Policy, f *flight, err error) (retryIn time.Duration) {
 		if *last != nil {
 			inARow += (*last).inARow
 		}
-		retryIn = p.RetryIn(inARow, asked, patience, rand.Float64())
+		retryIn = refresh.Policy{}.RetryIn(inARow, asked, patience, rand.Float64())
 		*last = &failure{err, inARow, now.Add(retryIn), now.Add(asked), f.challenge}
 	}
 	// A request that was to satisfy another challenge changes nothing before the token is due.
@@ -67,7 +69,7 @@ func (e *entry) fail(p Policy, f *flight, err error) (retryIn time.Duration) {
 func retryAfter(err error) time.Duration {
 	var e interface{ RetryAfterDelay() time.Duration }
 	if errors.As(err, &e) {
-		return max(0, min(e.RetryAfterDelay(), maxWait))
+		return max(0, min(e.RetryAfterDelay(), refresh.MaxWait))
 	}
 	return 0
 }

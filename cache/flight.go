@@ -10,8 +10,7 @@ import (
 
 // Fetch asks the authority for a token. It is called from one goroutine at a time for
 // each session and scope set, except that a call from before a sign-in or a purge, or one
-// that hangs, may still be running. Its context ends only when [Policy].Timeout has
-// passed, whatever becomes of the caller's; the values of the context are those of the
+// that hangs, may still be running. Its context ends only after 30 seconds, whatever becomes of the caller's; the values of the context are those of the
 // caller that happened to start it. The arguments are what the session holds:
 // claims is the claims challenge that the new token must satisfy, or "", and keep the
 // [Response].Keep of an earlier response. An error with a method RetryAfterDelay() time.Duration says how long
@@ -61,11 +60,13 @@ type flight struct {
 }
 
 // grace is how long a fetch may take to return when its context has ended.
+// timeout bounds a fetch.
+const timeout = 30 * time.Second
+
 const grace = 5 * time.Second
 
 // fly makes the request. However that ends, the flight lands.
 func (e *entry) fly(ctx context.Context, f *flight, claims string, fetch Fetch) {
-	timeout := f.by.cache.policy.Timeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	start := time.Now()

@@ -116,7 +116,7 @@ func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Tok
 // failed for the session before may be asked again.
 func (h *Handle) Put(a Response) (*Token, error) {
 	e := h.resolve()
-	t, err := e.put(h.cache.policy, a)
+	t, err := e.put(a)
 	if err == nil {
 		e.session.forgive()
 	}

@@ -69,7 +69,7 @@ func TestPatienceAfterSleep(t *testing.T) {
 	e := &entry{session: &session{}}
 	e.hold(&Token{obtainedAt: wallJump(time.Now(), -50*time.Minute), usableFor: 59 * time.Minute}, 0)
 	for range 1000 {
-		wait := e.fail(Policy{}.withDefaults(), &flight{served: e.held.Load()}, errors.New("no network yet"))
+		wait := e.fail(&flight{served: e.held.Load()}, errors.New("no network yet"))
 		if wait > 9*time.Minute*9/10 {
 			t.Fatalf("waits %v with nine minutes left", wait)
 		}

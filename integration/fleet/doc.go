@@ -5,7 +5,7 @@
 // when the endpoint is down and how much it can take. A [Rule] is what each process does: when it
 // refreshes, whether a caller waits for that, and what it does after a failure. [Run] plays a rule
 // in a world and returns a [Result]. The rule of package cache is played by its own functions,
-// [cache.Policy.Schedule] and [cache.Policy.RetryIn]; those of other libraries are modelled on their
+// [refresh.Policy.Schedule] and [refresh.Policy.RetryIn]; those of other libraries are modelled on their
 // sources.
 //
 // The command in fleet/draw writes docs/fleet.md and its plots.

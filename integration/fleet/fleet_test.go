@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/integration/fleet"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // What the rule is to reach: after two hours nobody can tell that all started at once, and no
@@ -15,7 +15,7 @@ func TestAfterAStart(t *testing.T) {
 	t.Parallel()
 	for _, w := range []fleet.World{fleet.Together(10_000), fleet.Rolling(10_000)} {
 		w.For = 14 * time.Hour
-		r := fleet.Run(w, fleet.Of(cache.Policy{}))
+		r := fleet.Run(w, fleet.Of(refresh.Policy{}))
 		if got := r.PeakToMean(fleet.Settled, 10*time.Minute); got > 1.2 {
 			t.Errorf("started over %v: the busiest ten minutes have %.2f times the mean, want at most 1.2", w.StartOver, got)
 		}
@@ -33,7 +33,7 @@ func TestAfterAStart(t *testing.T) {
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	const lasting = 15 * time.Minute
-	got := fleet.Run(fleet.Outage(10_000, lasting), fleet.Of(cache.Policy{})).Incident(fleet.Trouble, fleet.Trouble+lasting)
+	got := fleet.Run(fleet.Outage(10_000, lasting), fleet.Of(refresh.Policy{})).Incident(fleet.Trouble, fleet.Trouble+lasting)
 	if got.Blocked != 0 || got.Failed != 0 || got.Noticed != 0 {
 		t.Errorf("%d calls waited and %d failed, in %.2f %% of the processes", got.Blocked, got.Failed, 100*got.Noticed)
 	}
@@ -46,7 +46,7 @@ func TestOutage(t *testing.T) {
 func TestDeterministic(t *testing.T) {
 	t.Parallel()
 	w := fleet.Storm(300)
-	for _, rule := range []fleet.Rule{fleet.Of(cache.Policy{}), fleet.XOAuth2(), fleet.FiveMinutes()} {
+	for _, rule := range []fleet.Rule{fleet.Of(refresh.Policy{}), fleet.XOAuth2(), fleet.FiveMinutes()} {
 		if a, b := fleet.Run(w, rule), fleet.Run(w, rule); !reflect.DeepEqual(a, b) {
 			t.Errorf("%s: two runs differ", rule.Name)
 		}
@@ -110,7 +110,7 @@ func TestByHand(t *testing.T) {
 func TestCapacity(t *testing.T) {
 	t.Parallel()
 	w := fleet.ColdStart(1000)
-	r := fleet.Run(w, fleet.Of(cache.Policy{}))
+	r := fleet.Run(w, fleet.Of(refresh.Policy{}))
 	if got := r.Ready(); got < 16 || got > 35 {
 		t.Errorf("1000 processes at 60 tokens a minute were ready after %v minutes", got)
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // A Rule is what a process does about its token.
@@ -27,7 +27,7 @@ type Rule struct {
 // Of is the rule of package cache with the policy p: its refresh points are drawn from a wider range
 // for tokens that others are likely to have got at the same time, and its retries are spread over the
 // time for which there is a token to serve. Its name is the range of the others.
-func Of(p cache.Policy) Rule {
+func Of(p refresh.Policy) Rule {
 	return Rule{
 		Name: percents(p),
 		Schedule: func(life time.Duration, spread bool, draw float64) (time.Duration, time.Duration) {
@@ -39,7 +39,7 @@ func Of(p cache.Policy) Rule {
 
 // Plain is the rule of package cache without what keeps processes apart: one range for all tokens,
 // and the back-off of callers who wait whether there is a token to serve or not.
-func Plain(p cache.Policy) Rule {
+func Plain(p refresh.Policy) Rule {
 	r := Patient(p)
 	r.Name = percents(p) + ", plain"
 	r.Retry = hasty(p)
@@ -47,7 +47,7 @@ func Plain(p cache.Policy) Rule {
 }
 
 // Spread is Plain with the wider range.
-func Spread(p cache.Policy) Rule {
+func Spread(p refresh.Policy) Rule {
 	r := Of(p)
 	r.Name += ", spread"
 	r.Retry = hasty(p)
@@ -55,7 +55,7 @@ func Spread(p cache.Policy) Rule {
 }
 
 // Patient is Plain with the spread retries.
-func Patient(p cache.Policy) Rule {
+func Patient(p refresh.Policy) Rule {
 	r := Of(p)
 	r.Name += ", patient"
 	r.Schedule = func(life time.Duration, _ bool, draw float64) (time.Duration, time.Duration) {
@@ -64,13 +64,13 @@ func Patient(p cache.Policy) Rule {
 	return r
 }
 
-func hasty(p cache.Policy) func(int, time.Duration, time.Duration, float64) time.Duration {
+func hasty(p refresh.Policy) func(int, time.Duration, time.Duration, float64) time.Duration {
 	return func(failures int, retryAfter, _ time.Duration, draw float64) time.Duration {
 		return max(retryAfter, p.RetryIn(failures, 0, 0, draw))
 	}
 }
 
-func percents(p cache.Policy) string {
+func percents(p refresh.Policy) string {
 	from, _ := p.Schedule(100*time.Hour, 0, 0, false, 0)
 	to, _ := p.Schedule(100*time.Hour, 0, 0, false, 1)
 	if from == to {
@@ -100,7 +100,7 @@ func foreground(name string, margin time.Duration, alone bool) Rule {
 
 // HalfLife refreshes in the background at half of a token's life, and retries with a back-off.
 func HalfLife() Rule {
-	r := Plain(cache.Policy{EarlyFrom: 0.5, EarlyTo: 0.5})
+	r := Plain(refresh.Policy{EarlyFrom: 0.5, EarlyTo: 0.5})
 	r.Name = "half-life"
 	return r
 }

@@ -15,9 +15,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/integration/fleet"
 	"github.com/entratoken/entra/integration/internal/page"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 const processes = 10_000
@@ -53,7 +53,7 @@ func write(docs string) error {
 
 // drawn are the rules of the plots, all are those of the tables.
 func drawn() []fleet.Rule {
-	ours := fleet.Of(cache.Policy{})
+	ours := fleet.Of(refresh.Policy{})
 	ours.Name = "entra: " + ours.Name
 	return []fleet.Rule{ours, fleet.Plain(drawnFrom(0.7, 0.8)), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
 }
@@ -69,7 +69,7 @@ func all() []fleet.Rule {
 }
 
 // drawnFrom is the policy whose refresh points are between two parts of a token's life.
-func drawnFrom(from, to float64) cache.Policy { return cache.Policy{EarlyFrom: from, EarlyTo: to} }
+func drawnFrom(from, to float64) refresh.Policy { return refresh.Policy{EarlyFrom: from, EarlyTo: to} }
 
 // played is what one rule did in every world.
 type played struct {

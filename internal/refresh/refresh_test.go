@@ -1,21 +1,21 @@
-package cache_test
+package refresh_test
 
 import (
 	"math"
 	"testing"
 	"time"
 
-	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 func TestSchedule(t *testing.T) {
 	const never, spread = 0, true
 	for _, tt := range []struct {
-		name                  string
-		life, refreshIn, left time.Duration
-		spread                bool
-		draw                  float64
-		early, end            time.Duration
+		name                      string
+		lifetime, refreshIn, left time.Duration
+		spread                    bool
+		draw                      float64
+		early, end                time.Duration
 	}{
 		{"75 minutes, earliest draw", 75 * time.Minute, 0, never, !spread, 0, 45 * time.Minute, 74 * time.Minute},
 		{"75 minutes, latest draw", 75 * time.Minute, 0, never, !spread, 1, 52*time.Minute + 30*time.Second, 74 * time.Minute},
@@ -38,12 +38,12 @@ func TestSchedule(t *testing.T) {
 		{"a grant that outlives the token", time.Hour, 0, 2 * time.Hour, !spread, 0, 36 * time.Minute, 59 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			early, end := cache.Policy{}.Schedule(tt.life, tt.refreshIn, tt.left, tt.spread, tt.draw)
+			early, end := refresh.Policy{}.Schedule(tt.lifetime, tt.refreshIn, tt.left, tt.spread, tt.draw)
 			if early = early.Round(time.Microsecond); early != tt.early { // draws are floating point
-				t.Errorf("early after %v, want %v", early, tt.early)
+				t.Errorf("refresh after %v, want %v", early, tt.early)
 			}
 			if end != tt.end {
-				t.Errorf("no longer served after %v, want %v", end, tt.end)
+				t.Errorf("usable for %v, want %v", end, tt.end)
 			}
 		})
 	}
@@ -64,11 +64,11 @@ func TestRetryIn(t *testing.T) {
 		{6, 0, none, 1, 60 * time.Second},
 		{100, 0, none, 1, 60 * time.Second},
 		{5000, 0, none, 0, time.Second},
-		// What is drawn comes on top of Retry-After.
+		// The random wait is added to Retry-After.
 		{1, time.Minute, none, 0, 61 * time.Second},
 		{1, time.Minute, none, 1, 62 * time.Second},
 		{100, 10 * time.Second, none, 1, 70 * time.Second},
-		// With a token to serve: over nine tenths of what is left of it.
+		// With a usable token: spread over nine tenths of its remaining time.
 		{1, 0, 20 * time.Minute, 0, time.Second},
 		{1, 0, 20 * time.Minute, 0.5, 9*time.Minute + 500*time.Millisecond},
 		{1, 0, 20 * time.Minute, 1, 18 * time.Minute},
@@ -79,33 +79,32 @@ func TestRetryIn(t *testing.T) {
 		{1, 8 * time.Minute, 20 * time.Minute, 0, 8*time.Minute + time.Second},
 		{1, 8 * time.Minute, 20 * time.Minute, 1, 18 * time.Minute},
 		{1, time.Hour, 10 * time.Hour, 1, 90 * time.Minute},
-		// It does not last as long as Retry-After: as with none.
+		// A token that expires before Retry-After does not change the wait.
 		{2, 19 * time.Minute, 20 * time.Minute, 1, 19*time.Minute + 4*time.Second},
 	} {
-		if got := (cache.Policy{}).RetryIn(tt.failures, tt.retryAfter, tt.left, tt.draw); got != tt.want {
-			t.Errorf("failure %d, Retry-After %v, left %v, draw %v: %v, want %v", tt.failures, tt.retryAfter, tt.left, tt.draw, got, tt.want)
+		if got := (refresh.Policy{}).RetryIn(tt.failures, tt.retryAfter, tt.left, tt.draw); got != tt.want {
+			t.Errorf("RetryIn(%d, %v, %v, %v) = %v, want %v", tt.failures, tt.retryAfter, tt.left, tt.draw, got, tt.want)
 		}
 	}
 }
 
-// What makes no sense in a policy is as good as nothing.
-func TestPolicyNonsense(t *testing.T) {
+func TestInvalidFieldsMeanDefaults(t *testing.T) {
 	nan := math.NaN()
-	for _, p := range []cache.Policy{
+	for _, p := range []refresh.Policy{
 		{EarlyFrom: nan, EarlyTo: nan}, {EarlyFrom: 3, EarlyTo: -1}, {Margin: -1}, {SpreadFrom: nan}, {SpreadFrom: 0.65},
 		{RetryMin: math.MaxInt64, RetryMax: math.MaxInt64}, {RetryMin: -1, RetryMax: -1}, {BackgroundMax: -1}, {BackgroundMax: math.MaxInt64},
 	} {
 		if early, end := p.Schedule(time.Hour, 0, 0, false, 0); early != 36*time.Minute || end != 59*time.Minute {
-			t.Errorf("%+v: early after %v, served for %v", p, early, end)
+			t.Errorf("%+v: refresh after %v, usable for %v, want 36m and 59m", p, early, end)
 		}
 		if early, _ := p.Schedule(time.Hour, 0, 0, true, 0); early != 6*time.Minute {
-			t.Errorf("%+v: spread, early after %v", p, early)
+			t.Errorf("%+v: spread, refresh after %v, want 6m", p, early)
 		}
 		if got := p.RetryIn(100, 0, 0, 1); got != time.Minute {
-			t.Errorf("%+v: retry in %v", p, got)
+			t.Errorf("%+v: retry in %v, want 1m", p, got)
 		}
 		if got := p.RetryIn(1, 0, time.Hour, 1); got != 30*time.Minute {
-			t.Errorf("%+v: with a token to serve retry in %v", p, got)
+			t.Errorf("%+v: with a usable token retry in %v, want 30m", p, got)
 		}
 	}
 }
