@@ -43,7 +43,7 @@ func BenchmarkRepeat(b *testing.B) {
 	b.Run("verify", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := v.AccessToken(context.Background(), raw); err != nil {
+			if _, err := v.Verify(context.Background(), raw); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -52,7 +52,7 @@ func BenchmarkRepeat(b *testing.B) {
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if _, err := v.AccessToken(context.Background(), raw); err != nil {
+				if _, err := v.Verify(context.Background(), raw); err != nil {
 					b.Error(err)
 				}
 			}
@@ -123,7 +123,7 @@ func BenchmarkFirstSight(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			raw, other = other, raw
-			if _, err := v.AccessToken(context.Background(), raw); err != nil {
+			if _, err := v.Verify(context.Background(), raw); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -178,7 +178,7 @@ func BenchmarkRefuse(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.AccessToken(context.Background(), bench.raw); reason(b, err) != bench.want {
+				if _, err := v.Verify(context.Background(), bench.raw); reason(b, err) != bench.want {
 					b.Fatal(err)
 				}
 			}
@@ -190,7 +190,7 @@ func BenchmarkRefuse(b *testing.B) {
 func BenchmarkMiddleware(b *testing.B) {
 	raw := sign(0, headerOf(0), benchClaims())
 	v := mustNew(b, newAuthority(jwk(0)).config())
-	h := v.Middleware(verify.RequireScope(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), "Tasks.Read"))
+	h := v.Middleware(verify.RequireScope("Tasks.Read")(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", "Bearer "+raw)
 	w := httptest.NewRecorder()

@@ -177,10 +177,10 @@ func (c *Claims) Names() iter.Seq[string] {
 func (c *Claims) Decode(name string, v any) error {
 	text, ok := c.raw(name)
 	if !ok {
-		return refuse(ReasonMissingClaim)
+		return reject(ReasonMissingClaim)
 	}
 	if json.Unmarshal([]byte(text), v) != nil { // its text may quote the claim
-		return refuse(ReasonBadClaim)
+		return reject(ReasonBadClaim)
 	}
 	return nil
 }

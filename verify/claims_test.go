@@ -227,7 +227,7 @@ func TestEveryReasonHasAText(t *testing.T) {
 		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash,
 	} {
 		text := (&verify.Error{Reason: r}).Error()
-		if strings.Contains(text, "the token was refused") {
+		if strings.Contains(text, "the token was rejected") {
 			t.Errorf("%s has no text", r)
 		}
 		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
@@ -333,7 +333,7 @@ func TestWhoseTenants(t *testing.T) {
 		v := mustNew(t, cfg)
 		var got [3]verify.Reason
 		for i, tenant := range []string{tenantA, tenantB, verify.PersonalAccounts} {
-			_, err := v.AccessToken(context.Background(), in(tenant))
+			_, err := v.Verify(context.Background(), in(tenant))
 			got[i] = reason(t, err)
 		}
 		if !reflect.DeepEqual(got, test.want) {
@@ -344,7 +344,7 @@ func TestWhoseTenants(t *testing.T) {
 	v := mustNew(t, a.config())
 	for _, tenant := range []string{tenantA, tenantB} {
 		forged := sign(2, headerOf(0), userV2().with("tid", tenant).with("iss", "https://"+host+"/"+tenant+"/v2.0"))
-		if _, err := v.AccessToken(context.Background(), forged); reason(t, err) != verify.ReasonBadSignature {
+		if _, err := v.Verify(context.Background(), forged); reason(t, err) != verify.ReasonBadSignature {
 			t.Errorf("a forged token of %s: %v", tenant, err)
 		}
 	}

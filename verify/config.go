@@ -12,21 +12,21 @@ import (
 	"github.com/entratoken/entra"
 )
 
-// What can stand in Config.Tenants besides a tenant ID.
+// Values for Config.Tenants that are not the ID of an organization's tenant.
 const (
-	// AnyTenant accepts every tenant of the cloud, personal Microsoft accounts
-	// included. A program that says so must decide by the claims, request by
-	// request, who may do what, and reach a tenant's data only with its tid. Put
-	// the client ID alone into Config.Audiences then.
+	// AnyTenant accepts every tenant of the cloud, including personal Microsoft
+	// accounts. The program must then decide by the claims of each request who may
+	// do what, and must reach the data of a tenant only with the tid of that
+	// tenant. Config.Audiences should have only the client ID.
 	AnyTenant = "*"
-	// AnyOrganization is AnyTenant without personal Microsoft accounts.
+	// AnyOrganization is like AnyTenant without personal Microsoft accounts.
 	AnyOrganization = "organizations-only"
-	// PersonalAccounts is the tenant that all personal Microsoft accounts share.
+	// PersonalAccounts is the ID of the tenant of all personal Microsoft accounts.
 	PersonalAccounts = "9188040d-6c67-4c5b-b112-36a304b66dad"
 )
 
-// MaxTokenSize is the length of the longest token that is read, in bytes. Entra
-// keeps tokens small enough for HTTP headers (it leaves groups out above 200).
+// MaxTokenSize is the maximum size of a token in bytes. Entra keeps tokens small
+// enough for HTTP headers: it omits groups if there are more than 200.
 const MaxTokenSize = 32 << 10
 
 const (
@@ -35,79 +35,82 @@ const (
 	defaultCacheSize = 10_000
 )
 
-// Config says which tokens are for us. Audiences and Tenants must be set: there
-// is no default that lets a token in.
+// Config configures a [Verifier]. Audiences and Tenants are required: no default
+// accepts a token.
 type Config struct {
-	// Audiences are the names under which tokens address this application: its
-	// client ID, which v2.0 tokens and ID tokens always have, and, if v1.0 tokens
-	// are to be accepted, each of its App ID URIs, such as "api://1234": a v1.0
-	// token has the one that its client asked for, or the client ID. An API gets
+	// Audiences are the accepted values of the aud claim. They are the client ID
+	// of this application, which v2.0 tokens and ID tokens always have, and its App
+	// ID URIs, such as "api://1234", if v1.0 tokens should be accepted. A v1.0 token
+	// has the App ID URI that its client requested, or the client ID. An API gets
 	// v1.0 tokens unless requestedAccessTokenVersion in its app manifest is 2.
-	// Compared exactly, apart from upper and lower case in a GUID. Required.
+	// Values are compared exactly. Client IDs may be in upper or lower case here.
+	// Required.
 	//
-	// A client ID is the application's in every tenant, an App ID URI only within
-	// one: "api://1234" may be somebody else's application in another tenant, with
-	// roles and scopes that its administrators hand out. So an App ID URI is for
-	// when all of Tenants are trusted not to claim it; one that is made of a domain
-	// that Entra has verified, or of the client ID, is safer than a plain word.
+	// A client ID identifies the application in every tenant. An App ID URI does so
+	// only within one tenant: in another tenant, "api://1234" may be another
+	// application, whose roles and scopes its administrators grant. Add an App ID
+	// URI only if all Tenants are trusted not to claim it. A URI with a verified
+	// domain or with the client ID is safer than a plain word.
 	//
-	// Source: "Validate the audience" in Microsoft's claims-validation page; aud
+	// Sources: "Validate the audience" in Microsoft's claims-validation page; aud
 	// in its access token claims reference; requestedAccessTokenVersion in its
 	// page on the manifest.
 	Audiences []string
 
-	// Tenants are the IDs (GUIDs) of the tenants whose tokens are accepted, or
-	// AnyTenant, or AnyOrganization. Required.
+	// Tenants are the IDs (GUIDs) of the tenants whose tokens are accepted.
+	// AnyTenant and AnyOrganization must stand alone. Required.
 	//
 	// Source: "Validate the tenant" in Microsoft's claims-validation page.
 	Tenants []string
 
-	// Cloud is whose tokens are accepted. Zero: the public cloud. Exactly one
-	// cloud is accepted; an API that serves several has several Verifiers. With the host of
-	// an external tenant, such as "contoso.ciamlogin.com", Tenants has that tenant's ID alone.
+	// Cloud is the cloud whose tokens are accepted. Defaults to the public cloud.
+	// An API that serves several clouds needs a Verifier for each. If Cloud is the
+	// host of an external tenant, such as "contoso.ciamlogin.com", Tenants must have
+	// only the ID of that tenant.
 	Cloud entra.Cloud
 
-	// V1Issuer is the issuer of v1.0 tokens, with "{tenantid}" where the tenant
-	// ID stands. Zero: https://sts.chinacloudapi.cn/{tenantid}/ in China, and
-	// https://sts.windows.net/{tenantid}/ everywhere else but in External ID, where
-	// it is not documented and no v1.0 token is accepted. The issuer of v2.0 tokens is
-	// always https://HOST/{tenantid}/v2.0, or in External ID
-	// https://{tenantid}.ciamlogin.com/{tenantid}/v2.0.
+	// V1Issuer is the issuer of v1.0 tokens, with "{tenantid}" in place of the
+	// tenant ID. If empty, it is https://sts.chinacloudapi.cn/{tenantid}/ in China
+	// and https://sts.windows.net/{tenantid}/ in other clouds. It is not documented
+	// for External ID, so v1.0 tokens are rejected there if V1Issuer is empty. The
+	// issuer of v2.0 tokens is always https://HOST/{tenantid}/v2.0, or
+	// https://{tenantid}.ciamlogin.com/{tenantid}/v2.0 in External ID.
 	V1Issuer string
 
-	// KeysFor is the client ID of an application that has signing keys of its
-	// own (claims mapping gives it some); its keys are then asked for. Zero:
-	// the keys that all applications share.
+	// KeysFor is the client ID of an application that has signing keys of its own,
+	// for example because of claims mapping. If empty, the keys that all
+	// applications share are fetched.
 	KeysFor string
 
-	// Leeway is how far the clocks of Entra and this machine may differ, at most
-	// ten minutes. Zero: one minute. Negative: not at all.
+	// Leeway is the accepted difference between the clocks of Entra and of this
+	// machine, at most ten minutes. If zero, it is one minute. If negative, no
+	// difference is accepted.
 	Leeway time.Duration
 
-	// CacheSize is how many verified tokens are remembered, so that their next
-	// request costs a hash and not a signature check. Zero: 10,000, which is
-	// some 40 MB when full. Negative: none.
+	// CacheSize is the number of verified tokens to cache. Another request with a
+	// cached token costs a hash instead of a signature check. If zero, it is 10,000,
+	// which takes about 40 MB when full. If negative, tokens are not cached.
 	CacheSize int
 
-	// HTTPClient fetches the keys. Zero: a client with timeouts, never
-	// http.DefaultClient. Redirects are refused and bodies limited whichever
-	// client it is; the client itself is not changed.
+	// HTTPClient fetches the keys. If nil, a client with time-outs is used that
+	// is not http.DefaultClient. Verifier uses a copy without a cookie jar and
+	// follows no redirects.
 	HTTPClient *http.Client
 
-	// Logger is told of key fetches that fail, and at debug level of refusals
-	// by reason. Nothing of a token is logged. Zero: silent.
+	// Logger logs failed key fetches at level Warn and rejected requests, by
+	// reason, at level Debug. Tokens are never logged. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// New makes a Verifier. It does no I/O: the keys are fetched with the first
-// token. The error says which field of the Config to mend; errors.As finds it as an
-// *entra.Error with the code "invalid_request".
+// New returns a [Verifier]. It makes no network requests: the first token causes
+// the first key fetch. An error names the field of cfg to fix. [errors.As] finds it
+// as an [*entra.Error] with the code "invalid_request".
 func New(cfg Config) (*Verifier, error) {
 	r, err := newRules(cfg)
 	if err != nil {
 		return nil, &configError{&entra.Error{Code: "invalid_request", Description: err.Error()}}
 	}
-	v := &Verifier{rules: r, seen: newSeen(cfg.CacheSize), logger: cfg.Logger}
+	v := &Verifier{rules: r, verified: newVerifiedCache(cfg.CacheSize), logger: cfg.Logger}
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
 	}
@@ -115,14 +118,14 @@ func New(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// configError is what is wrong with a Config. Its text says whose Config.
+// configError is the error of New. Its text begins with the name of this package.
 type configError struct{ err *entra.Error }
 
 func (e *configError) Error() string { return "verify: " + e.err.Description }
 
 func (e *configError) Unwrap() error { return e.err }
 
-// newRules checks a Config and puts it into the form in which tokens are compared.
+// newRules validates cfg.
 func newRules(cfg Config) (*rules, error) {
 	r := &rules{
 		audiences: make(map[string]bool),
@@ -136,37 +139,13 @@ func newRules(cfg Config) (*rules, error) {
 	case r.leeway < 0:
 		r.leeway = 0
 	case r.leeway > maxLeeway:
-		return nil, fmt.Errorf("Config.Leeway is %v; it may be %v at most", r.leeway, maxLeeway)
+		return nil, fmt.Errorf("Config.Leeway is %v; the maximum is %v", r.leeway, maxLeeway)
 	}
-	for _, a := range cfg.Audiences {
-		if strings.TrimSpace(a) != a || a == "" {
-			return nil, errors.New("Config.Audiences has an entry that is empty or has spaces around it")
-		}
-		if isGUID(strings.ToLower(a)) {
-			a = strings.ToLower(a)
-		}
-		r.audiences[a] = true
+	if err := r.setAudiences(cfg.Audiences); err != nil {
+		return nil, err
 	}
-	if len(r.audiences) == 0 {
-		return nil, errors.New("Config.Audiences is empty; put the client ID of this application there")
-	}
-	for _, t := range cfg.Tenants {
-		switch id := strings.ToLower(t); {
-		case t == AnyTenant, t == AnyOrganization:
-			r.anyTenant, r.noPersonal = true, t == AnyOrganization
-		case isGUID(id):
-			r.tenants[id] = true
-		case slices.Contains([]string{"common", "organizations", "consumers"}, id):
-			return nil, fmt.Errorf("Config.Tenants has %q; write AnyTenant, AnyOrganization or PersonalAccounts if that is meant", id)
-		default:
-			return nil, errors.New("Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain")
-		}
-	}
-	if !r.anyTenant && len(r.tenants) == 0 {
-		return nil, errors.New("Config.Tenants is empty; put the ID of your tenant there, or AnyTenant if every tenant may come in")
-	}
-	if r.anyTenant && (len(cfg.Tenants) > 1) {
-		return nil, errors.New("Config.Tenants has AnyTenant or AnyOrganization beside other entries; it must stand alone")
+	if err := r.setTenants(cfg.Tenants); err != nil {
+		return nil, err
 	}
 	if err := r.setIssuers(cfg.V1Issuer); err != nil {
 		return nil, err
@@ -175,4 +154,42 @@ func newRules(cfg Config) (*rules, error) {
 		return nil, errors.New("Config.KeysFor is not a client ID (a GUID)")
 	}
 	return r, nil
+}
+
+func (r *rules) setAudiences(audiences []string) error {
+	for _, a := range audiences {
+		if strings.TrimSpace(a) != a || a == "" {
+			return errors.New("Config.Audiences has an entry that is empty or has leading or trailing spaces")
+		}
+		if id := strings.ToLower(a); isGUID(id) {
+			a = id
+		}
+		r.audiences[a] = true
+	}
+	if len(r.audiences) == 0 {
+		return errors.New("Config.Audiences is empty; add the client ID of this application")
+	}
+	return nil
+}
+
+func (r *rules) setTenants(tenants []string) error {
+	for _, t := range tenants {
+		switch id := strings.ToLower(t); {
+		case t == AnyTenant, t == AnyOrganization:
+			r.anyTenant, r.noPersonal = true, t == AnyOrganization
+		case isGUID(id):
+			r.tenants[id] = true
+		case slices.Contains([]string{"common", "organizations", "consumers"}, id):
+			return fmt.Errorf("Config.Tenants has %q; use AnyTenant, AnyOrganization or PersonalAccounts instead", id)
+		default:
+			return errors.New("Config.Tenants has an entry that is not a tenant ID (a GUID); domain names are not accepted")
+		}
+	}
+	if !r.anyTenant && len(r.tenants) == 0 {
+		return errors.New("Config.Tenants is empty; add the ID of your tenant, or AnyTenant to accept every tenant")
+	}
+	if r.anyTenant && len(tenants) > 1 {
+		return errors.New("Config.Tenants has AnyTenant or AnyOrganization next to other entries; it must stand alone")
+	}
+	return nil
 }

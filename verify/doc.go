@@ -8,11 +8,11 @@
 //		Tenants:   []string{tenantID},
 //	})
 //	...
-//	http.Handle("/tasks", v.Middleware(verify.RequireScope(tasks, "Tasks.Read")))
+//	http.Handle("/tasks", v.Middleware(verify.RequireScope("Tasks.Read")(tasks)))
 //
 // and a handler finds out who is calling:
 //
-//	claims, ok := verify.FromContext(r.Context()) // not ok: there is no Middleware
+//	claims, ok := verify.ClaimsFromContext(r.Context()) // not ok: there is no Middleware
 //	...
 //	user, ok := claims.User() // the key for this user's data
 //

@@ -86,13 +86,14 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 			if test.options.Resource == "" {
 				test.options.Resource = "api-b"
 			}
-			c, err := mustNew(t, cfg).AccessToken(context.Background(), test.server.Mint(test.options))
-			if got := reason(t, err); got != test.want {
-				t.Fatalf("got %q (%v), want %q", got, err, test.want)
+			got, err := mustNew(t, cfg).Verify(context.Background(), test.server.Mint(test.options))
+			if why := reason(t, err); why != test.want {
+				t.Fatalf("got %q (%v), want %q", why, err, test.want)
 			}
 			if err != nil {
 				return
 			}
+			c := got.Claims()
 			if c.AppOnly() != test.appOnly || c.Version != test.version || c.ClientID != test.server.App(test.options.Client).ClientID {
 				t.Errorf("app-only %v, version %s, client %s", c.AppOnly(), c.Version, c.ClientID)
 			}
@@ -122,7 +123,7 @@ func TestIDTokensOfTheFakeEntra(t *testing.T) {
 	if _, err := v.IDToken(context.Background(), raw, "n-2"); reason(t, err) != verify.ReasonBadNonce {
 		t.Errorf("another nonce: %v", err)
 	}
-	if _, err := v.AccessToken(context.Background(), raw); reason(t, err) != verify.ReasonNotAccessToken {
+	if _, err := v.Verify(context.Background(), raw); reason(t, err) != verify.ReasonNotAccessToken {
 		t.Errorf("as an access token: %v", err)
 	}
 }
@@ -150,7 +151,7 @@ func TestRolloverOfTheFakeEntra(t *testing.T) {
 						return
 					case <-time.After(10 * time.Second):
 					}
-					if _, err := v.AccessToken(t.Context(), *current.Load()); err != nil {
+					if _, err := v.Verify(t.Context(), *current.Load()); err != nil {
 						t.Errorf("a good token was refused: %v", err)
 						return
 					}
@@ -171,7 +172,7 @@ func TestRolloverOfTheFakeEntra(t *testing.T) {
 		advance(time.Hour)
 		close(stop)
 		wg.Wait()
-		if _, err := v.AccessToken(t.Context(), old); reason(t, err) != verify.ReasonUnknownKey {
+		if _, err := v.Verify(t.Context(), old); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of a withdrawn key: %v", err)
 		}
 	})
@@ -195,7 +196,7 @@ func TestKeysOverTLS(t *testing.T) {
 	accept(t, v, rawV1)
 
 	cfg.HTTPClient = nil // the package's own client doesn't know the authority's certificate
-	if _, err := mustNew(t, cfg).AccessToken(context.Background(), raw); reason(t, err) != verify.ReasonKeysUnavailable {
+	if _, err := mustNew(t, cfg).Verify(context.Background(), raw); reason(t, err) != verify.ReasonKeysUnavailable {
 		t.Errorf("an authority that nobody vouches for: %v", err)
 	}
 }

@@ -25,23 +25,24 @@ func ExampleNew() {
 		return
 	}
 	raw := exampleEntra.Mint(entratest.MintOptions{Resource: "api-b", Client: "daemon"})
-	claims, err := v.AccessToken(context.Background(), raw)
+	token, err := v.Verify(context.Background(), raw)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
+	claims := token.Claims()
 	fmt.Println("app-only:", claims.AppOnly())
 	fmt.Println("roles:", claims.Roles)
 
 	raw = exampleEntra.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"})
-	_, err = v.AccessToken(context.Background(), raw)
+	_, err = v.Verify(context.Background(), raw)
 	fmt.Println(errors.Is(err, &verify.Error{Reason: verify.ReasonBadAudience}))
 	fmt.Println(err)
 	// Output:
 	// app-only: true
 	// roles: Orders.Read.All
 	// true
-	// verify: the audience of the token is none of Config.Audiences; if it is another API, ask for a token with a scope of this one; a v1.0 token names the App ID URI (api://...): add it, or set requestedAccessTokenVersion to 2 in the manifest of the app (aud)
+	// verify: the token is for another audience (aud); request a token with a scope of this API; if it is for this API, add its aud to Config.Audiences (a v1.0 token has the App ID URI), or set requestedAccessTokenVersion to 2 in the app manifest
 }
 
 func ExampleVerifier_Middleware() {
@@ -66,7 +67,7 @@ func ExampleVerifier_Middleware() {
 		}
 		fmt.Fprint(w, "all orders")
 	})
-	h := v.Middleware(verify.RequireScopeOrRole(orders, "Orders.Read", "Orders.Read.All"))
+	h := v.Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(orders))
 
 	for _, o := range []entratest.MintOptions{
 		{Resource: "api-b", Client: "api-a", User: "alice@contoso.onmicrosoft.com"},

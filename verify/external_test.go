@@ -46,7 +46,7 @@ func TestExternalID(t *testing.T) {
 			a := newAuthority(test.key)
 			cfg := a.config()
 			cfg.Cloud = externalHost
-			_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), test.claims))
+			_, err := mustNew(t, cfg).Verify(context.Background(), sign(0, headerOf(0), test.claims))
 			if got := reason(t, err); got != test.want {
 				t.Errorf("got %q (%v), want %q", got, err, test.want)
 			}
@@ -57,7 +57,7 @@ func TestExternalID(t *testing.T) {
 	}
 	// A public cloud's verifier lets none of them in.
 	a := newAuthority(own)
-	if _, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2().with("iss", externalA))); reason(t, err) != verify.ReasonUnsupportedIssuer {
+	if _, err := mustNew(t, a.config()).Verify(context.Background(), sign(0, headerOf(0), userV2().with("iss", externalA))); reason(t, err) != verify.ReasonUnsupportedIssuer {
 		t.Errorf("in the public cloud: %v", err)
 	}
 }
@@ -97,11 +97,11 @@ func TestExternalIDOfTheFakeEntra(t *testing.T) {
 		v := mustNew(t, cfg)
 		for _, o := range []entratest.MintOptions{{Client: "daemon"}, {Client: "api-a", User: alice}} {
 			o.Resource, o.Host = "api-b", host
-			if _, err := v.AccessToken(context.Background(), s.Mint(o)); err != nil {
+			if _, err := v.Verify(context.Background(), s.Mint(o)); err != nil {
 				t.Errorf("%s: %v", host, err)
 			}
 			o.Tenant, o.User, o.Client = fabrikam, "", "daemon"
-			if _, err := v.AccessToken(context.Background(), s.Mint(o)); reason(t, err) != verify.ReasonUnsupportedIssuer {
+			if _, err := v.Verify(context.Background(), s.Mint(o)); reason(t, err) != verify.ReasonUnsupportedIssuer {
 				t.Errorf("%s: another tenant's: %v", host, err)
 			}
 		}

@@ -43,12 +43,12 @@ func newFetcher(url string, client *http.Client) fetcher {
 func (f fetcher) fetch(ctx context.Context) (map[string]*signingKey, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
 	if err != nil {
-		return nil, refuse(ReasonKeysUnavailable)
+		return nil, reject(ReasonKeysUnavailable)
 	}
 	req.Header.Set("Accept", "application/json")
 	resp, err := f.client.Do(req)
 	if err != nil {
-		return nil, refuse(ReasonKeysUnavailable)
+		return nil, reject(ReasonKeysUnavailable)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -56,11 +56,11 @@ func (f fetcher) fetch(ctx context.Context) (map[string]*signingKey, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeysSize+1))
 	if err != nil || len(body) > maxKeysSize {
-		return nil, refuse(ReasonKeysUnavailable)
+		return nil, reject(ReasonKeysUnavailable)
 	}
 	byID, err := parseKeys(body)
 	if err != nil {
-		return nil, refuse(ReasonKeysUnavailable)
+		return nil, reject(ReasonKeysUnavailable)
 	}
 	return byID, nil
 }

@@ -154,7 +154,7 @@ func FuzzClaims(f *testing.F) {
 		c.User()
 		_ = c.String()
 		p := &parts{claims: o}
-		for _, k := range []kind{accessToken, idToken} {
+		for _, k := range []tokenUse{accessToken, idToken} {
 			if err := r.check(p, c, k, time.Unix(946684800, 0)); err != nil {
 				checkRefusal(t, err)
 				continue

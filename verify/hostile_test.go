@@ -253,7 +253,7 @@ func TestHostileTokens(t *testing.T) {
 				jwk(1).with("issuer", "https://"+host+"/"+tenantB+"/v2.0"),
 				jwk(3).with("issuer", "https://login.partner.microsoftonline.cn/{tenantid}/v2.0"),
 			).config())
-			_, err := v.AccessToken(context.Background(), test.raw)
+			_, err := v.Verify(context.Background(), test.raw)
 			if got := reason(t, err); got != test.want {
 				t.Fatalf("got %q (%v), want %q", got, err, test.want)
 			}
@@ -308,7 +308,7 @@ func TestRefusedTokensLeaveNoTrace(t *testing.T) {
 	a.publish() // from now on a signature check would still work, a fetch would not
 	bad := replacePart(good, 1, userV2().with("scp", "Tasks.Admin").text())
 	for range 100 {
-		if _, err := v.AccessToken(context.Background(), bad); reason(t, err) != verify.ReasonBadSignature {
+		if _, err := v.Verify(context.Background(), bad); reason(t, err) != verify.ReasonBadSignature {
 			t.Fatalf("a forged token: %v", err)
 		}
 	}

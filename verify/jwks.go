@@ -15,7 +15,7 @@ type signingKey struct {
 	algorithm string // the only one it is for; "" if it does not say
 	issuer    string // the only one it signs for, perhaps with {tenantid}; "" if it does not say
 	public    *rsa.PublicKey
-	retired   atomic.Bool // it was published and no longer is
+	withdrawn atomic.Bool // it was published and no longer is
 }
 
 // same tells whether two keys are one.

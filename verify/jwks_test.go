@@ -78,7 +78,7 @@ func TestKeyDocuments(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAuthority()
 			a.answer(http.StatusOK, test.body)
-			_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+			_, err := mustNew(t, a.config()).Verify(context.Background(), sign(0, headerOf(0), userV2()))
 			if got := reason(t, err); got != test.want {
 				t.Errorf("got %q (%v), want %q", got, err, test.want)
 			}
@@ -126,7 +126,7 @@ func TestRedirectsAreRefused(t *testing.T) {
 	client := a.client()
 	cfg := a.config()
 	cfg.HTTPClient = client
-	_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+	_, err := mustNew(t, cfg).Verify(context.Background(), sign(0, headerOf(0), userV2()))
 	var e *verify.Error
 	if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.StatusCode != http.StatusFound {
 		t.Errorf("a redirect: %v", err)
@@ -169,7 +169,7 @@ func TestKeysWithoutCookies(t *testing.T) {
 func TestTransportErrorsStayInside(t *testing.T) {
 	a := newAuthority()
 	a.do(func(*http.Request) (*http.Response, error) { return nil, errors.New("proxy says secret-thing") })
-	_, err := mustNew(t, a.config()).AccessToken(context.Background(), sign(0, headerOf(0), userV2()))
+	_, err := mustNew(t, a.config()).Verify(context.Background(), sign(0, headerOf(0), userV2()))
 	if reason(t, err) != verify.ReasonKeysUnavailable || strings.Contains(fmt.Sprintf("%+v %#v", err, err), "secret-thing") {
 		t.Errorf("%#v", err)
 	}

@@ -10,7 +10,7 @@ import (
 // them. It fails for claims that come from no token.
 func (c *Claims) MarshalBinary() ([]byte, error) {
 	if c == nil || c.all == nil {
-		return nil, refuse(ReasonNoToken)
+		return nil, reject(ReasonNoToken)
 	}
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -23,7 +23,7 @@ func (c *Claims) MarshalBinary() ([]byte, error) {
 		}
 		name, err := json.Marshal(m.name)
 		if err != nil {
-			return nil, refuse(ReasonBadJSON)
+			return nil, reject(ReasonBadJSON)
 		}
 		b.Write(name)
 		b.WriteString(":" + m.value)
@@ -36,7 +36,7 @@ func (c *Claims) MarshalBinary() ([]byte, error) {
 // are as true as the place they were kept in. Its error is an *Error.
 func (c *Claims) UnmarshalBinary(kept []byte) error {
 	if len(kept) > MaxTokenSize {
-		return refuse(ReasonTooLarge)
+		return reject(ReasonTooLarge)
 	}
 	o, err := parseObject(string(kept))
 	if err != nil {

@@ -141,9 +141,9 @@ func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan str
 	case k.failure != nil: // the key may be one that we could not hear of
 		return nil, false, k.failure
 	case ok:
-		return nil, false, refuse(ReasonUnknownKey)
+		return nil, false, reject(ReasonUnknownKey)
 	}
-	return nil, false, refuse(ReasonKeysUnavailable)
+	return nil, false, reject(ReasonKeysUnavailable)
 }
 
 var alreadyDone = func() <-chan struct{} {
@@ -191,7 +191,7 @@ func (k *keys) replaceLocked(set *keySet) {
 		if is := set.byID[id]; is != nil && is.same(was) {
 			set.byID[id] = was
 		} else {
-			defer was.retired.Store(true) // after the new ones can be found
+			defer was.withdrawn.Store(true) // after the new ones can be found
 		}
 	}
 	k.current.Store(set)

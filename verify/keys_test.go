@@ -41,7 +41,7 @@ func TestUnknownKeysCauseOneFetchPerInterval(t *testing.T) {
 			for i := range n {
 				wg.Go(func() {
 					head := part(headerOf(0).with("kid", fmt.Sprintf("made-up-%d", i)).text())
-					_, err := v.AccessToken(t.Context(), head+"."+template[1]+"."+template[2])
+					_, err := v.Verify(t.Context(), head+"."+template[1]+"."+template[2])
 					if errors.Is(err, &verify.Error{Reason: verify.ReasonUnknownKey}) {
 						refused.Add(1)
 					}
@@ -75,7 +75,7 @@ func TestColdStartIsOneFetch(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 1000 {
 			wg.Go(func() {
-				if _, err := v.AccessToken(t.Context(), good); err != nil {
+				if _, err := v.Verify(t.Context(), good); err != nil {
 					t.Error(err)
 				}
 			})
@@ -93,7 +93,7 @@ func TestColdStartIsOneFetch(t *testing.T) {
 		for i := range 1000 {
 			raw := unknown(i % 3)
 			wg.Go(func() {
-				if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
+				if _, err := v.Verify(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
 					t.Error(err)
 				}
 			})
@@ -131,7 +131,7 @@ func TestCallersLeaveWhenTheyWant(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := v.AccessToken(ctx, good); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, err := v.Verify(ctx, good); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		accept(t, v, good)
@@ -148,7 +148,7 @@ func TestHangingKeyEndpoint(t *testing.T) {
 		slow(a, 24*time.Hour)
 		v := mustNew(t, a.config())
 		start := time.Now()
-		_, err := v.AccessToken(t.Context(), longLived(0))
+		_, err := v.Verify(t.Context(), longLived(0))
 		if reason(t, err) != verify.ReasonKeysUnavailable || time.Since(start) != 10*time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
@@ -200,7 +200,7 @@ func TestKeysOutliveAnOutage(t *testing.T) {
 			t.Errorf("%d fetches, want 1 and one with each hour's read", got)
 		}
 		advance(time.Hour)
-		_, err := v.AccessToken(t.Context(), longLived(0))
+		_, err := v.Verify(t.Context(), longLived(0))
 		var e *verify.Error
 		if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.StatusCode != http.StatusBadGateway {
 			t.Errorf("after a week without keys: %v", err)
@@ -220,7 +220,7 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 		v := mustNew(t, a.config())
 		good := longLived(0)
 		for range 1000 {
-			if _, err := v.AccessToken(t.Context(), good); reason(t, err) != verify.ReasonKeysUnavailable {
+			if _, err := v.Verify(t.Context(), good); reason(t, err) != verify.ReasonKeysUnavailable {
 				t.Fatal(err)
 			}
 		}
@@ -229,7 +229,7 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 		}
 		for range 600 {
 			advance(time.Second)
-			_, err := v.AccessToken(t.Context(), good)
+			_, err := v.Verify(t.Context(), good)
 			if reason(t, err) != verify.ReasonKeysUnavailable {
 				t.Fatal(err)
 			}
@@ -265,7 +265,7 @@ func TestKeyRolloverUnderLoad(t *testing.T) {
 						return
 					case <-time.After(time.Duration(10+i) * time.Millisecond):
 					}
-					if _, err := v.AccessToken(t.Context(), tokens[signing.Load()]); err != nil {
+					if _, err := v.Verify(t.Context(), tokens[signing.Load()]); err != nil {
 						t.Errorf("a valid token was refused: %v", err)
 						return
 					}
@@ -289,7 +289,7 @@ func TestKeyRolloverUnderLoad(t *testing.T) {
 		advance(time.Hour)
 		accept(t, v, tokens[1]) // has the keys refreshed
 		synctest.Wait()
-		if _, err := v.AccessToken(t.Context(), tokens[0]); reason(t, err) != verify.ReasonUnknownKey {
+		if _, err := v.Verify(t.Context(), tokens[0]); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of the retired key: %v", err)
 		}
 		if served.Load() < 1000 {
@@ -314,7 +314,7 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 			slow(a, 2*time.Second)
 			advance(quiet)
 			start := time.Now()
-			if _, err := v.AccessToken(t.Context(), longLived(0)); reason(t, err) != verify.ReasonUnknownKey || time.Since(start) != 2*time.Second {
+			if _, err := v.Verify(t.Context(), longLived(0)); reason(t, err) != verify.ReasonUnknownKey || time.Since(start) != 2*time.Second {
 				t.Errorf("a token of a key withdrawn %v ago: after %v, %v", quiet, time.Since(start), err)
 			}
 			accept(t, v, longLived(1))
@@ -331,7 +331,7 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 		accept(t, v, raw)
 		a.publish(jwk(1))
 		advance(2 * time.Hour)
-		if _, err := v.AccessToken(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
+		if _, err := v.Verify(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of a withdrawn key that was seen before: %v", err)
 		}
 	})
@@ -347,7 +347,7 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if _, err := v.AccessToken(t.Context(), raw); err != nil {
+				if _, err := v.Verify(t.Context(), raw); err != nil {
 					t.Error(err)
 				}
 			})
@@ -379,7 +379,7 @@ func TestWithdrawnKeys(t *testing.T) {
 		advance(time.Hour)
 		accept(t, v, kept) // has the keys refreshed
 		synctest.Wait()
-		if _, err := v.AccessToken(t.Context(), withdrawn); reason(t, err) != verify.ReasonUnknownKey {
+		if _, err := v.Verify(t.Context(), withdrawn); reason(t, err) != verify.ReasonUnknownKey {
 			t.Errorf("a token of a withdrawn key: %v", err)
 		}
 		accept(t, v, kept)
@@ -394,7 +394,7 @@ func TestWithdrawnKeys(t *testing.T) {
 		advance(time.Hour)
 		accept(t, v, first)
 		synctest.Wait()
-		if _, err := v.AccessToken(t.Context(), first); reason(t, err) != verify.ReasonBadSignature {
+		if _, err := v.Verify(t.Context(), first); reason(t, err) != verify.ReasonBadSignature {
 			t.Errorf("a token of a replaced key: %v", err)
 		}
 		accept(t, v, sign(1, headerOf(0), userV2()))

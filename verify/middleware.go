@@ -1,69 +1,78 @@
 package verify
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 )
 
-// Middleware lets a request through to next if it carries a valid access token,
-// and answers it otherwise:
+// Middleware returns a handler that calls next for requests with a valid access
+// token. The context of such a request has the token; see [ClaimsFromContext] and
+// [TokenFromContext]. Middleware responds to all other requests itself:
 //
-//   - 401 and a challenge without an error code if it has no bearer token;
-//   - 400 invalid_request if it has an Authorization header that cannot be read,
-//     or several;
-//   - 401 invalid_token and the reason if the token is refused;
-//   - 503 if the authority's keys cannot be had, so that clients keep their token.
+//   - 401 and a challenge without an error code if there is no bearer token;
+//   - 400 invalid_request if the Authorization header cannot be read, or if there
+//     are several;
+//   - 401 invalid_token and the reason if the token is rejected;
+//   - 503 with Retry-After if the keys of the authority cannot be fetched, so that
+//     clients keep their token.
 //
-// The token is taken from the Authorization header alone, never from the query
-// or a form, where logs and browsers' histories would keep it. Behind Middleware,
-// FromContext gives the claims. Who may do what is for the handlers, or for
-// RequireScope, RequireRole and their like, to decide: Middleware only says who
-// is calling.
+// The token is read from the Authorization header only. In a query or a form it
+// would end up in logs and browser histories.
 //
-// Sources: RFC 6750 sections 2 and 3; RFC 9110 section 11.
+// Middleware only establishes who is calling. [RequireScope], [RequireRole] and
+// the other Require functions, or the handlers, decide what a caller may do.
+//
+// Middleware panics if v was not created with [New].
+//
+// Sources: RFC 6750, sections 2 and 3; RFC 9110, section 11.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
+	if err := v.usable(); err != nil {
+		panic(err.Error())
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, err := bearer(r.Header["Authorization"])
 		if err != nil {
-			v.deny(w, r, err)
+			v.writeError(w, r, err)
 			return
 		}
-		claims, hash, err := v.accessToken(r.Context(), raw)
+		t, err := v.Verify(r.Context(), raw)
 		if err != nil {
-			v.deny(w, r, err)
+			v.writeError(w, r, err)
 			return
 		}
-		token := &Token{raw: &raw, hash: hash, claims: claims}
-		next.ServeHTTP(w, r.WithContext(newContext(r.Context(), &verified{token, v})))
+		next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), t)))
 	})
 }
 
-// bearer returns the token in the values of the Authorization header: exactly
-// one, of the form "Bearer b64token" (RFC 6750 section 2.1). The scheme has no
-// case (RFC 9110 section 11.1).
+// bearer returns the token in the values of the Authorization header. There must
+// be one value of the form "Bearer b64token" (RFC 6750, section 2.1). The scheme
+// is case-insensitive (RFC 9110, section 11.1).
 func bearer(values []string) (string, error) {
 	switch len(values) {
 	case 0:
-		return "", refuse(ReasonNoToken)
+		return "", reject(ReasonNoToken)
 	case 1:
 	default:
-		return "", refuse(ReasonBadAuthorization)
+		return "", reject(ReasonBadAuthorization)
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", refuse(ReasonNoToken)
+		return "", reject(ReasonNoToken)
 	}
 	token = strings.TrimLeft(token, " ")
 	if !isToken68(token) {
-		return "", refuse(ReasonBadAuthorization)
+		return "", reject(ReasonBadAuthorization)
 	}
 	return token, nil
 }
 
-// isToken68 tells whether s is a b64token: letters, digits and -._~+/ and then
-// any number of =.
+// isToken68 reports whether s is a b64token: letters, digits and -._~+/, followed
+// by any number of =.
 func isToken68(s string) bool {
 	s = strings.TrimRight(s, "=")
 	for i := range len(s) {
@@ -77,26 +86,94 @@ func isToken68(s string) bool {
 	return s != ""
 }
 
-// deny answers a request whose token was refused.
-func (v *Verifier) deny(w http.ResponseWriter, r *http.Request, err error) {
+// writeError responds to a request whose token was rejected.
+func (v *Verifier) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	var e *Error
-	if !errors.As(err, &e) { // the request's context has ended: nobody is listening
+	if !errors.As(err, &e) { // the context of the request is done, so the client has gone
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "a request was refused", slog.String("reason", string(e.Reason)))
-	c := v.challenge()
+	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "request rejected", slog.String("reason", string(e.Reason)))
+	text := e.public()
+	c := newChallenge(v.rules.host)
 	switch e.Reason {
 	case ReasonNoToken:
-		c.answer(w, http.StatusUnauthorized, e.description())
+		c.write(w, http.StatusUnauthorized, text)
 	case ReasonBadAuthorization:
-		c.failure("invalid_request", e.description())
-		c.answer(w, http.StatusBadRequest, e.description())
+		c.addError("invalid_request", text)
+		c.write(w, http.StatusBadRequest, text)
 	case ReasonKeysUnavailable:
 		w.Header().Set("Retry-After", "1")
-		answerText(w, http.StatusServiceUnavailable, e.description())
+		writeText(w, http.StatusServiceUnavailable, text)
 	default:
-		c.failure("invalid_token", e.description())
-		c.answer(w, http.StatusUnauthorized, e.description())
+		c.addError("invalid_token", text)
+		c.write(w, http.StatusUnauthorized, text)
 	}
+}
+
+// challenge is the value of a WWW-Authenticate header for the Bearer scheme. It
+// has the parameters of RFC 6750, section 3, and those that Microsoft's clients
+// read ("Claims challenge header format" in Microsoft's claims-challenge page).
+type challenge struct {
+	text strings.Builder
+}
+
+// newChallenge returns a challenge for the cloud with that host. The realm is
+// empty and the address is the one for all tenants, so that the challenge does not
+// disclose which tenants the API serves.
+func newChallenge(host string) *challenge {
+	c := new(challenge)
+	c.text.WriteString(`Bearer realm="", authorization_uri="https://` + host + `/common/oauth2/authorize"`)
+	return c
+}
+
+// add adds a parameter. The value must not need quoting: it is a constant, base64,
+// or a text that quotable accepts.
+func (c *challenge) add(name, value string) {
+	c.text.WriteString(`, ` + name + `="` + value + `"`)
+}
+
+func (c *challenge) addError(code, description string) {
+	c.add("error", code)
+	c.add("error_description", description)
+}
+
+// write responds with the challenge and a line of text.
+func (c *challenge) write(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("WWW-Authenticate", c.text.String())
+	writeText(w, status, text)
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") // an error means that the client has gone
+}
+
+// claimsRequest returns, in base64, the claims parameter that requests a token
+// with an authentication context.
+func claimsRequest(context string) string {
+	type value struct {
+		Essential bool   `json:"essential"`
+		Value     string `json:"value"`
+	}
+	text, err := json.Marshal(map[string]map[string]value{"access_token": {"acrs": {true, context}}})
+	if err != nil {
+		panic(err) // strings and booleans always marshal
+	}
+	return base64.StdEncoding.EncodeToString(text)
+}
+
+// quotable reports whether s can stand in a challenge as it is: printable ASCII
+// without quotation marks, backslashes or spaces (RFC 6750, section 3, scope-token).
+func quotable(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -36,7 +36,7 @@ func TestMiddlewareAnswers(t *testing.T) {
 	good := sign(0, headerOf(0), userV2())
 	now := time.Now().Unix()
 	expired := sign(0, headerOf(0), userV2().with("iat", now-7200).with("nbf", now-7200).with("exp", now-3600))
-	invalidRequest := challenge + `, error="invalid_request", error_description="the Authorization header is not exactly one bearer token; send one header of the form: Bearer TOKEN"`
+	invalidRequest := challenge + `, error="invalid_request", error_description="the request must have one Authorization header of the form: Bearer TOKEN"`
 	for _, test := range []struct {
 		name          string
 		authorization []string
@@ -61,11 +61,11 @@ func TestMiddlewareAnswers(t *testing.T) {
 		{"space at the end", []string{"Bearer " + good + " "}, 400, invalidRequest},
 		{"a quote", []string{`Bearer "` + good + `"`}, 400, invalidRequest},
 		{"only padding", []string{"Bearer =="}, 400, invalidRequest},
-		{"expired", []string{"Bearer " + expired}, 401, challenge + `, error="invalid_token", error_description="the token has expired; ask for a new one"`},
+		{"expired", []string{"Bearer " + expired}, 401, challenge + `, error="invalid_token", error_description="the token has expired; request a new one"`},
 		{"a missing claim", []string{"Bearer " + sign(0, headerOf(0), userV2().without("tid"))}, 401,
-			challenge + `, error="invalid_token", error_description="the token lacks a claim that every Entra token of this kind has (tid)"`},
+			challenge + `, error="invalid_token", error_description="the token does not have a required claim (tid)"`},
 		{"an ID token", []string{"Bearer " + sign(0, headerOf(0), idV2())}, 401,
-			challenge + `, error="invalid_token", error_description="this is not an access token; an ID token tells a client who signed in and opens no API"`},
+			challenge + `, error="invalid_token", error_description="the token is not an access token; APIs do not accept ID tokens"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := ask(h, test.authorization...)
@@ -205,7 +205,11 @@ func TestRequire(t *testing.T) {
 		return challenge + `, error="insufficient_scope", error_description="the client must act for a user and have one of the scopes: ` + text + `", scope="` + text + `"`
 	}
 	role := func(kind, text string) string {
-		return challenge + `, error="insufficient_scope", error_description="the caller must be of the kind ` + kind + ` and have one of the roles: ` + text + `"`
+		subject := map[string]string{
+			"application": "the app must act for itself and have one of the roles: ",
+			"user":        "the client must act for a user who has one of the roles: ",
+		}[kind]
+		return challenge + `, error="insufficient_scope", error_description="` + subject + text + `"`
 	}
 	for _, test := range []struct {
 		name      string
@@ -214,38 +218,38 @@ func TestRequire(t *testing.T) {
 		status    int
 		challenge string
 	}{
-		{"scope, user", verify.RequireScope(welcome, "Tasks.Read"), user, 200, ""},
-		{"one of two scopes", verify.RequireScope(welcome, "Tasks.Admin", "Tasks.Write"), user, 200, ""},
-		{"missing scope", verify.RequireScope(welcome, "Tasks.Admin", "Tasks.Own"), user, 403, scope("Tasks.Admin Tasks.Own")},
-		{"part of a scope", verify.RequireScope(welcome, "Tasks"), user, 403, scope("Tasks")},
-		{"scope in another case", verify.RequireScope(welcome, "tasks.read"), user, 403, scope("tasks.read")},
-		{"scope, app", verify.RequireScope(welcome, "Tasks.Read"), app, 403, scope("Tasks.Read")},
-		{"scope, app with a role of that name", verify.RequireScope(welcome, "Tasks.Read"), cunningApp, 403, scope("Tasks.Read")},
-		{"scope, app that says scp", verify.RequireScope(welcome, "Tasks.Read"), oddApp, 403, scope("Tasks.Read")},
-		{"role, app", verify.RequireRole(welcome, "Tasks.Read.All"), app, 200, ""},
-		{"missing role", verify.RequireRole(welcome, "Tasks.Write.All"), app, 403, role("application", "Tasks.Write.All")},
-		{"no roles", verify.RequireRole(welcome, "Tasks.Read.All"), appNoRole, 403, role("application", "Tasks.Read.All")},
-		{"role, user with a scope of that name", verify.RequireRole(welcome, "Tasks.Read"), user, 403, role("application", "Tasks.Read")},
-		{"role, user with that role", verify.RequireRole(welcome, "Tasks.Read.All"), cunningUser, 403, role("application", "Tasks.Read.All")},
-		{"user role", verify.RequireUserRole(welcome, "Approver"), user, 200, ""},
-		{"missing user role", verify.RequireUserRole(welcome, "Owner"), user, 403, role("user", "Owner")},
-		{"user role, app", verify.RequireUserRole(welcome, "Tasks.Read.All"), app, 403, role("user", "Tasks.Read.All")},
-		{"either, user", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), user, 200, ""},
-		{"either, app", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), app, 200, ""},
-		{"either, cunning app", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), cunningApp, 403, role("application", "Tasks.Read.All")},
-		{"either, cunning user", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Tasks.Read.All"), cunningUser, 403, scope("Tasks.Read")},
-		{"tenant", verify.RequireTenant(welcome, tenantB, strings.ToUpper(tenantA)), user, 200, ""},
-		{"another tenant", verify.RequireTenant(welcome, tenantB), user, 403, ""},
-		{"user role, device", verify.RequireUserRole(welcome, "Approver"), device, 403, role("user", "Approver")},
-		{"user role, nobody", verify.RequireUserRole(welcome, "Tasks.Read.All"), nobody, 403, role("user", "Tasks.Read.All")},
-		{"user role, idtyp in another case", verify.RequireUserRole(welcome, "Tasks.Read.All"), upperApp, 403, role("user", "Tasks.Read.All")},
-		{"app role, idtyp in another case", verify.RequireRole(welcome, "Tasks.Read.All"), upperApp, 403, role("application", "Tasks.Read.All")},
-		{"scope, device", verify.RequireScope(welcome, "Tasks.Read"), device, 403, scope("Tasks.Read")},
-		{"scope or role, device", verify.RequireScopeOrRole(welcome, "Tasks.Read", "Approver"), device, 403, scope("Tasks.Read")},
-		{"both", verify.RequireScope(verify.RequireUserRole(welcome, "Approver"), "Tasks.Read"), user, 200, ""},
-		{"authentication context", verify.RequireAuthContext(welcome, "c1"), sign(0, headerOf(0), userV2().with("acrs", []string{"c0", "c1"})), 200, ""},
-		{"no authentication context", verify.RequireAuthContext(welcome, "c1"), user, 401,
-			challenge + `, error="insufficient_claims", error_description="a stronger sign-in is needed; ask for a token with the claims given", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`},
+		{"scope, user", verify.RequireScope("Tasks.Read")(welcome), user, 200, ""},
+		{"one of two scopes", verify.RequireScope("Tasks.Admin", "Tasks.Write")(welcome), user, 200, ""},
+		{"missing scope", verify.RequireScope("Tasks.Admin", "Tasks.Own")(welcome), user, 403, scope("Tasks.Admin Tasks.Own")},
+		{"part of a scope", verify.RequireScope("Tasks")(welcome), user, 403, scope("Tasks")},
+		{"scope in another case", verify.RequireScope("tasks.read")(welcome), user, 403, scope("tasks.read")},
+		{"scope, app", verify.RequireScope("Tasks.Read")(welcome), app, 403, scope("Tasks.Read")},
+		{"scope, app with a role of that name", verify.RequireScope("Tasks.Read")(welcome), cunningApp, 403, scope("Tasks.Read")},
+		{"scope, app that says scp", verify.RequireScope("Tasks.Read")(welcome), oddApp, 403, scope("Tasks.Read")},
+		{"role, app", verify.RequireRole("Tasks.Read.All")(welcome), app, 200, ""},
+		{"missing role", verify.RequireRole("Tasks.Write.All")(welcome), app, 403, role("application", "Tasks.Write.All")},
+		{"no roles", verify.RequireRole("Tasks.Read.All")(welcome), appNoRole, 403, role("application", "Tasks.Read.All")},
+		{"role, user with a scope of that name", verify.RequireRole("Tasks.Read")(welcome), user, 403, role("application", "Tasks.Read")},
+		{"role, user with that role", verify.RequireRole("Tasks.Read.All")(welcome), cunningUser, 403, role("application", "Tasks.Read.All")},
+		{"user role", verify.RequireUserRole("Approver")(welcome), user, 200, ""},
+		{"missing user role", verify.RequireUserRole("Owner")(welcome), user, 403, role("user", "Owner")},
+		{"user role, app", verify.RequireUserRole("Tasks.Read.All")(welcome), app, 403, role("user", "Tasks.Read.All")},
+		{"either, user", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), user, 200, ""},
+		{"either, app", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), app, 200, ""},
+		{"either, cunning app", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), cunningApp, 403, role("application", "Tasks.Read.All")},
+		{"either, cunning user", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), cunningUser, 403, scope("Tasks.Read")},
+		{"tenant", verify.RequireTenant(tenantB, strings.ToUpper(tenantA))(welcome), user, 200, ""},
+		{"another tenant", verify.RequireTenant(tenantB)(welcome), user, 403, ""},
+		{"user role, device", verify.RequireUserRole("Approver")(welcome), device, 403, role("user", "Approver")},
+		{"user role, nobody", verify.RequireUserRole("Tasks.Read.All")(welcome), nobody, 403, role("user", "Tasks.Read.All")},
+		{"user role, idtyp in another case", verify.RequireUserRole("Tasks.Read.All")(welcome), upperApp, 403, role("user", "Tasks.Read.All")},
+		{"app role, idtyp in another case", verify.RequireRole("Tasks.Read.All")(welcome), upperApp, 403, role("application", "Tasks.Read.All")},
+		{"scope, device", verify.RequireScope("Tasks.Read")(welcome), device, 403, scope("Tasks.Read")},
+		{"scope or role, device", verify.RequireScopeOrRole("Tasks.Read", "Approver")(welcome), device, 403, scope("Tasks.Read")},
+		{"both", verify.RequireScope("Tasks.Read")(verify.RequireUserRole("Approver")(welcome)), user, 200, ""},
+		{"authentication context", verify.RequireAuthContext("c1")(welcome), sign(0, headerOf(0), userV2().with("acrs", []string{"c0", "c1"})), 200, ""},
+		{"no authentication context", verify.RequireAuthContext("c1")(welcome), user, 401,
+			challenge + `, error="insufficient_claims", error_description="a stronger sign-in is required; request a token with the given claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := ask(v.Middleware(test.h), "Bearer "+test.raw)
@@ -265,7 +269,7 @@ func TestRequire(t *testing.T) {
 // The claims of the challenge are what Microsoft's page shows, for its context.
 func TestClaimsChallengeOfTheDocumentation(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
-	w := ask(v.Middleware(verify.RequireAuthContext(welcome, "cp1")), "Bearer "+sign(0, headerOf(0), userV2()))
+	w := ask(v.Middleware(verify.RequireAuthContext("cp1")(welcome)), "Bearer "+sign(0, headerOf(0), userV2()))
 	const want = `claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiY3AxIn19fQ=="`
 	if got := w.Header().Get("WWW-Authenticate"); !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s in it", got, want)
@@ -274,16 +278,16 @@ func TestClaimsChallengeOfTheDocumentation(t *testing.T) {
 
 func TestRequireNothingPanics(t *testing.T) {
 	for name, f := range map[string]func(){
-		"no scope":        func() { verify.RequireScope(welcome) },
-		"an empty scope":  func() { verify.RequireScope(welcome, "") },
-		"two in one":      func() { verify.RequireScope(welcome, "Tasks.Read Tasks.Write") },
-		"a quote":         func() { verify.RequireScope(welcome, `Tasks"Read`) },
-		"no role":         func() { verify.RequireRole(welcome) },
-		"no user role":    func() { verify.RequireUserRole(welcome) },
-		"half of either":  func() { verify.RequireScopeOrRole(welcome, "Tasks.Read", "") },
-		"no tenant":       func() { verify.RequireTenant(welcome) },
-		"a tenant's name": func() { verify.RequireTenant(welcome, "contoso.onmicrosoft.com") },
-		"no context":      func() { verify.RequireAuthContext(welcome, "") },
+		"no scope":        func() { verify.RequireScope() },
+		"an empty scope":  func() { verify.RequireScope("") },
+		"two in one":      func() { verify.RequireScope("Tasks.Read Tasks.Write") },
+		"a quote":         func() { verify.RequireScope(`Tasks"Read`) },
+		"no role":         func() { verify.RequireRole() },
+		"no user role":    func() { verify.RequireUserRole() },
+		"half of either":  func() { verify.RequireScopeOrRole("Tasks.Read", "") },
+		"no tenant":       func() { verify.RequireTenant() },
+		"a tenant's name": func() { verify.RequireTenant("contoso.onmicrosoft.com") },
+		"no context":      func() { verify.RequireAuthContext("") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -307,7 +311,7 @@ func TestRefusalsAreLoggedByReason(t *testing.T) {
 		return a
 	}}))
 	ask(mustNew(t, cfg).Middleware(welcome), "Bearer "+sign(2, headerOf(0), userV2()))
-	if got, want := out.String(), "level=DEBUG msg=\"a request was refused\" reason=bad_signature\n"; got != want {
+	if got, want := out.String(), "level=DEBUG msg=\"request rejected\" reason=bad_signature\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -46,12 +46,12 @@ func (o object) get(name string) (string, bool) {
 // parseObject reads a text that must be one JSON object and nothing else.
 func parseObject(text string) (object, error) {
 	if !utf8.ValidString(text) {
-		return object{}, refuse(ReasonBadUTF8)
+		return object{}, reject(ReasonBadUTF8)
 	}
 	s := scanner{text: text}
 	s.space()
 	if s.peek() != '{' {
-		return object{}, refuse(ReasonBadJSON)
+		return object{}, reject(ReasonBadJSON)
 	}
 	members, err := s.object(make([]member, 0, 32), 1)
 	if err != nil {
@@ -59,7 +59,7 @@ func parseObject(text string) (object, error) {
 	}
 	s.space()
 	if s.at != len(text) {
-		return object{}, refuse(ReasonBadJSON)
+		return object{}, reject(ReasonBadJSON)
 	}
 	return object{members}, nil
 }

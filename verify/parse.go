@@ -29,22 +29,22 @@ type parts struct {
 // parse takes a token apart. It believes nothing of it.
 func parse(raw string) (*parts, error) {
 	if len(raw) > MaxTokenSize {
-		return nil, refuse(ReasonTooLarge)
+		return nil, reject(ReasonTooLarge)
 	}
 	first := strings.IndexByte(raw, '.')
 	last := strings.LastIndexByte(raw, '.')
 	if first < 0 || first == last {
-		return nil, refuse(ReasonMalformed)
+		return nil, reject(ReasonMalformed)
 	}
 	middle := raw[first+1 : last]
 	if n := strings.Count(middle, "."); n == 2 {
-		return nil, refuse(ReasonEncrypted) // RFC 7516 section 7.1
+		return nil, reject(ReasonEncrypted) // RFC 7516 section 7.1
 	} else if n != 0 {
-		return nil, refuse(ReasonMalformed)
+		return nil, reject(ReasonMalformed)
 	}
 	p := &parts{signed: raw[:last], signature: raw[last+1:]}
 	if p.signature == "" {
-		return nil, refuse(ReasonMalformed)
+		return nil, reject(ReasonMalformed)
 	}
 	text, err := decode(raw[:first])
 	if err != nil {
@@ -64,11 +64,11 @@ func parse(raw string) (*parts, error) {
 // token be written in many ways.
 func decode(part string) (string, error) {
 	if part == "" || strings.ContainsAny(part, "\r\n") {
-		return "", refuse(ReasonMalformed)
+		return "", reject(ReasonMalformed)
 	}
 	text, err := encoding.DecodeString(part)
 	if err != nil {
-		return "", refuse(ReasonMalformed)
+		return "", reject(ReasonMalformed)
 	}
 	return string(text), nil
 }
@@ -101,21 +101,21 @@ func parseHeader(text string) (header, error) {
 		case "kid":
 			into = &h.keyID
 		case "crit":
-			return header{}, refuse(ReasonCriticalHeader)
+			return header{}, reject(ReasonCriticalHeader)
 		case "jwk", "jku", "x5c", "x5u":
-			return header{}, refuse(ReasonEmbeddedKey)
+			return header{}, reject(ReasonEmbeddedKey)
 		case "nonce":
-			return header{}, refuse(ReasonForeignToken)
+			return header{}, reject(ReasonForeignToken)
 		default:
 			continue
 		}
 		var ok bool
 		if *into, ok = stringValue(m.value); !ok {
-			return header{}, refuseClaim(ReasonBadHeader, m.name)
+			return header{}, rejectClaim(ReasonBadHeader, m.name)
 		}
 	}
 	if h.algorithm != "RS256" && h.algorithm != "PS256" {
-		return header{}, refuse(ReasonBadAlgorithm)
+		return header{}, reject(ReasonBadAlgorithm)
 	}
 	// Media types have no case, and may leave "application/" out (RFC 7515 section 4.1.9).
 	switch typ = strings.TrimPrefix(strings.ToLower(typ), "application/"); typ {
@@ -123,10 +123,10 @@ func parseHeader(text string) (header, error) {
 	case "at+jwt":
 		h.atJWT = true
 	default:
-		return header{}, refuse(ReasonBadType)
+		return header{}, reject(ReasonBadType)
 	}
 	if h.keyID == "" {
-		return header{}, refuse(ReasonNoKeyID)
+		return header{}, reject(ReasonNoKeyID)
 	}
 	return h, nil
 }

@@ -9,7 +9,7 @@ func readClaims(o object) (*Claims, error) {
 	for i := range o.members {
 		name, text := o.members[i].name, o.members[i].value
 		if !c.read(name, text) {
-			return nil, refuseClaim(ReasonBadClaim, name)
+			return nil, rejectClaim(ReasonBadClaim, name)
 		}
 	}
 	return c, nil
@@ -76,7 +76,7 @@ func (c *Claims) read(name, text string) (ok bool) {
 func (c *Claims) readSets() error {
 	for _, m := range c.all.members {
 		if !c.readSet(m.name, m.value) {
-			return refuseClaim(ReasonBadClaim, m.name)
+			return rejectClaim(ReasonBadClaim, m.name)
 		}
 	}
 	return nil

@@ -7,22 +7,24 @@ import (
 	"strings"
 )
 
-// The functions here wrap handlers that stand behind Middleware and let only some
-// callers through. Those that do not fit get 403 and the reason. A request that
-// did not come through Middleware gets 500: the program is put together wrongly,
-// and no token will help. Each panics if it is given nothing to require, or a
-// value that cannot be, since that would be a mistake in the program.
-
-// RequireScope lets through clients that act for a user and hold at least one of
-// the scopes (delegated permissions, scp). Applications acting for themselves
-// never have scopes and are refused whatever roles they have; for them there is
-// RequireRole. Scopes are named as in scp, "Tasks.Read", without the API's URI.
+// RequireScope returns middleware that admits clients that act for a user and
+// have at least one of the scopes (delegated permissions, scp). Apps that act for
+// themselves never have scopes. They are rejected whatever roles they have; see
+// [RequireRole]. Scopes are written as in scp, without the URI of the API:
+// "Tasks.Read".
 //
-// Source: "Verify scopes in APIs called on behalf of users" in Microsoft's page
-// on verifying scopes and app roles; RFC 6750 section 3.1.
-func RequireScope(next http.Handler, scopes ...string) http.Handler {
-	mustName("RequireScope", scopes)
-	return require(next, func(c *Claims) *denial {
+// The middleware must run behind [Verifier.Middleware], or with a context made by
+// [NewContext]. It responds with 403 and a WWW-Authenticate challenge that names
+// the scopes, or with 500 if the context has no verified token.
+//
+// RequireScope panics if scopes is empty or has an entry that cannot be a scope,
+// because that is a mistake in the program.
+//
+// Sources: "Verify scopes in APIs called on behalf of users" in Microsoft's page
+// on verifying scopes and app roles; RFC 6750, section 3.1.
+func RequireScope(scopes ...string) func(http.Handler) http.Handler {
+	scopes = mustBePermissions("RequireScope", scopes)
+	return require(func(c *Claims) *denial {
 		if c.forUser() && c.Scopes.HasAny(scopes...) {
 			return nil
 		}
@@ -30,47 +32,54 @@ func RequireScope(next http.Handler, scopes ...string) http.Handler {
 	})
 }
 
-// RequireRole lets through applications that act for themselves (app-only tokens)
-// and hold at least one of the roles (application permissions). Users are
-// refused, even those with such a role: RequireUserRole is for them.
+// RequireRole returns middleware that admits apps that act for themselves
+// (app-only tokens) and have at least one of the roles (application permissions).
+// Users are rejected, even those with such a role; see [RequireUserRole].
+//
+// It responds and panics as [RequireScope] does.
 //
 // Source: "Verify app roles in APIs called by daemon apps" in Microsoft's page on
 // verifying scopes and app roles.
-func RequireRole(next http.Handler, roles ...string) http.Handler {
-	mustName("RequireRole", roles)
-	return require(next, func(c *Claims) *denial {
+func RequireRole(roles ...string) func(http.Handler) http.Handler {
+	roles = mustBePermissions("RequireRole", roles)
+	return require(func(c *Claims) *denial {
 		if c.AppOnly() && c.Roles.HasAny(roles...) {
 			return nil
 		}
-		return missingRole("application", roles)
+		return missingAppRole(roles)
 	})
 }
 
-// RequireUserRole lets through clients that act for a user to whom at least one
-// of the app roles is assigned. What the client may do for its user is another
-// question: wrap with RequireScope too. Everybody else is refused: applications
-// acting for themselves, and tokens of which Claims.User cannot tell the user.
-func RequireUserRole(next http.Handler, roles ...string) http.Handler {
-	mustName("RequireUserRole", roles)
-	return require(next, func(c *Claims) *denial {
+// RequireUserRole returns middleware that admits clients that act for a user who
+// has at least one of the app roles. Apps that act for themselves are rejected,
+// and so are tokens for which [Claims.User] returns false. A role says nothing
+// about what the client may do for its user, so combine RequireUserRole with
+// [RequireScope].
+//
+// It responds and panics as [RequireScope] does.
+func RequireUserRole(roles ...string) func(http.Handler) http.Handler {
+	roles = mustBePermissions("RequireUserRole", roles)
+	return require(func(c *Claims) *denial {
 		if _, ok := c.User(); ok && c.Roles.HasAny(roles...) {
 			return nil
 		}
-		return missingRole("user", roles)
+		return missingRole("the client must act for a user who has one of the roles: ", roles)
 	})
 }
 
-// RequireScopeOrRole lets through both kinds of caller, each on its own terms:
-// clients acting for a user need the scope, applications acting for themselves
-// need the role. A user's role does not replace the scope.
-func RequireScopeOrRole(next http.Handler, scope, role string) http.Handler {
-	mustName("RequireScopeOrRole", []string{scope, role})
-	return require(next, func(c *Claims) *denial {
+// RequireScopeOrRole returns middleware that admits both kinds of caller. Clients
+// that act for a user need the scope, and apps that act for themselves need the
+// role. A user's role does not replace the scope.
+//
+// It responds and panics as [RequireScope] does.
+func RequireScopeOrRole(scope, role string) func(http.Handler) http.Handler {
+	mustBePermissions("RequireScopeOrRole", []string{scope, role})
+	return require(func(c *Claims) *denial {
 		switch {
 		case c.AppOnly() && c.Roles.Has(role):
 			return nil
 		case c.AppOnly():
-			return missingRole("application", []string{role})
+			return missingAppRole([]string{role})
 		case c.forUser() && c.Scopes.Has(scope):
 			return nil
 		}
@@ -78,51 +87,56 @@ func RequireScopeOrRole(next http.Handler, scope, role string) http.Handler {
 	})
 }
 
-// RequireTenant lets through callers from one of the tenants, given by ID.
-func RequireTenant(next http.Handler, tenants ...string) http.Handler {
-	mustName("RequireTenant", tenants)
-	ids := make([]string, len(tenants))
-	for i, t := range tenants {
+// RequireTenant returns middleware that admits callers from one of the tenants,
+// given by their IDs (GUIDs). Others get 403 without a challenge.
+//
+// RequireTenant panics if tenants is empty or has an entry that is not a GUID.
+func RequireTenant(tenants ...string) func(http.Handler) http.Handler {
+	ids := mustBePermissions("RequireTenant", tenants)
+	for i, t := range ids {
 		if ids[i] = strings.ToLower(t); !isGUID(ids[i]) {
 			panic(fmt.Sprintf("verify: RequireTenant: %q is not a tenant ID", t))
 		}
 	}
-	return require(next, func(c *Claims) *denial {
+	return require(func(c *Claims) *denial {
 		if slices.Contains(ids, c.TenantID) {
 			return nil
 		}
-		return &denial{status: http.StatusForbidden, text: "this is not for the tenant of the token"}
+		return &denial{status: http.StatusForbidden, text: "the tenant of the token may not use this resource"}
 	})
 }
 
-// RequireAuthContext lets through callers that have satisfied an authentication
-// context (acrs), for example "c1", which Conditional Access ties to conditions
-// such as a fresh multifactor sign-in. Others get 401 insufficient_claims with
-// the claims that a client must ask Entra for. Not every client understands such
-// a challenge: Claims.HandlesChallenges tells, for APIs that want to answer the
-// others differently.
+// RequireAuthContext returns middleware that admits callers that have satisfied an
+// authentication context (acrs), for example "c1". Conditional Access ties such a
+// context to conditions, for example a recent multifactor sign-in. Others get 401
+// insufficient_claims with the claims that the client must request from Entra. Not
+// every client understands this challenge; [Claims.HandlesChallenges] reports
+// whether the client says that it does.
+//
+// RequireAuthContext panics if context is empty or cannot be an authentication
+// context. Without a verified token it responds with 500.
 //
 // Source: Microsoft's claims-challenge page.
-func RequireAuthContext(next http.Handler, context string) http.Handler {
-	mustName("RequireAuthContext", []string{context})
+func RequireAuthContext(context string) func(http.Handler) http.Handler {
+	mustBePermissions("RequireAuthContext", []string{context})
 	claims := claimsRequest(context)
-	return require(next, func(c *Claims) *denial {
+	return require(func(c *Claims) *denial {
 		if c.AuthContexts.Has(context) {
 			return nil
 		}
 		return &denial{
 			status: http.StatusUnauthorized,
 			code:   "insufficient_claims",
-			text:   "a stronger sign-in is needed; ask for a token with the claims given",
+			text:   "a stronger sign-in is required; request a token with the given claims",
 			claims: claims,
 		}
 	})
 }
 
-// denial is why a caller is not let through.
+// denial is the response to a caller that is not admitted.
 type denial struct {
 	status int
-	code   string // the error of the challenge; "" for none
+	code   string // the error code of the challenge; if empty, no challenge is sent
 	text   string
 	scope  string
 	claims string
@@ -137,51 +151,59 @@ func missingScope(scopes []string) *denial {
 	}
 }
 
-func missingRole(kind string, roles []string) *denial {
+func missingAppRole(roles []string) *denial {
+	return missingRole("the app must act for itself and have one of the roles: ", roles)
+}
+
+func missingRole(text string, roles []string) *denial {
 	return &denial{
 		status: http.StatusForbidden,
 		code:   "insufficient_scope",
-		text:   "the caller must be of the kind " + kind + " and have one of the roles: " + strings.Join(roles, " "),
+		text:   text + strings.Join(roles, " "),
 	}
 }
 
-// require wraps a handler. check returns nil for callers who may pass.
-func require(next http.Handler, check func(*Claims) *denial) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, ok := r.Context().Value(contextKey{}).(*verified)
-		if !ok {
-			answerText(w, http.StatusInternalServerError, "the handler is not behind the middleware that verifies tokens")
-			return
-		}
-		d := check(v.token.claims)
-		if d == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if d.code == "" {
-			answerText(w, d.status, d.text)
-			return
-		}
-		c := v.verifier.challenge()
-		c.failure(d.code, d.text)
-		if d.scope != "" {
-			c.add("scope", d.scope)
-		}
-		if d.claims != "" {
-			c.add("claims", d.claims)
-		}
-		c.answer(w, d.status, d.text)
-	})
+// require returns middleware that calls the next handler if check returns nil.
+func require(check func(*Claims) *denial) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			t, ok := TokenFromContext(r.Context())
+			if !ok {
+				writeText(w, http.StatusInternalServerError, "the handler is not behind the middleware that verifies tokens")
+				return
+			}
+			d := check(t.claims)
+			if d == nil {
+				next.ServeHTTP(w, r)
+				return
+			}
+			if d.code == "" {
+				writeText(w, d.status, d.text)
+				return
+			}
+			c := newChallenge(t.host)
+			c.addError(d.code, d.text)
+			if d.scope != "" {
+				c.add("scope", d.scope)
+			}
+			if d.claims != "" {
+				c.add("claims", d.claims)
+			}
+			c.write(w, d.status, d.text)
+		})
+	}
 }
 
-// mustName panics unless there are values and a challenge can name each.
-func mustName(function string, values []string) {
+// mustBePermissions returns a copy of values. It panics if there are none, or if
+// one cannot stand in a challenge.
+func mustBePermissions(function string, values []string) []string {
 	if len(values) == 0 {
-		panic("verify: " + function + " is given nothing to require")
+		panic("verify: " + function + " needs at least one argument")
 	}
 	for _, v := range values {
 		if !quotable(v) {
-			panic(fmt.Sprintf("verify: %s: %q is empty or has a character that no permission has", function, v))
+			panic(fmt.Sprintf("verify: %s: %q is empty or has a character that is not allowed", function, v))
 		}
 	}
+	return slices.Clone(values)
 }

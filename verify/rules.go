@@ -24,17 +24,17 @@ type rules struct {
 }
 
 // kind is what a token is to be.
-type kind int
+type tokenUse int
 
 const (
-	accessToken kind = iota
+	accessToken tokenUse = iota
 	idToken
 )
 
 // check applies the rules that need no key, before the signature: they are
 // cheap and answer only from what the configuration makes public anyway. Which
 // tenants are allowed is not public, so that rule is allow, after the signature.
-func (r *rules) check(p *parts, c *Claims, k kind, now time.Time) error {
+func (r *rules) check(p *parts, c *Claims, k tokenUse, now time.Time) error {
 	if err := r.origin(p, c); err != nil {
 		return err
 	}
@@ -55,14 +55,14 @@ func (r *rules) origin(p *parts, c *Claims) error {
 		{"iss", c.Issuer}, {"tid", c.TenantID}, {"ver", c.Version}, {"sub", c.Subject}, {"aud", c.Audience},
 	} {
 		if need.value == "" {
-			return refuseClaim(ReasonMissingClaim, need.name)
+			return rejectClaim(ReasonMissingClaim, need.name)
 		}
 	}
 	if !isGUID(c.TenantID) {
-		return refuseClaim(ReasonBadClaim, "tid")
+		return rejectClaim(ReasonBadClaim, "tid")
 	}
 	if c.ObjectID != "" && !isGUID(c.ObjectID) {
-		return refuseClaim(ReasonBadClaim, "oid")
+		return rejectClaim(ReasonBadClaim, "oid")
 	}
 	template := r.v2
 	switch c.Version {
@@ -70,25 +70,25 @@ func (r *rules) origin(p *parts, c *Claims) error {
 	case "1.0":
 		template = r.v1
 	default:
-		return refuse(ReasonBadVersion)
+		return reject(ReasonBadVersion)
 	}
 	tenant, ok := template.tenant(c.Issuer)
 	switch {
 	case ok && tenant == c.TenantID:
 		return nil
 	case ok:
-		return refuse(ReasonTenantMismatch)
+		return reject(ReasonTenantMismatch)
 	}
 	if _, v1 := r.v1.tenant(c.Issuer); v1 {
-		return refuse(ReasonBadVersion)
+		return reject(ReasonBadVersion)
 	}
 	if _, v2 := r.v2.tenant(c.Issuer); v2 {
-		return refuse(ReasonBadVersion)
+		return reject(ReasonBadVersion)
 	}
 	if outOfScope(hostOf(c.Issuer)) {
-		return refuse(ReasonUnsupportedIssuer)
+		return reject(ReasonUnsupportedIssuer)
 	}
-	return refuse(ReasonBadIssuer)
+	return reject(ReasonBadIssuer)
 }
 
 // audience: the token is for this application. A v2.0 token always names it by
@@ -96,7 +96,7 @@ func (r *rules) origin(p *parts, c *Claims) error {
 // the audience" in Microsoft's claims-validation page).
 func (r *rules) audience(c *Claims) error {
 	if !r.audiences[c.Audience] || c.Version == "2.0" && !isGUID(c.Audience) {
-		return refuseClaim(ReasonBadAudience, "aud")
+		return rejectClaim(ReasonBadAudience, "aud")
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (r *rules) audience(c *Claims) error {
 // An access token that is bound to a key (cnf, RFC 7800) is good only together
 // with a proof that its sender has the key. Nobody asks for one here, so that a
 // stolen token would pass for its owner's.
-func (r *rules) purpose(p *parts, c *Claims, k kind) error {
+func (r *rules) purpose(p *parts, c *Claims, k tokenUse) error {
 	client, clientAuth := "azp", "azpacr"
 	if c.Version == "1.0" {
 		client, clientAuth = "appid", "appidacr"
@@ -120,30 +120,30 @@ func (r *rules) purpose(p *parts, c *Claims, k kind) error {
 	c.ClientAuth = p.text(clientAuth)
 	if k == accessToken {
 		if c.ClientID == "" || c.Has("nonce") || c.Has("c_hash") || c.Has("at_hash") {
-			return refuse(ReasonNotAccessToken)
+			return reject(ReasonNotAccessToken)
 		}
 		if !p.header.atJWT && c.ClientAuth == "" && !c.Has("scp") && !c.Has("idtyp") {
-			return refuse(ReasonNotAccessToken)
+			return reject(ReasonNotAccessToken)
 		}
 		if c.Has("cnf") {
-			return refuse(ReasonProofOfPossession)
+			return reject(ReasonProofOfPossession)
 		}
 		return nil
 	}
 	if p.header.atJWT || c.AppOnly() {
-		return refuse(ReasonNotIDToken)
+		return reject(ReasonNotIDToken)
 	}
 	for _, name := range [...]string{"scp", "idtyp", "appid", "appidacr", "azpacr"} {
 		if c.Has(name) {
-			return refuse(ReasonNotIDToken)
+			return reject(ReasonNotIDToken)
 		}
 	}
 	if !isGUID(c.Audience) { // an ID token is for a client, whatever its version
-		return refuseClaim(ReasonBadAudience, "aud")
+		return rejectClaim(ReasonBadAudience, "aud")
 	}
 	// OpenID Connect Core section 3.1.3.7, rule 5.
 	if c.Has("azp") && c.ClientID != c.Audience {
-		return refuse(ReasonBadAuthorizedParty)
+		return reject(ReasonBadAuthorizedParty)
 	}
 	return nil
 }
@@ -156,30 +156,30 @@ func (r *rules) times(p *parts, c *Claims, now time.Time) error {
 		value time.Time
 	}{{"exp", c.Expires}, {"iat", c.IssuedAt}, {"nbf", c.NotBefore}} {
 		if need.value.IsZero() {
-			return refuseClaim(ReasonMissingClaim, need.name)
+			return rejectClaim(ReasonMissingClaim, need.name)
 		}
 	}
 	life := c.Expires.Sub(c.IssuedAt)
 	switch {
 	case life <= 0 || life > maxLifetime:
-		return refuse(ReasonBadLifetime)
+		return reject(ReasonBadLifetime)
 	case !now.Before(c.Expires.Add(r.leeway)):
-		return refuse(ReasonExpired)
+		return reject(ReasonExpired)
 	case now.Before(c.NotBefore.Add(-r.leeway)):
-		return refuse(ReasonNotYetValid)
+		return reject(ReasonNotYetValid)
 	case now.Before(c.IssuedAt.Add(-r.leeway)):
-		return refuse(ReasonIssuedInFuture)
+		return reject(ReasonIssuedInFuture)
 	}
 	return nil
 }
 
 // allow: the tenant is on the list. It is asked after the signature, so that
 // nobody can find out who the customers are by making tokens up.
-func (r *rules) allow(tenantID string) error {
+func (r *rules) checkTenant(tenantID string) error {
 	if r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts) {
 		return nil
 	}
-	return refuse(ReasonTenantNotAllowed)
+	return reject(ReasonTenantNotAllowed)
 }
 
 // keyFits tells whether a key that names an issuer may sign for the token. For
@@ -216,15 +216,15 @@ type Expected struct {
 
 // answers: the ID token belongs to this sign-in (OpenID Connect Core sections
 // 3.1.3.7 rule 11, 3.3.2.9 and 3.3.2.10).
-func (e Expected) answers(p *parts, c *Claims) error {
+func (e Expected) check(p *parts, c *Claims) error {
 	if !same(c.Nonce, e.Nonce) || c.Has("nonce") != (e.Nonce != "") {
-		return refuse(ReasonBadNonce)
+		return reject(ReasonBadNonce)
 	}
 	if e.Code != "" && !same(p.text("c_hash"), halfHash(e.Code)) {
-		return refuse(ReasonBadCodeHash)
+		return reject(ReasonBadCodeHash)
 	}
 	if e.AccessToken != "" && !same(p.text("at_hash"), halfHash(e.AccessToken)) {
-		return refuse(ReasonBadAccessTokenHash)
+		return reject(ReasonBadAccessTokenHash)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (s *scanner) space() {
 // object reads an object and appends its members to into.
 func (s *scanner) object(into []member, depth int) ([]member, error) {
 	if depth > maxDepth {
-		return nil, refuse(ReasonTooComplex)
+		return nil, reject(ReasonTooComplex)
 	}
 	s.at++ // the brace
 	s.space()
@@ -47,15 +47,15 @@ func (s *scanner) object(into []member, depth int) ([]member, error) {
 		}
 		for i := range into {
 			if into[i].name == name {
-				return nil, refuse(ReasonDuplicateMember)
+				return nil, reject(ReasonDuplicateMember)
 			}
 		}
 		if s.members++; s.members > maxMembers {
-			return nil, refuse(ReasonTooComplex)
+			return nil, reject(ReasonTooComplex)
 		}
 		s.space()
 		if s.peek() != ':' {
-			return nil, refuse(ReasonBadJSON)
+			return nil, reject(ReasonBadJSON)
 		}
 		s.at++
 		s.space()
@@ -74,7 +74,7 @@ func (s *scanner) object(into []member, depth int) ([]member, error) {
 // array reads an array.
 func (s *scanner) array(depth int) error {
 	if depth > maxDepth {
-		return refuse(ReasonTooComplex)
+		return reject(ReasonTooComplex)
 	}
 	s.at++ // the bracket
 	s.space()
@@ -84,7 +84,7 @@ func (s *scanner) array(depth int) error {
 	}
 	for {
 		if s.elements++; s.elements > maxElements {
-			return refuse(ReasonTooComplex)
+			return reject(ReasonTooComplex)
 		}
 		if err := s.value(depth); err != nil {
 			return err
@@ -108,7 +108,7 @@ func (s *scanner) next(end byte) (more bool, err error) {
 		s.at++
 		return false, nil
 	}
-	return false, refuse(ReasonBadJSON)
+	return false, reject(ReasonBadJSON)
 }
 
 // value reads a value inside a container of that depth.
@@ -130,13 +130,13 @@ func (s *scanner) value(depth int) error {
 			return nil
 		}
 	}
-	return refuse(ReasonBadJSON)
+	return reject(ReasonBadJSON)
 }
 
 // name reads the name of a member, decoded.
 func (s *scanner) name() (string, error) {
 	if s.peek() != '"' {
-		return "", refuse(ReasonBadJSON)
+		return "", reject(ReasonBadJSON)
 	}
 	start := s.at
 	if err := s.string(); err != nil {
@@ -153,14 +153,14 @@ func (s *scanner) string() error {
 			s.at++
 			return nil
 		case c < ' ':
-			return refuse(ReasonBadJSON)
+			return reject(ReasonBadJSON)
 		case c == '\\':
 			if err := s.escape(); err != nil {
 				return err
 			}
 		}
 	}
-	return refuse(ReasonBadJSON)
+	return reject(ReasonBadJSON)
 }
 
 // escape goes from a backslash to the last byte of its escape. A surrogate must
@@ -172,21 +172,21 @@ func (s *scanner) escape() error {
 		return nil
 	case 'u':
 	default:
-		return refuse(ReasonBadJSON)
+		return reject(ReasonBadJSON)
 	}
 	r, ok := s.hex4()
 	if !ok {
-		return refuse(ReasonBadJSON)
+		return reject(ReasonBadJSON)
 	}
 	if r < 0xD800 || r > 0xDFFF {
 		return nil
 	}
 	if r >= 0xDC00 || !strings.HasPrefix(s.text[s.at+1:], `\u`) {
-		return refuse(ReasonBadUTF8)
+		return reject(ReasonBadUTF8)
 	}
 	s.at += 2
 	if low, ok := s.hex4(); !ok || low < 0xDC00 || low > 0xDFFF {
-		return refuse(ReasonBadUTF8)
+		return reject(ReasonBadUTF8)
 	}
 	return nil
 }
@@ -220,12 +220,12 @@ func (s *scanner) number() error {
 	case s.peek() == '0':
 		s.at++
 	case !s.digits():
-		return refuse(ReasonBadJSON)
+		return reject(ReasonBadJSON)
 	}
 	if s.peek() == '.' {
 		s.at++
 		if !s.digits() {
-			return refuse(ReasonBadJSON)
+			return reject(ReasonBadJSON)
 		}
 	}
 	if s.peek()|0x20 == 'e' {
@@ -234,7 +234,7 @@ func (s *scanner) number() error {
 			s.at++
 		}
 		if !s.digits() {
-			return refuse(ReasonBadJSON)
+			return reject(ReasonBadJSON)
 		}
 	}
 	return nil

@@ -1,24 +1,39 @@
 package verify
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"time"
 )
 
-// Token is an access token that has been verified, with what was learned on the
-// way. It never prints the token itself: only Raw gives it away. A nil Token, as of
-// a request that did not come through Middleware, is nobody's: what is asked of
-// Entra with it fails.
+// Token is a verified access token. [Verifier.Verify] returns it, and
+// [TokenFromContext] returns the token of a request. Only [Token.Raw] discloses
+// the token itself; printing, logging and marshaling do not.
+//
+// The methods of a nil or zero Token return zero values, so a request to Entra
+// with such a token fails.
 type Token struct {
-	raw    *string // behind a pointer: fmt prints an address then, wherever the Token stands
+	raw    *string // a pointer, so that fmt prints an address wherever a Token is nested
 	hash   [sha256.Size]byte
 	claims *Claims
+	host   string // of the cloud, for challenges
 }
 
-// Raw returns the token as the caller sent it, to be passed on as the assertion
-// of an on-behalf-of request. Keep it out of logs. Of a nil Token: "".
+// newToken returns a Token with a copy of the claims. It allocates once.
+func newToken(raw string, hash [sha256.Size]byte, claims *Claims, host string) *Token {
+	t := &struct {
+		token  Token
+		claims Claims
+		raw    string
+	}{claims: *claims, raw: raw}
+	t.token = Token{raw: &t.raw, hash: hash, claims: &t.claims, host: host}
+	return &t.token
+}
+
+// Raw returns the token as the caller sent it. Use it as the assertion of an
+// on-behalf-of request, and keep it out of logs.
 func (t *Token) Raw() string {
 	if t == nil || t.raw == nil {
 		return ""
@@ -26,8 +41,8 @@ func (t *Token) Raw() string {
 	return *t.raw
 }
 
-// SHA256 returns the hash of Raw, which was computed once, to verify the token.
-// Of a nil Token: zeros.
+// SHA256 returns the SHA-256 hash of [Token.Raw]. It was computed during
+// verification, so SHA256 costs nothing.
 func (t *Token) SHA256() [sha256.Size]byte {
 	if t == nil {
 		return [sha256.Size]byte{}
@@ -35,8 +50,7 @@ func (t *Token) SHA256() [sha256.Size]byte {
 	return t.hash
 }
 
-// Expires returns when the token stops being good. Of a nil Token: the zero time,
-// which has passed.
+// Expires returns the expiry of the token (exp).
 func (t *Token) Expires() time.Time {
 	if c := t.Claims(); c != nil {
 		return c.Expires
@@ -44,7 +58,7 @@ func (t *Token) Expires() time.Time {
 	return time.Time{}
 }
 
-// Claims returns what the token says. Of a nil Token: nil.
+// Claims returns the claims of the token. It returns nil if t is nil or zero.
 func (t *Token) Claims() *Claims {
 	if t == nil {
 		return nil
@@ -52,11 +66,45 @@ func (t *Token) Claims() *Claims {
 	return t.claims
 }
 
-// Format prints the kind of thing this is, whatever the verb.
+// Format prints a placeholder for every verb.
 func (t Token) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.LogValue().String()) }
 
-// LogValue logs the kind of thing this is.
+// LogValue returns a placeholder.
 func (t Token) LogValue() slog.Value { return slog.StringValue("verify.Token(redacted)") }
 
-// MarshalText writes the kind of thing this is, in JSON too.
+// MarshalText returns a placeholder. JSON uses it, too.
 func (t Token) MarshalText() ([]byte, error) { return []byte(t.LogValue().String()), nil }
+
+type contextKey struct{}
+
+// NewContext returns a copy of ctx that carries t. [Verifier.Middleware] calls it
+// for each request. Programs call it where Middleware does not fit, for example in
+// a gRPC interceptor or another web framework:
+//
+//	t, err := v.Verify(ctx, raw)
+//	if err != nil {
+//		return err // deny the request
+//	}
+//	ctx = verify.NewContext(ctx, t)
+func NewContext(ctx context.Context, t *Token) context.Context {
+	return context.WithValue(ctx, contextKey{}, t)
+}
+
+// TokenFromContext returns the token that [Verifier.Middleware] or [NewContext]
+// stored in ctx, for example to pass it to package obo. If ok is false, ctx has no
+// verified token; deny the request.
+func TokenFromContext(ctx context.Context) (t *Token, ok bool) {
+	t, _ = ctx.Value(contextKey{}).(*Token)
+	if t.Claims() == nil {
+		return nil, false
+	}
+	return t, true
+}
+
+// ClaimsFromContext returns the claims of the token that [TokenFromContext]
+// returns. If ok is false, ctx has no verified token; deny the request. The
+// claims belong to the request, so changing them does not affect others.
+func ClaimsFromContext(ctx context.Context) (c *Claims, ok bool) {
+	t, ok := TokenFromContext(ctx)
+	return t.Claims(), ok
+}

@@ -4,92 +4,103 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/entratoken/entra/internal/digest"
 )
 
-// Verifier verifies the tokens of one application in one cloud. Make it with
-// New. It is safe for concurrent use, starts nothing in the background that
-// outlives a key fetch, and needs no closing.
+// Verifier verifies the tokens of one application in one cloud. Create it with
+// [New]; the zero Verifier rejects every token. A Verifier is safe for concurrent
+// use. It has no background work apart from key fetches, and needs no closing.
 type Verifier struct {
-	rules  *rules
-	keys   *keys
-	seen   *seen
-	logger *slog.Logger
+	rules    *rules
+	keys     *keys
+	verified *verifiedCache
+	logger   *slog.Logger
 }
 
-// AccessToken verifies an access token for this API and returns its claims. The
-// refusal of a token is an *Error. If ctx ends while the keys are being fetched,
-// the error is that of ctx, and the fetch goes on for the others.
-func (v *Verifier) AccessToken(ctx context.Context, raw string) (*Claims, error) {
-	c, _, err := v.accessToken(ctx, raw)
-	return c, err
+var errZeroVerifier = errors.New("verify: Verifier must be created with New")
+
+// usable returns an error if v was not created with New.
+func (v *Verifier) usable() error {
+	if v == nil || v.rules == nil {
+		return errZeroVerifier
+	}
+	return nil
 }
 
-// IDToken verifies an ID token that the token endpoint returned for a sign-in
-// with that nonce. Errors are those of AccessToken. An empty nonce is a lost one
-// and refused (BadNonce); the ID token of a refresh is for IDTokenFor.
+// Verify verifies an access token for this API. The error for a rejected token is
+// an [*Error]. If ctx is done while the keys are being fetched, Verify returns the
+// error of ctx, and the fetch continues for other callers.
+func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
+	if err := v.usable(); err != nil {
+		return nil, err
+	}
+	if len(raw) > MaxTokenSize {
+		return nil, reject(ReasonTooLarge)
+	}
+	now := time.Now()
+	hash := digest.SHA256(raw)
+	if _, ok := v.keys.load(now); ok {
+		if c := v.verified.get(hash, now); c != nil {
+			return newToken(raw, hash, c, v.rules.host), nil
+		}
+	}
+	p, c, err := v.parse(raw, accessToken, now)
+	if err != nil {
+		return nil, err
+	}
+	key, err := v.checkSignature(ctx, p, c)
+	if err != nil {
+		return nil, err
+	}
+	v.verified.add(hash, c, key, c.Expires.Add(v.rules.leeway))
+	return newToken(raw, hash, c, v.rules.host), nil
+}
+
+// IDToken verifies an ID token that the token endpoint returned for a sign-in with
+// that nonce. Errors are those of [Verifier.Verify]. An empty nonce is rejected
+// with [ReasonBadNonce], because it means that the program lost the nonce. For the
+// ID token of a refresh, which has no nonce, use [Verifier.IDTokenFor].
 func (v *Verifier) IDToken(ctx context.Context, raw, nonce string) (*Claims, error) {
 	if nonce == "" {
-		return nil, refuse(ReasonBadNonce)
+		return nil, reject(ReasonBadNonce)
 	}
 	return v.IDTokenFor(ctx, raw, Expected{Nonce: nonce})
 }
 
-// IDTokenFor verifies an ID token that must agree with more than a nonce.
+// IDTokenFor verifies an ID token and compares it with e.
 func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Claims, error) {
-	p, c, err := v.unsigned(raw, idToken, time.Now())
+	if err := v.usable(); err != nil {
+		return nil, err
+	}
+	p, c, err := v.parse(raw, idToken, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.signed(ctx, p, c); err != nil {
+	if _, err := v.checkSignature(ctx, p, c); err != nil {
 		return nil, err
 	}
-	if err := e.answers(p, c); err != nil {
+	if err := e.check(p, c); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// AllowsTenant tells whether Config.Tenants lets a tenant in, given by its ID in
-// lower case, as tokens have it.
+// AllowsTenant reports whether Config.Tenants allows a tenant, given by its ID in
+// lower case, as in tokens.
 func (v *Verifier) AllowsTenant(tenantID string) bool {
-	return isGUID(tenantID) && v.rules.allow(tenantID) == nil
+	return v.usable() == nil && isGUID(tenantID) && v.rules.checkTenant(tenantID) == nil
 }
 
-// accessToken answers from the tokens seen before, or verifies. It returns the
-// hash of the token too, which is computed only here.
-func (v *Verifier) accessToken(ctx context.Context, raw string) (c *Claims, hash [sha256.Size]byte, err error) {
-	if len(raw) > MaxTokenSize {
-		return nil, hash, refuse(ReasonTooLarge)
-	}
-	now := time.Now()
-	hash = digest.SHA256(raw)
-	if _, ok := v.keys.load(now); ok {
-		if c := v.seen.get(hash, now); c != nil {
-			return c, hash, nil
-		}
-	}
-	p, c, err := v.unsigned(raw, accessToken, now)
-	if err != nil {
-		return nil, hash, err
-	}
-	key, err := v.signed(ctx, p, c)
-	if err != nil {
-		return nil, hash, err
-	}
-	kept := *c
-	v.seen.add(hash, &kept, key, c.Expires.Add(v.rules.leeway))
-	return c, hash, nil
-}
-
-// unsigned does everything that needs no key.
-func (v *Verifier) unsigned(raw string, k kind, now time.Time) (*parts, *Claims, error) {
+// parse parses a token and applies the rules that need no key.
+func (v *Verifier) parse(raw string, use tokenUse, now time.Time) (*parts, *Claims, error) {
 	p, err := parse(raw)
 	if err != nil {
 		return nil, nil, err
@@ -98,44 +109,95 @@ func (v *Verifier) unsigned(raw string, k kind, now time.Time) (*parts, *Claims,
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, c, v.rules.check(p, c, k, now)
+	return p, c, v.rules.check(p, c, use, now)
 }
 
-// signed finds the key, checks the signature with it, and then whether the tenant
-// may come in and the key may sign for it. Only then the rest is read.
-func (v *Verifier) signed(ctx context.Context, p *parts, c *Claims) (*signingKey, error) {
+// checkSignature finds the key and checks the signature. It then checks whether the
+// tenant is allowed and whether the key may sign for it, reads the claims that have
+// several values, and returns the key.
+func (v *Verifier) checkSignature(ctx context.Context, p *parts, c *Claims) (*signingKey, error) {
 	key, err := v.keys.find(ctx, p.header.keyID)
 	if err != nil {
 		return nil, err
 	}
 	if key.algorithm != "" && key.algorithm != p.header.algorithm {
-		return nil, refuse(ReasonBadAlgorithm)
+		return nil, reject(ReasonBadAlgorithm)
 	}
-	if strings.ContainsAny(p.signature, "\r\n") {
-		return nil, refuse(ReasonMalformed)
+	if strings.ContainsAny(p.signature, "\r\n") { // the decoder skips them
+		return nil, reject(ReasonMalformed)
 	}
 	signature, err := encoding.DecodeString(p.signature)
 	if err != nil {
-		return nil, refuse(ReasonMalformed)
+		return nil, reject(ReasonMalformed)
 	}
 	if methods[p.header.algorithm].Verify(p.signed, signature, key.public) != nil {
-		return nil, refuse(ReasonBadSignature)
+		return nil, reject(ReasonBadSignature)
 	}
-	if err := v.rules.allow(c.TenantID); err != nil {
+	if err := v.rules.checkTenant(c.TenantID); err != nil {
 		return nil, err
 	}
 	if !v.rules.keyFits(key, c) {
-		return nil, refuse(ReasonKeyIssuer)
+		return nil, reject(ReasonKeyIssuer)
 	}
 	return key, c.readSets()
 }
 
-// methods are the signature algorithms. A PS256 salt is as long as the hash, and
-// no other (RFC 7518 section 3.5); golang-jwt would take any length.
+// methods are the signature algorithms. A PS256 salt must be as long as the hash
+// (RFC 7518, section 3.5); golang-jwt accepts any length by default.
 var methods = map[string]jwt.SigningMethod{
 	"RS256": jwt.SigningMethodRS256,
 	"PS256": &jwt.SigningMethodRSAPSS{
 		SigningMethodRSA: jwt.SigningMethodPS256.SigningMethodRSA,
 		Options:          &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash},
 	},
+}
+
+// verifiedCache holds the claims of verified access tokens by the SHA-256 of the
+// token, so that another request with the same token costs a hash and a lookup.
+// Rejected tokens are not cached, so they cannot evict valid ones. The least
+// recently used entry is evicted first. There is no bound per caller.
+type verifiedCache struct {
+	entries *lru.Cache[[sha256.Size]byte, verifiedEntry] // nil if nothing is cached
+}
+
+type verifiedEntry struct {
+	claims *Claims // shared: callers get copies
+	key    *signingKey
+	until  time.Time // exp plus the leeway
+}
+
+// newVerifiedCache returns a cache for size tokens, as Config.CacheSize says.
+func newVerifiedCache(size int) *verifiedCache {
+	if size < 0 {
+		return &verifiedCache{}
+	}
+	if size == 0 {
+		size = defaultCacheSize
+	}
+	entries, _ := lru.New[[sha256.Size]byte, verifiedEntry](size) // fails only for sizes below 1
+	return &verifiedCache{entries}
+}
+
+// get returns the claims of a cached token, or nil if there are none, if the token
+// has expired, or if its key has been withdrawn. The claims must not be changed.
+func (s *verifiedCache) get(hash [sha256.Size]byte, now time.Time) *Claims {
+	if s.entries == nil {
+		return nil
+	}
+	e, ok := s.entries.Get(hash)
+	if !ok {
+		return nil
+	}
+	if !now.Before(e.until) || e.key.withdrawn.Load() {
+		s.entries.Remove(hash)
+		return nil
+	}
+	return e.claims
+}
+
+// add caches the claims of a verified token. They must not be changed afterwards.
+func (s *verifiedCache) add(hash [sha256.Size]byte, c *Claims, key *signingKey, until time.Time) {
+	if s.entries != nil {
+		s.entries.Add(hash, verifiedEntry{c, key, until})
+	}
 }

@@ -86,7 +86,7 @@ func TestSovereignAndPrivateClouds(t *testing.T) {
 			if test.version == "1.0" {
 				claims = userV1()
 			}
-			_, err := v.AccessToken(context.Background(), sign(0, headerOf(0), claims.with("iss", test.issuer)))
+			_, err := v.Verify(context.Background(), sign(0, headerOf(0), claims.with("iss", test.issuer)))
 			if got := reason(t, err); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -147,7 +147,7 @@ func TestTimesAndTheirLeeway(t *testing.T) {
 		} {
 			cfg := a.config()
 			cfg.Leeway = test.leeway
-			_, err := mustNew(t, cfg).AccessToken(context.Background(), sign(0, headerOf(0), test.claims))
+			_, err := mustNew(t, cfg).Verify(context.Background(), sign(0, headerOf(0), test.claims))
 			if got := reason(t, err); got != test.want {
 				t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 			}
@@ -235,7 +235,7 @@ func TestSeenTokensExpire(t *testing.T) {
 		advance(4500*time.Second + time.Minute - time.Second)
 		accept(t, v, raw)
 		advance(time.Second)
-		_, err := v.AccessToken(t.Context(), raw)
+		_, err := v.Verify(t.Context(), raw)
 		if !errors.Is(err, &verify.Error{Reason: verify.ReasonExpired}) {
 			t.Errorf("an expired token that was seen before: %v", err)
 		}

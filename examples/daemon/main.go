@@ -117,7 +117,7 @@ func fake() (entra.Config, *httptest.Server, error) {
 		return entra.Config{}, nil, err
 	}
 	orders := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "1017 Ladder, 1018 Rope") }
-	server := httptest.NewTLSServer(verifier.Middleware(verify.RequireRole(http.HandlerFunc(orders), "Orders.Read.All")))
+	server := httptest.NewTLSServer(verifier.Middleware(verify.RequireRole("Orders.Read.All")(http.HandlerFunc(orders))))
 	return entra.Config{
 		TenantID: daemon.TenantID, ClientID: daemon.ClientID, Credential: entra.Secret(daemon.Secrets[0]), HTTPClient: tenant.Client(),
 	}, server, nil

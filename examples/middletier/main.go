@@ -67,7 +67,7 @@ func newAPI(config entra.Config, required, scope, next string, network http.Roun
 	if err != nil {
 		return nil, err
 	}
-	return verifier.Middleware(verify.RequireScope(&api{client, scope, next, network}, required)), nil
+	return verifier.Middleware(verify.RequireScope(required)(&api{client, scope, next, network})), nil
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -171,7 +171,7 @@ func runFake(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	orders := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "1017 Ladder, 1018 Rope") }
-	next := httptest.NewTLSServer(verifier.Middleware(verify.RequireScope(http.HandlerFunc(orders), "Orders.Read")))
+	next := httptest.NewTLSServer(verifier.Middleware(verify.RequireScope("Orders.Read")(http.HandlerFunc(orders))))
 	defer next.Close()
 	config := entra.Config{TenantID: own.TenantID, ClientID: own.ClientID, Credential: entra.Secret(own.Secrets[0]), HTTPClient: tenant.Client()}
 	handler, err := newAPI(config, "access_as_user", "api://api-b/Orders.Read", next.URL, next.Client().Transport)

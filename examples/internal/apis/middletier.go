@@ -25,7 +25,7 @@ type MiddleTier struct {
 // Handler returns the API.
 func (m *MiddleTier) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /desk", m.Verifier.Middleware(verify.RequireScope(http.HandlerFunc(m.desk), m.Scope)))
+	mux.Handle("GET /desk", m.Verifier.Middleware(verify.RequireScope(m.Scope)(http.HandlerFunc(m.desk))))
 	return mux
 }
 

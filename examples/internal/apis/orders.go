@@ -26,7 +26,7 @@ func Orders(v *verify.Verifier) http.Handler {
 		respond(w, hops.Answer{API: "api-b", Caller: hops.CallerOf(claims), Items: orders})
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole(http.HandlerFunc(list), "Orders.Read", "Orders.Read.All")))
+	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(http.HandlerFunc(list))))
 	return mux
 }
 

@@ -15,7 +15,7 @@ const StepUp = "c1"
 func Shipping(v *verify.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	list := say("shipping", "Ladder: on its way, here on Thursday", "Rope, 20 m: delivered on Monday")
-	mux.Handle("GET /deliveries", v.Middleware(verify.RequireScope(list, "Deliveries.Read")))
+	mux.Handle("GET /deliveries", v.Middleware(verify.RequireScope("Deliveries.Read")(list)))
 	return mux
 }
 
@@ -25,7 +25,7 @@ func Shipping(v *verify.Verifier) http.Handler {
 func Payroll(v *verify.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	payslip := say("payroll", "Salary: 3,700.00", "Bonus for no falls: 150.00")
-	mux.Handle("GET /payslip", v.Middleware(verify.RequireScope(verify.RequireAuthContext(payslip, StepUp), "Payslip.Read")))
+	mux.Handle("GET /payslip", v.Middleware(verify.RequireScope("Payslip.Read")(verify.RequireAuthContext(StepUp)(payslip))))
 	return mux
 }
 

@@ -1,0 +1,177 @@
+package verify
+
+import (
+	"log/slog"
+	"strconv"
+	"strings"
+)
+
+// Reason is the reason for an [*Error]. Programs can branch on it, and operators
+// can count it.
+type Reason string
+
+// The reasons, in the order in which the rules are applied.
+const (
+	ReasonNoToken            Reason = "no_token"              // the request has no bearer token
+	ReasonBadAuthorization   Reason = "bad_authorization"     // the Authorization header is not one bearer token
+	ReasonTooLarge           Reason = "too_large"             // the token is longer than MaxTokenSize
+	ReasonMalformed          Reason = "malformed"             // the token is not three base64url parts
+	ReasonEncrypted          Reason = "encrypted"             // the token is a JWE (five parts)
+	ReasonBadJSON            Reason = "bad_json"              // a part is not one JSON object
+	ReasonBadUTF8            Reason = "bad_utf8"              // a part is not UTF-8, or escapes half a surrogate pair
+	ReasonDuplicateMember    Reason = "duplicate_member"      // a JSON object has a member twice
+	ReasonTooComplex         Reason = "too_complex"           // the JSON is nested too deeply or has too many members
+	ReasonBadHeader          Reason = "bad_header"            // a header parameter has the wrong JSON type
+	ReasonForeignToken       Reason = "foreign_token"         // the token is for a Microsoft API, for example Graph
+	ReasonBadAlgorithm       Reason = "bad_algorithm"         // alg is not RS256 or PS256, or the key does not allow it
+	ReasonBadType            Reason = "bad_type"              // typ is not that of a JWT
+	ReasonCriticalHeader     Reason = "critical_header"       // the header has crit
+	ReasonEmbeddedKey        Reason = "embedded_key"          // the header has a key or a link to one
+	ReasonNoKeyID            Reason = "no_key_id"             // the header has no kid
+	ReasonMissingClaim       Reason = "missing_claim"         // Error.Claim is absent or empty
+	ReasonBadClaim           Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
+	ReasonBadVersion         Reason = "bad_version"           // ver is not 1.0 or 2.0, or not that of the issuer
+	ReasonUnsupportedIssuer  Reason = "unsupported_issuer"    // iss is another External ID tenant, or Azure AD B2C
+	ReasonBadIssuer          Reason = "bad_issuer"            // iss is not an issuer of the configured cloud
+	ReasonTenantMismatch     Reason = "tenant_mismatch"       // iss and tid name different tenants
+	ReasonBadAudience        Reason = "bad_audience"          // aud is not in Config.Audiences
+	ReasonNotAccessToken     Reason = "not_access_token"      // an ID token where an access token is required
+	ReasonProofOfPossession  Reason = "proof_of_possession"   // the token is bound to a key of its client (cnf)
+	ReasonNotIDToken         Reason = "not_id_token"          // an access token where an ID token is required
+	ReasonExpired            Reason = "expired"               // exp has passed
+	ReasonNotYetValid        Reason = "not_yet_valid"         // nbf is in the future
+	ReasonIssuedInFuture     Reason = "issued_in_future"      // iat is in the future
+	ReasonBadLifetime        Reason = "bad_lifetime"          // exp is not after iat, or too long after it
+	ReasonUnknownKey         Reason = "unknown_key"           // kid is not among the keys of the authority
+	ReasonKeysUnavailable    Reason = "keys_unavailable"      // the keys of the authority cannot be fetched
+	ReasonBadSignature       Reason = "bad_signature"         // the key did not sign the token
+	ReasonTenantNotAllowed   Reason = "tenant_not_allowed"    // tid is not in Config.Tenants
+	ReasonKeyIssuer          Reason = "key_issuer"            // the key is published for another issuer
+	ReasonBadNonce           Reason = "bad_nonce"             // nonce is not that of this sign-in
+	ReasonBadAuthorizedParty Reason = "bad_authorized_party"  // azp of an ID token is not its aud
+	ReasonBadCodeHash        Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
+	ReasonBadAccessTokenHash Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
+)
+
+// texts are the texts that both errors and responses have. They are constants, so
+// they cannot disclose a token. They are printable ASCII without quotation marks,
+// so that they can stand in a WWW-Authenticate header (RFC 6750, section 3).
+var texts = map[Reason]string{
+	ReasonNoToken:            "the request has no bearer token; send one in the Authorization header",
+	ReasonBadAuthorization:   "the request must have one Authorization header of the form: Bearer TOKEN",
+	ReasonTooLarge:           "the token is too large; reduce its claims, for example groups",
+	ReasonMalformed:          "the token is not a signed JWT; send the token as Entra issued it",
+	ReasonEncrypted:          "the token is encrypted; this API accepts only signed tokens",
+	ReasonBadJSON:            "the header or payload of the token is not a JSON object; send the token as Entra issued it",
+	ReasonBadUTF8:            "the token has text that is not valid Unicode; send the token as Entra issued it",
+	ReasonDuplicateMember:    "the token has a claim or header parameter twice; send the token as Entra issued it",
+	ReasonTooComplex:         "the token is nested too deeply or has too many claims; send the token as Entra issued it",
+	ReasonBadHeader:          "a header parameter of the token has the wrong type; send the token as Entra issued it",
+	ReasonForeignToken:       "the token is for a Microsoft API, for example Graph; request a token with a scope of this API",
+	ReasonBadAlgorithm:       "the signature algorithm of the token is not RS256 or PS256, or its key does not allow it",
+	ReasonBadType:            "the type of the token is not JWT; send a token that Entra issued",
+	ReasonCriticalHeader:     "the token requires an extension that this API does not support; send a token that Entra issued",
+	ReasonEmbeddedKey:        "the token contains its own key; only keys that the authority publishes are accepted",
+	ReasonNoKeyID:            "the token does not name its signing key; send a token that Entra issued",
+	ReasonMissingClaim:       "the token does not have a required claim",
+	ReasonBadClaim:           "a claim of the token does not have the documented form",
+	ReasonBadVersion:         "the version of the token is not 1.0 or 2.0, or is not that of its issuer",
+	ReasonUnsupportedIssuer:  "the token is from another External ID tenant or from Azure AD B2C; check the authority that the client uses",
+	ReasonBadIssuer:          "the token is not from an issuer of the configured cloud; check the authority that the client uses",
+	ReasonTenantMismatch:     "the issuer and the tenant ID of the token differ; send a token that Entra issued",
+	ReasonBadAudience:        "the token is for another audience; request a token with a scope of this API",
+	ReasonNotAccessToken:     "the token is not an access token; APIs do not accept ID tokens",
+	ReasonProofOfPossession:  "the token is bound to a key of its client; request a bearer token",
+	ReasonNotIDToken:         "the token is not an ID token",
+	ReasonExpired:            "the token has expired; request a new one",
+	ReasonNotYetValid:        "the token is not valid yet; check the clocks",
+	ReasonIssuedInFuture:     "the token was issued in the future; check the clocks",
+	ReasonBadLifetime:        "the token expires before it was issued, or has a longer lifetime than Entra gives a token",
+	ReasonUnknownKey:         "the authority does not publish the signing key of the token; check the authority that the client uses",
+	ReasonKeysUnavailable:    "failed to fetch the signing keys of the authority",
+	ReasonKeyIssuer:          "the signing key of the token belongs to another issuer",
+	ReasonBadSignature:       "the signature of the token is invalid; send the token as Entra issued it",
+	ReasonTenantNotAllowed:   "the tenant of the token may not use this API",
+	ReasonBadNonce:           "the ID token does not belong to this sign-in; start a new sign-in",
+	ReasonBadAuthorizedParty: "the ID token was issued to another client; start a new sign-in",
+	ReasonBadCodeHash:        "the authorization code does not belong to the ID token; start a new sign-in",
+	ReasonBadAccessTokenHash: "the access token does not belong to the ID token; start a new sign-in",
+}
+
+// hints are for the operator of the API. Responses do not have them.
+var hints = map[Reason]string{
+	ReasonEncrypted: "turn off token encryption in the app registration",
+	ReasonBadAudience: "if it is for this API, add its aud to Config.Audiences (a v1.0 token has the App ID URI), " +
+		"or set requestedAccessTokenVersion to 2 in the app manifest",
+	ReasonTenantNotAllowed: "to accept it, add its ID to Config.Tenants",
+}
+
+// Error is the error for a rejected token. Its text says why the token was
+// rejected and what to do. The text never repeats any part of the token.
+//
+// [errors.Is] compares the reason:
+//
+//	errors.Is(err, &verify.Error{Reason: verify.ReasonExpired})
+type Error struct {
+	Reason Reason
+	// Claim is the claim or header parameter that Reason is about. It is always a
+	// name that this package knows. It is empty for most reasons.
+	Claim string
+	// StatusCode is the HTTP status with which the authority rejected the request
+	// for its keys. It is zero for other reasons and if there was no response.
+	StatusCode int
+}
+
+// Error returns the reason and what to do about it, in one line.
+func (e *Error) Error() string {
+	text := "verify: " + e.public()
+	if e.StatusCode != 0 {
+		text += ": HTTP status " + strconv.Itoa(e.StatusCode)
+	}
+	if hint := hints[e.Reason]; hint != "" {
+		text += "; " + hint
+	}
+	return text
+}
+
+// Is reports whether target is an [*Error] with the same reason. If target has a
+// Claim, that must be the same, too.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Reason == e.Reason && (t.Claim == "" || t.Claim == e.Claim)
+}
+
+// Temporary reports whether the same token may be accepted later.
+func (e *Error) Temporary() bool { return e.Reason == ReasonKeysUnavailable }
+
+// LogValue returns the fields of e as a group.
+func (e *Error) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("reason", string(e.Reason))}
+	if e.Claim != "" {
+		attrs = append(attrs, slog.String("claim", e.Claim))
+	}
+	if e.StatusCode != 0 {
+		attrs = append(attrs, slog.Int("status", e.StatusCode))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// public returns the text for responses.
+func (e *Error) public() string {
+	text := texts[e.Reason]
+	if text == "" {
+		text = "the token was rejected"
+	}
+	if e.Claim != "" {
+		what, advice, ok := strings.Cut(text, "; ")
+		text = what + " (" + e.Claim + ")"
+		if ok {
+			text += "; " + advice
+		}
+	}
+	return text
+}
+
+func reject(r Reason) error { return &Error{Reason: r} }
+
+func rejectClaim(r Reason, claim string) error { return &Error{Reason: r, Claim: claim} }
