@@ -393,7 +393,7 @@ func leaks(t testing.TB, err error, secrets ...string) {
 func TestErrorOfSlowEntra(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: time.Hour})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Hour})
 		start := time.Now()
 		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(context.Background())
 		got := asError(t, err)
@@ -482,7 +482,7 @@ func TestLogger(t *testing.T) {
 			}
 			other.Token()
 			time.Sleep(time.Until(source.Held().RefreshAt()))
-			e.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "60", Times: 1})
+			e.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "60", Times: 1})
 			tok, err := source.Token() // starts a refresh that is throttled
 			if err != nil {
 				t.Fatal(err)

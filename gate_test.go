@@ -86,7 +86,7 @@ func TestEndedSecretIsNotSentForEverybody(t *testing.T) {
 		if got := len(u.wire.tokenRequests()); got != 8 {
 			t.Errorf("%d requests for %d users, want 8", got, n)
 		}
-		slow := u.Inject(entratest.Fault{Path: "token", Delay: time.Second}) // during which others come
+		slow := u.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second}) // during which others come
 		for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(time.Second) {
 			u.call(t, true)
 		}
@@ -167,12 +167,12 @@ func TestGateIsForRefusalsInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
-		remove := u.Inject(entratest.Fault{Path: "token", Status: 401, Error: "invalid_client", AADSTS: 7000222, Times: 7})
+		remove := u.Inject(entratest.Fault{Endpoint: "token", Status: 401, Error: "invalid_client", AADSTS: 7000222, Times: 7})
 		if failed := u.call(t, false); failed != 7 {
 			t.Errorf("%d calls failed, want 7", failed)
 		}
 		remove()
-		u.Inject(entratest.Fault{Path: "token", Tenant: entratest.SampleOtherTenant, Status: 401, Error: "invalid_client", AADSTS: 7000222})
+		u.Inject(entratest.Fault{Endpoint: "token", Tenant: entratest.SampleOtherTenant, Status: 401, Error: "invalid_client", AADSTS: 7000222})
 		other, err := u.client.WithTenant(entratest.SampleOtherTenant)
 		if err != nil {
 			t.Fatal(err)
@@ -200,7 +200,7 @@ func TestGateIsForTheCredential(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 20
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
-		remove := u.Inject(entratest.Fault{Path: "token", Status: 400, Error: "invalid_client", AADSTS: 650053})
+		remove := u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "invalid_client", AADSTS: 650053})
 		for _, assertion := range u.assertions {
 			if _, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Raed").Token(); !asError(t, err).Has(650053) {
 				t.Errorf("got %v", err)
@@ -225,7 +225,7 @@ func TestGateOpensForUsersWhoMustInteract(t *testing.T) {
 			}
 			u.secret("old-secret", "new-secret")
 			time.Sleep(2 * time.Minute) // past everybody's back-off
-			u.Inject(entratest.Fault{Path: "token", Status: 400, Error: code, AADSTS: 50076, Times: 1})
+			u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: 50076, Times: 1})
 			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); asError(t, err).Code != code {
 				t.Errorf("got %v", err)
 			}
@@ -270,7 +270,7 @@ func TestManyRefusalsAtOnceAreOne(t *testing.T) {
 		const n = 300
 		u := newUsers(t, n, entra.Secret("new-secret"))
 		u.secret("old-secret", "new-secret")
-		slow := u.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		slow := u.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second})
 		if failed := u.call(t, true); failed != n {
 			t.Errorf("%d calls failed, want %d", failed, n)
 		}

@@ -97,7 +97,7 @@ func TestFlapping(t *testing.T) {
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		s.estate.Inject(entratest.Fault{Path: "token", Delay: 29 * time.Second})
+		s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 29 * time.Second})
 		s.run(6 * time.Hour)
 		time.Sleep(time.Minute) // a refresh may be under way
 		// The first token, after 6 to 42 minutes, then one every 36 to 42.
@@ -111,7 +111,7 @@ func TestHalfOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.run(time.Minute)
-		remove := s.estate.Inject(entratest.Fault{Path: "token", Delay: 1000 * time.Hour})
+		remove := s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 1000 * time.Hour})
 		old := s.source.Held()
 		s.run(50 * time.Minute)
 		remove()
@@ -127,7 +127,7 @@ func TestHalfOpen(t *testing.T) {
 func TestHalfOpenCold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		s.estate.Inject(entratest.Fault{Path: "token", Delay: 1000 * time.Hour, Times: 1})
+		s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 1000 * time.Hour, Times: 1})
 		start := time.Now()
 		_, err := s.source.TokenContext(context.Background())
 		if got := asError(t, err); got.Code != entra.CodeRequestFailed || time.Since(start) != 30*time.Second {
@@ -142,7 +142,7 @@ func TestRetryAfterDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		until := time.Now().Add(5 * time.Minute).UTC()
-		s.estate.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: until.Format(http.TimeFormat), Times: 1})
+		s.estate.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: until.Format(http.TimeFormat), Times: 1})
 		s.run(5*time.Minute + 2*time.Second)
 		s.want(10*(5*60+2), 0, 1, 1)
 		s.run(time.Second)
@@ -156,7 +156,7 @@ func TestThrottledUntilExpiry(t *testing.T) {
 		s := newService(t)
 		s.run(time.Second)
 		time.Sleep(time.Until(s.source.Held().UsableUntil()) - time.Minute)
-		s.estate.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "120", Times: 1})
+		s.estate.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "120", Times: 1})
 		s.run(time.Minute)
 		s.want(0, 0, 2, 2)
 		s.run(time.Minute + 2*time.Second)
@@ -230,7 +230,7 @@ func TestFetchPanics(t *testing.T) {
 func TestManyCallersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		s.estate.Inject(entratest.Fault{Path: "token", Delay: 10 * time.Second})
+		s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 10 * time.Second})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 10_000 {

@@ -153,7 +153,7 @@ func TestRotationUnderLoad(t *testing.T) {
 				callers.stop()
 
 				stats := cfg.Cache.Stats()
-				refusals := e.Count(entratest.Match{Path: "token", Error: "invalid_client"})
+				refusals := e.Count(entratest.Match{Endpoint: "token", Error: "invalid_client"})
 				if got, want := e.TokenRequests(), int(stats.Fetches)+refusals; got != want || stats.Failures != 0 {
 					t.Errorf("%d requests for %d tokens and %d refusals, %d failures", got, stats.Fetches, refusals, stats.Failures)
 				}

@@ -27,7 +27,7 @@ func hour(c *entratest.Config) { c.Lifetime = func() time.Duration { return time
 func TestOneRequestForManyCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: time.Second, Times: 1})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second, Times: 1})
 		c := e.client(t, "daemon")
 		tokens := make(chan string, 100)
 		for range cap(tokens) {
@@ -59,7 +59,7 @@ func TestTenantsDoNotWaitForEachOther(t *testing.T) {
 				c.Tenants = append(c.Tenants, entratest.Tenant{ID: fmt.Sprintf("33333333-0000-4000-8000-%012d", i)})
 			}
 		})
-		e.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second})
 		c := e.client(t, "daemon")
 		start := time.Now()
 		var wg sync.WaitGroup
@@ -85,7 +85,7 @@ func TestTenantsDoNotWaitForEachOther(t *testing.T) {
 func TestCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: 10 * time.Second, Times: 1})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: 10 * time.Second, Times: 1})
 		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error)
@@ -113,7 +113,7 @@ func TestCallerLeaves(t *testing.T) {
 func TestDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: 2 * time.Second})
 		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 		waited, tokens := 0, map[string]bool{}
 		for start := time.Now(); time.Since(start) < 24*time.Hour; time.Sleep(time.Second) {
@@ -155,7 +155,7 @@ func TestOutageIsUnseen(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Until(source.Held().RefreshAt()))
-		remove := e.Inject(entratest.Fault{Path: "token", Drop: true})
+		remove := e.Inject(entratest.Fault{Endpoint: "token", Drop: true})
 		before := e.TokenRequests()
 		ask := func() {
 			t.Helper()
@@ -186,7 +186,7 @@ func TestOutageIsUnseen(t *testing.T) {
 func TestThrottledColdKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "60", Times: 1})
+		e.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "60", Times: 1})
 		c := e.client(t, "daemon")
 		start := time.Now()
 		var wg sync.WaitGroup
@@ -403,7 +403,7 @@ func TestWithClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 		const challenge = `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`
-		e.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second})
 		tokens := make(chan string)
 		for i := range 50 {
 			go func() {

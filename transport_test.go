@@ -64,7 +64,7 @@ func TestTransport(t *testing.T) {
 func TestTransportCarriesTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: 10 * time.Second})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: 10 * time.Second})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		body := &closeSpy{Reader: strings.NewReader("x")}
@@ -241,7 +241,7 @@ func TestTransportLeavesOther401s(t *testing.T) {
 			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, e), Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
 				calls++
 				if tt.fault {
-					e.Inject(entratest.Fault{Path: "token", Status: 500})
+					e.Inject(entratest.Fault{Endpoint: "token", Status: 500})
 				}
 				w.Header().Set("WWW-Authenticate", tt.header)
 				w.WriteHeader(401)

@@ -222,7 +222,7 @@ func TestDiscoveryIsRemembered(t *testing.T) {
 			t.Errorf("%d requests within a day", n)
 		}
 		time.Sleep(2 * time.Hour)
-		remove := e.Inject(entratest.Fault{Path: "discovery", Status: 500})
+		remove := e.Inject(entratest.Fault{Endpoint: "discovery", Status: 500})
 		get()
 		get()
 		if n := discovered(); n != 2 {

@@ -182,7 +182,7 @@ func TestExchangeRefuses(t *testing.T) {
 		{name: "audience", mint: &entratest.MintOptions{Resource: "api-a"}, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
 		{name: "expired token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute}, want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
 		{name: "token of the future", mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
-		{name: "signature", mint: &entratest.MintOptions{Foreign: true}, want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
+		{name: "signature", mint: &entratest.MintOptions{UnpublishedKey: true}, want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
 		{name: "unsigned", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}}, want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
 		{name: "signed with the public key", mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
 		{name: "no oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}}, want: authcode.ErrAccount, sent: 1},
@@ -380,7 +380,7 @@ func TestExchangeWithoutLogin(t *testing.T) {
 func TestReplay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: time.Second})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second})
 		f := e.flow(t)
 		login := begin(t, f, authcode.Request{})
 		params := e.callback(t, login, alice)
@@ -616,7 +616,7 @@ func TestStepUp(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	remove := e.Inject(entratest.Fault{Path: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, SubError: "basic_action", Claims: claims, Times: 1})
+	remove := e.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, SubError: "basic_action", Claims: claims, Times: 1})
 	defer remove()
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
@@ -634,7 +634,7 @@ func TestStepUp(t *testing.T) {
 func TestExchangeContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		e.Inject(entratest.Fault{Path: "token", Delay: time.Minute})
+		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Minute})
 		c := newClient(t, e.clientConfig())
 		f := newFlow(t, c)
 		login := begin(t, f, authcode.Request{})
@@ -653,7 +653,7 @@ func TestExchangeContext(t *testing.T) {
 // The signing keys cannot be had: the sign-in fails as temporary, and nothing is kept.
 func TestKeysUnavailable(t *testing.T) {
 	e := newEstate()
-	e.Inject(entratest.Fault{Path: "keys", Status: 503})
+	e.Inject(entratest.Fault{Endpoint: "keys", Status: 503})
 	c := newClient(t, e.clientConfig())
 	f := newFlow(t, c)
 	login := begin(t, f, authcode.Request{})

@@ -114,7 +114,7 @@ func TestErrorsLeakNothing(t *testing.T) {
 			q.Set("claims", `{"a":"`+q.Get("code")+`"}`)
 		},
 		"Entra echoes": func(e *estate, l *authcode.Login, q url.Values) {
-			e.Inject(entratest.Fault{Path: "token", Status: 400, Body: `{"error":"invalid_grant","error_description":"` + q.Get("code") + ` webapp-secret"}`})
+			e.Inject(entratest.Fault{Endpoint: "token", Status: 400, Body: `{"error":"invalid_grant","error_description":"` + q.Get("code") + ` webapp-secret"}`})
 		},
 		"ID token": func(e *estate, _ *authcode.Login, _ url.Values) {
 			e.tamper = func(_ url.Values, a map[string]any) { a["id_token"] = a["access_token"] }

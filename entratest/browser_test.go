@@ -165,7 +165,7 @@ func TestSignInPages(t *testing.T) {
 	}
 
 	// A session that was revoked is none.
-	s.Revoke(alice)
+	s.RevokeSessions(alice)
 	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", alice)).arrives(); q.Get("error") != "login_required" {
 		t.Errorf("after revocation: %v", q)
 	}

@@ -14,7 +14,7 @@ import (
 // secretWorks asks for a token with a secret and returns the AADSTS number, 0 if there was a token.
 func secretWorks(t *testing.T, s *entratest.Server, secret string) int {
 	t.Helper()
-	before := s.Count(entratest.Match{Path: "token"})
+	before := s.Count(entratest.Match{Endpoint: "token"})
 	resp, err := s.Client().PostForm("https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/token", map[string][]string{
 		"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {secret}, "scope": {"api://api-b/.default"},
 	})
@@ -22,7 +22,7 @@ func secretWorks(t *testing.T, s *entratest.Server, secret string) int {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if s.Count(entratest.Match{Path: "token"}) != before+1 {
+	if s.Count(entratest.Match{Endpoint: "token"}) != before+1 {
 		t.Fatal("the request is not in the journal")
 	}
 	return s.Requests()[len(s.Requests())-1].AADSTS

@@ -53,7 +53,7 @@
 // # Testing what goes wrong
 //
 // [Server.Inject] makes requests slow, throttled, broken or answered by a
-// proxy: all, or the nth of one tenant, app or grant. [Server.Revoke] and
+// proxy: all, or the nth of one tenant, app or grant. [Server.RevokeSessions] and
 // [Server.RevokeToken] end sessions, [Server.AnnounceKey], [Server.RotateKeys]
 // and [Server.RetireKeys] roll keys over, [Server.UpdateCredentials] replaces an
 // app's secrets and certificates, RequireMFA puts a resource behind a

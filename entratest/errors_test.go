@@ -102,7 +102,7 @@ func TestErrorNumbers(t *testing.T) {
 		"unauthorized_client":       {700016, 7000114},
 	} {
 		for _, number := range numbers {
-			remove := s.Inject(entratest.Fault{Path: "token", Status: 400, AADSTS: number})
+			remove := s.Inject(entratest.Fault{Endpoint: "token", Status: 400, AADSTS: number})
 			wantError(t, credentials(t, s), 400, code, number)
 			remove()
 			b.open(fmt.Sprintf("%serror?code=%d", authHost, number)).sees("Error lookup", fmt.Sprintf("AADSTS%d: the OAuth error %s.", number, code))
@@ -433,7 +433,7 @@ func TestRefreshErrors(t *testing.T) {
 	wantError(t, ask(t, s, tenant, append(base, "refresh_token", "x")...), 400, "invalid_grant", 9002313)
 	wantError(t, ask(t, s, tenant, append(base, "refresh_token", "")...), 400, "invalid_request", 900144)
 	wantError(t, ask(t, entratest.NewServer(cfg), tenant, base...), 400, "invalid_grant", 9002313)
-	if !s.RevokeToken(token) || s.RevokeToken("nothing") || s.RevokeToken(s.Mint(entratest.MintOptions{Resource: "api-a", Foreign: true})) {
+	if !s.RevokeToken(token) || s.RevokeToken("nothing") || s.RevokeToken(s.Mint(entratest.MintOptions{Resource: "api-a", UnpublishedKey: true})) {
 		t.Error("RevokeToken knows its tokens wrongly")
 	}
 	wantError(t, ask(t, s, tenant, base...), 400, "invalid_grant", 50173)
@@ -461,7 +461,7 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		aadsts    int
 	}{
 		{"malformed", "nonsense", nil, 400, "invalid_grant", 50013},
-		{"signature", mint(entratest.MintOptions{Foreign: true}), nil, 400, "invalid_grant", 50013},
+		{"signature", mint(entratest.MintOptions{UnpublishedKey: true}), nil, 400, "invalid_grant", 50013},
 		{"alg none", mint(entratest.MintOptions{Header: map[string]any{"alg": "none"}}), nil, 400, "invalid_grant", 50013},
 		{"alg HS256", mint(entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}), nil, 400, "invalid_grant", 50013},
 		{"unknown key", mint(entratest.MintOptions{Header: map[string]any{"kid": "x"}}), nil, 400, "invalid_grant", 50013},
@@ -495,9 +495,9 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		wantError(t, a, 400, "invalid_grant", 50013)
 	})
 	t.Run("revoked", func(t *testing.T) {
-		s.Revoke(alice)
+		s.RevokeSessions(alice)
 		wantError(t, onBehalfOf(t, s, good), 400, "invalid_grant", 50173)
-		if !s.Revoked(good) {
+		if !s.IsRevoked(good) {
 			t.Error("a resource would not learn of it")
 		}
 		wantToken(t, onBehalfOf(t, s, userToken(t, s, alice)))

@@ -93,7 +93,7 @@ func ExampleServer_SignIn() {
 // An outage: the first two requests for a token are throttled.
 func ExampleServer_Inject() {
 	s := entratest.NewServer(entratest.Sample())
-	s.Inject(entratest.Fault{Path: "token", Times: 2, Status: 429, RetryAfter: "30"})
+	s.Inject(entratest.Fault{Endpoint: "token", Times: 2, Status: 429, RetryAfter: "30"})
 
 	daemon := s.App("daemon")
 	for range 3 {

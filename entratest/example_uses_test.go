@@ -55,7 +55,7 @@ func Example_api() {
 
 	alice := entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"}
 	forged := alice
-	forged.Foreign = true
+	forged.UnpublishedKey = true
 	for _, options := range []entratest.MintOptions{alice, forged} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Authorization", "Bearer "+s.Mint(options))

@@ -19,10 +19,10 @@ import (
 // and the request has no effect. Else the request is served. Truncate cuts
 // whatever body there is.
 type Fault struct {
-	// Path is the endpoint: "token", "authorize", "logout", "keys",
+	// Endpoint is the endpoint: "token", "authorize", "logout", "keys",
 	// "discovery" (the OpenID configuration), "instance" (the discovery of
 	// clouds), "login" (the forms of the pages), "adminconsent". Zero: any.
-	Path string
+	Endpoint string
 	// Tenant is a tenant's ID or domain, or as in the path of the request,
 	// "common" for instance. Zero: any.
 	Tenant string
@@ -115,7 +115,7 @@ func (a *activeFault) matches(r *request) bool {
 	if r.tenant != nil {
 		tenant = r.tenant.ID
 	}
-	return (a.Path == "" || a.Path == r.endpoint) &&
+	return (a.Endpoint == "" || a.Endpoint == r.endpoint) &&
 		(a.tenant == "" || a.tenant == tenant) &&
 		(a.ClientID == "" || strings.EqualFold(a.ClientID, r.clientID)) &&
 		(a.GrantType == "" || a.GrantType == r.form.Get("grant_type"))

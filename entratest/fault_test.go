@@ -77,8 +77,8 @@ func TestFaultAnswers(t *testing.T) {
 func TestFaultMatching(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	status := func(pairs ...string) int { return credentials(t, s, pairs...).status }
-	s.Inject(entratest.Fault{Path: "token", Tenant: "fabrikam.onmicrosoft.com", Status: 500})
-	s.Inject(entratest.Fault{Path: "keys", Status: 500})
+	s.Inject(entratest.Fault{Endpoint: "token", Tenant: "fabrikam.onmicrosoft.com", Status: 500})
+	s.Inject(entratest.Fault{Endpoint: "keys", Status: 500})
 	s.Inject(entratest.Fault{ClientID: apiA, Status: 500})
 	s.Inject(entratest.Fault{GrantType: "refresh_token", Status: 500})
 	if got := status(); got != 200 {
@@ -111,7 +111,7 @@ func TestFaultMatching(t *testing.T) {
 func TestFaultDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
-		s.Inject(entratest.Fault{Path: "token", Delay: 2 * time.Second})
+		s.Inject(entratest.Fault{Endpoint: "token", Delay: 2 * time.Second})
 		start := time.Now()
 		if resp, _, err := daemonPost(t.Context(), s.Client(), authHost); err != nil || resp.StatusCode != 200 {
 			t.Fatal(resp, err)
@@ -151,12 +151,12 @@ func TestFaultBrokenConnection(t *testing.T) {
 		base   string
 	}{"in process": {s.Client(), authHost}, "TLS": {overTLS, url + "/"}} {
 		t.Run(name, func(t *testing.T) {
-			remove := s.Inject(entratest.Fault{Path: "token", Drop: true})
+			remove := s.Inject(entratest.Fault{Endpoint: "token", Drop: true})
 			if _, _, err := daemonPost(t.Context(), c.client, c.base); err == nil {
 				t.Error("a dropped connection answered")
 			}
 			remove()
-			remove = s.Inject(entratest.Fault{Path: "token", Truncate: 40})
+			remove = s.Inject(entratest.Fault{Endpoint: "token", Truncate: 40})
 			resp, body, err := daemonPost(t.Context(), c.client, c.base)
 			if !errors.Is(err, io.ErrUnexpectedEOF) || len(body) != 40 || resp.StatusCode != 200 || resp.ContentLength <= 40 {
 				t.Errorf("truncated: %d bytes of %+v, %v", len(body), resp, err)
@@ -171,7 +171,7 @@ func TestFaultBrokenConnection(t *testing.T) {
 
 func TestFaultOnSignIn(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	defer s.Inject(entratest.Fault{Path: "authorize", Drop: true, Times: 1})()
+	defer s.Inject(entratest.Fault{Endpoint: "authorize", Drop: true, Times: 1})()
 	if _, err := s.SignIn(t.Context(), authorizeURL(tenant), alice); err == nil {
 		t.Error("it signed in")
 	}

@@ -118,7 +118,7 @@ func TestRefreshToken(t *testing.T) {
 	}
 	wantError(t, refresh(first.text("refresh_token"), "scope", "api://api-b/Orders.Read"), 400, "invalid_grant", 65001)
 
-	s.Revoke(carol)
+	s.RevokeSessions(carol)
 	wantError(t, refresh(second.text("refresh_token")), 400, "invalid_grant", 50173)
 	wantToken(t, refresh(redeem(t, s, signIn(t, s, carol)).text("refresh_token")))
 }

@@ -27,7 +27,7 @@ type Request struct {
 
 // A Match picks requests. The zero Match picks all.
 type Match struct {
-	Path      string // the endpoint, as in [Fault]; zero: any
+	Endpoint  string // the endpoint, as in [Fault]; zero: any
 	Tenant    string // a tenant's ID or domain; zero: any
 	ClientID  string // zero: any
 	GrantType string // zero: any
@@ -109,7 +109,7 @@ func (s *Server) record(r *request, a *answer) {
 		*text = clip(*text, maxText)
 	}
 	key := Match{
-		Path: e.Endpoint, Tenant: e.Tenant, ClientID: strings.ToLower(e.ClientID), GrantType: e.GrantType,
+		Endpoint: e.Endpoint, Tenant: e.Tenant, ClientID: strings.ToLower(e.ClientID), GrantType: e.GrantType,
 		Error: e.Error, AADSTS: e.AADSTS,
 	}
 	if s.onRequest != nil {
@@ -129,7 +129,7 @@ func (s *Server) record(r *request, a *answer) {
 	}
 	if _, known := j.count[key]; !known && len(j.count) >= maxCounters {
 		// Somebody sends nonsense. Count it by endpoint.
-		key = Match{Path: e.Endpoint}
+		key = Match{Endpoint: e.Endpoint}
 	}
 	j.count[key]++
 }
@@ -156,7 +156,7 @@ func (s *Server) Count(m Match) int {
 	defer s.mu.Unlock()
 	n := 0
 	for key, count := range s.journal.count {
-		if (m.Path == "" || m.Path == key.Path) &&
+		if (m.Endpoint == "" || m.Endpoint == key.Endpoint) &&
 			(tenant == "" || tenant == key.Tenant) &&
 			(m.ClientID == "" || strings.EqualFold(m.ClientID, key.ClientID)) &&
 			(m.GrantType == "" || m.GrantType == key.GrantType) &&
@@ -170,4 +170,4 @@ func (s *Server) Count(m Match) int {
 
 // TokenRequests is how many requests the token endpoint has answered, or
 // dropped.
-func (s *Server) TokenRequests() int { return s.Count(Match{Path: "token"}) }
+func (s *Server) TokenRequests() int { return s.Count(Match{Endpoint: "token"}) }

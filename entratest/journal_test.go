@@ -82,9 +82,9 @@ func TestCount(t *testing.T) {
 		want  int
 	}{
 		{entratest.Match{}, 5},
-		{entratest.Match{Path: "token"}, 4},
-		{entratest.Match{Path: "authorize"}, 1},
-		{entratest.Match{Path: "keys"}, 0},
+		{entratest.Match{Endpoint: "token"}, 4},
+		{entratest.Match{Endpoint: "authorize"}, 1},
+		{entratest.Match{Endpoint: "keys"}, 0},
 		{entratest.Match{Tenant: tenant}, 2},
 		{entratest.Match{Tenant: "contoso.onmicrosoft.com"}, 2},
 		{entratest.Match{Tenant: "organizations"}, 2},

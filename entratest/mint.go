@@ -46,9 +46,9 @@ type MintOptions struct {
 	// the public key in PEM, as an attacker would make it; other values of
 	// alg change the header alone.
 	Header map[string]any
-	// Foreign signs with a key that the server does not publish, under the
+	// UnpublishedKey signs with a key that the server does not publish, under the
 	// kid of the one it does.
-	Foreign bool
+	UnpublishedKey bool
 }
 
 // Mint makes a token that the server did not issue to anybody: signed with the
@@ -84,7 +84,7 @@ func (s *Server) Mint(o MintOptions) string {
 	}
 	override(payload, o.Claims)
 	override(header, o.Header)
-	if o.Foreign {
+	if o.UnpublishedKey {
 		key = foreignKey()
 	}
 	switch o.Header["alg"] {

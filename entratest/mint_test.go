@@ -77,7 +77,7 @@ func TestMint(t *testing.T) {
 func TestMintForgeries(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	kid := decodePart(t, s.Mint(entratest.MintOptions{Resource: "api-b"}), 0).text("kid")
-	foreign := s.Mint(entratest.MintOptions{Resource: "api-b", Foreign: true})
+	foreign := s.Mint(entratest.MintOptions{Resource: "api-b", UnpublishedKey: true})
 	if verified(t, s, foreign) || decodePart(t, foreign, 0).text("kid") != kid {
 		t.Error("a foreign token is not one")
 	}

@@ -193,7 +193,7 @@ func TestMSALInstanceDiscovery(t *testing.T) {
 	if iss := decode(t, got.AccessToken).text("iss"); iss != "https://login.example.test/"+tenant+"/v2.0" {
 		t.Errorf("iss %q", iss)
 	}
-	if s.Count(entratest.Match{Path: "instance"}) == 0 {
+	if s.Count(entratest.Match{Endpoint: "instance"}) == 0 {
 		t.Error("MSAL trusted an unknown host without asking")
 	}
 }

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Revoke ends the user's sessions: refresh tokens, codes and signed-in browsers
+// RevokeSessions ends the user's sessions: refresh tokens, codes and signed-in browsers
 // stop working, with AADSTS50173 at the token endpoint. Access tokens stay
-// valid, as they do in Entra; only [Server.Revoked] tells a resource that
+// valid, as they do in Entra; only [Server.IsRevoked] tells a resource that
 // evaluates access continuously. It panics if there is no such user.
-func (s *Server) Revoke(username string) {
+func (s *Server) RevokeSessions(username string) {
 	u := s.mustUser(username)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,11 +46,11 @@ func (s *Server) isRevoked(id string) bool {
 	return revoked && id != ""
 }
 
-// Revoked reports whether the access token or its user's session was revoked
+// IsRevoked reports whether the access token or its user's session was revoked
 // after it was issued: what continuous access evaluation tells a resource,
-// which then answers 401 with the claims of [Challenge]. It is false for what
+// which then answers 401 with the claims of [ClaimsChallenge]. It is false for what
 // is no access token of this server.
-func (s *Server) Revoked(raw string) bool {
+func (s *Server) IsRevoked(raw string) bool {
 	t, err := parseJWT(raw)
 	if err != nil {
 		return false
@@ -66,10 +66,10 @@ func (s *Server) Revoked(raw string) bool {
 	return f != nil
 }
 
-// Challenge is the claims value of a challenge by which a resource rejects
+// ClaimsChallenge is the claims value of a challenge by which a resource rejects
 // tokens issued before now
 // (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
 // In a WWW-Authenticate header it is sent in base64.
-func Challenge(now time.Time) string {
+func ClaimsChallenge(now time.Time) string {
 	return `{"access_token":{"nbf":{"essential":true,"value":"` + decimal(now.Unix()) + `"}}}`
 }

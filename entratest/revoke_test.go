@@ -22,11 +22,11 @@ func TestContinuousAccess(t *testing.T) {
 		}
 		old := first.text("access_token")
 		time.Sleep(time.Hour)
-		if s.Revoked(old) {
+		if s.IsRevoked(old) {
 			t.Error("revoked too early")
 		}
-		s.Revoke(alice)
-		if !s.Revoked(old) || s.Revoked(other) {
+		s.RevokeSessions(alice)
+		if !s.IsRevoked(old) || s.IsRevoked(other) {
 			t.Error("the resource learns of the wrong user")
 		}
 		var challenge struct {
@@ -37,13 +37,13 @@ func TestContinuousAccess(t *testing.T) {
 				}
 			} `json:"access_token"`
 		}
-		if err := json.Unmarshal([]byte(entratest.Challenge(time.Unix(1604106651, 0))), &challenge); err != nil || !challenge.AccessToken.Nbf.Essential || challenge.AccessToken.Nbf.Value != "1604106651" {
+		if err := json.Unmarshal([]byte(entratest.ClaimsChallenge(time.Unix(1604106651, 0))), &challenge); err != nil || !challenge.AccessToken.Nbf.Essential || challenge.AccessToken.Nbf.Value != "1604106651" {
 			t.Errorf("challenge %+v, %v", challenge, err)
 		}
-		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", first.text("refresh_token"), "claims", entratest.Challenge(time.Now())}
+		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", first.text("refresh_token"), "claims", entratest.ClaimsChallenge(time.Now())}
 		wantError(t, ask(t, s, tenant, refresh...), 400, "invalid_grant", 50173)
-		again := redeem(t, s, signIn(t, s, alice, "claims", entratest.Challenge(time.Now())), "claims", entratest.Challenge(time.Now()))
-		if wantToken(t, again); s.Revoked(again.text("access_token")) {
+		again := redeem(t, s, signIn(t, s, alice, "claims", entratest.ClaimsChallenge(time.Now())), "claims", entratest.ClaimsChallenge(time.Now()))
+		if wantToken(t, again); s.IsRevoked(again.text("access_token")) {
 			t.Error("the new token is revoked")
 		}
 	})
@@ -56,7 +56,7 @@ func TestRevokeOneToken(t *testing.T) {
 	if !s.RevokeToken(one) || !s.RevokeToken(app) {
 		t.Fatal("a token is not known")
 	}
-	if !s.Revoked(one) || s.Revoked(two) || !s.Revoked(app) || s.Revoked("nonsense") {
+	if !s.IsRevoked(one) || s.IsRevoked(two) || !s.IsRevoked(app) || s.IsRevoked("nonsense") {
 		t.Error("another token is revoked")
 	}
 	wantError(t, onBehalfOf(t, s, one), 400, "invalid_grant", 50173)

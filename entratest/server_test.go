@@ -75,7 +75,7 @@ func TestLookups(t *testing.T) {
 	if u := s.User(strings.ToUpper(alice)); u.Username != alice {
 		t.Errorf("user %+v", u)
 	}
-	for _, call := range []func(){func() { s.App("x") }, func() { s.User("x") }, func() { s.Revoke("x") }} {
+	for _, call := range []func(){func() { s.App("x") }, func() { s.User("x") }, func() { s.RevokeSessions("x") }} {
 		func() {
 			defer func() {
 				if recover() == nil {
@@ -130,9 +130,9 @@ func TestConcurrency(t *testing.T) {
 		wg.Go(func() {
 			<-start
 			s.Requests()
-			s.Count(entratest.Match{Path: "token"})
-			s.Inject(entratest.Fault{Path: "logout", Status: 500})()
-			s.Revoke("dave@contoso.onmicrosoft.com")
+			s.Count(entratest.Match{Endpoint: "token"})
+			s.Inject(entratest.Fault{Endpoint: "logout", Status: 500})()
+			s.RevokeSessions("dave@contoso.onmicrosoft.com")
 			if i == 50 {
 				s.RotateKeys()
 			}

@@ -116,7 +116,7 @@ func TestAzidentityInProcess(t *testing.T) {
 		t.Errorf("the token lives for %v, want 60 to 90 minutes", life)
 	}
 	for _, endpoint := range []string{"instance", "discovery", "token"} {
-		if n := server.Count(entratest.Match{Path: endpoint}); n != 1 {
+		if n := server.Count(entratest.Match{Endpoint: endpoint}); n != 1 {
 			t.Errorf("%d requests to %s, want 1", n, endpoint)
 		}
 	}

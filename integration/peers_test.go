@@ -108,7 +108,7 @@ func TestPeersAgree(t *testing.T) {
 				"no signature":              good[:last+1],
 				"alg none":                  changed(func(o *entratest.MintOptions) { o.Header = map[string]any{"alg": "none"} }),
 				"HS256 with the public key": changed(func(o *entratest.MintOptions) { o.Header = map[string]any{"alg": "HS256"} }),
-				"a stranger's key":          changed(func(o *entratest.MintOptions) { o.Foreign = true }),
+				"a stranger's key":          changed(func(o *entratest.MintOptions) { o.UnpublishedKey = true }),
 				"another audience":          changed(func(o *entratest.MintOptions) { o.Claims = map[string]any{"aud": apiAID} }),
 				"another tenant's issuer": changed(func(o *entratest.MintOptions) {
 					o.Claims = map[string]any{"iss": strings.Replace(issuer, test.tenant, elsewhere, 1)}

@@ -109,7 +109,7 @@ func TestKeyInAModule(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.wantApp(t, tok.AccessToken, daemonID)
-			if n := f.Count(entratest.Match{Path: "token", Error: "invalid_client"}); n != 0 {
+			if n := f.Count(entratest.Match{Endpoint: "token", Error: "invalid_client"}); n != 0 {
 				t.Errorf("%d assertions were refused", n)
 			}
 		})

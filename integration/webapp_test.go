@@ -99,9 +99,9 @@ func (w *webApp) timesAsked(begins string) (n int) {
 
 // pagesAtEntra is how often a browser was sent to Entra's authorization endpoint, and tokens how often
 // the web app asked for some with a grant.
-func (w *webApp) pagesAtEntra() int { return w.Entra.Count(entratest.Match{Path: "authorize"}) }
+func (w *webApp) pagesAtEntra() int { return w.Entra.Count(entratest.Match{Endpoint: "authorize"}) }
 func (w *webApp) tokens(grant string) int {
-	return w.Entra.Count(entratest.Match{Path: "token", ClientID: webappID, GrantType: grant})
+	return w.Entra.Count(entratest.Match{Endpoint: "token", ClientID: webappID, GrantType: grant})
 }
 
 // wantAt fails the test unless the browser ends on a page of the web app.

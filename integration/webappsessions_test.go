@@ -56,7 +56,7 @@ func consented(estate *entratest.Config, _ string) {
 func webAppRevoked(t *testing.T, c *chromium) {
 	w := newWebApp(t, consented)
 	w.signInAlice(t, c)
-	w.Entra.Revoke(alice)
+	w.Entra.RevokeSessions(alice)
 	c.do(t, chromedp.Navigate(w.url+"/deliveries?page=2"))
 	c.signIn(t, alice, alicePassword)
 	c.do(t, chromedp.WaitVisible(items))

@@ -63,7 +63,7 @@ func TestSignInAgain(t *testing.T) {
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		b.get("/call")
-		w.Revoke(alice)
+		w.RevokeSessions(alice)
 		for range 7 { // its token is good for an hour and a half at most
 			time.Sleep(15 * time.Minute)
 			b.wantUser("Alice Adams")

@@ -44,7 +44,7 @@ func idToken(change func(*entratest.MintOptions)) func(*webApp, *browser, url.Va
 
 func tokenEndpoint(status int, body string) func(*webApp, *browser, url.Values) {
 	return func(w *webApp, _ *browser, _ url.Values) {
-		w.Inject(entratest.Fault{Path: "token", Status: status, Body: body})
+		w.Inject(entratest.Fault{Endpoint: "token", Status: status, Body: body})
 	}
 }
 
@@ -81,7 +81,7 @@ var failures = map[string]failure{
 	"clock of the assertion": {kind: signin.KindClockSkew, status: 500, text: "clock", level: "ERROR",
 		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS700024: times","error_codes":[700024]}`)},
 	"forged": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
-		change: idToken(func(o *entratest.MintOptions) { o.Foreign = true })},
+		change: idToken(func(o *entratest.MintOptions) { o.UnpublishedKey = true })},
 	"for another app": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Resource = "api-a" })},
 	"another user": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
@@ -103,7 +103,7 @@ var failures = map[string]failure{
 	"Entra unwell": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: tokenEndpoint(503, `{"error":"temporarily_unavailable"}`)},
 	"keys cannot be had": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
-		change: func(w *webApp, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Path: "keys", Status: 500}) }},
+		change: func(w *webApp, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Endpoint: "keys", Status: 500}) }},
 	"a parameter twice": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Add("code", "x") }},
 	"no code": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
@@ -268,7 +268,7 @@ func TestRetryAfter(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/login"), alice)
-	w.Inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "20", Body: `{"error":"temporarily_unavailable"}`})
+	w.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "20", Body: `{"error":"temporarily_unavailable"}`})
 	a := b.callback(callback)
 	b.wantStatus(a, http.StatusServiceUnavailable, "")
 	if got := a.Header.Get("Retry-After"); got != "20" {

@@ -76,7 +76,7 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 		{"expired", s, entratest.MintOptions{Client: "daemon", Lifetime: -time.Hour}, one, verify.ReasonExpired, false, "", nil, nil},
 		{"alg none", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "none"}}, one, verify.ReasonMalformed, false, "", nil, nil},
 		{"HS256 with the public key", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "HS256"}}, one, verify.ReasonBadAlgorithm, false, "", nil, nil},
-		{"a key that isn't published", s, entratest.MintOptions{Client: "daemon", Foreign: true}, one, verify.ReasonBadSignature, false, "", nil, nil},
+		{"a key that isn't published", s, entratest.MintOptions{Client: "daemon", UnpublishedKey: true}, one, verify.ReasonBadSignature, false, "", nil, nil},
 		{"swapped tid", s, entratest.MintOptions{Client: "daemon", Claims: map[string]any{"tid": fabrikam}}, one, verify.ReasonTenantMismatch, false, "", nil, nil},
 		{"Graph's", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"nonce": "x"}}, one, verify.ReasonForeignToken, false, "", nil, nil},
 	} {

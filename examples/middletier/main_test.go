@@ -59,7 +59,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			tenant := entratest.NewServer(entratest.Sample())
 			handler := middleTier(t, tenant)
-			test.fault.Path = "token"
+			test.fault.Endpoint = "token"
 			tenant.Inject(test.fault)
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.Header.Set("Authorization", "Bearer "+tenant.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"}))

@@ -135,7 +135,7 @@ func (c *console) act(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "there is no such user", http.StatusBadRequest)
 			return
 		}
-		c.server.Revoke(name)
+		c.server.RevokeSessions(name)
 		done = "The user's sessions are revoked."
 	case "fault":
 		f, err := faultOf(r)
@@ -161,7 +161,7 @@ var kinds = []string{"429", "503", "500", "slow", "drop", "truncate", "html", "m
 // faultOf reads the fault that a form describes.
 func faultOf(r *http.Request) (entratest.Fault, error) {
 	f := entratest.Fault{
-		Path: r.PostForm.Get("path"), Tenant: r.PostForm.Get("tenant"), ClientID: r.PostForm.Get("client"), GrantType: r.PostForm.Get("grant"),
+		Endpoint: r.PostForm.Get("path"), Tenant: r.PostForm.Get("tenant"), ClientID: r.PostForm.Get("client"), GrantType: r.PostForm.Get("grant"),
 	}
 	for field, n := range map[string]*int{"times": &f.Times, "skip": &f.Skip} {
 		if text := r.PostForm.Get(field); text != "" {
@@ -205,8 +205,8 @@ func describeFaults(faults []entratest.Fault) []string {
 	var lines []string
 	for _, f := range faults {
 		where := "every request"
-		if f.Path != "" {
-			where = f.Path
+		if f.Endpoint != "" {
+			where = f.Endpoint
 		}
 		for _, only := range []string{f.Tenant, f.ClientID, f.GrantType} {
 			if only != "" {

@@ -343,7 +343,7 @@ func TestNoCircles(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	w.Entra.Inject(entratest.Fault{Path: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: `{"access_token":{"acrs":{"essential":true,"value":"c7"}}}`})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: `{"access_token":{"acrs":{"essential":true,"value":"c7"}}}`})
 	for range 4 {
 		resp, body := b.open(http.MethodGet, w.url+"/orders")
 		if resp.StatusCode == http.StatusForbidden && strings.Contains(body, `role="alert"`) {
@@ -365,7 +365,7 @@ func TestAPIForbids(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	w.Entra.Inject(entratest.Fault{Path: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "invalid_grant", AADSTS: 65001})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "invalid_grant", AADSTS: 65001})
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
 	if b.expect(resp, http.StatusForbidden, ""); !strings.Contains(body, "but may not see this") {
 		t.Errorf("the page says %.500s", body)
@@ -377,7 +377,7 @@ func TestAPIDown(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	w.Entra.Inject(entratest.Fault{Path: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 503})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 503})
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
 	if b.expect(resp, http.StatusBadGateway, ""); !strings.Contains(body, `role="alert"`) || !strings.Contains(body, `href="/orders">Try again`) {
 		t.Errorf("the page says %.500s", body)
@@ -388,7 +388,7 @@ func TestAPIDown(t *testing.T) {
 func TestChallengeOfTheAPI(t *testing.T) {
 	w := start(t)
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	w.Entra.Inject(entratest.Fault{Path: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: claims})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: claims})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Desk, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func inject(f entratest.Fault) func(*testing.T, *bench) []string {
 
 // refusing is what the token endpoint answers with one of Entra's codes.
 func refusing(code string, aadsts int) func(*testing.T, *bench) []string {
-	return inject(entratest.Fault{Path: "token", Status: 400, Error: code, AADSTS: aadsts})
+	return inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: aadsts})
 }
 
 // timeout is a dial that took too long.
@@ -205,9 +205,9 @@ func TestDoctor(t *testing.T) {
 			t.Setenv("AZURE_TENANT_ID", "33333333-3333-4333-8333-333333333333")
 			return nil
 		}, 1, "discovery", 90002},
-		{"page of a proxy", inject(entratest.Fault{Path: "discovery", Status: 200, Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
-		{"redirect of a proxy", inject(entratest.Fault{Path: "discovery", Status: 302, Body: "<html>", Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
-		{"discovery out of order", inject(entratest.Fault{Path: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
+		{"page of a proxy", inject(entratest.Fault{Endpoint: "discovery", Status: 200, Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
+		{"redirect of a proxy", inject(entratest.Fault{Endpoint: "discovery", Status: 302, Body: "<html>", Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
+		{"discovery out of order", inject(entratest.Fault{Endpoint: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
 
 		{"no credential", func(t *testing.T, b *bench) []string { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", ""); return nil }, 1, "credential", 0},
 		{"secret file missing", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-file", "secret.txt"} }, 1, "credential", 0},
@@ -296,10 +296,10 @@ func TestDoctor(t *testing.T) {
 		{"conditional access", refusing("access_denied", 53003), 1, "token", 53003},
 		{"user not there", refusing("invalid_grant", 50034), 1, "token", 50034},
 		{"unknown code", refusing("invalid_request", 999999), 1, "token", 999999},
-		{"throttled", inject(entratest.Fault{Path: "token", Status: 429, RetryAfter: "30"}), 1, "token", 90055},
-		{"out of order", inject(entratest.Fault{Path: "token", Status: 503}), 1, "token", 90033},
-		{"proxy that answers POST", inject(entratest.Fault{Path: "token", Status: 200, Body: "<html>blocked</html>"}), 1, "token", 0},
-		{"connection dropped", inject(entratest.Fault{Path: "token", Drop: true}), 1, "token", 0},
+		{"throttled", inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "30"}), 1, "token", 90055},
+		{"out of order", inject(entratest.Fault{Endpoint: "token", Status: 503}), 1, "token", 90033},
+		{"proxy that answers POST", inject(entratest.Fault{Endpoint: "token", Status: 200, Body: "<html>blocked</html>"}), 1, "token", 0},
+		{"connection dropped", inject(entratest.Fault{Endpoint: "token", Drop: true}), 1, "token", 0},
 
 		{"no roles", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }, 0, "claims", 0},
 	} {

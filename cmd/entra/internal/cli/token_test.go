@@ -179,11 +179,11 @@ func TestNoToken(t *testing.T) {
 		}},
 		{"page of a proxy", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
-			b.Inject(entratest.Fault{Path: "discovery", Status: 200, Body: "<html>sign in to the network</html>"})
+			b.Inject(entratest.Fault{Endpoint: "discovery", Status: 200, Body: "<html>sign in to the network</html>"})
 		}},
 		{"answer broken off", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
-			b.Inject(entratest.Fault{Path: "discovery", Truncate: 40})
+			b.Inject(entratest.Fault{Endpoint: "discovery", Truncate: 40})
 		}},
 		{"secret that is an ID", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
