@@ -1,0 +1,75 @@
+// Package httpclient provides the HTTP clients for requests to an authority and to other sources of credentials.
+package httpclient
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/entratoken/entra/internal/neterr"
+)
+
+// Time-outs of the default client. An authority responds within a second or two. An HTTP/2 connection that a firewall
+// dropped without notice is found by a ping: it is sent after pingAfter without a frame, and the connection is
+// closed if no response arrives within pingTimeout. A request on a dead connection therefore fails after 20 seconds,
+// before overallTimeout, and the next request uses a new connection. Without pings, the connection would stay in use
+// until the operating system gives up, which takes up to 15 minutes on Linux.
+const (
+	handshakeTimeout = 10 * time.Second
+	headerTimeout    = 20 * time.Second
+	idleTimeout      = 90 * time.Second
+	overallTimeout   = 30 * time.Second
+	pingAfter        = 15 * time.Second
+	pingTimeout      = 5 * time.Second
+)
+
+// Default returns a client with connections and time-outs of its own. It has the proxy, the dialer and the
+// certificate authorities that [http.DefaultTransport] has at the time of the call. It does not follow redirects and
+// has no cookie jar.
+func Default() *http.Client {
+	return Restricted(&http.Client{Transport: transport(), Timeout: overallTimeout})
+}
+
+// Restricted returns a copy of c that does not follow redirects, since requests contain secrets for one host alone,
+// and that has no cookie jar. If c is nil, it returns [Default].
+func Restricted(c *http.Client) *http.Client {
+	if c == nil {
+		return Default()
+	}
+	own := *c
+	own.Jar = nil
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own
+}
+
+func transport() *http.Transport {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok { // replaced by a type whose settings are unknown
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 100}
+	}
+	t = t.Clone()
+	if t.TLSClientConfig != nil && slices.Contains(t.TLSClientConfig.NextProtos, "h2") && t.TLSNextProto == nil {
+		// Clone has copied the protocols that the original offers to servers, but not its support of HTTP/2.
+		t.ForceAttemptHTTP2 = true
+	}
+	t.TLSHandshakeTimeout = handshakeTimeout
+	t.ResponseHeaderTimeout = headerTimeout
+	t.IdleConnTimeout = idleTimeout
+	if t.HTTP2 == nil {
+		t.HTTP2 = &http.HTTP2Config{}
+	}
+	if t.HTTP2.SendPingTimeout == 0 {
+		t.HTTP2.SendPingTimeout, t.HTTP2.PingTimeout = pingAfter, pingTimeout
+	}
+	if t.OnProxyConnectResponse == nil {
+		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return neterr.ProxyError(resp.StatusCode)
+			}
+			return nil
+		}
+	}
+	return t
+}

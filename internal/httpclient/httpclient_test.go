@@ -1,0 +1,159 @@
+package httpclient_test
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/neterr"
+)
+
+// replaceDefault sets http.DefaultTransport for the test.
+func replaceDefault(t *testing.T, rt http.RoundTripper) {
+	t.Helper()
+	before := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	http.DefaultTransport = rt
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestDefaultHasTimeouts(t *testing.T) {
+	for name, original := range map[string]http.RoundTripper{
+		"net/http's":     http.DefaultTransport,
+		"empty":          &http.Transport{},
+		"unknown type":   roundTripper(nil),
+		"user's HTTP/2":  &http.Transport{HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 20}},
+		"user's numbers": &http.Transport{TLSHandshakeTimeout: time.Hour, ResponseHeaderTimeout: time.Hour, IdleConnTimeout: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			replaceDefault(t, original)
+			c := httpclient.Default()
+			tr := c.Transport.(*http.Transport)
+			if c.Timeout != 30*time.Second || tr.TLSHandshakeTimeout != 10*time.Second || tr.ResponseHeaderTimeout != 20*time.Second ||
+				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 15*time.Second || tr.HTTP2.PingTimeout != 5*time.Second {
+				t.Errorf("got %v, %+v, %+v", c.Timeout, tr, tr.HTTP2)
+			}
+			if c.Transport == original {
+				t.Error("the default transport itself is used")
+			}
+			if name == "user's HTTP/2" && tr.HTTP2.MaxReadFrameSize != 1<<20 {
+				t.Errorf("got MaxReadFrameSize %d, want that of the original", tr.HTTP2.MaxReadFrameSize)
+			}
+		})
+	}
+	original := &http.Transport{HTTP2: &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: time.Second}}
+	replaceDefault(t, original)
+	if got := httpclient.Default().Transport.(*http.Transport).HTTP2; got.SendPingTimeout != time.Minute || got.PingTimeout != time.Second {
+		t.Errorf("got %+v, want the user's %+v", got, original.HTTP2)
+	}
+}
+
+// A program behind a proxy that inspects TLS sets RootCAs in http.DefaultTransport once.
+func TestDefaultTrustsWhatDefaultTransportTrusts(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	roots := server.Client().Transport.(*http.Transport).TLSClientConfig
+
+	if _, err := httpclient.Default().Get(server.URL); !neterr.Certificate(err) {
+		t.Fatalf("got %v, want a certificate error", err)
+	}
+	for name, test := range map[string]struct {
+		original func() *http.Transport
+		want     string
+	}{
+		"clone": {func() *http.Transport {
+			tr := http.DefaultTransport.(*http.Transport).Clone()
+			tr.TLSClientConfig = roots.Clone()
+			return tr
+		}, "HTTP/2.0"},
+		"HTTP/1 only": {func() *http.Transport {
+			tr := &http.Transport{TLSClientConfig: roots.Clone()}
+			tr.TLSClientConfig.NextProtos = nil
+			return tr
+		}, "HTTP/1.1"},
+		// net/http adds "h2" to the protocols of this one; a clone that offered it without HTTP/2 would read garbage.
+		"roots set after first use": {func() *http.Transport {
+			tr := &http.Transport{}
+			tr.Clone()
+			tr.TLSClientConfig.RootCAs = roots.RootCAs
+			return tr
+		}, "HTTP/2.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			replaceDefault(t, test.original())
+			c := httpclient.Default()
+			defer c.CloseIdleConnections()
+			resp, err := c.Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if got, _ := io.ReadAll(resp.Body); string(got) != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestProxyStatus(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "s3cret", http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	u, _ := url.Parse(proxy.URL)
+	replaceDefault(t, &http.Transport{Proxy: http.ProxyURL(u)})
+	_, err := httpclient.Default().Get("https://host.example/")
+	if got, ok := errors.AsType[neterr.ProxyError](err); !ok || got != http.StatusProxyAuthRequired {
+		t.Errorf("got %v, want status 407", err)
+	}
+}
+
+func TestNoRedirectsAndNoCookies(t *testing.T) {
+	var requests int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests++; r.Header.Get("Cookie") != "" || r.URL.Path != "/" {
+			t.Errorf("got a request for %s with the cookies %q", r.URL, r.Header.Get("Cookie"))
+		}
+		http.SetCookie(w, &http.Cookie{Name: "a", Value: "b"})
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	}))
+	defer server.Close()
+	jar, _ := cookiejar.New(nil)
+	user := &http.Client{Jar: jar, Timeout: time.Minute, Transport: server.Client().Transport}
+	restricted := httpclient.Restricted(user)
+	if user.Jar != jar || user.CheckRedirect != nil {
+		t.Error("the user's client was changed")
+	}
+	if restricted.Timeout != user.Timeout || restricted.Transport != user.Transport {
+		t.Errorf("got %+v, want the time-out and the transport of %+v", restricted, user)
+	}
+	for _, c := range []*http.Client{restricted, httpclient.Default(), httpclient.Restricted(nil)} {
+		for range 2 {
+			resp, err := c.Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusFound {
+				t.Errorf("got status %d, want 302", resp.StatusCode)
+			}
+		}
+		c.CloseIdleConnections()
+	}
+	if requests != 6 {
+		t.Errorf("got %d requests, want 6", requests)
+	}
+}

@@ -1,0 +1,151 @@
+// Package redact decides which part of a foreign text may appear in an error, log or page, and hides values that
+// must not appear there at all.
+package redact
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	mark = "[redacted]"
+	// minSecret is the length of the shortest secret that is searched for, in bytes. A shorter one may be an
+	// ordinary word of the text.
+	minSecret = 8
+)
+
+// tokenLike matches the start of every JWT and JWE, which is base64url of `{"`, and runs as long as an
+// authorization code or a refresh token.
+var tokenLike = regexp.MustCompile(`eyJ[\w\-.=]*|[\w\-.=]{64,}`)
+
+// Text returns s in one line of at most limit bytes, followed by "..." if it is cut short. The line has no control
+// characters, no characters that change the direction of writing, and no invalid UTF-8. The given secrets and
+// everything that looks like a token are replaced by "[redacted]".
+//
+// A secret is also found if it is URL-escaped, escaped in JSON, or split by white space or control characters.
+// Secrets of fewer than eight bytes are ignored.
+func Text(s string, limit int, secrets ...string) string {
+	s = strings.Join(strings.FieldsFunc(cut(s, secrets), separates), " ")
+	s = tokenLike.ReplaceAllString(s, mark)
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:max(0, limit)], "") + "..."
+	}
+	return s
+}
+
+// separates reports whether c ends a word: white space, or a character that is not printed.
+func separates(c rune) bool {
+	return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == utf8.RuneError
+}
+
+// cut replaces the secrets in s.
+func cut(s string, secrets []string) string {
+	secret := make([]bool, len(s)) // reports for each byte whether it belongs to a secret
+	found := false
+	add := func(from, to int) {
+		found = true
+		for i := from; i < to; i++ {
+			secret[i] = true
+		}
+	}
+	var folded []span
+	var text string
+	for _, v := range secrets {
+		if len(v) < minSecret {
+			continue
+		}
+		for i := range matches(s, v) {
+			add(i, i+len(v))
+		}
+		if folded == nil {
+			text, folded = fold(s)
+		}
+		if v, _ = fold(v); len(v) >= minSecret {
+			for i := range matches(text, v) {
+				add(folded[i].from, folded[i+len(v)-1].to)
+			}
+		}
+	}
+	if !found {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		switch {
+		case !secret[i]:
+			b.WriteByte(s[i])
+		case i == 0 || !secret[i-1]:
+			b.WriteString(mark)
+		}
+	}
+	return b.String()
+}
+
+// matches yields the offsets of v in s, without overlaps.
+func matches(s, v string) func(yield func(int) bool) {
+	return func(yield func(int) bool) {
+		for from := 0; ; {
+			i := strings.Index(s[from:], v)
+			if i < 0 || !yield(from+i) {
+				return
+			}
+			from += i + len(v)
+		}
+	}
+}
+
+// A span is a range of bytes of the original text.
+type span struct{ from, to int }
+
+// fold returns s without separators and with percent-encoding removed, as often as it was applied. The plus sign,
+// which stands for a space in a form, and the backslash, which escapes in JSON, are left out too. Two texts that
+// differ in nothing else have the same folded form. The spans say where each byte of it comes from.
+func fold(s string) (string, []span) {
+	text, spans := make([]byte, 0, len(s)), make([]span, 0, len(s))
+	for i, c := range s {
+		if separates(c) || c == '+' || c == '\\' {
+			continue
+		}
+		for j := i; j < i+utf8.RuneLen(c); j++ {
+			text, spans = append(text, s[j]), append(spans, span{j, j + 1})
+		}
+		for n := len(text) - 3; n >= 0 && text[n] == '%'; n = len(text) - 3 {
+			b, err := url.PathUnescape(string(text[n:]))
+			if err != nil {
+				break
+			}
+			spans[n].to = spans[n+2].to
+			text, spans = append(text[:n], b[0]), spans[:n+1]
+			if c := rune(b[0]); c < utf8.RuneSelf && separates(c) || c == '+' || c == '\\' {
+				text, spans = text[:n], spans[:n]
+			}
+		}
+	}
+	return string(text), spans
+}
+
+// secretParameters are the parameters of a token request that must not be repeated (RFC 6749, RFC 7521, RFC 7636,
+// and Entra's on-behalf-of flow).
+var secretParameters = []string{
+	"client_secret", "client_assertion", "assertion", "code", "code_verifier", "refresh_token", "password",
+	"user_federated_identity_credential",
+}
+
+// A Redactor replaces the secrets of one token request in texts. The zero Redactor only replaces what looks like a
+// token.
+type Redactor struct{ form Secret[url.Values] }
+
+// Form returns a Redactor for the body of a token request. Form does not copy it.
+func Form(form url.Values) Redactor { return Redactor{NewSecret(form)} }
+
+// Text is like the function [Text], for the secrets of the request.
+func (r Redactor) Text(s string, limit int) string {
+	var secrets []string
+	for _, p := range secretParameters {
+		secrets = append(secrets, r.form.Value()[p]...)
+	}
+	return Text(s, limit, secrets...)
+}

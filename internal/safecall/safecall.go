@@ -1,0 +1,69 @@
+// Package safecall calls functions that are not ours. They may panic, end their goroutine, or not return when their
+// context ends.
+package safecall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// maxCalls bounds the calls in progress of one function, so that a function that never returns does not fill the
+// memory.
+const maxCalls = 256
+
+// A Limiter bounds the calls in progress of one function. The nil Limiter does not bound them.
+type Limiter chan struct{}
+
+// NewLimiter returns a Limiter that allows 256 calls at a time.
+func NewLimiter() Limiter { return make(Limiter, maxCalls) }
+
+// Do calls f in a goroutine of its own and returns its results, or ctx's error if ctx ends first. f then keeps its
+// place in l until it returns. If l is full, Do waits for a place until ctx ends. A panic and a call of
+// [runtime.Goexit] are returned as errors.
+func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error)) (zero T, err error) {
+	if l != nil {
+		select {
+		case l <- struct{}{}:
+		case <-ctx.Done():
+			return zero, fmt.Errorf("%d calls of the function have not returned: %w", cap(l), ctx.Err())
+		}
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r := result{err: errors.New("the function called runtime.Goexit")}
+		defer func() {
+			if l != nil {
+				<-l
+			}
+			done <- r
+		}()
+		r.value, r.err = Recover(func() (T, error) { return f(ctx) })
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return zero, ctx.Err()
+	}
+}
+
+// Recover calls f and returns a panic as an error. The error wraps an error of the runtime, such as an index out of
+// range. Any other value of a panic may contain a secret: only its type is named.
+func Recover[T any](f func() (T, error)) (v T, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("the function panicked: %w", r)
+		default:
+			err = fmt.Errorf("the function panicked with a value of type %T", r)
+		}
+	}()
+	return f()
+}
