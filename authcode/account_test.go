@@ -18,38 +18,38 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// From the early point the token is refreshed with the refresh token, and nobody waits.
-func TestRefresh(t *testing.T) {
+// From its refresh point a token is refreshed in the background with the refresh token.
+func TestTokenIsRefreshedEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(lifetime(time.Hour))
 		f := e.flow(t)
 		signIn := e.signIn(t, f, alice, authcode.Request{})
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: 2 * time.Second})
 		first := token(t, signIn.Source)
-		for range 3 { // refresh tokens are replaced by those that come along
-			held := signIn.Source.Held()
-			if early := held.RefreshAt().Sub(held.ObtainedAt()); early < 36*time.Minute || early > 42*time.Minute {
-				t.Fatalf("early after %v of an hour", early)
+		for range 3 { // each response replaces the refresh token
+			cached := signIn.Source.Held()
+			if early := cached.RefreshAt().Sub(cached.ObtainedAt()); early < 36*time.Minute || early > 42*time.Minute {
+				t.Fatalf("got a refresh point after %v of an hour, want 36 to 42 minutes", early)
 			}
-			time.Sleep(time.Until(held.RefreshAt()))
+			time.Sleep(time.Until(cached.RefreshAt()))
 			before := time.Now()
 			if token(t, signIn.Source) != first || time.Now() != before {
-				t.Fatal("the caller that starts the refresh waits")
+				t.Fatal("the caller that starts the refresh waited or got another token")
 			}
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
 			second := token(t, signIn.Source)
 			if second == first {
-				t.Fatal("the token was not refreshed")
+				t.Fatal("got the same token after the refresh")
 			}
 			if claims := claimsOf(t, second); claims["oid"] != signIn.Account.ObjectID || claims["scp"] != "access_as_user" {
-				t.Fatalf("the refreshed token is for %v with %v", claims["oid"], claims["scp"])
+				t.Fatalf("got a refreshed token for %v with scp %v", claims["oid"], claims["scp"])
 			}
 			first = second
 		}
 		sent := e.requests()
 		if len(sent) != 4 {
-			t.Fatalf("%d token requests, want 4", len(sent))
+			t.Fatalf("got %d token requests, want 4", len(sent))
 		}
 		expectParameters(t, sent[1].form, map[string]string{
 			"grant_type":    "refresh_token",
@@ -59,22 +59,22 @@ func TestRefresh(t *testing.T) {
 			"client_info":   "1",
 		}, "refresh_token")
 		if sent[1].form.Get("refresh_token") == sent[2].form.Get("refresh_token") {
-			t.Error("the old refresh token is redeemed again")
+			t.Error("the second refresh sent the old refresh token")
 		}
 	})
 }
 
-// One refresh token is good for every API that the user consented to.
-func TestSecondResource(t *testing.T) {
+// One refresh token acquires tokens for every API that the user consented to.
+func TestRefreshTokenServesSecondAPI(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{ExtraScopes: []string{scopeB}})
 	b := f.TokenSource(signIn.Account, scopeB)
 	if claims := claimsOf(t, token(t, b)); claims["scp"] != "Orders.Read" || claims["aud"] != "aaaaaaaa-0000-4000-8000-00000000000b" {
-		t.Errorf("the token is for %v with %v", claims["aud"], claims["scp"])
+		t.Errorf("got a token for %v with scp %v, want API B and Orders.Read", claims["aud"], claims["scp"])
 	}
 	if claims := claimsOf(t, token(t, signIn.Source)); claims["scp"] != "access_as_user" {
-		t.Errorf("the first API's token has %v now", claims["scp"])
+		t.Errorf("got scp %v for the first API, want access_as_user", claims["scp"])
 	}
 	form := e.last(t)
 	expectParameters(t, form, map[string]string{
@@ -86,7 +86,7 @@ func TestSecondResource(t *testing.T) {
 	}, "refresh_token")
 }
 
-// What was not consented to needs the user; after consent it is to be had at once.
+// A scope without consent requires interaction. After consent its source returns the token.
 func TestIncrementalConsent(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
@@ -95,22 +95,22 @@ func TestIncrementalConsent(t *testing.T) {
 	_, err := b.TokenContext(t.Context())
 	got := entraError(t, err)
 	if got.Code != "invalid_grant" || got.SubError != "consent_required" || !got.Has(65001) || !got.InteractionRequired() {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want AADSTS65001, which requires interaction", err)
 	}
 	again := e.signIn(t, f, alice, authcode.Request{Scopes: []string{scopeB}, LoginHint: alice})
 	if claims := claimsOf(t, token(t, again.Source)); claims["scp"] != "Orders.Read" {
-		t.Errorf("the sign-in's token has %v", claims["scp"])
+		t.Errorf("got scp %v after consent, want Orders.Read", claims["scp"])
 	}
 	if token(t, b) != token(t, again.Source) {
-		t.Error("the source that had failed has another token")
+		t.Error("the source that had failed returned another token")
 	}
 	if n := e.TokenRequests(); n != 3 {
-		t.Errorf("%d token requests, want 3", n)
+		t.Errorf("got %d token requests, want 3", n)
 	}
 }
 
-// Two users, refreshed at the same time by many callers, never get each other's token.
-func TestUsersAreApart(t *testing.T) {
+// Concurrent refreshes for two users never mix their tokens.
+func TestConcurrentRefreshesKeepUsersApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(lifetime(10 * time.Minute))
 		f := e.flow(t)
@@ -132,7 +132,7 @@ func TestUsersAreApart(t *testing.T) {
 						return
 					}
 					if claims := claimsOf(t, tok.AccessToken); claims["oid"] != a.ObjectID || claims["scp"] != scp {
-						t.Errorf("round %d: %v got a token for %v with %v", round, a, claims["oid"], claims["scp"])
+						t.Errorf("round %d: %v got a token for %v with scp %v, want scp %s", round, a, claims["oid"], claims["scp"], scp)
 					}
 				})
 			}
@@ -142,9 +142,9 @@ func TestUsersAreApart(t *testing.T) {
 	})
 }
 
-// A user's source never asks for the app's own token and never takes one, whatever
-// refresh_in says (microsoft-authentication-library-for-go 1.4.2, 1.5.0 and 1.9.0 did).
-func TestNeverAppOnly(t *testing.T) {
+// A user's source never requests or returns an app-only token, for every refresh_in. (Versions
+// 1.4.2, 1.5.0 and 1.9.0 of microsoft-authentication-library-for-go did.)
+func TestUserTokensAreNeverAppOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(lifetime(time.Hour), func(c *entratest.Config) {
 			c.RefreshIn = func(time.Duration) time.Duration { return 10 * time.Minute }
@@ -153,23 +153,23 @@ func TestNeverAppOnly(t *testing.T) {
 		signIn := e.signIn(t, f, alice, authcode.Request{})
 		for range 50 {
 			if claims := claimsOf(t, token(t, signIn.Source)); claims["idtyp"] == "app" || claims["oid"] != signIn.Account.ObjectID || claims["scp"] == nil {
-				t.Fatalf("an app-only token: %v", claims)
+				t.Fatalf("got a token that is not the user's: %v", claims)
 			}
 			time.Sleep(3 * time.Minute)
 			synctest.Wait()
 		}
 		for _, s := range e.requests()[1:] {
 			if got := s.form.Get("grant_type"); got != "refresh_token" {
-				t.Errorf("sent grant_type=%s", got)
+				t.Errorf("got grant_type %s, want refresh_token", got)
 			}
 		}
 		if n := len(e.requests()); n != 13 {
-			t.Errorf("%d token requests in 150 minutes with refresh_in of 10, want 13", n)
+			t.Errorf("got %d token requests in 150 minutes with a refresh_in of 10, want 13", n)
 		}
 		e.tamper = func(_ url.Values, a map[string]any) { delete(a, "client_info"); delete(a, "id_token") }
 		signIn.Source.Invalidate(must(signIn.Source.Token()))
 		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
-			t.Errorf("an answer without a user: %v", err)
+			t.Errorf("got %v for a response without a user, want %s", err, entra.CodeInvalidResponse)
 		}
 	})
 }
@@ -181,8 +181,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// A refreshed token of another account is refused.
-func TestRefreshForAnotherUser(t *testing.T) {
+// A refresh response for another account is rejected.
+func TestRefreshRejectsAnotherUser(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{})
@@ -191,11 +191,11 @@ func TestRefreshForAnotherUser(t *testing.T) {
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %s", err, entra.CodeInvalidResponse)
 	}
 }
 
-func TestRevoked(t *testing.T) {
+func TestRevokedRefreshToken(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{})
@@ -203,15 +203,15 @@ func TestRevoked(t *testing.T) {
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	_, err := signIn.Source.TokenContext(t.Context())
 	if got := entraError(t, err); got.Code != "invalid_grant" || !got.Has(50173) || !got.InteractionRequired() {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want AADSTS50173, which requires interaction", err)
 	}
 	again := e.signIn(t, f, alice, authcode.Request{})
 	if token(t, signIn.Source) != token(t, again.Source) {
-		t.Error("after a new sign-in the old source has another token")
+		t.Error("the old source returned another token after the new sign-in")
 	}
 }
 
-// Without a refresh token, and without an account, the user must sign in.
+// Without a refresh token, and with an invalid account, the user must sign in.
 func TestLoginRequired(t *testing.T) {
 	e := newEstate()
 	organizations := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
@@ -223,33 +223,33 @@ func TestLoginRequired(t *testing.T) {
 		for _, a := range []authcode.Account{{}, {HomeAccountID: "a.b", TenantID: "contoso.onmicrosoft.com"}, {HomeAccountID: "a.b", TenantID: "common"}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
 			_, err := f.TokenSource(a).TokenContext(t.Context())
 			if got := entraError(t, err); got.Code != "login_required" || !got.InteractionRequired() || got.StatusCode != 0 {
-				t.Errorf("%s, %v: got %v", name, a, err)
+				t.Errorf("%s, %v: got %v, want login_required", name, a, err)
 			}
 		}
 	}
 	if n := e.TokenRequests(); n != 0 {
-		t.Errorf("%d token requests, want none", n)
+		t.Errorf("got %d token requests, want 0", n)
 	}
 }
 
-// An account of a tenant that one flow does not let in gets no tokens from it, not even
-// those that another flow of the same app holds.
-func TestTenantsOfTokenSources(t *testing.T) {
+// A flow returns no tokens for an account of a tenant that it excludes, not even tokens that
+// another flow of the same app has cached.
+func TestTokenSourceChecksTenant(t *testing.T) {
 	e := newEstate()
 	c := newClient(t, e.clientConfig())
 	wide := newFlow(t, must(c.WithTenant("organizations")), func(c *authcode.Config) { c.Tenants = []string{verify.AnyOrganization} })
 	signIn := e.signIn(t, wide, carol, authcode.Request{})
 	narrow := newFlow(t, c)
 	if _, err := narrow.TokenSource(signIn.Account).TokenContext(t.Context()); err == nil || !entraError(t, err).InteractionRequired() {
-		t.Errorf("got %v, want an error that asks for a sign-in", err)
+		t.Errorf("got %v, want an error that requires interaction", err)
 	}
 	token(t, wide.TokenSource(signIn.Account))
 	if n := e.TokenRequests(); n != 1 {
-		t.Errorf("%d token requests, want 1", n)
+		t.Errorf("got %d token requests, want 1", n)
 	}
 }
 
-// Signing out forgets the tokens of all APIs and tenants, and nobody else's.
+// SignOut removes the account's tokens of all APIs and tenants, and no other tokens.
 func TestSignOut(t *testing.T) {
 	e := newEstate(guests)
 	c := newClient(t, e.clientConfig())
@@ -260,32 +260,32 @@ func TestSignOut(t *testing.T) {
 	guest := e.signIn(t, away, alice, authcode.Request{})
 	other := e.signIn(t, home, bob, authcode.Request{})
 	if one.Account.HomeAccountID != guest.Account.HomeAccountID || one.Account.TenantID == guest.Account.TenantID || one.Account.ObjectID == guest.Account.ObjectID {
-		t.Fatalf("at home %v, as a guest %v", one.Account, guest.Account)
+		t.Fatalf("got accounts %v at home and %v as a guest, want one home account ID", one.Account, guest.Account)
 	}
 	if err := home.SignOut(t.Context(), one.Account); err != nil {
 		t.Fatal(err)
 	}
 	for name, s := range map[string]*entra.TokenSource{
-		"source in hand": one.Source, "new source": home.TokenSource(one.Account), "other API": home.TokenSource(one.Account, scopeB),
+		"existing source": one.Source, "new source": home.TokenSource(one.Account), "other API": home.TokenSource(one.Account, scopeB),
 		"other tenant": guest.Source, "new source there": away.TokenSource(guest.Account),
 	} {
 		_, err := s.TokenContext(t.Context())
 		if got := entraError(t, err); got.Code != "login_required" {
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v, want login_required", name, err)
 		}
 	}
 	before := e.TokenRequests()
 	token(t, other.Source)
 	if e.TokenRequests() != before {
-		t.Error("the other user's token was forgotten")
+		t.Error("the other user's token was removed")
 	}
 	if err := home.SignOut(t.Context(), authcode.Account{}); entraError(t, err).Code != "invalid_request" {
-		t.Errorf("nobody signs out: %v", err)
+		t.Errorf("got %v for the zero Account, want invalid_request", err)
 	}
 	token(t, other.Source)
 }
 
-// What a refresh that is under way brings after the sign-out is not kept.
+// The result of a refresh in flight is discarded after SignOut.
 func TestSignOutDuringRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(lifetime(time.Hour))
@@ -301,10 +301,10 @@ func TestSignOutDuringRefresh(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if n := e.Count(entratest.Match{GrantType: "refresh_token"}); n != 1 {
-			t.Fatalf("%d refreshes, want 1", n)
+			t.Fatalf("got %d refreshes, want 1", n)
 		}
-		if held := signIn.Source.Held(); held != nil {
-			t.Errorf("%v is held", held)
+		if cached := signIn.Source.Held(); cached != nil {
+			t.Errorf("got the cached token %v, want none", cached)
 		}
 		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != "login_required" {
 			t.Errorf("got %v, want login_required", err)
@@ -312,7 +312,7 @@ func TestSignOutDuringRefresh(t *testing.T) {
 	})
 }
 
-// A sign-in that is under way when the account signs out is a sign-in of its own.
+// SignOut does not affect a sign-in in progress.
 func TestSignOutDuringSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
@@ -331,13 +331,13 @@ func TestSignOutDuringSignIn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := <-done; err != nil || f.TokenSource(one.Account).Held() == nil {
-			t.Errorf("the sign-in is lost: %v", err)
+			t.Errorf("got %v, want a completed sign-in with a cached token", err)
 		}
 	})
 }
 
-// Another app's, and another flow's, sessions of the same subject are not signed out.
-func TestSignOutIsOfOneApp(t *testing.T) {
+// SignOut does not remove tokens of the same subject in another app, flow or cloud.
+func TestSignOutAffectsOneApp(t *testing.T) {
 	e := newEstate()
 	shared := cache.New(cache.Options{})
 	cfg := e.clientConfig()
@@ -362,11 +362,11 @@ func TestSignOutIsOfOneApp(t *testing.T) {
 	}
 	for _, h := range handles {
 		if h.Held() == nil {
-			t.Errorf("%s was forgotten", h.Key())
+			t.Errorf("%s was removed", h.Key())
 		}
 	}
 	if shared.Handle(own, []string{scopeA}).Held() != nil {
-		t.Error("the account's token is still held")
+		t.Error("the account's token is still cached")
 	}
 }
 
@@ -374,53 +374,53 @@ func guests(c *entratest.Config) {
 	c.Users[0].Guest = map[string]string{entratest.SampleOtherTenant: "bbbbbbbb-2222-4000-8000-00000000a11c"}
 }
 
-// Users of several tenants sign in at "organizations"; their tokens come from their own.
-func TestOrganizations(t *testing.T) {
+// Users of several tenants sign in at "organizations". Their own tenants issue their tokens.
+func TestSignInAtOrganizations(t *testing.T) {
 	e := newEstate()
 	c := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
 	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant, entratest.SampleOtherTenant} })
 	login := begin(t, f, authcode.Request{})
 	if want := "https://login.microsoftonline.com/organizations/oauth2/v2.0/authorize?"; !strings.HasPrefix(login.URL(), want) {
-		t.Errorf("the address is %s", login.URL())
+		t.Errorf("got URL %s, want prefix %s", login.URL(), want)
 	}
 	signIn, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if a := signIn.Account; a.TenantID != entratest.SampleOtherTenant || a.HomeAccountID != "bbbbbbbb-2222-4000-8000-00000000ca01."+entratest.SampleOtherTenant {
-		t.Errorf("signed in %v", a)
+		t.Errorf("got account %v, want Carol of the other tenant", a)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != entratest.SampleOtherTenant || claims["oid"] != signIn.Account.ObjectID {
-		t.Errorf("the token is for %v of %v", claims["oid"], claims["tid"])
+		t.Errorf("got a token for oid %v of tenant %v", claims["oid"], claims["tid"])
 	}
 	sent := e.requests()
 	for i, want := range []string{"organizations", entratest.SampleOtherTenant} {
 		if got := sent[i].url; got != "https://login.microsoftonline.com/"+want+"/oauth2/v2.0/token" {
-			t.Errorf("request %d went to %s", i, got)
+			t.Errorf("got request %d to %s, want tenant %s", i, got, want)
 		}
 	}
 	if got := e.signIn(t, f, alice, authcode.Request{}).Account.TenantID; got != entratest.SampleTenant {
-		t.Errorf("Alice signed in to %s", got)
+		t.Errorf("got tenant %s for Alice, want %s", got, entratest.SampleTenant)
 	}
 	if got, want := f.SignOutURL(""), "https://login.microsoftonline.com/organizations/oauth2/v2.0/logout"; got != want {
-		t.Errorf("signs out at %s", got)
+		t.Errorf("got sign-out URL %s, want %s", got, want)
 	}
 }
 
-func TestTenantNotAllowed(t *testing.T) {
+func TestExchangeRejectsOtherTenants(t *testing.T) {
 	e := newEstate()
 	c := must(newClient(t, e.clientConfig()).WithTenant("common"))
 	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant} })
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
 	if !errors.Is(err, &verify.Error{Reason: verify.ReasonTenantNotAllowed}) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want verify.ReasonTenantNotAllowed", err)
 	}
-	nothingKept(t, c)
+	expectEmptyCache(t, c)
 }
 
-// A guest is kept under the identity at home, and gets tokens where the guest is one.
+// A guest is identified by the home account and gets tokens of the inviting tenant.
 func TestGuest(t *testing.T) {
 	e := newEstate(guests)
 	f := newFlow(t, must(newClient(t, e.clientConfig()).WithTenant(entratest.SampleOtherTenant)))
@@ -431,16 +431,16 @@ func TestGuest(t *testing.T) {
 		Username: alice, Name: "Alice Adams",
 	}
 	if signIn.Account != want {
-		t.Errorf("signed in %v", signIn.Account)
+		t.Errorf("got account %v, want %v", signIn.Account, want)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != want.TenantID || claims["oid"] != want.ObjectID {
-		t.Errorf("the token is for %v of %v", claims["oid"], claims["tid"])
+		t.Errorf("got a token for oid %v of tenant %v", claims["oid"], claims["tid"])
 	}
 }
 
-// A claims challenge of a resource goes out with the refresh token, beside the
-// capabilities, and the new token replaces the old one.
+// A refresh sends a claims challenge together with the capabilities, and the new token
+// replaces the old one.
 func TestClaimsChallenge(t *testing.T) {
 	e := newEstate(func(c *entratest.Config) {
 		for i := range c.Apps {
@@ -452,13 +452,13 @@ func TestClaimsChallenge(t *testing.T) {
 	f := newFlow(t, newClient(t, cfg))
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	if got := e.last(t).Get("claims"); got != `{"access_token":{"xms_cc":{"values":["cp1"]}}}` {
-		t.Errorf("the code was redeemed with claims %s", got)
+		t.Errorf("got claims %s with the code, want the capabilities", got)
 	}
 	old := token(t, signIn.Source)
 	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}`
 	renewed := token(t, signIn.Source.WithClaims(claims))
 	if renewed == old || token(t, f.TokenSource(signIn.Account)) != renewed {
-		t.Error("the token was not replaced for everybody")
+		t.Error("other sources did not return the new token")
 	}
 	expectParameters(t, e.last(t), map[string]string{
 		"grant_type":    "refresh_token",
@@ -470,8 +470,8 @@ func TestClaimsChallenge(t *testing.T) {
 	}, "refresh_token")
 }
 
-// A session that the cache has given up, and that nobody holds, is lost.
-func TestEvicted(t *testing.T) {
+// After eviction the user must sign in again.
+func TestEvictedSession(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Cache = cache.New(cache.Options{Size: 1})
@@ -484,11 +484,11 @@ func TestEvicted(t *testing.T) {
 	}
 }
 
-func TestAccountPrints(t *testing.T) {
+func TestAccountPrintsNoNames(t *testing.T) {
 	a := authcode.Account{HomeAccountID: "h.t", TenantID: "t", ObjectID: "o", Username: alice, Name: "Alice"}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(format, a); got != "authcode.Account{tid=t oid=o}" {
-			t.Errorf("%s: %s", format, got)
+			t.Errorf("%s: got %s, want authcode.Account{tid=t oid=o}", format, got)
 		}
 	}
 }

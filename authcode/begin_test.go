@@ -312,7 +312,7 @@ func TestNewValidatesConfig(t *testing.T) {
 		{"organizations", many, authcode.Config{RedirectURL: redirect}, noTenants("organizations")},
 		{"organizations, any", many, authcode.Config{RedirectURL: redirect, Tenants: []string{verify.AnyOrganization}}, ""},
 		{"domain", named, authcode.Config{RedirectURL: redirect}, noTenants("contoso.onmicrosoft.com")},
-		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}}, "Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a GUID; tokens name their tenant by its ID, not by a domain"},
+		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}}, "Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a tenant ID (a GUID); domain names are not accepted"},
 		{"domain and ID", named, authcode.Config{RedirectURL: redirect, Tenants: []string{entratest.SampleTenant}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -14,44 +14,50 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// SignIn is a sign-in that has succeeded.
+// SignIn is a completed sign-in.
 type SignIn struct {
-	// Account is who signed in, for [Flow.TokenSource]. Keep it in the session.
+	// Account is the user who signed in, for Flow.TokenSource. Store it in the session.
 	Account Account
-	// Claims are those of the validated ID token.
+	// Claims are the claims of the validated ID token.
 	Claims *verify.Claims
-	// ReturnTo is where the user wanted to go: a path on this site.
+	// ReturnTo is the page to redirect the user to: a path on this site.
 	ReturnTo string
-	// Source is the source of tokens for the scopes of the sign-in.
+	// Source is a source of tokens for the scopes of the sign-in.
 	Source *entra.TokenSource
 }
 
-// Format prints the account without the person's names, whatever the verb.
+// Format prints the account without personal names, for every verb.
 func (s SignIn) Format(w fmt.State, _ rune) {
 	fmt.Fprintf(w, "authcode.SignIn{tid=%s oid=%s}", s.Account.TenantID, s.Account.ObjectID)
 }
 
-// LogValue logs the account.
+// LogValue logs the account without personal names.
 func (s SignIn) LogValue() slog.Value { return s.Account.LogValue() }
 
-// Exchange finishes a sign-in. l is the login that this browser began, or nil if it began
-// none; params are the parameters of the answer, from the query or, with [FormPost], from
-// the body alone ([net/http.Request].PostForm).
+// Exchange completes a sign-in. l is the login that this browser began, or nil if it began
+// none. params are the parameters of the authorization response. They come from the query
+// or, with [FormPost], only from the body ([net/http.Request].PostForm).
 //
-// It is checked, in this order: that there is a login, of a flow with the same authority,
-// client ID and redirect URL, and that it has not expired; that no parameter is repeated,
-// and that the issuer is one of the client's cloud if it is named (RFC 9207); that the
-// state is the login's and the login was not answered
-// before; that Entra reports no error and sends a code; then the code is redeemed with
-// the verifier; then the ID token is validated (signature, issuer, audience, tenant,
-// times, nonce) and compared with the account. Only then anything is kept.
+// Exchange checks in this order:
 //
-// The error is one of this package's, an [*entra.Error] for what Entra refuses, or wraps a
-// [*verify.Error] for what is wrong with the ID token. Whatever it is after the state was
-// found right, the login is over, and only a new one can help.
+//   - The login has not expired and was begun by a flow with the same authority, client ID
+//     and redirect URL.
+//   - No parameter is repeated, and an issuer, if present, is one of the client's cloud (RFC
+//     9207).
+//   - The state is the login's, and the login has not been used.
+//   - The response has a code and no error.
+//   - Entra redeems the code with the PKCE verifier.
+//   - The ID token has a valid signature, issuer, audience, tenant, time and nonce.
+//   - The account of the response is the one of the ID token.
+//
+// Exchange stores the tokens in the client's cache only after all checks.
+//
+// The error is one of this package's, an [*entra.Error] if Entra rejects the request, or wraps
+// a [*verify.Error] if the ID token is invalid. Once the state has been accepted, the login
+// cannot be retried; begin a new one.
 func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*SignIn, error) {
 	p := l.get()
-	if err := f.answered(p, params); err != nil {
+	if err := f.checkResponse(p, params); err != nil {
 		return nil, err
 	}
 	result, err := f.client.Exchange(ctx, entra.Grant{
@@ -65,7 +71,7 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	}
 	claims, err := f.verifier.IDToken(ctx, result.IDToken(), p.Nonce)
 	if err != nil {
-		return nil, fmt.Errorf("authcode: validating the ID token: %w", err)
+		return nil, fmt.Errorf("authcode: validate ID token: %w", err)
 	}
 	account, err := newAccount(result.HomeAccountID(), claims, p.Session)
 	if err != nil {
@@ -81,8 +87,9 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	return &SignIn{account, claims, p.ReturnTo, f.TokenSource(account, p.Scopes...)}, nil
 }
 
-// answered decides whether params are the answer to the login, with a code.
-func (f *Flow) answered(p *login, params url.Values) error {
+// checkResponse checks that params are a successful authorization response to the login, and
+// marks the login as used.
+func (f *Flow) checkResponse(p *login, params url.Values) error {
 	left := time.Until(p.Expires)
 	switch {
 	case p.State == "" || p.Nonce == "" || p.Verifier == "" || !isLocalPath(p.ReturnTo):
@@ -106,22 +113,22 @@ func (f *Flow) answered(p *login, params url.Values) error {
 	case !f.used.use(p.State, p.Expires):
 		return ErrUsed
 	case params.Get("error") != "":
-		return p.refusal(params)
+		return p.errorResponse(params)
 	case params.Get("code") == "":
 		return ErrParameters
 	}
 	return nil
 }
 
-// clockSkew is how far ahead the clock of the instance that began a login may be.
+// clockSkew is how far the clock of the process that began a login may be ahead.
 const clockSkew = time.Minute
 
 var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// isIssuer reports whether iss is an issuer of the client's cloud.
+// isIssuer reports whether iss is the issuer of a tenant in the client's cloud.
 func (f *Flow) isIssuer(iss string) bool {
 	cloud := f.client.Cloud()
-	if cloud.ExternalID() { // the issuer's host is made of the tenant's ID
+	if cloud.ExternalID() { // the tenant's ID is part of the host
 		rest, ok := strings.CutPrefix(iss, "https://")
 		tenant, _, _ := strings.Cut(rest, ".")
 		return ok && guid.MatchString(tenant) && rest == tenant+".ciamlogin.com/"+tenant+"/v2.0"

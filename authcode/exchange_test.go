@@ -24,18 +24,18 @@ func TestSignIn(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	login := begin(t, f, authcode.Request{ReturnTo: "/orders"})
-	kept := change(t, login, func(*stored) {}) // as the app keeps it
+	restored := change(t, login, func(*stored) {}) // as an app stores it
 	params := e.callback(t, login, alice)
-	signIn, err := f.Exchange(t.Context(), kept, params)
+	signIn, err := f.Exchange(t.Context(), restored, params)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sent := e.requests()
 	if len(sent) != 1 {
-		t.Fatalf("%d token requests, want 1", len(sent))
+		t.Fatalf("got %d token requests, want 1", len(sent))
 	}
 	if want := "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/token"; sent[0].url != want {
-		t.Errorf("asked %s, want %s", sent[0].url, want)
+		t.Errorf("got a request to %s, want %s", sent[0].url, want)
 	}
 	expectParameters(t, sent[0].form, map[string]string{
 		"grant_type":    "authorization_code",
@@ -55,55 +55,55 @@ func TestSignIn(t *testing.T) {
 		Name:          "Alice Adams",
 	}
 	if signIn.Account != want {
-		t.Errorf("the account is %+v %q %q", signIn.Account, signIn.Account.Username, signIn.Account.Name)
+		t.Errorf("got account %+v %q %q, want %+v", signIn.Account, signIn.Account.Username, signIn.Account.Name, want)
 	}
 	if signIn.ReturnTo != "/orders" || signIn.Claims.ObjectID != want.ObjectID || signIn.Claims.Nonce != unmarshal(t, login).Nonce {
-		t.Errorf("returns to %q with %v", signIn.ReturnTo, signIn.Claims)
+		t.Errorf("got ReturnTo %q and claims %v, want /orders and the claims of the account and the nonce", signIn.ReturnTo, signIn.Claims)
 	}
 	for name, source := range map[string]*entra.TokenSource{
 		"SignIn.Source": signIn.Source, "TokenSource": f.TokenSource(want), "TokenSource with scope": f.TokenSource(want, scopeA),
 	} {
 		claims := claimsOf(t, token(t, source))
 		if claims["scp"] != "access_as_user" || claims["oid"] != want.ObjectID || claims["azp"] != webapp {
-			t.Errorf("%s: the token is for %v by %v with %v", name, claims["oid"], claims["azp"], claims["scp"])
+			t.Errorf("%s: got a token with oid %v, azp %v, scp %v", name, claims["oid"], claims["azp"], claims["scp"])
 		}
 	}
 	tok, err := signIn.Source.Token()
 	if err != nil || tok.RefreshToken != "" {
-		t.Errorf("got a refresh token or %v", err)
+		t.Errorf("got a token with a refresh token, or %v", err)
 	}
 	if n := e.TokenRequests(); n != 1 {
-		t.Errorf("%d token requests, want 1: the token is kept", n)
+		t.Errorf("got %d token requests, want 1, since the token is cached", n)
 	}
 }
 
-// A sign-in without an API: no scope of a resource is asked for.
-func TestSignInAlone(t *testing.T) {
+// A sign-in without an API requests only OpenID Connect scopes.
+func TestSignInWithoutScopes(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t, func(c *authcode.Config) { c.Scopes = nil })
 	signIn := e.signIn(t, f, bob, authcode.Request{})
 	if got := e.last(t).Get("scope"); got != "openid offline_access profile" {
-		t.Errorf("scope = %q", got)
+		t.Errorf("got scope %q at the token endpoint", got)
 	}
 	u, err := url.Parse(begin(t, f, authcode.Request{}).URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := u.Query().Get("scope"); got != "openid profile offline_access" {
-		t.Errorf("the authorization endpoint is asked for %q", got)
+		t.Errorf("got scope %q at the authorization endpoint", got)
 	}
 	for _, s := range []*entra.TokenSource{signIn.Source, f.TokenSource(signIn.Account), f.TokenSource(signIn.Account, "openid")} {
 		token(t, s)
 	}
 	if n := e.TokenRequests(); n != 1 {
-		t.Errorf("%d token requests, want 1", n)
+		t.Errorf("got %d token requests, want 1", n)
 	}
 	if signIn.Account.Name != "Bob Brown" {
-		t.Errorf("signed in %q", signIn.Account.Name)
+		t.Errorf("got %q, want Bob Brown", signIn.Account.Name)
 	}
 }
 
-func TestCertificateCredentialSignsIn(t *testing.T) {
+func TestAssertionCredentialSignsIn(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Credential = entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) { return "not.an.assertion", nil })
@@ -111,92 +111,92 @@ func TestCertificateCredentialSignsIn(t *testing.T) {
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
 	if got := entraError(t, err); got.Code != "invalid_client" {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want invalid_client", err)
 	}
 	form := e.last(t)
 	if form.Get("client_assertion") != "not.an.assertion" || form.Has("client_secret") {
-		t.Error("the credential is not the assertion")
+		t.Error("the request does not authenticate with the assertion")
 	}
 }
 
-// nothingKept fails if the account has a session in the client's cache.
-func nothingKept(t *testing.T, c *entra.Client) {
+// expectEmptyCache fails the test if the client's cache has a session.
+func expectEmptyCache(t *testing.T, c *entra.Client) {
 	t.Helper()
 	if n := c.Cache().Stats().Sessions; n != 0 {
-		t.Errorf("%d sessions are kept, want none", n)
+		t.Errorf("got %d sessions in the cache, want 0", n)
 	}
 }
 
-// Each check of an answer, broken once. mint makes another ID token in place of the true one.
-func TestExchangeRefuses(t *testing.T) {
+// Each check of Exchange rejects a response that violates it, and nothing is cached.
+func TestExchangeRejectsInvalidResponses(t *testing.T) {
 	const state = "state"
 	for _, test := range []struct {
 		name   string
 		login  func(*stored)
 		params func(url.Values)
-		mint   *entratest.MintOptions // Nonce "" stands for the right one
+		mint   *entratest.MintOptions // mints another ID token; an empty Nonce means the login's
 		tamper func(map[string]any)
 		want   error
-		sent   int // token requests
+		sent   int // expected token requests
 	}{
 		{name: "no state in the login", login: func(s *stored) { s.State = "" }, want: authcode.ErrNoLogin},
-		{name: "no state at all", login: func(s *stored) { s.State = "" }, params: func(q url.Values) { q.Del(state) }, want: authcode.ErrNoLogin},
+		{name: "no state in login and response", login: func(s *stored) { s.State = "" }, params: func(q url.Values) { q.Del(state) }, want: authcode.ErrNoLogin},
 		{name: "no nonce in the login", login: func(s *stored) { s.Nonce = "" }, want: authcode.ErrNoLogin},
 		{name: "no verifier in the login", login: func(s *stored) { s.Verifier = "" }, want: authcode.ErrNoLogin},
-		{name: "bad return in the login", login: func(s *stored) { s.ReturnTo = "//evil.example" }, want: authcode.ErrNoLogin},
-		{name: "of another tenant", login: func(s *stored) {
+		{name: "invalid ReturnTo in the login", login: func(s *stored) { s.ReturnTo = "//evil.example" }, want: authcode.ErrNoLogin},
+		{name: "login of another tenant", login: func(s *stored) {
 			s.Authority = "https://login.microsoftonline.com/" + entratest.SampleOtherTenant
 		}, want: authcode.ErrNoLogin},
-		{name: "of another cloud", login: func(s *stored) { s.Authority = "https://login.microsoftonline.us/" + entratest.SampleTenant }, want: authcode.ErrNoLogin},
-		{name: "of another app", login: func(s *stored) { s.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" }, want: authcode.ErrNoLogin},
-		{name: "of another redirect URL", login: func(s *stored) { s.RedirectURL += "2" }, want: authcode.ErrNoLogin},
-		{name: "of no flow", login: func(s *stored) { s.Authority, s.ClientID, s.RedirectURL = "", "", "" }, want: authcode.ErrNoLogin},
-		{name: "good for too long", login: func(s *stored) { s.Expires = s.Expires.Add(time.Minute + time.Second) }, want: authcode.ErrNoLogin},
+		{name: "login of another cloud", login: func(s *stored) { s.Authority = "https://login.microsoftonline.us/" + entratest.SampleTenant }, want: authcode.ErrNoLogin},
+		{name: "login of another app", login: func(s *stored) { s.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" }, want: authcode.ErrNoLogin},
+		{name: "login of another redirect URL", login: func(s *stored) { s.RedirectURL += "2" }, want: authcode.ErrNoLogin},
+		{name: "login without a flow", login: func(s *stored) { s.Authority, s.ClientID, s.RedirectURL = "", "", "" }, want: authcode.ErrNoLogin},
+		{name: "login that expires too late", login: func(s *stored) { s.Expires = s.Expires.Add(time.Minute + time.Second) }, want: authcode.ErrNoLogin},
 		{name: "expired", login: func(s *stored) { s.Expires = time.Now() }, want: authcode.ErrExpired},
-		{name: "expired and another state", login: func(s *stored) { s.Expires = time.Now() }, params: func(q url.Values) { q.Set(state, "x") }, want: authcode.ErrExpired},
-		{name: "another state", params: func(q url.Values) { q.Set(state, unmarshalState) }, want: authcode.ErrState},
+		{name: "expired, and another state", login: func(s *stored) { s.Expires = time.Now() }, params: func(q url.Values) { q.Set(state, "x") }, want: authcode.ErrExpired},
+		{name: "another state", params: func(q url.Values) { q.Set(state, otherState) }, want: authcode.ErrState},
 		{name: "state missing", params: func(q url.Values) { q.Del(state) }, want: authcode.ErrState},
 		{name: "state empty", params: func(q url.Values) { q.Set(state, "") }, want: authcode.ErrState},
 		{name: "state shortened", params: func(q url.Values) { q.Set(state, q.Get(state)[:42]) }, want: authcode.ErrState},
 		{name: "state twice", params: func(q url.Values) { q.Add(state, q.Get(state)) }, want: authcode.ErrParameters},
 		{name: "code twice", params: func(q url.Values) { q.Add("code", "x") }, want: authcode.ErrParameters},
 		{name: "error twice", params: func(q url.Values) { q["error"] = []string{"", "x"} }, want: authcode.ErrParameters},
-		{name: "anything twice", params: func(q url.Values) { q["x"] = []string{"1", "1"} }, want: authcode.ErrParameters},
+		{name: "unknown parameter twice", params: func(q url.Values) { q["x"] = []string{"1", "1"} }, want: authcode.ErrParameters},
 		{name: "another issuer", params: func(q url.Values) { q.Set("iss", "https://evil.example/") }, want: authcode.ErrParameters},
 		{name: "another cloud's issuer", params: func(q url.Values) {
 			q.Set("iss", "https://login.microsoftonline.us/"+entratest.SampleTenant+"/v2.0")
 		}, want: authcode.ErrParameters},
-		{name: "issuer of no tenant", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/evil.example/x/v2.0") }, want: authcode.ErrParameters},
-		{name: "issuer of another kind", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/"+entratest.SampleTenant) }, want: authcode.ErrParameters},
+		{name: "issuer without a tenant", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/evil.example/x/v2.0") }, want: authcode.ErrParameters},
+		{name: "issuer without v2.0", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/"+entratest.SampleTenant) }, want: authcode.ErrParameters},
 		{name: "issuer empty", params: func(q url.Values) { q.Set("iss", "") }, want: authcode.ErrParameters},
 		{name: "code missing", params: func(q url.Values) { q.Del("code") }, want: authcode.ErrParameters},
 		{name: "code empty", params: func(q url.Values) { q.Set("code", "") }, want: authcode.ErrParameters},
-		{name: "empty", params: func(q url.Values) { clear(q) }, want: authcode.ErrState},
+		{name: "no parameters", params: func(q url.Values) { clear(q) }, want: authcode.ErrState},
 
 		{name: "another nonce", login: func(s *stored) { s.Nonce = "another" }, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
-		{name: "token of another sign-in", mint: &entratest.MintOptions{Nonce: "another"}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
-		{name: "token without nonce", mint: &entratest.MintOptions{Claims: map[string]any{"nonce": nil}}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
-		{name: "issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/" + entratest.SampleTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonBadIssuer}, sent: 1},
-		{name: "issuer of another tenant", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonTenantMismatch}, sent: 1},
-		{name: "another tenant", mint: &entratest.MintOptions{Tenant: entratest.SampleOtherTenant, User: carol}, want: &verify.Error{Reason: verify.ReasonTenantNotAllowed}, sent: 1},
-		{name: "audience", mint: &entratest.MintOptions{Resource: "api-a"}, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
-		{name: "expired token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute}, want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
-		{name: "token of the future", mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
-		{name: "signature", mint: &entratest.MintOptions{UnpublishedKey: true}, want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
-		{name: "unsigned", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}}, want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
-		{name: "signed with the public key", mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
-		{name: "no oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}}, want: authcode.ErrAccount, sent: 1},
-		{name: "another user's token", mint: &entratest.MintOptions{User: bob}, want: authcode.ErrAccount, sent: 1},
+		{name: "ID token of another sign-in", mint: &entratest.MintOptions{Nonce: "another"}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "ID token without nonce", mint: &entratest.MintOptions{Claims: map[string]any{"nonce": nil}}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "ID token of another issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/" + entratest.SampleTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonBadIssuer}, sent: 1},
+		{name: "ID token with another tenant's issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonTenantMismatch}, sent: 1},
+		{name: "ID token of another tenant", mint: &entratest.MintOptions{Tenant: entratest.SampleOtherTenant, User: carol}, want: &verify.Error{Reason: verify.ReasonTenantNotAllowed}, sent: 1},
+		{name: "ID token for another audience", mint: &entratest.MintOptions{Resource: "api-a"}, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
+		{name: "expired ID token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute}, want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
+		{name: "ID token not valid yet", mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
+		{name: "ID token signed with another key", mint: &entratest.MintOptions{UnpublishedKey: true}, want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
+		{name: "unsigned ID token", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}}, want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
+		{name: "ID token signed with the public key", mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
+		{name: "ID token without oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}}, want: authcode.ErrAccount, sent: 1},
+		{name: "ID token of another user", mint: &entratest.MintOptions{User: bob}, want: authcode.ErrAccount, sent: 1},
 		{name: "access token as ID token", tamper: func(a map[string]any) { a["id_token"] = a["access_token"] }, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
 		{name: "another user's client_info", tamper: func(a map[string]any) {
 			a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` + entratest.SampleTenant + `"}`)
 		}, want: authcode.ErrAccount, sent: 1},
 		{name: "no client_info", tamper: func(a map[string]any) { delete(a, "client_info") }, want: authcode.ErrAccount, sent: 1},
-		{name: "strange client_info", tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) }, want: authcode.ErrAccount, sent: 1},
-		{name: "client_info of no object", tamper: func(a map[string]any) {
+		{name: "malformed client_info", tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) }, want: authcode.ErrAccount, sent: 1},
+		{name: "client_info without an object ID", tamper: func(a map[string]any) {
 			a["client_info"] = base64JSON(`{"uid":"x y\u0000","utid":"` + entratest.SampleOtherTenant + `"}`)
 		}, want: authcode.ErrAccount, sent: 1},
-		{name: "client_info of no tenant", tamper: func(a map[string]any) {
+		{name: "client_info without a tenant ID", tamper: func(a map[string]any) {
 			a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"contoso"}`)
 		}, want: authcode.ErrAccount, sent: 1},
 	} {
@@ -235,17 +235,17 @@ func TestExchangeRefuses(t *testing.T) {
 				t.Fatalf("got %v and %v, want %v", signIn, err, test.want)
 			}
 			if n := len(e.requests()); n != test.sent {
-				t.Errorf("%d token requests, want %d", n, test.sent)
+				t.Errorf("got %d token requests, want %d", n, test.sent)
 			}
-			nothingKept(t, c)
+			expectEmptyCache(t, c)
 		})
 	}
 }
 
-const unmarshalState = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" // as long as a state
+const otherState = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" // as long as a state
 
-// What Entra itself refuses in redeeming the code.
-func TestRedemptionRefused(t *testing.T) {
+// Errors of the token endpoint are returned.
+func TestExchangeReturnsErrorsOfEntra(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		login  func(*stored)
@@ -254,7 +254,7 @@ func TestRedemptionRefused(t *testing.T) {
 		aadsts int
 	}{
 		{"another verifier", func(s *stored) { s.Verifier = strings.Repeat("v", 43) }, nil, "invalid_grant", 501481},
-		{"no code of Entra's", nil, func(q url.Values) { q.Set("code", "made-up") }, "invalid_grant", 9002313},
+		{"unknown code", nil, func(q url.Values) { q.Set("code", "made-up") }, "invalid_grant", 9002313},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newEstate()
@@ -271,16 +271,16 @@ func TestRedemptionRefused(t *testing.T) {
 			_, err := f.Exchange(t.Context(), login, params)
 			got := entraError(t, err)
 			if got.Code != test.code || !slices.Equal(got.AADSTS, []int{test.aadsts}) || got.StatusCode != http.StatusBadRequest {
-				t.Errorf("got %v %v %d", got, got.AADSTS, got.StatusCode)
+				t.Errorf("got %v, %v, status %d, want %s, %d, status 400", got, got.AADSTS, got.StatusCode, test.code, test.aadsts)
 			}
-			nothingKept(t, c)
+			expectEmptyCache(t, c)
 		})
 	}
 }
 
-// A login of one flow is nobody's at another: neither its code nor its verifier go to
-// another authority, and it stays good for its own.
-func TestLoginOfAnotherFlow(t *testing.T) {
+// A flow rejects the login of another flow, so that its code and verifier reach no other
+// authority. The login stays valid for its own flow.
+func TestExchangeRejectsLoginOfAnotherFlow(t *testing.T) {
 	e := newEstate()
 	c := newClient(t, e.clientConfig())
 	home := newFlow(t, c)
@@ -301,16 +301,16 @@ func TestLoginOfAnotherFlow(t *testing.T) {
 		}
 	}
 	if n := len(e.requests()); n != 0 {
-		t.Errorf("%d token requests, want none", n)
+		t.Errorf("got %d token requests, want 0", n)
 	}
 	if _, err := e.flow(t).Exchange(t.Context(), login, params); err != nil {
 		t.Errorf("another instance of its own flow: %v", err)
 	}
 }
 
-// An answer that names its issuer (RFC 9207) is taken if that is the cloud's, and one
-// that names another does not use the login up.
-func TestIssuerOfTheAnswer(t *testing.T) {
+// A response of another issuer (RFC 9207) is rejected and does not use the login. A response of
+// the cloud's issuer is accepted.
+func TestExchangeChecksIssuerParameter(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	login := begin(t, f, authcode.Request{})
@@ -325,8 +325,8 @@ func TestIssuerOfTheAnswer(t *testing.T) {
 	}
 }
 
-// An instance whose clock is a little ahead begins logins that are good elsewhere.
-func TestClocksOfInstances(t *testing.T) {
+// A login is valid in other processes even if the clock of its own is slightly ahead.
+func TestLoginFromProcessWithFastClock(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	login := begin(t, f, authcode.Request{})
@@ -337,8 +337,8 @@ func TestClocksOfInstances(t *testing.T) {
 	}
 }
 
-// The key of the account's tokens is one, however Entra writes it.
-func TestHomeAccountIDInLowerCase(t *testing.T) {
+// The case of client_info does not change the cache key of the account.
+func TestHomeAccountIDIsLowerCase(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	e.tamper = func(_ url.Values, a map[string]any) {
@@ -346,14 +346,14 @@ func TestHomeAccountIDInLowerCase(t *testing.T) {
 	}
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	if got := signIn.Account.HomeAccountID; got != "aaaaaaaa-1111-4000-8000-00000000a11c."+entratest.SampleTenant {
-		t.Errorf("the account is %s", got)
+		t.Errorf("got home account ID %s, want lower case", got)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	token(t, signIn.Source)
 }
 
-// An answer without an ID token is no sign-in.
-func TestNoIDToken(t *testing.T) {
+// A token response without an ID token is rejected.
+func TestExchangeRequiresIDToken(t *testing.T) {
 	e := newEstate()
 	c := newClient(t, e.clientConfig())
 	f := newFlow(t, c)
@@ -361,12 +361,11 @@ func TestNoIDToken(t *testing.T) {
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
 	if got := entraError(t, err); got.Code != entra.CodeInvalidResponse {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %s", err, entra.CodeInvalidResponse)
 	}
-	nothingKept(t, c)
+	expectEmptyCache(t, c)
 }
 
-// A login that was never begun, in each form in which it may arrive.
 func TestExchangeWithoutLogin(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, login := range []*authcode.Login{nil, {}, new(authcode.Login)} {
@@ -376,8 +375,8 @@ func TestExchangeWithoutLogin(t *testing.T) {
 	}
 }
 
-// A login is good once, however many callbacks arrive at the same time.
-func TestReplay(t *testing.T) {
+// Of many concurrent callbacks for one login, one succeeds.
+func TestLoginIsUsedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second})
@@ -401,7 +400,7 @@ func TestReplay(t *testing.T) {
 			}
 		}
 		if succeeded != 1 || e.TokenRequests() != 1 {
-			t.Errorf("%d succeeded with %d token requests, want one of each", succeeded, e.TokenRequests())
+			t.Errorf("got %d sign-ins and %d token requests, want 1 and 1", succeeded, e.TokenRequests())
 		}
 		if _, err := f.Exchange(t.Context(), login, params); !errors.Is(err, authcode.ErrUsed) {
 			t.Errorf("got %v, want ErrUsed", err)
@@ -409,8 +408,8 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// A wrong state is nobody's answer: it does not use the login up. An error is one.
-func TestWhatUsesALogin(t *testing.T) {
+// A response with a wrong state does not use the login. An error response does.
+func TestOnlyMatchingStateUsesTheLogin(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	login := begin(t, f, authcode.Request{})
@@ -419,13 +418,13 @@ func TestWhatUsesALogin(t *testing.T) {
 		t.Fatalf("got %v, want ErrState", err)
 	}
 	if _, err := f.Exchange(t.Context(), login, params); err != nil {
-		t.Fatalf("a forged answer has used the login up: %v", err)
+		t.Fatalf("got %v, want success after the forged response", err)
 	}
 	login = begin(t, f, authcode.Request{})
 	params = e.callback(t, login, alice)
 	_, err := f.Exchange(t.Context(), login, url.Values{"state": {login.State()}, "error": {"access_denied"}})
 	if got := entraError(t, err); got.Code != "access_denied" {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want access_denied", err)
 	}
 	if _, err := f.Exchange(t.Context(), login, params); !errors.Is(err, authcode.ErrUsed) {
 		t.Errorf("got %v, want ErrUsed", err)
@@ -439,21 +438,21 @@ func TestLoginExpires(t *testing.T) {
 		early, late := begin(t, f, authcode.Request{}), begin(t, f, authcode.Request{})
 		time.Sleep(15*time.Minute - time.Second)
 		if _, err := f.Exchange(t.Context(), early, e.callback(t, early, alice)); err != nil {
-			t.Errorf("a second before the end: %v", err)
+			t.Errorf("one second before the expiry: %v", err)
 		}
 		params := e.callback(t, late, alice)
 		time.Sleep(time.Second)
 		if _, err := f.Exchange(t.Context(), late, params); !errors.Is(err, authcode.ErrExpired) {
-			t.Errorf("at the end: got %v, want ErrExpired", err)
+			t.Errorf("at the expiry: got %v, want ErrExpired", err)
 		}
 		if _, err := f.Exchange(t.Context(), early, params); !errors.Is(err, authcode.ErrExpired) {
-			t.Errorf("a used login at its end: got %v, want ErrExpired", err)
+			t.Errorf("a used login at its expiry: got %v, want ErrExpired", err)
 		}
 	})
 }
 
-// Two tabs: both logins are finished, in the other order; neither takes the other's answer.
-func TestTwoLogins(t *testing.T) {
+// Logins in two tabs complete in either order, each only with its own response.
+func TestLoginsInTwoTabs(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	one, two := begin(t, f, authcode.Request{ReturnTo: "/one"}), begin(t, f, authcode.Request{ReturnTo: "/two"})
@@ -471,13 +470,13 @@ func TestTwoLogins(t *testing.T) {
 			t.Fatal(err)
 		}
 		if signIn.ReturnTo != tab.want {
-			t.Errorf("returns to %s, want %s", signIn.ReturnTo, tab.want)
+			t.Errorf("got ReturnTo %s, want %s", signIn.ReturnTo, tab.want)
 		}
 	}
 }
 
-// A code of one login is no good in another: PKCE and the nonce tie it to its own.
-func TestInjectedCode(t *testing.T) {
+// PKCE binds a code to its login, so a code injected into another login is rejected.
+func TestInjectedCodeIsRejected(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	mine, theirs := begin(t, f, authcode.Request{}), begin(t, f, authcode.Request{})
@@ -485,12 +484,12 @@ func TestInjectedCode(t *testing.T) {
 	params.Set("state", mine.State())
 	_, err := f.Exchange(t.Context(), mine, params)
 	if got := entraError(t, err); got.Code != "invalid_grant" || !got.Has(501481) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want invalid_grant with AADSTS501481", err)
 	}
 }
 
-// What the authorization endpoint reports.
-func TestErrorAnswers(t *testing.T) {
+// Errors of the authorization endpoint become an *entra.Error.
+func TestErrorResponses(t *testing.T) {
 	e := newEstate(func(c *entratest.Config) {
 		for i := range c.Apps {
 			if c.Apps[i].Name == "api-a" {
@@ -505,22 +504,22 @@ func TestErrorAnswers(t *testing.T) {
 		_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
 		got := entraError(t, err)
 		if got.Code != "login_required" || !slices.Equal(got.AADSTS, []int{50058}) || !got.InteractionRequired() || got.StatusCode != 0 {
-			t.Errorf("got %v %v", got, got.AADSTS)
+			t.Errorf("got %v %v, want login_required with AADSTS50058", got, got.AADSTS)
 		}
 		journal := e.Requests()
 		if last := journal[len(journal)-1]; last.AADSTS != 50058 {
-			t.Errorf("the journal says %d", last.AADSTS)
+			t.Errorf("got AADSTS%d in the fake's journal, want AADSTS50058", last.AADSTS)
 		}
 		if len(got.TraceID) != 36 || len(got.CorrelationID) != 36 || got.TraceID == got.CorrelationID {
-			t.Errorf("trace %q, correlation %q", got.TraceID, got.CorrelationID)
+			t.Errorf("got trace ID %q and correlation ID %q, want two different GUIDs", got.TraceID, got.CorrelationID)
 		}
 	})
 	for _, test := range []struct {
-		name string
-		in   url.Values
-		want entra.Error
-		text string
-		ask  bool
+		name     string
+		in       url.Values
+		want     entra.Error
+		text     string // of the error; not compared if empty
+		interact bool
 	}{
 		{
 			"access_denied",
@@ -593,25 +592,25 @@ func TestErrorAnswers(t *testing.T) {
 			got := entraError(t, err)
 			if got.Code != test.want.Code || got.SubError != test.want.SubError || !slices.Equal(got.AADSTS, test.want.AADSTS) || got.Claims != test.want.Claims ||
 				got.TraceID != test.want.TraceID || got.CorrelationID != test.want.CorrelationID || got.StatusCode != 0 || got.RetryAfter != 0 {
-				t.Errorf("got %q %v %q", got, got.AADSTS, got.Claims)
+				t.Errorf("got %q %v %q, want %q %v %q", got, got.AADSTS, got.Claims, &test.want, test.want.AADSTS, test.want.Claims)
 			}
 			if test.text != "" && got.Error() != test.text {
 				t.Errorf("got  %s\nwant %s", got, test.text)
 			}
 			if len(got.Error()) > 2300 || strings.ContainsAny(got.Error(), "\r\n\x00\x1b") {
-				t.Errorf("the text has %d bytes: %.200q", len(got.Error()), got)
+				t.Errorf("got a text of %d bytes, want one line of at most 2300: %.200q", len(got.Error()), got)
 			}
-			if got.InteractionRequired() != test.ask {
-				t.Errorf("InteractionRequired is %t", got.InteractionRequired())
+			if got.InteractionRequired() != test.interact {
+				t.Errorf("got InteractionRequired %t, want %t", got.InteractionRequired(), test.interact)
 			}
 			if len(e.requests()) != before {
-				t.Error("a token request was sent")
+				t.Error("got a token request, want none")
 			}
 		})
 	}
 }
 
-// Conditional access: the code is refused with a challenge, which a new login satisfies.
+// Entra rejects a code with a claims challenge, and a new login with that challenge succeeds.
 func TestStepUp(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
@@ -622,16 +621,16 @@ func TestStepUp(t *testing.T) {
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
 	got := entraError(t, err)
 	if got.Code != "interaction_required" || got.Claims != claims || !got.Has(50076) || !got.InteractionRequired() {
-		t.Fatalf("got %v with claims %q", err, got.Claims)
+		t.Fatalf("got %v with claims %q, want interaction_required with the challenge", err, got.Claims)
 	}
 	signIn := e.signIn(t, f, alice, authcode.Request{Claims: got.Claims})
 	if acrs := fmt.Sprint(claimsOf(t, token(t, signIn.Source))["acrs"]); acrs != "[c1]" {
-		t.Errorf("acrs = %s, want [c1]", acrs)
+		t.Errorf("got acrs %s, want [c1]", acrs)
 	}
 }
 
-// The app's context ends the redemption; nothing is kept.
-func TestExchangeContext(t *testing.T) {
+// Exchange returns when its context ends, and nothing is cached.
+func TestExchangeHonorsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Minute})
@@ -644,28 +643,28 @@ func TestExchangeContext(t *testing.T) {
 		start := time.Now()
 		_, err := f.Exchange(ctx, login, params)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
-			t.Errorf("got %v after %v", err, time.Since(start))
+			t.Errorf("got %v after %v, want DeadlineExceeded after 1s", err, time.Since(start))
 		}
-		nothingKept(t, c)
+		expectEmptyCache(t, c)
 	})
 }
 
-// The signing keys cannot be had: the sign-in fails as temporary, and nothing is kept.
-func TestKeysUnavailable(t *testing.T) {
+// If the signing keys are unavailable, the error is temporary and nothing is cached.
+func TestExchangeWithoutSigningKeys(t *testing.T) {
 	e := newEstate()
 	e.Inject(entratest.Fault{Endpoint: "keys", Status: 503})
 	c := newClient(t, e.clientConfig())
 	f := newFlow(t, c)
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
-	var refused *verify.Error
-	if !errors.As(err, &refused) || refused.Reason != verify.ReasonKeysUnavailable || !refused.Temporary() {
-		t.Errorf("got %v", err)
+	var invalid *verify.Error
+	if !errors.As(err, &invalid) || invalid.Reason != verify.ReasonKeysUnavailable || !invalid.Temporary() {
+		t.Errorf("got %v, want a temporary verify.ReasonKeysUnavailable", err)
 	}
-	nothingKept(t, c)
+	expectEmptyCache(t, c)
 }
 
-// Sign-ins at the same time, of different users, don't touch each other.
+// Concurrent sign-ins of two users do not mix their tokens.
 func TestConcurrentSignIns(t *testing.T) {
 	e := newEstate()
 	shared := cache.New(cache.Options{})
@@ -700,12 +699,12 @@ func TestConcurrentSignIns(t *testing.T) {
 				return
 			}
 			if got := claimsOf(t, tok.AccessToken)["oid"]; got != oid || signIn.Account.ObjectID != oid {
-				t.Errorf("%s got a token of %v as %v", user, got, signIn.Account)
+				t.Errorf("%s: got a token of %v for %v, want %s", user, got, signIn.Account, oid)
 			}
 		})
 	}
 	wg.Wait()
 	if n := shared.Stats().Sessions; n != 2 {
-		t.Errorf("%d sessions, want one for each user", n)
+		t.Errorf("got %d sessions, want 2", n)
 	}
 }

@@ -8,16 +8,15 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// A sign-in to an external tenant, from the address to a token that is refreshed, at its
-// own host.
-func TestExternalID(t *testing.T) {
+// A sign-in to an external tenant and its token requests use only the tenant's own host.
+func TestExternalIDUsesItsOwnHost(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Cloud = "contoso.ciamlogin.com"
 	f := newFlow(t, newClient(t, cfg))
 	login := begin(t, f, authcode.Request{})
 	if u, err := url.Parse(login.URL()); err != nil || u.Host != "contoso.ciamlogin.com" {
-		t.Fatalf("the browser is sent to %s", login.URL())
+		t.Fatalf("got URL %s, want host contoso.ciamlogin.com", login.URL())
 	}
 	params := e.callback(t, login, alice)
 	params.Set("iss", "https://"+entratest.SampleTenant+".ciamlogin.com/"+entratest.SampleTenant+"/v2.0")
@@ -26,7 +25,7 @@ func TestExternalID(t *testing.T) {
 		t.Fatal(err)
 	}
 	if user, ok := signIn.Claims.User(); !ok || user.TenantID != entratest.SampleTenant || user.ObjectID != e.User(alice).ObjectID {
-		t.Errorf("signed in %v", user)
+		t.Errorf("got user %v, want Alice", user)
 	}
 	first := token(t, signIn.Source)
 	tok, err := signIn.Source.Token()
@@ -35,16 +34,16 @@ func TestExternalID(t *testing.T) {
 	}
 	signIn.Source.Invalidate(tok)
 	if token(t, signIn.Source) == first {
-		t.Error("the token was not refreshed")
+		t.Error("got the same token after Invalidate")
 	}
 	for _, r := range e.requests() {
 		if u, err := url.Parse(r.url); err != nil || u.Host != "contoso.ciamlogin.com" {
-			t.Errorf("a token was asked of %s", r.url)
+			t.Errorf("got a token request to %s, want host contoso.ciamlogin.com", r.url)
 		}
 	}
 }
 
-// The issuer in an answer's parameters is the external tenant's, and no look-alike (RFC 9207).
+// The iss parameter (RFC 9207) must name the external tenant itself, not a similar host.
 func TestExternalIDIssuer(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
@@ -62,13 +61,13 @@ func TestExternalIDIssuer(t *testing.T) {
 		params := e.callback(t, login, alice)
 		params.Set("iss", iss)
 		if _, err := f.Exchange(t.Context(), login, params); err != authcode.ErrParameters {
-			t.Errorf("%s: %v", iss, err)
+			t.Errorf("%s: got %v, want ErrParameters", iss, err)
 		}
 	}
 }
 
-// Users' codes and refresh tokens go to the global endpoint, whatever the client's region.
-func TestRegionIsNotForUsers(t *testing.T) {
+// Codes and refresh tokens are redeemed at the global endpoint, for every region.
+func TestUserTokensIgnoreRegion(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Region = "westeurope"
@@ -81,11 +80,11 @@ func TestRegionIsNotForUsers(t *testing.T) {
 	token(t, signIn.Source)
 	all := e.requests()
 	if len(all) != 2 {
-		t.Errorf("%d token requests", len(all))
+		t.Errorf("got %d token requests, want 2", len(all))
 	}
 	for _, r := range all {
 		if u, err := url.Parse(r.url); err != nil || u.Host != "login.microsoftonline.com" {
-			t.Errorf("a user's token was asked of %s", r.url)
+			t.Errorf("got a token request to %s, want host login.microsoftonline.com", r.url)
 		}
 	}
 }

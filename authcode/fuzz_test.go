@@ -11,8 +11,8 @@ import (
 	"github.com/entratoken/entra/authcode"
 )
 
-// Whatever a browser sends to the callback: no panic, no sign-in without Entra's own code,
-// and no error that shows what is secret or is more than a line.
+// Parameters without a code of Entra never sign in, never panic, and never cause an error that
+// contains a secret or more than one line.
 func FuzzExchange(f *testing.F) {
 	f.Add("state=STATE&code=CODE")
 	f.Add("state=STATE&error=access_denied&error_description=AADSTS65004:+no%0d%0aSet-Cookie:+x")
@@ -27,12 +27,12 @@ func FuzzExchange(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {
 		login := begin(t, flow, authcode.Request{})
 		s := unmarshal(t, login)
-		code := strings.Repeat("1.AXkA", 20) // no code of Entra's
+		code := strings.Repeat("1.AXkA", 20) // unknown to Entra
 		query = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "VERIFIER", s.Verifier, "CODE", code).Replace(query)
 		params, _ := url.ParseQuery(query)
 		signIn, err := flow.Exchange(t.Context(), login, params)
 		if signIn != nil || err == nil {
-			t.Fatalf("signed in with %q", params)
+			t.Fatalf("got a sign-in with %q", params)
 		}
 		b, _ := json.Marshal(err)
 		hidden := []string{s.State, s.Nonce, s.Verifier, code, "webapp-secret"}
@@ -40,15 +40,15 @@ func FuzzExchange(f *testing.F) {
 		text := err.Error()
 		expectNone(t, "the error", text, hidden)
 		if len(text) > 2400 || strings.ContainsAny(text, "\r\n\x00") {
-			t.Errorf("an error of %d bytes: %.200q", len(text), text)
+			t.Errorf("got an error of %d bytes, want one line of at most 2400: %.200q", len(text), text)
 		}
 		if n := client.Cache().Stats().Sessions; n != 0 {
-			t.Fatalf("%d sessions are kept", n)
+			t.Fatalf("got %d sessions in the cache, want 0", n)
 		}
 	})
 }
 
-// What Begin takes as an address to return to stays on the site, for http.Redirect too.
+// Every return path that Begin accepts stays on the site, also after http.Redirect.
 func FuzzReturnTo(f *testing.F) {
 	for _, s := range []string{"/", "/a/b?c=d#e", "//evil.example", `/\evil.example`, "/%2f%2fevil.example", "/..//evil.example", "/%09/evil.example", "/?//", "/#//", "/;//x"} {
 		f.Add(s)
@@ -61,8 +61,8 @@ func FuzzReturnTo(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		http.Redirect(w, httptest.NewRequest(http.MethodGet, site.String(), nil), returnTo, http.StatusSeeOther)
-		for name, location := range map[string]string{"as it is": returnTo, "by http.Redirect": w.Header().Get("Location"), "unescaped": must(url.PathUnescape(strings.SplitN(returnTo, "?", 2)[0]))} {
-			location = strings.Map(func(c rune) rune { // as a browser reads it
+		for name, location := range map[string]string{"unchanged": returnTo, "after http.Redirect": w.Header().Get("Location"), "unescaped": must(url.PathUnescape(strings.SplitN(returnTo, "?", 2)[0]))} {
+			location = strings.Map(func(c rune) rune { // like a browser
 				switch c {
 				case '\t', '\r', '\n':
 					return -1
@@ -72,17 +72,17 @@ func FuzzReturnTo(f *testing.F) {
 				return c
 			}, location)
 			if !strings.HasPrefix(location, "/") || strings.HasPrefix(location, "//") {
-				t.Errorf("%q leads to %q %s", returnTo, location, name)
+				t.Errorf("%q %s: got %q, want a path on the site", returnTo, name, location)
 			}
 			u, err := url.Parse(location)
 			if name != "unescaped" && (err != nil || site.ResolveReference(u).Host != site.Host) {
-				t.Errorf("%q leads to %q %s", returnTo, location, name)
+				t.Errorf("%q %s: got %q, want a path on the site", returnTo, name, location)
 			}
 		}
 	})
 }
 
-// A Login that was tampered with, or is none, does no more than fail.
+// Invalid JSON of a Login causes an error and never a sign-in or a panic.
 func FuzzLoginJSON(f *testing.F) {
 	f.Add([]byte(`{"state":"a","nonce":"b","verifier":"c","return_to":"/","expires":"2999-01-01T00:00:00Z"}`))
 	f.Add([]byte(`null`))
@@ -94,7 +94,7 @@ func FuzzLoginJSON(f *testing.F) {
 		_ = json.Unmarshal(data, login)
 		signIn, err := flow.Exchange(t.Context(), login, url.Values{"state": {login.State()}})
 		if signIn != nil || err == nil {
-			t.Errorf("signed in with %q", data)
+			t.Errorf("got a sign-in with %q", data)
 		}
 	})
 }

@@ -30,16 +30,16 @@ const (
 	webapp   = "aaaaaaaa-0000-4000-8000-0000000000ee"
 )
 
-// An estate is a fake Entra whose wire can be read and tampered with.
+// estate is a fake Entra that records token requests and can change token responses.
 type estate struct {
 	*entratest.Server
 
 	mu     sync.Mutex // guards the fields below
 	sent   []sent
-	tamper func(form url.Values, answer map[string]any) // changes what the token endpoint answered
+	tamper func(form url.Values, response map[string]any) // changes token responses
 }
 
-// sent is a token request as it went out.
+// sent is a token request.
 type sent struct {
 	url    string
 	header http.Header
@@ -54,7 +54,7 @@ func newEstate(change ...func(*entratest.Config)) *estate {
 	return &estate{Server: entratest.NewServer(cfg)}
 }
 
-// lifetime makes all access tokens live for d.
+// lifetime sets the lifetime of all access tokens.
 func lifetime(d time.Duration) func(*entratest.Config) {
 	return func(c *entratest.Config) { c.Lifetime = func() time.Duration { return d } }
 }
@@ -82,12 +82,12 @@ func (e *estate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || tamper == nil {
 		return resp, err
 	}
-	var answer map[string]any
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	var response map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&response); err != nil {
 		return nil, err
 	}
-	tamper(form, answer)
-	changed, err := json.Marshal(answer)
+	tamper(form, response)
+	changed, err := json.Marshal(response)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (e *estate) last(t *testing.T) url.Values {
 	return all[len(all)-1].form
 }
 
-// clientConfig is that of the sample's web app.
+// clientConfig returns the configuration of the sample's web app.
 func (e *estate) clientConfig() entra.Config {
 	return entra.Config{
 		TenantID: entratest.SampleTenant, ClientID: webapp, Credential: entra.Secret("webapp-secret"),
@@ -143,7 +143,7 @@ func newFlow(t testing.TB, c *entra.Client, change ...func(*authcode.Config)) *a
 	return flow
 }
 
-// flow is a flow of the sample's web app.
+// flow returns a flow of the sample's web app.
 func (e *estate) flow(t testing.TB, change ...func(*authcode.Config)) *authcode.Flow {
 	t.Helper()
 	return newFlow(t, newClient(t, e.clientConfig()), change...)
@@ -158,7 +158,7 @@ func begin(t testing.TB, f *authcode.Flow, r authcode.Request) *authcode.Login {
 	return login
 }
 
-// callback has the user sign in and returns the parameters that come back.
+// callback signs the user in at the fake Entra and returns the response parameters.
 func (e *estate) callback(t testing.TB, login *authcode.Login, user string) url.Values {
 	t.Helper()
 	u, err := e.SignIn(t.Context(), login.URL(), user)
@@ -168,7 +168,7 @@ func (e *estate) callback(t testing.TB, login *authcode.Login, user string) url.
 	return u.Query()
 }
 
-// signIn is a whole sign-in.
+// signIn performs a whole sign-in.
 func (e *estate) signIn(t testing.TB, f *authcode.Flow, user string, r authcode.Request) *authcode.SignIn {
 	t.Helper()
 	login := begin(t, f, r)
@@ -198,12 +198,12 @@ func entraError(t testing.TB, err error) *entra.Error {
 	return e
 }
 
-// claimsOf decodes the claims of an access token, which no program but its API may do.
+// claimsOf decodes the claims of an access token, as only its API may.
 func claimsOf(t testing.TB, raw string) map[string]any {
 	t.Helper()
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		t.Fatalf("the token has %d parts", len(parts))
+		t.Fatalf("got a token with %d parts, want 3", len(parts))
 	}
 	var claims map[string]any
 	if err := json.Unmarshal(unbase64(t, parts[1]), &claims); err != nil {
@@ -212,22 +212,22 @@ func claimsOf(t testing.TB, raw string) map[string]any {
 	return claims
 }
 
-// expectParameters compares every parameter but those in except.
+// expectParameters compares all parameters. Those in except need one value, but any.
 func expectParameters(t *testing.T, got url.Values, want map[string]string, except ...string) {
 	t.Helper()
 	for name, value := range want {
 		if values := got[name]; len(values) != 1 || values[0] != value {
-			t.Errorf("%s = %q, want %q", name, values, value)
+			t.Errorf("got %s = %q, want %q", name, values, value)
 		}
 	}
 	for name := range got {
 		if _, ok := want[name]; !ok && !slices.Contains(except, name) {
-			t.Errorf("unexpected parameter %s", name)
+			t.Errorf("got parameter %s, want none", name)
 		}
 	}
 	for _, name := range except {
 		if len(got[name]) != 1 || got.Get(name) == "" {
-			t.Errorf("%s = %q, want one value", name, got[name])
+			t.Errorf("got %s = %q, want one value", name, got[name])
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// secrets are what of a login nothing may show.
+// secrets returns the values of a login that no output may contain.
 func secrets(t testing.TB, l *authcode.Login, params url.Values) []string {
 	s := unmarshal(t, l)
 	all := []string{s.State, s.Nonce, s.Verifier, "webapp-secret"}
@@ -27,15 +27,15 @@ func expectNone(t testing.TB, where, text string, secrets []string) {
 	t.Helper()
 	for _, s := range secrets {
 		if s != "" && strings.Contains(text, s) {
-			t.Errorf("%s shows a secret: %s", where, strings.ReplaceAll(text, s, "<SECRET>"))
+			t.Errorf("%s contains a secret: %s", where, strings.ReplaceAll(text, s, "<SECRET>"))
 		}
 	}
 	if strings.Contains(text, "eyJ") {
-		t.Errorf("%s shows a token", where)
+		t.Errorf("%s contains a token", where)
 	}
 }
 
-// forms are the forms in which a program may print a value.
+// forms returns the texts that fmt and slog make of v.
 func forms(v any) map[string]string {
 	out := map[string]string{}
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -48,7 +48,7 @@ func forms(v any) map[string]string {
 	return out
 }
 
-func TestPrintingLeaksNothing(t *testing.T) {
+func TestPrintedFormsContainNoSecrets(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	login := begin(t, f, authcode.Request{LoginHint: alice})
@@ -59,17 +59,17 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		value   authcode.Login
 	}
 	for name, v := range map[string]any{
-		"Login": login, "*Login": *login, "held": holder{login, *login}, "in a slice": []any{login, *login}, "zero": authcode.Login{}, "Flow": f,
+		"Login": login, "*Login": *login, "unexported fields": holder{login, *login}, "in a slice": []any{login, *login}, "zero": authcode.Login{}, "Flow": f,
 	} {
 		for format, text := range forms(v) {
 			if name == "in a slice" && format == "slog JSON" {
-				continue // that is the Login's JSON, which has to hold them
+				continue // this is the Login's JSON, which contains the secrets
 			}
 			expectNone(t, name+" "+format, text, hidden)
 		}
 	}
-	if got := fmt.Sprint(login); got != "authcode.Login{until "+login.Expires().Format("2006-01-02T15:04:05Z")+"}" {
-		t.Errorf("prints %s", got)
+	if got, want := fmt.Sprint(login), "authcode.Login{until "+login.Expires().Format("2006-01-02T15:04:05Z")+"}"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 
 	signIn, err := f.Exchange(t.Context(), login, params)
@@ -83,7 +83,7 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		}
 	}
 	if got, want := fmt.Sprint(signIn), "authcode.SignIn{tid="+entratest.SampleTenant+" oid="+signIn.Account.ObjectID+"}"; got != want {
-		t.Errorf("prints %s, want %s", got, want)
+		t.Errorf("got %s, want %s", got, want)
 	}
 	whole, err := json.Marshal(signIn)
 	if err != nil {
@@ -97,13 +97,13 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	expectNone(t, "the account's JSON", string(b), hidden)
 	var again authcode.Account
 	if err := json.Unmarshal(b, &again); err != nil || again != signIn.Account {
-		t.Errorf("the account came back as %v, %v", again, err)
+		t.Errorf("got %v, %v from the account's JSON, want %v", again, err, signIn.Account)
 	}
 }
 
-// No error repeats what the browser sent or what the request carried.
-func TestErrorsLeakNothing(t *testing.T) {
-	for name, break_ := range map[string]func(*estate, *authcode.Login, url.Values){
+// No error contains a secret of the browser's request or of the token request.
+func TestErrorsContainNoSecrets(t *testing.T) {
+	for name, tamper := range map[string]func(*estate, *authcode.Login, url.Values){
 		"state":   func(_ *estate, l *authcode.Login, q url.Values) { q.Set("state", l.State()+"x") },
 		"twice":   func(_ *estate, _ *authcode.Login, q url.Values) { q.Add("code", q.Get("code")) },
 		"no code": func(_ *estate, _ *authcode.Login, q url.Values) { q.Del("code") },
@@ -129,7 +129,7 @@ func TestErrorsLeakNothing(t *testing.T) {
 			login := begin(t, f, authcode.Request{})
 			params := e.callback(t, login, alice)
 			hidden := secrets(t, login, params)
-			break_(e, login, params)
+			tamper(e, login, params)
 			_, err := f.Exchange(t.Context(), login, params)
 			if err == nil {
 				t.Fatal("no error")

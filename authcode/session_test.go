@@ -12,8 +12,8 @@ import (
 	"github.com/entratoken/entra/authcode"
 )
 
-// Sessions of one account share no tokens and no refresh tokens, and are signed out each
-// by itself; without a session it is as ever.
+// Sessions of one account share no tokens and no refresh tokens, and sign out separately. An
+// account without a Session signs out all of them.
 func TestSessionsShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(lifetime(time.Hour))
@@ -25,23 +25,23 @@ func TestSessionsShareNothing(t *testing.T) {
 		for _, name := range names {
 			signIn := e.signIn(t, f, alice, authcode.Request{Session: name})
 			if signIn.Account.Session != name {
-				t.Fatalf("the account is of session %q", signIn.Account.Session)
+				t.Fatalf("got session %q, want %q", signIn.Account.Session, name)
 			}
 			accounts[name], tokens[name] = signIn.Account, token(t, signIn.Source)
 		}
 		if n := c.Cache().Stats().Sessions; n != 4 {
-			t.Fatalf("%d sessions are held", n)
+			t.Fatalf("got %d sessions in the cache, want 4", n)
 		}
-		time.Sleep(2 * time.Hour) // all are refreshed, each with its own refresh token
+		time.Sleep(2 * time.Hour) // each is refreshed with its own refresh token
 		seen := map[string]bool{}
 		for _, name := range names {
 			raw := token(t, f.TokenSource(accounts[name]))
 			if raw == tokens[name] || seen[raw] || seen[e.last(t).Get("refresh_token")] {
-				t.Errorf("session %q shares a token", name)
+				t.Errorf("session %q shares a token with another", name)
 			}
 			seen[raw], seen[e.last(t).Get("refresh_token")] = true, true
 			if claimsOf(t, raw)["oid"] != accounts[name].ObjectID {
-				t.Error("the token is somebody else's")
+				t.Errorf("session %q: got the token of another user", name)
 			}
 		}
 
@@ -51,7 +51,7 @@ func TestSessionsShareNothing(t *testing.T) {
 				_, err := f.TokenSource(accounts[name]).TokenContext(t.Context())
 				out := strings.Contains(" "+strings.Join(signedOut, " ")+" ", " "+name+" ") && (name != "" || len(signedOut) == 4)
 				if (err != nil) != out {
-					t.Errorf("signed out are %q; session %q: %v", signedOut, name, err)
+					t.Errorf("after sign-out of %q: session %q: got %v", signedOut, name, err)
 				}
 			}
 		}
@@ -61,20 +61,20 @@ func TestSessionsShareNothing(t *testing.T) {
 		expect("desk")
 		whole := accounts["phone"]
 		whole.Session = ""
-		if err := f.SignOut(context.Background(), whole); err != nil { // the account everywhere
+		if err := f.SignOut(context.Background(), whole); err != nil { // all sessions of the account
 			t.Fatal(err)
 		}
 		expect(names...)
 	})
 }
 
-// A session's name is kept with the login and the account, and is a plain word.
+// The session name is limited, and the login and the account carry it.
 func TestSessionName(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	for _, name := range []string{strings.Repeat("x", 65), "a b", "\n", "\x00", "\u00e9"} {
 		if _, err := f.Begin(t.Context(), authcode.Request{Session: name}); entraError(t, err).Code != "invalid_request" {
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("%q: got %v, want invalid_request", name, err)
 		}
 	}
 	login := begin(t, f, authcode.Request{Session: strings.Repeat("x", 64)})
@@ -91,17 +91,17 @@ func TestSessionName(t *testing.T) {
 		t.Fatal(err)
 	}
 	if signIn.Account.Session != strings.Repeat("x", 64) {
-		t.Errorf("session %q", signIn.Account.Session)
+		t.Errorf("got session %q, want 64 bytes", signIn.Account.Session)
 	}
-	// The app itself has no sessions.
+	// A grant without a subject cannot have a session.
 	_, err = newClient(t, e.clientConfig()).TokenSource(entra.Grant{
 		Flow: "x", Session: "s", Scopes: []string{"y"},
 		Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
-			t.Error("it asks for a token")
+			t.Error("Fetch was called")
 			return nil, nil
 		},
 	}).TokenContext(t.Context())
 	if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "Session") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want invalid_request about Session", err)
 	}
 }

@@ -24,7 +24,7 @@ var (
 
 // refusal reads the error in an answer (RFC 6749, section 4.1.2.1; OpenID Connect Core,
 // section 3.1.2.6), with what Entra adds. There is no HTTP status.
-func (p *login) refusal(params url.Values) *entra.Error {
+func (p *login) errorResponse(params url.Values) *entra.Error {
 	secrets := []string{p.State, p.Nonce, p.Verifier, params.Get("code")}
 	clean := func(s string, limit int) string { return clean(s, secrets, limit) }
 	description := clean(params.Get("error_description"), 2000)
