@@ -8,6 +8,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -53,7 +54,7 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 	home = strings.ToLower(home)
 	uid, utid, _ := strings.Cut(home, ".")
 	user, ok := c.User()
-	if !ok || !guid.MatchString(uid) || !guid.MatchString(utid) || utid == user.TenantID && uid != user.ObjectID {
+	if !ok || !guid.ValidLower(uid) || !guid.ValidLower(utid) || utid == user.TenantID && uid != user.ObjectID {
 		return Account{}, ErrAccount
 	}
 	return Account{home, user.TenantID, user.ObjectID, c.PreferredUsername, c.Name, session}, nil

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/externalid"
+	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -123,17 +124,13 @@ func (f *Flow) checkResponse(p *login, params url.Values) error {
 // clockSkew is how far the clock of the process that began a login may be ahead.
 const clockSkew = time.Minute
 
-var guid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
 // isIssuer reports whether iss is the issuer of a tenant in the client's cloud.
 func (f *Flow) isIssuer(iss string) bool {
 	cloud := f.client.Cloud()
-	if cloud.ExternalID() { // the tenant's ID is part of the host
-		rest, ok := strings.CutPrefix(iss, "https://")
-		tenant, _, _ := strings.Cut(rest, ".")
-		return ok && guid.MatchString(tenant) && rest == tenant+".ciamlogin.com/"+tenant+"/v2.0"
+	if cloud.ExternalID() {
+		return externalid.Tenant(iss) != ""
 	}
 	tenant, ok := strings.CutPrefix(iss, "https://"+cloud.Host()+"/")
 	tenant, v2 := strings.CutSuffix(tenant, "/v2.0")
-	return ok && v2 && guid.MatchString(tenant)
+	return ok && v2 && guid.ValidLower(tenant)
 }

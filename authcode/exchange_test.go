@@ -538,7 +538,7 @@ func TestErrorResponses(t *testing.T) {
 		{
 			"secrets in pieces",
 			url.Values{"error": {"SPLIT"}, "error_description": {"the state SPLIT"}, "suberror": {"0.AXk\x00AcEd\r"}, "code": {"0.AXkAcEd"}},
-			entra.Error{Code: "[redacted]", SubError: "[redacted]"}, "entra: [redacted] ([redacted]): [redacted]", false,
+			entra.Error{Code: "[redacted]", SubError: "[redacted]"}, "entra: [redacted] ([redacted]): the state [redacted]", false,
 		},
 		{
 			"a short code", url.Values{"error": {"server_error"}, "error_description": {"code=0.AXkAcEd&x=1"}, "code": {"0.AXkAcEd"}},

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/internal/scopes"
 )
 
@@ -69,9 +70,7 @@ type Request struct {
 // Its JSON is for storage and contains secrets: the state, the nonce and the PKCE verifier.
 // With ordinary scopes and URLs it fits into a cookie. Printing or logging a Login reveals no
 // secrets.
-type Login struct {
-	p func() *login // a func, because fmt prints only its address
-}
+type Login struct{ contents redact.Secret[*login] }
 
 type login struct {
 	url      string    // not stored: it is used at once
@@ -155,7 +154,7 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 		}
 	}
 	p.url = f.endpoint("authorize", q)
-	return &Login{func() *login { return p }}, nil
+	return &Login{redact.NewSecret(p)}, nil
 }
 
 // random returns 256 random bits in base64url.
@@ -184,10 +183,10 @@ func (l *Login) Expires() time.Time { return l.get().Expires }
 
 // get returns the contents of l, which are empty for nil and for the zero Login.
 func (l *Login) get() *login {
-	if l == nil || l.p == nil {
+	if l == nil || l.contents.Value() == nil {
 		return &login{}
 	}
-	return l.p()
+	return l.contents.Value()
 }
 
 // MarshalJSON returns the form of l for storage. It contains secrets.
@@ -199,7 +198,7 @@ func (l *Login) UnmarshalJSON(b []byte) error {
 	if json.Unmarshal(b, p) != nil { // its text may quote secrets
 		return ErrNoLogin
 	}
-	l.p = func() *login { return p }
+	l.contents = redact.NewSecret(p)
 	return nil
 }
 

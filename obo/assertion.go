@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // maxAssertion bounds the size of an assertion that is parsed. No server accepts a header of
@@ -48,7 +49,7 @@ func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 		return time.Time{}, errorf("invalid_request",
 			"the assertion is an app-only token, but only a user's token can be exchanged; use the client credentials flow for apps")
 	}
-	if strings.Count(tenant, "-") == 4 && len(tid) == len(tenant) && !strings.EqualFold(tid, tenant) {
+	if guid.Valid(tenant) && len(tid) == len(tenant) && !strings.EqualFold(tid, tenant) {
 		return time.Time{}, errorf("invalid_request",
 			"the assertion is from another tenant than the client's; use Client.WithTenant with the tid of the validated token")
 	}
