@@ -11,7 +11,9 @@ BENCH     ?=      # which benchmarks `make bench` runs, as a regular expression;
 COUNT     ?= 12   # how often it runs each
 TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
 PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
-FILE      ?= .    # which of their files, as a regular expression
+FILE      ?= .    # which files `make mutants` and `make style` read, as a regular expression
+
+export GOWORK := off # the modules name each other with replace
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 say   = @printf '\n==> %s\n' "$(1)"
@@ -37,10 +39,17 @@ lint: ## Formatting, go vet, staticcheck, tidy modules.
 	@for module in . tools integration; do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
 	$(call say,go vet)
 	$(GO) vet ./...
+	$(GO) -C tools vet ./...
+	$(GO) -C tools test ./...
 	$(GO) -C integration vet ./...
 	$(call say,staticcheck)
 	$(TOOL) staticcheck ./...
 	cd integration && $(TOOL) staticcheck ./...
+
+.PHONY: style
+style: ## The project's own check of its language; FILE limits it to some paths.
+	$(call say,Language)
+	$(GO) -C tools run ./style -files '$(strip $(FILE))' ..
 
 .PHONY: unit
 unit: ## The module's own tests and fuzz seeds, with the race detector.
