@@ -13,7 +13,8 @@ TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count
 PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
 FILE      ?= .    # which files `make mutants` and `make style` read, as a regular expression
 
-export GOWORK := off # the modules name each other with replace
+# The modules name each other with replace.
+export GOWORK := off
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 say   = @printf '\n==> %s\n' "$(1)"
