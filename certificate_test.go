@@ -73,7 +73,7 @@ func TestWireCertificate(t *testing.T) {
 					time.Sleep(time.Until(cert.NotBefore.Add(time.Hour)))
 					e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
 					cfg := e.config("daemon")
-					cfg.Credential = entra.CertificateWith([]*x509.Certificate{nil, other, cert}, private, tt.o)
+					cfg.Credential = entra.Certificate([]*x509.Certificate{nil, other, cert}, private, &tt.o)
 					if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
 						t.Fatal(err)
 					}
@@ -129,7 +129,7 @@ func TestAssertionsDiffer(t *testing.T) {
 	cert, key := selfSigned(t)
 	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
 	cfg := e.config("daemon")
-	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key)
+	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key, nil)
 	source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
 	for range 2 {
 		tok, err := source.Token()
@@ -165,7 +165,7 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 	})
 	for chain, want := range map[bool]string{true: "", false: "invalid_client"} {
 		cfg := e.config("daemon")
-		cfg.Credential = entra.CertificateWith([]*x509.Certificate{cert}, key, entra.CertificateOptions{SendChain: chain})
+		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key, &entra.CertificateOptions{SendChain: chain})
 		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
 		if want == "" && err != nil || want != "" && asError(t, err).Code != want {
 			t.Errorf("with the chain %v: %v", chain, err)
@@ -174,7 +174,7 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 }
 
 // What cannot work is an error of New.
-func TestCertificateRefuses(t *testing.T) {
+func TestInvalidCertificatesAreRejected(t *testing.T) {
 	cert, key := selfSigned(t)
 	other, _ := selfSigned(t)
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -188,19 +188,19 @@ func TestCertificateRefuses(t *testing.T) {
 		key   crypto.PrivateKey
 		want  string
 	}{
-		{"no key", []*x509.Certificate{cert}, nil, "the certificate credential needs its RSA private key, an *rsa.PrivateKey or another crypto.Signer, but has <nil>"},
-		{"a nil key", []*x509.Certificate{cert}, (*rsa.PrivateKey)(nil), "the certificate credential needs its RSA private key, an *rsa.PrivateKey or another crypto.Signer, but has *rsa.PrivateKey"},
+		{"no key", []*x509.Certificate{cert}, nil, "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got <nil>"},
+		{"a nil key", []*x509.Certificate{cert}, (*rsa.PrivateKey)(nil), "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got *rsa.PrivateKey"},
 		{"an empty key", []*x509.Certificate{cert}, &rsa.PrivateKey{}, "the private key of the certificate is empty"},
-		{"a public key", []*x509.Certificate{cert}, key.Public(), "the certificate credential needs its RSA private key, an *rsa.PrivateKey or another crypto.Signer, but has *rsa.PublicKey"},
-		{"an EC key", []*x509.Certificate{cert}, ec, "the certificate's private key, of type *ecdsa.PrivateKey, is not an RSA key: its public key is of type *ecdsa.PublicKey; Entra accepts no other kind"},
-		{"an EC signer", []*x509.Certificate{cert}, vault{key: ec}, "the certificate's private key, of type entra_test.vault, is not an RSA key: its public key is of type *ecdsa.PublicKey; Entra accepts no other kind"},
+		{"a public key", []*x509.Certificate{cert}, key.Public(), "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got *rsa.PublicKey"},
+		{"an EC key", []*x509.Certificate{cert}, ec, "the certificate's private key, of type *ecdsa.PrivateKey, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys"},
+		{"an EC signer", []*x509.Certificate{cert}, vault{key: ec}, "the certificate's private key, of type entra_test.vault, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys"},
 		{"a small key", []*x509.Certificate{cert}, small, "the certificate's RSA key has 1024 bits; it needs at least 2048"},
 		{"no certificate", nil, key, "the certificate credential has no certificate"},
 		{"a nil certificate", []*x509.Certificate{nil}, key, "the certificate credential has no certificate"},
-		{"another's certificate", []*x509.Certificate{other}, vault{key: key}, "the private key does not belong to the certificate; give the certificate that was made for it, alone or in its chain"},
+		{"another's certificate", []*x509.Certificate{other}, vault{key: key}, "the private key does not belong to the certificate; pass the certificate that was issued for it, alone or with its chain"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: entra.Certificate(tt.certs, tt.key)}
+			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: entra.Certificate(tt.certs, tt.key, nil)}
 			_, err := entra.New(cfg)
 			if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 {
 				t.Errorf("got %v, want %s", err, tt.want)
@@ -224,19 +224,19 @@ func (p publicOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 }
 
 // A key that does not sign is an error of that moment, without a request.
-func TestSignerFails(t *testing.T) {
+func TestSignerErrorIsReported(t *testing.T) {
 	cert, key := selfSigned(t)
 	gone := errors.New("the module was removed,\nPIN eyJhbGciOiJub25lIn0.s3cret.")
 	for _, tt := range []struct {
 		name, want string
 		fail       func() error
 	}{
-		{"with an error", "the certificate's key does not sign: the module was removed, PIN [redacted]", func() error { return gone }},
-		{"with a panic", "the certificate's key does not sign: the function panicked with a value of type string", func() error { panic("s3cret") }},
+		{"with an error", "the certificate's key failed to sign: the module was removed, PIN [redacted]", func() error { return gone }},
+		{"with a panic", "the certificate's key failed to sign: the function panicked with a value of type string", func() error { panic("s3cret") }},
 	} {
 		e := newEstate()
 		cfg := e.config("daemon")
-		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, tt.fail})
+		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, tt.fail}, nil)
 		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
 		if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 || got.Temporary() {
 			t.Errorf("%s: got %v", tt.name, err)
@@ -249,13 +249,13 @@ func TestSignerFails(t *testing.T) {
 }
 
 // A module that hangs costs no more than the time of a request.
-func TestSignerHangs(t *testing.T) {
+func TestHangingSignerEndsWithContext(t *testing.T) {
 	cert, key := selfSigned(t)
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		cfg := e.config("daemon")
 		repaired := make(chan struct{})
-		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }})
+		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -275,7 +275,7 @@ func TestSignerIsUsedConcurrently(t *testing.T) {
 		t.Fatal("the sample's apps have changed places")
 	}
 	cfg := e.config("api-a")
-	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key: key})
+	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key: key}, nil)
 	c := newClient(t, cfg)
 	var wg sync.WaitGroup
 	for range 20 {

@@ -72,7 +72,7 @@ type Client struct {
 	cache        *cache.Cache
 	httpClient   *http.Client
 	wire         *wire
-	gates        *gates
+	breakers     *breakers
 	region       *region
 	logger       *slog.Logger
 	onEvent      func(cache.Event) // tells logger; nil without one
@@ -86,7 +86,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	if strings.EqualFold(cfg.TenantID, cfg.ClientID) {
-		return nil, refuse("invalid_request", "Config.TenantID and Config.ClientID are the same; one is the Directory (tenant) ID, the other the Application (client) ID")
+		return nil, errorf("invalid_request", "Config.TenantID and Config.ClientID are the same; one is the Directory (tenant) ID, the other the Application (client) ID")
 	}
 	if err := checkCloud(cfg.Cloud); err != nil {
 		return nil, err
@@ -96,13 +96,13 @@ func New(cfg Config) (*Client, error) {
 	}
 	for _, c := range cfg.Capabilities {
 		if !token.MatchString(c) {
-			return nil, refuse("invalid_request", "Config.Capabilities has %q, which is not the name of a capability such as \"cp1\"", c)
+			return nil, errorf("invalid_request", "Config.Capabilities has %q, which is not the name of a capability such as \"cp1\"", c)
 		}
 	}
-	if cfg.Credential.use == nil {
-		return nil, refuse("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion, or with package credentials")
+	if cfg.Credential.start == nil {
+		return nil, errorf("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion, or with package credentials")
 	}
-	if wrong := cfg.Credential.check(); wrong != nil {
+	if wrong := cfg.Credential.validate(); wrong != nil {
 		return nil, wrong
 	}
 	var onEvent func(cache.Event)
@@ -121,7 +121,7 @@ func New(cfg Config) (*Client, error) {
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
 		wire:         newWire(cfg.Cloud.Host(), where, cfg.HTTPClient),
-		gates:        newGates(),
+		breakers:     newBreakers(),
 		region:       where,
 		logger:       cfg.Logger,
 		onEvent:      onEvent,
@@ -149,7 +149,7 @@ func only(kind cache.EventKind, tell func(cache.Event)) func(cache.Event) {
 func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	switch lower := strings.ToLower(tenantID); {
 	case c.cloud.ExternalID() && (lower == "organizations" || lower == "common" || lower == "consumers"):
-		return nil, refuse("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; write its ID or its domain", lower)
+		return nil, errorf("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; write its ID or its domain", lower)
 	case guid.MatchString(tenantID), domain.MatchString(tenantID), lower == "organizations", lower == "common", lower == "consumers":
 		d := *c
 		d.tenantID = lower
@@ -195,15 +195,15 @@ func (c *Client) Format(f fmt.State, _ rune) {
 func (c *Client) specificTenant() *Error {
 	switch c.tenantID {
 	case "organizations", "common", "consumers":
-		return refuse("invalid_request",
+		return errorf("invalid_request",
 			"the tenant is %q, which only a sign-in can use; a daemon names the tenant whose token it wants, by its ID or domain, "+
 				"and what is got for a user comes from that user's tenant (Client.WithTenant)", c.tenantID)
 	}
 	return nil
 }
 
-// app returns an MSAL client for one exchange, in a region if it is not "".
-func (c *Client) app(cred confidential.Credential, rt *refreshToken, region string) (confidential.Client, error) {
+// msal returns an MSAL client for one exchange. If region is empty, it uses the global endpoint.
+func (c *Client) msal(cred confidential.Credential, rt *refreshToken, region string) (confidential.Client, error) {
 	if region == "" {
 		region = "DisableMsalForceRegion" // MSAL reads one from the environment unless told otherwise
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-func TestNewRefuses(t *testing.T) {
+func TestNewRejectsInvalidConfig(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +45,11 @@ func TestNewRefuses(t *testing.T) {
 		{"secret with a line feed", "invalid_client", "white space", func(c *entra.Config) { c.Credential = entra.Secret("the~secret\n") }},
 		{"tenant with a line feed", "invalid_request", "white space", func(c *entra.Config) { c.TenantID += "\n" }},
 		{"the name of a cloud", "invalid_request", "entra.USGovernment", func(c *entra.Config) { c.Cloud = "AzureUSGovernment" }},
-		{"nil callback", "invalid_client", "no callback", func(c *entra.Config) { c.Credential = entra.Assertion(nil) }},
-		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) { c.Credential = entra.Certificate(nil, key) }},
-		{"no key", "invalid_client", "but has <nil>", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, nil) }},
-		{"EC key", "invalid_client", "of type *ecdsa.PrivateKey, is not an RSA key", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec) }},
-		{"another's key", "invalid_client", "does not belong to the certificate", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key) }},
+		{"nil callback", "invalid_client", "without a callback", func(c *entra.Config) { c.Credential = entra.Assertion(nil) }},
+		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) { c.Credential = entra.Certificate(nil, key, nil) }},
+		{"no key", "invalid_client", "got <nil>", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, nil, nil) }},
+		{"EC key", "invalid_client", "of type *ecdsa.PrivateKey, is not an RSA key", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec, nil) }},
+		{"another's key", "invalid_client", "does not belong to the certificate", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key, nil) }},
 		{"a cloud that is a URL", "invalid_request", "Config.Cloud", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us" }},
 		{"a cloud that is a URL, its host named", "invalid_request", "write its host alone, \"login.microsoftonline.us\"", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us/contoso" }},
 		{"a cloud with a path", "invalid_request", "without a scheme or path", func(c *entra.Config) { c.Cloud = "login.microsoftonline.com/contoso" }},

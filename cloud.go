@@ -97,16 +97,16 @@ func microsoftHost(host string) bool {
 func checkCloud(c Cloud) *Error {
 	h := c.Host()
 	if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && host.MatchString(u.Host) {
-		return refuse("invalid_request", "Config.Cloud is a URL; write its host alone, %q", u.Host)
+		return errorf("invalid_request", "Config.Cloud is a URL; write its host alone, %q", u.Host)
 	}
 	switch {
 	case !host.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost":
-		return refuse("invalid_request",
+		return errorf("invalid_request",
 			"Config.Cloud is not the host of an authority; use a constant such as entra.USGovernment, or write the host without a scheme or path")
 	case h == "ciamlogin.com" || strings.HasSuffix(h, ".ciamlogin.com") && !c.ExternalID():
-		return refuse("invalid_request", "Config.Cloud is not the authority of an external tenant; write its own host, such as \"contoso.ciamlogin.com\"")
+		return errorf("invalid_request", "Config.Cloud is not the authority of an external tenant; write its own host, such as \"contoso.ciamlogin.com\"")
 	case h == "b2clogin.com" || strings.Contains(h, ".b2clogin.com"):
-		return refuse("invalid_request", "Config.Cloud is a host of Azure AD B2C, which MSAL for Go does not support; "+
+		return errorf("invalid_request", "Config.Cloud is a host of Azure AD B2C, which MSAL for Go does not support; "+
 			"use an OpenID Connect library with golang.org/x/oauth2, or move the app to an external tenant (NAME.ciamlogin.com)")
 	}
 	return nil

@@ -6,74 +6,123 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unicode"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
-// Credential is how an app proves to Entra that it is the app: [Secret], [Certificate] or
-// [Assertion]; [CredentialFunc], which may become another one while the program runs; and
-// [CredentialChain], which has several. Package credentials makes them of files, of other services
-// and of the environment. It may be shared by clients and used concurrently. The zero value
-// is no credential. Nothing of it is printed or marshaled.
+// A Credential authenticates an app to Entra: [Secret], [Certificate] or [Assertion]. A
+// [CredentialFunc] may change while the program runs, and a [CredentialChain] tries several.
+// Package credentials loads credentials from files, other services and the environment. A
+// Credential may be shared by clients and used concurrently. The zero value is invalid. Its
+// contents are never printed or marshaled.
 //
-// Tokens belong to the credential that they were got with: clients that share a cache
-// share tokens only if they have the same secret, the same certificate with its key, or the
-// same Credential value. So nobody gets a token by naming an app's IDs with a credential
-// that Entra would refuse.
+// Tokens belong to the credential that acquired them. Clients that share a cache share
+// tokens only if they have the same secret, the same certificate with its key, or the same
+// Credential value. So knowing an app's IDs is not enough to get its cached tokens.
 //
-// What Entra has refused eight times in a row, with a number that means the credential (a
-// secret that has ended, an assertion, a certificate that is not registered), is not sent
-// for every token that is wanted: at intervals of up to a minute one request finds out
-// whether it still is refused, and all others get that refusal at once.
+// A circuit breaker protects Entra and the app from a credential that Entra keeps
+// rejecting, such as an expired secret. After eight rejections in a row with an error
+// number that names the credential, one request at a time probes it, at intervals of up
+// to a minute. All other requests fail at once with the last rejection.
 type Credential struct {
-	// Funcs, because that is the one thing that fmt prints as an address only, wherever
-	// it stands.
-	check func() *Error // what is wrong with it in itself
-	use   use
-	id    string                // in every cache key
-	info  func() CredentialInfo // nil if unknown
+	// Fields are funcs where they could reach a secret: fmt prints those as addresses.
+	validate func() *Error
+	start    func(depth int) candidates
+	info     func() CredentialInfo // nil if unknown
+	id       string                // part of every cache key
 }
 
-// A use makes an exchange's attempts with a credential, until Entra accepts one or there
-// is nothing more to attempt.
-type use func(context.Context, *attempts) (*Error, verdict)
+// candidates yields the candidates of a credential for one token request. It is used by
+// one goroutine.
+type candidates interface {
+	// next returns the next candidate. prev is the failure of the previous one, or nil at
+	// first. Without another candidate it returns the failure of the credential as a whole.
+	// If more is set, another credential follows, so that loading a candidate may take
+	// at most half of ctx's time.
+	next(ctx context.Context, prev *failure, more bool) (*candidate, *failure)
+	// accepted records that Entra accepted the last candidate.
+	accepted()
+}
 
-// A verdict says what came of a credential.
-type verdict int
+// A candidate is a credential with which one attempt is made.
+type candidate struct {
+	msal  confidential.Credential
+	id    string   // its key in the circuit breaker; empty for assertions of a callback, whose text is the key
+	more  bool     // another credential follows
+	tried []*Error // failures since the previous candidate, to be logged when a request is sent
+}
 
-const (
-	settled  verdict = iota // a token, or a failure that no other credential mends
-	refused                 // Entra refused the credential
-	unusable                // there was nothing to send
-)
+// A failure is the reason why a candidate does not authenticate the app.
+type failure struct {
+	err      *Error
+	rejected bool // by Entra; if false, there was nothing to send
+}
+
+// single yields one candidate.
+type single struct {
+	candidate candidate
+	yielded   bool
+}
+
+func (s *single) next(_ context.Context, prev *failure, more bool) (*candidate, *failure) {
+	if s.yielded {
+		return nil, prev
+	}
+	s.yielded, s.candidate.more = true, more
+	return &s.candidate, nil
+}
+
+func (s *single) accepted() {}
+
+// newCredential returns a credential with a single candidate.
+func newCredential(id string, cred confidential.Credential, invalid *Error) Credential {
+	return Credential{
+		id:       id,
+		validate: func() *Error { return invalid },
+		start:    func(int) candidates { return &single{candidate: candidate{msal: cred, id: id}} },
+	}
+}
 
 // Equal reports whether c and d are the same credential: the same secret, the same
 // certificates with an *[rsa.PrivateKey] and the same options, or the same value of any
-// other kind. The zero Credential is equal to itself alone.
+// other kind. The zero Credential is equal only to itself.
 func (c Credential) Equal(d Credential) bool { return c.id == d.id }
 
 // Format prints that there is a credential, whatever the verb.
 func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Credential{...}") }
 
-// fixed makes a credential that is always the same.
-func fixed(id string, cred confidential.Credential, wrong *Error) Credential {
-	return Credential{
-		id:    id,
-		check: func() *Error { return wrong },
-		use: func(ctx context.Context, a *attempts) (*Error, verdict) {
-			return a.make(ctx, id, cred)
-		},
+// Secret returns a credential for a client secret. It takes the secret's Value, not its ID,
+// from the Entra admin center (RFC 6749, section 2.3.1). Certificates and federated
+// credentials are safer, because what they send cannot be used again.
+func Secret(secret string) Credential {
+	cred, err := confidential.NewCredFromSecret(secret)
+	var invalid *Error
+	switch {
+	case err != nil:
+		invalid = errorf("invalid_client", "the client secret is empty")
+	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
+		invalid = errorf("invalid_client", "the client secret contains white space or a control character, "+
+			"such as a line feed from a file; Entra's secrets contain neither")
+	case guid.MatchString(secret):
+		invalid = errorf("invalid_client", "the client secret is a GUID, so it is the ID of a secret, a client or a tenant; "+
+			"use the secret's Value, which the Entra admin center shows only once (create a new secret if it is lost)")
 	}
+	return newCredential(fingerprint("secret", []byte(secret)), cred, invalid).
+		WithInfo(func() CredentialInfo { return CredentialInfo{Kind: "client secret"} })
 }
 
-// fingerprintKey keeps the fingerprints of one process from being compared with those of
-// a guess made elsewhere.
+// serials counts the credentials that are only equal to themselves.
+var serials atomic.Int64
+
+// fingerprintKey makes fingerprints useless outside of this process.
 var fingerprintKey = []byte(rand.Text())
 
-// fingerprint tells credentials apart without giving anything of them away.
+// fingerprint returns an ID for a credential that reveals nothing about it.
 func fingerprint(kind string, parts ...[]byte) string {
 	h := hmac.New(sha256.New, fingerprintKey)
 	for _, p := range parts {
@@ -83,22 +132,32 @@ func fingerprint(kind string, parts ...[]byte) string {
 	return kind + ":" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
-// Secret is a client secret, called the value (not the ID) of a secret in the Entra
-// admin center (RFC 6749, section 2.3.1). Certificates and federated credentials are
-// safer, since what they send is of no use to anybody else.
-func Secret(secret string) Credential {
-	cred, err := confidential.NewCredFromSecret(secret)
-	var wrong *Error
-	switch {
-	case err != nil:
-		wrong = refuse("invalid_client", "the client secret is empty")
-	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
-		wrong = refuse("invalid_client",
-			"the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none")
-	case guid.MatchString(secret):
-		wrong = refuse("invalid_client", "the client secret is a GUID, so it is the ID of a secret, or the client's or the tenant's ID; "+
-			"use the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)")
+// callbackFailed returns the error for a callback that failed with err. It is temporary if
+// err is.
+func callbackFailed(ctx context.Context, what string, err error) *Error {
+	if ctx.Err() != nil {
+		return &Error{Code: CodeRequestFailed, Description: what + ": timed out", Err: ctx.Err()}
 	}
-	return fixed(fingerprint("secret", []byte(secret)), cred, wrong).
-		WithInfo(func() CredentialInfo { return CredentialInfo{Kind: "client secret"} })
+	e := &Error{Code: "invalid_client", Err: err}
+	text := err.Error()
+	var timeout interface{ Timeout() bool }
+	if own, ok := errorAs[*Error](err); ok {
+		text = own.Description
+		if own.Temporary() {
+			e.Code, e.StatusCode, e.RetryAfter = own.Code, own.StatusCode, own.RetryAfter
+		}
+	} else if errors.As(err, &timeout) && timeout.Timeout() {
+		e.Code = CodeRequestFailed
+	}
+	e.Description = what + ": " + redactor{}.text(text, 300)
+	return e
+}
+
+// withoutReplacement returns the rejection e, extended by the reason why there is nothing
+// to replace the rejected credential with.
+func (e *Error) withoutReplacement(reason *Error) *Error {
+	both := *e
+	both.Description += "; no other credential was tried: " + reason.Description
+	both.Err = reason.Err
+	return &both
 }

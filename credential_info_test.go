@@ -35,7 +35,7 @@ func TestCredentialInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate := entra.Certificate([]*x509.Certificate{nil, cert}, key)
+	certificate := entra.Certificate([]*x509.Certificate{nil, cert}, key, nil)
 	certificateInfo := entra.CredentialInfo{
 		Kind: "certificate", Thumbprint: fmt.Sprintf("%X", sha1.Sum(der)),
 		Subject: "CN=orders,O=Contoso", Issuer: "CN=orders,O=Contoso", NotAfter: expires,
@@ -53,7 +53,7 @@ func TestCredentialInfo(t *testing.T) {
 		"zero":                {entra.Credential{}, entra.CredentialInfo{}},
 		"secret":              {entra.Secret("s3cr3t"), entra.CredentialInfo{Kind: "client secret"}},
 		"certificate":         {certificate, certificateInfo},
-		"invalid certificate": {entra.Certificate(nil, nil), entra.CredentialInfo{Kind: "certificate"}},
+		"invalid certificate": {entra.Certificate(nil, nil, nil), entra.CredentialInfo{Kind: "certificate"}},
 		"assertion":           {assertion, entra.CredentialInfo{Kind: "client assertion"}},
 		"function":            {load, entra.CredentialInfo{}},
 		"function, described": {load.WithInfo(func() entra.CredentialInfo { return custom }), custom},

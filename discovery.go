@@ -74,7 +74,7 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 func (d *discovery) ask(req *http.Request) (resp *response, failed *Error) {
 	defer func() {
 		if recover() != nil {
-			resp, failed = nil, refuse(CodeRequestFailed, "the HTTP client panicked while asking %s for its configuration", req.URL.Host)
+			resp, failed = nil, errorf(CodeRequestFailed, "the HTTP client panicked while asking %s for its configuration", req.URL.Host)
 		}
 	}()
 	resp, failed = d.fetch(req)
@@ -125,7 +125,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	case resp.status != http.StatusOK && isJSON:
 		return nil, readError(resp, redactor{}, "")
 	default:
-		e := refuse(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
+		e := errorf(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
 		e.StatusCode = resp.status
 		return nil, e
 	}
@@ -133,7 +133,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	if Cloud(u.Host).ExternalID() {
 		id := tenantOf(doc.Issuer)
 		if id == "" || guid.MatchString(tenant) && !strings.EqualFold(tenant, id) {
-			return nil, refuse(CodeInvalidResponse, "the configuration of %s names an issuer that is not the tenant's own", u.Host)
+			return nil, errorf(CodeInvalidResponse, "the configuration of %s names an issuer that is not the tenant's own", u.Host)
 		}
 		// MSAL wants the issuer on the authority's host, and knows nothing of these.
 		doc.Issuer = "https://" + u.Host + "/" + id + "/v2.0"
@@ -141,7 +141,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	for _, endpoint := range []string{doc.TokenEndpoint, doc.AuthorizationEndpoint, doc.Issuer} {
 		e, err := url.Parse(endpoint)
 		if err != nil {
-			return nil, refuse(CodeInvalidResponse, "the configuration of %s has an address that is none", u.Host)
+			return nil, errorf(CodeInvalidResponse, "the configuration of %s has an address that is none", u.Host)
 		}
 		if failed := d.allowed(e); failed != nil {
 			return nil, failed
@@ -149,7 +149,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 		// The endpoints of a tenant asked for by its ID are that tenant's. One asked for
 		// by a domain answers with its ID.
 		if guid.MatchString(tenant) && (!strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") || strings.Contains(e.Path, "..")) {
-			return nil, refuse(CodeInvalidResponse, "the configuration of tenant %s names an address of another tenant", tenant)
+			return nil, errorf(CodeInvalidResponse, "the configuration of tenant %s names an address of another tenant", tenant)
 		}
 	}
 	body, _ := json.Marshal(doc) // strings marshal

@@ -66,7 +66,7 @@
 //			secret, err := vault.Secret(ctx, anew)
 //			return entra.Secret(secret), err
 //		}),
-//		entra.Certificate(certs, key), // where that is refused or not to be had
+//		entra.Certificate(certs, key, nil), // where that is refused or not to be had
 //	)
 //
 // Package credentials has them ready-made: certificate and secret files that are read

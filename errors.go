@@ -116,17 +116,10 @@ func (e *Error) InteractionRequired() bool {
 	case "interaction_required", "login_required", "consent_required":
 		return true
 	case "invalid_grant":
-		return !e.Has(badAssertion) && !e.Has(assertionForAnother)
+		return !e.Has(aadstsInvalidAssertion) && !e.Has(aadstsAssertionAudience)
 	}
 	return false
 }
-
-// What is wrong with an assertion that no sign-in can mend: the API was called with the
-// wrong token, or asks the wrong tenant.
-const (
-	badAssertion        = 50013
-	assertionForAnother = 500131
-)
 
 // Temporary reports whether the same request may succeed later without anybody doing
 // anything: Entra is throttling or unwell, or could not be reached.
@@ -142,6 +135,11 @@ func (e *Error) Temporary() bool {
 
 // RetryAfterDelay returns RetryAfter, for the cache.
 func (e *Error) RetryAfterDelay() time.Duration { return e.RetryAfter }
+
+// Local reports whether the error was decided without a response from Entra: the
+// configuration or the grant is invalid, a credential failed to load, or the request was
+// not sent or got no response. Then StatusCode is zero, and Code is this package's choice.
+func (e *Error) Local() bool { return e.StatusCode == 0 }
 
 // Has reports whether Entra gave this error code.
 func (e *Error) Has(aadsts int) bool { return slices.Contains(e.AADSTS, aadsts) }
@@ -174,8 +172,8 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// refuse makes the error of something that is decided here, without asking Entra.
-func refuse(code, format string, args ...any) *Error {
+// errorf returns an error that is decided locally, without a request to Entra.
+func errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Description: fmt.Sprintf(format, args...)}
 }
 

@@ -233,7 +233,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "fewer scopes than asked for", source: onBehalf,
 			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600,"scope":"other"}`),
-			code:   "consent_required", status: 200, interaction: true, text: "without: api://api-b/Orders.Read",
+			code:   "consent_required", status: 200, interaction: true, text: "missing: api://api-b/Orders.Read",
 		},
 		{
 			name: "connection refused", source: daemon,

@@ -94,7 +94,7 @@ func ExampleCredentialChain() {
 }
 
 // A key in a hardware module, and an app that trusts the subject and issuer of its certificate.
-func ExampleCertificateWith() {
+func ExampleCertificate_signer() {
 	cert, key := openModule() // any crypto.Signer: PKCS #11, a TPM, a cloud's key service
 	trusted := x509.NewCertPool()
 	trusted.AddCert(cert)
@@ -104,7 +104,7 @@ func ExampleCertificateWith() {
 
 	client, err := entra.New(entra.Config{
 		TenantID: cfg.Apps[0].TenantID, ClientID: cfg.Apps[0].ClientID, HTTPClient: server.Client(),
-		Credential: entra.CertificateWith([]*x509.Certificate{cert}, key, entra.CertificateOptions{SendChain: true}),
+		Credential: entra.Certificate([]*x509.Certificate{cert}, key, &entra.CertificateOptions{SendChain: true}),
 	})
 	if err != nil {
 		panic(err)

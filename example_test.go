@@ -33,7 +33,7 @@ func ExampleNew() {
 	})
 	fmt.Println(client, err)
 	// Output:
-	// <nil> entra: invalid_client: the client secret has white space or a control character in it, as a line feed from a file; Entra's secrets have none
+	// <nil> entra: invalid_client: the client secret contains white space or a control character, such as a line feed from a file; Entra's secrets contain neither
 	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111 client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
 }
 
@@ -51,7 +51,7 @@ func ExampleCertificate() {
 	client, err := entra.New(entra.Config{
 		TenantID:   "11111111-1111-4111-8111-111111111111",
 		ClientID:   "aaaaaaaa-0000-4000-8000-00000000000d",
-		Credential: entra.Certificate(certs, key),
+		Credential: entra.Certificate(certs, key, nil),
 	})
 	_, _ = client, err
 }

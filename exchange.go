@@ -2,125 +2,232 @@ package entra
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
 	"strings"
 
 	"github.com/entratoken/entra/cache"
 )
 
-// An exchange is one run of a grant's Fetch: what it may ask for, and what came back.
-// It travels in the context, because MSAL shows neither the refresh token nor the
-// answer's headers. It is used by one goroutine at a time.
+// An exchange is one attempt to acquire a token with one candidate of the client's
+// credential: one call of the grant's Fetch on a new MSAL client. It travels in the
+// request's context, because MSAL returns neither the refresh token nor the headers of a
+// response. It is used by one goroutine at a time.
+//
+// MSAL's clients are discarded, because their caches grow without bound, are searched
+// linearly, and decide on their own when to refresh.
 type exchange struct {
-	forUser   bool  // a user's token is wanted, not the app's own
-	proof     proof // what the app proves itself with
-	finding   bool  // this is to find out whether Entra still refuses that
-	spare     bool  // there is another credential to try
+	client    *Client
+	grant     *Grant
+	forUser   bool // the token is for a user, not for the app itself
+	candidate *candidate
+
+	breakerKey breakerKey
+	probing    bool // this attempt is a probe of the circuit breaker
+
 	redactor  redactor
-	requestID string    // of the token request, for Entra's logs
-	answer    *response // to the token request
-	failure   *Error    // the first thing that went wrong
-	verdict   verdict   // of the credential
+	requestID string         // of the token request, for Entra's logs
+	response  *response      // to the token request; nil if there was none
+	token     *tokenResponse // in response; nil if that is an error
+	failure   *Error         // the first one
+	unsent    *failure       // the credential cannot be used, so no request was sent
 }
 
 type exchangeKey struct{}
 
-// exchangeOf returns the exchange that ctx belongs to, or one that nobody reads.
-func exchangeOf(ctx context.Context) *exchange {
-	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
-		return x
+// exchangeFromContext returns the exchange that ctx belongs to.
+func exchangeFromContext(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
+
+// request acquires a token for g with the client's credential. It tries one candidate after
+// another until Entra accepts one. Entra authenticates the client before it examines the
+// grant (RFC 6749, section 4.1.3), so a single-use grant is still valid after a rejected
+// credential.
+func (c *Client) request(ctx context.Context, g *Grant, forUser bool, claims string, rt *refreshToken) (*TokenResponse, *Error) {
+	candidates := c.credential.start(0)
+	var prev *failure
+	for {
+		cand, failed := candidates.next(ctx, prev, false)
+		if cand == nil {
+			return nil, failed.err
+		}
+		x := &exchange{client: c, grant: g, forUser: forUser, candidate: cand}
+		resp, failed, err := x.run(ctx, claims, rt)
+		switch {
+		case err != nil:
+			return nil, err
+		case failed == nil:
+			candidates.accepted()
+			return resp, nil
+		case ctx.Err() != nil:
+			return nil, failed.err
+		}
+		prev = failed
 	}
-	return &exchange{}
 }
 
-func (x *exchange) fail(err *Error) {
-	if x.failure == nil {
-		x.failure = err
+// run makes the attempt. It returns a failure if the candidate cannot authenticate the app,
+// and an error for everything else.
+func (x *exchange) run(ctx context.Context, claims string, rt *refreshToken) (*TokenResponse, *failure, *Error) {
+	defer func() { // also if Fetch panics
+		if x.probing && x.response == nil {
+			x.client.breakers.abandon(x.breakerKey)
+		}
+	}()
+	if id := x.candidate.id; id != "" {
+		if rejection := x.allow(id); rejection != nil {
+			return nil, &failure{rejection, true}, nil
+		}
 	}
+	var region string // MSAL would use it for every grant, but only the app's own tokens are regional
+	if !x.forUser {
+		var err *Error
+		if region, err = x.client.region.get(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	app, msalErr := x.client.msal(x.candidate.msal, rt, region)
+	if msalErr != nil {
+		return nil, nil, errorf("invalid_request", "MSAL rejects the configuration of the client")
+	}
+	resp, err := x.grant.Fetch(ctx, &TokenRequest{x.grant, claims, app, x})
+	switch {
+	case x.unsent != nil:
+		return nil, x.unsent, nil
+	case x.failure != nil && x.response != nil && x.failure.rejectsCredential():
+		return nil, &failure{x.failure, true}, nil
+	case x.failure != nil:
+		return nil, nil, x.failure
+	case err != nil:
+		return nil, nil, x.fetchError(ctx, err)
+	}
+	if err := resp.validate(x.grant, x.forUser); err != nil {
+		return nil, nil, err
+	}
+	return resp, nil, nil
 }
 
-// admit looks at a token request before it is sent. Whatever MSAL makes of a user's
-// grant, the app's own token is no answer to it, nor the other way round.
+// allow returns nil if a request with the credential id may be sent, and Entra's last
+// rejection if its circuit breaker is open.
+func (x *exchange) allow(id string) *Error {
+	x.breakerKey = breakerKey{authority: x.client.authority, id: id}
+	if !x.forUser {
+		x.breakerKey.region = x.client.region.known()
+	}
+	var rejection *Error
+	rejection, x.probing = x.client.breakers.allow(x.breakerKey)
+	return rejection
+}
+
+// admit checks a token request before it is sent: whatever MSAL makes of a grant, a
+// request for the app's own token never yields a user's token, nor the reverse.
 func (x *exchange) admit(form url.Values) *Error {
 	x.redactor = newRedactor(form)
 	if forApp := form.Get("grant_type") == "client_credentials"; forApp == x.forUser {
-		return refuse("invalid_request", "the grant is for %s, but the request is for %s and was not sent", kind(x.forUser), kind(!forApp))
+		return errorf("invalid_request", "the grant is for %s, but the request is for %s and was not sent", tokenKind(x.forUser), tokenKind(!forApp))
+	}
+	for _, failed := range x.candidate.tried {
+		x.logRetry(failed)
 	}
 	return nil
 }
 
-func kind(user bool) string {
+func tokenKind(user bool) string {
 	if user {
 		return "a user's token"
 	}
 	return "the app's own token"
 }
 
-// unproven says that the app did not prove itself, so that nothing was sent: it had
-// nothing to do it with or, with v being refused, nothing but what Entra had refused.
-func (x *exchange) unproven(failed *Error, v verdict) {
+// receive records the response to the token request.
+func (x *exchange) receive(r *response) {
+	x.response = r
+	var failed *Error
+	x.token, failed = parseTokenResponse(r, x.redactor, x.requestID)
+	switch {
+	case failed == nil:
+		x.client.breakers.accept(x.breakerKey)
+		return
+	case failed.rejectsCredential():
+		if failed.namesCredential() {
+			x.client.breakers.reject(x.breakerKey, failed)
+		}
+	case failed.Code == "invalid_grant" || failed.InteractionRequired():
+		// Entra examines the grant and the user after the client (RFC 6749, section 5.2).
+		x.client.breakers.accept(x.breakerKey)
+	}
 	x.fail(failed)
-	x.verdict = v
 }
 
-// explain returns the error of a token request that MSAL failed with err, or nil if it did
-// not. t is the token in the response, or nil if there was no response.
-func (x *exchange) explain(ctx context.Context, g *Grant, t *tokenResponse, err error) *Error {
+// fail records an error. The first one counts.
+func (x *exchange) fail(err *Error) {
+	if x.failure == nil {
+		x.failure = err
+	}
+}
+
+// unauthenticated records that no request is sent, because the credential failed to load or,
+// if rejected, because Entra has rejected it before. It returns err.
+func (x *exchange) unauthenticated(err *Error, rejected bool) error {
+	x.unsent = &failure{err, rejected}
+	return err
+}
+
+// msalError returns the error for a call of MSAL that failed with err. MSAL's own text is
+// dropped: it can contain the request with its secret, and the token.
+func (x *exchange) msalError(ctx context.Context, err error) *Error {
+	g := x.grant
 	switch {
-	case x.failure != nil:
-		return x.failure
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, Err: ctx.Err()}
-	case t != nil:
-		return x.declined(g, t)
+		return x.timedOut(ctx)
+	case x.token != nil:
+		return x.rejectedToken()
 	case g.RefreshToken && g.Subject != "": // Exchange does not redeem refresh tokens
-		return refuse("login_required", "nothing is held with which a token could be got for the user; the user must sign in")
+		return errorf("login_required", "the cache has no refresh token for the user; the user must sign in")
 	}
-	return refuse("invalid_request", "MSAL sent no request: it does not accept the scopes or the claims of the grant")
+	return errorf("invalid_request", "MSAL sent no request: it rejects the scopes or the claims of the grant")
 }
 
-// check returns the error of a Fetch, or of a response that is not the token it should be.
-func (x *exchange) check(ctx context.Context, g *Grant, r *TokenResponse, err error) *Error {
-	if x.failure != nil {
-		return x.failure
-	}
+// fetchError returns the error for a Fetch that failed with err.
+func (x *exchange) fetchError(ctx context.Context, err error) *Error {
 	if own, ok := errorAs[*Error](err); ok {
 		return own
 	}
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return &Error{Code: CodeRequestFailed, Description: "time ran out", CorrelationID: x.requestID, Err: ctx.Err()}
-	case err != nil:
-		return refuse("invalid_request", "the grant's Fetch failed with an error that is not an *entra.Error, whose text is not repeated")
+	if ctx.Err() != nil {
+		return x.timedOut(ctx)
 	}
-	return r.validate(g, x.forUser)
+	return errorf("invalid_request", "the grant's Fetch failed with an error that is not an *entra.Error, so its text is not repeated")
 }
 
-// declined says why MSAL refused an answer that has a token.
-func (x *exchange) declined(g *Grant, t *tokenResponse) *Error {
+func (x *exchange) timedOut(ctx context.Context) *Error {
+	return &Error{Code: CodeRequestFailed, Description: "the token request timed out", CorrelationID: x.requestID, Err: ctx.Err()}
+}
+
+// rejectedToken returns the reason why MSAL rejected a response that contains a token.
+func (x *exchange) rejectedToken() *Error {
 	var missing []string
-	granted := " " + strings.ToLower(t.Scope) + " "
-	for _, s := range g.scopes() {
-		if t.Scope != "" && !strings.Contains(granted, " "+strings.ToLower(s)+" ") {
+	granted := " " + strings.ToLower(x.token.Scope) + " "
+	for _, s := range x.grant.scopes() {
+		if x.token.Scope != "" && !strings.Contains(granted, " "+strings.ToLower(s)+" ") {
 			missing = append(missing, s)
 		}
 	}
-	e := refuse(CodeInvalidResponse, "MSAL refused the answer: its ID token or client_info is malformed, or an on-behalf-of token ends within five minutes")
+	e := errorf(CodeInvalidResponse, "MSAL rejected the response: its ID token or client_info is malformed, "+
+		"or an on-behalf-of token expires within five minutes")
 	if len(missing) > 0 {
-		e = refuse("consent_required", "Entra granted fewer scopes than were asked for; without: %s", strings.Join(missing, " "))
+		e = errorf("consent_required", "Entra granted fewer scopes than requested; missing: %s", strings.Join(missing, " "))
 	}
-	e.StatusCode, e.CorrelationID = x.answer.status, x.requestID
+	e.StatusCode, e.CorrelationID = x.response.status, x.requestID
 	return e
 }
 
-// fetch is one exchange for the cache.
-func (c *Client) fetch(ctx context.Context, g *Grant, claims string, keep any) (cache.Response, error) {
-	rt, _ := keep.(*refreshToken)
-	run := attempts{client: c, grant: g, forUser: g.Subject != "", claims: claims, rt: rt}
-	if failed := run.all(ctx); failed != nil {
-		return cache.Response{}, failed
+// logRetry logs that another credential is tried.
+func (x *exchange) logRetry(failed *Error) {
+	if l := x.client.logger; l != nil {
+		g := x.grant
+		key := cache.Key{Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session}
+		l.LogAttrs(context.Background(), slog.LevelWarn, "entra: a credential failed, trying another",
+			slog.String("key", key.String()), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
 	}
-	return c.cached(g, run.response, 0), nil
 }

@@ -62,21 +62,21 @@ func (r *TokenRequest) Claims() string { return r.claims }
 
 // ClientCredentials requests a token for the app itself (RFC 6749, section 4.4).
 func (r *TokenRequest) ClientCredentials(ctx context.Context) (*TokenResponse, error) {
-	result, err := r.app.AcquireTokenByCredential(ctx, r.grant.scopes(), confidential.WithClaims(r.claims))
+	result, err := r.app.AcquireTokenByCredential(r.context(ctx), r.grant.scopes(), confidential.WithClaims(r.claims))
 	return r.response(ctx, result, err)
 }
 
 // OnBehalfOf exchanges assertion, an access token for this app, for a token for the same
 // user ("Microsoft identity platform and OAuth 2.0 On-Behalf-Of flow").
 func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*TokenResponse, error) {
-	result, err := r.app.AcquireTokenOnBehalfOf(ctx, assertion, r.grant.scopes(), confidential.WithClaims(r.claims))
+	result, err := r.app.AcquireTokenOnBehalfOf(r.context(ctx), assertion, r.grant.scopes(), confidential.WithClaims(r.claims))
 	return r.response(ctx, result, err)
 }
 
 // AuthorizationCode redeems an authorization code (RFC 6749, section 4.1.3). redirectURI
 // is the one of the authorization request, and verifier its PKCE code verifier (RFC 7636).
 func (r *TokenRequest) AuthorizationCode(ctx context.Context, code, redirectURI, verifier string) (*TokenResponse, error) {
-	result, err := r.app.AcquireTokenByAuthCode(ctx, code, redirectURI, r.grant.scopes(), confidential.WithChallenge(verifier))
+	result, err := r.app.AcquireTokenByAuthCode(r.context(ctx), code, redirectURI, r.grant.scopes(), confidential.WithChallenge(verifier))
 	return r.response(ctx, result, err)
 }
 
@@ -85,27 +85,28 @@ func (r *TokenRequest) AuthorizationCode(ctx context.Context, code, redirectURI,
 func (r *TokenRequest) RefreshToken(ctx context.Context) (*TokenResponse, error) {
 	account := confidential.Account{HomeAccountID: r.grant.Subject}
 	// AcquireTokenSilent rejects WithClaims.
-	result, err := r.app.AcquireTokenSilent(ctx, r.grant.scopes(),
+	result, err := r.app.AcquireTokenSilent(r.context(ctx), r.grant.scopes(),
 		confidential.WithSilentAccount(account), confidential.WithClaimsFromClient(r.claims))
 	return r.response(ctx, result, err)
 }
 
-// response returns MSAL's result if it is the token that the grant describes. MSAL's own
-// errors are dropped: they can contain the request with its secret, and the token.
+// context returns ctx with the exchange, for the transport and the credential callbacks.
+func (r *TokenRequest) context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, exchangeKey{}, r.exchange)
+}
+
+// response returns MSAL's result if it is the token in the response.
 func (r *TokenRequest) response(ctx context.Context, result confidential.AuthResult, err error) (*TokenResponse, error) {
 	x := r.exchange
-	var t *tokenResponse
-	if x.answer != nil {
-		var failed *Error
-		if t, failed = readToken(x.answer, x.redactor, x.requestID); failed != nil {
-			return nil, failed
-		}
+	if x.failure != nil {
+		return nil, x.failure
 	}
-	if failed := x.explain(ctx, r.grant, t, err); failed != nil {
+	if failed := x.msalError(ctx, err); failed != nil {
 		return nil, failed
 	}
+	t := x.token
 	if t == nil || t.AccessToken != result.AccessToken {
-		return nil, refuse(CodeInvalidResponse, "MSAL returned a token that is not in the response")
+		return nil, errorf(CodeInvalidResponse, "MSAL returned a token that is not in the response")
 	}
 	return &TokenResponse{
 		AccessToken:   t.AccessToken,
@@ -153,13 +154,13 @@ func (r TokenResponse) MarshalJSON() ([]byte, error) {
 func (r *TokenResponse) validate(g *Grant, forUser bool) *Error {
 	switch {
 	case r == nil:
-		return refuse("invalid_request", "the grant's Fetch returned neither a token nor an error")
+		return errorf("invalid_request", "the grant's Fetch returned neither a token nor an error")
 	case forUser && r.HomeAccountID == "":
-		return refuse(CodeInvalidResponse, "the response does not say which user the token is for")
+		return errorf(CodeInvalidResponse, "the response does not say which user the token is for")
 	case !forUser && r.HomeAccountID != "":
-		return refuse(CodeInvalidResponse, "the response to the app's own request is a token for a user")
+		return errorf(CodeInvalidResponse, "the response to the app's own request is a token for a user")
 	case g.RefreshToken && g.Subject != "" && !strings.EqualFold(r.HomeAccountID, g.Subject):
-		return refuse(CodeInvalidResponse, "the response is a token for another user")
+		return errorf(CodeInvalidResponse, "the response is a token for another user")
 	}
 	return nil
 }
@@ -183,6 +184,16 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 	return resp
 }
 
+// fetch acquires a token for the cache. kept is the session's refresh token, if any.
+func (c *Client) fetch(ctx context.Context, g *Grant, claims string, kept any) (cache.Response, error) {
+	rt, _ := kept.(*refreshToken)
+	resp, err := c.request(ctx, g, g.Subject != "", claims, rt)
+	if err != nil {
+		return cache.Response{}, err
+	}
+	return c.cached(g, resp, 0), nil
+}
+
 // scopes returns the scopes to request.
 func (g *Grant) scopes() []string {
 	if len(g.Scopes) == 0 && g.Scope != "" {
@@ -190,3 +201,77 @@ func (g *Grant) scopes() []string {
 	}
 	return g.Scopes
 }
+
+// A CodeResult is the response to a grant that can be redeemed only once, such as an
+// authorization code. Its contents are never printed or marshaled.
+type CodeResult struct {
+	client   *Client
+	grant    Grant
+	received time.Time
+	response *TokenResponse
+}
+
+// Exchange calls g.Fetch now, for a single-use grant, such as an authorization code, whose
+// user is known only from the response. g.Subject is ignored; the response must be for a
+// user. The cache stores nothing until [CodeResult.Store] is called. ctx and
+// [TokenTimeout] bound the request. Fetch is called again only if Entra rejects the
+// client's credential, which it checks before the grant, and there is another one.
+//
+// The error is an [*Error]. It wraps ctx's error if ctx ended first.
+func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
+	if g.Flow == "" || g.Fetch == nil {
+		return nil, errorf("invalid_request", "a Grant needs a Flow and a Fetch")
+	}
+	g.Subject = ""
+	if err := g.ended(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
+	defer cancel()
+	resp, err := c.request(ctx, &g, true, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	return &CodeResult{c, g, time.Now(), resp}, nil
+}
+
+// HomeAccountID returns the home account ID of the user, for [CodeResult.Store].
+func (r *CodeResult) HomeAccountID() string { return r.response.HomeAccountID }
+
+// IDToken returns the ID token, which has not been validated, or "".
+func (r *CodeResult) IDToken() string { return r.response.IDToken }
+
+// Store stores the token, and the refresh token if g.RefreshToken is set, in the session of
+// subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
+// the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
+// user who signed in at "organizations" are stored at the user's own tenant.
+func (r *CodeResult) Store(c *Client, subject string) error {
+	if c.wire != r.client.wire || c.clientID != r.client.clientID {
+		return errorf("invalid_request", "a CodeResult can only be stored by a client of the same app")
+	}
+	if subject == "" {
+		return errorf("invalid_request", "a CodeResult can only be stored for a subject")
+	}
+	if err := c.specificTenant(); err != nil {
+		return err
+	}
+	if guid.MatchString(r.client.tenantID) && guid.MatchString(c.tenantID) && r.client.tenantID != c.tenantID {
+		return errorf("invalid_request", "a CodeResult of one tenant cannot be stored in another")
+	}
+	g := r.grant
+	if g.RefreshToken && !strings.EqualFold(subject, r.response.HomeAccountID) {
+		return errorf("invalid_request", "a CodeResult can only be stored for its own account")
+	}
+	g.Subject = subject
+	if failed := g.ended(); failed != nil {
+		return failed
+	}
+	resp := c.cached(&g, r.response, time.Since(r.received))
+	if _, err := c.TokenSource(g).handle.Put(resp); err != nil {
+		return errorf(CodeInvalidResponse, "the token has already expired")
+	}
+	return nil
+}
+
+// Format prints that there is a result, whatever the verb.
+func (r *CodeResult) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.CodeResult{...}") }

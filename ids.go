@@ -23,11 +23,11 @@ func checkClientID(id string) *Error {
 	case guid.MatchString(id):
 		return nil
 	case id == "":
-		return refuse("invalid_request", "Config.ClientID is missing; it is the Application (client) ID of the app registration, a GUID")
+		return errorf("invalid_request", "Config.ClientID is missing; it is the Application (client) ID of the app registration, a GUID")
 	case dressed(id):
-		return refuse("invalid_request", "Config.ClientID has white space, quotes or braces around it; write the GUID alone")
+		return errorf("invalid_request", "Config.ClientID has white space, quotes or braces around it; write the GUID alone")
 	}
-	return refuse("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration "+
+	return errorf("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration "+
 		"(if the secret stands there, the two are swapped: renew the secret if anything has printed it as an ID)")
 }
 
@@ -36,15 +36,15 @@ func checkClientID(id string) *Error {
 func checkTenant(id string) *Error {
 	switch {
 	case id == "":
-		return refuse("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
+		return errorf("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
 	case strings.Contains(id, "://") || strings.Contains(id, "/"):
-		return refuse("invalid_request", "the tenant ID is neither a GUID nor a domain but an address or a part of one; "+
+		return errorf("invalid_request", "the tenant ID is neither a GUID nor a domain but an address or a part of one; "+
 			"write the tenant alone, and the host of its authority, if it is not the public cloud's, into Config.Cloud")
 	case dressed(id):
-		return refuse("invalid_request", "the tenant ID has white space, quotes or braces around it; write the GUID alone")
+		return errorf("invalid_request", "the tenant ID has white space, quotes or braces around it; write the GUID alone")
 	case strings.EqualFold(id, "adfs"):
-		return refuse("invalid_request", "the tenant ID is \"adfs\", but AD FS is not supported; use an OpenID Connect library with golang.org/x/oauth2")
+		return errorf("invalid_request", "the tenant ID is \"adfs\", but AD FS is not supported; use an OpenID Connect library with golang.org/x/oauth2")
 	}
-	return refuse("invalid_request",
+	return errorf("invalid_request",
 		"the tenant ID is neither a GUID nor a domain, or has white space around it; it is the Directory (tenant) ID of the app registration")
 }

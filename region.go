@@ -147,11 +147,11 @@ func checkRegion(region string, cloud Cloud) *Error {
 	}
 	switch {
 	case region != DetectRegion && !regionName.MatchString(region):
-		return refuse("invalid_request", "Config.Region is not the short name of a region in lower case, such as \"westeurope\", nor entra.DetectRegion")
+		return errorf("invalid_request", "Config.Region is not the short name of a region in lower case, such as \"westeurope\", nor entra.DetectRegion")
 	case cloud.ExternalID():
-		return refuse("invalid_request", "Config.Region is set, but External ID has no regional endpoints; leave it empty")
+		return errorf("invalid_request", "Config.Region is set, but External ID has no regional endpoints; leave it empty")
 	case net.ParseIP(strings.Trim(name, "[]")) != nil:
-		return refuse("invalid_request", "Config.Region is set, but Config.Cloud is an address, and a regional endpoint is found by name; leave it empty")
+		return errorf("invalid_request", "Config.Region is set, but Config.Cloud is an address, and a regional endpoint is found by name; leave it empty")
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func TestRegionWithCertificate(t *testing.T) {
 	if cfg.ClientID != e.Server.App("daemon").ClientID {
 		t.Fatal("the first app is not the daemon")
 	}
-	cfg.Region, cfg.Credential = "westeurope", entra.Certificate([]*x509.Certificate{cert}, key)
+	cfg.Region, cfg.Credential = "westeurope", entra.Certificate([]*x509.Certificate{cert}, key, nil)
 	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token(); err != nil {
 		t.Error(err)
 	}

@@ -200,7 +200,7 @@ func TestLifeAsString(t *testing.T) {
 
 // A Fetch that panics is a failure for those who asked; the program goes on, and so
 // does the source.
-func TestFetchPanics(t *testing.T) {
+func TestPanickingFetchIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		c := e.client(t, "api-a")

@@ -114,7 +114,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 }
 
 // What is good once is still good after a refusal of the credential.
-func TestRefusedCodeIsStillGood(t *testing.T) {
+func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("webapp")
 	const redirect = "http://localhost/callback"
@@ -133,7 +133,7 @@ func TestRefusedCodeIsStillGood(t *testing.T) {
 			}})
 		return err
 	}
-	wantError(t, redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client", "none of the credentials works", 7000215)
+	wantError(t, redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client", "no credential works", 7000215)
 	if err := redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("webapp-secret"))); err != nil {
 		t.Error(err)
 	}
@@ -169,17 +169,17 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 		register   func(*entratest.App)
 	}{
 		{"secret", entra.Secret("the~secret"), register},
-		{"certificate", entra.Certificate(certs, key), register},
-		{"certificate, RS256", entra.CertificateWith(certs, key, entra.CertificateOptions{RS256: true}), register},
-		{"certificate in a module", entra.Certificate(certs, vault{key: key}), register},
-		{"certificate in a module, RS256", entra.CertificateWith(certs, vault{key: key}, entra.CertificateOptions{RS256: true}), register},
-		{"subject name and issuer", entra.CertificateWith(certs, key, entra.CertificateOptions{SendChain: true}), registerSubject},
+		{"certificate", entra.Certificate(certs, key, nil), register},
+		{"certificate, RS256", entra.Certificate(certs, key, &entra.CertificateOptions{RS256: true}), register},
+		{"certificate in a module", entra.Certificate(certs, vault{key: key}, nil), register},
+		{"certificate in a module, RS256", entra.Certificate(certs, vault{key: key}, &entra.CertificateOptions{RS256: true}), register},
+		{"subject name and issuer", entra.Certificate(certs, key, &entra.CertificateOptions{SendChain: true}), registerSubject},
 		{"assertion", assertion, register},
 		{"reloading secret", reloading(entra.Secret("the~secret")), register},
-		{"reloading certificate", reloading(entra.Certificate(certs, key)), register},
+		{"reloading certificate", reloading(entra.Certificate(certs, key, nil)), register},
 		{"reloading assertion", reloading(assertion), register},
 		{"list", entra.CredentialChain(assertion, entra.Secret("the~secret")), register},
-		{"reloading list of reloading", reloading(entra.CredentialChain(reloading(entra.Certificate(certs, key)))), register},
+		{"reloading list of reloading", reloading(entra.CredentialChain(reloading(entra.Certificate(certs, key, nil)))), register},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
@@ -266,8 +266,8 @@ func testRotationIsLogged(t *testing.T) {
 	}
 	synctest.Wait() // for the last line
 	const about = ` key="https://login.microsoftonline.com/` + entratest.SampleTenant + ` client=aaaaaaaa-0000-4000-8000-00000000000d flow=client_credentials subject=app" scopes=api://api-b/.default `
-	want := `level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
-level=WARN msg="entra: a credential does not work, trying another"` + about + `error.code=invalid_client error.description="the credential cannot be loaded: the file is gone"
+	want := `level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
+level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.description="failed to load the credential: the file is gone"
 level=WARN msg="token cache: fetch failed"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
 `
 	if got := log.String(); got != want {

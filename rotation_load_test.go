@@ -58,7 +58,7 @@ func rotations(t *testing.T) []rotated {
 	loaded := make([]entra.Credential, generations)
 	for g := range certs {
 		certs[g], keys[g] = selfSigned(t)
-		loaded[g] = entra.Certificate(certs[g:g+1], keys[g])
+		loaded[g] = entra.Certificate(certs[g:g+1], keys[g], nil)
 	}
 
 	federated := func(g int) string {

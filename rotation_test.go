@@ -90,7 +90,7 @@ func (l *loader) load(_ context.Context, refused entra.Credential) (entra.Creden
 	return l.list[0], nil
 }
 
-func TestReloadingOnRefusal(t *testing.T) {
+func TestCredentialFuncReloadsOnRejection(t *testing.T) {
 	e := newEstate()
 	e.expire("new", "old")
 	l := &loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}
@@ -113,7 +113,7 @@ func TestReloadingOnRefusal(t *testing.T) {
 
 // A refusal that nothing mends costs one request or, if there is another credential, one for
 // each; then it is remembered whoever asks.
-func TestRefusalIsRemembered(t *testing.T) {
+func TestRejectionIsCached(t *testing.T) {
 	cert, key := selfSigned(t)
 	reloading := func(list ...entra.Credential) entra.Credential {
 		return entra.CredentialFunc((&loader{list: list}).load)
@@ -134,8 +134,8 @@ func TestRefusalIsRemembered(t *testing.T) {
 		aadsts     []int
 	}{
 		{"secret", old, 1, []int{7000222}},
-		{"certificate", entra.Certificate([]*x509.Certificate{cert}, key), 1, []int{700027}},
-		{"certificate in a module", entra.Certificate([]*x509.Certificate{cert}, vault{key: key}), 1, []int{700027}},
+		{"certificate", entra.Certificate([]*x509.Certificate{cert}, key, nil), 1, []int{700027}},
+		{"certificate in a module", entra.Certificate([]*x509.Certificate{cert}, vault{key: key}, nil), 1, []int{700027}},
 		{"the same assertion", issued("x"), 1, []int{50027}},
 		{"another assertion each time", issued(""), 2, []int{50027}},
 		{"nothing else is loaded", reloading(old), 1, []int{7000222}},
@@ -173,7 +173,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 
 // Whatever was loaded before, what is loaded next is tried when the failure has been
 // remembered for its time.
-func TestRefusalIsForgotten(t *testing.T) {
+func TestRejectionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		e.expire("new", "old")
@@ -190,7 +190,7 @@ func TestRefusalIsForgotten(t *testing.T) {
 }
 
 // An answer with Retry-After is not followed by a request, whatever it says.
-func TestRefusalWithRetryAfter(t *testing.T) {
+func TestRejectionWithRetryAfterIsNotRetried(t *testing.T) {
 	e := newEstate()
 	e.wire.intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
 	_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
@@ -201,7 +201,7 @@ func TestRefusalWithRetryAfter(t *testing.T) {
 }
 
 // What no credential mends is not tried with another, and what one may mend is.
-func TestWhatRefusesACredential(t *testing.T) {
+func TestWhichErrorsRejectACredential(t *testing.T) {
 	for _, tt := range []struct {
 		code   string
 		aadsts int
@@ -252,7 +252,7 @@ func TestWhatRefusesACredential(t *testing.T) {
 	}
 }
 
-func TestLoadFails(t *testing.T) {
+func TestLoadErrorIsReported(t *testing.T) {
 	gone := errors.New("the vault is sealed,\nnot eyJhbGciOiJub25lIn0.s3cret.")
 	type load = func(context.Context, entra.Credential) (entra.Credential, error)
 	for _, tt := range []struct {
@@ -261,9 +261,9 @@ func TestLoadFails(t *testing.T) {
 		is         error
 	}{
 		{"with an error", "the vault is sealed, not [redacted]", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }, gone},
-		{"with nothing", "there is none", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }, nil},
+		{"with nothing", "the function returned the zero Credential", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }, nil},
 		{"with what cannot be", "the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret(""), nil }, nil},
-		{"with a list of such", "the credential 2 of FirstOf: the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) {
+		{"with a list of such", "credential 2 of CredentialChain: the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) {
 			return entra.CredentialChain(entra.Secret("x"), entra.Secret("")), nil
 		}, nil},
 		{"with a panic of the runtime's", "the function panicked: runtime error: index out of range [1] with length 0", func(context.Context, entra.Credential) (entra.Credential, error) {
@@ -280,7 +280,7 @@ func TestLoadFails(t *testing.T) {
 			e := newEstate()
 			_, err := e.daemonWith(t, entra.CredentialFunc(tt.load)).Token()
 			got := asError(t, err)
-			if want := "the credential cannot be loaded: " + tt.text; got.Code != "invalid_client" || got.Description != want || got.StatusCode != 0 || got.Temporary() {
+			if want := "failed to load the credential: " + tt.text; got.Code != "invalid_client" || got.Description != want || got.StatusCode != 0 || got.Temporary() {
 				t.Errorf("got %v, want %s", err, want)
 			}
 			if tt.is != nil && !errors.Is(err, tt.is) {
@@ -299,7 +299,7 @@ func TestLoadFails(t *testing.T) {
 				}
 				return tt.load(ctx, refused)
 			})).Token()
-			got = wantError(t, err, "invalid_client", "; nothing else was tried: the credential cannot be loaded: "+tt.text, 7000215)
+			got = wantError(t, err, "invalid_client", "; no other credential was tried: failed to load the credential: "+tt.text, 7000215)
 			if got.StatusCode != 401 || got.TraceID == "" || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("got %+v", got)
 			}
@@ -308,23 +308,23 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
-func TestLoadIsTemporarilyOut(t *testing.T) {
+func TestTemporaryLoadErrorIsTemporary(t *testing.T) {
 	e := newEstate()
 	_, err := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not answer", RetryAfter: time.Minute}
 	})).Token()
-	got := wantError(t, err, entra.CodeRequestFailed, "the credential cannot be loaded: the vault does not answer")
+	got := wantError(t, err, entra.CodeRequestFailed, "failed to load the credential: the vault does not answer")
 	if !got.Temporary() || got.RetryAfter != time.Minute {
 		t.Errorf("got %+v", got)
 	}
 }
 
 // Nothing is tried again for a caller who has left.
-func TestNoSecondTryWithoutTime(t *testing.T) {
-	synctest.Test(t, testNoSecondTryWithoutTime)
+func TestNoRetryAfterCallerLeft(t *testing.T) {
+	synctest.Test(t, testNoRetryAfterCallerLeft)
 }
 
-func testNoSecondTryWithoutTime(t *testing.T) {
+func testNoRetryAfterCallerLeft(t *testing.T) {
 	called := 0
 	for name, c := range map[string]entra.Credential{
 		"reloading": entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
@@ -364,7 +364,7 @@ func testNoSecondTryWithoutTime(t *testing.T) {
 
 // A load that hangs, and does not look at its context, holds up nobody for longer than
 // the context lasts, and can work again later.
-func TestLoadHangs(t *testing.T) {
+func TestHangingLoadEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		repaired := make(chan struct{})
@@ -436,7 +436,7 @@ func TestHangingLoadsAreBounded(t *testing.T) {
 }
 
 // A credential that hangs leaves time for the next, which is then the first to be tried.
-func TestFirstOfHangs(t *testing.T) {
+func TestHangingCredentialLeavesTimeForTheNext(t *testing.T) {
 	cert, key := selfSigned(t)
 	synctest.Test(t, func(t *testing.T) {
 		repaired := make(chan struct{})
@@ -449,7 +449,7 @@ func TestFirstOfHangs(t *testing.T) {
 				<-repaired
 				return "", errors.New("too late")
 			}),
-			"signer": entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}),
+			"signer": entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}, nil),
 		} {
 			e := newEstate()
 			source := e.daemonWith(t, entra.CredentialChain(hangs, entra.Secret("daemon-secret")))
@@ -477,17 +477,17 @@ func TestFirstOfHangs(t *testing.T) {
 }
 
 // A Reloading credential that loads itself comes to an end.
-func TestReloadingItself(t *testing.T) {
+func TestCredentialFuncThatLoadsItselfFails(t *testing.T) {
 	e := newEstate()
 	var c entra.Credential
 	c = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return c, nil })
 	_, err := e.daemonWith(t, c).Token()
-	wantError(t, err, "invalid_client", "it is Reloading, and loads itself")
+	wantError(t, err, "invalid_client", "CredentialFunc loads itself")
 	wantForms(t, e)
 }
 
 // A Reloading credential may load another.
-func TestReloadingAnother(t *testing.T) {
+func TestCredentialFuncLoadsAnother(t *testing.T) {
 	e := newEstate()
 	e.expire("new", "old")
 	inner := entra.CredentialFunc((&loader{list: []entra.Credential{entra.Secret("old"), entra.Secret("new")}}).load)
@@ -496,7 +496,7 @@ func TestReloadingAnother(t *testing.T) {
 	e.wantSecrets(t, "old", "new")
 }
 
-func TestFirstOf(t *testing.T) {
+func TestCredentialChainStartsWithTheOneThatWorked(t *testing.T) {
 	e := newEstate()
 	e.expire("two", "one")
 	source := e.daemonWith(t, entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"), entra.Secret("three")))
@@ -519,7 +519,7 @@ func TestFirstOf(t *testing.T) {
 }
 
 // When none works the error says what is wrong with each, in their order.
-func TestFirstOfNone(t *testing.T) {
+func TestCredentialChainReportsEachFailure(t *testing.T) {
 	e := newEstate()
 	e.expire("good", "old")
 	gone := errors.New("the file is gone")
@@ -532,7 +532,7 @@ func TestFirstOfNone(t *testing.T) {
 	}
 	e.wantSecrets(t, "stolen~secret", "old", "wrong~secret")
 	for _, want := range []string{
-		"none of the credentials works; 1: the credential cannot be loaded: the file is gone; 2: AADSTS7000222: ", "; 3: AADSTS7000215: ",
+		"no credential works: 1: failed to load the credential: the file is gone; 2: AADSTS7000222: ", "; 3: AADSTS7000215: ",
 	} {
 		if !strings.Contains(got.Description, want) {
 			t.Errorf("%q has no %q", got.Description, want)
@@ -542,7 +542,7 @@ func TestFirstOfNone(t *testing.T) {
 }
 
 // If one may work later the whole is a matter of time.
-func TestFirstOfIsTemporarilyOut(t *testing.T) {
+func TestCredentialChainIsTemporaryIfOneIs(t *testing.T) {
 	e := newEstate()
 	out := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
 		return entra.Credential{}, &entra.Error{Code: "temporarily_unavailable", Description: "the vault is busy", StatusCode: 503, RetryAfter: time.Minute}
@@ -555,13 +555,13 @@ func TestFirstOfIsTemporarilyOut(t *testing.T) {
 	e.wantSecrets(t, "wrong")
 }
 
-func TestFirstOfRefuses(t *testing.T) {
+func TestInvalidCredentialsAreRejected(t *testing.T) {
 	for want, c := range map[string]entra.Credential{
-		"FirstOf has no credentials":                                   entra.CredentialChain(),
-		"the credential 2 of FirstOf is missing":                       entra.CredentialChain(entra.Secret("x"), entra.Credential{}),
-		"the credential 1 of FirstOf: the client secret is empty":      entra.CredentialChain(entra.Secret("")),
-		"the Reloading credential has no function that loads it":       entra.CredentialFunc(nil),
-		"the credential 1 of FirstOf: the assertion credential has no": entra.CredentialChain(entra.Assertion(nil)),
+		"CredentialChain has no credentials":                            entra.CredentialChain(),
+		"credential 2 of CredentialChain is the zero Credential":        entra.CredentialChain(entra.Secret("x"), entra.Credential{}),
+		"credential 1 of CredentialChain: the client secret is empty":   entra.CredentialChain(entra.Secret("")),
+		"CredentialFunc was called without a function":                  entra.CredentialFunc(nil),
+		"credential 1 of CredentialChain: Assertion was called without": entra.CredentialChain(entra.Assertion(nil)),
 	} {
 		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: c})
 		wantError(t, err, "invalid_client", want)
@@ -572,7 +572,7 @@ func TestCredentialEqual(t *testing.T) {
 	cert, key := selfSigned(t)
 	renewed := certify(t, key)
 	of := func(c *x509.Certificate, o entra.CertificateOptions) entra.Credential {
-		return entra.CertificateWith([]*x509.Certificate{c}, key, o)
+		return entra.Certificate([]*x509.Certificate{c}, key, &o)
 	}
 	callback := func(context.Context, entra.AssertionRequest) (string, error) { return "", nil }
 	load := func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }
@@ -592,7 +592,7 @@ func TestCredentialEqual(t *testing.T) {
 	}
 	copied := *key
 	if !entra.Secret("a").Equal(all[1]) || !of(cert, entra.CertificateOptions{}).Equal(all[3]) ||
-		!entra.Certificate([]*x509.Certificate{cert}, (*rsa.PrivateKey)(&copied)).Equal(all[3]) {
+		!entra.Certificate([]*x509.Certificate{cert}, (*rsa.PrivateKey)(&copied), nil).Equal(all[3]) {
 		t.Error("the same credential made twice is not equal")
 	}
 }
@@ -611,7 +611,7 @@ func TestCertificateWithoutItsKeySharesNoToken(t *testing.T) {
 		shared := cache.New(cache.Options{})
 		source := func(key crypto.PrivateKey) *entra.TokenSource {
 			cfg := e.config("daemon")
-			cfg.Cache, cfg.Credential = shared, entra.Certificate([]*x509.Certificate{cert}, key)
+			cfg.Cache, cfg.Credential = shared, entra.Certificate([]*x509.Certificate{cert}, key, nil)
 			return clientcreds.TokenSource(newClient(t, cfg), scopeOfB)
 		}
 		if _, err := source(key).Token(); err != nil {
@@ -624,7 +624,7 @@ func TestCertificateWithoutItsKeySharesNoToken(t *testing.T) {
 }
 
 // An assertion callback is told, once, that Entra has refused what it returned.
-func TestAssertionRefused(t *testing.T) {
+func TestRejectedAssertionIsReplaced(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		second func() (string, error)
@@ -635,7 +635,7 @@ func TestAssertionRefused(t *testing.T) {
 	}{
 		{"another", func() (string, error) { return "two", nil }, []string{"one", "two"}, 1, "AADSTS50027", []int{50027}},
 		{"the same", func() (string, error) { return "one", nil }, []string{"one"}, 0, "AADSTS50027", []int{50027}},
-		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, 0, "; nothing else was tried: the assertion callback failed: no more", []int{50027}},
+		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, 0, "; no other credential was tried: the assertion callback failed: no more", []int{50027}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
@@ -645,7 +645,7 @@ func TestAssertionRefused(t *testing.T) {
 			cfg.Logger = slog.New(&log)
 			cfg.Credential = entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) {
 				asked = append(asked, r)
-				if r.Refused {
+				if r.Rejected {
 					return tt.second()
 				}
 				return "one", nil
@@ -653,7 +653,7 @@ func TestAssertionRefused(t *testing.T) {
 			_, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token()
 			wantError(t, err, "invalid_client", tt.text, tt.aadsts...)
 			id := e.App("daemon").ClientID
-			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Refused: true}}
+			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Rejected: true}}
 			if !reflect.DeepEqual(asked, want) {
 				t.Errorf("asked for %+v, want %+v", asked, want)
 			}

@@ -95,7 +95,7 @@ func (s *TokenSource) hit() *oauth2.Token {
 }
 
 func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
-	if err := s.refuse(); err != nil {
+	if err := s.validate(); err != nil {
 		return nil, err
 	}
 	challenge := s.claims
@@ -124,30 +124,30 @@ func (s *TokenSource) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("entra: waiting for a token from %s: %w", s.client.cloud.Host(), err)
 	}
 	// The grant's Fetch panicked, or did not return when its time was over.
-	return refuse("invalid_request", "%v", err)
+	return errorf("invalid_request", "%v", err)
 }
 
 // ended says that the grant is over, if it is.
 func (g *Grant) ended() *Error {
 	if !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter) {
-		return refuse("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
+		return errorf("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// refuse says what about the source makes every request pointless.
-func (s *TokenSource) refuse() error {
+// validate reports a source whose requests can never succeed.
+func (s *TokenSource) validate() error {
 	switch g := &s.grant; {
 	case g.Flow == "" || g.Fetch == nil:
-		return refuse("invalid_request", "a Grant needs a Flow and a Fetch")
+		return errorf("invalid_request", "a Grant needs a Flow and a Fetch")
 	case g.Session != "" && g.Subject == "":
-		return refuse("invalid_request", "a Grant for the app itself has no Session")
+		return errorf("invalid_request", "a Grant for the app itself has no Session")
 	case s.claims == badClaims:
-		return refuse("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
+		return errorf("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}
 	for _, scope := range s.grant.scopes() {
 		if !validScope(scope) {
-			return refuse("invalid_scope", "%q is not a scope: it is empty, or has a space or a control character in it", scope)
+			return errorf("invalid_scope", "%q is not a scope: it is empty, or has a space or a control character in it", scope)
 		}
 	}
 	if err := s.grant.ended(); err != nil {

@@ -246,7 +246,7 @@ func TestGrantsKeepTheirKind(t *testing.T) {
 }
 
 // A Fetch may ask somebody else; what it says decides.
-func TestFetchWithoutMSAL(t *testing.T) {
+func TestFetchMayUseAnotherSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newEstate().client(t, "daemon")
 		result := entra.TokenResponse{AccessToken: "x", ExpiresIn: time.Hour, Scopes: []string{"s"}}
@@ -274,7 +274,7 @@ func TestFetchWithoutMSAL(t *testing.T) {
 	})
 }
 
-func TestBadGrants(t *testing.T) {
+func TestInvalidGrantsAreRejected(t *testing.T) {
 	e := newEstate()
 	c := e.client(t, "daemon")
 	fetch := func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
@@ -362,7 +362,7 @@ func TestSourceForEachCall(t *testing.T) {
 
 // NotAfter bounds what a source serves, even if another source of the same grant is
 // not bounded.
-func TestNotAfter(t *testing.T) {
+func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newEstate().client(t, "daemon")
 		requests := 0

@@ -83,10 +83,10 @@ func sent(req *http.Request, base http.RoundTripper, r *http.Request) (*http.Res
 
 func (t *Transport) token(req *http.Request) (*oauth2.Token, error) {
 	if t.Source == nil {
-		return nil, refuse("invalid_request", "the Transport has no Source")
+		return nil, errorf("invalid_request", "the Transport has no Source")
 	}
 	if req.URL.Scheme != "https" {
-		return nil, refuse("invalid_request", "no token is sent to %s without TLS; use https", req.URL.Host)
+		return nil, errorf("invalid_request", "no token is sent to %s without TLS; use https", req.URL.Host)
 	}
 	return t.Source.TokenContext(req.Context())
 }

@@ -715,7 +715,7 @@ func TestUnusableAnswers(t *testing.T) {
 	})
 }
 
-func TestNotAfter(t *testing.T) {
+func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		h := c.Handle(key("t", "hash"), []string{"s"})

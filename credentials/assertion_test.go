@@ -106,7 +106,7 @@ func TestAssertionSourceIsDown(t *testing.T) {
 		s.wantCalls(t, 1+17) // every forty seconds: each call takes two
 		err := p.use(c)
 		e, ok := err.(*entra.Error)
-		if !ok || e.Code != "invalid_client" || e.Description != "the credential cannot be loaded: the issuer is down" || !errors.Is(err, down) || e.Temporary() {
+		if !ok || e.Code != "invalid_client" || e.Description != "failed to load the credential: the issuer is down" || !errors.Is(err, down) || e.Temporary() {
 			t.Errorf("got %#v", err)
 		}
 		s.next = p.tokens(time.Hour).next
@@ -122,7 +122,7 @@ func TestTemporaryErrorOfASource(t *testing.T) {
 		credentials.SecretFunc(func(context.Context) (string, error) { return "", throttled }),
 	} {
 		e, ok := newEstate().use(c).(*entra.Error)
-		if !ok || !e.Temporary() || e.RetryAfter != 7*time.Second || e.Description != "the credential cannot be loaded: come back later" {
+		if !ok || !e.Temporary() || e.RetryAfter != 7*time.Second || e.Description != "failed to load the credential: come back later" {
 			t.Errorf("got %#v", e)
 		}
 	}
@@ -296,7 +296,7 @@ func TestBadSources(t *testing.T) {
 	} {
 		err := newEstate().use(test.credential)
 		e, ok := err.(*entra.Error)
-		if want := "the credential cannot be loaded: " + test.want; !ok || e.Code != "invalid_client" || e.Description != want {
+		if want := "failed to load the credential: " + test.want; !ok || e.Code != "invalid_client" || e.Description != want {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}
 		if text := fmt.Sprintf("%+v %#v", err, e); strings.Contains(text, "s3cr3t") {
@@ -343,7 +343,7 @@ func TestSecretFunc(t *testing.T) {
 		time.Sleep(time.Second)
 		e.secrets("secret-4")
 		got := e.use(c)
-		if f, ok := got.(*entra.Error); !ok || !f.Has(7000215) || !strings.HasSuffix(f.Description, "; nothing else was tried: the credential cannot be loaded: down") {
+		if f, ok := got.(*entra.Error); !ok || !f.Has(7000215) || !strings.HasSuffix(f.Description, "; no other credential was tried: failed to load the credential: down") {
 			t.Errorf("got %v", got)
 		}
 		e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2", "secret-2", "secret-3", "secret-3", "secret-3")
@@ -369,7 +369,7 @@ func TestSecretFuncReturnsNoSecret(t *testing.T) {
 			s.wantCalls(t, 2)
 			time.Sleep(time.Second)
 			e.secrets("secret-2")
-			if f, ok := e.use(c).(*entra.Error); !ok || !f.Has(7000215) || !strings.Contains(f.Description, "; nothing else was tried: the credential cannot be loaded: the client secret ") {
+			if f, ok := e.use(c).(*entra.Error); !ok || !f.Has(7000215) || !strings.Contains(f.Description, "; no other credential was tried: failed to load the credential: the client secret ") {
 				t.Errorf("got %v", f)
 			}
 			now = "secret-2"
@@ -385,7 +385,7 @@ func TestSourceEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := credentials.SecretFunc(func(context.Context) (string, error) { runtime.Goexit(); return "", nil })
 		err := newEstate().use(c)
-		if e, ok := err.(*entra.Error); !ok || e.Description != "the credential cannot be loaded: the callback for the client secret ended its goroutine" {
+		if e, ok := err.(*entra.Error); !ok || e.Description != "failed to load the credential: the callback for the client secret ended its goroutine" {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -72,7 +72,7 @@ func CertificateFile(cfg CertificateFileConfig) (entra.Credential, error) {
 		leaf := chain[0]
 		thumbprint := sha1.Sum(leaf.Raw) // as the admin center shows it
 		return version{
-			credential: entra.CertificateWith(chain, key, entra.CertificateOptions{SendChain: cfg.SendChain, RS256: cfg.RS256}),
+			credential: entra.Certificate(chain, key, &entra.CertificateOptions{SendChain: cfg.SendChain, RS256: cfg.RS256}),
 			notBefore:  leaf.NotBefore,
 			notAfter:   leaf.NotAfter,
 			attrs: []slog.Attr{

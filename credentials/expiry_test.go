@@ -161,7 +161,7 @@ func TestFederatedTokenEnds(t *testing.T) {
 		wantLines(t, log, dir)
 		time.Sleep(2 * time.Minute)
 		err = p.use(c)
-		want := fmt.Sprintf("; nothing else was tried: the credential cannot be loaded: the federated token in %q ended at 2000-01-01T01:00:00Z, and nothing has renewed the file since", path)
+		want := fmt.Sprintf("; no other credential was tried: failed to load the credential: the federated token in %q ended at 2000-01-01T01:00:00Z, and nothing has renewed the file since", path)
 		if e, ok := err.(*entra.Error); !ok || !e.Has(700024) || !bytes.HasSuffix([]byte(e.Description), []byte(want)) {
 			t.Errorf("got %v", err)
 		}

@@ -118,7 +118,7 @@ func TestGitHubActionsFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g.answer = test.answer
 			err := p.use(g.credential(t, ""))
-			want := "the credential cannot be loaded: " + strings.ReplaceAll(test.want, "HOST", host)
+			want := "failed to load the credential: " + strings.ReplaceAll(test.want, "HOST", host)
 			e, ok := err.(*entra.Error)
 			if !ok || e.Code != test.code || e.StatusCode != test.status || e.Description != want || e.Temporary() != test.temporary {
 				t.Errorf("got %#v\nwant %s", err, want)
@@ -132,7 +132,7 @@ func TestGitHubActionsFails(t *testing.T) {
 	}
 	g.Close()
 	err := p.use(g.credential(t, ""))
-	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "the credential cannot be loaded: "+host+" could not be asked: connection refused" {
+	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "failed to load the credential: "+host+" could not be asked: connection refused" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -159,7 +159,7 @@ func TestManagedIdentityTokenEnds(t *testing.T) {
 }
 
 func TestManagedIdentityFails(t *testing.T) {
-	const prefix = "the credential cannot be loaded: the managed identity service (AppService) "
+	const prefix = "failed to load the credential: the managed identity service (AppService) "
 	t.Setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:41234/msi/token")
 	t.Setenv("IDENTITY_HEADER", "s3cr3t-header")
 	for name, test := range map[string]struct {
@@ -192,7 +192,7 @@ func TestManagedIdentityFails(t *testing.T) {
 				err := newEstate().use(a.credential(t, credentials.ManagedIdentityConfig{}))
 				want := prefix + test.want
 				if test.want == "" {
-					want = "the credential cannot be loaded: what was returned as a client assertion is no JWT"
+					want = "failed to load the credential: what was returned as a client assertion is no JWT"
 				}
 				e, ok := err.(*entra.Error)
 				if !ok || e.Code != test.code || e.StatusCode != test.status || e.Description != want || e.Temporary() != test.temporary || len(a.requests) != test.requests {
@@ -237,7 +237,7 @@ func TestManagedIdentityEndpointIsNone(t *testing.T) {
 	t.Setenv("IDENTITY_HEADER", "s3cr3t")
 	a := &azure{}
 	e, ok := newEstate().use(a.credential(t, credentials.ManagedIdentityConfig{})).(*entra.Error)
-	if want := "the credential cannot be loaded: MSAL could not ask the managed identity service (AppService); look at the variables that the platform sets for it"; !ok || e.Description != want || e.Temporary() {
+	if want := "failed to load the credential: MSAL could not ask the managed identity service (AppService); look at the variables that the platform sets for it"; !ok || e.Description != want || e.Temporary() {
 		t.Errorf("got %v", e)
 	}
 }

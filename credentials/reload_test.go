@@ -171,7 +171,7 @@ func TestRefusedSecretIsReadAgain(t *testing.T) {
 	write(t, path, "")
 	got = e.use(c)
 	if !errors.As(got, &failed) || !slices.Equal(failed.AADSTS, []int{7000215}) ||
-		!strings.HasSuffix(failed.Description, fmt.Sprintf("; nothing else was tried: the credential cannot be loaded: the client secret file %q is empty", path)) {
+		!strings.HasSuffix(failed.Description, fmt.Sprintf("; no other credential was tried: failed to load the credential: the client secret file %q is empty", path)) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -87,7 +87,7 @@ func TestKeyInAModule(t *testing.T) {
 			})
 			client := must[*entra.Client](t)(entra.New(entra.Config{
 				TenantID: tenant, ClientID: daemonID, Cloud: entra.Cloud(f.host), HTTPClient: f.client,
-				Credential: entra.CertificateWith(certs, key, test.options),
+				Credential: entra.Certificate(certs, key, &test.options),
 			}))
 			var callers sync.WaitGroup
 			for range 20 {
@@ -123,11 +123,11 @@ func TestModuleFails(t *testing.T) {
 	config := func(key crypto.Signer) entra.Config {
 		return entra.Config{
 			TenantID: tenant, ClientID: daemonID, Cloud: entra.Cloud(f.host), HTTPClient: f.client,
-			Credential: entra.Certificate([]*x509.Certificate{certify(t, "daemon", key, nil, nil)}, key),
+			Credential: entra.Certificate([]*x509.Certificate{certify(t, "daemon", key, nil, nil)}, key, nil),
 		}
 	}
 	_, err := entra.New(config(must[crypto11.Signer](t)(token.GenerateECDSAKeyPairWithLabel([]byte{2}, []byte("EC"), elliptic.P256()))))
-	wantRefusal(t, err, "the certificate's private key, of type *crypto11.pkcs11PrivateKeyECDSA, is not an RSA key: its public key is of type *ecdsa.PublicKey; Entra accepts no other kind")
+	wantRefusal(t, err, "the certificate's private key, of type *crypto11.pkcs11PrivateKeyECDSA, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys")
 	_, err = entra.New(config(must[crypto11.SignerDecrypter](t)(token.GenerateRSAKeyPairWithLabel([]byte{3}, []byte("small"), 1024))))
 	wantRefusal(t, err, "the certificate's RSA key has 1024 bits; it needs at least 2048")
 
@@ -137,7 +137,7 @@ func TestModuleFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = clientcreds.TokenSource(client, appScope).Token()
-	wantRefusal(t, err, "the certificate's key does not sign: pkcs11: 0x82: CKR_OBJECT_HANDLE_INVALID")
+	wantRefusal(t, err, "the certificate's key failed to sign: pkcs11: 0x82: CKR_OBJECT_HANDLE_INVALID")
 	if n := f.TokenRequests(); n != 0 {
 		t.Errorf("%d requests without an assertion", n)
 	}

@@ -75,7 +75,7 @@ func (u *users) call(t *testing.T, atOnce bool) (failed int) {
 
 // A secret that has ended is not sent for every user: some requests find out, and then one
 // after the other whether it works again.
-func TestEndedSecretIsNotSentForEverybody(t *testing.T) {
+func TestExpiredSecretIsNotSentForEveryUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 200
 		u := newUsers(t, n, entra.Secret("old-secret"))
@@ -109,7 +109,7 @@ func TestEndedSecretIsNotSentForEverybody(t *testing.T) {
 }
 
 // What takes its place passes at once, whatever was refused.
-func TestNewSecretPasses(t *testing.T) {
+func TestNewSecretClosesTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
 		var current atomic.Value
@@ -137,7 +137,7 @@ func TestNewSecretPasses(t *testing.T) {
 
 // An assertion is known by its text: one that was refused is not sent for everybody, and
 // the next one passes.
-func TestRefusedAssertionIsNotSentForEverybody(t *testing.T) {
+func TestRejectedAssertionIsNotSentForEveryUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
 		var asked, version atomic.Int64
@@ -163,7 +163,7 @@ func TestRefusedAssertionIsNotSentForEverybody(t *testing.T) {
 }
 
 // A refusal in between many that work, or of another tenant, stands for itself.
-func TestGateIsForRefusalsInARow(t *testing.T) {
+func TestBreakerCountsRejectionsInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
@@ -196,7 +196,7 @@ func TestGateIsForRefusalsInARow(t *testing.T) {
 
 // invalid_client with another number, as for a scope that nobody has, is about one request:
 // nobody else is refused for it.
-func TestGateIsForTheCredential(t *testing.T) {
+func TestBreakerIgnoresOtherErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 20
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
@@ -214,7 +214,7 @@ func TestGateIsForTheCredential(t *testing.T) {
 }
 
 // A user who has to sign in anew shows as well as a token that the credential works.
-func TestGateOpensForUsersWhoMustInteract(t *testing.T) {
+func TestBreakerClosesWhenAUserMustInteract(t *testing.T) {
 	for _, code := range []string{"invalid_grant", "interaction_required"} {
 		synctest.Test(t, func(t *testing.T) {
 			const n = 20
@@ -239,7 +239,7 @@ func TestGateOpensForUsersWhoMustInteract(t *testing.T) {
 
 // What a region refuses, which may not know a new secret yet, is not refused to users, who
 // are served elsewhere.
-func TestGateOfARegionIsItsOwn(t *testing.T) {
+func TestBreakerOfARegionIsSeparate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUsers(t, 20, entra.Secret("api-a-secret"))
 		cfg := u.config("api-a")
@@ -265,7 +265,7 @@ func TestGateOfARegionIsItsOwn(t *testing.T) {
 
 // Requests that were under way when the gate closed make nobody wait longer: what Entra
 // refused to many in one moment is tried again as soon as what it refused to eight.
-func TestManyRefusalsAtOnceAreOne(t *testing.T) {
+func TestConcurrentRejectionsCountOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 300
 		u := newUsers(t, n, entra.Secret("new-secret"))
@@ -285,7 +285,7 @@ func TestManyRefusalsAtOnceAreOne(t *testing.T) {
 
 // A request that was to find out and that Entra did not answer, or was not even sent, keeps
 // nobody else from finding out.
-func TestGateIsNotKeptByWhatNobodyAnswered(t *testing.T) {
+func TestAbandonedProbeAllowsTheNext(t *testing.T) {
 	for name, fetch := range map[string]func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error){
 		"not sent": func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 			return nil, errors.New("nothing to ask with")

@@ -64,7 +64,7 @@ func (w *wire) CloseIdleConnections() { w.client.CloseIdleConnections() }
 
 // Do is called by MSAL.
 func (w *wire) Do(req *http.Request) (*http.Response, error) {
-	x := exchangeOf(req.Context())
+	x := exchangeFromContext(req.Context())
 	resp, err := w.do(req, x)
 	if err != nil {
 		x.fail(err)
@@ -83,7 +83,7 @@ func (w *wire) do(req *http.Request, x *exchange) (*response, *Error) {
 	case req.Method == http.MethodPost:
 		return w.token(req, x)
 	}
-	return nil, refuse("invalid_request", "the grant's Fetch asked MSAL for something other than a token (%s)", req.Method)
+	return nil, errorf("invalid_request", "the grant's Fetch asked MSAL for something other than a token (%s)", req.Method)
 }
 
 // token sends a token request and records what came back.
@@ -91,11 +91,11 @@ func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, maxBody+1))
 	req.Body.Close()
 	if err != nil || len(body) > maxBody {
-		return nil, refuse("invalid_request", "the request is larger than %d bytes", maxBody)
+		return nil, errorf("invalid_request", "the request is larger than %d bytes", maxBody)
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, refuse("invalid_request", "the request is not a form")
+		return nil, errorf("invalid_request", "the request is not a form")
 	}
 	if err := x.admit(form); err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
 	if failed != nil {
 		return nil, failed
 	}
-	x.answer = resp
+	x.receive(resp)
 	return resp, nil
 }
 
@@ -172,7 +172,7 @@ func (w *wire) failed(req *http.Request, err error) *Error {
 // to, whatever a discovery document says.
 func (w *wire) allowed(u *url.URL) *Error {
 	if u.Scheme != "https" {
-		return refuse(CodeInvalidResponse, "the authority names an address without TLS (%s://%s)", u.Scheme, u.Host)
+		return errorf(CodeInvalidResponse, "the authority names an address without TLS (%s://%s)", u.Scheme, u.Host)
 	}
 	named := lowerHost(u.Host)
 	if named == w.host || microsoftHost(w.host) && microsoftHost(named) {
@@ -181,5 +181,5 @@ func (w *wire) allowed(u *url.URL) *Error {
 	if r := w.region.known(); r != "" && named == regionalHost(r, w.host) {
 		return nil
 	}
-	return refuse(CodeInvalidResponse, "the authority %s names an address on another host, %s", w.host, u.Host)
+	return errorf(CodeInvalidResponse, "the authority %s names an address on another host, %s", w.host, u.Host)
 }

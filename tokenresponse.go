@@ -72,9 +72,9 @@ func read(body []byte, t *tokenResponse) error {
 // maxSeconds is ten years: what is longer is a mistake.
 const maxSeconds = 10 * 365 * 24 * 60 * 60
 
-// readToken reads an answer to a token request: a token, or the error that it says or
+// parseTokenResponse reads an answer to a token request: a token, or the error that it says or
 // is.
-func readToken(r *response, redact redactor, requestID string) (*tokenResponse, *Error) {
+func parseTokenResponse(r *response, redact redactor, requestID string) (*tokenResponse, *Error) {
 	if r.status != http.StatusOK {
 		return nil, readError(r, redact, requestID)
 	}

@@ -1,0 +1,92 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+)
+
+// AssertionRequest describes the client assertion that an [Assertion] callback must return.
+type AssertionRequest struct {
+	ClientID      string // the assertion's subject, and its issuer if the app signs it itself
+	TokenEndpoint string // the assertion's audience if the app signs it itself
+	Rejected      bool   // Entra has just rejected the last assertion; return a new one
+}
+
+// Assertion returns a credential for a callback that returns client assertions. A client
+// assertion is a JWT that authenticates the app. The app itself signs it, or an issuer that
+// the app registration trusts as a federated credential, such as a Kubernetes cluster (RFC
+// 7523, section 2.2).
+//
+// get is called for every request to Entra, possibly concurrently, and should cache what is
+// expensive. If Entra rejects the assertion, get is called once more with Rejected set. If
+// it returns another assertion, the request is sent once more. get must return when its
+// context ends, which it does with the request or, if another credential follows in a
+// [CredentialChain], earlier. Its error becomes the Err of an [*Error] with the code
+// "invalid_client". That is temporary if the error is a time-out or a temporary [*Error].
+func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
+	g := newGuard()
+	return Credential{
+		id:   fmt.Sprintf("assertion:%d", serials.Add(1)),
+		info: func() CredentialInfo { return CredentialInfo{Kind: "client assertion"} },
+		validate: func() *Error {
+			if get == nil {
+				return errorf("invalid_client", "Assertion was called without a callback")
+			}
+			return nil
+		},
+		start: func(int) candidates { return &assertions{get: get, guard: g} },
+	}
+}
+
+// assertions yields the callback of an [Assertion], a second time if Entra rejects the
+// assertion.
+type assertions struct {
+	get       func(context.Context, AssertionRequest) (string, error)
+	guard     guard
+	calls     int
+	last      string // the last assertion
+	rejection *Error // of last
+}
+
+func (a *assertions) next(ctx context.Context, prev *failure, more bool) (*candidate, *failure) {
+	c := &candidate{msal: confidential.NewCredFromAssertionCallback(a.assertion), more: more}
+	if a.calls > 0 {
+		if !prev.rejected || a.calls > 1 || ctx.Err() != nil {
+			return nil, prev
+		}
+		a.rejection = prev.err
+		c.tried = []*Error{prev.err}
+	}
+	a.calls++
+	return c, nil
+}
+
+func (a *assertions) accepted() {}
+
+// assertion calls the callback for MSAL.
+func (a *assertions) assertion(ctx context.Context, o confidential.AssertionRequestOptions) (string, error) {
+	x := exchangeFromContext(ctx)
+	r := AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint, Rejected: a.rejection != nil}
+	text, err := guarded(ctx, a.guard, x.candidate.more, func(ctx context.Context) (string, error) { return a.get(ctx, r) })
+	if err == nil && text == "" {
+		err = errors.New("the callback returned an empty assertion")
+	}
+	if err != nil {
+		failed := callbackFailed(ctx, "the assertion callback failed", err)
+		if a.rejection != nil {
+			return "", x.unauthenticated(a.rejection.withoutReplacement(failed), true)
+		}
+		return "", x.unauthenticated(failed, false)
+	}
+	if a.rejection != nil && text == a.last {
+		return "", x.unauthenticated(a.rejection, true)
+	}
+	a.last = text
+	if rejection := x.allow(fingerprint("assertion", []byte(text))); rejection != nil {
+		return "", x.unauthenticated(rejection, true)
+	}
+	return text, nil
+}

@@ -1,0 +1,108 @@
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// CredentialFunc returns a credential that load provides, and that may therefore change
+// while the program runs: a secret that is rotated, a certificate that is renewed. A change
+// affects neither cached tokens nor signed-in users.
+//
+// load is called for every request to Entra, possibly concurrently. It should cache what is
+// expensive. rejected is the zero Credential, unless Entra has just rejected the credential
+// that load returned. Then load is called again with that one, and should reload it unless
+// it has already been replaced. If load returns a credential that is not [Credential.Equal]
+// to the rejected one, the request is sent once more, and its outcome is final. So a lasting
+// rejection costs two requests, and is then cached like any other failure (see package
+// cache). Secrets, and certificates with an *[rsa.PrivateKey], that are made again of the
+// same parts are Equal. Assertions and certificates with another signer are not, so load
+// should keep those.
+//
+// load must return when its context ends, which it does with the request or, if another
+// credential follows in a [CredentialChain], earlier. Its error becomes the Err of an
+// [*Error] with the code "invalid_client". That is temporary if the error is a time-out or a
+// temporary [*Error]. If load fails while replacing a rejected credential, the rejection is
+// returned and wraps the error. While an earlier credential is still usable, load should
+// return that rather than an error. load may return any kind of credential, including
+// another CredentialFunc; each of the two requests may then be two.
+func CredentialFunc(load func(ctx context.Context, rejected Credential) (Credential, error)) Credential {
+	g := newGuard()
+	return Credential{
+		id: fmt.Sprintf("func:%d", serials.Add(1)),
+		validate: func() *Error {
+			if load == nil {
+				return errorf("invalid_client", "CredentialFunc was called without a function")
+			}
+			return nil
+		},
+		start: func(depth int) candidates {
+			return &loader{load: load, guard: g, depth: depth}
+		},
+	}
+}
+
+// maxDepth bounds how many CredentialFuncs may be nested.
+const maxDepth = 4
+
+// loader yields the candidates of a [CredentialFunc]: those of the loaded credential and, if
+// Entra rejects it, those of its replacement.
+type loader struct {
+	load     func(context.Context, Credential) (Credential, error)
+	guard    guard
+	depth    int
+	loaded   Credential
+	current  candidates // of loaded; nil at first
+	replaced bool       // loaded replaces a rejected credential
+}
+
+func (l *loader) next(ctx context.Context, prev *failure, more bool) (*candidate, *failure) {
+	if l.current == nil {
+		if failed := l.reload(ctx, more); failed != nil {
+			return nil, &failure{err: failed}
+		}
+	}
+	c, f := l.current.next(ctx, prev, more)
+	if c != nil || !f.rejected || l.replaced || ctx.Err() != nil {
+		return c, f
+	}
+	rejected := l.loaded
+	if failed := l.reload(ctx, more); failed != nil {
+		return nil, &failure{f.err.withoutReplacement(failed), true}
+	}
+	if l.loaded.Equal(rejected) {
+		return nil, f
+	}
+	l.replaced = true
+	tried := f.err
+	if c, f = l.current.next(ctx, nil, more); c != nil {
+		c.tried = append([]*Error{tried}, c.tried...)
+	}
+	return c, f
+}
+
+func (l *loader) accepted() { l.current.accepted() }
+
+// reload replaces the loaded credential.
+func (l *loader) reload(ctx context.Context, more bool) *Error {
+	const what = "failed to load the credential"
+	if l.depth >= maxDepth {
+		return errorf("invalid_client", "%s: CredentialFunc loads itself, or is nested more than %d times", what, maxDepth)
+	}
+	c, err := guarded(ctx, l.guard, more, func(ctx context.Context) (Credential, error) { return l.load(ctx, l.loaded) })
+	switch {
+	case err != nil:
+	case c.start == nil:
+		err = errors.New("the function returned the zero Credential")
+	default:
+		if invalid := c.validate(); invalid != nil {
+			err = invalid
+		}
+	}
+	if err != nil {
+		return callbackFailed(ctx, what, err)
+	}
+	l.loaded, l.current = c, c.start(l.depth+1)
+	return nil
+}
