@@ -15,12 +15,9 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// The attack table: what an attacker does, and that the victim's browser is then signed in
-// as nobody, or as who it was, and the attacker's as himself at most.
-
-// The attacker (Bob) begins or finishes a sign-in of his own and has the victim's browser
-// (Alice's) open the rest, or the other way round.
-func TestAttacksOnLogins(t *testing.T) {
+// An attacker (Bob) starts or finishes a sign-in and makes the browser of the victim (Alice) do the rest, or the other
+// way round. The victim's browser must not be signed in, and the attacker's must not be signed in as Alice.
+func TestLoginAttacksFail(t *testing.T) {
 	for name, attack := range map[string]func(w *webApp, mallory, victim *browser){
 		"login CSRF: the victim opens the attacker's callback": func(_ *webApp, mallory, victim *browser) {
 			victim.wantRejected(mallory.signInAtEntra(mallory.get("/login"), bob), http.StatusBadRequest)
@@ -34,8 +31,8 @@ func TestAttacksOnLogins(t *testing.T) {
 			mallory.wantRejected(callback, http.StatusBadRequest)
 		},
 		"state fixation: the victim signs in with the attacker's state": func(w *webApp, mallory, victim *browser) {
-			begun := mallory.wantEntra(mallory.get("/login")) // a link that the attacker sends
-			callback, err := w.SignIn(victim.t.Context(), begun, alice)
+			start := mallory.wantEntra(mallory.get("/login")) // a link that the attacker sends
+			callback, err := w.SignIn(victim.t.Context(), start, alice)
 			if err != nil {
 				victim.t.Fatal(err)
 			}
@@ -66,7 +63,7 @@ func TestAttacksOnLogins(t *testing.T) {
 			mallory.get("/login")
 			victim.setCookie(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
 		},
-		"a cookie that has succeeded as one that has not": func(_ *webApp, mallory, victim *browser) {
+		"a finished login cookie as one in progress": func(_ *webApp, mallory, victim *browser) {
 			callback := mallory.signInAtEntra(mallory.get("/login"), bob)
 			mallory.callback(callback)
 			victim.setCookie(mallory.cookie("__Host-login-"))
@@ -86,15 +83,15 @@ func TestAttacksOnLogins(t *testing.T) {
 				attack(w, mallory, victim)
 				victim.wantUser("")
 				if a := mallory.get("/"); strings.Contains(a.body, "Alice") {
-					t.Error("the attacker is Alice")
+					t.Error("the attacker is signed in as Alice")
 				}
 			})
 		}
 	}
 }
 
-// refused opens the callback and wants it refused: with form_post perhaps only by the
-// second request, in which the session's cookie comes.
+// wantRejected sends the callback and wants that status. With form_post the response may be a redirect first, because
+// the POST carries no session cookie.
 func (b *browser) wantRejected(callback string, status int) {
 	b.t.Helper()
 	a := b.callback(callback)
@@ -112,22 +109,22 @@ func query(address string) url.Values {
 	return u.Query()
 }
 
-// Mix-up (RFC 9700, section 4.4): a login at one authority is not answered at another,
-// nor with an issuer or an ID token of another.
-func TestMixUp(t *testing.T) {
+// Mix-up attacks (RFC 9700, section 4.4): a login at one authority cannot be finished at another, or with an issuer or
+// an ID token of another.
+func TestMixUpFails(t *testing.T) {
 	oneKey := func(s *settings) { s.site.Keys = []signin.Key{testKey} }
 	w := newWebApp(t, anyOrganization, oneKey)
 	contoso := newWebApp(t, oneKey)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/login"), alice)
 	many := w.app
-	w.app = contoso.app // which can read the login
+	w.app = contoso.app // has the same key
 	b.wantRejected(callback, http.StatusBadRequest)
 	if n := contoso.Count(entratest.Match{}); n != 0 {
-		t.Errorf("the code went to the other authority: %d requests", n)
+		t.Errorf("got %d requests to the other authority, want 0", n)
 	}
 	w.app = many
-	b.wantRejected(callback, http.StatusBadRequest) // and it is used up
+	b.wantRejected(callback, http.StatusBadRequest) // a login can be used once
 	b.wantUser("")
 
 	for _, iss := range []string{"https://login.microsoftonline.us/" + entratest.SampleTenant + "/v2.0", "https://evil.example/" + entratest.SampleTenant + "/v2.0", "x"} {
@@ -135,30 +132,30 @@ func TestMixUp(t *testing.T) {
 		b.wantUser("")
 	}
 	if n := w.Count(entratest.Match{GrantType: "authorization_code"}); n != 0 {
-		t.Errorf("%d codes were redeemed", n)
+		t.Errorf("got %d redeemed codes, want 0", n)
 	}
 
 	w = newWebApp(t)
-	w.tamperResponses(func(answer map[string]any) {
-		w.remintIDToken(answer, func(o *entratest.MintOptions) { o.User, o.Tenant = carol, entratest.SampleOtherTenant })
+	w.tamperResponses(func(body map[string]any) {
+		w.remintIDToken(body, func(o *entratest.MintOptions) { o.User, o.Tenant = carol, entratest.SampleOtherTenant })
 	})
 	b = w.browser(t)
 	b.wantRejected(b.signInAtEntra(b.get("/login"), alice), http.StatusForbidden)
 	b.wantUser("")
 }
 
-// Return addresses that lead off the site, by whoever's reading, or could be read as such.
-func TestOpenRedirects(t *testing.T) {
+// Return addresses that lead to another site, or that some parser could read as another site, are rejected.
+func TestReturnToOtherSitesIsRejected(t *testing.T) {
 	w := newWebApp(t)
 	for _, to := range openRedirects {
 		b := w.browser(t)
 		a := b.get("/login?return_to=" + url.QueryEscape(to))
 		b.wantStatus(a, http.StatusBadRequest, "")
 		if len(a.Cookies()) != 0 || !strings.Contains(a.body, "This link is not valid") || strings.Contains(a.body, "evil") {
-			t.Errorf("%q: %d cookies\n%s", to, len(a.Cookies()), a.body)
+			t.Errorf("%q: got %d cookies and page\n%s", to, len(a.Cookies()), a.body)
 		}
 		if a.Header.Get("Location") != "" {
-			t.Errorf("%q leads to %s", to, a.Header.Get("Location"))
+			t.Errorf("%q redirects to %s", to, a.Header.Get("Location"))
 		}
 	}
 	b := w.browser(t)
@@ -182,9 +179,8 @@ var openRedirects = []string{
 	"//[::1]/", "//0x7f.1/", "/" + strings.Repeat("x", 3000),
 }
 
-// The page that needs a sign-in can have any address; what could be read as another site's
-// is not come back to.
-func TestOpenRedirectsOfPages(t *testing.T) {
+// A page behind RequireSignIn can have any address. The browser goes Home if the address could be read as another site.
+func TestAmbiguousPagesReturnHome(t *testing.T) {
 	w := newWebApp(t)
 	w.app = w.site.Handler(w.site.RequireSignIn(http.NotFoundHandler()))
 	for _, target := range []string{
@@ -205,8 +201,8 @@ func TestOpenRedirectsOfPages(t *testing.T) {
 	}
 }
 
-// Nothing that is sent gets into a header but as itself.
-func TestHeaderInjection(t *testing.T) {
+// Line breaks in a request cannot add response headers.
+func TestHeaderInjectionFails(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
@@ -229,9 +225,9 @@ func TestHeaderInjection(t *testing.T) {
 	}
 }
 
-// A subdomain tosses cookies in. The names that begin with __Host- are proof against
-// that in every browser of today; a second cookie of the name helps no attacker either.
-func TestCookieTossing(t *testing.T) {
+// A subdomain may set a cookie for the site (cookie tossing). Browsers prevent that for names with __Host-. If a second
+// cookie of the name arrives all the same, it does not help an attacker.
+func TestCookieTossingFails(t *testing.T) {
 	w := newWebApp(t)
 	mallory, victim := w.browser(t), w.browser(t)
 	mallory.signIn("/private/x", bob)
@@ -251,14 +247,14 @@ func TestCookieTossing(t *testing.T) {
 		{name + "=x", session(victim)}, {session(victim), session(victim)},
 	} {
 		if a := send("/", cookies...); a.body != "false  " {
-			t.Errorf("with two cookies the page says %q", a.body)
+			t.Errorf("two session cookies: got page %q, want no user", a.body)
 		}
 	}
-	// Logins: what is tossed in does not open, and does not keep the right one from it.
-	begun := victim.get("/login?return_to=/private/y")
-	callback := victim.signInAtEntra(begun, alice)
+	// A foreign login cookie is invalid and does not hide the valid one.
+	start := victim.get("/login?return_to=/private/y")
+	callback := victim.signInAtEntra(start, alice)
 	mallory.get("/login")
-	right := victim.newCookie(begun)
+	right := victim.newCookie(start)
 	junk := right.Name + "=" + mallory.cookie("__Host-login-").Value
 	u, err := url.Parse(callback)
 	if err != nil {
@@ -268,34 +264,34 @@ func TestCookieTossing(t *testing.T) {
 	victim.wantStatus(a, http.StatusSeeOther, "/private/y")
 }
 
-// cookieOf is the cookie that an answer sets.
+// newCookie returns the cookie that a response sets.
 func (b *browser) newCookie(a *response) *http.Cookie {
 	for _, c := range a.Cookies() {
 		if c.MaxAge > 0 {
 			return c
 		}
 	}
-	b.t.Fatal("no cookie")
+	b.t.Fatal("the response sets no cookie")
 	return nil
 }
 
-// Session fixation: whatever session the attacker plants, the victim's sign-in makes
-// another, and the planted one is over.
-func TestSessionFixation(t *testing.T) {
+// Session fixation: if an attacker plants a session cookie, the victim's sign-in creates a new session and ends the
+// planted one.
+func TestSessionFixationFails(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		mallory, victim := w.browser(t), w.browser(t)
 		mallory.signIn("/private/x", bob)
 		planted := mallory.cookie("__Host-session-")
 		victim.setCookie(planted)
-		victim.wantUser("Bob Brown") // which the __Host- prefix keeps from happening
+		victim.wantUser("Bob Brown") // the __Host- prefix prevents this in browsers
 		callback := victim.signInAtEntra(victim.get("/login"), alice)
 		victim.callback(callback)
 		victim.wantUser("Alice Adams")
 		if victim.session() == planted.Value {
-			t.Error("the ID is the attacker's")
+			t.Error("the session ID is the planted one")
 		}
-		mallory.wantUser("") // not Alice, and not Bob any more
+		mallory.wantUser("") // neither Alice nor Bob
 		for _, id := range []string{"", "A", strings.Repeat("A", 26), rand.Text(), strings.ToLower(victim.session()), victim.session() + "A", victim.session()[:25]} {
 			guess := w.browser(t)
 			guess.setCookie(&http.Cookie{Name: planted.Name, Value: id})
@@ -304,9 +300,9 @@ func TestSessionFixation(t *testing.T) {
 	}
 }
 
-// Cookies that were changed, cut, made with another key or for another site, or have
-// another's name.
-func TestForgedCookies(t *testing.T) {
+// A login cookie is rejected if it was changed or truncated, if it was sealed with another key or for another site, or if
+// it has the name of another login.
+func TestForgedCookiesAreRejected(t *testing.T) {
 	w := newWebApp(t)
 	foreign := newWebApp(t)
 	elsewhere := newWebApp(t, func(s *settings) {
@@ -324,16 +320,16 @@ func TestForgedCookies(t *testing.T) {
 			raw[len(raw)/2] ^= 1
 			return base64.RawURLEncoding.EncodeToString(raw)
 		},
-		"cut":       func(_ *browser, c *http.Cookie) string { return c.Value[:len(c.Value)-4] },
-		"longer":    func(_ *browser, c *http.Cookie) string { return c.Value + "AAAA" },
-		"empty":     func(*browser, *http.Cookie) string { return "" },
-		"no base64": func(*browser, *http.Cookie) string { return "!!!" },
-		"huge":      func(*browser, *http.Cookie) string { return strings.Repeat("A", 100_000) },
-		"in clear": func(*browser, *http.Cookie) string {
+		"cut":        func(_ *browser, c *http.Cookie) string { return c.Value[:len(c.Value)-4] },
+		"longer":     func(_ *browser, c *http.Cookie) string { return c.Value + "AAAA" },
+		"empty":      func(*browser, *http.Cookie) string { return "" },
+		"not base64": func(*browser, *http.Cookie) string { return "!!!" },
+		"huge":       func(*browser, *http.Cookie) string { return strings.Repeat("A", 100_000) },
+		"not sealed": func(*browser, *http.Cookie) string {
 			return base64.RawURLEncoding.EncodeToString([]byte(`{"login":{}}`))
 		},
-		"another's":  func(b *browser, _ *http.Cookie) string { return b.newCookie(w.browser(t).get("/login")).Value },
-		"a stranger": func(b *browser, _ *http.Cookie) string { return b.newCookie(foreign.browser(t).get("/login")).Value },
+		"of another login": func(b *browser, _ *http.Cookie) string { return b.newCookie(w.browser(t).get("/login")).Value },
+		"with another key": func(b *browser, _ *http.Cookie) string { return b.newCookie(foreign.browser(t).get("/login")).Value },
 	} {
 		b := w.browser(t)
 		callback := b.signInAtEntra(b.get("/login"), alice)
@@ -341,24 +337,24 @@ func TestForgedCookies(t *testing.T) {
 		b.setCookie(&http.Cookie{Name: c.Name, Value: forge(b, c)})
 		a := b.callback(callback)
 		if a.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s: status %d", name, a.StatusCode)
+			t.Errorf("%s: got status %d, want 400", name, a.StatusCode)
 		}
 		b.wantUser("")
 	}
-	// Two sites that share a key and a host share nothing else.
+	// Two sites with one key on one host cannot use each other's cookies.
 	b := elsewhere.browser(t)
 	theirs := b.newCookie(b.get("/login"))
 	own := samekey.browser(t)
 	callback := own.signInAtEntra(own.get("/login"), alice)
 	ours := own.cookie("__Host-login-")
 	if theirs.Name[:len("__Host-login-")+8] == ours.Name[:len("__Host-login-")+8] {
-		t.Error("two sites of one host have the same cookies")
+		t.Error("two sites on one host have the same cookie names")
 	}
 	own.setCookie(&http.Cookie{Name: ours.Name, Value: theirs.Value})
 	own.wantStatus(own.callback(callback), http.StatusBadRequest, "")
 }
 
-// A cookie's text has one spelling: a changed one is not the same cookie to us.
+// Each cookie value has exactly one valid encoding.
 func TestCookieEncodingIsStrict(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
@@ -377,8 +373,8 @@ func TestCookieEncodingIsStrict(t *testing.T) {
 	b.wantStatus(b.callback(callback), http.StatusBadRequest, "")
 }
 
-// What is too large is refused, quickly and with a page.
-func TestOversized(t *testing.T) {
+// Oversized requests are rejected with a page.
+func TestOversizedRequestsAreRejected(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	big := strings.Repeat("x", 200_000)
@@ -397,8 +393,8 @@ func TestOversized(t *testing.T) {
 	r.Header.Set("Cookie", strings.Join(cookies, "; "))
 	rec := httptest.NewRecorder()
 	w.app.ServeHTTP(rec, r)
-	if rec.Code != http.StatusSeeOther || len(rec.Result().Cookies()) != 21 { // 20 are looked at and forgotten, one is new
-		t.Errorf("status %d, %d cookies", rec.Code, len(rec.Result().Cookies()))
+	if rec.Code != http.StatusSeeOther || len(rec.Result().Cookies()) != 21 { // 20 are read and deleted, one is new
+		t.Errorf("got status %d and %d cookies, want 303 and 21", rec.Code, len(rec.Result().Cookies()))
 	}
 
 	w = newWebApp(t, formPost)
@@ -409,8 +405,8 @@ func TestOversized(t *testing.T) {
 	b.wantUser("")
 }
 
-// An answer is good once, also in a browser that keeps its cookies, and in another process.
-func TestReplayedCallback(t *testing.T) {
+// A callback can be used once, even if the browser keeps its cookies, and even in another process.
+func TestReplayedCallbackIsRejected(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
@@ -421,22 +417,21 @@ func TestReplayedCallback(t *testing.T) {
 
 	thief := w.browser(t)
 	thief.setCookie(login)
-	thief.wantStatus(thief.callback(callback), http.StatusBadRequest, "") // here it is remembered
+	thief.wantStatus(thief.callback(callback), http.StatusBadRequest, "") // this process remembers the login
 	thief.wantUser("")
 
 	second := newWebApp(t, withStore(store), func(s *settings) { s.server = w.Server })
 	w.app = second.app
 	thief.setCookie(login)
-	thief.wantStatus(thief.callback(callback), http.StatusBadRequest, "") // there Entra knows the code
+	thief.wantStatus(thief.callback(callback), http.StatusBadRequest, "") // Entra remembers the code
 	thief.wantUser("")
 	if b.wantUser("Alice Adams"); b.session() != id {
 		t.Error("the session has changed")
 	}
 }
 
-// What another site loads into its page begins no sign-in, which would put cookies into the
-// browser and drive out those of the sign-ins that the user has begun.
-func TestLoginOfAnotherSitesPage(t *testing.T) {
+// Frames and subresources of another site do not start a sign-in. Its cookies would evict those of the user's sign-ins.
+func TestEmbeddedRequestsStartNoSignIn(t *testing.T) {
 	w := newWebApp(t, formPost)
 	for name, header := range map[string][]string{
 		"image":  {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
@@ -450,13 +445,13 @@ func TestLoginOfAnotherSitesPage(t *testing.T) {
 			for range 6 {
 				a := b.get(path, header...)
 				if a.StatusCode != http.StatusForbidden && a.StatusCode != http.StatusUnauthorized || len(a.Cookies()) != 0 {
-					t.Errorf("%s of %s: status %d, cookies %v", name, path, a.StatusCode, a.Cookies())
+					t.Errorf("%s of %s: got status %d and cookies %v", name, path, a.StatusCode, a.Cookies())
 				}
 			}
 			b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 		}
 	}
-	// A link on another site, and frames of this one.
+	// A link on another site and frames of this site do.
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "document"},
 		{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "iframe"},
@@ -467,8 +462,8 @@ func TestLoginOfAnotherSitesPage(t *testing.T) {
 	}
 }
 
-// A link cannot have a browser sign in again and again.
-func TestReturnToSignIn(t *testing.T) {
+// A link with a return_to of the site's own paths cannot cause a redirect loop.
+func TestReturnToLoginGoesHome(t *testing.T) {
 	w := newWebApp(t)
 	for _, to := range []string{
 		"/login", "/login?return_to=/login?return_to=/login", "/%6cogin", "/login#x", "/callback?state=x", "/logout", "/logout/frontchannel?sid=x",

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// ask sends a request with that Cookie header, in which NAME stands for the session's
-// cookie and LOGIN for that of the state "x".
+// request sends a request with that Cookie header, in which names replaces placeholders.
 func (w *webApp) request(target, cookie string, names *strings.Replacer) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, origin+"/", nil)
 	u, err := url.Parse(target)
@@ -24,7 +23,7 @@ func (w *webApp) request(target, cookie string, names *strings.Replacer) *httpte
 	return rec
 }
 
-// Whatever cookies come, nobody is signed in who has not signed in, and nothing panics.
+// Arbitrary cookies cause no panic and sign no user in.
 func FuzzCookies(f *testing.F) {
 	w := newWebApp(f)
 	b := w.browser(f)
@@ -43,19 +42,18 @@ func FuzzCookies(f *testing.F) {
 		for _, target := range []string{"/", "/private/x", u.RequestURI(), "/login"} {
 			rec := w.request(target, cookie, names)
 			if strings.HasPrefix(rec.Body.String(), "true") || rec.Code == http.StatusInternalServerError {
-				t.Errorf("%s with %q: %d %s", target, cookie, rec.Code, rec.Body)
+				t.Errorf("%s with %q: got status %d, %s", target, cookie, rec.Code, rec.Body)
 			}
 			for _, c := range rec.Result().Cookies() {
 				if strings.HasPrefix(c.Name, "__Host-session-") && c.MaxAge >= 0 {
-					t.Errorf("%s with %q starts a session", target, cookie)
+					t.Errorf("%s with %q: got a session", target, cookie)
 				}
 			}
 		}
 	})
 }
 
-// Whatever return_to is, the user is sent to Entra and comes back to this site, or gets a
-// page.
+// With any return_to, the browser goes to Entra and returns to this site, or gets a page.
 func FuzzReturnTo(f *testing.F) {
 	for _, to := range openRedirects {
 		f.Add(to)
@@ -72,13 +70,12 @@ func FuzzReturnTo(f *testing.F) {
 		b.wantStatus(a, http.StatusSeeOther, "")
 		back, err := url.Parse(a.Header.Get("Location"))
 		if err != nil || back.Host != "" || back.Scheme != "" || !strings.HasPrefix(a.Header.Get("Location"), "/") || strings.HasPrefix(a.Header.Get("Location"), "//") {
-			t.Errorf("%q leads to %q", to, a.Header.Get("Location"))
+			t.Errorf("%q redirects to %q", to, a.Header.Get("Location"))
 		}
 	})
 }
 
-// Whatever is in the callback's query, nobody is signed in by it, no header is anybody
-// else's, and the page has no markup of it.
+// An arbitrary callback starts no session and redirects nowhere but Home.
 func FuzzCallback(f *testing.F) {
 	w := newWebApp(f)
 	names := strings.NewReplacer()
@@ -88,10 +85,10 @@ func FuzzCallback(f *testing.F) {
 	f.Fuzz(func(t *testing.T, q string) {
 		rec := w.request("/callback?"+q, "", names)
 		if rec.Code != http.StatusBadRequest && rec.Code != http.StatusSeeOther && rec.Code != http.StatusOK || len(rec.Result().Cookies()) != 0 {
-			t.Errorf("%q: %d", q, rec.Code)
+			t.Errorf("%q: got status %d", q, rec.Code)
 		}
 		if rec.Code == http.StatusSeeOther && rec.Header().Get("Location") != "/" {
-			t.Errorf("%q leads to %q", q, rec.Header().Get("Location"))
+			t.Errorf("%q redirects to %q", q, rec.Header().Get("Location"))
 		}
 	})
 }

@@ -47,22 +47,22 @@ type webApp struct {
 	app  http.Handler // the site's Handler
 	log  *logBuffer
 
-	flowCache *cache.Cache // of tokens
+	tokens *cache.Cache // the flow's token cache
 
-	calls func(http.ResponseWriter, *http.Request) // what /call does
+	calls func(http.ResponseWriter, *http.Request) // replaces the handler of /call
 
 	mu     sync.Mutex // guards tamper
-	tamper func(answer map[string]any)
+	tamper func(body map[string]any)
 }
 
-// tampers changes what the token endpoint answers from now on; nil: nothing.
-func (w *webApp) tamperResponses(f func(answer map[string]any)) {
+// tamperResponses changes later responses of the token endpoint with f. If f is nil, they are unchanged.
+func (w *webApp) tamperResponses(f func(body map[string]any)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tamper = f
 }
 
-// RoundTrip is the app's way to Entra.
+// RoundTrip sends the app's requests to the fake Entra.
 func (w *webApp) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.Client().Transport.RoundTrip(req)
 	w.mu.Lock()
@@ -71,12 +71,12 @@ func (w *webApp) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || tamper == nil || req.Method != http.MethodPost || resp.StatusCode != http.StatusOK {
 		return resp, err
 	}
-	var answer map[string]any
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	var body map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
 		return nil, err
 	}
-	tamper(answer)
-	changed, err := json.Marshal(answer)
+	tamper(body)
+	changed, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +85,9 @@ func (w *webApp) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// reminted is the ID token of an answer, made anew with changes.
-func (w *webApp) remintIDToken(answer map[string]any, change func(*entratest.MintOptions)) {
-	parts := strings.Split(answer["id_token"].(string), ".")
+// remintIDToken replaces the ID token in a token response with a changed one.
+func (w *webApp) remintIDToken(body map[string]any, change func(*entratest.MintOptions)) {
+	parts := strings.Split(body["id_token"].(string), ".")
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
 		panic(err)
@@ -101,23 +101,23 @@ func (w *webApp) remintIDToken(answer map[string]any, change func(*entratest.Min
 	}
 	o := entratest.MintOptions{IDToken: true, Resource: "webapp", User: c.Username, Tenant: c.Tid, Nonce: c.Nonce}
 	change(&o)
-	answer["id_token"] = w.Mint(o)
+	body["id_token"] = w.Mint(o)
 }
 
-// withClaims has Entra put other claims into ID tokens.
+// withClaims makes Entra put these claims into ID tokens.
 func (w *webApp) withClaims(claims map[string]any) {
-	w.tamperResponses(func(answer map[string]any) {
-		w.remintIDToken(answer, func(o *entratest.MintOptions) { o.Claims = claims })
+	w.tamperResponses(func(body map[string]any) {
+		w.remintIDToken(body, func(o *entratest.MintOptions) { o.Claims = claims })
 	})
 }
 
-// settings are what tests change.
+// settings configure a webApp.
 type settings struct {
 	entra  entratest.Config
 	client entra.Config
 	flow   authcode.Config
 	site   signin.Config
-	server *entratest.Server // in place of one for the entra
+	server *entratest.Server // if nil, a new one with the config in entra
 }
 
 func newWebApp(t testing.TB, changes ...func(*settings)) *webApp {
@@ -144,7 +144,7 @@ func newWebApp(t testing.TB, changes ...func(*settings)) *webApp {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.flowCache = client.Cache()
+	w.tokens = client.Cache()
 	if w.flow, err = authcode.New(client, c.flow); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func newWebApp(t testing.TB, changes ...func(*settings)) *webApp {
 	return w
 }
 
-// routes is an app: a page for all, pages for users, and a page that calls an API.
+// routes returns an app with a public page, pages for users, and a page that calls an API.
 func (w *webApp) routes() http.Handler {
 	mux := http.NewServeMux()
 	who := func(out http.ResponseWriter, r *http.Request) {
@@ -183,7 +183,7 @@ func (w *webApp) routes() http.Handler {
 	return mux
 }
 
-// logBuffer keeps log lines.
+// logBuffer collects log records.
 type logBuffer struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
@@ -201,7 +201,7 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// refusals returns the kinds of the refusals that were logged.
+// rejections returns the kinds of the logged rejections.
 func (l *logBuffer) rejections(t testing.TB) (kinds []string) {
 	t.Helper()
 	for _, line := range l.lines(t) {
@@ -224,8 +224,7 @@ func (l *logBuffer) lines(t testing.TB) (all []map[string]any) {
 	return all
 }
 
-// browser has cookies and follows no redirects. Its requests reach the app without a
-// network.
+// browser has cookies and does not follow redirects. Its requests reach the app in process.
 type browser struct {
 	t    testing.TB
 	w    *webApp
@@ -249,7 +248,7 @@ type inProcess struct{ w *webApp }
 
 func (p inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme+"://"+req.URL.Host != origin {
-		return nil, fmt.Errorf("the request left the site: %s", req.URL.Host)
+		return nil, fmt.Errorf("request to another host: %s", req.URL.Host)
 	}
 	in := httptest.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), req.Body)
 	in.Header = req.Header.Clone()
@@ -260,14 +259,14 @@ func (p inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// answer is what a browser got.
+// response is a response with its body.
 type response struct {
 	*http.Response
 	body string
 }
 
-// send sends a request as a browser does that goes to a page, unless header says
-// otherwise; pairs of name and value.
+// send sends a request with the headers of a page load. header has pairs of names and values that replace them; an
+// empty value removes a header.
 func (b *browser) send(method, target string, form url.Values, header ...string) *response {
 	b.t.Helper()
 	if strings.HasPrefix(target, "/") {
@@ -317,18 +316,18 @@ func (b *browser) post(target string, form url.Values, header ...string) *respon
 	return b.send(http.MethodPost, target, form, header...)
 }
 
-// atEntra returns where the answer sends the browser at Entra.
+// wantEntra requires a redirect to Entra and returns its target.
 func (b *browser) wantEntra(a *response) string {
 	b.t.Helper()
 	to := a.Header.Get("Location")
 	if a.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, entraHost+"/") {
-		b.t.Fatalf("got status %d to %q, want a redirect to Entra; the page is\n%s", a.StatusCode, to, a.body)
+		b.t.Fatalf("got status %d to %q, want a redirect to Entra; got page\n%s", a.StatusCode, to, a.body)
 	}
 	return to
 }
 
-// answered has the user sign in at Entra and returns the callback, with its parameters in
-// the query.
+// signInAtEntra signs the user in at Entra, where a redirects to, and returns the callback, with its parameters in the
+// query.
 func (b *browser) signInAtEntra(a *response, user string) string {
 	b.t.Helper()
 	callback, err := b.w.SignIn(b.t.Context(), b.wantEntra(a), user)
@@ -338,7 +337,7 @@ func (b *browser) signInAtEntra(a *response, user string) string {
 	return callback.String()
 }
 
-// signIn goes to a page that needs a sign-in, signs in, and returns where it ends.
+// signIn loads a page that requires a sign-in, signs in, and returns the page it is redirected to.
 func (b *browser) signIn(path, user string) string {
 	b.t.Helper()
 	a := b.callback(b.signInAtEntra(b.get(path), user))
@@ -346,7 +345,7 @@ func (b *browser) signIn(path, user string) string {
 	return a.Header.Get("Location")
 }
 
-// callback opens the callback as Entra has the browser do.
+// callback sends the callback as the browser does for Entra.
 func (b *browser) callback(callback string) *response {
 	b.t.Helper()
 	if b.w.flow.ResponseMode() == authcode.FormPost {
@@ -361,8 +360,8 @@ func (b *browser) callback(callback string) *response {
 	return b.get(callback, "Sec-Fetch-Site", "cross-site")
 }
 
-// crossSitePost sends a form of another site: only cookies that are SameSite=None come
-// along, which the jar does not know about.
+// crossSitePost posts a form from another site. Only cookies with SameSite=None are sent, which the jar does not
+// implement.
 func (b *browser) crossSitePost(target string, form url.Values) *response {
 	b.t.Helper()
 	kept := b.cookies()
@@ -372,10 +371,10 @@ func (b *browser) crossSitePost(target string, form url.Values) *response {
 		}
 	}
 	a := b.post(target, form, "Sec-Fetch-Site", "cross-site", "Origin", entraHost)
-	answered := a.Cookies()
+	set := a.Cookies()
 	for _, c := range kept {
 		replaced := false
-		for _, n := range answered {
+		for _, n := range set {
 			replaced = replaced || n.Name == c.Name
 		}
 		if !replaced && !strings.HasPrefix(c.Name, "__Host-login-") {
@@ -388,11 +387,12 @@ func (b *browser) crossSitePost(target string, form url.Values) *response {
 func (b *browser) wantStatus(a *response, status int, location string) {
 	b.t.Helper()
 	if a.StatusCode != status || location != "" && a.Header.Get("Location") != location {
-		b.t.Fatalf("got status %d to %q, want %d to %q; the page is\n%s", a.StatusCode, a.Header.Get("Location"), status, location, a.body)
+		b.t.Fatalf("got status %d to %q, want %d to %q; got page\n%s",
+			a.StatusCode, a.Header.Get("Location"), status, location, a.body)
 	}
 }
 
-// wantWho wants the page for all to say who is signed in, "" for nobody.
+// wantUser checks the name of the signed-in user on the public page. An empty name means no user.
 func (b *browser) wantUser(name string) {
 	b.t.Helper()
 	want := "false  "
@@ -400,7 +400,7 @@ func (b *browser) wantUser(name string) {
 		want = "true " + name + " "
 	}
 	if a := b.get("/"); !strings.HasPrefix(a.body, want) {
-		b.t.Fatalf("the page says %q, want %q", a.body, want)
+		b.t.Fatalf("got page %q, want %q", a.body, want)
 	}
 }
 
@@ -411,7 +411,7 @@ func (b *browser) url() *url.URL {
 
 func (b *browser) cookies() []*http.Cookie { return b.jar.Cookies(b.url()) }
 
-// cookie returns the value of the cookie whose name begins so, or "".
+// cookie returns the first cookie whose name has the prefix, or nil.
 func (b *browser) cookie(prefix string) *http.Cookie {
 	for _, c := range b.cookies() {
 		if strings.HasPrefix(c.Name, prefix) {
@@ -421,7 +421,7 @@ func (b *browser) cookie(prefix string) *http.Cookie {
 	return nil
 }
 
-// session returns the value of the session's cookie, or "".
+// session returns the value of the session cookie, or "".
 func (b *browser) session() string {
 	if c := b.cookie("__Host-session-"); c != nil {
 		return c.Value
@@ -429,7 +429,7 @@ func (b *browser) session() string {
 	return ""
 }
 
-// plant puts a cookie into the browser.
+// setCookie stores a cookie in the browser.
 func (b *browser) setCookie(c *http.Cookie) {
 	b.jar.SetCookies(b.url(), []*http.Cookie{{Name: c.Name, Value: c.Value, Path: "/", Secure: true, HttpOnly: true}})
 }

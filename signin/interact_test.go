@@ -19,7 +19,7 @@ import (
 
 const challenge = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 
-// sentTo returns the parameters with which the answer sends the browser to Entra.
+// wantEntraQuery requires a redirect to Entra and returns its query.
 func (b *browser) wantEntraQuery(a *response) url.Values {
 	b.t.Helper()
 	u, err := url.Parse(b.wantEntra(a))
@@ -31,8 +31,7 @@ func (b *browser) wantEntraQuery(a *response) url.Values {
 
 func loginHint(user string) string { return base64.RawURLEncoding.EncodeToString([]byte(user)) }
 
-// Consent is asked for when it is needed, in one line of the handler, and the user comes
-// back to the page.
+// Interact requests consent when it is needed, and the browser returns to the page.
 func TestIncrementalConsent(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
@@ -41,22 +40,22 @@ func TestIncrementalConsent(t *testing.T) {
 	a := b.get(path)
 	q := b.wantEntraQuery(a)
 	if q.Get("scope") != scopeB+" openid profile offline_access" || q.Get("login_hint") != loginHint(alice) || q.Get("prompt") != "" || q.Has("claims") {
-		t.Errorf("asked for %v", q)
+		t.Errorf("got authorization request %v", q)
 	}
 	id := b.session()
 	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, path)
 	if b.session() == id {
-		t.Error("the session has its old ID")
+		t.Error("the session ID did not change")
 	}
 	for _, p := range []string{path, "/call"} { // of both APIs
 		if a := b.get(p); a.body != "token true" {
-			t.Errorf("%s says %q", p, a.body)
+			t.Errorf("%s: got body %q, want \"token true\"", p, a.body)
 		}
 	}
 }
 
-// A session that Entra has revoked, and one whose tokens are lost with a process.
-func TestSignInAgain(t *testing.T) {
+// Interact signs the user in again after Entra revoked the session, and after a restart lost the tokens.
+func TestInteractAcquiresLostTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSharedStore()
 		w := newWebApp(t, withStore(store))
@@ -64,17 +63,17 @@ func TestSignInAgain(t *testing.T) {
 		b.signIn("/private/x", alice)
 		b.get("/call")
 		w.RevokeSessions(alice)
-		for range 7 { // its token is good for an hour and a half at most
+		for range 7 { // tokens expire after at most 90 minutes
 			time.Sleep(15 * time.Minute)
 			b.wantUser("Alice Adams")
 		}
 		a := b.get("/call")
 		if q := b.wantEntraQuery(a); q.Get("login_hint") != loginHint(alice) || q.Get("prompt") != "" {
-			t.Errorf("asked for %v", q)
+			t.Errorf("got authorization request %v", q)
 		}
 		b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/call")
 		if a := b.get("/call"); a.body != "token true" {
-			t.Errorf("after the revocation: %q", a.body)
+			t.Errorf("after the revocation: got body %q, want \"token true\"", a.body)
 		}
 
 		restarted := newWebApp(t, withStore(store))
@@ -82,14 +81,13 @@ func TestSignInAgain(t *testing.T) {
 		b.wantUser("Alice Adams")
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/call"), alice)), http.StatusSeeOther, "/call")
 		if a := b.get("/call"); a.body != "token true" {
-			t.Errorf("after the restart: %q", a.body)
+			t.Errorf("after the restart: got body %q, want \"token true\"", a.body)
 		}
 	})
 }
 
-// An API's policy asks for a second factor: by the token endpoint's claims, or by the
-// API's own challenge.
-func TestStepUp(t *testing.T) {
+// A policy demands a second factor, through the claims of the token endpoint or through the API's own challenge.
+func TestInteractPassesClaimsChallenge(t *testing.T) {
 	w := newWebApp(t, func(s *settings) { s.entra.Apps[3].RequireMFA = true })
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
@@ -103,21 +101,20 @@ func TestStepUp(t *testing.T) {
 			resp.StatusCode = http.StatusOK
 		}
 		if err := signin.Challenge(resp); w.site.Interact(out, r, err, scopeB) != (err != nil) {
-			t.Error("Interact does not know what Challenge says")
+			t.Error("Interact does not handle the error of Challenge")
 		}
 	}
 	a := b.get("/call?x=1")
 	if q := b.wantEntraQuery(a); q.Get("claims") != challenge || q.Get("scope") != scopeB+" openid profile offline_access" {
-		t.Errorf("asked for %v", q)
+		t.Errorf("got authorization request %v", q)
 	}
 	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/call?x=1")
 	done = true
 	b.wantStatus(b.get("/call?x=1"), http.StatusOK, "")
 }
 
-// What a second factor in one browser has brought serves no other in which the user is
-// signed in with the password alone, nor does what either refreshes.
-func TestStepUpIsTheSessions(t *testing.T) {
+// A second factor in one browser does not count in another browser of the same user, even after token refreshes.
+func TestStepUpBelongsToSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t, func(s *settings) { s.entra.Apps[3].RequireMFA = true })
 		desk, thief := w.browser(t), w.browser(t)
@@ -127,7 +124,7 @@ func TestStepUpIsTheSessions(t *testing.T) {
 		desk.wantStatus(desk.callback(desk.signInAtEntra(desk.get(path), alice)), http.StatusSeeOther, path)
 		for range 3 {
 			if a := desk.get(path); a.body != "token true" {
-				t.Fatalf("the call says %q", a.body)
+				t.Fatalf("got body %q, want \"token true\"", a.body)
 			}
 			thief.wantEntraQuery(thief.get(path))
 			time.Sleep(50 * time.Minute)
@@ -135,7 +132,7 @@ func TestStepUpIsTheSessions(t *testing.T) {
 	})
 }
 
-// A sign-in for more keeps the tokens that the session has.
+// A sign-in for more scopes keeps the tokens of the session.
 func TestTokensStayWithTheSession(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
@@ -145,19 +142,19 @@ func TestTokensStayWithTheSession(t *testing.T) {
 	}
 	b.wantStatus(b.callback(b.signInAtEntra(b.get("/call?scope="+url.QueryEscape(scopeB)), alice)), http.StatusSeeOther, "")
 	if a := b.get("/call"); a.body != "token true" {
-		t.Errorf("the call says %q", a.body)
+		t.Errorf("got body %q, want \"token true\"", a.body)
 	}
-	if n := w.flowCache.Stats().Sessions; n != 1 {
-		t.Errorf("tokens of %d sessions are held", n)
+	if n := w.tokens.Stats().Sessions; n != 1 {
+		t.Errorf("got tokens of %d sessions in the cache", n)
 	}
-	// Somebody else's sign-in leaves nothing of hers.
+	// A sign-in of another user removes the tokens of the first.
 	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), bob)), http.StatusSeeOther, "/")
-	if n := w.flowCache.Stats().Sessions; n != 1 {
-		t.Errorf("then tokens of %d sessions are held", n)
+	if n := w.tokens.Stats().Sessions; n != 1 {
+		t.Errorf("after Bob signed in: got tokens of %d sessions in the cache, want 1", n)
 	}
 }
 
-func TestChallenge(t *testing.T) {
+func TestChallengeReadsClaims(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		header string
@@ -182,28 +179,27 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
-// What only time or an operator can mend is not for Interact.
-func TestNotForInteract(t *testing.T) {
+// Interact ignores errors that the user cannot fix.
+func TestInteractIgnoresOtherErrors(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
 	for _, err := range []error{nil, fmt.Errorf("other"), &entra.Error{Code: "invalid_client"}, &entra.Error{Code: entra.CodeRequestFailed}, &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}}} {
 		w.calls = func(out http.ResponseWriter, r *http.Request) {
 			if w.site.Interact(out, r, err) || len(out.Header()["Set-Cookie"]) > 0 {
-				t.Errorf("Interact answered %v", err)
+				t.Errorf("Interact responded to %v", err)
 			}
 		}
 		b.wantStatus(b.get("/call"), http.StatusOK, "")
 	}
 }
 
-// Nobody goes round in circles: what was asked for a moment ago, and was given, is not
-// asked for again.
-func TestCircle(t *testing.T) {
+// If an error remains after the user signed in as requested, Interact shows a page instead of redirecting again.
+func TestInteractStopsLoops(t *testing.T) {
 	for name, test := range map[string]struct {
 		err  *entra.Error
 		kind signin.Kind
-		says string // in the log
+		log  string
 	}{
 		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.KindStillRequired, `"aadsts":[50076]`},
 		"no token": {&entra.Error{Code: "login_required"}, signin.KindSessionLost, "route each browser to one process"},
@@ -216,7 +212,7 @@ func TestCircle(t *testing.T) {
 				b.signIn("/call", alice)
 				w.calls = func(out http.ResponseWriter, r *http.Request) {
 					if !w.site.Interact(out, r, fmt.Errorf("wrapped: %w", test.err), scopeB) {
-						t.Error("Interact leaves it to the handler")
+						t.Error("Interact returned false")
 					}
 				}
 				for range 2 {
@@ -224,30 +220,30 @@ func TestCircle(t *testing.T) {
 				}
 				a := b.get("/call?a=1")
 				b.wantStatus(a, map[bool]int{true: 500, false: 403}[test.kind == signin.KindSessionLost], "")
-				if !strings.Contains(w.log.String(), test.says) {
-					t.Errorf("the log does not say %q:\n%s", test.says, w.log)
+				if !strings.Contains(w.log.String(), test.log) {
+					t.Errorf("got no %q in the log:\n%s", test.log, w.log)
 				}
 				if !strings.Contains(a.body, `href="/login?return_to=%2Fcall%3Fa%3D1"`) {
-					t.Errorf("the page has no way on:\n%s", a.body)
+					t.Errorf("got no link to sign in again in page\n%s", a.body)
 				}
 				admin := entraHost + "/" + entratest.SampleTenant + "/v2.0/adminconsent?client_id=" + webapp
 				if strings.Contains(strings.ReplaceAll(a.body, "&amp;", "&"), admin) != (test.kind == signin.KindAdminConsent) {
-					t.Errorf("the administrators' page:\n%s", a.body)
+					t.Errorf("link for administrators: got page\n%s", a.body)
 				}
-				b.wantStatus(b.get("/call?b=2"), a.StatusCode, "") // on whatever page
+				b.wantStatus(b.get("/call?b=2"), a.StatusCode, "") // on every page
 				if kinds := fmt.Sprint(w.log.rejections(t)); kinds != fmt.Sprintf("[%s %s]", test.kind, test.kind) {
-					t.Errorf("refused: %s", kinds)
+					t.Errorf("got rejections %s", kinds)
 				}
 				w.wantSignIns(t, 3)
 				time.Sleep(time.Minute)
-				b.wantEntra(b.get("/call?a=1")) // things may have changed
+				b.wantEntra(b.get("/call?a=1")) // the cause may be fixed
 			})
 		})
 	}
 }
 
-// An API whose challenge is another each time does not lead round in circles either.
-func TestCircleOfChallenges(t *testing.T) {
+// Interact also stops a loop in which every challenge is different.
+func TestInteractStopsLoopOfDifferentChallenges(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
@@ -263,16 +259,16 @@ func TestCircleOfChallenges(t *testing.T) {
 	w.wantSignIns(t, 5)
 }
 
-// wantSignIns wants so many codes to have been redeemed.
+// wantSignIns checks the number of redeemed codes.
 func (w *webApp) wantSignIns(t *testing.T, n int) {
 	t.Helper()
 	if got := w.Count(entratest.Match{GrantType: "authorization_code"}); got != n {
-		t.Errorf("%d sign-ins, want %d", got, n)
+		t.Errorf("got %d sign-ins, want %d", got, n)
 	}
 }
 
-// A browser whose session never arrives is not sent to sign in for ever.
-func TestSessionLost(t *testing.T) {
+// A browser whose session cookie never arrives is not redirected in a loop.
+func TestRequireSignInStopsLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t)
 		b := w.browser(t)
@@ -287,20 +283,19 @@ func TestSessionLost(t *testing.T) {
 		a := b.get("/private/x")
 		b.wantStatus(a, http.StatusInternalServerError, "")
 		if !strings.Contains(a.body, "does not remember it") {
-			t.Errorf("the page is\n%s", a.body)
+			t.Errorf("got page\n%s", a.body)
 		}
-		b.wantEntra(b.get("/login?return_to=/private/x")) // the user may try
+		b.wantEntra(b.get("/login?return_to=/private/x")) // an explicit retry is allowed
 		time.Sleep(time.Minute)
 		b.wantEntra(b.get("/private/x"))
 		if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[session_lost]" {
-			t.Errorf("refused: %s", kinds)
+			t.Errorf("got rejections %s", kinds)
 		}
 	})
 }
 
-// Somebody else comes back from a step-up: it is another session, and not the page that
-// was made for the first.
-func TestAnotherAccountComesBack(t *testing.T) {
+// If another user comes back from Interact, that user gets a new session and not the page of the first user.
+func TestInteractWithAnotherUserGoesHome(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
@@ -313,13 +308,13 @@ func TestAnotherAccountComesBack(t *testing.T) {
 		other.setCookie(old)
 		other.wantUser("")
 		if strings.Contains(w.log.String(), "secret-of") {
-			t.Error("the log has the page")
+			t.Error("the log contains the page address")
 		}
 	}
 }
 
-// What a script or a program asks for, and what is no GET, is not redirected.
-func TestWhatIsNoPage(t *testing.T) {
+// Scripts and programs get 401 instead of a redirect.
+func TestScriptsGetUnauthorized(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	for name, header := range map[string][]string{
@@ -333,40 +328,38 @@ func TestWhatIsNoPage(t *testing.T) {
 			a := b.send(method, "/private/x", nil, header...)
 			if a.StatusCode != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") == "" || a.Header.Get("Content-Type") != "application/json" ||
 				len(a.Cookies()) != 0 || a.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%s %s: %d %v", name, method, a.StatusCode, a.Header)
+				t.Errorf("%s %s: got status %d and headers %v", name, method, a.StatusCode, a.Header)
 			}
 			var body struct{ Error string }
 			if err := json.Unmarshal([]byte(a.body), &body); err != nil || body.Error != "login_required" {
-				t.Errorf("%s %s: %s", name, method, a.body)
+				t.Errorf("%s %s: got body %s", name, method, a.body)
 			}
 		}
 	}
-	old := b.get("/private/x", "Sec-Fetch-Mode", "") // a browser of 2022
+	old := b.get("/private/x", "Sec-Fetch-Mode", "") // a browser from 2022
 	b.wantEntra(old)
 
-	// Where the user must consent, a script is told so.
+	// Interact responds in the same way.
 	b.signIn("/private/x", alice)
 	a := b.get("/call?scope="+url.QueryEscape(scopeB), "Sec-Fetch-Mode", "cors", "Accept", "*/*")
 	if a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.body, `"error":"invalid_grant"`) {
-		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
+		t.Errorf("a script got status %d, %s", a.StatusCode, a.body)
 	}
 }
 
-// A form that is sent when the session has ended is not done, not sent again, and not
-// answered with a redirect that loses it without a word.
-func TestFormAfterTheSession(t *testing.T) {
+// A form posted after the session ended gets a page that says so. A redirect would lose it silently.
+func TestFormAfterSessionEndGetsPage(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	a := b.post("/private/pay", url.Values{"amount": {"1000"}}, "Referer", origin+"/private/form?id=7")
 	b.wantStatus(a, http.StatusUnauthorized, "")
 	if !strings.Contains(a.body, "was not saved") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
-		t.Errorf("the page is\n%s", a.body)
+		t.Errorf("got page\n%s", a.body)
 	}
 }
 
-// Where a form's handler needs the user, the user comes back to the page with the form,
-// if that is this site's.
-func TestInteractAfterForm(t *testing.T) {
+// If the handler of a form calls Interact, the browser returns to the page with the form, if that is on this site.
+func TestInteractAfterFormReturnsToReferer(t *testing.T) {
 	for referer, to := range map[string]string{
 		origin + "/private/form?id=7":            "/private/form?id=7",
 		"":                                       "/",
@@ -389,8 +382,8 @@ func TestInteractAfterForm(t *testing.T) {
 	}
 }
 
-// SignIn takes particulars, and says what is wrong with them on a page.
-func TestSignInWithParticulars(t *testing.T) {
+// SignIn accepts options and shows a page if they are invalid.
+func TestSignInOptions(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
@@ -398,7 +391,7 @@ func TestSignInWithParticulars(t *testing.T) {
 	w.calls = func(out http.ResponseWriter, r *http.Request) { w.site.SignIn(out, r, req) }
 	a := b.get("/call?x=1")
 	if q := b.wantEntraQuery(a); q.Get("prompt") != "login" || q.Get("login_hint") != bob || !strings.Contains(q.Get("scope"), scopeB) {
-		t.Errorf("asked for %v", q)
+		t.Errorf("got authorization request %v", q)
 	}
 	b.wantStatus(b.callback(b.signInAtEntra(a, bob)), http.StatusSeeOther, "/call?x=1")
 	b.wantUser("Bob Brown")
@@ -407,6 +400,6 @@ func TestSignInWithParticulars(t *testing.T) {
 	req = authcode.Request{ReturnTo: "//evil.example"}
 	b.wantStatus(b.get("/call"), http.StatusBadRequest, "")
 	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[misconfigured invalid_return_to]" {
-		t.Errorf("refused: %s", kinds)
+		t.Errorf("got rejections %s", kinds)
 	}
 }

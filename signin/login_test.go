@@ -16,7 +16,7 @@ import (
 
 func formPost(s *settings) { s.flow.ResponseMode = authcode.FormPost }
 
-// Every cookie is this host's alone, out of reach of scripts and plain http.
+// Cookies belong to this host alone and are not readable by scripts or over plain http.
 func TestCookieAttributes(t *testing.T) {
 	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode, authcode.FormPost: http.SameSiteNoneMode} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
@@ -24,11 +24,11 @@ func TestCookieAttributes(t *testing.T) {
 		a := b.get("/login")
 		login := a.Cookies()
 		if len(login) != 1 {
-			t.Fatalf("%d cookies", len(login))
+			t.Fatalf("got %d cookies, want 1", len(login))
 		}
 		if c := login[0]; !strings.HasPrefix(c.Name, "__Host-login-") || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" ||
 			c.SameSite != sameSite || c.MaxAge != 900 {
-			t.Errorf("%s: the login's cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+			t.Errorf("%s: got login cookie %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 		}
 		a = b.callback(b.signInAtEntra(a, alice))
 		b.wantStatus(a, http.StatusSeeOther, "/")
@@ -36,21 +36,20 @@ func TestCookieAttributes(t *testing.T) {
 			switch {
 			case strings.HasPrefix(c.Name, "__Host-session-"):
 				if !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.SameSite != http.SameSiteLaxMode || c.MaxAge != 0 || len(c.Value) != 26 {
-					t.Errorf("%s: the session's cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+					t.Errorf("%s: got session cookie %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 				}
 			case c.Name == login[0].Name:
 				if c.Value == login[0].Value || c.MaxAge != 300 || len(c.Value) > 250 {
-					t.Errorf("%s: after the sign-in the login's cookie is still of use", mode)
+					t.Errorf("%s: the login cookie still has the login after the sign-in", mode)
 				}
 			default:
-				t.Errorf("%s: a cookie %s", mode, c.Name)
+				t.Errorf("%s: got cookie %s", mode, c.Name)
 			}
 		}
 	}
 }
 
-// For development there are no names and no attributes that a browser would refuse over
-// http on this machine.
+// On http://localhost, for development, cookies have no names or attributes that browsers reject there.
 func TestCookiesOnLocalhost(t *testing.T) {
 	for mode, secure := range map[string]bool{"query": false, authcode.FormPost: true} {
 		w := newWebApp(t, func(s *settings) {
@@ -60,13 +59,13 @@ func TestCookiesOnLocalhost(t *testing.T) {
 		b := w.browser(t)
 		c := b.get("/login").Cookies()[0]
 		if strings.HasPrefix(c.Name, "__") || c.Secure != secure || !c.HttpOnly {
-			t.Errorf("%s: the cookie is %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+			t.Errorf("%s: got cookie %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 		}
 	}
 }
 
-// Two tabs sign in at once, and finish in either order.
-func TestTwoTabs(t *testing.T) {
+// Two tabs can sign in at the same time and finish in either order.
+func TestTwoTabsSignIn(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
 		for _, order := range [][2]int{{0, 1}, {1, 0}} {
 			w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
@@ -80,9 +79,9 @@ func TestTwoTabs(t *testing.T) {
 	}
 }
 
-// Two tabs sign in as two people: the session of the first ends at once, also with
-// form_post, whose second answer comes without its cookie.
-func TestTwoTabsOfTwoPeople(t *testing.T) {
+// If two tabs sign in as two users, the session of the first ends at once. With form_post the second callback carries no
+// cookie of it.
+func TestSecondUserEndsSessionOfFirst(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b, thief := w.browser(t), w.browser(t)
@@ -96,9 +95,8 @@ func TestTwoTabsOfTwoPeople(t *testing.T) {
 	}
 }
 
-// The other tab's sign-in replaces the session; what the first tab had under way with the
-// old one still works, for half a minute.
-func TestOldSessionLingers(t *testing.T) {
+// If another tab signs in, requests in flight may use the replaced session for another 30 seconds.
+func TestReplacedSessionHasGracePeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t)
 		b := w.browser(t)
@@ -107,7 +105,7 @@ func TestOldSessionLingers(t *testing.T) {
 		old := b.cookie("__Host-session-")
 		b.callback(second)
 		if b.session() == old.Value {
-			t.Fatal("the second sign-in has the session of the first")
+			t.Fatal("the second sign-in reused the session ID of the first")
 		}
 		other := w.browser(t)
 		other.setCookie(old)
@@ -118,12 +116,12 @@ func TestOldSessionLingers(t *testing.T) {
 	})
 }
 
-func TestFormPost(t *testing.T) {
+func TestFormPostSignIn(t *testing.T) {
 	w := newWebApp(t, formPost)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/private/x?y=1"), alice)
 
-	b.wantStatus(b.get(callback), http.StatusBadRequest, "") // the answer in the address is none
+	b.wantStatus(b.get(callback), http.StatusBadRequest, "") // parameters in the query are ignored
 	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1")
 	b.wantUser("Alice Adams")
 	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
@@ -132,15 +130,15 @@ func TestFormPost(t *testing.T) {
 			b.deleteCookie(c.Name)
 		}
 	}
-	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/callback") // reloaded much later
-	b.wantStatus(b.get("/callback"), http.StatusSeeOther, "/")           // now with the session's cookie
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/callback") // reloaded after the login cookie expired
+	b.wantStatus(b.get("/callback"), http.StatusSeeOther, "/")           // with the session cookie
 	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch]" {
-		t.Errorf("refused: %s", kinds)
+		t.Errorf("got rejections %s", kinds)
 	}
 }
 
-// One response mode is accepted, by one method.
-func TestCallbackMethods(t *testing.T) {
+// Each response mode accepts one method.
+func TestCallbackRejectsOtherMethods(t *testing.T) {
 	for mode, allowed := range map[string]string{"query": "GET", authcode.FormPost: "POST"} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
@@ -154,14 +152,14 @@ func TestCallbackMethods(t *testing.T) {
 			a := b.send(method, callback, u.Query())
 			b.wantStatus(a, http.StatusMethodNotAllowed, "")
 			if a.Header.Get("Allow") != allowed {
-				t.Errorf("Allow: %q", a.Header.Get("Allow"))
+				t.Errorf("got Allow: %q", a.Header.Get("Allow"))
 			}
 		}
 		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 	}
 }
 
-// In the body of form_post counts the body alone.
+// With form_post, only parameters in the body count.
 func TestFormPostIgnoresQuery(t *testing.T) {
 	w := newWebApp(t, formPost)
 	b := w.browser(t)
@@ -171,8 +169,8 @@ func TestFormPostIgnoresQuery(t *testing.T) {
 	b.wantUser("")
 }
 
-// The user presses reload at the callback, or goes back to it.
-func TestReload(t *testing.T) {
+// Loading the callback again, or going back to it, leads to the page.
+func TestReloadedCallbackReturnsToPage(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/private/orders"), alice)
@@ -181,17 +179,17 @@ func TestReload(t *testing.T) {
 	before := len(w.Requests())
 	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/orders")
 	if b.session() != id || len(w.Requests()) != before {
-		t.Error("the reload signed in once more")
+		t.Error("the reload signed in again")
 	}
-	b.deleteCookie(b.cookie("__Host-login-").Name) // later
+	b.deleteCookie(b.cookie("__Host-login-").Name) // expired
 	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 	if kinds := w.log.rejections(t); len(kinds) != 0 {
-		t.Errorf("refused: %v", kinds)
+		t.Errorf("got rejections %v, want none", kinds)
 	}
 }
 
-// The answer is remembered for five minutes, no longer.
-func TestReloadMuchLater(t *testing.T) {
+// The page of a finished login is remembered for five minutes.
+func TestReloadedCallbackGoesHomeLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t)
 		b := w.browser(t)
@@ -199,12 +197,12 @@ func TestReloadMuchLater(t *testing.T) {
 		b.callback(callback)
 		done := b.cookie("__Host-login-")
 		time.Sleep(5*time.Minute + time.Second)
-		b.setCookie(done) // a browser that does not heed Max-Age
+		b.setCookie(done) // a browser that ignores Max-Age
 		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 	})
 }
 
-func TestExpiredLogin(t *testing.T) {
+func TestExpiredLoginIsRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t)
 		b := w.browser(t)
@@ -215,17 +213,17 @@ func TestExpiredLogin(t *testing.T) {
 		a := b.callback(callback)
 		b.wantStatus(a, http.StatusBadRequest, "")
 		if !strings.Contains(a.body, "took too long") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fx"`) {
-			t.Errorf("the page is\n%s", a.body)
+			t.Errorf("got page\n%s", a.body)
 		}
 		b.wantUser("")
 		if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[expired]" {
-			t.Errorf("refused: %s", kinds)
+			t.Errorf("got rejections %s", kinds)
 		}
 	})
 }
 
-// However many tabs begin to sign in, the cookies stay few, and the newest work.
-func TestAttemptsAreBounded(t *testing.T) {
+// The number of login cookies is bounded, and the newest work.
+func TestLoginCookiesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t)
 		b := w.browser(t)
@@ -233,19 +231,19 @@ func TestAttemptsAreBounded(t *testing.T) {
 		for i := range 12 {
 			callbacks = append(callbacks, b.signInAtEntra(b.get(fmt.Sprintf("/private/%d", i)), alice))
 			if n := len(b.cookies()); n > 5 {
-				t.Fatalf("%d cookies", n)
+				t.Fatalf("got %d cookies, want at most 5", n)
 			}
 			time.Sleep(time.Second)
 		}
-		b.wantStatus(b.callback(callbacks[6]), http.StatusBadRequest, "") // made room
+		b.wantStatus(b.callback(callbacks[6]), http.StatusBadRequest, "") // evicted
 		for i := 7; i < 12; i++ {
 			b.wantStatus(b.callback(callbacks[i]), http.StatusSeeOther, fmt.Sprintf("/private/%d", i))
 		}
 	})
 }
 
-// Long addresses to return to fill cookies; all together stay below what proxies refuse.
-func TestCookiesStaySmall(t *testing.T) {
+// Long return addresses make large cookies. Their total stays below the limits of proxies.
+func TestLoginCookiesStaySmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t)
 		b := w.browser(t)
@@ -256,31 +254,31 @@ func TestCookiesStaySmall(t *testing.T) {
 			total := 0
 			for _, c := range b.cookies() {
 				if size := len(c.Name) + len(c.Value); size > 4000 {
-					t.Errorf("a cookie of %d bytes", size)
+					t.Errorf("got a cookie of %d bytes, want at most 4000", size)
 				}
 				total += len(c.Name) + len(c.Value) + 3
 			}
 			if total > 6100 {
-				t.Fatalf("%d bytes of cookies", total)
+				t.Fatalf("got %d bytes of cookies, want at most 6100", total)
 			}
 			time.Sleep(time.Second)
 		}
 	})
 }
 
-// Where the address cannot be kept, the user signs in all the same.
-func TestUnreturnable(t *testing.T) {
+// If the browser cannot return to a page, the user still signs in and goes Home.
+func TestPagesTooLongToReturnToGoHome(t *testing.T) {
 	w := newWebApp(t)
 	for _, path := range []string{"/private/" + strings.Repeat("x", 5000), "/private/a%2fb", "/private/a?x=" + strings.Repeat("%26", 2000)} {
 		b := w.browser(t)
 		if to := b.signIn(path, alice); to != "/" {
-			t.Errorf("%.40s returns to %.40s", path, to)
+			t.Errorf("%.40s returns to %.40s, want /", path, to)
 		}
 	}
 }
 
-// With many scopes there is less room for the address, and with too many for anything: that
-// is the developer's to mend.
+// Many scopes leave less room for the return address in the cookie. Too many do not fit at all, which the developer must
+// fix.
 func TestManyScopes(t *testing.T) {
 	for n, to := range map[int]string{10: "the page", 25: "/", 80: ""} {
 		w := newWebApp(t)
@@ -307,13 +305,13 @@ func TestManyScopes(t *testing.T) {
 		a = b.get("/callback?error=access_denied&state=" + state)
 		want := strings.Replace(to, "the page", page, 1)
 		if !strings.Contains(a.body, `href="`+want+`"`) {
-			t.Errorf("%d scopes: the page leads elsewhere than to %.20s\n%s", n, want, a.body)
+			t.Errorf("%d scopes: got no link to %.20s in page\n%s", n, want, a.body)
 		}
 	}
 }
 
-// The answer that came first did not reach the browser, which is signed in in another tab.
-func TestAnsweredBeforeAndSignedIn(t *testing.T) {
+// If a login was already finished and the browser has a session, the callback leads to the page.
+func TestUsedLoginWithSessionReturnsToPage(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/private/x"), alice)
@@ -325,9 +323,9 @@ func TestAnsweredBeforeAndSignedIn(t *testing.T) {
 	b.wantStatus(b.post("/login", nil), http.StatusMethodNotAllowed, "")
 }
 
-// A new key comes last, then first, and then alone. Each process reads what the others
-// have sealed, as long as it has the key.
-func TestKeyRotation(t *testing.T) {
+// To rotate, a new key is added last, then moved first, then kept alone. At each step, processes can read data that was
+// sealed with any of their keys.
+func TestKeyRotationKeepsSessions(t *testing.T) {
 	first, second := signin.NewKey([]byte("0123456789abcdef0123456789abcdef")), signin.NewKey([]byte("fedcba9876543210fedcba9876543210"))
 	store := newSharedStore()
 	var server *entratest.Server
@@ -347,7 +345,7 @@ func TestKeyRotation(t *testing.T) {
 	callback := b.signInAtEntra(b.get("/login?return_to=/private/y"), alice)
 	restart(second, first)
 	b.wantUser("Alice Adams")
-	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/y") // begun before, finished after
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/y") // started before, finished after
 	restart(second)
 	b.wantUser("Alice Adams")
 	callback = b.signInAtEntra(b.get("/login"), alice)

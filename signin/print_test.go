@@ -12,7 +12,7 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// forms are the forms in which a program may print a value.
+// forms returns v in all forms in which a program may print it.
 func forms(v any) map[string]string {
 	out := map[string]string{}
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -28,7 +28,7 @@ func forms(v any) map[string]string {
 	return out
 }
 
-// Nothing prints a key, a session's ID or a login, whatever holds it.
+// Keys, session IDs and logins are never printed, in any type that contains them.
 func TestPrintingLeaksNothing(t *testing.T) {
 	const secret = "0123456789abcdef0123456789abcdef"
 	store := newSharedStore()
@@ -60,24 +60,24 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"Site": w.site, "*Site": *w.site, "Key": config.Keys[0], "Config": config, "Problem": problem,
-		"held": holder{w.site, *w.site, config.Keys[0], config.Keys, config}, "context": r.Context(), "TokenSource": w.site.TokenSource(r),
+		"struct": holder{w.site, *w.site, config.Keys[0], config.Keys, config}, "context": r.Context(), "TokenSource": w.site.TokenSource(r),
 	} {
 		for format, text := range forms(v) {
 			for _, h := range hidden {
 				if strings.Contains(text, h) {
-					t.Errorf("%s, printed with %s, shows %s", name, format, strings.ReplaceAll(h, secret, "<SECRET>"))
+					t.Errorf("%s printed with %s contains %s", name, format, strings.ReplaceAll(h, secret, "<SECRET>"))
 				}
 			}
 		}
 	}
 	if got := fmt.Sprint(w.site); got != "signin.Site{"+origin+"}" {
-		t.Errorf("prints %s", got)
+		t.Errorf("got %s", got)
 	}
 	for _, line := range w.log.lines(t) {
 		text := fmt.Sprint(line)
 		for _, h := range hidden {
 			if strings.Contains(text, h) {
-				t.Errorf("the log shows a secret: %s", text)
+				t.Errorf("the log contains a secret: %s", text)
 			}
 		}
 	}

@@ -17,14 +17,14 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// A refusal: what goes wrong between the callback that Entra sends and its answer.
+// failure is a failed callback.
 type failure struct {
 	kind   signin.Kind
 	status int
-	text   string // on the page
-	level  string // of the line in the log
+	text   string // in the page
+	level  string // of the log record
 
-	// change is given the callback before the browser opens it.
+	// change modifies the callback before the browser sends it.
 	change func(w *webApp, b *browser, callback url.Values)
 }
 
@@ -38,7 +38,7 @@ func errorResponse(code, description string) func(*webApp, *browser, url.Values)
 
 func idToken(change func(*entratest.MintOptions)) func(*webApp, *browser, url.Values) {
 	return func(w *webApp, _ *browser, _ url.Values) {
-		w.tamperResponses(func(answer map[string]any) { w.remintIDToken(answer, change) })
+		w.tamperResponses(func(body map[string]any) { w.remintIDToken(body, change) })
 	}
 }
 
@@ -58,16 +58,16 @@ var failures = map[string]failure{
 			b.deleteCookie(b.cookie("__Host-login-").Name)
 			b.setCookie(&http.Cookie{Name: "other", Value: "cookie"})
 		}},
-	"answered before": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
+	"already finished": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
 		change: func(_ *webApp, b *browser, q url.Values) {
 			login := b.cookie("__Host-login-")
 			b.callback(origin + "/callback?" + q.Encode())
-			b.deleteCookie(b.cookie("__Host-session-").Name) // of the answer that did not arrive
+			b.deleteCookie(b.cookie("__Host-session-").Name) // the first response did not arrive
 			b.setCookie(login)
 		}},
-	"answered in another process": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
+	"finished in another process": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS54005: used","error_codes":[54005]}`)},
-	"code too old": {kind: signin.KindExpired, status: 400, text: "took too long", level: "INFO",
+	"expired code": {kind: signin.KindExpired, status: 400, text: "took too long", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS70008: expired","error_codes":[70008]}`)},
 	"nonce": {kind: signin.KindNonceMismatch, status: 400, text: "it was rejected", level: "WARN",
 		change: idToken(func(o *entratest.MintOptions) { o.Nonce = "another" })},
@@ -84,7 +84,7 @@ var failures = map[string]failure{
 		change: idToken(func(o *entratest.MintOptions) { o.UnpublishedKey = true })},
 	"for another app": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.Resource = "api-a" })},
-	"another user": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
+	"of another user": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.User = bob })},
 	"denied": {kind: signin.KindConsentDeclined, status: 403, text: "Nothing was changed", level: "INFO",
 		change: errorResponse("access_denied", "AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
@@ -92,19 +92,19 @@ var failures = map[string]failure{
 		change: errorResponse("access_denied", "AADSTS90094: The grant requires administrator permission.")},
 	"admin consent by request": {kind: signin.KindAdminConsent, status: 403, text: "administrator of your organization", level: "WARN",
 		change: errorResponse("consent_required", "AADSTS90095: Admin consent is required.")},
-	"not let in": {kind: signin.KindRejected, status: 403, text: "send the details", level: "WARN",
+	"blocked": {kind: signin.KindRejected, status: 403, text: "send the details", level: "WARN",
 		change: errorResponse("interaction_required", "AADSTS53003: Access has been blocked by Conditional Access policies.")},
 	"not assigned": {kind: signin.KindRejected, status: 403, text: "/login?prompt=select_account&", level: "WARN",
 		change: errorResponse("access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application.")},
 	"canceled": {kind: signin.KindConsentDeclined, status: 403, text: "Nothing was changed", level: "INFO",
 		change: errorResponse("access_denied", "the user canceled the authentication")},
-	"not set up": {kind: signin.KindMisconfigured, status: 500, text: "not set up correctly", level: "ERROR",
+	"misconfigured": {kind: signin.KindMisconfigured, status: 500, text: "not set up correctly", level: "ERROR",
 		change: tokenEndpoint(401, `{"error":"invalid_client","error_description":"AADSTS7000222: The secret has expired","error_codes":[7000222]}`)},
-	"Entra unwell": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
+	"Entra unavailable": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: tokenEndpoint(503, `{"error":"temporarily_unavailable"}`)},
-	"keys cannot be had": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
+	"keys unavailable": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: func(w *webApp, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Endpoint: "keys", Status: 500}) }},
-	"a parameter twice": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+	"repeated parameter": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Add("code", "x") }},
 	"no code": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Del("code") }},
@@ -112,9 +112,8 @@ var failures = map[string]failure{
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("iss", "https://evil.example/v2.0") }},
 }
 
-// Each refusal has a page that a person understands and a line that an operator
-// understands, and nothing secret is in either.
-func TestRefusals(t *testing.T) {
+// Each failure has a page for the user and a log record for the operator. Neither contains a secret.
+func TestFailuresHavePageAndLogRecord(t *testing.T) {
 	for name, test := range failures {
 		t.Run(name, func(t *testing.T) {
 			w := newWebApp(t)
@@ -135,46 +134,46 @@ func TestRefusals(t *testing.T) {
 			a := b.get(origin + "/callback?" + q.Encode())
 			b.wantStatus(a, test.status, "")
 			if kinds := w.log.rejections(t); !slices.Equal(kinds, []string{string(test.kind)}) {
-				t.Errorf("refused: %v, want %s", kinds, test.kind)
+				t.Errorf("got rejections %v, want [%s]", kinds, test.kind)
 			}
 			page := html.UnescapeString(a.body)
 			if !strings.Contains(page, test.text) || !strings.Contains(page, `href="/login`) || !strings.Contains(page, "<h1>") {
-				t.Errorf("the page is\n%s", page)
+				t.Errorf("got page\n%s", page)
 			}
 			h := a.Header
 			if !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" ||
 				h.Get("Referrer-Policy") != "no-referrer" || h.Get("Content-Type") != "text/html; charset=utf-8" {
-				t.Errorf("headers: %v", h)
+				t.Errorf("got headers %v", h)
 			}
 			log := strings.TrimPrefix(w.log.String(), before)
 			if !strings.Contains(log, `"level":"`+test.level+`"`) || !strings.Contains(log, `"error":`) {
-				t.Errorf("the log says %s", log)
+				t.Errorf("got log record %s, want level %s and an error", log, test.level)
 			}
-			if advice := "https://login.microsoftonline.com/error?code=7000222"; strings.Contains(log, advice) != (name == "not set up") {
-				t.Errorf("the log's advice: %s", log)
+			if advice := "https://login.microsoftonline.com/error?code=7000222"; strings.Contains(log, advice) != (name == "misconfigured") {
+				t.Errorf("advice in the log: got %s", log)
 			}
 			for _, secret := range secrets {
 				for where, text := range map[string]string{"the page": page, "the log": log, "a header": fmt.Sprint(h)} {
 					if secret != "" && strings.Contains(text, secret) {
-						t.Errorf("%s shows a secret", where)
+						t.Errorf("%s contains a secret", where)
 					}
 				}
 			}
 			if strings.Contains(log, "Alice") || strings.Contains(log, alice) {
-				t.Errorf("the log names the user: %s", log)
+				t.Errorf("the log contains the user's name: %s", log)
 			}
 			if b.wantUser(""); b.session() != "" {
-				t.Error("there is a session")
+				t.Error("got a session cookie, want none")
 			}
 			if c := b.cookie("__Host-login-"); c != nil && test.kind != signin.KindStateMismatch {
-				t.Error("the login is still there")
+				t.Error("the login cookie was not deleted")
 			}
 		})
 	}
 }
 
-// Who is signed in and declines to consent to more is still signed in.
-func TestDeclined(t *testing.T) {
+// A signed-in user who declines to consent to more stays signed in.
+func TestDecliningConsentKeepsSession(t *testing.T) {
 	for _, mode := range []string{"query", authcode.FormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
@@ -185,16 +184,15 @@ func TestDeclined(t *testing.T) {
 		a := b.callback(origin + "/callback?" + q.Encode())
 		b.wantStatus(a, http.StatusForbidden, "")
 		if page := html.UnescapeString(a.body); !strings.Contains(page, "still signed in") || !strings.Contains(page, `<a href="`+path+`">Try again</a>`) {
-			t.Errorf("the page is\n%s", page)
+			t.Errorf("got page\n%s", page)
 		}
 		b.wantUser("Alice Adams")
 		b.wantEntra(b.get(path))
 	}
 }
 
-// What only an administrator can consent to is named in the administrators' page, in the
-// tenant of the user.
-func TestAdminConsentOfScopes(t *testing.T) {
+// The link for administrators names the scopes and the tenant of the user.
+func TestAdminConsentLinkNamesScopesAndTenant(t *testing.T) {
 	w := newWebApp(t, anyOrganization)
 	b := w.browser(t)
 	b.signIn("/private/x", carol)
@@ -203,12 +201,12 @@ func TestAdminConsentOfScopes(t *testing.T) {
 	a := b.get(origin + "/callback?" + q.Encode())
 	b.wantStatus(a, http.StatusForbidden, "")
 	if want := w.flow.AdminConsentURL(entratest.SampleOtherTenant, scopeB); !strings.Contains(html.UnescapeString(a.body), `href="`+want+`"`) {
-		t.Errorf("the page has no link to %s:\n%s", want, a.body)
+		t.Errorf("got no link to %s in page\n%s", want, a.body)
 	}
 }
 
-// The support's details are on the page and in the log.
-func TestRefusalDetails(t *testing.T) {
+// Details for support are in the page and in the log.
+func TestPageAndLogHaveSupportDetails(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	u, err := url.Parse(b.signInAtEntra(b.get("/private/x"), alice))
@@ -220,13 +218,13 @@ func TestRefusalDetails(t *testing.T) {
 	a := b.get(origin + "/callback?" + q.Encode())
 	for _, want := range []string{"access_denied", "AADSTS65004", "11111111-2222-3333-4444-555555555555", "0a1b2c3d-0000-0000-0000-000000000000"} {
 		if !strings.Contains(a.body, want) || !strings.Contains(w.log.String(), strings.TrimPrefix(want, "AADSTS")) {
-			t.Errorf("%s is not on the page, or not in the log:\n%s", want, w.log)
+			t.Errorf("got no %s in the page or in the log:\n%s", want, w.log)
 		}
 	}
 }
 
-// Whatever comes through the browser is text on the page.
-func TestRefusalIsEscaped(t *testing.T) {
+// Parameters of the callback are escaped in the page.
+func TestPageEscapesParameters(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	u, err := url.Parse(b.signInAtEntra(b.get("/login"), alice))
@@ -238,12 +236,12 @@ func TestRefusalIsEscaped(t *testing.T) {
 	q.Set("error_uri", "javascript:alert(1)")
 	a := b.get(origin + "/callback?" + q.Encode())
 	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") || strings.Contains(a.body, "javascript:") || len(a.Header["Set-Cookie"]) != 1 {
-		t.Errorf("%v\n%s", a.Header, a.body)
+		t.Errorf("got headers %v and page\n%s", a.Header, a.body)
 	}
 }
 
-// An app's own page gets what there is to know, with the headers set.
-func TestOwnPage(t *testing.T) {
+// Config.Page receives the Problem, the account in the context, and a response with its headers set.
+func TestConfigPageReceivesProblem(t *testing.T) {
 	var got signin.Problem
 	w := newWebApp(t, func(s *settings) {
 		s.site.Page = func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
@@ -259,12 +257,12 @@ func TestOwnPage(t *testing.T) {
 	b.wantStatus(a, http.StatusBadRequest, "")
 	if a.body != "true Alice Adams" || got.Kind != signin.KindInvalidReturnTo || got.Title == "" || got.Text == "" ||
 		!slices.Equal(got.Links, []signin.Link{{Text: "Sign in without it", URL: "/login"}}) || a.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("the page says %q of %+v", a.body, got)
+		t.Errorf("got page %q for %+v", a.body, got)
 	}
 }
 
-// Entra asks to be left alone, and the browser is told.
-func TestRetryAfter(t *testing.T) {
+// Retry-After of Entra is passed to the browser.
+func TestRetryAfterIsPassedOn(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/login"), alice)
@@ -272,16 +270,16 @@ func TestRetryAfter(t *testing.T) {
 	a := b.callback(callback)
 	b.wantStatus(a, http.StatusServiceUnavailable, "")
 	if got := a.Header.Get("Retry-After"); got != "20" {
-		t.Errorf("Retry-After: %q", got)
+		t.Errorf("got Retry-After %q, want 20", got)
 	}
 }
 
-// What is wrong with a Config is said when the site is made.
-func TestConfig(t *testing.T) {
+// New rejects an invalid Config.
+func TestNewRejectsInvalidConfig(t *testing.T) {
 	w := newWebApp(t)
 	for name, test := range map[string]struct {
 		config signin.Config
-		says   string
+		want   string
 	}{
 		"store without keys": {signin.Config{Store: newSharedStore()}, "Config.Keys is empty"},
 		"short key":          {signin.Config{Keys: []signin.Key{signin.NewKey([]byte("short"))}}, "not 32 bytes"},
@@ -299,15 +297,15 @@ func TestConfig(t *testing.T) {
 	} {
 		site, err := signin.New(w.flow, test.config)
 		if site != nil || err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: got no error", name)
 			continue
 		}
-		if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, test.says) {
-			t.Errorf("%s: %v", name, e)
+		if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, test.want) {
+			t.Errorf("%s: got %v, want %q", name, e, test.want)
 		}
 	}
 	if site, err := signin.New(nil, signin.Config{}); site != nil || entraError(t, err).Code != "invalid_request" {
-		t.Errorf("without a flow: %v", err)
+		t.Errorf("without a flow: got %v, want invalid_request", err)
 	}
 	for _, redirect := range []string{origin, origin + "/"} {
 		client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp, Credential: entra.Secret("webapp-secret")})
@@ -319,13 +317,13 @@ func TestConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := signin.New(flow, signin.Config{}); err == nil {
-			t.Errorf("%s: no error", redirect)
+			t.Errorf("%s: got no error", redirect)
 		}
 	}
 }
 
-// The site under a path, with its own names for everything.
-func TestPrefix(t *testing.T) {
+// A site works below a path and with its own paths.
+func TestSiteBelowPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t, func(s *settings) {
 			s.entra.Apps[1].RedirectURIs = []string{origin + "/app/signin", origin + "/app/"}
@@ -340,11 +338,11 @@ func TestPrefix(t *testing.T) {
 		b.wantEntra(b.post("/app/logout", nil))
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/app/private/x?y=1"), alice)), http.StatusSeeOther, "/app/private/x?y=1")
 		if a := b.get("/app/"); !strings.HasPrefix(a.body, "true Alice Adams") {
-			t.Errorf("the page says %q", a.body)
+			t.Errorf("got page %q", a.body)
 		}
 		b.wantStatus(b.get("/login"), http.StatusNotFound, "")
 		if q := b.wantEntraQuery(b.post("/app/logout", nil)); q.Get("post_logout_redirect_uri") != origin+"/app/" {
-			t.Errorf("signs out with %v", q)
+			t.Errorf("got sign-out request %v", q)
 		}
 	})
 }

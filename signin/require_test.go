@@ -10,15 +10,15 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// newRequireApp is a webApp whose app is one page, for /x.
+// newRequireApp returns a webApp with one page, behind the given middleware.
 func newRequireApp(t *testing.T, require func(*signin.Site, http.Handler) http.Handler) *webApp {
 	w := newWebApp(t, func(s *settings) { s.site.KeepClaims = true })
 	w.app = w.site.Handler(require(w.site, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { fmt.Fprint(out, "the page") })))
 	return w
 }
 
-// A page is for those who have one of its roles; nobody signed in is sent to sign in.
-func TestRequireRole(t *testing.T) {
+// RequireRole admits users with one of the roles and redirects users who are not signed in.
+func TestRequireRoleAdmitsRoles(t *testing.T) {
 	w := newRequireApp(t, func(s *signin.Site, next http.Handler) http.Handler {
 		return s.RequireRole("Refunds.Approve", "Admin")(next)
 	})
@@ -35,27 +35,26 @@ func TestRequireRole(t *testing.T) {
 		a := b.get("/x?a=b")
 		if test.ok {
 			if a.StatusCode != http.StatusOK || a.body != "the page" || a.Header.Get("Cache-Control") != "no-store" {
-				t.Errorf("%v: status %d, %q", test.roles, a.StatusCode, a.body)
+				t.Errorf("roles %v: got status %d, %q", test.roles, a.StatusCode, a.body)
 			}
 			continue
 		}
 		if a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "the page") || !strings.Contains(a.body, "You do not have access to this page") ||
 			!strings.Contains(a.body, "/login?prompt=select_account&amp;return_to=%2Fx%3Fa%3Db") {
-			t.Errorf("%v: status %d, %s", test.roles, a.StatusCode, a.body)
+			t.Errorf("roles %v: got status %d, %s", test.roles, a.StatusCode, a.body)
 		}
 		a = b.get("/x", "Sec-Fetch-Mode", "cors", "Accept", "application/json")
 		if a.StatusCode != http.StatusForbidden || !strings.HasPrefix(a.body, `{"error":"missing_role",`) {
-			t.Errorf("%v: a script gets status %d, %s", test.roles, a.StatusCode, a.body)
+			t.Errorf("roles %v: a script got status %d, %s", test.roles, a.StatusCode, a.body)
 		}
 	}
 	if kinds := w.log.rejections(t); len(kinds) != 10 || slices.ContainsFunc(kinds, func(k string) bool { return k != "missing_role" }) {
-		t.Errorf("refused %v", kinds)
+		t.Errorf("got rejections %v, want 10 of missing_role", kinds)
 	}
 }
 
-// A page is for sign-ins that satisfied an authentication context: others are sent to do so,
-// once, and come back.
-func TestRequireAuthContext(t *testing.T) {
+// RequireAuthContext redirects users to satisfy the authentication context, and they return to the page.
+func TestRequireAuthContextStepsUp(t *testing.T) {
 	w := newRequireApp(t, func(s *signin.Site, next http.Handler) http.Handler { return s.RequireAuthContext("c1")(next) })
 	b := w.browser(t)
 	w.withClaims(map[string]any{"acrs": []string{"c2"}})
@@ -64,17 +63,17 @@ func TestRequireAuthContext(t *testing.T) {
 	q := b.wantEntraQuery(a)
 	const demand = `{"acrs":{"essential":true,"value":"c1"}}`
 	if q.Get("claims") != `{"access_token":`+demand+`,"id_token":`+demand+`}` || q.Get("login_hint") != loginHint(alice) {
-		t.Errorf("asked for %v", q)
+		t.Errorf("got authorization request %v", q)
 	}
 	if script := b.get("/x", "Sec-Fetch-Mode", "cors"); script.StatusCode != http.StatusUnauthorized || !strings.Contains(script.body, "interaction_required") {
-		t.Errorf("a script gets status %d, %s", script.StatusCode, script.body)
+		t.Errorf("a script got status %d, %s", script.StatusCode, script.body)
 	}
 	w.withClaims(map[string]any{"acrs": []string{"c1", "c2"}})
 	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/x")
 	if a := b.get("/x"); a.body != "the page" {
-		t.Errorf("after the step-up: status %d, %s", a.StatusCode, a.body)
+		t.Errorf("after the step-up: got status %d, %s", a.StatusCode, a.body)
 	}
-	// Entra does not do what it was asked: the user ends on a page and not in a circle.
+	// If Entra ignores the request, the user gets a page and not a redirect loop.
 	w.withClaims(nil)
 	b = w.browser(t)
 	a = b.get("/x")
@@ -86,13 +85,12 @@ func TestRequireAuthContext(t *testing.T) {
 		a = b.get("/x")
 	}
 	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "Signing in was not enough") {
-		t.Errorf("in vain: status %d, %s", a.StatusCode, a.body)
+		t.Errorf("without the context: got status %d, %s", a.StatusCode, a.body)
 	}
 }
 
-// An app may have several sites. A role and a sign-in at one are nothing at another, whichever
-// Handler is the inner one.
-func TestRequireLooksAtItsOwnSite(t *testing.T) {
+// An app may have several sites. Roles and sign-ins of one do not count at another, whichever Handler is the inner one.
+func TestRequireChecksItsOwnSite(t *testing.T) {
 	w := newWebApp(t, func(s *settings) {
 		s.site.KeepClaims = true
 		s.entra.Apps[1].RedirectURIs = append(s.entra.Apps[1].RedirectURIs, origin+"/other/callback")
@@ -120,14 +118,14 @@ func TestRequireLooksAtItsOwnSite(t *testing.T) {
 			"/role": http.StatusForbidden, "/context": http.StatusSeeOther, "/other/role": http.StatusOK, "/other/context": http.StatusOK,
 		} {
 			if a := b.get(path); a.StatusCode != status {
-				t.Errorf("%s: %s has status %d, want %d; the page is\n%s", name, path, a.StatusCode, status, a.body)
+				t.Errorf("%s: %s: got status %d, want %d; page\n%s", name, path, a.StatusCode, status, a.body)
 			}
 		}
 	}
 }
 
-// What cannot work is said when the app is put together.
-func TestRequirePanics(t *testing.T) {
+// Middleware that cannot work panics when it is created.
+func TestRequirePanicsOnMistakes(t *testing.T) {
 	with := newWebApp(t, func(s *settings) { s.site.KeepClaims = true }).site
 	without := newWebApp(t).site
 	for text, f := range map[string]func(){
@@ -139,7 +137,7 @@ func TestRequirePanics(t *testing.T) {
 		func() {
 			defer func() {
 				if r := recover(); r != text {
-					t.Errorf("panics with %v, want %q", r, text)
+					t.Errorf("got panic %v, want %q", r, text)
 				}
 			}()
 			f()

@@ -29,7 +29,7 @@ func testSite(t testing.TB) *Site {
 	return s
 }
 
-// What is sealed under one name, for one site, with one key, opens so and not otherwise.
+// Data sealed under one name, for one site, with one key cannot be opened otherwise.
 func TestSealIsBoundToItsName(t *testing.T) {
 	keys := []Key{NewKey([]byte("0123456789abcdef0123456789abcdef")), NewKey([]byte("fedcba9876543210fedcba9876543210"))}
 	k, err := newKeyring("site", keys[:1])
@@ -62,29 +62,29 @@ func TestSealIsBoundToItsName(t *testing.T) {
 	} {
 		got := map[string]int{}
 		if ok := test.ring.open(test.name, sealed, &got); ok != test.ok || ok != (got["x"] == 1) {
-			t.Errorf("%s: %t, want %t", name, ok, test.ok)
+			t.Errorf("%s: got %t, want %t", name, ok, test.ok)
 		}
 	}
 	again, err := k.seal("name", map[string]int{"x": 1})
 	if err != nil || string(again) == string(sealed) {
-		t.Errorf("the same text twice, %v", err)
+		t.Errorf("got the same ciphertext twice, or error %v", err)
 	}
 	for n := range sealed {
 		if k.open("name", sealed[:n], &struct{}{}) {
-			t.Errorf("%d bytes of it open", n)
+			t.Errorf("the first %d bytes can be opened", n)
 		}
 	}
-	// The ring keeps its own copy of the keys' bytes.
+	// NewKey copies the bytes.
 	secret := []byte("0123456789abcdef0123456789abcdef")
 	key := NewKey(secret)
 	clear(secret)
 	if !ring("site", key).open("name", sealed, &map[string]int{}) {
-		t.Error("a key changes with the caller's slice")
+		t.Error("changing the slice changed the key")
 	}
 }
 
-// The bound on memory holds, what is used stays, and what has expired makes room.
-func TestMemory(t *testing.T) {
+// The memory store is bounded, evicts the least recently used record, and removes expired ones.
+func TestMemoryStoreIsBounded(t *testing.T) {
 	m := newMemoryStore()
 	later := time.Now().Add(time.Hour)
 	for i := range maxMemoryRecords + 10 {
@@ -96,19 +96,18 @@ func TestMemory(t *testing.T) {
 	_, used, _ := m.Find("0")
 	_, oldest, _ := m.Find("1")
 	if n := m.records.Len(); n != maxMemoryRecords || !used || oldest {
-		t.Errorf("%d entries; what was used is there: %t, what was not: %t", n, used, oldest)
+		t.Errorf("got %d records, used one %t, oldest one %t; want %d, true, false", n, used, oldest, maxMemoryRecords)
 	}
 	m = newMemoryStore()
 	for i := range 100 {
 		m.Commit(strconv.Itoa(i), nil, time.Now().Add(-time.Second))
 	}
 	if n := m.records.Len(); n > 1 {
-		t.Errorf("%d entries that have expired", n)
+		t.Errorf("got %d expired records, want at most 1", n)
 	}
 }
 
-// Whatever is in the store, sealed or not: no panic, and no session that has ended or is
-// nobody's.
+// Any record in the store, sealed or not, yields no panic and no expired session.
 func FuzzSession(f *testing.F) {
 	now := time.Now().UTC()
 	whole, err := json.Marshal(session{
@@ -140,7 +139,7 @@ func FuzzSession(f *testing.F) {
 		}
 		v.claims()
 		if v != nil && (!time.Now().Before(v.Expires) || !s.flow.AllowsTenant(v.Account.TenantID)) {
-			t.Errorf("a session of %s until %v", v.Account.TenantID, v.Expires)
+			t.Errorf("got a session of tenant %q until %v", v.Account.TenantID, v.Expires)
 		}
 	})
 }

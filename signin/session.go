@@ -254,8 +254,8 @@ func (s *Site) replaceSession(ctx context.Context, key string, by authcode.Accou
 		return err
 	}
 	if v.Account.HomeAccountID != by.HomeAccountID || v.Account.TenantID != by.TenantID {
-		if err := s.markEnded(ctx, key); err != nil {
-			return err
+		if err := s.markEnded(ctx, key); err != nil || v.Account.HomeAccountID == by.HomeAccountID {
+			return err // SignOut covers all tenants of a person, so it would remove the new tokens, too
 		}
 		return s.flow.SignOut(ctx, v.Account)
 	}

@@ -22,7 +22,7 @@ func withStore(store signin.Store) func(*settings) {
 	return func(s *settings) { s.site.Store, s.site.Keys = store, []signin.Key{testKey} }
 }
 
-func TestIdleLimit(t *testing.T) {
+func TestIdleSessionExpires(t *testing.T) {
 	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": withStore(newSharedStore())} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -41,8 +41,8 @@ func TestIdleLimit(t *testing.T) {
 	}
 }
 
-// However busy, a session ends.
-func TestAbsoluteLimit(t *testing.T) {
+// Even a session in use expires after Lifetime.
+func TestSessionExpiresAfterLifetime(t *testing.T) {
 	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": withStore(newSharedStore())} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestAbsoluteLimit(t *testing.T) {
 	}
 }
 
-// The limits are kept here, whatever the store thinks of expiry.
-func TestStoreWithoutExpiry(t *testing.T) {
+// Sessions expire even if the store ignores the expiry.
+func TestSessionExpiresInStoreWithoutExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSharedStore()
 		w := newWebApp(t, withStore(store))
@@ -76,15 +76,14 @@ func TestStoreWithoutExpiry(t *testing.T) {
 		}
 		store.mu.Unlock()
 		time.Sleep(time.Hour - time.Second)
-		b.get("/style.css") // asks nobody who is signed in
+		b.get("/style.css") // does not load the session
 		time.Sleep(time.Second)
 		b.wantUser("")
 	})
 }
 
-// A session is written at sign-in and then at most once a minute, and read only when
-// somebody asks who is signed in.
-func TestStoreTraffic(t *testing.T) {
+// A session is written at the sign-in and then at most once a minute. It is read only if the handler needs it.
+func TestStoreTrafficIsLow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSharedStore()
 		w := newWebApp(t, withStore(store))
@@ -95,22 +94,21 @@ func TestStoreTraffic(t *testing.T) {
 			b.get("/style.css")
 		}
 		if f, _, _ := store.counts(); f != finds {
-			t.Errorf("%d reads for pages that ask nothing", f-finds)
+			t.Errorf("got %d reads for public pages, want 0", f-finds)
 		}
-		for range 600 { // ten minutes
+		for range 600 { // 10 minutes
 			b.wantUser("Alice Adams")
 			time.Sleep(time.Second)
 		}
 		f, c, d := store.counts()
 		if c-commits != 9 || d != deletes || f-finds != 2*600+3*9 {
-			t.Errorf("%d reads, %d writes, %d deletions", f-finds, c-commits, d-deletes)
+			t.Errorf("got %d reads, %d writes, %d deletes", f-finds, c-commits, d-deletes)
 		}
 	})
 }
 
-// What is in the store is sealed, under a name that is no session's ID, and cannot be
-// moved to another name.
-func TestStoreIsSealed(t *testing.T) {
+// Records in the store are sealed. Their keys are not session IDs, and a record cannot be moved to another key.
+func TestStoreRecordsAreSealed(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store), func(s *settings) { s.site.KeepClaims = true })
 	a, b := w.browser(t), w.browser(t)
@@ -118,16 +116,16 @@ func TestStoreIsSealed(t *testing.T) {
 	b.signIn("/private/x", bob)
 	entries := store.all()
 	if len(entries) != 4 {
-		t.Fatalf("%d entries for two sessions", len(entries))
+		t.Fatalf("got %d records for two sessions, want 4", len(entries))
 	}
 	for token, e := range entries {
 		for _, hidden := range []string{"Alice", "alice", "Bob", aliceID, a.session(), b.session(), "tid", "home_account_id"} {
 			if bytes.Contains(e.b, []byte(hidden)) || strings.Contains(token, hidden) {
-				t.Errorf("the store shows %q", hidden)
+				t.Errorf("the store contains %q in the clear", hidden)
 			}
 		}
 	}
-	// Every entry under every other's name.
+	// Each record under the key of each other.
 	for token := range entries {
 		for _, other := range entries {
 			if bytes.Equal(entries[token].b, other.b) {
@@ -137,7 +135,7 @@ func TestStoreIsSealed(t *testing.T) {
 			store.entries[token] = other
 			store.mu.Unlock()
 			if got := a.get("/"); strings.Contains(got.body, "Bob") {
-				t.Fatal("Alice is Bob")
+				t.Fatal("Alice is signed in as Bob")
 			}
 			store.mu.Lock()
 			store.entries[token] = entries[token]
@@ -145,7 +143,7 @@ func TestStoreIsSealed(t *testing.T) {
 		}
 	}
 	a.wantUser("Alice Adams")
-	// The name under which a session is kept is not the ID that opens it.
+	// The key of a session is not accepted as its ID.
 	thief := w.browser(t)
 	name := a.cookie("__Host-session-").Name
 	for token := range entries {
@@ -154,7 +152,7 @@ func TestStoreIsSealed(t *testing.T) {
 			thief.wantUser("")
 		}
 	}
-	// A byte that is changed.
+	// Records with a changed bit.
 	store.mu.Lock()
 	for token, e := range store.entries {
 		changed := bytes.Clone(e.b)
@@ -165,8 +163,8 @@ func TestStoreIsSealed(t *testing.T) {
 	a.wantUser("")
 }
 
-// If the store fails nobody is signed in, and the user is told that it is not them.
-func TestStoreFailures(t *testing.T) {
+// If the store fails, no user is signed in, and the response is 503.
+func TestStoreFailureIsUnavailable(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
@@ -177,11 +175,11 @@ func TestStoreFailures(t *testing.T) {
 	a := b.get("/private/x")
 	b.wantStatus(a, http.StatusServiceUnavailable, "")
 	if strings.Contains(a.body, "192.0.2.1") || !strings.Contains(a.body, "not responding") || a.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("the page is\n%s", a.body)
+		t.Errorf("got page\n%s", a.body)
 	}
 	a = b.get("/private/x", "Sec-Fetch-Mode", "cors", "Accept", "application/json")
 	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, `"error":"unavailable"`) {
-		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
+		t.Errorf("a script got status %d, %s", a.StatusCode, a.body)
 	}
 	b.wantStatus(b.post("/logout", nil), http.StatusServiceUnavailable, "")
 	store.setError("Find", nil)
@@ -191,14 +189,14 @@ func TestStoreFailures(t *testing.T) {
 		store.setError(method, errStore)
 		b.wantStatus(b.post("/logout", nil), http.StatusServiceUnavailable, "")
 		if b.session() == "" {
-			t.Error("the browser has lost its session, so the user cannot try again")
+			t.Error("the session cookie was deleted, so the user cannot retry")
 		}
 		store.setError(method, nil)
 		if method == "Commit" {
 			b.wantUser("Alice Adams")
 			continue
 		}
-		b.wantUser("") // it was written down that Entra's session has ended, so this one has
+		b.wantUser("") // the new epoch of Entra's session was written, which ends this one
 		b.signIn("/private/x", alice)
 	}
 	callback := b.signInAtEntra(b.get("/login?return_to=/private/y"), bob)
@@ -210,16 +208,15 @@ func TestStoreFailures(t *testing.T) {
 	out := w.browser(t)
 	store.setError("Find", errStore)
 	if a := out.get("/logout/frontchannel?sid=x"); a.StatusCode != http.StatusServiceUnavailable || a.body != "" {
-		t.Errorf("front-channel logout: %d %q", a.StatusCode, a.body)
+		t.Errorf("front-channel logout: got status %d, %q", a.StatusCode, a.body)
 	}
 	if log := w.log.String(); strings.Count(log, "connection refused") != 11 {
-		t.Errorf("the log has the cause %d times:\n%s", strings.Count(log, "connection refused"), log)
+		t.Errorf("got the cause %d times in the log, want 11:\n%s", strings.Count(log, "connection refused"), log)
 	}
 }
 
-// A browser that has left is no fault of the store's: its request fails, and no operator is
-// called.
-func TestBrowserHasLeft(t *testing.T) {
+// If the client is gone, its request fails without a log record above debug level.
+func TestCanceledRequestIsNotLogged(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
@@ -233,13 +230,13 @@ func TestBrowserHasLeft(t *testing.T) {
 	rec := httptest.NewRecorder()
 	w.app.ServeHTTP(rec, r)
 	if rec.Code != http.StatusServiceUnavailable || w.log.String() != before {
-		t.Errorf("status %d; the log says %s", rec.Code, strings.TrimPrefix(w.log.String(), before))
+		t.Errorf("got status %d and log %s", rec.Code, strings.TrimPrefix(w.log.String(), before))
 	}
 }
 
-// Whichever of its calls to the store fails, a sign-in, a sign-out and a front-channel
-// logout say so, and a sign-in gives the browser nothing.
-func TestStoreFailsAtAnyCall(t *testing.T) {
+// If any call of the store fails, sign-in, sign-out and front-channel logout respond with 503, and the browser gets no
+// new session.
+func TestAnyStoreCallMayFail(t *testing.T) {
 	for _, sid := range []bool{true, false} {
 		for name, request := range map[string]func(b *browser, callback string) *response{
 			"callback":      func(b *browser, callback string) *response { return b.callback(callback) },
@@ -273,10 +270,10 @@ func TestStoreFailsAtAnyCall(t *testing.T) {
 				store.mu.Unlock()
 				a := request(b, callback)
 				if a.StatusCode != http.StatusServiceUnavailable {
-					t.Errorf("%s, sid %t: when call %d fails: status %d", name, sid, point, a.StatusCode)
+					t.Errorf("%s, sid %t: when call %d fails: got status %d, want 503", name, sid, point, a.StatusCode)
 				}
 				if b.session() != id {
-					t.Errorf("%s, sid %t: when call %d fails the browser gets another session", name, sid, point)
+					t.Errorf("%s, sid %t: when call %d fails: the browser has a new session", name, sid, point)
 				}
 				if calls == 0 {
 					break
@@ -286,8 +283,8 @@ func TestStoreFailsAtAnyCall(t *testing.T) {
 	}
 }
 
-// A session goes on if it cannot be written down that it is in use; it may end early.
-func TestTouchFails(t *testing.T) {
+// If the use of a session cannot be recorded, the session continues but may expire early.
+func TestFailedTouchKeepsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSharedStore()
 		w := newWebApp(t, withStore(store))
@@ -301,9 +298,8 @@ func TestTouchFails(t *testing.T) {
 	})
 }
 
-// A request that is under way when the session ends does not bring it back, at whichever
-// of its calls to the store the end comes.
-func TestEndedStaysEnded(t *testing.T) {
+// A request in flight does not restore a session that ends at any of its store calls.
+func TestEndedSessionStaysEnded(t *testing.T) {
 	for _, sid := range []bool{true, false} {
 		for _, end := range []string{"logout", "another account", "the same account"} {
 			t.Run(fmt.Sprintf("%s, sid %t", end, sid), func(t *testing.T) {
@@ -312,15 +308,15 @@ func TestEndedStaysEnded(t *testing.T) {
 					point++
 				}
 				if want := map[bool]int{true: 6, false: 4}[sid]; point != want {
-					t.Errorf("the request made %d calls, want %d", point, want)
+					t.Errorf("got %d store calls, want %d", point, want)
 				}
 			})
 		}
 	}
 }
 
-// endDuringTouch ends a session before the given call of a request that writes down that
-// it is in use. It is false if the request makes fewer calls.
+// endDuringTouch ends a session before the given store call of a request that records its use. It returns false if the
+// request makes fewer calls.
 func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSharedStore()
@@ -336,7 +332,7 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 		if next != "" {
 			callback = b.signInAtEntra(b.get("/login"), next)
 		}
-		time.Sleep(2 * time.Minute) // the next use is written down
+		time.Sleep(2 * time.Minute) // the next use is recorded
 
 		other := w.browser(t)
 		other.setCookie(cookie)
@@ -346,7 +342,7 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 			if calls++; made || calls != point+1 {
 				return
 			}
-			made = true // what ends it calls the store, too
+			made = true // before ending the session, which calls the store, too
 			if next == "" {
 				b.wantEntra(b.post("/logout", nil))
 			} else {
@@ -367,16 +363,15 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 	return made
 }
 
-// A sign-in of the same account that replaces a session does not bring it back either, when
-// the user signs out meanwhile.
-func TestSignOutDuringSignIn(t *testing.T) {
+// A new sign-in of the same user does not restore the old session if the user signs out at any of its store calls.
+func TestSignOutDuringSignInEndsOldSession(t *testing.T) {
 	for _, sid := range []bool{true, false} {
 		point := 0
 		for signOutDuringSignIn(t, sid, point) {
 			point++
 		}
 		if want := map[bool]int{true: 11, false: 7}[sid]; point != want {
-			t.Errorf("the callback makes %d calls to the store, want %d", point, want)
+			t.Errorf("got %d store calls, want %d", point, want)
 		}
 	}
 }
@@ -415,31 +410,30 @@ func signOutDuringSignIn(t *testing.T, sid bool, point int) (made bool) {
 	return made
 }
 
-// Requests of one session at once lose nothing of each other's and do not sign each
-// other out.
-func TestConcurrentRequests(t *testing.T) {
+// Concurrent requests of one session do not overwrite each other's changes or sign each other out.
+func TestConcurrentRequestsKeepSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWebApp(t, withStore(newSharedStore()))
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
 		for range 3 {
-			time.Sleep(5 * time.Minute) // so that all want to write it down
+			time.Sleep(5 * time.Minute) // so that all of them record the use
 			var wg sync.WaitGroup
 			for i := range 40 {
 				wg.Go(func() {
 					switch i % 13 {
 					case 0:
 						if a := b.get("/call"); a.body != "token true" {
-							t.Errorf("the call says %q", a.body)
+							t.Errorf("got body %q, want \"token true\"", a.body)
 						}
 					case 1: // another tab signs in
 						a := b.callback(b.signInAtEntra(b.get("/login?return_to=/private/y"), alice))
 						if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != "/private/y" {
-							t.Errorf("status %d to %q", a.StatusCode, a.Header.Get("Location"))
+							t.Errorf("got status %d to %q, want 303 to /private/y", a.StatusCode, a.Header.Get("Location"))
 						}
 					default:
 						if a := b.get("/"); !strings.HasPrefix(a.body, "true Alice Adams") {
-							t.Errorf("the page says %q", a.body)
+							t.Errorf("got page %q", a.body)
 						}
 					}
 				})
@@ -450,8 +444,8 @@ func TestConcurrentRequests(t *testing.T) {
 	})
 }
 
-// A store that takes contexts gets the request's.
-func TestStoreContext(t *testing.T) {
+// A store with context methods gets the context of the request.
+func TestStoreGetsContext(t *testing.T) {
 	store := &contextStore{sharedStore: newSharedStore()}
 	w := newWebApp(t, withStore(store))
 	b := w.browser(t)
@@ -459,23 +453,23 @@ func TestStoreContext(t *testing.T) {
 	b.post("/logout", nil)
 	finds, commits, deletes := store.counts()
 	if len(store.contexts) != finds+commits+deletes || finds == 0 || commits == 0 || deletes == 0 {
-		t.Errorf("%d contexts for %d, %d and %d calls", len(store.contexts), finds, commits, deletes)
+		t.Errorf("got %d contexts for %d finds, %d commits and %d deletes", len(store.contexts), finds, commits, deletes)
 	}
 }
 
-// When the allow-list gets shorter, sessions that were begun before end with it.
-func TestTenantNoLongerAllowed(t *testing.T) {
+// Removing a tenant from the allow-list ends the sessions of its users.
+func TestRemovedTenantEndsSessions(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store), anyOrganization)
 	b := w.browser(t)
 	b.signIn("/private/x", carol)
 	b.wantUser("Carol Clark")
-	w.app = newWebApp(t, withStore(store)).app // Contoso alone
+	w.app = newWebApp(t, withStore(store)).app // allows only Contoso
 	b.wantUser("")
 }
 
-// The claims of the ID token are all there, if they are to be kept.
-func TestClaims(t *testing.T) {
+// With KeepClaims, all claims of the ID token are available.
+func TestKeepClaims(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		w := newWebApp(t, func(s *settings) { s.site.KeepClaims = keep })
 		b := w.browser(t)
@@ -483,7 +477,7 @@ func TestClaims(t *testing.T) {
 		w.calls = func(out http.ResponseWriter, r *http.Request) {
 			c, ok := signin.ClaimsFromContext(r.Context())
 			if ok != keep {
-				t.Errorf("claims: %t, want %t", ok, keep)
+				t.Errorf("got claims %t, want %t", ok, keep)
 			}
 			if !ok {
 				return
@@ -491,25 +485,25 @@ func TestClaims(t *testing.T) {
 			var at int64
 			if c.Name != "Alice Adams" || c.ObjectID != aliceID || c.Audience != webapp || c.SessionID == "" || c.Has("nonce") ||
 				c.Decode("auth_time", &at) != nil || time.Since(time.Unix(at, 0)).Abs() > time.Minute || time.Until(c.Expires) < 0 {
-				t.Errorf("the claims are %v", c)
+				t.Errorf("got claims %v", c)
 			}
 			user, ok := c.User()
 			if !ok || user.ObjectID != aliceID {
-				t.Errorf("the user is %v, %t", user, ok)
+				t.Errorf("got user %v, %t", user, ok)
 			}
 		}
 		b.wantStatus(b.get("/call"), http.StatusOK, "")
 	}
 }
 
-// Outside of Handler, and where nobody is signed in, there is nobody.
-func TestNobody(t *testing.T) {
+// Without Handler there is no user.
+func TestContextWithoutHandlerHasNoUser(t *testing.T) {
 	w := newWebApp(t)
 	if a, ok := signin.AccountFromContext(t.Context()); ok || a.HomeAccountID != "" {
-		t.Errorf("an account: %v", a)
+		t.Errorf("got account %v, want none", a)
 	}
 	if c, ok := signin.ClaimsFromContext(t.Context()); ok || c != nil {
-		t.Errorf("claims: %v", c)
+		t.Errorf("got claims %v, want none", c)
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, origin+"/", nil)
 	if err != nil {
@@ -517,14 +511,14 @@ func TestNobody(t *testing.T) {
 	}
 	_, err = w.site.TokenSource(req, scopeA).TokenContext(t.Context())
 	if e := entraError(t, err); e.Code != "login_required" || !e.InteractionRequired() {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want login_required", err)
 	}
 	if n := len(w.Requests()); n != 0 {
-		t.Errorf("%d requests", n)
+		t.Errorf("got %d requests, want 0", n)
 	}
 }
 
-// The store's own error is typed and can be found.
+// A failure of the store is an entra.Error; its cause is not in the Problem.
 func TestStoreErrorIsTyped(t *testing.T) {
 	store := newSharedStore()
 	var failed error
@@ -539,14 +533,13 @@ func TestStoreErrorIsTyped(t *testing.T) {
 	store.setError("Find", errStore)
 	b.wantStatus(b.get("/private/x"), http.StatusServiceUnavailable, "")
 	if failed == nil || failed.Error() != "temporarily_unavailable" || errors.Is(failed, errStore) {
-		t.Errorf("the page is told %v", failed)
+		t.Errorf("got code %v in the Problem, want temporarily_unavailable", failed)
 	}
 }
 
-// Whoever signs out while a sign-in that the session began is on its way back is signed out,
-// at whichever of the callback's calls to the store it happens, and whichever answer comes
-// last.
-func TestSignOutEndsSignInUnderWay(t *testing.T) {
+// A sign-out ends a sign-in in progress of the same browser, at any store call of its callback, and whichever response
+// arrives last.
+func TestSignOutEndsSignInInProgress(t *testing.T) {
 	for _, sid := range []string{"", "the same", "another"} {
 		for point, made := 0, true; made; point++ {
 			made = false
@@ -572,21 +565,21 @@ func TestSignOutEndsSignInUnderWay(t *testing.T) {
 			}
 			store.mu.Unlock()
 			b.callback(callback)
-			if !made { // signed out when all is done, with the session that was there before
+			if !made { // sign out of the old session after the callback
 				tab.wantEntra(tab.post("/logout", nil))
 			}
 			if a := b.get("/"); a.body != "false  " {
-				t.Errorf("sid %q: signed out before call %d, and the page says %q", sid, point, a.body)
+				t.Errorf("sid %q: sign-out before call %d: got page %q, want no user", sid, point, a.body)
 			}
-			if n := w.flowCache.Stats().Sessions; n != 0 {
-				t.Errorf("sid %q: signed out before call %d, and tokens of %d sessions are held", sid, point, n)
+			if n := w.tokens.Stats().Sessions; n != 0 {
+				t.Errorf("sid %q: sign-out before call %d: got tokens of %d sessions in the cache, want 0", sid, point, n)
 			}
 		}
 	}
 }
 
-// Likewise if somebody else signs in, up to the moment at which the session ends with that.
-func TestSignOutEndsSignInOfAnother(t *testing.T) {
+// The same holds for a sign-in of another user, until it has ended the old session.
+func TestSignOutEndsSignInOfAnotherUser(t *testing.T) {
 	for point := range 3 {
 		store := newSharedStore()
 		w := newWebApp(t, withStore(store))
@@ -605,7 +598,7 @@ func TestSignOutEndsSignInOfAnother(t *testing.T) {
 		store.mu.Unlock()
 		b.wantStatus(b.callback(callback), http.StatusUnauthorized, "")
 		if a := b.get("/"); a.body != "false  " {
-			t.Errorf("signed out before call %d, and the page says %q", point, a.body)
+			t.Errorf("sign-out before call %d: got page %q, want no user", point, a.body)
 		}
 	}
 }

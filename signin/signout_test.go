@@ -6,19 +6,21 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/entratoken/entra/entratest"
 )
 
-// No other site signs the user out, and no link, image or prefetch does.
-func TestSignOutIsAsked(t *testing.T) {
+// Links, images, prefetches and other sites cannot sign the user out.
+func TestSignOutRequiresSameOriginPost(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	a := b.get("/logout")
 	b.wantStatus(a, http.StatusMethodNotAllowed, "")
 	if a.Header.Get("Allow") != "POST" {
-		t.Errorf("Allow: %q", a.Header.Get("Allow"))
+		t.Errorf("got Allow: %q", a.Header.Get("Allow"))
 	}
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, // a subdomain
@@ -27,14 +29,14 @@ func TestSignOutIsAsked(t *testing.T) {
 		a := b.post("/logout", nil, header...)
 		b.wantStatus(a, http.StatusForbidden, "")
 		if !strings.Contains(a.body, "request came from another site") {
-			t.Errorf("the page is\n%s", a.body)
+			t.Errorf("got page\n%s", a.body)
 		}
 	}
 	b.wantUser("Alice Adams")
 }
 
-// The app's own handlers are protected likewise, but for the exceptions of the Config.
-func TestCrossOrigin(t *testing.T) {
+// Handlers of the app are protected from other sites, except for the exceptions in Config.CrossOrigin.
+func TestCrossOriginRequestsAreRejected(t *testing.T) {
 	protection := http.NewCrossOriginProtection()
 	protection.AddInsecureBypassPattern("/private/hook")
 	w := newWebApp(t, func(s *settings) { s.site.CrossOrigin = protection })
@@ -45,51 +47,50 @@ func TestCrossOrigin(t *testing.T) {
 	}
 	a := b.post("/private/x", nil, "Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "cors")
 	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, `"error":"cross_origin"`) {
-		t.Errorf("a script gets %d %s", a.StatusCode, a.body)
+		t.Errorf("a script got status %d, %s", a.StatusCode, a.body)
 	}
 	b.wantStatus(b.post("/private/x", nil), http.StatusOK, "")
 }
 
-// Signing out forgets the session's tokens, and leaves alone who else is signed in, were it
-// the same user.
-func TestSignOutForgetsTokens(t *testing.T) {
+// A sign-out removes the tokens of its session, and no others, not even those of the same user in another browser.
+func TestSignOutRemovesTokensOfSession(t *testing.T) {
 	w := newWebApp(t)
-	cached := w.flowCache
+	cached := w.tokens
 	b, desk, other := w.browser(t), w.browser(t), w.browser(t)
 	b.signIn("/private/x", alice)
 	desk.signIn("/private/x", alice) // her other browser
 	other.signIn("/private/x", bob)
 	if n := cached.Stats().Sessions; n != 3 {
-		t.Errorf("tokens of %d sessions are held", n)
+		t.Errorf("got tokens of %d sessions in the cache", n)
 	}
 	b.wantEntra(b.post("/logout", nil))
 	b.wantUser("")
 	if n := cached.Stats().Sessions; n != 2 {
-		t.Errorf("after the sign-out tokens of %d sessions are held", n)
+		t.Errorf("after the sign-out: got tokens of %d sessions in the cache, want 2", n)
 	}
 	if a := desk.get("/call"); a.body != "token true" {
-		t.Errorf("the call says %q", a.body)
+		t.Errorf("got body %q, want \"token true\"", a.body)
 	}
 	if a := other.get("/call"); a.body != "token true" {
-		t.Errorf("Bob's call says %q", a.body)
+		t.Errorf("Bob got body %q, want \"token true\"", a.body)
 	}
 	if n := w.Count(entratest.Match{GrantType: "refresh_token"}); n != 0 {
-		t.Errorf("%d refreshes", n)
+		t.Errorf("got %d refreshes, want 0", n)
 	}
 }
 
-// Whoever has been signed out here is still sent to Entra, so that the session there ends.
-func TestSignOutWithoutSession(t *testing.T) {
+// A sign-out without a session still redirects to Entra, to end the session there.
+func TestSignOutWithoutSessionRedirects(t *testing.T) {
 	w := newWebApp(t, func(s *settings) { s.site.SignedOutURL = "/bye" })
 	b := w.browser(t)
 	a := b.post("/logout", nil)
 	if q := b.wantEntraQuery(a); q.Get("post_logout_redirect_uri") != origin+"/bye" || q.Has("logout_hint") {
-		t.Errorf("signs out with %v", q)
+		t.Errorf("got sign-out request %v", q)
 	}
 }
 
-// The user signs out at Entra, which tells the app through the browser, without cookies.
-func TestFrontChannelLogout(t *testing.T) {
+// The front-channel logout ends the session of its sid, without cookies.
+func TestFrontChannelLogoutEndsSession(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store))
 	b, other := w.browser(t), w.browser(t)
@@ -100,12 +101,12 @@ func TestFrontChannelLogout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sid := u.Query().Get("session_state") // which the fake makes of it
+	sid := u.Query().Get("session_state") // equals sid in the fake
 	frame := w.browser(t)
 	open := func(query string) *response {
 		t.Helper()
 		rec := httptest.NewRecorder()
-		rec.Header().Set("X-Frame-Options", "DENY") // some middleware's
+		rec.Header().Set("X-Frame-Options", "DENY") // as middleware may
 		r := httptest.NewRequest(http.MethodGet, origin+"/logout/frontchannel"+query, nil)
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		r.Header.Set("Sec-Fetch-Dest", "iframe")
@@ -117,7 +118,7 @@ func TestFrontChannelLogout(t *testing.T) {
 		frame.wantStatus(open(query), http.StatusOK, "")
 	}
 	if _, c, d := store.counts(); c != commits || d != deletes {
-		t.Error("what anybody can send is written down")
+		t.Error("a logout without a known sid wrote to the store")
 	}
 	b.wantUser("Alice Adams")
 
@@ -125,7 +126,7 @@ func TestFrontChannelLogout(t *testing.T) {
 	frame.wantStatus(a, http.StatusOK, "")
 	if h := a.Header; a.body != "" || h.Get("X-Frame-Options") != "" || strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors") ||
 		h.Get("Cache-Control") != "no-store" || h.Get("Set-Cookie") != "" {
-		t.Errorf("%v %q", h, a.body)
+		t.Errorf("got headers %v and body %q", h, a.body)
 	}
 	b.wantUser("")
 	other.wantUser("Bob Brown")
@@ -133,12 +134,12 @@ func TestFrontChannelLogout(t *testing.T) {
 	frame.wantStatus(open("?sid="+sid), http.StatusOK, "") // again
 	frame.wantStatus(frame.post("/logout/frontchannel?sid="+sid, nil), http.StatusMethodNotAllowed, "")
 	if len(w.Requests()) != before {
-		t.Error("Entra was asked")
+		t.Error("the logout sent requests to Entra")
 	}
 }
 
-// With one session at Entra several can be here, in several processes: all end.
-func TestFrontChannelLogoutEndsAll(t *testing.T) {
+// The front-channel logout ends all sessions of one session at Entra, in all processes.
+func TestFrontChannelLogoutEndsAllSessions(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store))
 	w.withClaims(map[string]any{"sid": "one-session"})
@@ -153,14 +154,31 @@ func TestFrontChannelLogoutEndsAll(t *testing.T) {
 	second.wantUser("")
 
 	w.app = w.site.Handler(w.routes())
-	second.signIn("/private/x", alice) // with the same session of Entra's, as it happens
+	second.signIn("/private/x", alice) // in the same session at Entra
 	second.wantUser("Alice Adams")
 	first.wantUser("")
 }
 
-// A sign-out that failed half-way ends, when the user tries again, all that it would have
-// ended at once: tokens and other sessions of the same session at Entra.
-func TestSignOutTriedAgain(t *testing.T) {
+// The end of a session at Entra is remembered as long as any session that belongs to it can last. Only the latest of
+// them is deleted at once.
+func TestFrontChannelLogoutIsRememberedForLifetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWebApp(t, func(s *settings) { s.site.IdleTimeout = s.site.Lifetime + 8*time.Hour })
+		w.withClaims(map[string]any{"sid": "one-session"})
+		first, second := w.browser(t), w.browser(t)
+		first.signIn("/private/x", alice)
+		second.signIn("/private/x", alice)
+		first.get("/logout/frontchannel?sid=one-session")
+		for range 8 {
+			time.Sleep(time.Hour - time.Second)
+			first.wantUser("")
+			second.wantUser("")
+		}
+	})
+}
+
+// If a sign-out fails half-way, a retry ends everything: the tokens, and other sessions of the same session at Entra.
+func TestSignOutCanBeRetried(t *testing.T) {
 	for _, path := range []string{"/logout", "/logout/frontchannel?sid=the-session"} {
 		for point, made := 1, true; made; point++ {
 			made = false
@@ -170,7 +188,7 @@ func TestSignOutTriedAgain(t *testing.T) {
 			b, other := w.browser(t), w.browser(t)
 			other.signIn("/private/x", alice)
 			b.signIn("/private/x", alice)
-			held := w.flowCache.Stats().Sessions
+			cached := w.tokens.Stats().Sessions
 			send := func() *response {
 				if path == "/logout" {
 					return b.post(path, nil)
@@ -191,13 +209,13 @@ func TestSignOutTriedAgain(t *testing.T) {
 			}
 			store.mu.Unlock()
 			if a := send(); made && a.StatusCode != http.StatusServiceUnavailable {
-				t.Errorf("%s: when call %d fails: status %d", path, point, a.StatusCode)
+				t.Errorf("%s: when call %d fails: got status %d, want 503", path, point, a.StatusCode)
 			}
 			send()
 			other.wantUser("")
 			b.wantUser("")
-			if n := w.flowCache.Stats().Sessions; n != held-1 {
-				t.Errorf("%s: when call %d fails, tokens of %d sessions are held, want %d", path, point, n, held-1)
+			if n := w.tokens.Stats().Sessions; n != cached-1 {
+				t.Errorf("%s: when call %d fails: got tokens of %d sessions in the cache, want %d", path, point, n, cached-1)
 			}
 		}
 	}

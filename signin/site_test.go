@@ -10,23 +10,23 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// A user goes to a page, signs in, comes back to it, calls an API, and signs out.
+// A user loads a page, signs in, returns to the page, calls an API, and signs out.
 func TestSignInAndOut(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	if a := b.get("/"); a.StatusCode != http.StatusOK || a.body != "false  " || len(a.Cookies()) != 0 {
-		t.Fatalf("the page for all: %d %q, %d cookies", a.StatusCode, a.body, len(a.Cookies()))
+		t.Fatalf("public page: got status %d, %q, %d cookies", a.StatusCode, a.body, len(a.Cookies()))
 	}
 	to := b.signIn("/private/orders?id=1&x=a%20b", alice)
 	if to != "/private/orders?id=1&x=a%20b" {
-		t.Errorf("the user ends at %q", to)
+		t.Errorf("the browser returned to %q", to)
 	}
 	a := b.get(to)
 	if a.StatusCode != http.StatusOK || a.body != "true Alice Adams "+entratest.SampleTenant || a.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("the page says %q, Cache-Control %q", a.body, a.Header.Get("Cache-Control"))
+		t.Errorf("got page %q, Cache-Control %q", a.body, a.Header.Get("Cache-Control"))
 	}
 	if a := b.get("/call"); a.body != "token true" {
-		t.Errorf("the call says %q", a.body)
+		t.Errorf("got body %q, want \"token true\"", a.body)
 	}
 	id := b.cookie("__Host-session-")
 
@@ -34,23 +34,23 @@ func TestSignInAndOut(t *testing.T) {
 	out, err := url.Parse(b.wantEntra(a))
 	if err != nil || out.Path != "/"+entratest.SampleTenant+"/oauth2/v2.0/logout" ||
 		out.Query().Get("post_logout_redirect_uri") != origin+"/" || out.Query().Get("logout_hint") == "" {
-		t.Errorf("signs out at %s", out)
+		t.Errorf("got sign-out at %s", out)
 	}
 	b.wantUser("")
 	if cookies := b.cookies(); len(cookies) != 0 {
-		t.Errorf("%d cookies are left", len(cookies))
+		t.Errorf("got %d cookies after the sign-out, want 0", len(cookies))
 	}
-	b.setCookie(id) // the old ID is of no use
+	b.setCookie(id) // the old ID is invalid
 	b.wantUser("")
 	if kinds := w.log.rejections(t); len(kinds) != 0 {
-		t.Errorf("refused: %v", kinds)
+		t.Errorf("got rejections %v, want none", kinds)
 	}
 	if strings.Contains(w.log.String(), "Alice") {
-		t.Error("the log names the user")
+		t.Error("the log contains the user's name")
 	}
 }
 
-// The app's handlers get the ResponseWriter itself, with all that it can.
+// Handlers of the app get the original ResponseWriter.
 func TestResponseWriterIsNotWrapped(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
@@ -63,6 +63,6 @@ func TestResponseWriterIsNotWrapped(t *testing.T) {
 	}
 	rec := httptest.NewRecorder()
 	if app.ServeHTTP(rec, r); got != http.ResponseWriter(rec) {
-		t.Errorf("the handler gets %T", got)
+		t.Errorf("the handler got a %T", got)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// shared is a Store of several processes, as scs has many, which can fail.
+// sharedStore is a Store for several processes that counts calls and can fail.
 type sharedStore struct {
 	mu      sync.Mutex // guards the fields below
 	entries map[string]item
@@ -82,7 +82,7 @@ func (s *sharedStore) all() map[string]item {
 	return maps.Clone(s.entries)
 }
 
-// breaks makes a method fail, or with nil work again.
+// setError makes a method fail with err, or succeed if err is nil.
 func (s *sharedStore) setError(method string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *sharedStore) counts() (finds, commits, deletes int) {
 	return s.finds, s.commits, s.deletes
 }
 
-// contextStore is a Store that takes contexts, and remembers those it got.
+// contextStore is a Store with context methods. It records the contexts.
 type contextStore struct {
 	*sharedStore
 	contexts []context.Context
