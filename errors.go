@@ -1,8 +1,6 @@
 package entra
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 // Codes of an [Error] that this package adds to those of OAuth 2.0 and OpenID Connect.
@@ -126,7 +126,7 @@ func (e *Error) InteractionRequired() bool {
 func (e *Error) Temporary() bool {
 	switch e.Code {
 	case CodeRequestFailed:
-		return certificateCause(e.Err) == nil
+		return !neterr.Certificate(e.Err)
 	case "temporarily_unavailable", "server_error":
 		return true
 	}
@@ -175,14 +175,4 @@ func (e *Error) LogValue() slog.Value {
 // errorf returns an error that is decided locally, without a request to Entra.
 func errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Description: fmt.Sprintf(format, args...)}
-}
-
-// safeCause returns what of err may be wrapped: a sentinel that callers compare with.
-func safeCause(err error) error {
-	for _, safe := range []error{context.DeadlineExceeded, context.Canceled} {
-		if errors.Is(err, safe) {
-			return safe
-		}
-	}
-	return networkCause(err)
 }

@@ -104,9 +104,9 @@ func TestErrors(t *testing.T) {
 		{
 			name: "certificate whose names are another log line", source: daemon,
 			answer: func(*http.Request, url.Values) (*http.Response, error) {
-				return nil, x509.HostnameError{Host: "login.microsoftonline.com", Certificate: &x509.Certificate{DNSNames: []string{"a\n\x1b[2Jlevel=INFO", strings.Repeat("b", 1000)}}}
+				return nil, x509.HostnameError{Host: "login.microsoftonline.com", Certificate: &x509.Certificate{DNSNames: []string{"a\n\x1b[2Jlevel=INFO", strings.Repeat("bbb ", 250)}}}
 			},
-			code: entra.CodeRequestFailed, text: "login.microsoftonline.com could not be asked: x509: certificate is valid for a [2Jlevel=INFO, bbb",
+			code: entra.CodeRequestFailed, text: "request to login.microsoftonline.com failed: x509: certificate is valid for a [2Jlevel=INFO, bbb",
 		},
 		{
 			name: "wrong secret",
@@ -241,7 +241,7 @@ func TestErrors(t *testing.T) {
 				return nil, fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
 			},
 			code: entra.CodeRequestFailed, temporary: true, is: syscall.ECONNREFUSED,
-			text: "login.microsoftonline.com could not be asked: connection refused",
+			text: "request to login.microsoftonline.com failed: connection refused",
 		},
 		{
 			name: "a transport that repeats the request", source: daemon,
@@ -251,7 +251,7 @@ func TestErrors(t *testing.T) {
 				}
 				return nil, fmt.Errorf("could not send %s", form.Encode())
 			},
-			code: entra.CodeRequestFailed, temporary: true, text: "could not be asked: the connection or the proxy in between failed",
+			code: entra.CodeRequestFailed, temporary: true, text: "failed: the connection or a proxy failed",
 		},
 		{
 			name: "a description that repeats the request", source: daemon,
@@ -266,7 +266,7 @@ func TestErrors(t *testing.T) {
 				_, err := url.Parse(strings.Replace("http://svc:PASSWORD@proxy.example:3128", "PASSWORD", "pa%s3cret", 1))
 				return nil, err
 			},
-			code: entra.CodeRequestFailed, temporary: true, text: "the connection or the proxy in between failed",
+			code: entra.CodeRequestFailed, temporary: true, text: "the connection or a proxy failed",
 		},
 		{
 			name: "an unknown certificate", source: daemon,

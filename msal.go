@@ -2,14 +2,14 @@ package entra
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
+
+	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 // maxBody bounds what is read of any answer.
@@ -27,36 +27,9 @@ type wire struct {
 }
 
 func newWire(host string, where *region, client *http.Client) *wire {
-	if client == nil {
-		client = defaultHTTPClient()
-	}
-	c := *client
-	c.Jar = nil
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	w := &wire{host: host, region: where, client: &c}
+	w := &wire{host: host, region: where, client: httpclient.Restricted(client)}
 	w.discovery = newDiscovery(w.read, w.allowed)
 	return w
-}
-
-// defaultHTTPClient returns a client of its own connections, with time-outs.
-func defaultHTTPClient() *http.Client {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok { // somebody replaced it; its settings are not ours to guess
-		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 100}
-	}
-	t = t.Clone()
-	t.TLSHandshakeTimeout = 10 * time.Second
-	t.ResponseHeaderTimeout = 20 * time.Second
-	t.IdleConnTimeout = 90 * time.Second
-	if t.OnProxyConnectResponse == nil {
-		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-			if resp.StatusCode != http.StatusOK {
-				return proxyRefusal(resp.StatusCode)
-			}
-			return nil
-		}
-	}
-	return &http.Client{Transport: t, Timeout: 30 * time.Second}
 }
 
 // CloseIdleConnections is part of what MSAL expects of an HTTP client.
@@ -140,7 +113,7 @@ func (w *wire) read(req *http.Request) (*response, *Error) {
 		return nil, w.failed(req, err)
 	case err != nil:
 		return nil, &Error{
-			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"), Err: safeCause(err),
+			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"), Err: neterr.Cause(err),
 			Description: fmt.Sprintf("the answer of %s broke off after %d bytes", req.URL.Host, len(body)),
 		}
 	case len(body) > maxBody:
@@ -152,20 +125,12 @@ func (w *wire) read(req *http.Request) (*response, *Error) {
 	return &response{resp.StatusCode, resp.Header, body}, nil
 }
 
-// failed makes an error of a request that brought no answer.
+// failed returns the error for a request without a response.
 func (w *wire) failed(req *http.Request, err error) *Error {
-	e := &Error{Code: CodeRequestFailed, CorrelationID: req.Header.Get("Client-Request-Id"), Err: safeCause(err)}
-	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.Is(err, context.Canceled):
-		e.Description = fmt.Sprintf("the request to %s was canceled", req.URL.Host)
-	case errors.As(err, &timeout) && timeout.Timeout():
-		e.Description = fmt.Sprintf("%s gave no answer in time", req.URL.Host)
-		e.Err = context.DeadlineExceeded
-	default:
-		e.Description = fmt.Sprintf("%s could not be asked: %s", req.URL.Host, networkText(err))
+	text, cause := neterr.Describe(req.URL.Host, err)
+	return &Error{
+		Code: CodeRequestFailed, Description: text, CorrelationID: req.Header.Get("Client-Request-Id"), Err: cause,
 	}
-	return e
 }
 
 // allowed refuses addresses that no request of ours, with what is secret in it, may go

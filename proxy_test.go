@@ -36,9 +36,9 @@ func TestProxyRefuses(t *testing.T) {
 		want string
 	}{
 		"no password": {nil, proxy.Listener.Addr().String(),
-			"the proxy in between refuses it with status 407 and wants a user and a password, in HTTPS_PROXY or in the Transport of Config.HTTPClient"},
-		"not allowed": {url.UserPassword("svc", "pa55w0rd"), proxy.Listener.Addr().String(), "the proxy in between refuses it with status 403"},
-		"not there":   {url.UserPassword("svc", "pa55w0rd"), closed.Addr().String(), "the proxy in between cannot be reached: "}, // and the system's words
+			"the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient"},
+		"not allowed": {url.UserPassword("svc", "pa55w0rd"), proxy.Listener.Addr().String(), "the proxy rejected the connection with status 403"},
+		"not there":   {url.UserPassword("svc", "pa55w0rd"), closed.Addr().String(), "cannot connect to the proxy: "}, // and the system's words
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := http.DefaultTransport
@@ -50,7 +50,7 @@ func TestProxyRefuses(t *testing.T) {
 			}
 			_, err = clientcreds.TokenSource(client, "api://api-b/.default").TokenContext(t.Context())
 			var e *entra.Error
-			if !errors.As(err, &e) || e.Code != entra.CodeRequestFailed || !e.Temporary() || !strings.HasPrefix(e.Description, "login.microsoftonline.com could not be asked: "+test.want) {
+			if !errors.As(err, &e) || e.Code != entra.CodeRequestFailed || !e.Temporary() || !strings.HasPrefix(e.Description, "request to login.microsoftonline.com failed: "+test.want) {
 				t.Errorf("got %v", err)
 			}
 			if strings.Contains(err.Error(), "pa55w0rd") {

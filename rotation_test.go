@@ -270,7 +270,7 @@ func TestLoadErrorIsReported(t *testing.T) {
 			var none []entra.Credential
 			return none[len(none)+1], nil
 		}, nil},
-		{"by leaving", "the function ended its goroutine", func(context.Context, entra.Credential) (entra.Credential, error) {
+		{"by leaving", "the function called runtime.Goexit", func(context.Context, entra.Credential) (entra.Credential, error) {
 			runtime.Goexit()
 			return entra.Credential{}, nil
 		}, nil},

@@ -288,7 +288,7 @@ func TestDefaultHTTPClientReachesNobodyForever(t *testing.T) {
 	}
 	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
 	got := asError(t, err)
-	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "127.0.0.1:1 could not be asked: dial 127.0.0.1:1: connection refused") {
+	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "request to 127.0.0.1:1 failed: dial 127.0.0.1:1: connection refused") {
 		t.Errorf("got %v", err)
 	}
 	leaks(t, err, "s3cret")
