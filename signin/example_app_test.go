@@ -13,9 +13,9 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// A whole web app: a page for everybody, one for users, and an API that is called for them.
-// Put what is in the function into main; the redirect URIs to register are
-// http://localhost:8080/callback and, for signing out, http://localhost:8080/.
+// A whole web app with a public page and a page that calls Microsoft Graph for the signed-in user. To run it, put the
+// body into main and register the redirect URIs http://localhost:8080/callback and, for signing out,
+// http://localhost:8080/.
 func Example() {
 	client, err := entra.New(entra.Config{
 		TenantID:   os.Getenv("AZURE_TENANT_ID"),
@@ -46,7 +46,7 @@ func Example() {
 	mux.Handle("GET /me", site.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "https://graph.microsoft.com/v1.0/me", nil)
 		if err != nil {
-			http.Error(w, "there is no such API", http.StatusInternalServerError)
+			http.Error(w, "internal error", http.StatusInternalServerError)
 			return
 		}
 		resp, err := site.TokenSource(r).HTTPClient().Do(req)
@@ -55,14 +55,14 @@ func Example() {
 			err = signin.Challenge(resp)
 		}
 		if site.Interact(w, r, err) {
-			return // the browser is on its way to Entra, and comes back to this page
+			return // the browser goes to Entra and comes back to this page
 		}
 		if err != nil {
-			slog.WarnContext(r.Context(), "Graph cannot be called", "error", err)
+			slog.WarnContext(r.Context(), "call of Graph failed", "error", err)
 			http.Error(w, "That did not work. Please try again in a moment.", http.StatusBadGateway)
 			return
 		}
-		fmt.Fprintln(w, "Graph answers with", resp.Status)
+		fmt.Fprintln(w, "Graph responded with", resp.Status)
 	})))
 	log.Fatal(http.ListenAndServe("localhost:8080", site.Handler(mux)))
 }

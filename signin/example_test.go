@@ -8,6 +8,8 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"sync"
+	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
@@ -15,7 +17,7 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// exampleFlow is a flow of the fake Entra's web app.
+// exampleFlow returns a flow of the fake's web app.
 func exampleFlow(server *entratest.Server) *authcode.Flow {
 	client, err := entra.New(entra.Config{
 		TenantID:   entratest.SampleTenant,
@@ -37,7 +39,25 @@ func exampleFlow(server *entratest.Server) *authcode.Flow {
 }
 
 func ExampleNew() {
-	server := entratest.NewServer(entratest.Sample()) // stands for Entra
+	server := entratest.NewServer(entratest.Sample())
+	site, err := signin.New(exampleFlow(server), signin.Config{
+		Lifetime:    12 * time.Hour,
+		IdleTimeout: 30 * time.Minute,
+		KeepClaims:  true,
+		Home:        "/dashboard",
+	})
+	fmt.Println(site, err)
+
+	_, err = signin.New(exampleFlow(server), signin.Config{LoginPath: "login"})
+	fmt.Println(err)
+	// Output:
+	// signin.Site{https://webapp.contoso.example} <nil>
+	// entra: invalid_request: Config.LoginPath must be a plain path below /, such as /login
+}
+
+// Handler wraps the whole app. The home page is public, and the orders are for signed-in users.
+func ExampleSite_Handler() {
+	server := entratest.NewServer(entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{})
 	if err != nil {
 		log.Fatal(err)
@@ -51,11 +71,11 @@ func ExampleNew() {
 		account, _ := signin.AccountFromContext(r.Context())
 		fmt.Println("orders of", account.Name)
 	})))
-	browse := visitor(server, site.Handler(mux), "alice@contoso.onmicrosoft.com")
+	load := openBrowser(server, site.Handler(mux), "alice@contoso.onmicrosoft.com")
 
-	browse("/")
-	browse("/orders") // by way of Entra
-	browse("/")
+	load("/")
+	load("/orders") // redirects to Entra and back
+	load("/")
 	// Output:
 	// home: false ""
 	// at Entra
@@ -63,37 +83,29 @@ func ExampleNew() {
 	// home: true "Alice Adams"
 }
 
-// A page calls an API that the user has not consented to: the user is asked, and comes back.
-func ExampleSite_Interact() {
+// Page loads are redirected to the sign-in. Scripts get 401 and JSON.
+func ExampleSite_RequireSignIn() {
 	server := entratest.NewServer(entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	const scope = "api://api-b/Orders.Read"
-	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, err := site.TokenSource(r, scope).TokenContext(r.Context())
-		if site.Interact(w, r, err, scope) {
-			fmt.Println("the user must consent")
-			return
-		}
-		if err != nil {
-			http.Error(w, "the orders cannot be had", http.StatusBadGateway)
-			return
-		}
-		fmt.Println("calls the API:", token.Valid())
-	})
-	browse := visitor(server, site.Handler(site.RequireSignIn(orders)), "alice@contoso.onmicrosoft.com")
+	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "orders") })
+	app := site.Handler(site.RequireSignIn(orders))
 
-	browse("/orders")
+	for _, mode := range []string{"navigate", "cors"} {
+		r := httptest.NewRequest(http.MethodGet, "https://webapp.contoso.example/orders", nil)
+		r.Header.Set("Sec-Fetch-Mode", mode) // browsers send this
+		w := httptest.NewRecorder()
+		app.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Header().Get("Content-Type"))
+	}
 	// Output:
-	// at Entra
-	// the user must consent
-	// at Entra
-	// calls the API: true
+	// 303 text/html; charset=utf-8
+	// 401 application/json
 }
 
-// A page for those to whom an administrator has assigned an app role of the web app itself.
+// An administrator assigns app roles of the web app to users. The page is for users with one of them.
 func ExampleSite_RequireRole() {
 	tenant := entratest.Sample()
 	const webapp = "aaaaaaaa-0000-4000-8000-0000000000ee"
@@ -113,17 +125,75 @@ func ExampleSite_RequireRole() {
 		log.Fatal(err)
 	}
 	refunds := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Println("refunds") })
-	app := site.Handler(site.RequireRole("Refunds.Approve")(refunds))
+	approver := site.RequireRole("Refunds.Approve") // fits chi's r.With(approver)
+	app := site.Handler(approver(refunds))
 
-	visitor(server, app, "alice@contoso.onmicrosoft.com")("/refunds")
-	visitor(server, app, "bob@contoso.onmicrosoft.com")("/refunds") // gets 403
+	openBrowser(server, app, "alice@contoso.onmicrosoft.com")("/refunds")
+	openBrowser(server, app, "bob@contoso.onmicrosoft.com")("/refunds") // gets 403
 	// Output:
 	// at Entra
 	// refunds
 	// at Entra
 }
 
-// The answer of an API that wants more than the token shows.
+// The tenant has a policy for the authentication context "c1". Users who have not satisfied it are redirected to do so.
+func ExampleSite_RequireAuthContext() {
+	server := entratest.NewServer(entratest.Sample())
+	site, err := signin.New(exampleFlow(server), signin.Config{KeepClaims: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/profile", site.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("profile")
+	})))
+	mux.Handle("/salary", site.RequireAuthContext("c1")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Println("salary")
+	})))
+	load := openBrowser(server, site.Handler(mux), "alice@contoso.onmicrosoft.com")
+
+	load("/profile")
+	load("/salary") // Entra demands the second factor
+	load("/salary")
+	// Output:
+	// at Entra
+	// profile
+	// at Entra
+	// salary
+	// salary
+}
+
+// A page calls an API without the user's consent. Interact redirects the user to consent and back to the page.
+func ExampleSite_Interact() {
+	server := entratest.NewServer(entratest.Sample())
+	site, err := signin.New(exampleFlow(server), signin.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	const scope = "api://api-b/Orders.Read"
+	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := site.TokenSource(r, scope).TokenContext(r.Context())
+		if site.Interact(w, r, err, scope) {
+			fmt.Println("the user must consent")
+			return
+		}
+		if err != nil {
+			http.Error(w, "The orders are not available.", http.StatusBadGateway)
+			return
+		}
+		fmt.Println("calls the API:", token.Valid())
+	})
+	load := openBrowser(server, site.Handler(site.RequireSignIn(orders)), "alice@contoso.onmicrosoft.com")
+
+	load("/orders")
+	// Output:
+	// at Entra
+	// the user must consent
+	// at Entra
+	// calls the API: true
+}
+
+// An API responds that the token lacks claims.
 func ExampleChallenge() {
 	resp := &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}}
 	entra.SetClaimsChallenge(resp.Header, `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`)
@@ -131,20 +201,106 @@ func ExampleChallenge() {
 	// Output: entra: interaction_required: the API requires claims that the token lacks (claims challenge)
 }
 
-// visitor is a user with a browser, who signs in when Entra asks.
-func visitor(server *entratest.Server, app http.Handler, user string) func(path string) {
+// Page shows failures in the app's own design. Kind selects translations.
+func ExampleProblem() {
+	server := entratest.NewServer(entratest.Sample())
+	german := map[signin.Kind]string{signin.KindInvalidReturnTo: "Dieser Link ist ungültig"}
+	site, err := signin.New(exampleFlow(server), signin.Config{
+		Page: func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
+			title, ok := german[p.Kind]
+			if !ok {
+				title = p.Title
+			}
+			w.WriteHeader(p.Status)
+			fmt.Println(p.Status, title) // a real page escapes everything and shows p.Links
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	openBrowser(server, site.Handler(http.NotFoundHandler()), "")("/login?return_to=//evil.example")
+	// Output: 400 Dieser Link ist ungültig
+}
+
+// mapStore is a Store in memory. A store for a database has the same three methods. The stores of
+// github.com/alexedwards/scs can be used as they are.
+type mapStore struct {
+	mu      sync.Mutex
+	records map[string]storedRecord
+}
+
+type storedRecord struct {
+	data   []byte
+	expiry time.Time
+}
+
+func (s *mapStore) Find(token string) ([]byte, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec, ok := s.records[token]
+	if !ok || time.Now().After(rec.expiry) {
+		return nil, false, nil
+	}
+	return rec.data, true, nil
+}
+
+func (s *mapStore) Commit(token string, b []byte, expiry time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records[token] = storedRecord{b, expiry}
+	return nil
+}
+
+func (s *mapStore) Delete(token string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.records, token)
+	return nil
+}
+
+// Two processes share a Store and Keys, so a session is valid in both.
+func ExampleStore() {
+	server := entratest.NewServer(entratest.Sample())
+	store := &mapStore{records: map[string]storedRecord{}}
+	key := signin.NewKey([]byte("replace with 32 random bytes: k9")) // from the app's secrets
+
+	process := func(name string) http.Handler {
+		site, err := signin.New(exampleFlow(server), signin.Config{Store: store, Keys: []signin.Key{key}})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return site.Handler(site.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			account, _ := signin.AccountFromContext(r.Context())
+			fmt.Println(name, "serves", account.Name)
+		})))
+	}
+	current := process("process 1")
+	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { current.ServeHTTP(w, r) })
+	load := openBrowser(server, app, "alice@contoso.onmicrosoft.com")
+
+	load("/orders")
+	current = process("process 2")
+	load("/orders")
+	// Output:
+	// at Entra
+	// process 1 serves Alice Adams
+	// process 2 serves Alice Adams
+}
+
+// openBrowser returns a function that loads a page like a browser. It follows redirects and signs the user in at Entra.
+func openBrowser(server *entratest.Server, app http.Handler, user string) func(path string) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	return func(path string) {
-		target := &url.URL{Scheme: "https", Host: "webapp.contoso.example"}
+		site := &url.URL{Scheme: "https", Host: "webapp.contoso.example"}
 		for next := path; next != ""; {
-			to, err := target.Parse(next)
+			to, err := site.Parse(next)
 			if err != nil {
 				log.Fatal(err)
 			}
-			if to.Host != target.Host {
+			if to.Host != site.Host {
 				fmt.Println("at Entra")
 				if to, err = server.SignIn(context.Background(), next, user); err != nil {
 					log.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -322,6 +323,9 @@ func (p Problem) advice() string {
 	return ""
 }
 
+// maxLoggedBytes bounds the text of an error in a log record. Errors of stores and callbacks can be long.
+const maxLoggedBytes = 1000
+
 // logError logs err and its cause.
 func (s *Site) logError(ctx context.Context, level slog.Level, message string, err error, attrs ...slog.Attr) {
 	if ctx.Err() != nil {
@@ -333,12 +337,12 @@ func (s *Site) logError(ctx context.Context, level slog.Level, message string, e
 	case errors.As(err, &e):
 		attrs = append(attrs, slog.Any("error", e))
 		if e.Err != nil {
-			attrs = append(attrs, slog.String("cause", e.Err.Error()))
+			attrs = append(attrs, slog.String("cause", redact.Text(e.Err.Error(), maxLoggedBytes)))
 		}
 	case errors.As(err, &token):
 		attrs = append(attrs, slog.Any("error", token))
 	default:
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", redact.Text(err.Error(), maxLoggedBytes)))
 	}
 	s.logger.LogAttrs(ctx, level, message, attrs...)
 }

@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // keySize is the size of an AES-256 key.
@@ -18,7 +20,7 @@ const keySize = 32
 // Key is a secret key of a site. Create it with [NewKey]; [New] rejects the zero Key. Its bytes are never printed or
 // marshaled.
 type Key struct {
-	secret func() []byte // a func, because fmt never prints the data behind one
+	secret redact.Secret[[]byte]
 }
 
 // NewKey returns a key of 32 random bytes, for example from "openssl rand 32". It copies secret. [New] rejects keys
@@ -27,8 +29,7 @@ type Key struct {
 // Store the bytes with the app's other secrets. An attacker who has them and can write to the [Store] can sign in as
 // any user.
 func NewKey(secret []byte) Key {
-	secret = slices.Clone(secret)
-	return Key{func() []byte { return secret }}
+	return Key{redact.NewSecret(slices.Clone(secret))}
 }
 
 // Format prints a placeholder for every verb.
@@ -52,10 +53,11 @@ func newKeyring(site string, keys []Key) (*keyring, error) {
 		keys = []Key{NewKey(random)}
 	}
 	for _, k := range keys {
-		if k.secret == nil || len(k.secret()) != keySize {
+		secret := k.secret.Value()
+		if len(secret) != keySize {
 			return nil, fmt.Errorf("Config.Keys has a key that is not %d bytes long", keySize)
 		}
-		if secret := k.secret(); slices.Max(secret) == slices.Min(secret) {
+		if slices.Max(secret) == slices.Min(secret) {
 			return nil, fmt.Errorf("Config.Keys has a key that repeats one byte; generate it at random")
 		}
 	}
@@ -63,7 +65,7 @@ func newKeyring(site string, keys []Key) (*keyring, error) {
 }
 
 func (k *keyring) aead(key Key, name string) cipher.AEAD {
-	derived, err := hkdf.Key(sha256.New, key.secret(), nil, "entra/signin 1\x00"+k.site+"\x00"+name, keySize)
+	derived, err := hkdf.Key(sha256.New, key.secret.Value(), nil, "entra/signin 1\x00"+k.site+"\x00"+name, keySize)
 	if err != nil {
 		panic("signin: " + err.Error()) // only for unsupported lengths
 	}

@@ -132,6 +132,9 @@ func sessionFromContext(ctx context.Context) *session {
 // Tokens belong to the session. Two browsers of one user share none, so a second factor in one of them does not
 // count in the other.
 func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource {
+	if s.isZero() {
+		return new(entra.TokenSource)
+	}
 	v, err := s.requestState(r).session()
 	if v == nil || err != nil {
 		return s.flow.TokenSource(authcode.Account{}, scopes...)

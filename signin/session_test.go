@@ -215,6 +215,22 @@ func TestStoreFailureIsUnavailable(t *testing.T) {
 	}
 }
 
+// Tokens in an error of the store are not logged, and long errors are cut.
+func TestLogRedactsStoreErrors(t *testing.T) {
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	const token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzIn0.c2lnbmF0dXJl"
+	store.setError("Find", errors.New("AUTH failed: "+token+strings.Repeat(" x", 1000)))
+	b.wantStatus(b.get("/private/x"), http.StatusServiceUnavailable, "")
+	log := w.log.lines(t)
+	cause, _ := log[len(log)-1]["cause"].(string)
+	if !strings.HasPrefix(cause, "AUTH failed: [redacted] x") || strings.Contains(w.log.String(), token) || len(cause) > 1003 {
+		t.Errorf("got cause %q", cause)
+	}
+}
+
 // If the client is gone, its request fails without a log record above debug level.
 func TestCanceledRequestIsNotLogged(t *testing.T) {
 	store := newSharedStore()

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/signin"
 )
 
 // A user loads a page, signs in, returns to the page, calls an API, and signs out.
@@ -47,6 +50,29 @@ func TestSignInAndOut(t *testing.T) {
 	}
 	if strings.Contains(w.log.String(), "Alice") {
 		t.Error("the log contains the user's name")
+	}
+}
+
+// A Site that was not created with New says so.
+func TestZeroSiteResponds(t *testing.T) {
+	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the request reached the app") })
+	for name, site := range map[string]*signin.Site{"nil": nil, "zero": new(signin.Site)} {
+		for method, h := range map[string]http.Handler{
+			"Handler": site.Handler(next), "RequireSignIn": site.RequireSignIn(next),
+			"RequireRole": site.RequireRole("Admin")(next), "RequireAuthContext": site.RequireAuthContext("c1")(next),
+			"SignIn": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { site.SignIn(w, r, authcode.Request{}) }),
+			"Interact": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if site.Interact(w, r, nil) || !site.Interact(w, r, &entra.Error{Code: "login_required"}) {
+					t.Error("Interact did not respond")
+				}
+			}),
+		} {
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, origin+"/", nil))
+			if rec.Code != http.StatusInternalServerError || rec.Body.String() != "signin: Site must be created with New\n" {
+				t.Errorf("%s Site: %s: got status %d, %q", name, method, rec.Code, rec.Body)
+			}
+		}
 	}
 }
 
