@@ -1,63 +1,65 @@
 package verify
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Claims is what a verified token says. Each caller gets its own copy; the
-// claims that have several values are Sets, which cannot be changed.
+// Claims are the claims of a verified token. Each caller gets a copy of its own.
+// Claims with several values are of type [Set], which cannot be changed.
 //
-// A claim is there only if Entra had something to put into it, so the zero
-// value of a field means that the token does not say.
+// Entra omits empty claims, so the zero value of a field means that the token does not
+// have the claim. The zero Claims grant nothing: they are without user, scopes and roles.
 //
 // Source: Microsoft's access-token and ID-token claims references.
 type Claims struct {
 	// Issuer (iss) is the token service and tenant that issued the token.
 	Issuer string
-	// Audience (aud) is whom the token is for: one of Config.Audiences.
+	// Audience (aud) is the application that the token is for. It is one of
+	// Config.Audiences.
 	Audience string
-	// Expires (exp) is when the token stops being good; IssuedAt (iat) when it
-	// was issued; NotBefore (nbf) when it begins to be good.
+	// Expires (exp), IssuedAt (iat) and NotBefore (nbf) are the times of expiry
+	// and issue, and the time from which the token is valid.
 	Expires, IssuedAt, NotBefore time.Time
 	// Version (ver) is "1.0" or "2.0".
 	Version string
 
-	// TenantID (tid) is the tenant that the caller signed in to. A tenant's data
-	// must only ever be reached with a token that has its ID.
+	// TenantID (tid) is the tenant that the caller signed in to. Reach the data of
+	// a tenant only with a token that has its ID.
 	TenantID string
-	// ObjectID (oid) is the user or service principal, the same for every
-	// application of the tenant. Together with TenantID it is the key for data:
-	// see User.
+	// ObjectID (oid) identifies the user or service principal. It is the same for
+	// every application of the tenant. Use User for the key of a user's data.
 	ObjectID string
-	// Subject (sub) is the caller as this application alone sees it: another
+	// Subject (sub) identifies the caller for this application only. Another
 	// application gets another subject for the same user.
 	Subject string
-	// ClientID (azp in v2.0, appid in v1.0) is the application that asked for
-	// the token. It may decide access together with AppOnly; in a user's token
-	// it only says which client the user uses.
+	// ClientID (azp in v2.0, appid in v1.0) is the application that requested the
+	// token. It may decide access if AppOnly is true. In a user's token it only
+	// says which client the user uses.
 	ClientID string
-	// ClientAuth (azpacr, appidacr) is how the client proved itself: "0" not at
-	// all (a public client), "1" by a secret, "2" by a certificate.
+	// ClientAuth (azpacr, appidacr) is how the client authenticated: "0" for a
+	// public client, which does not, "1" for a secret, "2" for a certificate.
 	ClientAuth string
-	// TokenType (idtyp) is "app" for app-only tokens, if the API asks for this
-	// optional claim. Use AppOnly to decide.
+	// TokenType (idtyp) is "app" for app-only tokens if the app registration of the
+	// API has this optional claim. Use AppOnly for decisions.
 	TokenType string
 
-	// Scopes (scp) are the delegated permissions that the user or an
-	// administrator has consented to: what the client may do for the user. Only
-	// users' tokens have them. They never stand in for Roles.
+	// Scopes (scp) are the delegated permissions that the user or an administrator
+	// has consented to. The client may use them for the user. Only users' tokens
+	// have them. They never replace Roles.
 	Scopes Set
-	// Roles (roles) are application permissions in an app-only token, and the
-	// app roles assigned to the user in a user's token. They never stand in for
-	// Scopes.
+	// Roles (roles) are application permissions in an app-only token, and the app
+	// roles of the user in a user's token. They never replace Scopes.
 	Roles Set
-	// Groups (groups) are the object IDs of the user's groups. If GroupsOverage
-	// is true there were too many to put into the token: ask Microsoft Graph.
+	// Groups (groups) are the object IDs of the user's groups. If GroupsOverage is
+	// true, there are too many for a token; query Microsoft Graph instead.
 	Groups        Set
 	GroupsOverage bool
 	// DirectoryRoles (wids) are the template IDs of the user's directory roles.
@@ -65,50 +67,51 @@ type Claims struct {
 	// AuthContexts (acrs) are the authentication contexts that the caller has
 	// satisfied. See RequireAuthContext.
 	AuthContexts Set
-	// Capabilities (xms_cc) are what the client can do. See HandlesChallenges.
+	// Capabilities (xms_cc) are the capabilities of the client. See
+	// HandlesChallenges.
 	Capabilities Set
-	// AuthMethods (amr) are how the user proved themselves; v1.0 tokens only.
+	// AuthMethods (amr) are the methods by which the user authenticated. Only v1.0
+	// tokens have them.
 	AuthMethods Set
 
-	// IdentityProvider (idp) is who authenticated the user, if that was not the
-	// issuer, for example for a guest.
+	// IdentityProvider (idp) is the identity provider that authenticated the user
+	// if that was not the issuer, for example for a guest.
 	IdentityProvider string
-	// SessionID (sid) is the user's session.
+	// SessionID (sid) identifies the user's session.
 	SessionID string
-	// TokenID (uti) is unique to the token: what to write into an audit log.
+	// TokenID (uti) identifies the token, for example in an audit log.
 	TokenID string
-	// Nonce (nonce) ties an ID token to one sign-in. It is not in the JSON form.
+	// Nonce (nonce) ties an ID token to one sign-in. The JSON form omits it.
 	Nonce string `json:"-"`
 
-	// The following are for display only. Users, administrators and time change
-	// them, they can be given to somebody else, and none of them is proof of who
-	// somebody is: never decide access by them, and never use them as a key.
+	// The following claims are for display only. Users and administrators change
+	// them, and another person may get the same value later. Never use them to
+	// decide access or as a key.
 
-	// Name (name) is a name to greet the user by. For display only.
+	// Name (name) is the display name. For display only.
 	Name string
-	// PreferredUsername (preferred_username) may be an email address, a
-	// telephone number or anything else; v2.0 only. For display only.
+	// PreferredUsername (preferred_username) may be an email address, a telephone
+	// number or another text. Only v2.0 tokens have it. For display only.
 	PreferredUsername string
 	// UPN (upn) is the user principal name, which often changes. For display only.
 	UPN string
-	// UniqueName (unique_name) is not unique, whatever its name; v1.0 only. For
-	// display only.
+	// UniqueName (unique_name) is not unique. Only v1.0 tokens have it. For display
+	// only.
 	UniqueName string
-	// Email (email) is not verified to be the user's. For display only.
+	// Email (email) may not belong to the user. For display only.
 	Email string
 
-	all *object // the checked payload; never changed
+	all *object // the payload; never changed
 }
 
-// User identifies a user across all applications: the key under which to keep a
-// user's data. It is comparable.
+// User identifies a user in all applications. It is the key for the data of a user.
+// It is comparable.
 type User struct {
 	TenantID, ObjectID string
 }
 
-// User returns the key for the user's data. ok is false if the token is app-only,
-// speaks for something else that is not a user, such as a device, or lacks an
-// object ID: there is no user then, and no key to use.
+// User returns the key for the data of the user. It returns false if the token is
+// app-only, is for something else than a user, such as a device, or lacks an object ID.
 //
 // Source: "Validate the subject" in Microsoft's claims-validation page.
 func (c *Claims) User() (u User, ok bool) {
@@ -118,20 +121,21 @@ func (c *Claims) User() (u User, ok bool) {
 	return User{c.TenantID, c.ObjectID}, true
 }
 
-// forUser tells whether nothing in the token speaks against a user. idtyp is
-// "user" or absent then: other values, which Entra may add, name no users.
+// forUser reports whether the token is for a user: it is not app-only, and idtyp is
+// "user" or absent. Entra may add other values of idtyp, which are not for users.
 func (c *Claims) forUser() bool {
 	return !c.AppOnly() && (c.TokenType == "" || c.TokenType == "user")
 }
 
-// AppOnly tells whether an application speaks for itself. What is not app-only
-// need not be a user: see User. The idtyp claim decides if it is there: "app" is
-// app-only, everything else is not. Without it, a token is app-only if it has no scp and its oid and
-// sub are the same, which they never are for a user, whose sub is made anew for
-// every application.
+// AppOnly reports whether an application acts for itself. A token that is not
+// app-only is not always for a user; see [Claims.User].
 //
-// Sources: idtyp in Microsoft's optional-claims reference, and "Accepting
-// app-only tokens" in its page on verifying scopes and app roles.
+// If the token has idtyp, it is app-only if that is "app". Otherwise it is app-only
+// if it lacks scp and its oid and sub are the same. Those of a user differ,
+// because each application gets another sub for the same user.
+//
+// Sources: idtyp in Microsoft's optional-claims reference; "Accepting app-only
+// tokens" in its page on verifying scopes and app roles.
 func (c *Claims) AppOnly() bool {
 	if c.TokenType != "" {
 		return c.TokenType == "app"
@@ -139,9 +143,9 @@ func (c *Claims) AppOnly() bool {
 	return c.Scopes.Len() == 0 && c.ObjectID != "" && c.ObjectID == c.Subject
 }
 
-// HandlesChallenges tells whether the client has declared that it understands
-// claims challenges (capability cp1). The API must ask for the optional claim
-// xms_cc to be told.
+// HandlesChallenges reports whether the client declares that it understands claims
+// challenges (capability cp1). Tokens say so only if the app registration of the
+// API has the optional claim xms_cc.
 func (c *Claims) HandlesChallenges() bool {
 	for v := range c.Capabilities.All() {
 		if strings.EqualFold(v, "cp1") {
@@ -151,13 +155,13 @@ func (c *Claims) HandlesChallenges() bool {
 	return false
 }
 
-// Has tells whether the token has a claim of that exact name.
+// Has reports whether the token has a claim. Names are case-sensitive.
 func (c *Claims) Has(name string) bool {
 	_, ok := c.raw(name)
 	return ok
 }
 
-// Names yields the names of all claims in the token's order.
+// Names yields the names of all claims in the order of the token.
 func (c *Claims) Names() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if c.all == nil {
@@ -171,15 +175,15 @@ func (c *Claims) Names() iter.Seq[string] {
 	}
 }
 
-// Decode reads any claim into v, as json.Unmarshal does. A claim that is not
-// there is an *Error with reason MissingClaim (whose Claim stays empty, since
-// the name is not this package's).
+// Decode stores the value of any claim in v, as [json.Unmarshal] does. The error for
+// a missing claim is an [*Error] with [ReasonMissingClaim], and the error for a value
+// that v cannot hold is one with [ReasonBadClaim]. Error.Claim is empty in both.
 func (c *Claims) Decode(name string, v any) error {
 	text, ok := c.raw(name)
 	if !ok {
 		return reject(ReasonMissingClaim)
 	}
-	if json.Unmarshal([]byte(text), v) != nil { // its text may quote the claim
+	if json.Unmarshal([]byte(text), v) != nil { // the error of json may quote the claim
 		return reject(ReasonBadClaim)
 	}
 	return nil
@@ -192,7 +196,16 @@ func (c *Claims) raw(name string) (string, bool) {
 	return c.all.get(name)
 }
 
-// String names the token without saying anything about a person.
+// text returns a claim that is a string, or "".
+func (c *Claims) text(name string) string {
+	var s string
+	if c.Decode(name, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// String describes the token without personal data.
 func (c Claims) String() string {
 	kind := "other"
 	switch {
@@ -204,12 +217,248 @@ func (c Claims) String() string {
 	return "verify.Claims(" + kind + " tid=" + c.TenantID + " uti=" + c.TokenID + ")"
 }
 
-// Format prints what String says, whatever the verb. It is not asked for claims in
-// an unexported field of another type, since fmt asks nothing of those.
+// Format prints the result of [Claims.String] for every verb. Package fmt does not
+// call it for Claims in an unexported field of another type.
 func (c Claims) Format(s fmt.State, _ rune) { fmt.Fprint(s, c.String()) }
 
-// LogValue logs what String says, and the client.
+// LogValue returns the tenant, the client and the token ID, without personal data.
 func (c Claims) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("tid", c.TenantID), slog.String("client", c.ClientID),
 		slog.String("uti", c.TokenID), slog.Bool("app_only", c.AppOnly()))
+}
+
+// MarshalBinary returns the claims as JSON without the nonce, for storage in a
+// session. The storage must protect them from changes. MarshalBinary returns an
+// error for Claims that are not those of a token.
+func (c *Claims) MarshalBinary() ([]byte, error) {
+	if c == nil || c.all == nil {
+		return nil, errors.New("verify: cannot marshal Claims that are not those of a token")
+	}
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for _, m := range c.all.members {
+		if m.name == "nonce" {
+			continue
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		name, err := json.Marshal(m.name)
+		if err != nil {
+			return nil, reject(ReasonBadJSON)
+		}
+		b.Write(name)
+		b.WriteString(":" + m.value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// UnmarshalBinary reads the result of [Claims.MarshalBinary]. It verifies nothing.
+// Its error is an [*Error], and leaves c unchanged.
+func (c *Claims) UnmarshalBinary(data []byte) error {
+	if len(data) > MaxTokenSize {
+		return reject(ReasonTooLarge)
+	}
+	o, err := parseObject(string(data))
+	if err != nil {
+		return err
+	}
+	d, err := readClaims(o)
+	if err != nil {
+		return err
+	}
+	if err := d.readSets(); err != nil {
+		return err
+	}
+	client, clientAuth := clientClaims(d.Version)
+	d.ClientID, d.ClientAuth = d.text(client), d.text(clientAuth)
+	*c = *d
+	return nil
+}
+
+// clientClaims returns the names of the claims for ClientID and ClientAuth.
+func clientClaims(version string) (client, clientAuth string) {
+	if version == "1.0" {
+		return "appid", "appidacr"
+	}
+	return "azp", "azpacr"
+}
+
+// readClaims reads the claims that have one value. A claim with a field must have
+// the documented JSON type. ClientID and ClientAuth depend on the version; the rules
+// set them.
+func readClaims(o object) (*Claims, error) {
+	c := &Claims{all: &o}
+	for i := range o.members {
+		name, text := o.members[i].name, o.members[i].value
+		if !c.read(name, text) {
+			return nil, rejectClaim(ReasonBadClaim, name)
+		}
+	}
+	return c, nil
+}
+
+// read reads a claim into its field. It returns false if the claim has the wrong
+// type.
+func (c *Claims) read(name, text string) (ok bool) {
+	var dst *string
+	switch name {
+	case "iss":
+		dst = &c.Issuer
+	case "aud":
+		dst = &c.Audience
+	case "ver":
+		dst = &c.Version
+	case "tid":
+		dst = &c.TenantID
+	case "oid":
+		dst = &c.ObjectID
+	case "sub":
+		dst = &c.Subject
+	case "idtyp":
+		dst = &c.TokenType
+	case "idp":
+		dst = &c.IdentityProvider
+	case "sid":
+		dst = &c.SessionID
+	case "uti":
+		dst = &c.TokenID
+	case "nonce":
+		dst = &c.Nonce
+	case "name":
+		dst = &c.Name
+	case "preferred_username":
+		dst = &c.PreferredUsername
+	case "upn":
+		dst = &c.UPN
+	case "unique_name":
+		dst = &c.UniqueName
+	case "email":
+		dst = &c.Email
+	case "exp":
+		c.Expires, ok = timeValue(text)
+		return ok
+	case "iat":
+		c.IssuedAt, ok = timeValue(text)
+		return ok
+	case "nbf":
+		c.NotBefore, ok = timeValue(text)
+		return ok
+	case "azp", "appid", "azpacr", "appidacr":
+		_, ok = stringValue(text)
+		return ok
+	default:
+		return true
+	}
+	*dst, ok = stringValue(text)
+	return ok
+}
+
+// readSets reads the claims that have several values. It costs more than
+// readClaims, so it runs after the signature check.
+func (c *Claims) readSets() error {
+	for _, m := range c.all.members {
+		if !c.readSet(m.name, m.value) {
+			return rejectClaim(ReasonBadClaim, m.name)
+		}
+	}
+	return nil
+}
+
+// readSet reads a claim into its Set. It returns false if the claim has the wrong
+// type.
+func (c *Claims) readSet(name, text string) (ok bool) {
+	var dst *Set
+	switch name {
+	case "roles":
+		dst = &c.Roles
+	case "wids":
+		dst = &c.DirectoryRoles
+	case "acrs":
+		dst = &c.AuthContexts
+	case "xms_cc":
+		dst = &c.Capabilities
+	case "amr":
+		dst = &c.AuthMethods
+	case "scp":
+		var scopes string
+		scopes, ok = stringValue(text)
+		c.Scopes = newSet(strings.Fields(scopes))
+		return ok
+	case "groups":
+		var groups []string
+		if groups, ok = stringsValue(text); ok {
+			c.Groups = newSet(groups)
+			return true
+		}
+		// The claim is the name of a source instead, such as "src1".
+		_, c.GroupsOverage = stringValue(text)
+		return c.GroupsOverage
+	case "_claim_names":
+		c.GroupsOverage = c.GroupsOverage || namesGroups(text)
+		return true
+	case "hasgroups":
+		c.GroupsOverage = c.GroupsOverage || text == "true"
+		return text == "true" || text == "false"
+	default:
+		return true
+	}
+	values, ok := stringsValue(text)
+	*dst = newSet(values)
+	return ok
+}
+
+// namesGroups reports whether a _claim_names claim has groups.
+func namesGroups(text string) bool {
+	o, err := parseObject(text)
+	if err != nil {
+		return false
+	}
+	_, ok := o.get("groups")
+	return ok
+}
+
+// Set has the values of a claim with several values. It cannot be changed, so
+// requests cannot change each other's claims. The zero Set is empty. Values are
+// case-sensitive.
+type Set struct {
+	values *[]string // nil if empty; a pointer, because Claims are copied for each request
+}
+
+func newSet(values []string) Set {
+	if len(values) == 0 {
+		return Set{}
+	}
+	return Set{&values}
+}
+
+func (s Set) list() []string {
+	if s.values == nil {
+		return nil
+	}
+	return *s.values
+}
+
+// Has reports whether value is in the set.
+func (s Set) Has(value string) bool { return slices.Contains(s.list(), value) }
+
+// HasAny reports whether at least one of the values is in the set.
+func (s Set) HasAny(values ...string) bool { return slices.ContainsFunc(values, s.Has) }
+
+// Len returns the number of values.
+func (s Set) Len() int { return len(s.list()) }
+
+// All yields the values in the order of the token.
+func (s Set) All() iter.Seq[string] { return slices.Values(s.list()) }
+
+// String returns the values, separated by spaces.
+func (s Set) String() string { return strings.Join(s.list(), " ") }
+
+// MarshalJSON returns a JSON array. It is empty if the set is empty.
+func (s Set) MarshalJSON() ([]byte, error) {
+	if s.values == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal(*s.values)
 }

@@ -10,14 +10,14 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // Values for Config.Tenants that are not the ID of an organization's tenant.
 const (
 	// AnyTenant accepts every tenant of the cloud, including personal Microsoft
-	// accounts. The program must then decide by the claims of each request who may
-	// do what, and must reach the data of a tenant only with the tid of that
-	// tenant. Config.Audiences should have only the client ID.
+	// accounts. The program must then authorize each request by its claims, and must
+	// reach the data of a tenant only with the tid of that tenant. Config.Audiences should have only the client ID.
 	AnyTenant = "*"
 	// AnyOrganization is like AnyTenant without personal Microsoft accounts.
 	AnyOrganization = "organizations-only"
@@ -92,9 +92,9 @@ type Config struct {
 	// which takes about 40 MB when full. If negative, tokens are not cached.
 	CacheSize int
 
-	// HTTPClient fetches the keys. If nil, a client with time-outs is used that
-	// is not http.DefaultClient. Verifier uses a copy without a cookie jar and
-	// follows no redirects.
+	// HTTPClient fetches the keys. If nil, a client with time-outs is used, with the
+	// proxy and the certificate authorities that http.DefaultTransport has when New
+	// is called. Verifier uses a copy without a cookie jar that does not follow redirects.
 	HTTPClient *http.Client
 
 	// Logger logs failed key fetches at level Warn and rejected requests, by
@@ -114,7 +114,7 @@ func New(cfg Config) (*Verifier, error) {
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
 	}
-	v.keys = newKeys(r.keysURL(cfg.KeysFor), cfg.HTTPClient, v.logger)
+	v.keys = newKeys(r.keysURL(cfg.KeysFor), r.host, cfg.HTTPClient, v.logger)
 	return v, nil
 }
 
@@ -150,7 +150,7 @@ func newRules(cfg Config) (*rules, error) {
 	if err := r.setIssuers(cfg.V1Issuer); err != nil {
 		return nil, err
 	}
-	if app := strings.ToLower(cfg.KeysFor); app != "" && !isGUID(app) {
+	if app := strings.ToLower(cfg.KeysFor); app != "" && !guid.ValidLower(app) {
 		return nil, errors.New("Config.KeysFor is not a client ID (a GUID)")
 	}
 	return r, nil
@@ -161,7 +161,7 @@ func (r *rules) setAudiences(audiences []string) error {
 		if strings.TrimSpace(a) != a || a == "" {
 			return errors.New("Config.Audiences has an entry that is empty or has leading or trailing spaces")
 		}
-		if id := strings.ToLower(a); isGUID(id) {
+		if id := strings.ToLower(a); guid.ValidLower(id) {
 			a = id
 		}
 		r.audiences[a] = true
@@ -177,7 +177,7 @@ func (r *rules) setTenants(tenants []string) error {
 		switch id := strings.ToLower(t); {
 		case t == AnyTenant, t == AnyOrganization:
 			r.anyTenant, r.noPersonal = true, t == AnyOrganization
-		case isGUID(id):
+		case guid.ValidLower(id):
 			r.tenants[id] = true
 		case slices.Contains([]string{"common", "organizations", "consumers"}, id):
 			return fmt.Errorf("Config.Tenants has %q; use AnyTenant, AnyOrganization or PersonalAccounts instead", id)

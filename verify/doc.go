@@ -1,52 +1,96 @@
-// Package verify validates the tokens that Microsoft Entra ID issues for an
-// application, before the application acts on them, and reads their claims.
+// Package verify validates the access tokens that Microsoft Entra ID issues for an
+// API, and the ID tokens that it issues for a sign-in.
 //
-// An API wraps its handlers:
+// Create one [Verifier] when the program starts, and wrap the handlers of the API:
 //
 //	v, err := verify.New(verify.Config{
-//		Audiences: []string{clientID, "api://tasks"}, // its ID and its App ID URI
+//		Audiences: []string{clientID, "api://tasks"}, // client ID and App ID URI of this API
 //		Tenants:   []string{tenantID},
 //	})
-//	...
-//	http.Handle("/tasks", v.Middleware(verify.RequireScope("Tasks.Read")(tasks)))
+//	if err != nil {
+//		return err
+//	}
+//	mux.Handle("/tasks", v.Middleware(verify.RequireScope("Tasks.Read")(tasks)))
 //
-// and a handler finds out who is calling:
+// A handler reads the claims of its caller from the context of the request:
 //
-//	claims, ok := verify.ClaimsFromContext(r.Context()) // not ok: there is no Middleware
-//	...
-//	user, ok := claims.User() // the key for this user's data
+//	claims, ok := verify.ClaimsFromContext(r.Context())
+//	if !ok {
+//		// The handler is not behind Middleware. Deny the request.
+//	}
+//	user, ok := claims.User() // the key for the data of this user
 //
-// Everything is denied unless a rule lets it in: only tokens signed with
-// RS256 or PS256 by a key that the configured authority publishes, for that
-// issuer, from a tenant on the list, for one of the audiences named, within
-// their time. Each refusal is an *Error with its own Reason; its text holds
-// nothing of the token. The rules are written down, with their sources, at the
-// functions that apply them: see parse.go and rules.go.
+// # Validation
 //
-// # Who is calling
+// Everything is denied by default. [Verifier.Verify] and [Verifier.Middleware] accept
+// a token only if
 //
-// A token speaks either for a user, with scopes (scp), or for an application
-// itself, with roles. RequireScope, RequireRole, RequireUserRole and
-// RequireScopeOrRole say which of the two they are for. A scope never stands in
-// for a role, nor a role for a scope. Names and addresses in a token are for
-// display only; data belongs to the key that Claims.User returns.
+//   - its signature is RS256 or PS256, by a key that the configured cloud publishes
+//     for the issuer of the token;
+//   - its issuer is that of the configured cloud, for the tenant in the tid claim;
+//   - its tenant is in Config.Tenants, and its audience is in Config.Audiences;
+//   - the current time is between its times of issue and of expiry, within
+//     Config.Leeway;
+//   - it is an access token, not an ID token, and is not bound to a key of the client.
 //
-// # What it costs
+// The error for a rejected token is an [*Error]. Its [Reason] says which rule rejected
+// the token. The text of an error does not repeat any part of the token.
 //
-// The first request with a token costs a signature check; the next ones cost a
-// hash, because verified tokens are remembered by their SHA-256 until they
-// expire or their key is withdrawn. Keys are fetched with the first token,
-// refreshed in the background by later ones (the first after two quiet hours waits
-// for them, so that withdrawn keys do not serve), and kept while the authority cannot
-// be reached. Tokens that name unknown keys cause one fetch in ten seconds,
-// however many there are.
+// # Authorization
 //
-// # What carries it
+// A token is either for a user or for an app that acts for itself. The token of a
+// user has scopes (scp): the permissions of the client to act for the user. The token
+// of an app has roles. A scope never replaces a role, and a role never replaces a scope:
 //
-// golang-jwt, which MSAL brings along anyway, checks the signatures. Its parser
-// is not used: it reads JSON as encoding/json does, and takes repeated claims.
-// golang-lru bounds the memory of verified tokens.
+//   - [RequireScope] admits users.
+//   - [RequireRole] admits apps.
+//   - [RequireScopeOrRole] admits both.
+//   - [RequireUserRole] admits users with an app role, and is combined with RequireScope.
+//   - [RequireTenant] and [RequireAuthContext] admit both, by tenant and by
+//     authentication context.
 //
-// Tokens of an external tenant (Entra External ID) are accepted where Config.Cloud is
-// that tenant's own host. Those of Azure AD B2C follow other rules and are refused.
+// The Require functions return middleware of the usual form, func(http.Handler)
+// http.Handler, so they work with routers such as chi:
+//
+//	r.With(v.Middleware, verify.RequireScope("Tasks.Read")).Get("/tasks", tasks)
+//
+// Names and email addresses in a token are for display only. The key for the data of a
+// user is the result of [Claims.User].
+//
+// # Outside net/http
+//
+// A gRPC interceptor, or the middleware of a framework with handlers of its own, calls
+// [Verifier.Verify] and stores the token with [NewContext]. [ClaimsFromContext] and
+// [TokenFromContext] then work as behind Middleware.
+//
+// # Calling the next API
+//
+// [TokenFromContext] returns the token of the caller. Package obo exchanges it for a
+// token for another API.
+//
+// # Keys and caching
+//
+// The first token causes the first key fetch. Later tokens refresh the keys in the
+// background, about once an hour. After two hours without a fetch, the next token waits
+// for one, so that a withdrawn key is not used. If a fetch fails, the current keys
+// remain in use for up to seven days. Tokens with unknown keys cause at most one fetch
+// in ten seconds.
+//
+// Verified tokens are cached by their SHA-256 hash until they expire or their key is
+// withdrawn. The first request with a token costs a signature check, and other requests
+// cost a hash.
+//
+// # Testing
+//
+// Package entratest has a fake Entra that issues tokens. Set Config.HTTPClient to its
+// Client, as the examples of this package do.
+//
+// # Limits
+//
+// A [Verifier] accepts the tokens of one cloud. Tokens of an external tenant (Entra
+// External ID) are accepted if Config.Cloud is the host of that tenant. Tokens of Azure
+// AD B2C, encrypted tokens and tokens of Microsoft's own APIs are not supported.
+//
+// Package golang-jwt checks the signatures. Its parser is not used, because it accepts
+// repeated claims.
 package verify

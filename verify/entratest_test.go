@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -195,8 +196,16 @@ func TestKeysOverTLS(t *testing.T) {
 	accept(t, v, raw)
 	accept(t, v, rawV1)
 
-	cfg.HTTPClient = nil // the package's own client doesn't know the authority's certificate
-	if _, err := mustNew(t, cfg).Verify(context.Background(), raw); reason(t, err) != verify.ReasonKeysUnavailable {
-		t.Errorf("an authority that nobody vouches for: %v", err)
+	cfg.HTTPClient = nil // the default client does not trust the authority
+	var e *verify.Error
+	if _, err := mustNew(t, cfg).Verify(t.Context(), raw); !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.Temporary() ||
+		!strings.Contains(e.Error(), "x509: ") {
+		t.Errorf("got %v, want a permanent error that names the certificate", err)
 	}
+
+	// A program may trust it once, in http.DefaultTransport.
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	http.DefaultTransport = transport
+	accept(t, mustNew(t, cfg), raw)
 }

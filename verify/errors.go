@@ -2,8 +2,9 @@ package verify
 
 import (
 	"log/slog"
-	"strconv"
 	"strings"
+
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 // Reason is the reason for an [*Error]. Programs can branch on it, and operators
@@ -12,7 +13,7 @@ type Reason string
 
 // The reasons, in the order in which the rules are applied.
 const (
-	ReasonNoToken            Reason = "no_token"              // the request has no bearer token
+	ReasonNoToken            Reason = "no_token"              // the request lacks a bearer token
 	ReasonBadAuthorization   Reason = "bad_authorization"     // the Authorization header is not one bearer token
 	ReasonTooLarge           Reason = "too_large"             // the token is longer than MaxTokenSize
 	ReasonMalformed          Reason = "malformed"             // the token is not three base64url parts
@@ -27,7 +28,7 @@ const (
 	ReasonBadType            Reason = "bad_type"              // typ is not that of a JWT
 	ReasonCriticalHeader     Reason = "critical_header"       // the header has crit
 	ReasonEmbeddedKey        Reason = "embedded_key"          // the header has a key or a link to one
-	ReasonNoKeyID            Reason = "no_key_id"             // the header has no kid
+	ReasonNoKeyID            Reason = "no_key_id"             // the header lacks kid
 	ReasonMissingClaim       Reason = "missing_claim"         // Error.Claim is absent or empty
 	ReasonBadClaim           Reason = "bad_claim"             // Error.Claim has the wrong JSON type or form
 	ReasonBadVersion         Reason = "bad_version"           // ver is not 1.0 or 2.0, or not that of the issuer
@@ -57,27 +58,27 @@ const (
 // they cannot disclose a token. They are printable ASCII without quotation marks,
 // so that they can stand in a WWW-Authenticate header (RFC 6750, section 3).
 var texts = map[Reason]string{
-	ReasonNoToken:            "the request has no bearer token; send one in the Authorization header",
+	ReasonNoToken:            "the request does not have a bearer token; send one in the Authorization header",
 	ReasonBadAuthorization:   "the request must have one Authorization header of the form: Bearer TOKEN",
 	ReasonTooLarge:           "the token is too large; reduce its claims, for example groups",
 	ReasonMalformed:          "the token is not a signed JWT; send the token as Entra issued it",
 	ReasonEncrypted:          "the token is encrypted; this API accepts only signed tokens",
-	ReasonBadJSON:            "the header or payload of the token is not a JSON object; send the token as Entra issued it",
+	ReasonBadJSON:            "a part of the token is not a JSON object; send the token as Entra issued it",
 	ReasonBadUTF8:            "the token has text that is not valid Unicode; send the token as Entra issued it",
-	ReasonDuplicateMember:    "the token has a claim or header parameter twice; send the token as Entra issued it",
-	ReasonTooComplex:         "the token is nested too deeply or has too many claims; send the token as Entra issued it",
+	ReasonDuplicateMember:    "the token has a claim or parameter twice; send the token as Entra issued it",
+	ReasonTooComplex:         "the token is nested too deeply or has too many claims",
 	ReasonBadHeader:          "a header parameter of the token has the wrong type; send the token as Entra issued it",
-	ReasonForeignToken:       "the token is for a Microsoft API, for example Graph; request a token with a scope of this API",
+	ReasonForeignToken:       "the token is for a Microsoft API such as Graph; request a token with a scope of this API",
 	ReasonBadAlgorithm:       "the signature algorithm of the token is not RS256 or PS256, or its key does not allow it",
 	ReasonBadType:            "the type of the token is not JWT; send a token that Entra issued",
-	ReasonCriticalHeader:     "the token requires an extension that this API does not support; send a token that Entra issued",
+	ReasonCriticalHeader:     "the token requires an extension that is not supported; send a token that Entra issued",
 	ReasonEmbeddedKey:        "the token contains its own key; only keys that the authority publishes are accepted",
 	ReasonNoKeyID:            "the token does not name its signing key; send a token that Entra issued",
 	ReasonMissingClaim:       "the token does not have a required claim",
 	ReasonBadClaim:           "a claim of the token does not have the documented form",
 	ReasonBadVersion:         "the version of the token is not 1.0 or 2.0, or is not that of its issuer",
-	ReasonUnsupportedIssuer:  "the token is from another External ID tenant or from Azure AD B2C; check the authority that the client uses",
-	ReasonBadIssuer:          "the token is not from an issuer of the configured cloud; check the authority that the client uses",
+	ReasonUnsupportedIssuer:  "the token is from another External ID tenant or Azure AD B2C; check the client's authority",
+	ReasonBadIssuer:          "the token is not from an issuer of the configured cloud; check the client's authority",
 	ReasonTenantMismatch:     "the issuer and the tenant ID of the token differ; send a token that Entra issued",
 	ReasonBadAudience:        "the token is for another audience; request a token with a scope of this API",
 	ReasonNotAccessToken:     "the token is not an access token; APIs do not accept ID tokens",
@@ -87,7 +88,7 @@ var texts = map[Reason]string{
 	ReasonNotYetValid:        "the token is not valid yet; check the clocks",
 	ReasonIssuedInFuture:     "the token was issued in the future; check the clocks",
 	ReasonBadLifetime:        "the token expires before it was issued, or has a longer lifetime than Entra gives a token",
-	ReasonUnknownKey:         "the authority does not publish the signing key of the token; check the authority that the client uses",
+	ReasonUnknownKey:         "the authority does not publish the signing key of the token; check the client's authority",
 	ReasonKeysUnavailable:    "failed to fetch the signing keys of the authority",
 	ReasonKeyIssuer:          "the signing key of the token belongs to another issuer",
 	ReasonBadSignature:       "the signature of the token is invalid; send the token as Entra issued it",
@@ -106,8 +107,8 @@ var hints = map[Reason]string{
 	ReasonTenantNotAllowed: "to accept it, add its ID to Config.Tenants",
 }
 
-// Error is the error for a rejected token. Its text says why the token was
-// rejected and what to do. The text never repeats any part of the token.
+// Error is the error for a rejected token. Its text gives the reason and how to fix
+// it, and never repeats any part of the token.
 //
 // [errors.Is] compares the reason:
 //
@@ -120,13 +121,15 @@ type Error struct {
 	// StatusCode is the HTTP status with which the authority rejected the request
 	// for its keys. It is zero for other reasons and if there was no response.
 	StatusCode int
+	// Err says why the keys could not be fetched. It is nil for other reasons.
+	Err error
 }
 
-// Error returns the reason and what to do about it, in one line.
+// Error returns the reason and how to fix it, in one line.
 func (e *Error) Error() string {
 	text := "verify: " + e.public()
-	if e.StatusCode != 0 {
-		text += ": HTTP status " + strconv.Itoa(e.StatusCode)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
 	}
 	if hint := hints[e.Reason]; hint != "" {
 		text += "; " + hint
@@ -141,8 +144,15 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Reason == e.Reason && (t.Claim == "" || t.Claim == e.Claim)
 }
 
-// Temporary reports whether the same token may be accepted later.
-func (e *Error) Temporary() bool { return e.Reason == ReasonKeysUnavailable }
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Temporary reports whether the same token may be accepted later, without a change
+// of the token or of the configuration. It is true if the keys could not be fetched,
+// except if the certificate of the authority was rejected.
+func (e *Error) Temporary() bool {
+	return e.Reason == ReasonKeysUnavailable && !neterr.Certificate(e.Err)
+}
 
 // LogValue returns the fields of e as a group.
 func (e *Error) LogValue() slog.Value {
@@ -152,6 +162,9 @@ func (e *Error) LogValue() slog.Value {
 	}
 	if e.StatusCode != 0 {
 		attrs = append(attrs, slog.Int("status", e.StatusCode))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("cause", e.Err.Error()))
 	}
 	return slog.GroupValue(attrs...)
 }
@@ -163,8 +176,8 @@ func (e *Error) public() string {
 		text = "the token was rejected"
 	}
 	if e.Claim != "" {
-		what, advice, ok := strings.Cut(text, "; ")
-		text = what + " (" + e.Claim + ")"
+		problem, advice, ok := strings.Cut(text, "; ")
+		text = problem + " (" + e.Claim + ")"
 		if ok {
 			text += "; " + advice
 		}

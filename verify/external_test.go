@@ -71,11 +71,11 @@ func TestExternalIDConfig(t *testing.T) {
 	}{
 		{externalHost, []string{tenantA}, ""},
 		{externalHost + ":8443", []string{tenantA}, ""},
-		{externalHost, []string{tenantA, tenantB}, "Config.Tenants must have the ID of the one tenant"},
-		{externalHost, []string{verify.AnyTenant}, "Config.Tenants must have the ID of the one tenant"},
-		{externalHost, []string{verify.AnyOrganization}, "Config.Tenants must have the ID of the one tenant"},
-		{"a.b.ciamlogin.com", []string{tenantA}, "no whole host of External ID"},
-		{"contoso.ciamlogin.com.", []string{tenantA}, "no whole host of External ID"},
+		{externalHost, []string{tenantA, tenantB}, "Config.Tenants must have one entry"},
+		{externalHost, []string{verify.AnyTenant}, "Config.Tenants must have one entry"},
+		{externalHost, []string{verify.AnyOrganization}, "Config.Tenants must have one entry"},
+		{"a.b.ciamlogin.com", []string{tenantA}, "not NAME.ciamlogin.com"},
+		{"contoso.ciamlogin.com.", []string{tenantA}, "not NAME.ciamlogin.com"},
 		{"contoso.b2clogin.com.:443", []string{tenantA}, "Azure AD B2C"},
 		{"contoso.b2clogin.com", []string{tenantA}, "Azure AD B2C"},
 	} {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // checkRefusal fails unless err is a refusal whose text is made of our constants.
@@ -108,7 +110,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("..")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, raw string) {
-		p, err := parse(raw)
+		p, err := parseJWS(raw)
 		if err != nil {
 			checkRefusal(t, err)
 			return
@@ -153,13 +155,13 @@ func FuzzClaims(f *testing.F) {
 		c.AppOnly()
 		c.User()
 		_ = c.String()
-		p := &parts{claims: o}
+		p := &jws{claims: o}
 		for _, k := range []tokenUse{accessToken, idToken} {
 			if err := r.check(p, c, k, time.Unix(946684800, 0)); err != nil {
 				checkRefusal(t, err)
 				continue
 			}
-			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !isGUID(c.TenantID) || c.Expires.IsZero() {
+			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !guid.ValidLower(c.TenantID) || c.Expires.IsZero() {
 				t.Fatalf("%q was taken", text)
 			}
 			if k == accessToken && c.ClientID == "" || k == idToken && c.Scopes.Len() > 0 {

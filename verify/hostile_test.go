@@ -194,6 +194,9 @@ func TestHostileTokens(t *testing.T) {
 		{"an ID token with azp", claims(idV2().with("azp", apiID)), verify.ReasonNotAccessToken},
 		{"an ID token with a c_hash", claims(idV2().without("nonce").with("azp", apiID).with("c_hash", "x")), verify.ReasonNotAccessToken},
 		{"an ID token with an at_hash", claims(idV2().without("nonce").with("azp", apiID).with("at_hash", "x")), verify.ReasonNotAccessToken},
+		{"an access token with a nonce", claims(userV2().with("nonce", "n-1")), verify.ReasonNotAccessToken},
+		{"an access token with a c_hash", claims(userV2().with("c_hash", "x")), verify.ReasonNotAccessToken},
+		{"an access token with an at_hash", claims(userV2().with("at_hash", "x")), verify.ReasonNotAccessToken},
 		{"v1 client in a v2 token", claims(userV2().without("azp").with("appid", clientID)), verify.ReasonNotAccessToken},
 
 		// When.

@@ -2,111 +2,123 @@ package verify
 
 import (
 	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
+	"math/big"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 const (
-	// keysLife is how old the keys get before a read refreshes them in the
-	// background. Microsoft calls a day reasonable; an hour makes a key that is
-	// withdrawn in an emergency useless sooner.
-	keysLife = time.Hour
-	// keysStale is how old the keys may get if every refresh fails. It is long
-	// so that an outage does not stop the API, and ends so that a withdrawn key
-	// cannot be kept alive for ever by keeping us from the authority.
-	keysStale = 7 * 24 * time.Hour
-	// keysWait is how long ago the authority may have been asked last. After that
-	// nobody has needed the keys for a while, so they may be much older than
-	// keysLife: a caller waits for the answer, and only if there is none do the old
-	// keys serve.
-	keysWait = 2 * keysLife
-	// unknownInterval is the least time between two fetches for the sake of
-	// tokens that name a key we do not have. Anyone can make up such tokens.
+	// refreshAfter is the age at which a lookup refreshes the keys in the background.
+	// Microsoft suggests a day. An hour limits the use of a key that is withdrawn in
+	// an emergency.
+	refreshAfter = time.Hour
+	// maxAge is the age at which keys stop being used if every refresh fails. It
+	// is long, so that an outage does not stop the API. It is bounded, so that an
+	// attacker who blocks our requests cannot keep a withdrawn key in use forever.
+	maxAge = 7 * 24 * time.Hour
+	// idleTime is the time without a fetch after which callers wait for one. No
+	// caller needed the keys for a while then, so they may be much older than
+	// refreshAfter. The old keys are used only if the fetch fails.
+	idleTime = 2 * refreshAfter
+	// unknownInterval is the minimum time between two fetches that tokens with
+	// unknown keys cause. Anyone can make such tokens.
 	unknownInterval = 10 * time.Second
 	// fetchTimeout bounds one fetch.
 	fetchTimeout = 10 * time.Second
-	// The pause after a failed fetch doubles from the first to the second.
-	firstPause, longestPause = time.Second, time.Minute
+	// The pause after a failed fetch doubles from minPause to maxPause.
+	minPause, maxPause = time.Second, time.Minute
 )
 
-// keys are the authority's signing keys, kept and refreshed by those who read
-// them: nothing runs between requests. A fetch belongs to no caller; it has a
-// context of its own, and callers wait for it no longer than they want to.
+// keys caches the signing keys of the authority. Lookups start the fetches, and
+// nothing runs between requests. A fetch has a context of its own, so a caller that
+// stops waiting does not cancel it.
 type keys struct {
-	fetcher fetcher
-	logger  *slog.Logger
+	url    string
+	host   string
+	client *http.Client
+	logger *slog.Logger
 
-	current atomic.Pointer[keySet] // nil before the first fetch has succeeded
+	current atomic.Pointer[keySet] // nil before the first successful fetch
 
 	mu        sync.Mutex    // guards the fields below
-	flight    chan struct{} // closed at the end of the fetch that is under way; nil if none is
-	failure   error         // why the last fetch failed, or nil
-	failures  int           // how many have failed in a row
-	retryAt   time.Time     // no fetch before, if there are no keys
-	unknownAt time.Time     // no fetch before, for the sake of an unknown key
+	flight    chan struct{} // closed when the fetch in flight ends; nil between fetches
+	failure   error         // the error of the last fetch, or nil
+	failures  int           // the number of consecutive failed fetches
+	retryAt   time.Time     // the earliest time of a fetch without usable keys
+	unknownAt time.Time     // the earliest time of a fetch for an unknown key
 }
 
-// keySet is what one fetch brought, and when to fetch again. It never changes.
+// keySet is the result of a fetch, and the time of the next. It never changes.
 type keySet struct {
 	byID    map[string]*signingKey
-	fetched time.Time     // when that fetch began
-	tried   time.Time     // when the last fetch ended, this one or one that failed
-	pause   time.Duration // after tried: then a read starts another
+	fetched time.Time     // the start of that fetch
+	tried   time.Time     // the end of the last fetch, successful or not
+	pause   time.Duration // the time from tried to the next fetch
 }
 
-func newKeys(url string, client *http.Client, logger *slog.Logger) *keys {
-	return &keys{fetcher: newFetcher(url, client), logger: logger}
+// newKeys returns an empty cache for the key document at an https URL of host.
+func newKeys(url, host string, client *http.Client, logger *slog.Logger) *keys {
+	return &keys{url: url, host: host, client: httpclient.Restricted(client), logger: logger}
 }
 
-// load returns the keys there are, nil if there are none, and whether they may
-// be used: they are not too old. If it is time, it has them refreshed.
+// load returns the current keys, or nil, and whether they may be used. It starts a
+// refresh if one is due.
 func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	set = k.current.Load()
-	if set == nil || since(set.fetched, now) >= keysStale {
+	if set == nil || since(set.fetched, now) >= maxAge {
 		return set, false
 	}
-	ago := since(set.tried, now)
-	if ago >= keysWait {
+	idle := since(set.tried, now)
+	if idle >= idleTime {
 		return set, false
 	}
-	if ago < set.pause {
+	if idle < set.pause {
 		return set, true
 	}
-	mine := *set
-	mine.pause = ago + fetchTimeout
-	if k.current.CompareAndSwap(set, &mine) {
+	next := *set
+	next.pause = idle + fetchTimeout
+	if k.current.CompareAndSwap(set, &next) { // one caller starts the refresh
 		k.mu.Lock()
 		k.startLocked()
 		k.mu.Unlock()
 	}
-	return &mine, true
+	return &next, true
 }
 
-// since is the time from t to now by the clock that says more. The one on the wall
-// may be set back, and the monotonic one may stop while a machine sleeps; neither
-// may keep old keys alive.
+// since returns the time from t to now by the wall clock or the monotonic clock,
+// whichever is longer. The wall clock may be set back, and the monotonic clock may
+// stop while a machine sleeps. Neither may extend the use of old keys.
 func since(t, now time.Time) time.Duration {
 	return max(now.Sub(t), now.Round(0).Sub(t))
 }
 
-// find returns the key with that ID. If it is not there, the keys are fetched,
-// but not more often than unknownInterval allows, whoever asks.
+// find returns the key with that ID. If the ID is unknown, find waits for a fetch, which
+// unknownInterval limits.
 func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
-	for asked := false; ; {
+	for fetched := false; ; {
 		now := time.Now()
 		set, ok := k.load(now)
 		if ok && set.byID[id] != nil {
 			return set.byID[id], nil
 		}
-		done, mine, err := k.join(set, ok, asked, now)
+		done, started, err := k.join(set, ok, fetched, now)
 		if err != nil {
 			return nil, err
 		}
-		asked = asked || mine
+		fetched = fetched || started
 		select {
 		case <-done:
 		case <-ctx.Done():
@@ -115,30 +127,31 @@ func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
 	}
 }
 
-// join returns the end of the fetch that is under way, or of one it starts
-// (mine) if that is allowed. A caller that has asked already, and whose fetch
-// did not bring the key, is told so. One that joined another's fetch may have come
-// after the authority answered, so it may start its own.
-func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan struct{}, mine bool, err error) {
+// join returns a channel that is closed when a fetch ends, and whether the caller
+// started that fetch. It joins the fetch in flight, or starts one if that is allowed.
+// If the caller has started a fetch already, or must not start one, join returns an
+// error. A caller that joined a fetch may still start another, because it may have
+// joined after the authority sent its response.
+func (k *keys) join(set *keySet, ok, fetched bool, now time.Time) (done <-chan struct{}, started bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.current.Load() != set {
-		return alreadyDone, false, nil // a fetch has just ended: look again
+	if k.current.Load() != set { // a fetch has just ended, so the caller must look again
+		return closed, false, nil
 	}
-	if k.flight != nil && !asked {
+	if k.flight != nil && !fetched {
 		return k.flight, false, nil
 	}
-	wait := k.retryAt
+	earliest := k.retryAt
 	if ok {
-		wait = k.unknownAt
+		earliest = k.unknownAt
 	}
 	switch {
-	case !asked && !now.Before(wait):
+	case !fetched && !now.Before(earliest):
 		if ok {
 			k.unknownAt = now.Add(unknownInterval)
 		}
 		return k.startLocked(), true, nil
-	case k.failure != nil: // the key may be one that we could not hear of
+	case k.failure != nil: // the key may be published, but we cannot know
 		return nil, false, k.failure
 	case ok:
 		return nil, false, reject(ReasonUnknownKey)
@@ -146,28 +159,29 @@ func (k *keys) join(set *keySet, ok, asked bool, now time.Time) (done <-chan str
 	return nil, false, reject(ReasonKeysUnavailable)
 }
 
-var alreadyDone = func() <-chan struct{} {
+// closed is a closed channel.
+var closed = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// startLocked starts a fetch unless one is under way. k.mu must be held.
+// startLocked starts a fetch unless one is in flight. The caller must hold k.mu.
 func (k *keys) startLocked() <-chan struct{} {
 	if k.flight == nil {
 		k.flight = make(chan struct{})
-		go k.fetch(k.flight)
+		go k.refresh(k.flight)
 	}
 	return k.flight
 }
 
-// fetch gets the keys and closes done.
-func (k *keys) fetch(done chan struct{}) {
+// refresh fetches the keys, stores the result and closes done.
+func (k *keys) refresh(done chan struct{}) {
 	defer close(done)
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
 	started := time.Now()
-	byID, err := k.fetcher.fetch(ctx)
+	byID, err := k.fetch(ctx)
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -177,30 +191,30 @@ func (k *keys) fetch(done chan struct{}) {
 		return
 	}
 	k.failure, k.failures = nil, 0
-	k.replaceLocked(&keySet{byID, started, time.Now(), keysLife - rand.N(keysLife/10)})
+	k.replaceLocked(&keySet{byID, started, time.Now(), refreshAfter - rand.N(refreshAfter/10)})
 }
 
-// replaceLocked puts new keys in the place of the old, keeping those that are in
-// both and retiring those that are gone. k.mu must be held.
+// replaceLocked replaces the current keys. Keys in both sets are kept, and keys that
+// are missing from the new set are marked as withdrawn. The caller must hold k.mu.
 func (k *keys) replaceLocked(set *keySet) {
 	old := k.current.Load()
 	if old == nil {
 		old = &keySet{}
 	}
-	for id, was := range old.byID {
-		if is := set.byID[id]; is != nil && is.same(was) {
-			set.byID[id] = was
+	for id, key := range old.byID {
+		if other := set.byID[id]; other != nil && other.equal(key) {
+			set.byID[id] = key
 		} else {
-			defer was.withdrawn.Store(true) // after the new ones can be found
+			defer key.withdrawn.Store(true) // after the new keys are stored
 		}
 	}
 	k.current.Store(set)
 }
 
-// failedLocked notes a failure and when to try again. k.mu must be held.
+// failedLocked records a failed fetch and the time of the next. The caller must hold
+// k.mu.
 func (k *keys) failedLocked(err error) {
-	pause := firstPause << min(k.failures, 10)
-	pause = min(pause, longestPause)
+	pause := min(minPause<<min(k.failures, 10), maxPause)
 	k.failures++
 	k.failure = err
 	now := time.Now()
@@ -208,5 +222,168 @@ func (k *keys) failedLocked(err error) {
 	if set := k.current.Load(); set != nil {
 		k.current.Store(&keySet{set.byID, set.fetched, now, pause})
 	}
-	k.logger.Warn("the authority's signing keys could not be fetched", "error", err, "failures", k.failures, "retry_in", pause)
+	k.logger.Warn("failed to fetch the signing keys", "error", err, "failures", k.failures, "retry_in", pause)
+}
+
+// maxDocumentSize is the maximum size of the key document in bytes. Entra's has about
+// 20,000.
+const maxDocumentSize = 1 << 20
+
+// fetch fetches the key document. Every error is an [*Error] with
+// [ReasonKeysUnavailable].
+func (k *keys) fetch(ctx context.Context) (map[string]*signingKey, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
+	if err != nil {
+		return nil, k.networkError(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := k.client.Do(req)
+	if err != nil {
+		return nil, k.networkError(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, &Error{
+			Reason:     ReasonKeysUnavailable,
+			StatusCode: resp.StatusCode,
+			Err:        errors.New(k.host + " responded with HTTP status " + strconv.Itoa(resp.StatusCode)),
+		}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocumentSize+1))
+	if err != nil {
+		return nil, k.networkError(err)
+	}
+	if len(body) > maxDocumentSize {
+		return nil, k.documentError(errors.New("is too large"))
+	}
+	byID, err := parseKeys(body)
+	if err != nil {
+		return nil, k.documentError(err)
+	}
+	return byID, nil
+}
+
+// documentError returns the error for an unusable key document.
+func (k *keys) documentError(err error) error {
+	return &Error{Reason: ReasonKeysUnavailable, Err: errors.New("the key document of " + k.host + " " + err.Error())}
+}
+
+// networkError returns the error for a request that got no response. Errors of
+// net/http can quote a proxy or a server, so only neterr's text is used.
+func (k *keys) networkError(err error) error {
+	text, cause := neterr.Describe(k.host, err)
+	return &Error{Reason: ReasonKeysUnavailable, Err: &networkError{text, cause}}
+}
+
+// networkError is an error with a text that may be repeated.
+type networkError struct {
+	text  string
+	cause error // may be nil
+}
+
+func (e *networkError) Error() string { return e.text }
+
+func (e *networkError) Unwrap() error { return e.cause }
+
+// signingKey is a public key of the authority.
+type signingKey struct {
+	id        string
+	algorithm string // the only algorithm it is for, or empty
+	issuer    string // the only issuer it is for, perhaps with {tenantid}, or empty
+	public    *rsa.PublicKey
+	withdrawn atomic.Bool // it has disappeared from the document
+}
+
+// equal compares keys, without withdrawn.
+func (k *signingKey) equal(other *signingKey) bool {
+	return k.id == other.id && k.algorithm == other.algorithm && k.issuer == other.issuer && k.public.Equal(other.public)
+}
+
+// Bounds on a key document. Entra publishes fewer than twenty keys of 2048 bits. A
+// huge key would be slow, and a short one is not secure.
+const (
+	maxKeys    = 200
+	minKeyBits = 2048
+	maxKeyBits = 8192
+)
+
+// parseKeys parses a JWK set (RFC 7517) with Microsoft's "issuer" member. It ignores
+// keys that are not RSA signing keys or have members of the wrong type (RFC 7517,
+// section 5). It also ignores a kid that several different keys have, because the kid
+// is ambiguous then. A document without a usable key is an error.
+//
+// The modules that parse JWK sets bring many dependencies for these few lines.
+func parseKeys(document []byte) (map[string]*signingKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if json.Unmarshal(document, &set) != nil {
+		return nil, errors.New("is not a JSON object with an array of keys")
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, errors.New("has too many keys")
+	}
+	keys := make(map[string]*signingKey, len(set.Keys))
+	var ambiguous []string
+	for _, text := range set.Keys {
+		k := parseKey(text)
+		if k == nil {
+			continue
+		}
+		if other := keys[k.id]; other != nil && !other.equal(k) {
+			ambiguous = append(ambiguous, k.id)
+		}
+		keys[k.id] = k
+	}
+	for _, id := range ambiguous {
+		delete(keys, id)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("does not have a usable signing key")
+	}
+	return keys, nil
+}
+
+// parseKey parses a JWK (RFC 7517, section 4; RFC 7518, section 6.3.1). It returns nil
+// if Entra does not sign tokens with such a key.
+func parseKey(text []byte) *signingKey {
+	var k struct {
+		Type       string   `json:"kty"`
+		Use        string   `json:"use"`
+		Operations []string `json:"key_ops"`
+		Algorithm  string   `json:"alg"`
+		ID         string   `json:"kid"`
+		Modulus    string   `json:"n"`
+		Exponent   string   `json:"e"`
+		Issuer     string   `json:"issuer"`
+	}
+	if json.Unmarshal(text, &k) != nil || k.Type != "RSA" || k.ID == "" {
+		return nil
+	}
+	if k.Use != "" && k.Use != "sig" || k.Operations != nil && !slices.Contains(k.Operations, "verify") {
+		return nil
+	}
+	if k.Algorithm != "" && methods[k.Algorithm] == nil {
+		return nil
+	}
+	n, err := encoding.DecodeString(k.Modulus)
+	if err != nil {
+		return nil
+	}
+	e, err := encoding.DecodeString(k.Exponent)
+	if err != nil || len(e) == 0 || len(e) > 4 {
+		return nil
+	}
+	public := &rsa.PublicKey{N: new(big.Int).SetBytes(n)}
+	for _, b := range e {
+		public.E = public.E<<8 | int(b)
+	}
+	bits := public.N.BitLen()
+	if bits < minKeyBits || bits > maxKeyBits || public.N.Bit(0) == 0 {
+		return nil
+	}
+	if public.E < 3 || public.E > 1<<31-1 || public.E%2 == 0 {
+		return nil
+	}
+	return &signingKey{id: k.ID, algorithm: k.Algorithm, issuer: k.Issuer, public: public}
 }

@@ -14,7 +14,7 @@ import (
 // token. The context of such a request has the token; see [ClaimsFromContext] and
 // [TokenFromContext]. Middleware responds to all other requests itself:
 //
-//   - 401 and a challenge without an error code if there is no bearer token;
+//   - 401 and a challenge without an error code if the bearer token is missing;
 //   - 400 invalid_request if the Authorization header cannot be read, or if there
 //     are several;
 //   - 401 invalid_token and the reason if the token is rejected;
@@ -25,7 +25,7 @@ import (
 // would end up in logs and browser histories.
 //
 // Middleware only establishes who is calling. [RequireScope], [RequireRole] and
-// the other Require functions, or the handlers, decide what a caller may do.
+// the other Require functions, or the handlers, decide about its permissions.
 //
 // Middleware panics if v was not created with [New].
 //

@@ -20,7 +20,7 @@ import (
 const challenge = `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"`
 
 // ask sends one request with these Authorization headers.
-func ask(h http.Handler, authorization ...string) *httptest.ResponseRecorder {
+func request(h http.Handler, authorization ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, "/?access_token=from-the-query", nil)
 	r.Header["Authorization"] = authorization
 	w := httptest.NewRecorder()
@@ -68,7 +68,7 @@ func TestMiddlewareAnswers(t *testing.T) {
 			challenge + `, error="invalid_token", error_description="the token is not an access token; APIs do not accept ID tokens"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := ask(h, test.authorization...)
+			w := request(h, test.authorization...)
 			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
 				t.Errorf("status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
 			}
@@ -89,7 +89,7 @@ func TestMiddlewareAnswers(t *testing.T) {
 func TestMiddlewareWithoutKeys(t *testing.T) {
 	a := newAuthority()
 	a.answer(http.StatusInternalServerError, "")
-	w := ask(mustNew(t, a.config()).Middleware(welcome), "Bearer "+sign(0, headerOf(0), userV2()))
+	w := request(mustNew(t, a.config()).Middleware(welcome), "Bearer "+sign(0, headerOf(0), userV2()))
 	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || w.Header().Get("WWW-Authenticate") != "" {
 		t.Errorf("status %d, header %v", w.Code, w.Header())
 	}
@@ -130,7 +130,7 @@ func TestContextHasTokenAndClaims(t *testing.T) {
 		}
 	}))
 	for range 2 {
-		ask(h, "Bearer "+good)
+		request(h, "Bearer "+good)
 	}
 	if called != 2 {
 		t.Errorf("called %d times", called)
@@ -252,14 +252,14 @@ func TestRequire(t *testing.T) {
 			challenge + `, error="insufficient_claims", error_description="a stronger sign-in is required; request a token with the given claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := ask(v.Middleware(test.h), "Bearer "+test.raw)
+			w := request(v.Middleware(test.h), "Bearer "+test.raw)
 			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
 				t.Errorf("status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
 			}
 			if (w.Body.String() == "welcome") != (test.status == 200) {
 				t.Errorf("body %q", w.Body)
 			}
-			if w := ask(test.h, "Bearer "+test.raw); w.Code != 500 || w.Body.String() == "welcome" {
+			if w := request(test.h, "Bearer "+test.raw); w.Code != 500 || w.Body.String() == "welcome" {
 				t.Errorf("without Middleware: status %d, body %q", w.Code, w.Body)
 			}
 		})
@@ -269,7 +269,7 @@ func TestRequire(t *testing.T) {
 // The claims of the challenge are what Microsoft's page shows, for its context.
 func TestClaimsChallengeOfTheDocumentation(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
-	w := ask(v.Middleware(verify.RequireAuthContext("cp1")(welcome)), "Bearer "+sign(0, headerOf(0), userV2()))
+	w := request(v.Middleware(verify.RequireAuthContext("cp1")(welcome)), "Bearer "+sign(0, headerOf(0), userV2()))
 	const want = `claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiY3AxIn19fQ=="`
 	if got := w.Header().Get("WWW-Authenticate"); !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s in it", got, want)
@@ -310,7 +310,7 @@ func TestRefusalsAreLoggedByReason(t *testing.T) {
 		}
 		return a
 	}}))
-	ask(mustNew(t, cfg).Middleware(welcome), "Bearer "+sign(2, headerOf(0), userV2()))
+	request(mustNew(t, cfg).Middleware(welcome), "Bearer "+sign(2, headerOf(0), userV2()))
 	if got, want := out.String(), "level=DEBUG msg=\"request rejected\" reason=bad_signature\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

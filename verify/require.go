@@ -5,17 +5,19 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // RequireScope returns middleware that admits clients that act for a user and
 // have at least one of the scopes (delegated permissions, scp). Apps that act for
-// themselves never have scopes. They are rejected whatever roles they have; see
-// [RequireRole]. Scopes are written as in scp, without the URI of the API:
+// themselves never have scopes. Their roles do not replace a
+// scope; see [RequireRole]. Scopes are written as in scp, without the URI of the API:
 // "Tasks.Read".
 //
 // The middleware must run behind [Verifier.Middleware], or with a context made by
 // [NewContext]. It responds with 403 and a WWW-Authenticate challenge that names
-// the scopes, or with 500 if the context has no verified token.
+// the scopes, or with 500 if the context lacks a verified token.
 //
 // RequireScope panics if scopes is empty or has an entry that cannot be a scope,
 // because that is a mistake in the program.
@@ -52,9 +54,8 @@ func RequireRole(roles ...string) func(http.Handler) http.Handler {
 
 // RequireUserRole returns middleware that admits clients that act for a user who
 // has at least one of the app roles. Apps that act for themselves are rejected,
-// and so are tokens for which [Claims.User] returns false. A role says nothing
-// about what the client may do for its user, so combine RequireUserRole with
-// [RequireScope].
+// and so are tokens for which [Claims.User] returns false. A role does not
+// limit the client of the user, so combine RequireUserRole with [RequireScope].
 //
 // It responds and panics as [RequireScope] does.
 func RequireUserRole(roles ...string) func(http.Handler) http.Handler {
@@ -94,7 +95,7 @@ func RequireScopeOrRole(scope, role string) func(http.Handler) http.Handler {
 func RequireTenant(tenants ...string) func(http.Handler) http.Handler {
 	ids := mustBePermissions("RequireTenant", tenants)
 	for i, t := range ids {
-		if ids[i] = strings.ToLower(t); !isGUID(ids[i]) {
+		if ids[i] = strings.ToLower(t); !guid.ValidLower(ids[i]) {
 			panic(fmt.Sprintf("verify: RequireTenant: %q is not a tenant ID", t))
 		}
 	}
@@ -194,7 +195,7 @@ func require(check func(*Claims) *denial) func(http.Handler) http.Handler {
 	}
 }
 
-// mustBePermissions returns a copy of values. It panics if there are none, or if
+// mustBePermissions returns a copy of values. It panics if values is empty, or if
 // one cannot stand in a challenge.
 func mustBePermissions(function string, values []string) []string {
 	if len(values) == 0 {

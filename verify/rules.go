@@ -3,27 +3,32 @@ package verify
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
+	"net/url"
 	"strings"
 	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/guid"
 )
 
-// maxLifetime is more than the longest life that Entra gives an access token:
-// 28 hours under continuous access evaluation ("Token lifetime" in Microsoft's
-// access-tokens page). A token that says it lives longer is not Entra's.
+// maxLifetime exceeds the longest lifetime of Entra's access tokens: 28 hours with
+// continuous access evaluation ("Token lifetime" in Microsoft's access-tokens page).
+// Entra does not issue tokens with a longer lifetime.
 const maxLifetime = 48 * time.Hour
 
-// rules are a Config in the form in which tokens are compared. They never change.
+// rules is a validated Config. It never changes.
 type rules struct {
 	audiences  map[string]bool
 	tenants    map[string]bool
 	anyTenant  bool
-	noPersonal bool // with anyTenant: not personal accounts
+	noPersonal bool // with anyTenant, personal accounts are not allowed
 	leeway     time.Duration
 	host       string
 	v1, v2     issuerTemplate
 }
 
-// kind is what a token is to be.
+// tokenUse is the kind of token that a caller requires.
 type tokenUse int
 
 const (
@@ -31,37 +36,39 @@ const (
 	idToken
 )
 
-// check applies the rules that need no key, before the signature: they are
-// cheap and answer only from what the configuration makes public anyway. Which
-// tenants are allowed is not public, so that rule is allow, after the signature.
-func (r *rules) check(p *parts, c *Claims, k tokenUse, now time.Time) error {
-	if err := r.origin(p, c); err != nil {
+// check applies the rules that need no key. They run before the signature check
+// because they are cheap and their results disclose only public facts of the
+// configuration. The allowed tenants are not public, so checkTenant runs after it.
+func (r *rules) check(t *jws, c *Claims, use tokenUse, now time.Time) error {
+	if err := r.checkIssuer(c); err != nil {
 		return err
 	}
-	if err := r.audience(c); err != nil {
+	if err := r.checkAudience(c); err != nil {
 		return err
 	}
-	if err := r.purpose(p, c, k); err != nil {
+	if err := r.checkUse(t, c, use); err != nil {
 		return err
 	}
-	return r.times(p, c, now)
+	return r.checkTimes(c, now)
 }
 
-// origin: the issuer is the configured cloud's, in the form of the token's
-// version, and names the tenant that tid names. "Validate the issuer" in
-// Microsoft's access-tokens page: without this a tenant could speak for another.
-func (r *rules) origin(p *parts, c *Claims) error {
-	for _, need := range [...]struct{ name, value string }{
+// checkIssuer requires the issuer of the configured cloud for the version of the
+// token, with the tenant that tid names. Otherwise one tenant could issue tokens for
+// another.
+//
+// Source: "Validate the issuer" in Microsoft's access-tokens page.
+func (r *rules) checkIssuer(c *Claims) error {
+	for _, required := range [...]struct{ name, value string }{
 		{"iss", c.Issuer}, {"tid", c.TenantID}, {"ver", c.Version}, {"sub", c.Subject}, {"aud", c.Audience},
 	} {
-		if need.value == "" {
-			return rejectClaim(ReasonMissingClaim, need.name)
+		if required.value == "" {
+			return rejectClaim(ReasonMissingClaim, required.name)
 		}
 	}
-	if !isGUID(c.TenantID) {
+	if !guid.ValidLower(c.TenantID) {
 		return rejectClaim(ReasonBadClaim, "tid")
 	}
-	if c.ObjectID != "" && !isGUID(c.ObjectID) {
+	if c.ObjectID != "" && !guid.ValidLower(c.ObjectID) {
 		return rejectClaim(ReasonBadClaim, "oid")
 	}
 	template := r.v2
@@ -85,44 +92,46 @@ func (r *rules) origin(p *parts, c *Claims) error {
 	if _, v2 := r.v2.tenant(c.Issuer); v2 {
 		return reject(ReasonBadVersion)
 	}
-	if outOfScope(hostOf(c.Issuer)) {
+	if isCustomerHost(hostOf(c.Issuer)) {
 		return reject(ReasonUnsupportedIssuer)
 	}
 	return reject(ReasonBadIssuer)
 }
 
-// audience: the token is for this application. A v2.0 token always names it by
-// its client ID. Accepting others' tokens makes a confused deputy ("Validate
-// the audience" in Microsoft's claims-validation page).
-func (r *rules) audience(c *Claims) error {
-	if !r.audiences[c.Audience] || c.Version == "2.0" && !isGUID(c.Audience) {
+// checkAudience requires a token for this application. The audience of a v2.0 token
+// is always a client ID. An API that accepts tokens for others is a confused deputy.
+//
+// Source: "Validate the audience" in Microsoft's claims-validation page.
+func (r *rules) checkAudience(c *Claims) error {
+	if !r.audiences[c.Audience] || c.Version == "2.0" && !guid.ValidLower(c.Audience) {
 		return rejectClaim(ReasonBadAudience, "aud")
 	}
 	return nil
 }
 
-// purpose tells access tokens from ID tokens, which Entra signs with the same
-// keys and, when an application calls its own API, addresses alike (RFC 8725
-// section 3.12). Access tokens name the client that asked for them, and say how
-// it proved itself, what it may do, or whom it speaks for; ID tokens say none of
-// that, are never for an application alone, and only they have a nonce or the
-// hash of what came with them.
+// checkUse distinguishes access tokens from ID tokens (RFC 8725, section 3.12).
+// Entra signs both with the same keys, and both have the same audience if an
+// application calls its own API.
 //
-// An access token that is bound to a key (cnf, RFC 7800) is good only together
-// with a proof that its sender has the key. Nobody asks for one here, so that a
-// stolen token would pass for its owner's.
-func (r *rules) purpose(p *parts, c *Claims, k tokenUse) error {
-	client, clientAuth := "azp", "azpacr"
-	if c.Version == "1.0" {
-		client, clientAuth = "appid", "appidacr"
-	}
-	c.ClientID = p.text(client)
-	c.ClientAuth = p.text(clientAuth)
-	if k == accessToken {
+// An access token names the client that requested it. It also has the client's method
+// of authentication, its scopes, or idtyp. An ID token lacks all of these and is never
+// for an application alone. Only ID tokens have a nonce, or the
+// hash of a code or an access token.
+//
+// An access token that is bound to a key (cnf, RFC 7800) is valid only together with
+// a proof of possession. This package does not verify such proofs, so a stolen token
+// would be accepted. It rejects bound tokens.
+//
+// checkUse also sets ClientID and ClientAuth.
+func (r *rules) checkUse(t *jws, c *Claims, use tokenUse) error {
+	client, clientAuth := clientClaims(c.Version)
+	c.ClientID = t.text(client)
+	c.ClientAuth = t.text(clientAuth)
+	if use == accessToken {
 		if c.ClientID == "" || c.Has("nonce") || c.Has("c_hash") || c.Has("at_hash") {
 			return reject(ReasonNotAccessToken)
 		}
-		if !p.header.atJWT && c.ClientAuth == "" && !c.Has("scp") && !c.Has("idtyp") {
+		if !t.header.atJWT && c.ClientAuth == "" && !c.Has("scp") && !c.Has("idtyp") {
 			return reject(ReasonNotAccessToken)
 		}
 		if c.Has("cnf") {
@@ -130,7 +139,7 @@ func (r *rules) purpose(p *parts, c *Claims, k tokenUse) error {
 		}
 		return nil
 	}
-	if p.header.atJWT || c.AppOnly() {
+	if t.header.atJWT || c.AppOnly() {
 		return reject(ReasonNotIDToken)
 	}
 	for _, name := range [...]string{"scp", "idtyp", "appid", "appidacr", "azpacr"} {
@@ -138,30 +147,30 @@ func (r *rules) purpose(p *parts, c *Claims, k tokenUse) error {
 			return reject(ReasonNotIDToken)
 		}
 	}
-	if !isGUID(c.Audience) { // an ID token is for a client, whatever its version
+	if !guid.ValidLower(c.Audience) { // the audience of an ID token is a client ID in both versions
 		return rejectClaim(ReasonBadAudience, "aud")
 	}
-	// OpenID Connect Core section 3.1.3.7, rule 5.
+	// OpenID Connect Core, section 3.1.3.7, rule 5.
 	if c.Has("azp") && c.ClientID != c.Audience {
 		return reject(ReasonBadAuthorizedParty)
 	}
 	return nil
 }
 
-// times: iat and nbf have come, exp has not, give or take the leeway, and the
-// life in between is one that Entra gives. All three are always there.
-func (r *rules) times(p *parts, c *Claims, now time.Time) error {
-	for _, need := range [...]struct {
+// checkTimes requires that iat and nbf have passed and that exp has not, within the
+// leeway. All three are required, and the lifetime must be one that Entra gives.
+func (r *rules) checkTimes(c *Claims, now time.Time) error {
+	for _, required := range [...]struct {
 		name  string
 		value time.Time
 	}{{"exp", c.Expires}, {"iat", c.IssuedAt}, {"nbf", c.NotBefore}} {
-		if need.value.IsZero() {
-			return rejectClaim(ReasonMissingClaim, need.name)
+		if required.value.IsZero() {
+			return rejectClaim(ReasonMissingClaim, required.name)
 		}
 	}
-	life := c.Expires.Sub(c.IssuedAt)
+	lifetime := c.Expires.Sub(c.IssuedAt)
 	switch {
-	case life <= 0 || life > maxLifetime:
+	case lifetime <= 0 || lifetime > maxLifetime:
 		return reject(ReasonBadLifetime)
 	case !now.Before(c.Expires.Add(r.leeway)):
 		return reject(ReasonExpired)
@@ -173,8 +182,8 @@ func (r *rules) times(p *parts, c *Claims, now time.Time) error {
 	return nil
 }
 
-// allow: the tenant is on the list. It is asked after the signature, so that
-// nobody can find out who the customers are by making tokens up.
+// checkTenant requires a tenant that the configuration allows. It runs after the
+// signature check, so that forged tokens cannot reveal who the customers are.
 func (r *rules) checkTenant(tenantID string) error {
 	if r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts) {
 		return nil
@@ -182,57 +191,194 @@ func (r *rules) checkTenant(tenantID string) error {
 	return reject(ReasonTenantNotAllowed)
 }
 
-// keyFits tells whether a key that names an issuer may sign for the token. For
-// a v1.0 token it may name the same tenant's v2.0 issuer, because the keys are
-// the same and only the v2.0 document says whose they are ("Validate the signing
-// key issuer" in Microsoft's access-tokens page).
-func (r *rules) keyFits(k *signingKey, c *Claims) bool {
+// keyMaySign reports whether a key may sign the token. A key that names an issuer
+// may sign only for that issuer. For a v1.0 token, the key may name the v2.0 issuer
+// of the tenant: both versions share the keys, and only the v2.0 document names
+// their issuers.
+//
+// Source: "Validate the signing key issuer" in Microsoft's access-tokens page.
+func (r *rules) keyMaySign(k *signingKey, c *Claims) bool {
 	if k.issuer == "" {
 		return true
 	}
-	// In External ID the tenant stands in the host, too.
+	// An External ID issuer has the tenant ID twice, also in its host.
 	if strings.ReplaceAll(k.issuer, tenantPlaceholder, c.TenantID) == c.Issuer {
 		return true
 	}
 	if t, ok := newIssuerTemplate(k.issuer); ok {
 		return t == r.v2
 	}
-	return r.v2.is(k.issuer, c.TenantID)
+	return r.v2.matches(k.issuer, c.TenantID)
 }
 
-// Expected is what the answer to one sign-in must agree with.
+// Expected has the values of a sign-in with which its ID token must agree.
 type Expected struct {
-	// Nonce is the nonce of the authorization request. Zero: none was sent, and
-	// a token that has one is refused (an ID token got by a refresh has none).
+	// Nonce is the nonce of the authorization request. If empty, the request was
+	// sent without one, and a token with a nonce is rejected. The ID token of a
+	// refresh lacks it.
 	Nonce string
-	// Code is the authorization code that came with the ID token from the
-	// authorization endpoint (hybrid flow): c_hash must be there and match.
-	// Zero: not checked, as for ID tokens from the token endpoint.
+	// Code is the authorization code that the authorization endpoint returned with
+	// the ID token (hybrid flow). The token must then have its hash (c_hash). If
+	// empty, c_hash is not checked, as for ID tokens from the token endpoint.
 	Code string
-	// AccessToken is the access token that came with the ID token from the
-	// authorization endpoint: at_hash must be there and match. Zero: not checked.
+	// AccessToken is the access token that the authorization endpoint returned with
+	// the ID token. The token must then have its hash (at_hash). If empty, at_hash
+	// is not checked.
 	AccessToken string
 }
 
-// answers: the ID token belongs to this sign-in (OpenID Connect Core sections
-// 3.1.3.7 rule 11, 3.3.2.9 and 3.3.2.10).
-func (e Expected) check(p *parts, c *Claims) error {
-	if !same(c.Nonce, e.Nonce) || c.Has("nonce") != (e.Nonce != "") {
+// check requires an ID token of this sign-in (OpenID Connect Core, sections 3.1.3.7,
+// rule 11, 3.3.2.9 and 3.3.2.10).
+func (e Expected) check(t *jws, c *Claims) error {
+	if !equal(c.Nonce, e.Nonce) || c.Has("nonce") != (e.Nonce != "") {
 		return reject(ReasonBadNonce)
 	}
-	if e.Code != "" && !same(p.text("c_hash"), halfHash(e.Code)) {
+	if e.Code != "" && !equal(t.text("c_hash"), halfHash(e.Code)) {
 		return reject(ReasonBadCodeHash)
 	}
-	if e.AccessToken != "" && !same(p.text("at_hash"), halfHash(e.AccessToken)) {
+	if e.AccessToken != "" && !equal(t.text("at_hash"), halfHash(e.AccessToken)) {
 		return reject(ReasonBadAccessTokenHash)
 	}
 	return nil
 }
 
-// halfHash is the left half of the SHA-256 of a value, in base64url.
+// halfHash returns the left half of the SHA-256 of a value, in base64url.
 func halfHash(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return encoding.EncodeToString(sum[:len(sum)/2])
 }
 
-func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+// equal compares strings in constant time.
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// The issuers of v1.0 tokens. The public cloud and US Government share one, and
+// China has its own: Microsoft's tools for Azure (aks-engine, the Azure SDK for Java)
+// know only these two. The issuers of newer sovereign clouds are not documented. The
+// common one is the default there and for private hosts.
+const (
+	v1Issuer      = "https://sts.windows.net/{tenantid}/"
+	v1IssuerChina = "https://sts.chinacloudapi.cn/{tenantid}/"
+)
+
+// tenantPlaceholder is in place of the tenant ID in the issuers that Entra publishes
+// for all tenants.
+const tenantPlaceholder = "{tenantid}"
+
+// issuerTemplate is an issuer without its tenant ID.
+type issuerTemplate struct{ before, after string }
+
+func newIssuerTemplate(s string) (issuerTemplate, bool) {
+	before, after, ok := strings.Cut(s, tenantPlaceholder)
+	return issuerTemplate{before, after}, ok
+}
+
+// tenant returns the tenant ID of an issuer that matches the template. No issuer
+// matches the zero template.
+func (t issuerTemplate) tenant(issuer string) (string, bool) {
+	rest, ok := strings.CutPrefix(issuer, t.before)
+	if !ok || t.before == "" {
+		return "", false
+	}
+	id, ok := strings.CutSuffix(rest, t.after)
+	return id, ok && guid.ValidLower(id)
+}
+
+// matches reports whether an issuer is that of the tenant.
+func (t issuerTemplate) matches(issuer, tenant string) bool {
+	id, ok := t.tenant(issuer)
+	return ok && id == tenant
+}
+
+// setIssuers sets the issuers of the cloud. v1 is Config.V1Issuer.
+func (r *rules) setIssuers(v1 string) error {
+	u, err := url.Parse("https://" + r.host)
+	if err != nil || u.Host != r.host || u.Hostname() == "" {
+		return errors.New("Config.Cloud is not a host name, with an optional port")
+	}
+	cloud := entra.Cloud(r.host)
+	switch {
+	case isCustomerHost(r.host) && !cloud.ExternalID():
+		return errors.New("Config.Cloud is a host of Azure AD B2C, which is not supported, or is not NAME.ciamlogin.com")
+	case cloud.ExternalID():
+		return r.setExternalIssuers(v1)
+	}
+	r.v2, _ = newIssuerTemplate("https://" + r.host + "/" + tenantPlaceholder + "/v2.0")
+	if v1 == "" {
+		v1 = v1Issuer
+		if r.host == entra.CloudChina.Host() {
+			v1 = v1IssuerChina
+		}
+	}
+	return r.setV1Issuer(v1)
+}
+
+func (r *rules) setV1Issuer(v1 string) error {
+	var ok bool
+	if r.v1, ok = newIssuerTemplate(v1); !ok || !strings.HasPrefix(v1, "https://") {
+		return errors.New("Config.V1Issuer must begin with https:// and have {tenantid} in place of the tenant ID")
+	}
+	if r.v1 == r.v2 {
+		return errors.New("Config.V1Issuer is the v2.0 issuer")
+	}
+	return nil
+}
+
+// setExternalIssuers sets the issuers of an external tenant. Its authority serves one
+// tenant, and the host of the issuer is made of the tenant's ID:
+// https://ID.ciamlogin.com/ID/v2.0. The v1.0 issuer is not documented, so v1.0 tokens
+// are rejected unless it is configured.
+//
+// Sources: "Microsoft Entra External ID" in MSAL's pages on authorities; the issuer in
+// the openid-configuration of external tenants.
+func (r *rules) setExternalIssuers(v1 string) error {
+	if r.anyTenant || len(r.tenants) != 1 {
+		return errors.New("Config.Tenants must have one entry if Config.Cloud is a host of External ID: the ID of its tenant")
+	}
+	for id := range r.tenants {
+		r.v2, _ = newIssuerTemplate("https://" + id + ".ciamlogin.com/" + tenantPlaceholder + "/v2.0")
+	}
+	if v1 == "" {
+		return nil
+	}
+	return r.setV1Issuer(v1)
+}
+
+// isCustomerHost reports whether a host belongs to External ID (ciamlogin.com) or to
+// Azure AD B2C (b2clogin.com). Their issuers and keys differ from those of Entra ID.
+func isCustomerHost(host string) bool {
+	host, _, _ = strings.Cut(strings.ToLower(host), ":")
+	host = strings.TrimRight(host, ".") // a fully qualified name may end with a dot
+	return strings.HasSuffix(host, ".ciamlogin.com") || strings.HasSuffix(host, ".b2clogin.com")
+}
+
+// keysURL returns the address of the key document. If only one tenant is allowed, it
+// is that tenant's document, and otherwise the one for all tenants.
+//
+// The address is made from the configured host. It is not read from "jwks_uri" in the
+// openid-configuration: the address is documented for every cloud, this saves a
+// request, and a document cannot redirect us to another host. The v2.0 document is
+// used for v1.0 tokens, too, because the keys are the same and only there name their
+// issuers.
+func (r *rules) keysURL(app string) string {
+	tenant := "common"
+	if !r.anyTenant && len(r.tenants) == 1 {
+		for id := range r.tenants {
+			tenant = id
+		}
+	}
+	u := "https://" + r.host + "/" + tenant + "/discovery/v2.0/keys"
+	if app != "" {
+		u += "?appid=" + url.QueryEscape(app)
+	}
+	return u
+}
+
+// hostOf returns the host of an https URL, or "".
+func hostOf(issuer string) string {
+	rest, ok := strings.CutPrefix(issuer, "https://")
+	if !ok {
+		return ""
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	return host
+}

@@ -91,8 +91,8 @@ func NewContext(ctx context.Context, t *Token) context.Context {
 }
 
 // TokenFromContext returns the token that [Verifier.Middleware] or [NewContext]
-// stored in ctx, for example to pass it to package obo. If ok is false, ctx has no
-// verified token; deny the request.
+// stored in ctx, for example to pass it to package obo. If ok is false, deny
+// the request.
 func TokenFromContext(ctx context.Context) (t *Token, ok bool) {
 	t, _ = ctx.Value(contextKey{}).(*Token)
 	if t.Claims() == nil {
@@ -102,7 +102,7 @@ func TokenFromContext(ctx context.Context) (t *Token, ok bool) {
 }
 
 // ClaimsFromContext returns the claims of the token that [TokenFromContext]
-// returns. If ok is false, ctx has no verified token; deny the request. The
+// returns. If ok is false, deny the request. The
 // claims belong to the request, so changing them does not affect others.
 func ClaimsFromContext(ctx context.Context) (c *Claims, ok bool) {
 	t, ok := TokenFromContext(ctx)

@@ -60,7 +60,7 @@ func TestPublishedExamplesToRefuse(t *testing.T) {
 		{"RFC 7515 appendix E (crit)", base64.RawURLEncoding.EncodeToString([]byte("{\"alg\":\"none\",\r\n \"crit\":[\"http://example.com/UNDEFINED\"],\r\n \"http://example.com/UNDEFINED\":true\r\n}")) + ".RkFJTA.AAAA", ReasonCriticalHeader},
 		{"RFC 7516 appendix A.3 (encrypted)", "eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.6KB707dM9YTIgHtLvtgWQ8mKwboJW3of9locizkDTHzBC2IlrT1oOQ.AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY.U0m_YmjN04DJvceFICbCVQ", ReasonEncrypted},
 	} {
-		if _, err := parse(test.raw); !errors.Is(err, &Error{Reason: test.want}) {
+		if _, err := parseJWS(test.raw); !errors.Is(err, &Error{Reason: test.want}) {
 			t.Errorf("%s: got %v, want %s", test.name, err, test.want)
 		}
 	}

@@ -13,11 +13,12 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/entratoken/entra/internal/digest"
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // Verifier verifies the tokens of one application in one cloud. Create it with
 // [New]; the zero Verifier rejects every token. A Verifier is safe for concurrent
-// use. It has no background work apart from key fetches, and needs no closing.
+// use. It need not be closed.
 type Verifier struct {
 	rules    *rules
 	keys     *keys
@@ -52,11 +53,11 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 			return newToken(raw, hash, c, v.rules.host), nil
 		}
 	}
-	p, c, err := v.parse(raw, accessToken, now)
+	t, c, err := v.parse(raw, accessToken, now)
 	if err != nil {
 		return nil, err
 	}
-	key, err := v.checkSignature(ctx, p, c)
+	key, err := v.checkSignature(ctx, t, c)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 // IDToken verifies an ID token that the token endpoint returned for a sign-in with
 // that nonce. Errors are those of [Verifier.Verify]. An empty nonce is rejected
 // with [ReasonBadNonce], because it means that the program lost the nonce. For the
-// ID token of a refresh, which has no nonce, use [Verifier.IDTokenFor].
+// ID token of a refresh, which lacks a nonce, use [Verifier.IDTokenFor].
 func (v *Verifier) IDToken(ctx context.Context, raw, nonce string) (*Claims, error) {
 	if nonce == "" {
 		return nil, reject(ReasonBadNonce)
@@ -80,14 +81,14 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 	if err := v.usable(); err != nil {
 		return nil, err
 	}
-	p, c, err := v.parse(raw, idToken, time.Now())
+	t, c, err := v.parse(raw, idToken, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.checkSignature(ctx, p, c); err != nil {
+	if _, err := v.checkSignature(ctx, t, c); err != nil {
 		return nil, err
 	}
-	if err := e.check(p, c); err != nil {
+	if err := e.check(t, c); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -96,47 +97,47 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 // AllowsTenant reports whether Config.Tenants allows a tenant, given by its ID in
 // lower case, as in tokens.
 func (v *Verifier) AllowsTenant(tenantID string) bool {
-	return v.usable() == nil && isGUID(tenantID) && v.rules.checkTenant(tenantID) == nil
+	return v.usable() == nil && guid.ValidLower(tenantID) && v.rules.checkTenant(tenantID) == nil
 }
 
 // parse parses a token and applies the rules that need no key.
-func (v *Verifier) parse(raw string, use tokenUse, now time.Time) (*parts, *Claims, error) {
-	p, err := parse(raw)
+func (v *Verifier) parse(raw string, use tokenUse, now time.Time) (*jws, *Claims, error) {
+	t, err := parseJWS(raw)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := readClaims(p.claims)
+	c, err := readClaims(t.claims)
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, c, v.rules.check(p, c, use, now)
+	return t, c, v.rules.check(t, c, use, now)
 }
 
 // checkSignature finds the key and checks the signature. It then checks whether the
 // tenant is allowed and whether the key may sign for it, reads the claims that have
 // several values, and returns the key.
-func (v *Verifier) checkSignature(ctx context.Context, p *parts, c *Claims) (*signingKey, error) {
-	key, err := v.keys.find(ctx, p.header.keyID)
+func (v *Verifier) checkSignature(ctx context.Context, t *jws, c *Claims) (*signingKey, error) {
+	key, err := v.keys.find(ctx, t.header.keyID)
 	if err != nil {
 		return nil, err
 	}
-	if key.algorithm != "" && key.algorithm != p.header.algorithm {
+	if key.algorithm != "" && key.algorithm != t.header.algorithm {
 		return nil, reject(ReasonBadAlgorithm)
 	}
-	if strings.ContainsAny(p.signature, "\r\n") { // the decoder skips them
+	if strings.ContainsAny(t.signature, "\r\n") { // the decoder skips them
 		return nil, reject(ReasonMalformed)
 	}
-	signature, err := encoding.DecodeString(p.signature)
+	signature, err := encoding.DecodeString(t.signature)
 	if err != nil {
 		return nil, reject(ReasonMalformed)
 	}
-	if methods[p.header.algorithm].Verify(p.signed, signature, key.public) != nil {
+	if methods[t.header.algorithm].Verify(t.signed, signature, key.public) != nil {
 		return nil, reject(ReasonBadSignature)
 	}
 	if err := v.rules.checkTenant(c.TenantID); err != nil {
 		return nil, err
 	}
-	if !v.rules.keyFits(key, c) {
+	if !v.rules.keyMaySign(key, c) {
 		return nil, reject(ReasonKeyIssuer)
 	}
 	return key, c.readSets()
@@ -155,7 +156,7 @@ var methods = map[string]jwt.SigningMethod{
 // verifiedCache holds the claims of verified access tokens by the SHA-256 of the
 // token, so that another request with the same token costs a hash and a lookup.
 // Rejected tokens are not cached, so they cannot evict valid ones. The least
-// recently used entry is evicted first. There is no bound per caller.
+// recently used entry is evicted first. Callers share the bound.
 type verifiedCache struct {
 	entries *lru.Cache[[sha256.Size]byte, verifiedEntry] // nil if nothing is cached
 }
@@ -178,7 +179,7 @@ func newVerifiedCache(size int) *verifiedCache {
 	return &verifiedCache{entries}
 }
 
-// get returns the claims of a cached token, or nil if there are none, if the token
+// get returns the claims of a cached token, or nil if it is not cached, if it
 // has expired, or if its key has been withdrawn. The claims must not be changed.
 func (s *verifiedCache) get(hash [sha256.Size]byte, now time.Time) *Claims {
 	if s.entries == nil {
