@@ -10,6 +10,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // Config describes one app registration.
@@ -150,7 +151,7 @@ func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	switch lower := strings.ToLower(tenantID); {
 	case c.cloud.ExternalID() && (lower == "organizations" || lower == "common" || lower == "consumers"):
 		return nil, errorf("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; write its ID or its domain", lower)
-	case guid.MatchString(tenantID), domain.MatchString(tenantID), lower == "organizations", lower == "common", lower == "consumers":
+	case guid.Valid(tenantID), domain.MatchString(tenantID), lower == "organizations", lower == "common", lower == "consumers":
 		d := *c
 		d.tenantID = lower
 		d.authority = "https://" + c.cloud.Host() + "/" + lower

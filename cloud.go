@@ -111,14 +111,3 @@ func checkCloud(c Cloud) *Error {
 	}
 	return nil
 }
-
-// tenantOf returns the ID of the external tenant whose issuer this is, "" if it is none:
-// https://ID.ciamlogin.com/ID/v2.0.
-func tenantOf(issuer string) string {
-	rest, https := strings.CutPrefix(lowerHost(issuer), "https://")
-	id, _, _ := strings.Cut(rest, ".")
-	if !https || !guid.MatchString(id) || rest != id+".ciamlogin.com/"+id+"/v2.0" {
-		return ""
-	}
-	return id
-}

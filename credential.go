@@ -10,9 +10,14 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // A Credential authenticates an app to Entra: [Secret], [Certificate] or [Assertion]. A
@@ -108,7 +113,7 @@ func Secret(secret string) Credential {
 	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
 		invalid = errorf("invalid_client", "the client secret contains white space or a control character, "+
 			"such as a line feed from a file; Entra's secrets contain neither")
-	case guid.MatchString(secret):
+	case guid.Valid(secret):
 		invalid = errorf("invalid_client", "the client secret is a GUID, so it is the ID of a secret, a client or a tenant; "+
 			"use the secret's Value, which the Entra admin center shows only once (create a new secret if it is lost)")
 	}
@@ -132,6 +137,19 @@ func fingerprint(kind string, parts ...[]byte) string {
 	return kind + ":" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
+// callWithin calls the function of a credential. If more is set, another credential follows, and f gets half of the
+// remaining time.
+func callWithin[T any](
+	ctx context.Context, l safecall.Limiter, more bool, f func(context.Context) (T, error),
+) (T, error) {
+	if deadline, ok := ctx.Deadline(); ok && more {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	return safecall.Do(ctx, l, f)
+}
+
 // callbackFailed returns the error for a callback that failed with err. It is temporary if
 // err is.
 func callbackFailed(ctx context.Context, what string, err error) *Error {
@@ -141,7 +159,7 @@ func callbackFailed(ctx context.Context, what string, err error) *Error {
 	e := &Error{Code: "invalid_client", Err: err}
 	text := err.Error()
 	var timeout interface{ Timeout() bool }
-	if own, ok := errorAs[*Error](err); ok {
+	if own, ok := errors.AsType[*Error](err); ok {
 		text = own.Description
 		if own.Temporary() {
 			e.Code, e.StatusCode, e.RetryAfter = own.Code, own.StatusCode, own.RetryAfter
@@ -149,7 +167,7 @@ func callbackFailed(ctx context.Context, what string, err error) *Error {
 	} else if errors.As(err, &timeout) && timeout.Timeout() {
 		e.Code = CodeRequestFailed
 	}
-	e.Description = what + ": " + redactor{}.text(text, 300)
+	e.Description = what + ": " + redact.Text(text, 300)
 	return e
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // AssertionRequest describes the client assertion that an [Assertion] callback must return.
@@ -27,7 +29,7 @@ type AssertionRequest struct {
 // [CredentialChain], earlier. Its error becomes the Err of an [*Error] with the code
 // "invalid_client". That is temporary if the error is a time-out or a temporary [*Error].
 func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
-	g := newGuard()
+	limiter := safecall.NewLimiter()
 	return Credential{
 		id:   fmt.Sprintf("assertion:%d", serials.Add(1)),
 		info: func() CredentialInfo { return CredentialInfo{Kind: "client assertion"} },
@@ -37,7 +39,7 @@ func Assertion(get func(context.Context, AssertionRequest) (string, error)) Cred
 			}
 			return nil
 		},
-		start: func(int) candidates { return &assertions{get: get, guard: g} },
+		start: func(int) candidates { return &assertions{get: get, limiter: limiter} },
 	}
 }
 
@@ -45,7 +47,7 @@ func Assertion(get func(context.Context, AssertionRequest) (string, error)) Cred
 // assertion.
 type assertions struct {
 	get       func(context.Context, AssertionRequest) (string, error)
-	guard     guard
+	limiter   safecall.Limiter
 	calls     int
 	last      string // the last assertion
 	rejection *Error // of last
@@ -70,7 +72,7 @@ func (a *assertions) accepted() {}
 func (a *assertions) assertion(ctx context.Context, o confidential.AssertionRequestOptions) (string, error) {
 	x := exchangeFromContext(ctx)
 	r := AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint, Rejected: a.rejection != nil}
-	text, err := guarded(ctx, a.guard, x.candidate.more, func(ctx context.Context) (string, error) { return a.get(ctx, r) })
+	text, err := callWithin(ctx, a.limiter, x.candidate.more, func(ctx context.Context) (string, error) { return a.get(ctx, r) })
 	if err == nil && text == "" {
 		err = errors.New("the callback returned an empty assertion")
 	}

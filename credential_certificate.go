@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // CertificateOptions control how a certificate is used.
@@ -79,11 +81,11 @@ func isLocalKey(key crypto.PrivateKey) bool {
 
 // An assertionSigner signs client assertions.
 type assertionSigner struct {
-	header string // base64url
-	leaf   *x509.Certificate
-	key    crypto.Signer
-	opts   crypto.SignerOpts
-	guard  guard // for a key that is not local
+	header  string // base64url
+	leaf    *x509.Certificate
+	key     crypto.Signer
+	opts    crypto.SignerOpts
+	limiter safecall.Limiter // for a key that is not local
 }
 
 const minKeyBits = 2048
@@ -133,7 +135,7 @@ func newAssertionSigner(certs []*x509.Certificate, key crypto.PrivateKey, o Cert
 		Chain     []string `json:"x5c,omitempty"`
 	}{Algorithm: "PS256", Type: "JWT"}
 	s := &assertionSigner{
-		leaf: leaf, key: signer, guard: newGuard(),
+		leaf: leaf, key: signer, limiter: safecall.NewLimiter(),
 		opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256},
 	}
 	if o.RS256 {
@@ -178,7 +180,7 @@ func (s *assertionSigner) sign(ctx context.Context, digest []byte) ([]byte, erro
 		return s.key.Sign(rand.Reader, digest, s.opts)
 	}
 	more := exchangeFromContext(ctx).candidate.more
-	return guarded(ctx, s.guard, more, func(context.Context) ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
+	return callWithin(ctx, s.limiter, more, func(context.Context) ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
 }
 
 // encodeJWTPart returns v as JSON in base64url, like the parts of a JWT.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // CredentialChain returns a credential that tries several in order, beginning with the one
@@ -114,7 +116,7 @@ func joinFailures(failed []*Error) *Error {
 	var causes []error
 	numbers := slices.Clone(all.AADSTS)
 	for i, e := range failed {
-		texts = append(texts, fmt.Sprintf("%d: %s", i+1, redactor{}.text(e.Description, 300)))
+		texts = append(texts, fmt.Sprintf("%d: %s", i+1, redact.Text(e.Description, 300)))
 		causes = append(causes, e.Err)
 		for _, n := range e.AADSTS {
 			if !slices.Contains(numbers, n) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // CredentialFunc returns a credential that load provides, and that may therefore change
@@ -28,7 +30,7 @@ import (
 // return that rather than an error. load may return any kind of credential, including
 // another CredentialFunc; each of the two requests may then be two.
 func CredentialFunc(load func(ctx context.Context, rejected Credential) (Credential, error)) Credential {
-	g := newGuard()
+	limiter := safecall.NewLimiter()
 	return Credential{
 		id: fmt.Sprintf("func:%d", serials.Add(1)),
 		validate: func() *Error {
@@ -38,7 +40,7 @@ func CredentialFunc(load func(ctx context.Context, rejected Credential) (Credent
 			return nil
 		},
 		start: func(depth int) candidates {
-			return &loader{load: load, guard: g, depth: depth}
+			return &loader{load: load, limiter: limiter, depth: depth}
 		},
 	}
 }
@@ -50,7 +52,7 @@ const maxDepth = 4
 // Entra rejects it, those of its replacement.
 type loader struct {
 	load     func(context.Context, Credential) (Credential, error)
-	guard    guard
+	limiter  safecall.Limiter
 	depth    int
 	loaded   Credential
 	current  candidates // of loaded; nil at first
@@ -90,7 +92,7 @@ func (l *loader) reload(ctx context.Context, more bool) *Error {
 	if l.depth >= maxDepth {
 		return errorf("invalid_client", "%s: CredentialFunc loads itself, or is nested more than %d times", what, maxDepth)
 	}
-	c, err := guarded(ctx, l.guard, more, func(ctx context.Context) (Credential, error) { return l.load(ctx, l.loaded) })
+	c, err := callWithin(ctx, l.limiter, more, func(ctx context.Context) (Credential, error) { return l.load(ctx, l.loaded) })
 	switch {
 	case err != nil:
 	case c.start == nil:

@@ -3,6 +3,7 @@ package entra
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,12 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/entratoken/entra/internal/externalid"
+	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 const (
@@ -54,7 +61,7 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
 		defer cancel()
-		resp, err := d.ask(req.Clone(ctx))
+		resp, err := d.request(req.Clone(ctx))
 		return d.store(key, resp, err)
 	})
 	select {
@@ -69,19 +76,28 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 	}
 }
 
-// ask gets a document. A transport that panics in a goroutine of singleflight would end
+// request fetches a document. A client's transport may panic or hang, and a panic in a goroutine of singleflight ends
 // the program.
-func (d *discovery) ask(req *http.Request) (resp *response, failed *Error) {
-	defer func() {
-		if recover() != nil {
-			resp, failed = nil, errorf(CodeRequestFailed, "the HTTP client panicked while asking %s for its configuration", req.URL.Host)
+func (d *discovery) request(req *http.Request) (*response, *Error) {
+	resp, err := safecall.Do(req.Context(), nil, func(context.Context) (*response, error) {
+		resp, failed := d.fetch(req)
+		if failed == nil {
+			resp, failed = d.read(req.URL, resp)
 		}
-	}()
-	resp, failed = d.fetch(req)
-	if failed != nil {
+		if failed != nil {
+			return nil, failed
+		}
+		return resp, nil
+	})
+	if failed, ok := errors.AsType[*Error](err); ok {
 		return nil, failed
 	}
-	return d.read(req.URL, resp)
+	if err != nil {
+		failed := errorf(CodeRequestFailed, "failed to request the configuration of %s: %s", req.URL.Host, err)
+		failed.Err = neterr.Cause(err)
+		return nil, failed
+	}
+	return resp, nil
 }
 
 // store remembers an answer, or for a while goes on with the stale one.
@@ -123,7 +139,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	switch {
 	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.AuthorizationEndpoint != "" && doc.TokenEndpoint != "":
 	case resp.status != http.StatusOK && isJSON:
-		return nil, readError(resp, redactor{}, "")
+		return nil, readError(resp, redact.Redactor{}, "")
 	default:
 		e := errorf(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
 		e.StatusCode = resp.status
@@ -131,8 +147,8 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	if Cloud(u.Host).ExternalID() {
-		id := tenantOf(doc.Issuer)
-		if id == "" || guid.MatchString(tenant) && !strings.EqualFold(tenant, id) {
+		id := externalid.Tenant(lowerHost(doc.Issuer))
+		if id == "" || guid.Valid(tenant) && !strings.EqualFold(tenant, id) {
 			return nil, errorf(CodeInvalidResponse, "the configuration of %s names an issuer that is not the tenant's own", u.Host)
 		}
 		// MSAL wants the issuer on the authority's host, and knows nothing of these.
@@ -148,7 +164,7 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 		}
 		// The endpoints of a tenant asked for by its ID are that tenant's. One asked for
 		// by a domain answers with its ID.
-		if guid.MatchString(tenant) && (!strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") || strings.Contains(e.Path, "..")) {
+		if guid.Valid(tenant) && (!strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") || strings.Contains(e.Path, "..")) {
 			return nil, errorf(CodeInvalidResponse, "the configuration of tenant %s names an address of another tenant", tenant)
 		}
 	}

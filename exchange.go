@@ -2,11 +2,13 @@ package entra
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
 
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // An exchange is one attempt to acquire a token with one candidate of the client's
@@ -25,7 +27,7 @@ type exchange struct {
 	breakerKey breakerKey
 	probing    bool // this attempt is a probe of the circuit breaker
 
-	redactor  redactor
+	redactor  redact.Redactor
 	requestID string         // of the token request, for Entra's logs
 	response  *response      // to the token request; nil if there was none
 	token     *tokenResponse // in response; nil if that is an error
@@ -121,7 +123,7 @@ func (x *exchange) allow(id string) *Error {
 // admit checks a token request before it is sent: whatever MSAL makes of a grant, a
 // request for the app's own token never yields a user's token, nor the reverse.
 func (x *exchange) admit(form url.Values) *Error {
-	x.redactor = newRedactor(form)
+	x.redactor = redact.Form(form)
 	if forApp := form.Get("grant_type") == "client_credentials"; forApp == x.forUser {
 		return errorf("invalid_request", "the grant is for %s, but the request is for %s and was not sent", tokenKind(x.forUser), tokenKind(!forApp))
 	}
@@ -191,7 +193,7 @@ func (x *exchange) msalError(ctx context.Context, err error) *Error {
 
 // fetchError returns the error for a Fetch that failed with err.
 func (x *exchange) fetchError(ctx context.Context, err error) *Error {
-	if own, ok := errorAs[*Error](err); ok {
+	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	if ctx.Err() != nil {

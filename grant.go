@@ -10,6 +10,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // A Grant describes one token: which one it is, and how it is requested. The flow
@@ -255,7 +256,7 @@ func (r *CodeResult) Store(c *Client, subject string) error {
 	if err := c.specificTenant(); err != nil {
 		return err
 	}
-	if guid.MatchString(r.client.tenantID) && guid.MatchString(c.tenantID) && r.client.tenantID != c.tenantID {
+	if guid.Valid(r.client.tenantID) && guid.Valid(c.tenantID) && r.client.tenantID != c.tenantID {
 		return errorf("invalid_request", "a CodeResult of one tenant cannot be stored in another")
 	}
 	g := r.grant

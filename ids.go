@@ -3,10 +3,11 @@ package entra
 import (
 	"regexp"
 	"strings"
+
+	"github.com/entratoken/entra/internal/guid"
 )
 
 var (
-	guid   = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	domain = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 	host   = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
 	token  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
@@ -14,13 +15,13 @@ var (
 
 // dressed reports whether s is a GUID with something around it that does not belong
 // there: white space, quotes, or the braces of a Windows registry.
-func dressed(s string) bool { return guid.MatchString(strings.Trim(s, " \t\r\n\"'`{}()<>")) }
+func dressed(s string) bool { return guid.Valid(strings.Trim(s, " \t\r\n\"'`{}()<>")) }
 
 // checkClientID says what is wrong with a client ID. It does not repeat the value, which
 // may be a secret in the wrong field.
 func checkClientID(id string) *Error {
 	switch {
-	case guid.MatchString(id):
+	case guid.Valid(id):
 		return nil
 	case id == "":
 		return errorf("invalid_request", "Config.ClientID is missing; it is the Application (client) ID of the app registration, a GUID")

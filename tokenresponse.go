@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // tokenResponse is the answer of the token endpoint (RFC 6749, sections 5.1 and 5.2),
@@ -74,43 +76,43 @@ const maxSeconds = 10 * 365 * 24 * 60 * 60
 
 // parseTokenResponse reads an answer to a token request: a token, or the error that it says or
 // is.
-func parseTokenResponse(r *response, redact redactor, requestID string) (*tokenResponse, *Error) {
+func parseTokenResponse(r *response, secrets redact.Redactor, requestID string) (*tokenResponse, *Error) {
 	if r.status != http.StatusOK {
-		return nil, readError(r, redact, requestID)
+		return nil, readError(r, secrets, requestID)
 	}
 	var t tokenResponse
 	if err := read(r.body, &t); err != nil {
-		return nil, invalid(r, redact, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
+		return nil, invalid(r, secrets, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
 	}
 	switch {
 	case t.Error != "":
-		return nil, readError(r, redact, requestID)
+		return nil, readError(r, secrets, requestID)
 	case t.AccessToken == "":
-		return nil, invalid(r, redact, requestID, "the answer has no access_token")
+		return nil, invalid(r, secrets, requestID, "the answer has no access_token")
 	case strings.ContainsFunc(t.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }): // RFC 6750, section 2.1
-		return nil, invalid(r, redact, requestID, "the answer's access_token has a character in it that no token has")
+		return nil, invalid(r, secrets, requestID, "the answer's access_token has a character in it that no token has")
 	case t.ExpiresIn <= 0:
-		return nil, invalid(r, redact, requestID, "the answer's expires_in is not a number of seconds between one and ten years")
+		return nil, invalid(r, secrets, requestID, "the answer's expires_in is not a number of seconds between one second and ten years")
 	case !strings.EqualFold(t.TokenType, "Bearer"):
-		return nil, invalid(r, redact, requestID, "the answer's token_type is not Bearer")
+		return nil, invalid(r, secrets, requestID, "the answer's token_type is not Bearer")
 	}
 	return &t, nil
 }
 
 // readError reads an error answer.
-func readError(r *response, redact redactor, requestID string) *Error {
+func readError(r *response, secrets redact.Redactor, requestID string) *Error {
 	var t tokenResponse
 	if err := read(r.body, &t); err != nil || t.Error == "" {
-		return invalid(r, redact, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
+		return invalid(r, secrets, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
 	}
 	e := &Error{
-		Code:          redact.text(t.Error, 100),
+		Code:          secrets.Text(t.Error, 100),
 		AADSTS:        t.Codes,
-		SubError:      redact.text(t.SubError, 100),
-		Description:   redact.text(t.Description, 2000),
-		Claims:        redact.text(t.Claims, 10_000),
-		CorrelationID: redact.text(t.CorrelationID, 100),
-		TraceID:       redact.text(t.TraceID, 100),
+		SubError:      secrets.Text(t.SubError, 100),
+		Description:   secrets.Text(t.Description, 2000),
+		Claims:        secrets.Text(t.Claims, 10_000),
+		CorrelationID: secrets.Text(t.CorrelationID, 100),
+		TraceID:       secrets.Text(t.TraceID, 100),
 		StatusCode:    r.status,
 		RetryAfter:    retryAfter(r.header),
 	}
@@ -124,24 +126,24 @@ func readError(r *response, redact redactor, requestID string) *Error {
 			}
 		}
 	}
-	return e.identify(r, redact, requestID)
+	return e.identify(r, secrets, requestID)
 }
 
 var aadsts = regexp.MustCompile(`^AADSTS(\d{1,9})`)
 
 // invalid makes the error of an answer that is none.
-func invalid(r *response, redact redactor, requestID, what string) *Error {
-	e := &Error{Code: CodeInvalidResponse, Description: redact.text(what, 300), StatusCode: r.status, RetryAfter: retryAfter(r.header)}
-	return e.identify(r, redact, requestID)
+func invalid(r *response, secrets redact.Redactor, requestID, what string) *Error {
+	e := &Error{Code: CodeInvalidResponse, Description: secrets.Text(what, 300), StatusCode: r.status, RetryAfter: retryAfter(r.header)}
+	return e.identify(r, secrets, requestID)
 }
 
 // identify fills in what the answer's headers and the request say of its identity.
-func (e *Error) identify(r *response, redact redactor, requestID string) *Error {
+func (e *Error) identify(r *response, secrets redact.Redactor, requestID string) *Error {
 	if e.CorrelationID == "" {
 		e.CorrelationID = requestID
 	}
 	if e.TraceID == "" {
-		e.TraceID = redact.text(r.header.Get("X-Ms-Request-Id"), 100)
+		e.TraceID = secrets.Text(r.header.Get("X-Ms-Request-Id"), 100)
 	}
 	return e
 }

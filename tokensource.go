@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -117,7 +118,7 @@ func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
 
 // explain makes of an error of the cache one for the caller.
 func (s *TokenSource) explain(ctx context.Context, err error) error {
-	if _, own := errorAs[*Error](err); own {
+	if _, own := errors.AsType[*Error](err); own {
 		return err
 	}
 	if err == ctx.Err() {
