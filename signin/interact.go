@@ -29,7 +29,7 @@ const loopWindow = time.Minute
 // does not require the user, Interact returns false and writes nothing.
 //
 // The sign-in names the current user. If the user is still signed in at Entra, Entra redirects back without showing a
-// page. Otherwise it prompts for what is missing.
+// page. Otherwise it prompts the user.
 //
 // If the same request fails again after the browser has returned from it twice within a minute, the user cannot fix
 // it, and a page says so instead of a redirect loop. Scripts and programs get 401 and JSON with the code of err.
@@ -82,8 +82,8 @@ func (s *Site) isInteractLoop(r *http.Request, request string) bool {
 		s.countFinished(r, func(c loginCookie) bool { return c.Request != "" }) >= maxLogins-1
 }
 
-// isSignInLoop reports whether the browser has just signed in twice. If there is no session all the same, it is not
-// stored or not found.
+// isSignInLoop reports whether the browser has just signed in twice. If the session is missing all the
+// same, the cookie or the store has lost it.
 func (s *Site) isSignInLoop(r *http.Request) bool {
 	return s.countFinished(r, func(loginCookie) bool { return true }) >= 2
 }

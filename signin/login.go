@@ -215,8 +215,8 @@ func (s *Site) finishSignIn(
 	redirect(w, r, returnTo)
 }
 
-// startSession creates the session of a sign-in. It replaces the session of the browser, and the one that the browser
-// had when the sign-in began. docs/design/signin.md explains the order of the steps.
+// startSession creates the session of a sign-in. It replaces the current session of the browser and the session at
+// the time when the sign-in began. docs/design/signin.md explains the order of the steps.
 func (s *Site) startSession(r *http.Request, id, replaces string, signIn *authcode.SignIn) error {
 	current, err := s.requestState(r).session()
 	if err != nil {
@@ -273,7 +273,7 @@ func (s *Site) handleStrayCallback(w http.ResponseWriter, r *http.Request, st *l
 var errNoCookies = errors.New("signin: browser sent no cookies: it blocks them, or the sign-in started in another " +
 	"browser or under another host name than that of the redirect URL (127.0.0.1 is not localhost)")
 
-// missingLogin returns the probable reason why the browser has no login for this callback.
+// missingLogin returns the probable reason why the login of a callback is missing.
 func (s *Site) missingLogin(r *http.Request) error {
 	open, invalid := s.logins(r)
 	switch {
@@ -299,7 +299,7 @@ func (s *Site) setLogin(w http.ResponseWriter, name string, st *loginState, ttl 
 	return size
 }
 
-// login returns the login in the cookie of that name, or nil if there is no valid one.
+// login returns the valid login in a cookie of that name, or nil.
 func (s *Site) login(r *http.Request, name string) *loginState {
 	cookies := r.CookiesNamed(name)
 	for _, c := range cookies[:min(len(cookies), maxLoginsRead)] {

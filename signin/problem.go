@@ -24,7 +24,7 @@ type Kind string
 // Kinds of a [Problem].
 const (
 	KindNoCookies            Kind = "no_cookies"             // the browser sends no cookies
-	KindNoLogin              Kind = "no_login"               // the browser has no login to finish
+	KindNoLogin              Kind = "no_login"               // the login cookie is missing
 	KindStateMismatch        Kind = "state_mismatch"         // the callback belongs to another login
 	KindExpired              Kind = "expired"                // the login or its code has expired
 	KindUsed                 Kind = "used"                   // the login was already finished
@@ -38,7 +38,7 @@ const (
 	KindInvalidIDToken       Kind = "invalid_id_token"       // the ID token or the account failed another check
 	KindStillRequired        Kind = "still_required"         // the user signed in as requested, without effect
 	KindSessionLost          Kind = "session_lost"           // the session of a sign-in, or its tokens, are missing
-	KindMissingRole          Kind = "missing_role"           // the user has none of the required roles
+	KindMissingRole          Kind = "missing_role"           // the user lacks the required role
 	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
 	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
 	KindUnavailable          Kind = "unavailable"            // Entra or the session store is not available
@@ -53,8 +53,9 @@ type Problem struct {
 	Status      int    // the HTTP status of the response
 	Title, Text string // in English; use Kind to translate them
 
-	// Links are what the user can do, in English. The last one starts a sign-in. For KindExtraConsentDeclined it
-	// leads back to the page, and for KindAdminConsent a link for administrators precedes it. KindCrossOrigin has none.
+	// Links are possible next steps, in English. The last one starts a sign-in. For KindExtraConsentDeclined it
+	// leads back to the page, and for KindAdminConsent a link for administrators precedes it. It is empty for
+	// KindCrossOrigin.
 	Links []Link
 
 	// Details for support; empty if Entra sent none.
@@ -70,7 +71,7 @@ type Link struct{ Text, URL string }
 type description struct {
 	status      int
 	title, text string
-	signIn      string     // text of the link to a sign-in; if empty, there is no link
+	signIn      string     // text of the link to a sign-in; if empty, the link is omitted
 	level       slog.Level // of the log record
 }
 
@@ -311,7 +312,7 @@ func (s *Site) reject(w http.ResponseWriter, r *http.Request, returnTo string, e
 	s.config.Page(w, r, p)
 }
 
-// advice returns what the operator can do, or "".
+// advice returns a hint for the operator, or "".
 func (p Problem) advice() string {
 	switch {
 	case p.Kind == KindSessionLost:

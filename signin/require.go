@@ -70,8 +70,8 @@ func (s *Site) RequireRole(roles ...string) func(http.Handler) http.Handler {
 }
 
 // RequireAuthContext returns middleware like [Site.RequireSignIn] that admits only users whose sign-in satisfied an
-// authentication context, such as "c1". The tenant's policies define what the context requires, for example a second
-// factor or a managed device. Other users are redirected to satisfy it, as in [Site.Interact], and return to the page.
+// authentication context, such as "c1". The tenant's policies define its conditions, for example a second factor or a
+// managed device. Other users are redirected to satisfy it, as in [Site.Interact], and return to the page.
 // This is for a step-up that the app itself demands. An API demands one with a claims challenge.
 //
 // RequireAuthContext panics if id is empty or Config.KeepClaims is not set. Both are mistakes in the program.
@@ -163,8 +163,8 @@ func writeJSON(w http.ResponseWriter, status int, code, description string) {
 
 var (
 	errCrossOrigin = errors.New("signin: the request was sent by another site")
-	errMissingRole = errors.New("signin: the user has none of the roles that the page requires")
-	errSessionLost = errors.New("signin: the browser signed in twice within a minute but has no session: " +
+	errMissingRole = errors.New("signin: the user lacks the roles that the page requires")
+	errSessionLost = errors.New("signin: the browser signed in twice within a minute without getting a session: " +
 		"its session cookie does not arrive, or the session is not in the store")
 	errSignedOut = errors.New("signin: the user is signed out; the request was not processed")
 )

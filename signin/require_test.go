@@ -89,7 +89,8 @@ func TestRequireAuthContextStepsUp(t *testing.T) {
 	}
 }
 
-// An app may have several sites. Roles and sign-ins of one do not count at another, whichever Handler is the inner one.
+// An app may have several sites. Roles and sign-ins of one do not count at another, in either order of the
+// Handlers.
 func TestRequireChecksItsOwnSite(t *testing.T) {
 	w := newWebApp(t, func(s *settings) {
 		s.site.KeepClaims = true

@@ -53,7 +53,7 @@ type entraSession struct {
 }
 
 // entraEpoch is written with a new random ID when a session of Entra ends. It ends every session here that started
-// in another epoch. A list of sessions would not work: a [Store] has no atomic update, so entries could be lost.
+// in another epoch. A list of sessions would not work: a [Store] lacks atomic updates, so entries could be lost.
 type entraEpoch struct {
 	ID string `json:"id"`
 }
@@ -142,8 +142,7 @@ func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource
 	return s.flow.TokenSource(v.Account, scopes...)
 }
 
-// loadSession returns the session of the request's cookie, or nil if there is none. The error is a failure of the
-// store.
+// loadSession returns the session of the request's cookie, or nil. The error is a failure of the store.
 func (s *Site) loadSession(r *http.Request) (*session, error) {
 	id := ""
 	for _, c := range r.CookiesNamed(s.cookies.sessionName) {
@@ -165,7 +164,7 @@ func (s *Site) loadSession(r *http.Request) (*session, error) {
 	return v, nil
 }
 
-// findSession returns the session under key, or nil if there is no valid one.
+// findSession returns the valid session under key, or nil.
 func (s *Site) findSession(ctx context.Context, key string) (*session, error) {
 	v := &session{key: key}
 	ok, err := s.get(ctx, key, v)

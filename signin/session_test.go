@@ -512,7 +512,7 @@ func TestKeepClaims(t *testing.T) {
 	}
 }
 
-// Without Handler there is no user.
+// Without Handler, the context has neither account nor claims.
 func TestContextWithoutHandlerHasNoUser(t *testing.T) {
 	w := newWebApp(t)
 	if a, ok := signin.AccountFromContext(t.Context()); ok || a.HomeAccountID != "" {
@@ -553,8 +553,8 @@ func TestStoreErrorIsTyped(t *testing.T) {
 	}
 }
 
-// A sign-out ends a sign-in in progress of the same browser, at any store call of its callback, and whichever response
-// arrives last.
+// A sign-out ends a sign-in in progress of the same browser, at any store call of its callback and in either
+// order of the responses.
 func TestSignOutEndsSignInInProgress(t *testing.T) {
 	for _, sid := range []string{"", "the same", "another"} {
 		for point, made := 0, true; made; point++ {

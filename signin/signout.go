@@ -74,7 +74,7 @@ func (s *Site) handleFrontChannelLogout(w http.ResponseWriter, r *http.Request) 
 	}
 	setPrivate(w)
 	h := w.Header()
-	h.Del("X-Frame-Options") // Entra frames the response, which has no content to see or click
+	h.Del("X-Frame-Options") // Entra frames the response, which is empty
 	h.Set("Content-Security-Policy", "default-src 'none'")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if err := s.signOutBySID(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {

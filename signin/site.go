@@ -57,8 +57,8 @@ type Config struct {
 	// and must be registered as a redirect URI. Defaults to Home.
 	SignedOutURL string
 
-	// CrossOrigin rejects requests that other sites made the browser send; see Site.Handler. If nil, there are no
-	// exceptions.
+	// CrossOrigin rejects requests that other sites made the browser send; see Site.Handler. Set it to make
+	// exceptions. If nil, all such requests are rejected.
 	CrossOrigin *http.CrossOriginProtection
 	// Page shows a failure to the user. It must send p.Status. If nil, a built-in page is used.
 	Page func(w http.ResponseWriter, r *http.Request, p Problem)

@@ -18,7 +18,7 @@ import (
 // Config.Keys for its token. An attacker who can write to the store can end sessions and restore old ones, but
 // cannot create any.
 type Store interface {
-	// Find returns the data stored under token. If there is none or it has expired, found is false and err is nil.
+	// Find returns the data stored under token. If it is missing or has expired, found is false and err is nil.
 	Find(token string) (b []byte, found bool, err error)
 	// Commit stores b under token until expiry and replaces earlier data.
 	Commit(token string, b []byte, expiry time.Time) error
