@@ -18,45 +18,45 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// A source is a callback that counts.
-type source struct {
+// countingFunc is a callback that counts its calls.
+type countingFunc struct {
 	calls atomic.Int64
 	next  func(context.Context) (string, error)
 }
 
-func (s *source) get(ctx context.Context) (string, error) {
+func (s *countingFunc) get(ctx context.Context) (string, error) {
 	s.calls.Add(1)
 	return s.next(ctx)
 }
 
-func (s *source) wantCalls(t testing.TB, want int64) {
+func (s *countingFunc) wantCalls(t testing.TB, want int64) {
 	t.Helper()
 	if got := s.calls.Load(); got != want {
-		t.Errorf("asked %d times, want %d", got, want)
+		t.Errorf("got %d calls, want %d", got, want)
 	}
 }
 
-// tokens returns tokens of an issuer that live so long.
-func (p *idp) tokens(life time.Duration) *source {
-	return &source{next: func(context.Context) (string, error) { return p.sign(time.Now().Add(life)) }}
+// tokens returns a callback that returns tokens with the given lifetime.
+func (p *idp) tokens(life time.Duration) *countingFunc {
+	return &countingFunc{next: func(context.Context) (string, error) { return p.sign(time.Now().Add(life)) }}
 }
 
-// An assertion is used for four fifths of its life, then another one is got while it
-// serves, and it is never used in its last minute, or the last tenth of a short life.
-func TestAssertionIsHeld(t *testing.T) {
-	for _, test := range []struct{ life, early, end time.Duration }{
+// An assertion is refreshed in the background after four fifths of its lifetime. It is not
+// used in its last minute, or in the last tenth of a short lifetime.
+func TestAssertionSchedule(t *testing.T) {
+	for _, test := range []struct{ life, refresh, expire time.Duration }{
 		{5 * time.Minute, 4 * time.Minute, 4*time.Minute + 30*time.Second},
 		{time.Hour, 48 * time.Minute, 59 * time.Minute},
 		{24 * time.Hour, time.Hour, 24*time.Hour - time.Minute},
 	} {
 		t.Run(test.life.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newEstate().trust(t)
+				p := newFakeEntra().trust(t)
 				s := p.tokens(test.life)
 				c := credentials.AssertionFunc(s.get)
 				s.wantCalls(t, 0)
 				p.mustUse(t, c)
-				time.Sleep(test.early - time.Second)
+				time.Sleep(test.refresh - time.Second)
 				p.mustUse(t, c)
 				synctest.Wait()
 				s.wantCalls(t, 1)
@@ -65,27 +65,27 @@ func TestAssertionIsHeld(t *testing.T) {
 				synctest.Wait()
 				s.wantCalls(t, 2)
 				p.mustUse(t, c)
-				sent := p.proofs("client_assertion")
+				sent := p.sent("client_assertion")
 				if sent[0] != sent[1] || sent[0] != sent[2] || sent[0] == sent[3] {
-					t.Error("the new assertion is to be used once it is there, and not before")
+					t.Error("the new assertion must be used as soon as it is available, and not before")
 				}
-				// After a long pause nobody has got one early.
-				time.Sleep(test.end)
+				// After a long pause there was no background refresh.
+				time.Sleep(test.expire)
 				p.mustUse(t, c)
 				s.wantCalls(t, 3)
-				if sent = p.proofs("client_assertion"); sent[4] == sent[3] {
-					t.Error("an assertion was used to its end")
+				if sent = p.sent("client_assertion"); sent[4] == sent[3] {
+					t.Error("an expired assertion was used")
 				}
 			})
 		})
 	}
 }
 
-// While its source is down an assertion is used to its end, and the source is asked every
-// thirty seconds at most, and nobody waits for it. Then its error is the error.
-func TestAssertionSourceIsDown(t *testing.T) {
+// While the callback fails, an assertion is used until it expires. The callback is called
+// at most every thirty seconds, and no caller waits for it. Then its error is returned.
+func TestAssertionFuncIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newEstate().trust(t)
+		p := newFakeEntra().trust(t)
 		s := p.tokens(time.Hour)
 		c := credentials.AssertionFunc(s.get)
 		p.mustUse(t, c)
@@ -103,7 +103,7 @@ func TestAssertionSourceIsDown(t *testing.T) {
 			}
 			time.Sleep(10 * time.Second)
 		}
-		s.wantCalls(t, 1+17) // every forty seconds: each call takes two
+		s.wantCalls(t, 1+17) // every forty seconds; each call takes two
 		err := p.use(c)
 		e, ok := err.(*entra.Error)
 		if !ok || e.Code != "invalid_client" || e.Description != "failed to load the credential: the issuer is down" || !errors.Is(err, down) || e.Temporary() {
@@ -114,25 +114,25 @@ func TestAssertionSourceIsDown(t *testing.T) {
 	})
 }
 
-// An error that is temporary makes the client's temporary.
-func TestTemporaryErrorOfASource(t *testing.T) {
+// A temporary error of the callback is a temporary error of the client.
+func TestTemporaryErrorOfCallback(t *testing.T) {
 	throttled := &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, Description: "come back later", RetryAfter: 7 * time.Second}
 	for _, c := range []entra.Credential{
 		credentials.AssertionFunc(func(context.Context) (string, error) { return "", throttled }),
 		credentials.SecretFunc(func(context.Context) (string, error) { return "", throttled }),
 	} {
-		e, ok := newEstate().use(c).(*entra.Error)
+		e, ok := newFakeEntra().use(c).(*entra.Error)
 		if !ok || !e.Temporary() || e.RetryAfter != 7*time.Second || e.Description != "failed to load the credential: come back later" {
 			t.Errorf("got %#v", e)
 		}
 	}
 }
 
-// However many need an assertion, the source is asked once; who gives up leaves, and the
-// others get what was asked for.
-func TestAssertionIsAskedForOnce(t *testing.T) {
+// Concurrent callers share one call. A caller whose context ends returns, and the others
+// get the result.
+func TestConcurrentCallersShareOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newEstate().trust(t)
+		p := newFakeEntra().trust(t)
 		s := p.tokens(time.Hour)
 		next := s.next
 		s.next = func(ctx context.Context) (string, error) {
@@ -148,11 +148,11 @@ func TestAssertionIsAskedForOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		// A code is redeemed in its caller's own time, not in a cache's.
-		_, err = client.Exchange(hasty, entra.Grant{
+		// A code is redeemed in its caller's context, not in the cache's.
+		_, err = client.Exchange(short, entra.Grant{
 			Flow: "authorization_code", Scopes: []string{scope},
 			Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 				return r.AuthorizationCode(ctx, "code", "https://app.example/callback", "")
@@ -171,16 +171,16 @@ func TestAssertionIsAskedForOnce(t *testing.T) {
 		}
 		wg.Wait()
 		if took := time.Since(start); took != 10*time.Second {
-			t.Errorf("took %v", took)
+			t.Errorf("got a duration of %v, want 10s", took)
 		}
 		s.wantCalls(t, 1)
 	})
 }
 
-// A source that never answers costs its callers twenty seconds.
-func TestAssertionSourceHangs(t *testing.T) {
+// A callback that hangs delays its callers by twenty seconds.
+func TestAssertionFuncHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newEstate().trust(t)
+		p := newFakeEntra().trust(t)
 		c := credentials.AssertionFunc(func(ctx context.Context) (string, error) {
 			<-ctx.Done()
 			return "", ctx.Err()
@@ -193,18 +193,18 @@ func TestAssertionSourceHangs(t *testing.T) {
 	})
 }
 
-// What Entra refuses is dropped: for a hundred requests that were refused with the same
-// one, its source is asked once, and each of them is made once more.
-func TestRefusedAssertion(t *testing.T) {
+// A rejected assertion is replaced. For a hundred requests that are rejected with the same
+// one, the callback is called once, and each request is retried.
+func TestRejectedAssertionIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newEstate().trust(t)
+		p := newFakeEntra().trust(t)
 		s := p.tokens(time.Hour)
 		next := s.next
 		s.next = func(ctx context.Context) (string, error) { time.Sleep(time.Second); return next(ctx) }
 		c := credentials.AssertionFunc(s.get)
 		p.mustUse(t, c)
 		p.newKey(t)
-		p.onlyKey() // the issuer has lost its key; Entra trusts the new one alone
+		p.onlyKey() // Entra trusts only the new key
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
@@ -215,24 +215,24 @@ func TestRefusedAssertion(t *testing.T) {
 		}
 		wg.Wait()
 		s.wantCalls(t, 2)
-		sent := p.proofs("client_assertion")
+		sent := p.sent("client_assertion")
 		slices.Sort(sent)
 		if len(sent) != 201 || len(slices.Compact(sent)) != 2 {
 			t.Errorf("%d requests", len(sent))
 		}
 		if n := p.Count(entratest.Match{AADSTS: 700027}); n != 100 {
-			t.Errorf("%d were refused", n)
+			t.Errorf("got %d rejected requests, want 100", n)
 		}
 	})
 }
 
-// A source that repeats what was refused is not asked again by everybody at once, and the
-// request is not repeated.
-func TestRefusedAssertionThatIsRepeated(t *testing.T) {
+// If the callback returns a rejected assertion again, requests are not retried, and the
+// callback is called at most once per second.
+func TestRejectedAssertionIsReturnedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newEstate().trust(t)
+		p := newFakeEntra().trust(t)
 		token := p.token(t, time.Hour)
-		s := &source{next: func(context.Context) (string, error) { return token, nil }}
+		s := &countingFunc{next: func(context.Context) (string, error) { return token, nil }}
 		c := credentials.AssertionFunc(s.get)
 		p.mustUse(t, c)
 		p.newKey(t)
@@ -243,7 +243,7 @@ func TestRefusedAssertionThatIsRepeated(t *testing.T) {
 			}
 		}
 		s.wantCalls(t, 2)
-		if n := len(p.proofs("client_assertion")); n != 11 {
+		if n := len(p.sent("client_assertion")); n != 11 {
 			t.Errorf("%d requests", n)
 		}
 		time.Sleep(time.Second)
@@ -254,47 +254,47 @@ func TestRefusedAssertionThatIsRepeated(t *testing.T) {
 	})
 }
 
-// An assertion whose end is unknown, or past by our clock, is sent and not held: whether it
-// is good is for Entra to say.
-func TestAssertionThatCannotBeHeld(t *testing.T) {
+// An assertion without expiry, or expired by the local clock, is sent but not cached. Only
+// Entra decides whether it is valid.
+func TestAssertionIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newEstate().trust(t)
-		for aadsts, end := range map[int]time.Time{
-			700024: {},                           // entratest wants an exp, as Entra does
-			700025: time.Now().Add(-time.Minute), // the same refusal, another key for the map
+		p := newFakeEntra().trust(t)
+		for name, expiry := range map[string]time.Time{
+			"no exp":  {}, // entratest requires an exp, as Entra does
+			"expired": time.Now().Add(-time.Minute),
 		} {
-			s := &source{next: func(context.Context) (string, error) { return p.sign(end) }}
+			s := &countingFunc{next: func(context.Context) (string, error) { return p.sign(expiry) }}
 			c := credentials.AssertionFunc(s.get)
 			for range 2 {
 				if e, ok := p.use(c).(*entra.Error); !ok || !e.Has(700024) {
-					t.Errorf("%d: got %v", aadsts, e)
+					t.Errorf("%s: got %v", name, e)
 				}
 			}
-			s.wantCalls(t, 4) // refused, asked again, each time
+			s.wantCalls(t, 4) // two for each request
 		}
 	})
 }
 
-// What a callback does wrong is said without what it returned.
-func TestBadSources(t *testing.T) {
+// The error for an invalid result of a callback does not repeat the result.
+func TestInvalidCallbacks(t *testing.T) {
 	for name, test := range map[string]struct {
 		credential entra.Credential
 		want       string
 	}{
-		"no callback":         {credentials.AssertionFunc(nil), "the callback for the client assertion is missing"},
-		"no callback, secret": {credentials.SecretFunc(nil), "the callback for the client secret is missing"},
-		"empty":               {credentials.AssertionFunc(func(context.Context) (string, error) { return "", nil }), "what was returned as a client assertion is no JWT"},
-		"no JWT":              {credentials.AssertionFunc(func(context.Context) (string, error) { return "s3cr3t.s3cr3t", nil }), "what was returned as a client assertion is no JWT"},
-		"empty secret":        {credentials.SecretFunc(func(context.Context) (string, error) { return "", nil }), "it returned an empty client secret"},
+		"no callback":         {credentials.AssertionFunc(nil), "the client assertion callback is nil"},
+		"no callback, secret": {credentials.SecretFunc(nil), "the client secret callback is nil"},
+		"empty":               {credentials.AssertionFunc(func(context.Context) (string, error) { return "", nil }), "the client assertion is not a JWT"},
+		"not a JWT":           {credentials.AssertionFunc(func(context.Context) (string, error) { return "s3cr3t.s3cr3t", nil }), "the client assertion is not a JWT"},
+		"empty secret":        {credentials.SecretFunc(func(context.Context) (string, error) { return "", nil }), "the callback returned an empty client secret"},
 		"secret with a line feed": {credentials.SecretFunc(func(context.Context) (string, error) { return "s3cr3t\n", nil }),
-			"the client secret that was returned has white space, a control character or something other than text in it; it is to be the value of the secret and nothing else"},
+			"the client secret that the callback returned contains white space, a control character or invalid UTF-8; it must be the value of the secret and nothing else"},
 		"ID of a secret": {credentials.SecretFunc(func(context.Context) (string, error) { return "7d1c5a0e-1111-4a7b-9c9f-0123456789ab", nil }),
-			"the client secret that was returned consists of a GUID, so it is the ID of a secret, or the client's or the tenant's ID; " +
-				"it is to be the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)"},
-		"panic":         {credentials.AssertionFunc(func(context.Context) (string, error) { panic("s3cr3t") }), "the callback for the client assertion panicked with a value of type string"},
-		"panic, secret": {credentials.SecretFunc(func(context.Context) (string, error) { panic(errors.New("s3cr3t")) }), "the callback for the client secret panicked with a value of type *errors.errorString"},
+			"the client secret that the callback returned is a GUID, such as the ID of a secret, client or tenant; " +
+				"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one if it is lost)"},
+		"panic":         {credentials.AssertionFunc(func(context.Context) (string, error) { panic("s3cr3t") }), "the client assertion callback panicked with a value of type string"},
+		"panic, secret": {credentials.SecretFunc(func(context.Context) (string, error) { panic(errors.New("s3cr3t")) }), "the client secret callback panicked with a value of type *errors.errorString"},
 	} {
-		err := newEstate().use(test.credential)
+		err := newFakeEntra().use(test.credential)
 		e, ok := err.(*entra.Error)
 		if want := "failed to load the credential: " + test.want; !ok || e.Code != "invalid_client" || e.Description != want {
 			t.Errorf("%s: got %v, want %s", name, err, want)
@@ -305,14 +305,14 @@ func TestBadSources(t *testing.T) {
 	}
 }
 
-// A secret is asked for again after five minutes, while the one that is held serves, and
-// at once when Entra refuses it.
-func TestSecretFunc(t *testing.T) {
+// A secret is refreshed in the background after five minutes, and at once when Entra rejects
+// it.
+func TestSecretFuncRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEstate()
+		e := newFakeEntra()
 		e.secrets("secret-1", "secret-2", "secret-3")
 		now := "secret-1"
-		s := &source{next: func(context.Context) (string, error) { time.Sleep(time.Second); return now, nil }}
+		s := &countingFunc{next: func(context.Context) (string, error) { time.Sleep(time.Second); return now, nil }}
 		c := credentials.SecretFunc(s.get)
 		e.mustUse(t, c)
 		now = "secret-2"
@@ -321,7 +321,7 @@ func TestSecretFunc(t *testing.T) {
 		s.wantCalls(t, 1)
 		time.Sleep(time.Second)
 		start := time.Now()
-		e.mustUse(t, c) // asks, and does not wait
+		e.mustUse(t, c) // calls get and does not wait
 		if waited := time.Since(start); waited != 0 {
 			t.Errorf("waited %v", waited)
 		}
@@ -333,13 +333,13 @@ func TestSecretFunc(t *testing.T) {
 		e.secrets("secret-3")
 		e.mustUse(t, c)
 		s.wantCalls(t, 3)
-		// A vault that is down for a day changes nothing.
+		// While the vault is down for a day, the secret is still used.
 		s.next = func(context.Context) (string, error) { return "", errors.New("down") }
 		time.Sleep(24 * time.Hour)
 		e.mustUse(t, c)
 		synctest.Wait()
 		s.wantCalls(t, 4)
-		// Until the secret is refused.
+		// Until Entra rejects it.
 		time.Sleep(time.Second)
 		e.secrets("secret-4")
 		got := e.use(c)
@@ -350,20 +350,20 @@ func TestSecretFunc(t *testing.T) {
 	})
 }
 
-// What cannot be a secret is a failure of the callback like any other: what is held stays
-// in use, and when that is refused the callback is asked again for the next request.
-func TestSecretFuncReturnsNoSecret(t *testing.T) {
+// A text that cannot be a secret is treated like an error. The cached secret stays in use,
+// and once it is rejected, the next request calls the callback again.
+func TestSecretFuncReturnsInvalidSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, bad := range []string{"secret-2\n", "7d1c5a0e-1111-4a7b-9c9f-0123456789ab"} {
-			e := newEstate()
+			e := newFakeEntra()
 			e.secrets("secret-1")
 			now := "secret-1"
-			s := &source{next: func(context.Context) (string, error) { return now, nil }}
+			s := &countingFunc{next: func(context.Context) (string, error) { return now, nil }}
 			c := credentials.SecretFunc(s.get)
 			e.mustUse(t, c)
 			now = bad
 			time.Sleep(5 * time.Minute)
-			e.mustUse(t, c) // asks
+			e.mustUse(t, c) // calls get
 			synctest.Wait()
 			e.mustUse(t, c)
 			s.wantCalls(t, 2)
@@ -380,12 +380,12 @@ func TestSecretFuncReturnsNoSecret(t *testing.T) {
 	})
 }
 
-// A callback that ends its goroutine makes nobody wait for ever.
-func TestSourceEndsItsGoroutine(t *testing.T) {
+// A callback that ends its goroutine does not block its caller.
+func TestCallbackEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := credentials.SecretFunc(func(context.Context) (string, error) { runtime.Goexit(); return "", nil })
-		err := newEstate().use(c)
-		if e, ok := err.(*entra.Error); !ok || e.Description != "failed to load the credential: the callback for the client secret ended its goroutine" {
+		err := newFakeEntra().use(c)
+		if e, ok := err.(*entra.Error); !ok || e.Description != "failed to load the credential: the client secret callback ended its goroutine" {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -1,74 +1,78 @@
-// Package credentials has credentials for apps that come from outside the program and
-// change while it runs: certificates and secrets in files, tokens of other issuers, secrets
-// in vaults. What changes takes effect without a restart, and without any effect on the
-// tokens and users that a client holds.
+// Package credentials provides credentials of apps that come from outside the program and
+// may change while it runs: certificates and secrets in files, secrets in vaults, and
+// tokens of other issuers. Changes take effect without a restart. Cached tokens and
+// signed-in users are not affected.
 //
-//	certificate, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: "/etc/orders/app.pem"})
+//	certificate, err := credentials.CertificateFile("/etc/orders/app.pem", nil)
 //	client, err := entra.New(entra.Config{TenantID: "...", ClientID: "...", Credential: certificate})
 //
-// # Which to choose
+// # Which credential to use
 //
-// The best credential is one that nobody has to keep:
+// The best credential is one that does not have to be stored:
 //
 //   - in Kubernetes: [WorkloadIdentity],
 //   - elsewhere in Azure: [ManagedIdentity],
 //   - in GitHub Actions: [GitHubActions],
-//   - with any other issuer of tokens (another cloud, SPIFFE, your own): [AssertionFunc].
+//   - with any other token issuer (another cloud, SPIFFE, your own): [AssertionFunc].
 //
-// All of these are federated credentials: the app registration says which issuer and
-// which subject it trusts, under "Certificates & secrets". Where there is no such issuer,
-// a certificate is better than a secret, since its key is never sent:
+// All of these are federated credentials. The app registration lists the issuer and the
+// subject that it trusts under "Certificates & secrets". Without such an issuer, prefer a
+// certificate to a secret, because the private key is never sent:
 //
 //   - a certificate in files: [CertificateFile],
-//   - a key that cannot be exported, in a hardware module or a vault: [entra.CertificateWith],
+//   - a key that cannot be exported, in a hardware module or a vault: [entra.Certificate],
 //   - a client secret in a file: [SecretFile],
 //   - a client secret from anywhere else: [SecretFunc].
 //
-// [FromEnvironment] leaves the choice to those who run the program: it reads the variables
-// that Azure's own tools read. [entra.CredentialChain] tries several credentials in order.
+// [FromEnvironment] leaves the choice to the operator. It reads the environment variables of
+// Azure's own tools. [entra.CredentialChain] tries several credentials in order.
 //
 // # Rotation
 //
-// Replace a credential in this order, and no request fails:
+// To replace a credential without a failed request:
 //
-//  1. Register the new certificate, secret or issuer with the app beside the old one.
-//  2. Replace the file, or what the callback returns.
-//  3. Take the old one off the app registration: at once, if need be. A request that was
-//     on its way with the old one is refused by Entra. Then the credential is looked at anew and
-//     the request is made once more, with the new one.
+//  1. Add the new certificate, secret or issuer to the app registration.
+//  2. Replace the file, or the value that the callback returns.
+//  3. Remove the old one from the app registration. There is no need to wait. If Entra
+//     rejects a request that was in flight with the old credential, the credential is
+//     reloaded and the request is retried with the new one.
 //
-// Files are looked at whenever a token is requested from Entra, and read if they have
-// changed: contents replaced in place, renamed over, or behind a symbolic link that now
-// points elsewhere, as in the volumes of Kubernetes. There is nothing to watch and nothing to
-// close. A file that is half written, that is gone, or whose certificate does not belong
-// to the key leaves the old credential in use, and is read again for the next request;
-// give a Logger to hear of it. In Kubernetes mount the volume, not a file of it (subPath),
-// which is never updated.
+// Files are checked whenever a token is requested from Entra, and read if they have
+// changed. A file may be changed in place, replaced by a rename, or reached through a
+// symbolic link that changes, as in Kubernetes volumes. There is nothing to start or close.
+// If a file is missing or half written, or if the certificate does not match the key, the
+// previous credential stays in use and the files are read again for the next request. Set
+// a Logger to see such errors. In Kubernetes, mount the volume and not a single file of it
+// (subPath), because Kubernetes does not update the latter.
 //
-// Whether a credential still works is for Entra alone to say. So a certificate that
-// expires while it is in use goes on being tried, with a warning in the log; at start,
-// however, an expired certificate is an error like any other that is wrong with a file.
+// Only Entra decides whether a credential is still valid. A certificate that expires while
+// it is in use is therefore still sent, and Logger gets a warning. At start, an expired
+// certificate is an error.
+//
+// [entra.Credential.Info] returns the kind, the file, the thumbprint and the expiry of the
+// credential in use, for health checks and metrics:
+//
+//	days := time.Until(certificate.Info().NotAfter).Hours() / 24
 //
 // # Kubernetes
 //
-// With Azure Workload Identity in the cluster the pod gets the app's ID, the tenant and a
-// token file in its environment, and this is all that a program needs:
+// With Azure Workload Identity in the cluster, the pod's environment contains the IDs of
+// the app and the tenant, and the path of a token file. This is all that a program needs:
 //
-//	cfg, err := credentials.FromEnvironment()
+//	cfg, err := credentials.FromEnvironment(nil)
 //	client, err := entra.New(cfg)
 //
-// A certificate of cert-manager is a TLS secret mounted as a volume:
+// A certificate of cert-manager is a TLS secret that is mounted as a volume:
 //
-//	credentials.CertificateFile(credentials.CertificateFileConfig{
-//		Path:    "/var/run/orders/tls.crt",
+//	credentials.CertificateFile("/var/run/orders/tls.crt", &credentials.CertificateFileOptions{
 //		KeyPath: "/var/run/orders/tls.key",
 //		Logger:  logger,
 //	})
 //
 // # GitHub Actions
 //
-// A job with the permission "id-token: write" and the variables AZURE_TENANT_ID and
-// AZURE_CLIENT_ID needs nothing else, [FromEnvironment] finds GitHub's token service:
+// A job needs the permission "id-token: write" and the variables AZURE_TENANT_ID and
+// AZURE_CLIENT_ID. [FromEnvironment] detects GitHub's token service:
 //
 //	permissions:
 //	  id-token: write
@@ -78,7 +82,10 @@
 //
 // # Errors
 //
-// What is wrong with a file or a variable is an [*entra.Error] with the code
-// "invalid_client" that names it and says what to do. No error, log line or printed value
-// holds anything of a key, secret, token or password.
+// An invalid file or environment variable is reported as an [*entra.Error] with the code
+// "invalid_client". Its text names the file or variable and, where possible, a fix. Errors,
+// log records and printed values never contain a key, secret, token or password.
+//
+// Credentials are safe for concurrent use by multiple goroutines, and may be shared by
+// several clients.
 package credentials

@@ -6,172 +6,222 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/entratoken/entra"
 )
 
-// EnvironmentConfig is what the environment does not say.
-type EnvironmentConfig struct {
-	// Logger becomes that of the returned configuration and of its credential, and is
-	// told which variables were used (level Info). Zero: silent.
+// EnvironmentOptions configures [FromEnvironment].
+type EnvironmentOptions struct {
+	// Env holds the environment variables in the form "name=value", like os.Environ. If a
+	// name occurs twice, the last value is used. If nil, os.Environ is used.
+	Env []string
+	// Logger logs which variables are used (level Info). It also becomes the Logger of the
+	// returned configuration and of its credential. If nil, nothing is logged.
 	Logger *slog.Logger
-	// HTTPClient becomes that of the returned configuration, and asks GitHub where it is a
-	// job of GitHub Actions that runs. Zero: clients of their own.
+	// HTTPClient sends the requests to GitHub in a job of GitHub Actions. It also becomes the
+	// HTTPClient of the returned configuration. If nil, default clients are used.
 	HTTPClient *http.Client
 }
 
-// FromEnvironment returns the configuration of an app as the environment has it for
-// Azure's own tools, so that one program runs unchanged on a desk, in Kubernetes and in a
-// pipeline. It is [FromEnvironmentWith] without a logger.
-func FromEnvironment() (entra.Config, error) { return FromEnvironmentWith(EnvironmentConfig{}) }
-
-// FromEnvironmentWith returns the configuration of an app from these variables. An empty
-// one is one that is not set, and white space around a value is no part of it, except of
-// the password.
+// FromEnvironment returns the configuration of an app from the environment variables of
+// Azure's own tools. The same program then runs unchanged on a developer's machine, in
+// Kubernetes and in a pipeline. If opts is nil, the defaults are used.
 //
-//   - AZURE_TENANT_ID and AZURE_CLIENT_ID: the app and its tenant. Required.
-//   - AZURE_AUTHORITY_HOST: the cloud, as its address (https://login.microsoftonline.us/) or
-//     its host. Without it: the public cloud.
-//   - AZURE_REGIONAL_AUTHORITY_NAME: the region (see [entra.Config]), or "TryAutoDetect" for
-//     [entra.DetectRegion]. Without it: none.
+// Variables that are empty count as not set. White space around values is ignored, except
+// around the password.
 //
-// The first of these that is set is the credential. The others are then not looked at, and
-// if it cannot be used the error says why: nothing else is tried in its place.
+//   - AZURE_TENANT_ID and AZURE_CLIENT_ID: the tenant and the app. Required.
+//   - AZURE_AUTHORITY_HOST: the cloud, as a URL (https://login.microsoftonline.us/) or a
+//     host. Defaults to the public cloud.
+//   - AZURE_REGIONAL_AUTHORITY_NAME: the region (see [entra.Config]). "TryAutoDetect" means
+//     [entra.DetectRegion]. Defaults to no region.
+//
+// The first of the following variables that is set selects the credential. The others are
+// ignored. If the selected credential cannot be used, an error is returned and no other
+// credential is tried. [entra.Credential.Info] names the selected variable.
 //
 //  1. AZURE_CLIENT_SECRET: a client secret.
-//  2. AZURE_CLIENT_CERTIFICATE_PATH: see [CertificateFile]; with
-//     AZURE_CLIENT_CERTIFICATE_PASSWORD, and AZURE_CLIENT_SEND_CERTIFICATE_CHAIN ("1" or
-//     "true") to send the chain along.
+//  2. AZURE_CLIENT_CERTIFICATE_PATH: see [CertificateFile]. The password is in
+//     AZURE_CLIENT_CERTIFICATE_PASSWORD. If AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is "1" or
+//     "true", the chain is sent.
 //  3. AZURE_FEDERATED_TOKEN_FILE: see [WorkloadIdentity].
 //  4. ACTIONS_ID_TOKEN_REQUEST_URL with ACTIONS_ID_TOKEN_REQUEST_TOKEN: see
-//     [GitHubActions]. The audience is the one of the cloud.
+//     [GitHubActions]. The audience is that of the cloud.
 //
-// The error, an [*entra.Error] with the code "invalid_client", names the variables that
-// were looked at and says what was missing or wrong with them or with a file, and which
-// set ones are perhaps misspelt; of the IDs, the cloud, the region and the secret,
-// [entra.New] says what they cannot be.
-// AZURE_USERNAME and AZURE_PASSWORD are not used: apps sign in as themselves.
+// AZURE_USERNAME and AZURE_PASSWORD are not supported, because an app signs in as itself.
 //
-// Source: the EnvironmentCredential and the WorkloadIdentityCredential of Microsoft's
-// azidentity, whose names and order these are.
-func FromEnvironmentWith(e EnvironmentConfig) (entra.Config, error) {
-	cfg := entra.Config{
-		TenantID: env("AZURE_TENANT_ID"), ClientID: env("AZURE_CLIENT_ID"),
-		Logger: e.Logger, HTTPClient: e.HTTPClient,
+// The error is an [*entra.Error] with the code "invalid_client". It names the variables or
+// files that are missing or invalid, and variables whose names look misspelled.
+// [entra.New] validates the IDs, the cloud, the region and the secret.
+//
+// Source: EnvironmentCredential and WorkloadIdentityCredential of Microsoft's azidentity,
+// which define these names and their order.
+func FromEnvironment(opts *EnvironmentOptions) (entra.Config, error) {
+	o := orZero(opts)
+	env := environment{}
+	if o.Env == nil {
+		o.Env = os.Environ()
 	}
-	var wrong, missing []string
-	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"} {
-		if env(name) == "" {
-			wrong, missing = append(wrong, name+" is not set"), append(missing, name)
-		}
+	for _, pair := range o.Env {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
 	}
-	used := ""
-	for _, name := range choices {
-		if env(name) != "" {
-			used = name
-			break
-		}
-	}
-	if used == "" {
-		wrong = append(wrong, "no credential is set: looked at "+strings.Join(choices, ", ")+strayed())
-		missing = append(missing, choices...)
-	}
-	if len(wrong) > 0 {
-		if similar := misspelt(missing); similar != "" {
-			wrong = append(wrong, similar)
-		}
-		return entra.Config{}, refuse("the environment does not configure an app: %s", strings.Join(wrong, "; "))
-	}
-	var err error
-	if cfg.Cloud, err = cloudOf(env("AZURE_AUTHORITY_HOST")); err != nil {
+	used, err := env.check()
+	if err != nil {
 		return entra.Config{}, err
 	}
-	if cfg.Region = env("AZURE_REGIONAL_AUTHORITY_NAME"); strings.EqualFold(cfg.Region, "TryAutoDetect") { // MSAL's name for it
+	cfg := entra.Config{
+		TenantID: env.get("AZURE_TENANT_ID"), ClientID: env.get("AZURE_CLIENT_ID"),
+		Region: env.get("AZURE_REGIONAL_AUTHORITY_NAME"), Logger: o.Logger, HTTPClient: o.HTTPClient,
+	}
+	if cfg.Cloud, err = cloudFromHost(env.get("AZURE_AUTHORITY_HOST")); err != nil {
+		return entra.Config{}, err
+	}
+	if strings.EqualFold(cfg.Region, "TryAutoDetect") { // MSAL's name
 		cfg.Region = entra.DetectRegion
 	}
-	if cfg.Credential, err = e.credential(used, cfg.Cloud); err != nil {
-		return entra.Config{}, of(used, err)
+	cred, err := env.credential(used, cfg.Cloud, &o)
+	if err != nil {
+		return entra.Config{}, prefixError(used, err)
 	}
-	if e.Logger != nil {
-		e.Logger.Info("entra: configured from the environment", slog.String("credential", used), slog.Any("not_used", others(used)))
+	cfg.Credential = cred.WithInfo(func() entra.CredentialInfo {
+		info := cred.Info()
+		info.Variable = used
+		return info
+	})
+	if o.Logger != nil {
+		var unused []string
+		for _, name := range credentialVariables {
+			if name != used && env.get(name) != "" {
+				unused = append(unused, name)
+			}
+		}
+		o.Logger.Info("entra: configured from the environment", slog.String("credential", used), slog.Any("not_used", unused))
 	}
 	return cfg, nil
 }
 
-// choices are the variables that each bring a credential, in the order of precedence.
-var choices = []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL"}
+// credentialVariables select the credential, in order of precedence.
+var credentialVariables = []string{
+	"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL",
+}
 
-func env(name string) string { return strings.TrimSpace(os.Getenv(name)) }
+// environment maps the names of environment variables to their values.
+type environment map[string]string
 
-// others are the choices that are set beside the one that is used.
-func others(used string) (list []string) {
-	for _, name := range choices {
-		if name != used && env(name) != "" {
-			list = append(list, name)
+// get returns the value of a variable without the white space around it.
+func (e environment) get(name string) string { return strings.TrimSpace(e[name]) }
+
+// check returns the variable that selects the credential. Its error names all variables
+// that are missing.
+func (e environment) check() (used string, err error) {
+	var problems, missing []string
+	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"} {
+		if e.get(name) == "" {
+			problems, missing = append(problems, name+" is not set"), append(missing, name)
+		}
+	}
+	i := slices.IndexFunc(credentialVariables, func(name string) bool { return e.get(name) != "" })
+	if i >= 0 {
+		used = credentialVariables[i]
+	} else {
+		problems = append(problems, "no credential is set (checked "+strings.Join(credentialVariables, ", ")+")")
+		problems = append(problems, e.incomplete()...)
+		missing = append(missing, credentialVariables...)
+	}
+	if len(problems) == 0 {
+		return used, nil
+	}
+	problems = append(problems, e.misspelled(missing)...)
+	return "", invalid("the environment does not configure an app: %s", strings.Join(problems, "; "))
+}
+
+// incomplete describes the variables that are set but do not select a credential.
+func (e environment) incomplete() (list []string) {
+	for _, v := range [][2]string{
+		{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "needs AZURE_CLIENT_CERTIFICATE_PATH"},
+		{"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "needs AZURE_CLIENT_CERTIFICATE_PATH"},
+		{"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "needs ACTIONS_ID_TOKEN_REQUEST_URL"},
+		{"AZURE_USERNAME", "is not supported, because an app signs in as itself"},
+		{"AZURE_PASSWORD", "is not supported, because an app signs in as itself"},
+	} {
+		if e.get(v[0]) != "" {
+			list = append(list, v[0]+" is set but "+v[1])
 		}
 	}
 	return list
 }
 
-// strayed says which variables are set that would mean something beside others.
-func strayed() string {
-	var list []string
-	for _, v := range [][2]string{
-		{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "needs AZURE_CLIENT_CERTIFICATE_PATH"},
-		{"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "needs AZURE_CLIENT_CERTIFICATE_PATH"},
-		{"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "needs ACTIONS_ID_TOKEN_REQUEST_URL"},
-		{"AZURE_USERNAME", "is not supported, an app signs in as itself"},
-		{"AZURE_PASSWORD", "is not supported, an app signs in as itself"},
-	} {
-		if env(v[0]) != "" {
-			list = append(list, v[0]+" is set but "+v[1])
+// misspelled describes the variables whose names are similar to missing ones, such as
+// AZURE_TENANTID and AZURE_CLIENT_SECRTE.
+func (e environment) misspelled(missing []string) (list []string) {
+	for name := range e {
+		if e.get(name) == "" || !strings.HasPrefix(strings.ToUpper(name), "AZURE") {
+			continue
+		}
+		for _, want := range missing {
+			if name != want && distance(normalize(name), normalize(want)) <= 2 {
+				list = append(list, name+" is set (did you mean "+want+"?)")
+			}
 		}
 	}
-	if len(list) == 0 {
-		return ""
-	}
-	return "; " + strings.Join(list, "; ")
+	slices.Sort(list)
+	return list
 }
 
-func (e EnvironmentConfig) credential(used string, cloud entra.Cloud) (entra.Credential, error) {
+// normalize returns a name in upper case and without underscores.
+func normalize(name string) string { return strings.ReplaceAll(strings.ToUpper(name), "_", "") }
+
+// distance returns the Levenshtein distance of a and b: how many letters must be added,
+// removed or replaced.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func (e environment) credential(used string, cloud entra.Cloud, o *EnvironmentOptions) (entra.Credential, error) {
 	switch used {
 	case "AZURE_CLIENT_SECRET":
-		return entra.Secret(env(used)), nil
+		return entra.Secret(e.get(used)), nil
 	case "AZURE_CLIENT_CERTIFICATE_PATH":
-		cfg := CertificateFileConfig{Path: env(used), Logger: e.Logger}
-		switch chain := strings.ToLower(env("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")); chain {
+		opts := CertificateFileOptions{Logger: o.Logger}
+		switch strings.ToLower(e.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN")) {
 		case "1", "true":
-			cfg.SendChain = true
+			opts.SendChain = true
 		case "", "0", "false":
 		default:
-			return entra.Credential{}, refuse("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither \"true\" nor \"false\"")
+			return entra.Credential{}, invalid("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither \"true\" nor \"false\"")
 		}
-		if password := os.Getenv("AZURE_CLIENT_CERTIFICATE_PASSWORD"); password != "" {
-			cfg.Password = func(context.Context) (string, error) { return password, nil }
+		if password := e["AZURE_CLIENT_CERTIFICATE_PASSWORD"]; password != "" {
+			opts.Password = func(context.Context) (string, error) { return password, nil }
 		}
-		return CertificateFile(cfg)
+		return CertificateFile(e.get(used), &opts)
 	case "AZURE_FEDERATED_TOKEN_FILE":
-		return WorkloadIdentity(WorkloadIdentityConfig{TokenFile: env(used), Logger: e.Logger})
+		return WorkloadIdentity(&WorkloadIdentityOptions{TokenFile: e.get(used), Logger: o.Logger})
 	}
-	return GitHubActions(GitHubActionsConfig{Audience: audienceOf(cloud), HTTPClient: e.HTTPClient})
+	return gitHubActions(e.get, GitHubActionsOptions{Audience: AudienceFor(cloud), HTTPClient: o.HTTPClient})
 }
 
-// audienceOf is the audience for federated credentials that Microsoft documents for a
-// cloud ("Configure an application to trust a managed identity").
-func audienceOf(cloud entra.Cloud) string {
-	switch cloud {
-	case entra.CloudUSGovernment:
-		return Audience + "USGov"
-	case entra.CloudChina:
-		return Audience + "China"
-	}
-	return Audience
-}
-
-// cloudOf reads AZURE_AUTHORITY_HOST, which some tools want as an address and some as a
-// host.
-func cloudOf(authority string) (entra.Cloud, error) {
+// cloudFromHost parses AZURE_AUTHORITY_HOST, which is a URL for some tools and a host for
+// others.
+func cloudFromHost(authority string) (entra.Cloud, error) {
 	if authority == "" {
 		return "", nil
 	}
@@ -179,14 +229,16 @@ func cloudOf(authority string) (entra.Cloud, error) {
 		authority = "https://" + authority
 	}
 	u, err := url.Parse(authority)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", refuse("AZURE_AUTHORITY_HOST is not the address of an authority, such as https://login.microsoftonline.us/: https, a host and no path")
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", invalid("AZURE_AUTHORITY_HOST is not the URL of an authority; " +
+			"it must be https with a host and without a path, such as https://login.microsoftonline.us/")
 	}
 	return entra.Cloud(entra.Cloud(u.Host).Host()), nil
 }
 
-// of says which variable an error is about.
-func of(name string, err error) error {
+// prefixError adds the name of the variable that err is about.
+func prefixError(name string, err error) error {
 	if e, ok := err.(*entra.Error); ok {
 		named := *e
 		named.Description = name + ": " + e.Description

@@ -15,7 +15,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// setenv sets the app's variables and those of env, which is name, value, name, value ...
+// setenv sets the app's variables and those in env, which alternates names and values.
 func setenv(t *testing.T, env ...string) {
 	t.Helper()
 	t.Setenv("AZURE_TENANT_ID", entratest.SampleTenant)
@@ -25,14 +25,14 @@ func setenv(t *testing.T, env ...string) {
 	}
 }
 
-// The first credential that is set is used, and it works.
-func TestFromEnvironment(t *testing.T) {
-	dir := made(t, `cat leaf.crt leaf-encrypted.key between.crt > cert`)
-	p := newEstate().trust(t)
+// The first credential that is set is used.
+func TestFromEnvironmentPrecedence(t *testing.T) {
+	dir := testFiles(t, `cat leaf.crt leaf-encrypted.key between.crt > cert`)
+	p := newFakeEntra().trust(t)
 	g := newGitHub(t, p)
 	for _, test := range []struct {
 		name, value, unused string
-		check               func(proof string) bool
+		check               func(assertion string) bool
 	}{
 		{"ACTIONS_ID_TOKEN_REQUEST_URL", g.URL, `[]`, func(string) bool { return len(g.requests) == 1 }},
 		{"AZURE_FEDERATED_TOKEN_FILE", write(t, filepath.Join(dir, "token"), p.token(t, time.Hour)), `[ACTIONS_ID_TOKEN_REQUEST_URL]`,
@@ -44,7 +44,7 @@ func TestFromEnvironment(t *testing.T) {
 		{"AZURE_CLIENT_SECRET", "secret-1", `"[AZURE_CLIENT_CERTIFICATE_PATH AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`, func(assertion string) bool { return assertion == "" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			// Everything that comes later in the order is set, too.
+			// All credentials with lower precedence are set, too.
 			setenv(t, "AZURE_CLIENT_CERTIFICATE_PASSWORD", password, test.name, test.value)
 			if test.name != "ACTIONS_ID_TOKEN_REQUEST_URL" {
 				t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://unused.example")
@@ -55,11 +55,11 @@ func TestFromEnvironment(t *testing.T) {
 			if test.name == "AZURE_CLIENT_SECRET" {
 				t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "/unused")
 			}
-			e := p.estate
+			e := p.fakeEntra
 			e.secrets("secret-1")
 			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
-			log := newLogbook()
-			cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{Logger: log.Logger, HTTPClient: g.Client()})
+			log := newLogRecorder()
+			cfg, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{Logger: log.Logger, HTTPClient: g.Client()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,9 +67,9 @@ func TestFromEnvironment(t *testing.T) {
 				t.Errorf("got %+v", cfg)
 			}
 			e.mustUse(t, cfg.Credential)
-			sent := e.proofs("client_assertion")
+			sent := e.sent("client_assertion")
 			if !test.check(sent[len(sent)-1]) {
-				t.Error("another credential was used")
+				t.Error("a different credential was used")
 			}
 			want := `level=INFO msg="entra: configured from the environment" credential=` + test.name + ` not_used=` + test.unused
 			if lines := log.lines(); !slices.Contains(lines, want) {
@@ -79,27 +79,27 @@ func TestFromEnvironment(t *testing.T) {
 	}
 }
 
-// The chain is sent if the variable says so.
-func TestFromEnvironmentSendsTheChain(t *testing.T) {
-	dir := made(t, `cat leaf.crt leaf.key between.crt > cert`)
+// AZURE_CLIENT_SEND_CERTIFICATE_CHAIN controls whether the chain is sent.
+func TestFromEnvironmentSendsChain(t *testing.T) {
+	dir := testFiles(t, `cat leaf.crt leaf.key between.crt > cert`)
 	for value, want := range map[string]int{"1": 2, "true": 2, "TRUE": 2, "0": 0, "false": 0, " ": 0} {
 		setenv(t, "AZURE_CLIENT_CERTIFICATE_PATH", filepath.Join(dir, "cert"), "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", value)
-		cfg, err := credentials.FromEnvironment()
+		cfg, err := credentials.FromEnvironment(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEstate()
+		e := newFakeEntra()
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
 		e.mustUse(t, cfg.Credential)
-		if got := len(header(t, e.proofs("client_assertion")[0]).X5C); got != want {
+		if got := len(header(t, e.sent("client_assertion")[0]).X5C); got != want {
 			t.Errorf("%q: %d certificates, want %d", value, got, want)
 		}
 	}
 }
 
-// The cloud comes from the authority host, and decides the audience of GitHub's tokens.
-func TestFromEnvironmentInOtherClouds(t *testing.T) {
-	g := newGitHub(t, newEstate().trust(t))
+// AZURE_AUTHORITY_HOST selects the cloud, which determines the audience of GitHub's tokens.
+func TestFromEnvironmentClouds(t *testing.T) {
+	g := newGitHub(t, newFakeEntra().trust(t))
 	for value, want := range map[string]struct {
 		cloud    entra.Cloud
 		audience string
@@ -112,13 +112,13 @@ func TestFromEnvironmentInOtherClouds(t *testing.T) {
 		"https://login.example.internal:8443///": {"login.example.internal:8443", "api://AzureADTokenExchange"},
 	} {
 		setenv(t, "AZURE_AUTHORITY_HOST", value)
-		cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{HTTPClient: g.Client()})
+		cfg, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{HTTPClient: g.Client()})
 		if err != nil || cfg.Cloud != want.cloud {
 			t.Errorf("%q: %q, %v", value, cfg.Cloud, err)
 			continue
 		}
 		g.requests = nil
-		newEstate().use(cfg.Credential)
+		newFakeEntra().use(cfg.Credential)
 		if got := g.requests[0].URL.Query().Get("audience"); got != want.audience {
 			t.Errorf("%q: audience %q", value, got)
 		}
@@ -128,17 +128,17 @@ func TestFromEnvironmentInOtherClouds(t *testing.T) {
 func TestFromEnvironmentRegion(t *testing.T) {
 	for value, want := range map[string]string{"": "", "westus2": "westus2", "TryAutoDetect": entra.DetectRegion} {
 		setenv(t, "AZURE_CLIENT_SECRET", "secret-1", "AZURE_REGIONAL_AUTHORITY_NAME", value)
-		cfg, err := credentials.FromEnvironment()
+		cfg, err := credentials.FromEnvironment(nil)
 		if err != nil || cfg.Region != want {
 			t.Errorf("%q: %q, %v", value, cfg.Region, err)
 		}
 	}
 }
 
-// What is missing or wrong is said by the names of the variables, without their values.
+// Errors contain the names of the variables and not their values.
 func TestFromEnvironmentErrors(t *testing.T) {
-	const nothing = "no credential is set: looked at AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL"
-	const host = "AZURE_AUTHORITY_HOST is not the address of an authority, such as https://login.microsoftonline.us/: https, a host and no path"
+	const nothing = "no credential is set (checked AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL)"
+	const host = "AZURE_AUTHORITY_HOST is not the URL of an authority; it must be https with a host and without a path, such as https://login.microsoftonline.us/"
 	for name, test := range map[string]struct {
 		env  []string
 		want string
@@ -148,24 +148,24 @@ func TestFromEnvironmentErrors(t *testing.T) {
 		"no credential": {nil, "the environment does not configure an app: " + nothing},
 		"nothing": {[]string{"AZURE_TENANT_ID", "", "AZURE_CLIENT_ID", ""},
 			"the environment does not configure an app: AZURE_TENANT_ID is not set; AZURE_CLIENT_ID is not set; " + nothing},
-		"half": {[]string{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "s3cr3t", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"},
+		"incomplete": {[]string{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "s3cr3t", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"},
 			"the environment does not configure an app: " + nothing + "; AZURE_CLIENT_CERTIFICATE_PASSWORD is set but needs AZURE_CLIENT_CERTIFICATE_PATH; " +
 				"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is set but needs AZURE_CLIENT_CERTIFICATE_PATH; ACTIONS_ID_TOKEN_REQUEST_TOKEN is set but needs ACTIONS_ID_TOKEN_REQUEST_URL"},
 		"a user": {[]string{"AZURE_USERNAME", "s3cr3t", "AZURE_PASSWORD", "s3cr3t"}, "the environment does not configure an app: " + nothing +
-			"; AZURE_USERNAME is set but is not supported, an app signs in as itself; AZURE_PASSWORD is set but is not supported, an app signs in as itself"},
-		"misspelt": {[]string{"AZURE_TENANT_ID", "", "AZURE_TENANTID", "s3cr3t", "AZURE_CLIENT_SECRTE", "s3cr3t", "AZURE_SUBSCRIPTION_ID", "s3cr3t", "AZURE_CLIENTS", ""},
+			"; AZURE_USERNAME is set but is not supported, because an app signs in as itself; AZURE_PASSWORD is set but is not supported, because an app signs in as itself"},
+		"misspelled": {[]string{"AZURE_TENANT_ID", "", "AZURE_TENANTID", "s3cr3t", "AZURE_CLIENT_SECRTE", "s3cr3t", "AZURE_SUBSCRIPTION_ID", "s3cr3t", "AZURE_CLIENTS", ""},
 			"the environment does not configure an app: AZURE_TENANT_ID is not set; " + nothing +
-				"; AZURE_CLIENT_SECRTE is set, which may be meant for AZURE_CLIENT_SECRET; AZURE_TENANTID is set, which may be meant for AZURE_TENANT_ID"},
-		"in small letters": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "azure_clientid", "s3cr3t"},
-			"the environment does not configure an app: AZURE_CLIENT_ID is not set; azure_clientid is set, which may be meant for AZURE_CLIENT_ID"},
-		"a set one beside a missing one": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "AZURE_CLIENT_IDS", ""},
+				"; AZURE_CLIENT_SECRTE is set (did you mean AZURE_CLIENT_SECRET?); AZURE_TENANTID is set (did you mean AZURE_TENANT_ID?)"},
+		"lower case": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "azure_clientid", "s3cr3t"},
+			"the environment does not configure an app: AZURE_CLIENT_ID is not set; azure_clientid is set (did you mean AZURE_CLIENT_ID?)"},
+		"empty variable": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "AZURE_CLIENT_IDS", ""},
 			"the environment does not configure an app: AZURE_CLIENT_ID is not set"},
-		"no file": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none"}, `AZURE_CLIENT_CERTIFICATE_PATH: the certificate file "/none" cannot be read: no such file or directory`},
+		"no file": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none"}, `AZURE_CLIENT_CERTIFICATE_PATH: cannot read the certificate file "/none": no such file or directory`},
 		"chain": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "perhaps"},
 			`AZURE_CLIENT_CERTIFICATE_PATH: AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither "true" nor "false"`},
-		"no token": {[]string{"AZURE_FEDERATED_TOKEN_FILE", "/none"}, `AZURE_FEDERATED_TOKEN_FILE: the federated token file "/none" cannot be read: no such file or directory`},
-		"half a job": {[]string{"ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example"}, "ACTIONS_ID_TOKEN_REQUEST_URL: the environment lacks ACTIONS_ID_TOKEN_REQUEST_URL or " +
-			`ACTIONS_ID_TOKEN_REQUEST_TOKEN; GitHub sets both in jobs with the permission "id-token: write"`},
+		"no token": {[]string{"AZURE_FEDERATED_TOKEN_FILE", "/none"}, `AZURE_FEDERATED_TOKEN_FILE: cannot read the federated token file "/none": no such file or directory`},
+		"incomplete job": {[]string{"ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example"}, "ACTIONS_ID_TOKEN_REQUEST_URL: ACTIONS_ID_TOKEN_REQUEST_URL or " +
+			`ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; GitHub sets both in jobs with the permission "id-token: write"`},
 		"plain":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"}, host},
 		"path":      {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://adfs.example/adfs"}, host},
 		"user":      {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://s3cr3t@login.microsoftonline.com"}, host},
@@ -174,20 +174,20 @@ func TestFromEnvironmentErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			setenv(t, test.env...)
-			cfg, err := credentials.FromEnvironment()
-			wantRefused(t, err, "", test.want)
+			cfg, err := credentials.FromEnvironment(nil)
+			wantInvalid(t, err, "", test.want)
 			if !cfg.Credential.Equal(entra.Credential{}) || cfg.TenantID != "" {
-				t.Error("a configuration beside the error")
+				t.Error("got a configuration and an error")
 			}
 		})
 	}
 }
 
-// The configuration is one for entra.New as it is.
-func TestFromEnvironmentToToken(t *testing.T) {
-	e := newEstate()
+// entra.New accepts the configuration.
+func TestFromEnvironmentConfiguresClient(t *testing.T) {
+	e := newFakeEntra()
 	setenv(t, "AZURE_CLIENT_SECRET", e.App("daemon").Secrets[0])
-	cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{HTTPClient: &http.Client{Transport: e}})
+	cfg, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{HTTPClient: &http.Client{Transport: e}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,14 +16,14 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// A secret is rotated while the program runs. Entra is a fake one here.
+// A secret is rotated while the program runs. The example uses a fake Entra.
 func ExampleSecretFile() {
-	fake := entratest.NewServer(entratest.Sample()) // in production: leave HTTPClient out
+	fake := entratest.NewServer(entratest.Sample()) // in production, leave HTTPClient nil
 	path := filepath.Join(os.TempDir(), "entra-example-secret")
 	defer os.Remove(path)
 	os.WriteFile(path, []byte(fake.App("daemon").Secrets[0]), 0o600)
 
-	secret, err := credentials.SecretFile(path)
+	secret, err := credentials.SecretFile(path, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -50,18 +50,16 @@ func ExampleSecretFile() {
 	// a token for https://graph.microsoft.com/.default
 }
 
-func ExampleSecretFileWith() {
-	_, err := credentials.SecretFileWith(credentials.SecretFileConfig{Path: "/run/secrets/none", Logger: slog.Default()})
+func ExampleSecretFile_logger() {
+	_, err := credentials.SecretFile("/run/secrets/none", &credentials.SecretFileOptions{Logger: slog.Default()})
 	fmt.Println(err)
-	// Output: entra: invalid_client: the client secret file "/run/secrets/none" cannot be read: no such file or directory
+	// Output: entra: invalid_client: cannot read the client secret file "/run/secrets/none": no such file or directory
 }
 
 // A TLS secret of Kubernetes, as cert-manager renews it.
 func ExampleCertificateFile() {
-	certificate, err := credentials.CertificateFile(credentials.CertificateFileConfig{
-		Path:    "/var/run/orders/tls.crt",
-		KeyPath: "/var/run/orders/tls.key",
-		Logger:  slog.Default(),
+	certificate, err := credentials.CertificateFile("/var/run/orders/tls.crt", &credentials.CertificateFileOptions{KeyPath: "/var/run/orders/tls.key",
+		Logger: slog.Default(),
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -79,22 +77,20 @@ func ExampleCertificateFile() {
 
 // A PKCS#12 file with a password.
 func ExampleCertificateFile_pfx() {
-	_, err := credentials.CertificateFile(credentials.CertificateFileConfig{
-		Path: "/etc/orders/app.pfx",
-		Password: func(context.Context) (string, error) {
-			return os.Getenv("ORDERS_PFX_PASSWORD"), nil
-		},
+	_, err := credentials.CertificateFile("/etc/orders/app.pfx", &credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
+		return os.Getenv("ORDERS_PFX_PASSWORD"), nil
+	},
 	})
 	fmt.Println(err)
-	// Output: entra: invalid_client: the certificate file "/etc/orders/app.pfx" cannot be read: no such file or directory
+	// Output: entra: invalid_client: cannot read the certificate file "/etc/orders/app.pfx": no such file or directory
 }
 
-// A secret in a vault, which is asked every five minutes at most, and at once when Entra
-// refuses the secret that it gave.
+// A secret in a vault. The callback is called at most every five minutes, and at once when
+// Entra rejects the secret.
 func ExampleSecretFunc() {
-	fake := entratest.NewServer(entratest.Sample()) // in production: leave HTTPClient out
+	fake := entratest.NewServer(entratest.Sample()) // in production, leave HTTPClient nil
 	vault := func(context.Context) (string, error) {
-		fmt.Println("asking the vault")
+		fmt.Println("reading the vault")
 		return fake.App("daemon").Secrets[0], nil
 	}
 	client, err := entra.New(entra.Config{
@@ -113,11 +109,11 @@ func ExampleSecretFunc() {
 	}
 	fmt.Println(fake.TokenRequests(), "tokens")
 	// Output:
-	// asking the vault
+	// reading the vault
 	// 2 tokens
 }
 
-// A token service of your own, whose issuer the app registration trusts.
+// Your own token service, whose issuer the app registration trusts.
 func ExampleAssertionFunc() {
 	assertion := credentials.AssertionFunc(func(ctx context.Context) (string, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://tokens.internal.example/for/entra", nil)
@@ -130,7 +126,7 @@ func ExampleAssertionFunc() {
 		}
 		defer resp.Body.Close()
 		// ... read the token from the body
-		return "", fmt.Errorf("the token service answered %s", resp.Status)
+		return "", fmt.Errorf("the token service returned %s", resp.Status)
 	})
 	client, err := entra.New(entra.Config{
 		TenantID:   "11111111-1111-1111-1111-111111111111",
@@ -143,9 +139,9 @@ func ExampleAssertionFunc() {
 	_ = client
 }
 
-// In a pod that Azure Workload Identity has prepared.
+// In a pod with Azure Workload Identity.
 func ExampleWorkloadIdentity() {
-	identity, err := credentials.WorkloadIdentity(credentials.WorkloadIdentityConfig{Logger: slog.Default()})
+	identity, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -162,7 +158,7 @@ func ExampleWorkloadIdentity() {
 
 // In a job of GitHub Actions with the permission "id-token: write".
 func ExampleGitHubActions() {
-	job, err := credentials.GitHubActions(credentials.GitHubActionsConfig{})
+	job, err := credentials.GitHubActions(nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -177,10 +173,10 @@ func ExampleGitHubActions() {
 	_ = client
 }
 
-// On a virtual machine, in App Service or the like, with a user-assigned identity that the
-// app registration trusts.
+// On a virtual machine or in App Service, with a user-assigned identity that the app
+// registration trusts.
 func ExampleManagedIdentity() {
-	identity, err := credentials.ManagedIdentity(credentials.ManagedIdentityConfig{
+	identity, err := credentials.ManagedIdentity(&credentials.ManagedIdentityOptions{
 		ClientID: "33333333-3333-3333-3333-333333333333", // of the identity
 	})
 	if err != nil {
@@ -197,34 +193,34 @@ func ExampleManagedIdentity() {
 	_ = client
 }
 
-// Those who run the program choose the credential.
+// The operator chooses the credential. A program usually passes nil.
 func ExampleFromEnvironment() {
-	for name, value := range map[string]string{
-		"AZURE_TENANT_ID":     "11111111-1111-1111-1111-111111111111",
-		"AZURE_CLIENT_ID":     "22222222-2222-2222-2222-222222222222",
-		"AZURE_CLIENT_SECRET": "a-secret-of-the-app",
-	} {
-		os.Setenv(name, value)
-		defer os.Unsetenv(name)
-	}
-	cfg, err := credentials.FromEnvironment()
+	cfg, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{Env: []string{
+		"AZURE_TENANT_ID=11111111-1111-1111-1111-111111111111",
+		"AZURE_CLIENT_ID=22222222-2222-2222-2222-222222222222",
+		"AZURE_CLIENT_SECRET=the-secret-of-the-app",
+	}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg.Capabilities = []string{"cp1"} // and whatever else the program wants
+	cfg.Capabilities = []string{"cp1"} // set other fields as needed
 	client, err := entra.New(cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
+	info := cfg.Credential.Info()
 	fmt.Println(client)
-	// Output: entra.Client{https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111 client=22222222-2222-2222-2222-222222222222}
+	fmt.Println(info.Kind, "in", info.Variable)
+	// Output:
+	// entra.Client{https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111 client=22222222-2222-2222-2222-222222222222}
+	// client secret in AZURE_CLIENT_SECRET
 }
 
-func ExampleFromEnvironmentWith() {
-	_, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{
+func ExampleFromEnvironment_error() {
+	_, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{
 		Logger:     slog.Default(),
 		HTTPClient: &http.Client{Timeout: 20 * time.Second},
 	})
 	fmt.Println(err)
-	// Output: entra: invalid_client: the environment does not configure an app: AZURE_TENANT_ID is not set; AZURE_CLIENT_ID is not set; no credential is set: looked at AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL
+	// Output: entra: invalid_client: the environment does not configure an app: AZURE_TENANT_ID is not set; AZURE_CLIENT_ID is not set; no credential is set (checked AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL)
 }

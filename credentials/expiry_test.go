@@ -20,12 +20,13 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-var someKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+var sharedKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
-// dated makes a certificate for someKey, and a file's content of both.
-func dated(t testing.TB, from, to time.Time) (*x509.Certificate, string) {
+// newCertificate returns a new certificate for sharedKey, and the contents of a file with
+// both.
+func newCertificate(t testing.TB, from, to time.Time) (*x509.Certificate, string) {
 	t.Helper()
-	key, err := someKey()
+	key, err := sharedKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,9 +54,9 @@ func dated(t testing.TB, from, to time.Time) (*x509.Certificate, string) {
 
 const day = 24 * time.Hour
 
-// The end of a certificate is announced in the log once a day, at start, too, and after it
-// the certificate is still tried.
-func TestCertificateEnds(t *testing.T) {
+// The log warns of the expiry of a certificate once a day, beginning at start. An expired
+// certificate is still sent.
+func TestCertificateExpiryWarning(t *testing.T) {
 	for _, test := range []struct {
 		before time.Duration // configured
 		life   time.Duration
@@ -67,13 +68,13 @@ func TestCertificateEnds(t *testing.T) {
 		{time.Hour, 2 * day, 2},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			e, log, dir := newEstate(), newLogbook(), t.TempDir()
+			e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 			start := time.Now()
 			end := start.Add(test.life)
-			cert, content := dated(t, start, end)
+			cert, content := newCertificate(t, start, end)
 			path := write(t, filepath.Join(dir, "cert"), content)
 			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} })
-			c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, Logger: log.Logger, WarnBefore: test.before})
+			c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger, WarnBefore: test.before})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,12 +83,12 @@ func TestCertificateEnds(t *testing.T) {
 					verb, thumbprint(cert), end.UTC().Format("2006-01-02T15:04:05.000Z"))
 			}
 			if test.first == 0 {
-				wantLines(t, log, dir, warning("ends soon"))
+				wantLines(t, log, dir, warning("expires soon"))
 			}
 			for at := time.Duration(0); at < test.life; at += 6 * time.Hour {
 				e.mustUse(t, c)
 				if at >= time.Duration(test.first)*day && at%day == 0 && at > 0 {
-					wantLines(t, log, dir, warning("ends soon"))
+					wantLines(t, log, dir, warning("expires soon"))
 				} else {
 					wantLines(t, log, dir)
 				}
@@ -95,63 +96,64 @@ func TestCertificateEnds(t *testing.T) {
 			}
 			time.Sleep(day)
 			if err := e.use(c); err == nil || e.Count(entratest.Match{AADSTS: 700027}) != 1 {
-				t.Errorf("got %v, want Entra's own refusal", err)
+				t.Errorf("got %v, want a rejection by Entra", err)
 			}
-			wantLines(t, log, dir, warning("has ended"))
+			wantLines(t, log, dir, warning("has expired"))
 		})
 	}
 }
 
-func TestNoWarningOfTheEnd(t *testing.T) {
+// A negative WarnBefore turns the warning off.
+func TestNoExpiryWarning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := newLogbook()
-		_, content := dated(t, time.Now(), time.Now().Add(time.Hour))
+		log := newLogRecorder()
+		_, content := newCertificate(t, time.Now(), time.Now().Add(time.Hour))
 		path := write(t, filepath.Join(t.TempDir(), "cert"), content)
-		if _, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, Logger: log.Logger, WarnBefore: -1}); err != nil {
+		if _, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger, WarnBefore: -1}); err != nil {
 			t.Fatal(err)
 		}
 		wantLines(t, log, "")
 	})
 }
 
-// A certificate that is not valid yet, or no more, does not replace one that is.
-func TestDatesOfTheNext(t *testing.T) {
+// A certificate that is not valid yet, or has expired, does not replace a valid one.
+func TestInvalidCertificateDoesNotReplaceValid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, log, dir := newEstate(), newLogbook(), t.TempDir()
+		e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 		start := time.Now()
-		first, content := dated(t, start, start.Add(90*day))
+		first, content := newCertificate(t, start, start.Add(90*day))
 		path := write(t, filepath.Join(dir, "cert"), content)
-		c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, Logger: log.Logger})
+		c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger})
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, content := dated(t, start.Add(day), start.Add(91*day))
+		next, content := newCertificate(t, start.Add(day), start.Add(91*day))
 		write(t, path, content)
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{first} })
 		e.mustUse(t, c)
-		const prefix = `level=WARN msg="entra: the certificate cannot be read anew; the one before it stays in use" file=DIR/cert error.code=invalid_client error.description="`
-		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" is not valid before 2000-01-02T00:00:00Z; until then the one before it is used"`)
+		const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" file=DIR/cert error.code=invalid_client error.description="`
+		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" is not valid before 2000-01-02T00:00:00Z; until then the previous one is used"`)
 		time.Sleep(day)
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{next} })
 		e.mustUse(t, c)
-		wantLines(t, log, dir, fmt.Sprintf(`level=INFO msg="entra: a new certificate was read" file=DIR/cert thumbprint=%s not_after=2000-04-01T00:00:00.000Z`, thumbprint(next)))
-		_, content = dated(t, start, start.Add(time.Hour))
+		wantLines(t, log, dir, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/cert thumbprint=%s not_after=2000-04-01T00:00:00.000Z`, thumbprint(next)))
+		_, content = newCertificate(t, start, start.Add(time.Hour))
 		write(t, path, content)
 		e.mustUse(t, c)
-		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" expired at 2000-01-01T01:00:00Z; renew it, and register the new one with the app"`)
-		if n := len(e.proofs("client_assertion")); n != 3 {
+		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" expired at 2000-01-01T01:00:00Z; renew it and add the new one to the app registration"`)
+		if n := len(e.sent("client_assertion")); n != 3 {
 			t.Errorf("%d requests", n)
 		}
 	})
 }
 
-// A federated token that nothing renews is used as long as Entra takes it. Then the error
-// says why, and so does the log.
-func TestFederatedTokenEnds(t *testing.T) {
+// A federated token that is not renewed is used until Entra rejects it. The error and the
+// log then name the reason.
+func TestFederatedTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, log, dir := newEstate().trust(t), newLogbook(), t.TempDir()
+		p, log, dir := newFakeEntra().trust(t), newLogRecorder(), t.TempDir()
 		path := write(t, filepath.Join(dir, "token"), p.token(t, time.Hour))
-		c, err := credentials.WorkloadIdentity(credentials.WorkloadIdentityConfig{TokenFile: path, Logger: log.Logger})
+		c, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: path, Logger: log.Logger})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,15 +163,15 @@ func TestFederatedTokenEnds(t *testing.T) {
 		wantLines(t, log, dir)
 		time.Sleep(2 * time.Minute)
 		err = p.use(c)
-		want := fmt.Sprintf("; no other credential was tried: failed to load the credential: the federated token in %q ended at 2000-01-01T01:00:00Z, and nothing has renewed the file since", path)
+		want := fmt.Sprintf("; no other credential was tried: failed to load the credential: the federated token in %q expired at 2000-01-01T01:00:00Z and the file has not been renewed", path)
 		if e, ok := err.(*entra.Error); !ok || !e.Has(700024) || !bytes.HasSuffix([]byte(e.Description), []byte(want)) {
 			t.Errorf("got %v", err)
 		}
-		wantLines(t, log, dir, `level=WARN msg="entra: the federated token has ended; renew it" file=DIR/token not_after=2000-01-01T01:00:00.000Z`)
+		wantLines(t, log, dir, `level=WARN msg="entra: the federated token has expired; renew it" file=DIR/token not_after=2000-01-01T01:00:00.000Z`)
 		write(t, path, p.token(t, time.Hour)+"\n")
 		p.mustUse(t, c)
-		wantLines(t, log, dir, `level=INFO msg="entra: a new federated token was read" file=DIR/token not_after=2000-01-01T02:01:00.000Z`)
-		if n := len(p.proofs("client_assertion")); n != 4 {
+		wantLines(t, log, dir, `level=INFO msg="entra: new federated token loaded" file=DIR/token not_after=2000-01-01T02:01:00.000Z`)
+		if n := len(p.sent("client_assertion")); n != 4 {
 			t.Errorf("%d requests, want 4", n)
 		}
 	})

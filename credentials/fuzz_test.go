@@ -26,7 +26,7 @@ import (
 
 const fuzzPassword = "xkcd-936-horse-battery"
 
-// seeds are files of each form.
+// seeds returns a file in each format.
 func seeds(f *testing.F) [][]byte {
 	f.Helper()
 	check := func(err error) {
@@ -64,7 +64,7 @@ func seeds(f *testing.F) [][]byte {
 	return list
 }
 
-// encrypt makes an encrypted private key as OpenSSL does.
+// encrypt encrypts a private key as OpenSSL does.
 func encrypt(plain []byte, iterations int) ([]byte, error) {
 	salt, iv := []byte("saltsalt"), []byte("sixteen bytes iv")
 	key, err := pbkdf2.Key(sha256.New, fuzzPassword, salt, iterations, 32)
@@ -92,8 +92,8 @@ func encrypt(plain []byte, iterations int) ([]byte, error) {
 	})
 }
 
-// Whatever is in a file, the outcome is a certificate with the key that belongs to it, or
-// an error of ours that repeats nothing.
+// Every file yields either a certificate with its key, or an error that does not repeat the
+// contents.
 func FuzzCertificateFile(f *testing.F) {
 	for _, s := range seeds(f) {
 		f.Add(s)
@@ -107,17 +107,17 @@ func FuzzCertificateFile(f *testing.F) {
 	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"))
 	f.Add([]byte{0x30, 0x80, 2, 1, 3, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, with := range []bool{false, true} {
-			chain, key, err := readCertificate([]string{"/file"}, [][]byte{data}, func() (string, error) { return fuzzPassword, nil }, with)
+		for _, password := range []func() (string, error){nil, func() (string, error) { return fuzzPassword, nil }} {
+			chain, key, err := readCertificate([]string{"/file"}, [][]byte{data}, password)
 			var e *entra.Error
 			switch {
 			case err == nil:
 				if !key.PublicKey.Equal(chain[0].PublicKey) || key.Validate() != nil || key.N.BitLen() < minKeyBits {
-					t.Error("not a key with its certificate")
+					t.Error("the key does not match the certificate")
 				}
 				for i, c := range chain[1:] {
 					if chain[i].CheckSignatureFrom(c) != nil {
-						t.Error("no chain")
+						t.Error("the chain is broken")
 					}
 				}
 			case !errors.As(err, &e) || e.Code != "invalid_client" || e.Err != nil:
@@ -129,35 +129,36 @@ func FuzzCertificateFile(f *testing.F) {
 	})
 }
 
-// What is read of a JWT is its end, if it can be a time at all.
-func FuzzJWTExpiry(f *testing.F) {
+// The claims of a JWT are only used if they are plausible.
+func FuzzJWTClaims(f *testing.F) {
 	for _, payload := range []string{`{"exp":1700000000}`, `{"exp":1.7e9}`, `{"exp":-1}`, `{"exp":1e300}`, `{"exp":"1700000000"}`, `{"exp":null}`, `{}`, `[]`, `null`, `{"exp":{}}`} {
 		f.Add("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln")
 	}
 	f.Add("e30.e30")
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, s string) {
-		exp, ok := jwtExpiry(s)
+		claims, ok := parseClaims(s)
+		exp := claims.expiry
 		if !ok && !exp.IsZero() || !exp.IsZero() && (exp.Unix() < 0 || exp.Unix() >= 1<<40) {
 			t.Errorf("%q: %v, %v", s, exp, ok)
 		}
 		if ok && (strings.Count(s, ".") != 2 || strings.ContainsAny(s, " \r\n\t\"=+/")) {
-			t.Errorf("%q is no JWT", s)
+			t.Errorf("%q is not a JWT", s)
 		}
-		askAfter, until := lifeOf(time.Now(), exp)
-		if until.Before(askAfter) || !exp.IsZero() && time.Now().Before(exp) && !until.Before(exp) {
-			t.Errorf("%v: until %v, asked for after %v", exp, until, askAfter)
+		refreshAt, expiresAt := assertionSchedule(time.Now(), exp)
+		if expiresAt.Before(refreshAt) || !exp.IsZero() && time.Now().Before(exp) && !expiresAt.Before(exp) {
+			t.Errorf("%v: got an expiry at %v and a refresh at %v", exp, expiresAt, refreshAt)
 		}
 	})
 }
 
-// A host is all that comes of AZURE_AUTHORITY_HOST.
+// AZURE_AUTHORITY_HOST yields a host and nothing else.
 func FuzzAuthorityHost(f *testing.F) {
 	for _, s := range []string{"https://login.microsoftonline.us/", "login.microsoftonline.com", "http://a", "https://u:p@a", "https://a/b", "https://a?b", "https://[::1]:443", "a@b", "//a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		cloud, err := cloudOf(s)
+		cloud, err := cloudFromHost(s)
 		var e *entra.Error
 		if err != nil && (!errors.As(err, &e) || e.Code != "invalid_client") {
 			t.Errorf("got %#v", err)

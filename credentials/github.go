@@ -14,91 +14,100 @@ import (
 	"github.com/entratoken/entra"
 )
 
-const maxBody = 1 << 20 // of what is read of any answer
+const maxBody = 1 << 20 // of a response
 
-// GitHubActionsConfig says how a job of GitHub Actions gets its token. Its zero value is
-// right for the public cloud.
-type GitHubActionsConfig struct {
-	// Audience is that of the app's federated credential. Zero: [Audience].
+// GitHubActionsOptions configures [GitHubActions].
+type GitHubActionsOptions struct {
+	// Audience is the audience of the app's federated credential. Defaults to the constant
+	// Audience of this package, which is right for the public cloud.
 	Audience string
-	// HTTPClient asks GitHub; its redirect policy and cookie jar are not used. Zero: a
-	// client of its own, which takes proxies from the environment.
+	// HTTPClient sends the requests to GitHub. Its CheckRedirect and Jar are not used. If
+	// nil, a client with time-outs and the proxy of the environment is used.
 	HTTPClient *http.Client
 }
 
-// GitHubActions is the OpenID Connect token of a GitHub Actions job as a client assertion:
-// the app registration trusts the repository's branch, tag or environment in a federated
-// credential. The job or its workflow needs the permission "id-token: write"; with it
-// GitHub sets ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN, which are
-// read here. Tokens live for minutes only; they are held and replaced as [AssertionFunc]
-// says.
+// GitHubActions returns a credential whose client assertion is the OpenID Connect token of
+// a GitHub Actions job. The app registration trusts the repository's branch, tag or
+// environment in a federated credential. If opts is nil, the defaults are used.
 //
-// The error is an [*entra.Error] with the code "invalid_client". GitHub is not asked yet.
+// The job or its workflow needs the permission "id-token: write". GitHub then sets the
+// environment variables ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN,
+// which GitHubActions reads. GitHub's tokens are valid for minutes. They are cached and
+// replaced as [AssertionFunc] describes.
+//
+// GitHubActions makes no network requests. Its error is an [*entra.Error] with the code
+// "invalid_client".
 //
 // Source: "OpenID Connect reference" in GitHub's documentation of Actions.
-func GitHubActions(cfg GitHubActionsConfig) (entra.Credential, error) {
-	address, token := os.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), os.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+func GitHubActions(opts *GitHubActionsOptions) (entra.Credential, error) {
+	return gitHubActions(os.Getenv, orZero(opts))
+}
+
+func gitHubActions(getenv func(string) string, o GitHubActionsOptions) (entra.Credential, error) {
+	address, token := getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 	if address == "" || token == "" {
-		return entra.Credential{}, refuse("the environment lacks ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN; " +
+		return entra.Credential{}, invalid("ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; " +
 			"GitHub sets both in jobs with the permission \"id-token: write\"")
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return entra.Credential{}, refuse("ACTIONS_ID_TOKEN_REQUEST_URL is not an address with https; the request token is sent nowhere else")
+		return entra.Credential{}, invalid("ACTIONS_ID_TOKEN_REQUEST_URL is not an https URL; " +
+			"the request token is not sent elsewhere")
 	}
 	q := u.Query()
-	q.Set("audience", cmp.Or(cfg.Audience, Audience))
+	q.Set("audience", cmp.Or(o.Audience, Audience))
 	u.RawQuery = q.Encode()
-	client := ownClient(cfg.HTTPClient, http.ProxyFromEnvironment)
-	return newAssertion(func(ctx context.Context) (string, time.Time, error) {
-		s, err := askGitHub(ctx, client, u, token)
+	client := httpClient(o.HTTPClient, http.ProxyFromEnvironment)
+	return newAssertion("GitHub Actions token", func(ctx context.Context) (string, time.Time, error) {
+		s, err := requestGitHubToken(ctx, client, u, token)
 		return s, time.Time{}, err
 	}), nil
 }
 
-func askGitHub(ctx context.Context, client *http.Client, u *url.URL, token string) (string, error) {
+func requestGitHubToken(ctx context.Context, client *http.Client, u *url.URL, token string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return "", refuse("ACTIONS_ID_TOKEN_REQUEST_URL is not an address")
+		return "", invalid("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL")
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", unreachable(u.Host, err)
+		return "", requestFailed(u.Host, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return "", unreachable(u.Host, err)
+		return "", requestFailed(u.Host, err)
 	}
-	var answer struct {
-		Value string `json:"value"`
-	}
+	var response struct{ Value string }
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		return "", answered(resp, "%s refused a token for the job (HTTP status %d); it needs the permission \"id-token: write\" and must be running still", u.Host, resp.StatusCode)
+		return "", badResponse(resp, "%s rejected the request for the job's token with HTTP status %d; "+
+			"the job needs the permission \"id-token: write\" and must still be running", u.Host, resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
-		return "", answered(resp, "%s answered the request for a token with HTTP status %d", u.Host, resp.StatusCode)
-	case json.Unmarshal(body, &answer) != nil || answer.Value == "":
-		return "", answered(resp, "%s answered the request for a token without one", u.Host)
+		return "", badResponse(resp, "%s returned HTTP status %d instead of the job's token", u.Host, resp.StatusCode)
+	case json.Unmarshal(body, &response) != nil || response.Value == "":
+		return "", badResponse(resp, "%s returned a response without the job's token", u.Host)
 	}
-	return answer.Value, nil
+	return response.Value, nil
 }
 
-func answered(resp *http.Response, format string, args ...any) *entra.Error {
-	return &entra.Error{Code: entra.CodeInvalidResponse, StatusCode: resp.StatusCode, Description: fmt.Sprintf(format, args...)}
+func badResponse(resp *http.Response, format string, args ...any) *entra.Error {
+	return &entra.Error{
+		Code: entra.CodeInvalidResponse, StatusCode: resp.StatusCode, Description: fmt.Sprintf(format, args...),
+	}
 }
 
-// ownClient returns a client that follows no redirects, since what it sends is for one
-// host alone: a copy of c, or one of its own.
-func ownClient(c *http.Client, proxy func(*http.Request) (*url.URL, error)) *http.Client {
-	own := http.Client{Timeout: askTimeout}
+// httpClient returns a copy of c, or a client with time-outs if c is nil. It does not
+// follow redirects, because its requests contain secrets that are meant for one host.
+func httpClient(c *http.Client, proxy func(*http.Request) (*url.URL, error)) *http.Client {
+	own := http.Client{Timeout: callTimeout}
 	if c != nil {
 		own = *c
 	} else {
 		t, ok := http.DefaultTransport.(*http.Transport)
-		if !ok { // somebody replaced it; its settings are not ours to guess
+		if !ok {
 			t = &http.Transport{ForceAttemptHTTP2: true}
 		}
 		t = t.Clone()

@@ -19,21 +19,21 @@ import (
 
 const requestToken = "s3cr3t-request-token"
 
-// A github is GitHub's token service, on loopback and with TLS.
+// github is GitHub's token service, on loopback and with TLS.
 type github struct {
 	*httptest.Server
 	requests []*http.Request
-	answer   http.HandlerFunc
+	handler  http.HandlerFunc
 }
 
 func newGitHub(t testing.TB, p *idp) *github {
 	t.Helper()
-	g := &github{answer: func(w http.ResponseWriter, r *http.Request) {
+	g := &github{handler: func(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(map[string]any{"count": 1, "value": p.token(t, 5*time.Minute)})
 	}}
 	g.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.requests = append(g.requests, r)
-		g.answer(w, r)
+		g.handler(w, r)
 	}))
 	g.Config.ErrorLog = log.New(io.Discard, "", 0)
 	g.StartTLS()
@@ -45,20 +45,20 @@ func newGitHub(t testing.TB, p *idp) *github {
 
 func (g *github) credential(t testing.TB, audience string) entra.Credential {
 	t.Helper()
-	c, err := credentials.GitHubActions(credentials.GitHubActionsConfig{Audience: audience, HTTPClient: g.Client()})
+	c, err := credentials.GitHubActions(&credentials.GitHubActionsOptions{Audience: audience, HTTPClient: g.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-// A job's token is asked for once, as GitHub's documentation says, and acts as the app.
-func TestGitHubActions(t *testing.T) {
-	p := newEstate().trust(t)
+// One request, in the form that GitHub documents, returns the token of the job.
+func TestGitHubActionsRequest(t *testing.T) {
+	p := newFakeEntra().trust(t)
 	g := newGitHub(t, p)
 	c := g.credential(t, "")
 	if len(g.requests) != 0 {
-		t.Error("GitHub was asked before anything was wanted")
+		t.Error("GitHubActions sent a request")
 	}
 	p.mustUse(t, c)
 	p.mustUse(t, c)
@@ -70,24 +70,24 @@ func TestGitHubActions(t *testing.T) {
 		t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 	}
 	if q := r.URL.Query(); q.Get("api-version") != "2.0" || q.Get("audience") != "api://AzureADTokenExchange" || len(q) != 2 {
-		t.Errorf("asked with %v", q)
+		t.Errorf("got the query %v", q)
 	}
-	if err := newEstate().use(g.credential(t, "api://another")); err == nil || g.requests[1].URL.Query().Get("audience") != "api://another" {
+	if err := newFakeEntra().use(g.credential(t, "api://another")); err == nil || g.requests[1].URL.Query().Get("audience") != "api://another" {
 		t.Errorf("got %v", err)
 	}
 }
 
-// What goes wrong at GitHub is said without the token of the request.
-func TestGitHubActionsFails(t *testing.T) {
-	p := newEstate().trust(t)
+// Errors of GitHub are reported without the token of the request.
+func TestGitHubActionsErrors(t *testing.T) {
+	p := newFakeEntra().trust(t)
 	g := newGitHub(t, p)
 	elsewhere := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t.Errorf("the request went on to %s with %v", r.URL, r.Header)
+		t.Errorf("the redirect to %s was followed with %v", r.URL, r.Header)
 	}))
 	defer elsewhere.Close()
 	host := strings.TrimPrefix(g.URL, "https://")
 	for name, test := range map[string]struct {
-		answer    http.HandlerFunc
+		handler   http.HandlerFunc
 		code      string
 		status    int
 		want      string
@@ -95,28 +95,29 @@ func TestGitHubActionsFails(t *testing.T) {
 	}{
 		"forbidden": {func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, r.Header.Get("Authorization"), http.StatusForbidden)
-		}, "invalid_client", 0, "HOST refused a token for the job (HTTP status 403); it needs the permission \"id-token: write\" and must be running still", false},
-		"unwell": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "", http.StatusServiceUnavailable) },
-			"invalid_response", 503, "HOST answered the request for a token with HTTP status 503", true},
+		}, "invalid_client", 0, "HOST rejected the request for the job's token with HTTP status 403; " +
+			"the job needs the permission \"id-token: write\" and must still be running", false},
+		"unavailable": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "", http.StatusServiceUnavailable) },
+			"invalid_response", 503, "HOST returned HTTP status 503 instead of the job's token", true},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
-		}, "invalid_client", 0, "HOST answered the request for a token with HTTP status 307", false},
-		"a page": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>s3cr3t") },
-			"invalid_client", 0, "HOST answered the request for a token without one", false},
+		}, "invalid_client", 0, "HOST returned HTTP status 307 instead of the job's token", false},
+		"HTML": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>s3cr3t") },
+			"invalid_client", 0, "HOST returned a response without the job's token", false},
 		"no token": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "{}") },
-			"invalid_client", 0, "HOST answered the request for a token without one", false},
-		"too much": {func(w http.ResponseWriter, r *http.Request) {
+			"invalid_client", 0, "HOST returned a response without the job's token", false},
+		"too large": {func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, `{"value":"%s"}`, strings.Repeat("a", 1<<20))
-		}, "invalid_client", 0, "HOST answered the request for a token without one", false},
+		}, "invalid_client", 0, "HOST returned a response without the job's token", false},
 		"no JWT": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"value":"s3cr3t"}`) },
-			"invalid_client", 0, "what was returned as a client assertion is no JWT", false},
+			"invalid_client", 0, "the client assertion is not a JWT", false},
 		"broken": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			fmt.Fprint(w, "{")
-		}, "request_failed", 0, "HOST could not be asked: the connection failed", true},
+		}, "request_failed", 0, "request to HOST failed", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g.answer = test.answer
+			g.handler = test.handler
 			err := p.use(g.credential(t, ""))
 			want := "failed to load the credential: " + strings.ReplaceAll(test.want, "HOST", host)
 			e, ok := err.(*entra.Error)
@@ -132,30 +133,30 @@ func TestGitHubActionsFails(t *testing.T) {
 	}
 	g.Close()
 	err := p.use(g.credential(t, ""))
-	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "failed to load the credential: "+host+" could not be asked: connection refused" {
+	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "failed to load the credential: request to "+host+" failed: connection refused" {
 		t.Errorf("got %v", err)
 	}
 }
 
-// The certificate of the service is checked, and the token is not sent to another.
+// The request token is not sent to a service with an untrusted certificate.
 func TestGitHubActionsChecksTheCertificate(t *testing.T) {
-	p := newEstate().trust(t)
+	p := newFakeEntra().trust(t)
 	g := newGitHub(t, p)
-	c, err := credentials.GitHubActions(credentials.GitHubActionsConfig{})
+	c, err := credentials.GitHubActions(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = p.use(c)
 	var unknown x509.UnknownAuthorityError
 	if e, ok := err.(*entra.Error); !ok || e.Code != "invalid_client" || e.Temporary() || len(g.requests) != 0 || !errors.As(err, &unknown) ||
-		!strings.HasSuffix(e.Description, "could not be asked: x509: certificate signed by unknown authority") {
+		!strings.HasSuffix(e.Description, "failed: x509: certificate signed by unknown authority") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestGitHubActionsEnvironment(t *testing.T) {
-	const missing = "the environment lacks ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN; GitHub sets both in jobs with the permission \"id-token: write\""
-	const address = "ACTIONS_ID_TOKEN_REQUEST_URL is not an address with https; the request token is sent nowhere else"
+	const missing = "ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; GitHub sets both in jobs with the permission \"id-token: write\""
+	const address = "ACTIONS_ID_TOKEN_REQUEST_URL is not an https URL; the request token is not sent elsewhere"
 	for _, test := range []struct{ url, token, want string }{
 		{"", "", missing},
 		{"https://actions.example/token", "", missing},
@@ -168,7 +169,7 @@ func TestGitHubActionsEnvironment(t *testing.T) {
 	} {
 		t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", test.url)
 		t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", test.token)
-		_, err := credentials.GitHubActions(credentials.GitHubActionsConfig{})
-		wantRefused(t, err, "", test.want)
+		_, err := credentials.GitHubActions(nil)
+		wantInvalid(t, err, "", test.want)
 	}
 }

@@ -21,17 +21,17 @@ import (
 
 const scope = "api://api-b/.default"
 
-// An estate is the sample estate with an eye on what is sent to its token endpoint.
-type estate struct {
+// fakeEntra is entratest with the sample configuration. It records token requests.
+type fakeEntra struct {
 	*entratest.Server
 
-	mu   sync.Mutex // guards sent
-	sent []url.Values
+	mu       sync.Mutex // guards requests
+	requests []url.Values
 }
 
-func newEstate() *estate { return &estate{Server: entratest.NewServer(entratest.Sample())} }
+func newFakeEntra() *fakeEntra { return &fakeEntra{Server: entratest.NewServer(entratest.Sample())} }
 
-func (e *estate) RoundTrip(req *http.Request) (*http.Response, error) {
+func (e *fakeEntra) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method == http.MethodPost {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
@@ -42,7 +42,7 @@ func (e *estate) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		e.mu.Lock()
-		e.sent = append(e.sent, form)
+		e.requests = append(e.requests, form)
 		e.mu.Unlock()
 		req = req.Clone(req.Context())
 		req.Body = io.NopCloser(bytes.NewReader(body))
@@ -50,19 +50,19 @@ func (e *estate) RoundTrip(req *http.Request) (*http.Response, error) {
 	return e.Client().Transport.RoundTrip(req)
 }
 
-// proofs returns a parameter of all token requests.
-func (e *estate) proofs(parameter string) (list []string) {
+// sent returns a parameter of all token requests.
+func (e *fakeEntra) sent(parameter string) (list []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, form := range e.sent {
+	for _, form := range e.requests {
 		list = append(list, form.Get(parameter))
 	}
 	return list
 }
 
-// use gets a token with a credential: one request to Entra, as nothing is cached. It may
-// be called concurrently.
-func (e *estate) use(c entra.Credential) error {
+// use requests a token with a credential. Nothing is cached, so this is one request to
+// Entra. It may be called concurrently.
+func (e *fakeEntra) use(c entra.Credential) error {
 	client, err := e.client(c)
 	if err != nil {
 		return err
@@ -71,15 +71,15 @@ func (e *estate) use(c entra.Credential) error {
 	return err
 }
 
-// client is the app with a credential, and with a cache of its own.
-func (e *estate) client(c entra.Credential) (*entra.Client, error) {
+// client returns a client of the app with a private cache.
+func (e *fakeEntra) client(c entra.Credential) (*entra.Client, error) {
 	return entra.New(entra.Config{
 		TenantID: entratest.SampleTenant, ClientID: e.App("daemon").ClientID, Credential: c,
 		HTTPClient: &http.Client{Transport: e},
 	})
 }
 
-func (e *estate) mustUse(t testing.TB, c entra.Credential) {
+func (e *fakeEntra) mustUse(t testing.TB, c entra.Credential) {
 	t.Helper()
 	if err := e.use(c); err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func write(t testing.TB, path, content string) string {
 	return path
 }
 
-// replace puts a file in the place of another in one step.
+// replace replaces a file atomically.
 func replace(t testing.TB, path, content string) {
 	t.Helper()
 	write(t, path+".new", content)
@@ -131,20 +131,20 @@ func read(t testing.TB, path ...string) string {
 	return string(b)
 }
 
-// wantRefused checks that err is that of a credential, and its text. In want, DIR stands
-// for dir.
-func wantRefused(t testing.TB, err error, dir, want string) {
+// wantInvalid checks that err is the error of an invalid credential with the text want, in
+// which DIR stands for dir.
+func wantInvalid(t testing.TB, err error, dir, want string) {
 	t.Helper()
 	var e *entra.Error
 	if !errors.As(err, &e) || e.Code != "invalid_client" || e.StatusCode != 0 {
-		t.Fatalf("got %#v, want an *entra.Error about the credential: %s", err, want)
+		t.Fatalf("got %#v, want an *entra.Error with the code invalid_client: %s", err, want)
 	}
 	if want = strings.ReplaceAll(want, "DIR", dir); e.Description != want {
-		t.Errorf("got:  %s\nwant: %s", e.Description, want)
+		t.Errorf("got  %s\nwant %s", e.Description, want)
 	}
 }
 
-// secrets makes these the secrets of the app, and nothing else proves it.
-func (e *estate) secrets(good ...string) {
+// secrets sets the valid secrets of the app.
+func (e *fakeEntra) secrets(good ...string) {
 	e.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = good, nil })
 }

@@ -20,15 +20,15 @@ const (
 	subject = "system:serviceaccount:shop:orders"
 )
 
-// An idp is an issuer that the app trusts.
+// idp is a token issuer that the app trusts.
 type idp struct {
-	*estate
+	*fakeEntra
 	key *ecdsa.PrivateKey
 }
 
-func (e *estate) trust(t testing.TB) *idp {
+func (e *fakeEntra) trust(t testing.TB) *idp {
 	t.Helper()
-	p := &idp{estate: e}
+	p := &idp{fakeEntra: e}
 	p.newKey(t)
 	p.onlyKey()
 	return p
@@ -42,10 +42,10 @@ func (p *idp) newKey(t testing.TB) {
 	}
 }
 
-// addKey makes the app trust the issuer's key beside those that it trusts; onlyKey makes
-// it trust no other.
+// addKey makes the app trust the issuer's key in addition to the others.
 func (p *idp) addKey() { p.trustKey(false) }
 
+// onlyKey makes the app trust the issuer's key and no other.
 func (p *idp) onlyKey() { p.trustKey(true) }
 
 func (p *idp) trustKey(alone bool) {
@@ -58,7 +58,7 @@ func (p *idp) trustKey(alone bool) {
 	})
 }
 
-// token makes a token of the issuer, each different from all others.
+// token returns a new token of the issuer. No two tokens are equal.
 func (p *idp) token(t testing.TB, life time.Duration) string {
 	t.Helper()
 	s, err := p.sign(time.Now().Add(life))
@@ -68,19 +68,19 @@ func (p *idp) token(t testing.TB, life time.Duration) string {
 	return s
 }
 
-func (p *idp) sign(end time.Time) (string, error) {
+func (p *idp) sign(expiry time.Time) (string, error) {
 	claims := jwt.MapClaims{"iss": issuer, "sub": subject, "aud": credentials.Audience, "jti": rand.Text()}
-	if !end.IsZero() {
-		claims["exp"] = end.Unix()
+	if !expiry.IsZero() {
+		claims["exp"] = expiry.Unix()
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodES256, claims).SignedString(p.key)
 }
 
-// A vault has a secret in it, and counts who looks.
+// vault stores a secret and counts its reads.
 type vault struct {
 	mu     sync.Mutex // guards the fields below
 	secret string
-	looks  int
+	reads  int
 }
 
 func newVault(secret string) *vault { return &vault{secret: secret} }
@@ -88,7 +88,7 @@ func newVault(secret string) *vault { return &vault{secret: secret} }
 func (v *vault) get(context.Context) (string, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.looks++
+	v.reads++
 	return v.secret, nil
 }
 
@@ -98,8 +98,8 @@ func (v *vault) put(secret string) {
 	v.secret = secret
 }
 
-func (v *vault) asked() int {
+func (v *vault) readCount() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.looks
+	return v.reads
 }

@@ -2,5 +2,5 @@
 
 package credentials
 
-// nonblock: there are no pipes among files.
+// nonblock is zero, because these systems have no pipes in the file system.
 const nonblock = 0

@@ -4,5 +4,5 @@ package credentials
 
 import "syscall"
 
-// nonblock opens a pipe without waiting for its writer.
+// nonblock opens a pipe without waiting for a writer.
 const nonblock = syscall.O_NONBLOCK

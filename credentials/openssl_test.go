@@ -22,8 +22,9 @@ import (
 
 const password = "correct horse battery staple"
 
-// The files that OpenSSL makes of one hierarchy: root above between above leaf; other,
-// which is self-signed; ec, on an elliptic curve; weak, too short; late, which expired.
+// hierarchy creates files with OpenSSL. The certificate root issues between, which issues
+// leaf. The others are self-signed: other, ec (an elliptic curve) and weak (a short key).
+// late is a leaf that has expired.
 var hierarchy = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "entra-credentials-")
 	if err != nil {
@@ -52,7 +53,7 @@ var hierarchy = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	for _, name := range []string{ // of the machine's own
+	for _, name := range []string{ // the machine's own
 		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME",
 		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
 		"AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
@@ -78,8 +79,8 @@ func sh(dir, script string) error {
 	return nil
 }
 
-// made returns a directory with the files of the hierarchy and what script makes of them.
-func made(t testing.TB, script string) string {
+// testFiles returns a directory with the files of the hierarchy, in which script was run.
+func testFiles(t testing.TB, script string) string {
 	t.Helper()
 	from, err := hierarchy()
 	if err != nil {
@@ -107,35 +108,35 @@ func certificate(t testing.TB, path ...string) *x509.Certificate {
 	return c
 }
 
-// Each form of file that OpenSSL makes is read, its key signs what Entra accepts, and the
-// chain is sent in order, whatever the order in the file.
-func TestCertificateForms(t *testing.T) {
+// Each file format of OpenSSL is read, the key signs assertions that Entra accepts, and the
+// chain is sent in order, independent of the order in the file.
+func TestCertificateFormats(t *testing.T) {
 	leaf, chain := []string{"leaf.crt"}, []string{"leaf.crt", "between.crt", "root.crt"}
 	for name, test := range map[string]struct {
-		script    string // makes the file called cert, and perhaps key
-		plain     bool   // there is no password
+		script    string // creates the file cert, and optionally key
+		plain     bool   // without a password
 		wantChain []string
 	}{
-		"one file":                 {`cat leaf.crt leaf.key > cert`, true, leaf},
-		"key first":                {`cat leaf.key leaf.crt > cert`, true, leaf},
-		"PKCS#1":                   {`cat leaf-pkcs1.key leaf.crt > cert`, true, leaf},
-		"two files":                {`cp leaf.crt cert; cp leaf.key key`, true, leaf},
-		"two files, both in both":  {`cat leaf.crt leaf.key > cert; cp cert key`, true, leaf},
-		"chain":                    {`cat leaf.key leaf.crt between.crt root.crt > cert`, true, chain},
-		"chain upside down":        {`cat root.crt between.crt leaf.crt > cert; cp leaf.key key`, true, chain},
-		"chain in no order":        {`cat between.crt leaf.key root.crt leaf.crt > cert`, true, chain},
-		"other certificates":       {`cat other.crt between.crt ec.crt leaf.key leaf.crt root.crt > cert`, true, chain},
-		"a link of the chain gone": {`cat root.crt leaf.key leaf.crt > cert`, true, leaf},
-		"another's namesake": {`
+		"one file":                {`cat leaf.crt leaf.key > cert`, true, leaf},
+		"key first":               {`cat leaf.key leaf.crt > cert`, true, leaf},
+		"PKCS#1":                  {`cat leaf-pkcs1.key leaf.crt > cert`, true, leaf},
+		"two files":               {`cp leaf.crt cert; cp leaf.key key`, true, leaf},
+		"two files, both in both": {`cat leaf.crt leaf.key > cert; cp cert key`, true, leaf},
+		"chain":                   {`cat leaf.key leaf.crt between.crt root.crt > cert`, true, chain},
+		"chain reversed":          {`cat root.crt between.crt leaf.crt > cert; cp leaf.key key`, true, chain},
+		"chain unordered":         {`cat between.crt leaf.key root.crt leaf.crt > cert`, true, chain},
+		"other certificates":      {`cat other.crt between.crt ec.crt leaf.key leaf.crt root.crt > cert`, true, chain},
+		"incomplete chain":        {`cat root.crt leaf.key leaf.crt > cert`, true, leaf},
+		"same subject, different key": {`
 			openssl req -x509 -newkey rsa:2048 -noenc -days 30 -subj /CN=between -keyout x.key -out x.crt
 			cat x.crt leaf.key leaf.crt between.crt root.crt > cert`, true, chain},
-		"the same twice":       {`cat leaf.crt leaf.key leaf.crt leaf.key > cert`, true, leaf},
-		"the one before, too":  {`cat leaf-before.crt leaf.key leaf.crt > cert`, true, leaf},
-		"other blocks":         {`openssl dhparam -dsaparam 512 > cert; openssl ecparam -name P-256 >> cert; cat leaf.csr leaf.key leaf.crt >> cert`, true, leaf},
-		"text between":         {`openssl x509 -in leaf.crt -text > cert; openssl rsa -in leaf.key -text >> cert`, true, leaf},
-		"lines as on Windows":  {`cat leaf.crt leaf.key | sed 's/$/\r/' > cert`, true, leaf},
-		"byte order mark":      {`printf '\357\273\277' > cert; cat leaf.crt leaf.key >> cert`, true, leaf},
-		"password for nothing": {`cat leaf.crt leaf.key > cert`, false, leaf},
+		"duplicates":                {`cat leaf.crt leaf.key leaf.crt leaf.key > cert`, true, leaf},
+		"previous certificate, too": {`cat leaf-before.crt leaf.key leaf.crt > cert`, true, leaf},
+		"other blocks":              {`openssl dhparam -dsaparam 512 > cert; openssl ecparam -name P-256 >> cert; cat leaf.csr leaf.key leaf.crt >> cert`, true, leaf},
+		"text between":              {`openssl x509 -in leaf.crt -text > cert; openssl rsa -in leaf.key -text >> cert`, true, leaf},
+		"CRLF line ends":            {`cat leaf.crt leaf.key | sed 's/$/\r/' > cert`, true, leaf},
+		"byte order mark":           {`printf '\357\273\277' > cert; cat leaf.crt leaf.key >> cert`, true, leaf},
+		"unneeded password":         {`cat leaf.crt leaf.key > cert`, false, leaf},
 
 		"encrypted, default":    {`openssl pkcs8 -topk8 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
 		"encrypted, one file":   {`cat leaf-encrypted.key leaf.crt > cert`, false, leaf},
@@ -154,25 +155,25 @@ func TestCertificateForms(t *testing.T) {
 		"PFX, triple DES":       {`openssl pkcs12 -export -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg SHA1 -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, false, leaf},
 		"PFX, SHA-512":          {`openssl pkcs12 -export -macalg SHA512 -iter 100000 -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, false, leaf},
 		"PFX, empty password":   {`openssl pkcs12 -export -inkey leaf.key -in leaf.crt -passout pass: -out cert`, true, leaf},
-		"PFX, nothing hidden":   {`openssl pkcs12 -export -keypbe NONE -certpbe NONE -nomac -inkey leaf.key -in leaf.crt -passout pass: -out cert`, true, leaf},
-		"PFX, turned into PEM":  {`openssl pkcs12 -in leaf.pfx -passin "pass:$PASSWORD" -passout "pass:$PASSWORD" -out cert`, false, leaf},
+		"PFX, unencrypted":      {`openssl pkcs12 -export -keypbe NONE -certpbe NONE -nomac -inkey leaf.key -in leaf.crt -passout pass: -out cert`, true, leaf},
+		"PFX, converted to PEM": {`openssl pkcs12 -in leaf.pfx -passin "pass:$PASSWORD" -passout "pass:$PASSWORD" -out cert`, false, leaf},
 		"PFX for a certificate": {`cp leaf.pfx cert; cp leaf.key key`, false, leaf},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := made(t, test.script)
-			cfg := credentials.CertificateFileConfig{Path: filepath.Join(dir, "cert"), SendChain: true}
+			dir := testFiles(t, test.script)
+			opts := credentials.CertificateFileOptions{SendChain: true}
 			if _, err := os.Stat(filepath.Join(dir, "key")); err == nil {
-				cfg.KeyPath = filepath.Join(dir, "key")
+				opts.KeyPath = filepath.Join(dir, "key")
 			}
 			if !test.plain {
-				cfg.Password = withPassword
+				opts.Password = withPassword
 			}
-			c, err := credentials.CertificateFile(cfg)
+			c, err := credentials.CertificateFile(filepath.Join(dir, "cert"), &opts)
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := newEstate()
+			e := newFakeEntra()
 			e.UpdateCredentials("daemon", func(a *entratest.App) {
 				a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")}
 			})
@@ -181,16 +182,16 @@ func TestCertificateForms(t *testing.T) {
 			for _, name := range test.wantChain {
 				want = append(want, certificate(t, dir, name).Raw)
 			}
-			if got := header(t, e.proofs("client_assertion")[0]).X5C; !slices.EqualFunc(got, want, slices.Equal) {
-				t.Errorf("a chain of %d, not %v", len(got), test.wantChain)
+			if got := header(t, e.sent("client_assertion")[0]).X5C; !slices.EqualFunc(got, want, slices.Equal) {
+				t.Errorf("got a chain of %d, want %v", len(got), test.wantChain)
 			}
 		})
 	}
 }
 
-// What is signed with, and whether the chain is sent, is as configured.
+// The options select the algorithm and whether the chain is sent.
 func TestCertificateOptions(t *testing.T) {
-	dir := made(t, `cat leaf.crt leaf.key > cert`)
+	dir := testFiles(t, `cat leaf.crt leaf.key > cert`)
 	raw := certificate(t, dir, "leaf.crt").Raw
 	one, two := sha1.Sum(raw), sha256.Sum256(raw)
 	x5t, s256 := base64.RawURLEncoding.EncodeToString(one[:]), base64.RawURLEncoding.EncodeToString(two[:])
@@ -204,39 +205,39 @@ func TestCertificateOptions(t *testing.T) {
 		{false, true, "RS256", x5t, "", 0},
 		{true, true, "RS256", x5t, "", 1},
 	} {
-		c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: filepath.Join(dir, "cert"), SendChain: test.chain, RS256: test.rs256})
+		c, err := credentials.CertificateFile(filepath.Join(dir, "cert"), &credentials.CertificateFileOptions{SendChain: test.chain, RS256: test.rs256})
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEstate()
+		e := newFakeEntra()
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
 		e.mustUse(t, c)
-		h := header(t, e.proofs("client_assertion")[0])
+		h := header(t, e.sent("client_assertion")[0])
 		if h.Alg != test.alg || h.X5T != test.x5t || h.S256 != test.s256 || len(h.X5C) != test.certs {
-			t.Errorf("%+v: header %+v", test, h)
+			t.Errorf("got the header %+v, want %+v", h, test)
 		}
 	}
 }
 
-// An app that trusts a subject and its issuer gets a renewed certificate that nobody
+// An app that trusts a subject name and issuer accepts a renewed certificate that is not
 // registered.
 func TestSubjectNameAndIssuer(t *testing.T) {
-	dir := made(t, `cat leaf-before.crt between.crt leaf.key > cert`)
+	dir := testFiles(t, `cat leaf-before.crt between.crt leaf.key > cert`)
 	roots := x509.NewCertPool()
 	roots.AddCert(certificate(t, dir, "root.crt"))
-	e := newEstate()
+	e := newFakeEntra()
 	e.UpdateCredentials("daemon", func(a *entratest.App) {
 		a.TrustedSubjects = []entratest.TrustedSubject{{Subject: "leaf", Roots: roots}}
 	})
 	path := filepath.Join(dir, "cert")
-	c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, SendChain: true})
+	c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{SendChain: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.mustUse(t, c)
 	replace(t, path, strings.Join([]string{read(t, dir, "leaf.crt"), read(t, dir, "between.crt"), read(t, dir, "leaf.key")}, ""))
 	e.mustUse(t, c)
-	sent := e.proofs("client_assertion")
+	sent := e.sent("client_assertion")
 	if a, b := header(t, sent[0]).S256, header(t, sent[1]).S256; a == b {
 		t.Error("the renewed certificate was not used")
 	}
@@ -244,7 +245,7 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 
 func thumbprint(c *x509.Certificate) string { return fmt.Sprintf("%X", sha1.Sum(c.Raw)) }
 
-// counted returns a callback for a password that counts its calls.
+// counted returns a password callback that counts its calls.
 func counted(calls *int, password *string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
 		*calls++

@@ -15,8 +15,8 @@ import (
 	"github.com/entratoken/entra/credentials"
 )
 
-// A file that becomes a pipe between a look at it and its opening holds nobody up: to open
-// a pipe is to wait for its writer, and this one has none.
+// Opening a pipe without a writer would block. A file that becomes a pipe between stat and
+// open does not block.
 func TestFileBecomesAPipe(t *testing.T) {
 	dir := t.TempDir()
 	path, next := filepath.Join(dir, "secret"), filepath.Join(dir, "next")
@@ -42,7 +42,7 @@ func TestFileBecomesAPipe(t *testing.T) {
 	go func() {
 		defer close(read)
 		for range 5000 {
-			_, err := credentials.SecretFile(path)
+			_, err := credentials.SecretFile(path, nil)
 			var e *entra.Error
 			if err != nil && (!errors.As(err, &e) || !strings.Contains(e.Description, "is not a regular file")) {
 				read <- err
@@ -56,7 +56,7 @@ func TestFileBecomesAPipe(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(time.Minute):
-		t.Error("it waits for a writer")
+		t.Error("reading the file blocks")
 	}
 	close(stop)
 	if err := <-stopped; err != nil {

@@ -15,11 +15,11 @@ import (
 	"slices"
 )
 
-// maxIterations bounds how long the derivation of a key from a password may take: about
-// two seconds. OpenSSL's default is 2048; a million is a cautious choice today.
+// maxIterations bounds the derivation of a key from a password to about two seconds.
+// OpenSSL's default is 2048, and one million is a cautious choice today.
 const maxIterations = 5_000_000
 
-// What PBES2 may be made of (RFC 8018, appendix B).
+// The ASN.1 types of PBES2 and PBKDF2 (RFC 8018, appendices A.4 and A.2).
 type (
 	encryptedPrivateKeyInfo struct {
 		Algorithm pkix.AlgorithmIdentifier
@@ -38,7 +38,7 @@ var (
 	oidPBES2  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}
 	oidPBKDF2 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12}
 
-	pseudorandom = map[string]func() hash.Hash{ // by object identifier; "" is the default
+	pseudorandomFunctions = map[string]func() hash.Hash{ // by object identifier; "" is the default
 		"":                    sha1.New,
 		"1.2.840.113549.2.7":  sha1.New,
 		"1.2.840.113549.2.8":  sha256.New224,
@@ -58,10 +58,10 @@ var (
 	}
 )
 
-const reencrypt = "write it anew: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW"
+const reencrypt = "encrypt it again: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW"
 
-// decrypt opens an encrypted PKCS#8 private key (RFC 5958, section 3): PBES2 with PBKDF2
-// and AES or triple DES in CBC mode, which is what OpenSSL and others write.
+// decrypt decrypts a PKCS#8 private key (RFC 5958, section 3). It supports PBES2 with
+// PBKDF2 and AES or triple DES in CBC mode, as OpenSSL and others write it.
 func (p parser) decrypt(der []byte) ([]byte, error) {
 	var (
 		info   encryptedPrivateKeyInfo
@@ -70,58 +70,58 @@ func (p parser) decrypt(der []byte) ([]byte, error) {
 		iv     []byte
 	)
 	if rest, err := asn1.Unmarshal(der, &info); err != nil || len(rest) > 0 {
-		return nil, p.refuse("has an encrypted private key that is damaged")
+		return nil, p.invalid("has an encrypted private key that is corrupt")
 	}
 	if !info.Algorithm.Algorithm.Equal(oidPBES2) {
-		return nil, p.refuse("has a private key encrypted in an outdated way (%s, not PBES2); %s", info.Algorithm.Algorithm, reencrypt)
+		return nil, p.invalid("has a private key encrypted with %s, which is not PBES2; %s",
+			info.Algorithm.Algorithm, reencrypt)
 	}
 	if !unmarshal(info.Algorithm.Parameters, &scheme) {
-		return nil, p.refuse("has an encrypted private key that is damaged")
+		return nil, p.invalid("has an encrypted private key that is corrupt")
 	}
 	if !scheme.KDF.Algorithm.Equal(oidPBKDF2) {
-		return nil, p.refuse("has a private key whose password goes through %s, not PBKDF2; %s", scheme.KDF.Algorithm, reencrypt)
+		return nil, p.invalid("has a private key encrypted with the key derivation %s, which is not PBKDF2; %s",
+			scheme.KDF.Algorithm, reencrypt)
 	}
 	c, ok := ciphers[scheme.Cipher.Algorithm.String()]
 	if !ok {
-		return nil, p.refuse("has a private key encrypted with %s, which is neither AES nor triple DES in CBC mode; %s", scheme.Cipher.Algorithm, reencrypt)
+		return nil, p.invalid("has a private key encrypted with %s, which is neither AES nor triple DES in CBC mode; %s",
+			scheme.Cipher.Algorithm, reencrypt)
 	}
 	if !unmarshal(scheme.KDF.Parameters, &kdf) || !unmarshal(scheme.Cipher.Parameters, &iv) {
-		return nil, p.refuse("has an encrypted private key that is damaged")
+		return nil, p.invalid("has an encrypted private key that is corrupt")
 	}
-	prf, ok := pseudorandom[kdf.PRF.Algorithm.String()]
+	prf, ok := pseudorandomFunctions[kdf.PRF.Algorithm.String()]
 	if !ok {
-		return nil, p.refuse("has a private key encrypted with the pseudorandom function %s; %s", kdf.PRF.Algorithm, reencrypt)
+		return nil, p.invalid("has a private key encrypted with the unknown pseudorandom function %s; %s",
+			kdf.PRF.Algorithm, reencrypt)
 	}
 	if kdf.Iterations < 1 || kdf.Iterations > maxIterations {
-		return nil, p.refuse("has a private key encrypted with %d iterations, not with 1 to %d", kdf.Iterations, maxIterations)
+		return nil, p.invalid("has a private key encrypted with %d iterations; 1 to %d are allowed",
+			kdf.Iterations, maxIterations)
 	}
-	password, err := p.secret("has an encrypted private key")
+	if p.password == nil {
+		return nil, p.invalid("has an encrypted private key and needs its password")
+	}
+	password, err := p.password()
 	if err != nil {
 		return nil, err
 	}
 	key, err := pbkdf2.Key(prf, password, kdf.Salt, kdf.Iterations, c.keySize)
 	if err != nil {
-		return nil, p.refuse("has a private key whose encryption this program may not use: %s", oneLine(err.Error()))
+		return nil, p.invalid("has a private key whose encryption is not allowed in this program: %s", oneLine(err.Error()))
 	}
 	block, err := c.block(key)
 	if err != nil || len(iv) != block.BlockSize() || len(info.Data) == 0 || len(info.Data)%block.BlockSize() != 0 {
-		return nil, p.refuse("has an encrypted private key that is damaged")
+		return nil, p.invalid("has an encrypted private key that is corrupt")
 	}
 	plain := slices.Clone(info.Data)
 	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, plain)
-	// Nothing but the padding and the form of what comes out tells a wrong password.
+	// Only the padding and the structure of the plain text reveal a wrong password.
 	if plain, ok = unpad(plain, block.BlockSize()); !ok || !isSequence(plain) {
-		return nil, p.refuse("has an encrypted private key, and the password for it is wrong")
+		return nil, p.invalid("has an encrypted private key and the password is wrong")
 	}
 	return plain, nil
-}
-
-// secret asks for the password.
-func (p parser) secret(why string) (string, error) {
-	if p.password == nil {
-		return "", p.refuse("%s; give its password", why)
-	}
-	return p.password()
 }
 
 func unmarshal(raw asn1.RawValue, v any) bool {
@@ -129,7 +129,7 @@ func unmarshal(raw asn1.RawValue, v any) bool {
 	return err == nil && len(rest) == 0
 }
 
-// unpad takes the padding off (RFC 8018, section 6.1.1).
+// unpad removes the padding (RFC 8018, section 6.1.1).
 func unpad(b []byte, size int) ([]byte, bool) {
 	n := int(b[len(b)-1])
 	if n < 1 || n > size || !bytes.Equal(b[len(b)-n:], bytes.Repeat([]byte{byte(n)}, n)) {
@@ -138,8 +138,8 @@ func unpad(b []byte, size int) ([]byte, bool) {
 	return b[:len(b)-n], true
 }
 
-// isSequence reports whether b is one SEQUENCE that begins with an INTEGER, as private
-// keys do.
+// isSequence reports whether b is a SEQUENCE that starts with an INTEGER, as private keys
+// do.
 func isSequence(b []byte) bool {
 	var s, version asn1.RawValue
 	rest, err := asn1.Unmarshal(b, &s)

@@ -15,20 +15,21 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// A herd is a hundred goroutines that get tokens with one credential as fast as they can.
-type herd struct {
+// loadTest runs a hundred goroutines that request tokens with one credential as fast as
+// they can.
+type loadTest struct {
 	t  *testing.T
-	e  *estate
+	e  *fakeEntra
 	wg sync.WaitGroup
 
 	mu    sync.Mutex // guards the fields below
 	moved *sync.Cond
-	calls [100]int // of each, that have ended
+	calls [100]int // finished calls of each goroutine
 	stop  bool
 }
 
-func (e *estate) herd(t *testing.T, c entra.Credential) *herd {
-	h := &herd{t: t, e: e}
+func (e *fakeEntra) startLoad(t *testing.T, c entra.Credential) *loadTest {
+	h := &loadTest{t: t, e: e}
 	h.moved = sync.NewCond(&h.mu)
 	for i := range h.calls {
 		h.wg.Go(func() {
@@ -40,7 +41,7 @@ func (e *estate) herd(t *testing.T, c entra.Credential) *herd {
 			source := clientcreds.TokenSource(client, scope)
 			for {
 				token, err := source.Token()
-				source.Invalidate(token) // so that the next one is asked for
+				source.Invalidate(token) // so that the next call sends a request
 				h.mu.Lock()
 				if err != nil {
 					t.Error(err)
@@ -48,7 +49,7 @@ func (e *estate) herd(t *testing.T, c entra.Credential) *herd {
 				}
 				h.calls[i]++
 				h.moved.Broadcast()
-				// None runs far ahead, or the slowest would see a rotation after another.
+				// No goroutine runs far ahead. The slowest would see two rotations in one call.
 				for h.calls[i] > slices.Min(h.calls[:])+1 && !h.stop {
 					h.moved.Wait()
 				}
@@ -63,15 +64,15 @@ func (e *estate) herd(t *testing.T, c entra.Credential) *herd {
 	return h
 }
 
-// graze waits until every one of them has made a whole call, so that no call sees more
+// waitForCalls waits until each goroutine has made a whole call, so that no call sees more
 // than one rotation.
-func (h *herd) graze() {
+func (h *loadTest) waitForCalls() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	begun := h.calls
+	start := h.calls
 	done := func() bool {
-		for i := range begun {
-			if h.calls[i] < begun[i]+2 { // the first of them may have begun before
+		for i := range start {
+			if h.calls[i] < start[i]+2 { // the first of the two may have been in flight
 				return false
 			}
 		}
@@ -82,58 +83,58 @@ func (h *herd) graze() {
 	}
 }
 
-// home ends the herd. Every call was one request, and one more for each that Entra
-// refused: those that were on their way with the old credential when it was revoked.
-func (h *herd) home(aadsts, rotations int) {
+// finish stops the goroutines. Each call must have sent one request, and a second one only
+// if the first was rejected because the old credential was revoked in the meantime.
+func (h *loadTest) finish(aadsts, rotations int) {
 	h.mu.Lock()
 	h.stop = true
 	h.moved.Broadcast()
 	h.mu.Unlock()
 	h.wg.Wait()
-	refused, calls := h.e.Count(entratest.Match{AADSTS: aadsts}), 0
+	rejected, calls := h.e.Count(entratest.Match{AADSTS: aadsts}), 0
 	for _, n := range h.calls {
 		calls += n
 	}
-	if got := h.e.TokenRequests(); got != calls+refused {
-		h.t.Errorf("%d requests for %d calls, of which %d were refused", got, calls, refused)
+	if got := h.e.TokenRequests(); got != calls+rejected {
+		h.t.Errorf("got %d requests for %d calls, of which %d were rejected", got, calls, rejected)
 	}
-	if refused > 100*rotations {
-		h.t.Errorf("%d requests were refused in %d rotations", refused, rotations)
+	if rejected > 100*rotations {
+		h.t.Errorf("%d requests were rejected in %d rotations", rejected, rotations)
 	}
-	h.t.Logf("%d calls, %d rotations, %d requests of which %d were refused and made again", calls, rotations, h.e.TokenRequests(), refused)
+	h.t.Logf("%d calls, %d rotations, %d requests of which %d were rejected and retried", calls, rotations, h.e.TokenRequests(), rejected)
 }
 
 const rotations = 3
 
 func TestSecretFileUnderLoad(t *testing.T) {
-	e := newEstate()
+	e := newFakeEntra()
 	e.secrets("secret-0")
 	path := write(t, filepath.Join(t.TempDir(), "secret"), "secret-0")
-	c, err := credentials.SecretFile(path)
+	c, err := credentials.SecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := e.herd(t, c)
+	h := e.startLoad(t, c)
 	for i := range rotations {
-		h.graze()
+		h.waitForCalls()
 		old, next := fmt.Sprint("secret-", i), fmt.Sprint("secret-", i+1)
 		e.secrets(old, next)
 		if i%2 == 0 {
 			replace(t, path, next)
 		} else {
-			write(t, path, "") // it is written in place, and read between
-			h.graze()
+			write(t, path, "") // written in place, and read half written
+			h.waitForCalls()
 			write(t, path, next)
 		}
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{next}, []string{old} })
 	}
-	h.graze()
-	h.home(7000222, rotations)
+	h.waitForCalls()
+	h.finish(7000222, rotations)
 }
 
 func TestCertificateFilesUnderLoad(t *testing.T) {
-	dir := made(t, `cp leaf.crt cert; cp leaf.key key`)
-	e := newEstate()
+	dir := testFiles(t, `cp leaf.crt cert; cp leaf.key key`)
+	e := newFakeEntra()
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
 	pair := [2]string{"leaf", "other"}
 	trust := func(names ...string) {
@@ -144,59 +145,59 @@ func TestCertificateFilesUnderLoad(t *testing.T) {
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = list })
 	}
 	trust("leaf")
-	c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: cert, KeyPath: key})
+	c, err := credentials.CertificateFile(cert, &credentials.CertificateFileOptions{KeyPath: key})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := e.herd(t, c)
+	h := e.startLoad(t, c)
 	for i := range rotations {
-		h.graze()
+		h.waitForCalls()
 		old, next := pair[i%2], pair[(i+1)%2]
 		trust(old, next)
 		replace(t, cert, read(t, dir, next+".crt"))
-		h.graze() // with a certificate that is not the key's
+		h.waitForCalls() // the new certificate does not match the old key
 		replace(t, key, read(t, dir, next+".key"))
 		trust(next)
 	}
-	h.graze()
-	h.home(700027, rotations)
+	h.waitForCalls()
+	h.finish(700027, rotations)
 }
 
 func TestFederatedTokenFileUnderLoad(t *testing.T) {
-	p := newEstate().trust(t)
+	p := newFakeEntra().trust(t)
 	path := write(t, filepath.Join(t.TempDir(), "token"), p.token(t, time.Hour))
-	c, err := credentials.WorkloadIdentity(credentials.WorkloadIdentityConfig{TokenFile: path})
+	c, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := p.herd(t, c)
+	h := p.startLoad(t, c)
 	for range rotations {
-		h.graze()
+		h.waitForCalls()
 		p.newKey(t)
 		p.addKey()
 		replace(t, path, p.token(t, time.Hour))
 		p.onlyKey()
 	}
-	h.graze()
-	h.home(700027, rotations)
+	h.waitForCalls()
+	h.finish(700027, rotations)
 }
 
 func TestSecretFuncUnderLoad(t *testing.T) {
-	e := newEstate()
+	e := newFakeEntra()
 	e.secrets("secret-0")
 	vault := newVault("secret-0")
-	h := e.herd(t, credentials.SecretFunc(vault.get))
+	h := e.startLoad(t, credentials.SecretFunc(vault.get))
 	for i := range rotations {
-		h.graze()
+		h.waitForCalls()
 		next := fmt.Sprint("secret-", i+1)
 		e.secrets(fmt.Sprint("secret-", i), next)
 		vault.put(next)
 		e.secrets(next)
 	}
-	h.graze()
-	h.home(7000215, rotations)
-	// Each secret that was refused cost one look into the vault.
-	if asked := vault.asked(); asked > 1+rotations {
-		t.Errorf("the vault was asked %d times", asked)
+	h.waitForCalls()
+	h.finish(7000215, rotations)
+	// Each rejected secret caused one read of the vault.
+	if reads := vault.readCount(); reads > 1+rotations {
+		t.Errorf("the vault was read %d times", reads)
 	}
 }

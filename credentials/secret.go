@@ -13,85 +13,92 @@ import (
 	"github.com/entratoken/entra"
 )
 
-// guid is what no client secret looks like, but the IDs around it do.
+// guid matches the IDs that are mistaken for client secrets.
 var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
-// SecretFileConfig says where a client secret is.
-type SecretFileConfig struct {
-	// Path is a file with the secret and nothing else; a line feed at its end and a
-	// byte order mark are no part of it. Required.
-	Path string
-	// Logger is told when a new secret was read (level Info), and when what the file has
-	// become cannot be used (Warn). Zero: silent.
+// SecretFileOptions configures [SecretFile].
+type SecretFileOptions struct {
+	// Logger logs that a new secret was loaded (level Info), and that the changed file
+	// cannot be used (Warn). If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// SecretFile returns a client secret that is read from a file, as Kubernetes, Docker and
-// agents of vaults provide it, and read anew when the file changes. It is
-// [SecretFileWith] without a logger.
-func SecretFile(path string) (entra.Credential, error) {
-	return SecretFileWith(SecretFileConfig{Path: path})
-}
-
-// SecretFileWith returns a client secret that is read from a file, and read anew when the
-// file changes. The error, an [*entra.Error] with the code "invalid_client", names the
-// file and says what is wrong with it.
-func SecretFileWith(cfg SecretFileConfig) (entra.Credential, error) {
-	f := &files{kind: "client secret", paths: []string{cfg.Path}, logger: cfg.Logger}
+// SecretFile returns a credential whose client secret is read from a file, as Kubernetes,
+// Docker and vault agents provide it. The file is read again when it changes. It contains
+// the secret's value and nothing else. A byte order mark and line breaks at the end are
+// ignored. If opts is nil, the defaults are used.
+//
+// The error is an [*entra.Error] with the code "invalid_client". It names the file and the
+// problem.
+func SecretFile(path string, opts *SecretFileOptions) (entra.Credential, error) {
+	f := &file{kind: "client secret", paths: []string{path}, logger: orZero(opts).Logger}
 	f.parse = func(_ context.Context, contents [][]byte) (version, error) {
 		secret := string(bytes.TrimRight(bytes.TrimPrefix(contents[0], byteOrderMark), "\r\n"))
-		switch problem := notASecret(secret); {
+		switch problem := secretProblem(secret); {
 		case secret == "":
-			return version{}, refuse("the client secret file %q is empty", cfg.Path)
+			return version{}, invalid("the client secret file %q is empty", path)
 		case problem != "":
-			return version{}, refuse("the client secret file %q %s", cfg.Path, problem)
+			return version{}, invalid("the client secret file %q %s", path, problem)
 		}
-		return version{credential: entra.Secret(secret)}, nil
+		return version{credential: entra.Secret(secret), info: entra.CredentialInfo{Kind: f.kind}}, nil
 	}
 	return f.open()
 }
 
-// notASecret says why secret cannot be one, "" if it can.
-func notASecret(secret string) string {
+// orZero returns *opts, or the zero options if opts is nil.
+func orZero[T any](opts *T) T {
+	if opts == nil {
+		return *new(T)
+	}
+	return *opts
+}
+
+// secretProblem returns why a text cannot be a client secret, or "" if it can.
+func secretProblem(secret string) string {
+	notSecret := func(c rune) bool {
+		return unicode.IsSpace(c) || unicode.IsControl(c) || c == unicode.ReplacementChar
+	}
 	switch {
-	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) || c == unicode.ReplacementChar }):
-		return "has white space, a control character or something other than text in it; it is to be the value of the secret and nothing else"
+	case strings.ContainsFunc(secret, notSecret):
+		return "contains white space, a control character or invalid UTF-8; it must be the value of the secret and nothing else"
 	case guid.MatchString(secret):
-		return "consists of a GUID, so it is the ID of a secret, or the client's or the tenant's ID; " +
-			"it is to be the secret's Value, which the Entra admin center shows only when it is made (make a new one if it is lost)"
+		return "is a GUID, such as the ID of a secret, client or tenant; use the secret's Value, " +
+			"which the Entra admin center only shows when the secret is created (create a new one if it is lost)"
 	}
 	return ""
 }
 
-// secretFresh is how long a secret is used until the callback is asked whether it is
-// still the same.
-const secretFresh = 5 * time.Minute
+// secretRefresh is how long a secret is used before the callback is called again.
+const secretRefresh = 5 * time.Minute
 
-// SecretFunc is a client secret that a callback returns, such as one that reads a vault.
+// SecretFunc returns a credential whose client secret comes from a callback, such as one
+// that reads a vault.
 //
-// get is asked once, and again when Entra refuses the secret and when it is needed after
-// more than five minutes: then in the background, and while get fails, or returns what
-// cannot be a secret, the one that is held stays in use until Entra refuses it. One call is
-// made at a time, however many requests wait for it, and it must return when its context
-// ends, after 20 seconds at most. Its error becomes the Err of an [*entra.Error]; if it is
-// an [*entra.Error] that is Temporary, so is that one.
+// The secret is cached. If it is needed after more than five minutes, get is called in the
+// background. If Entra rejects the secret, get is called at once. While get fails or
+// returns a text that cannot be a secret, the cached one stays in use until Entra rejects
+// it.
+//
+// At most one call of get is in flight. get must return when its context ends, which is
+// after 20 seconds at most. Its error becomes the Err of an [*entra.Error], which is
+// Temporary if get's error is an [*entra.Error] that is Temporary.
 func SecretFunc(get func(context.Context) (string, error)) entra.Credential {
-	return (&asked{
-		what: "client secret",
-		make: func(s string) (entra.Credential, error) { return entra.Secret(s), nil },
-		get: func(ctx context.Context) (answer, error) {
+	return (&callback{
+		kind:          "client secret",
+		newCredential: entra.Secret,
+		get: func(ctx context.Context) (value, error) {
 			if get == nil {
-				return answer{}, refuse("the callback for the client secret is missing")
+				return value{}, invalid("the client secret callback is nil")
 			}
 			secret, err := get(ctx)
-			switch problem := notASecret(secret); {
+			switch problem := secretProblem(secret); {
 			case err != nil:
 			case secret == "":
-				err = errors.New("it returned an empty client secret")
+				err = errors.New("the callback returned an empty client secret")
 			case problem != "":
-				err = refuse("the client secret that was returned %s", problem)
+				err = invalid("the client secret that the callback returned %s", problem)
 			}
-			return answer{text: func() string { return secret }, askAfter: time.Now().Add(secretFresh)}, err
+			return value{text: func() string { return secret }, refreshAt: time.Now().Add(secretRefresh)}, err
 		},
 	}).credential()
 }

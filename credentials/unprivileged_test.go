@@ -14,13 +14,13 @@ import (
 	"github.com/entratoken/entra/credentials"
 )
 
-// A file that may not be read says so. Tests often run as root, whom no mode stops, so
-// this one reads it in a process of its own that gives root up.
-func TestNoPermission(t *testing.T) {
-	dir := made(t, `cat leaf.crt leaf.key > cert; chmod 0 cert; mkdir closed; mv leaf.pfx closed/; chmod 0 closed`)
+// An unreadable file is reported. File modes do not restrict root, and tests often run as
+// root, so this test reads the file in a process that gives up root.
+func TestPermissionDenied(t *testing.T) {
+	dir := testFiles(t, `cat leaf.crt leaf.key > cert; chmod 0 cert; mkdir closed; mv leaf.pfx closed/; chmod 0 closed`)
 	for name, want := range map[string]string{
-		"cert":            `the certificate file "DIR/cert" cannot be read: permission denied`,
-		"closed/leaf.pfx": `the certificate file "DIR/closed/leaf.pfx" cannot be read: permission denied`,
+		"cert":            `cannot read the certificate file "DIR/cert": permission denied`,
+		"closed/leaf.pfx": `cannot read the certificate file "DIR/closed/leaf.pfx": permission denied`,
 	} {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "CREDENTIALS_TEST_UNPRIVILEGED="+filepath.Join(dir, name))
@@ -32,12 +32,12 @@ func TestNoPermission(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	if err := os.Chmod(filepath.Join(dir, "closed"), 0o700); err != nil { // so that it can be removed
+	if err := os.Chmod(filepath.Join(dir, "closed"), 0o700); err != nil { // so that the directory can be removed
 		t.Fatal(err)
 	}
 }
 
-// That process ends here.
+// init runs readUnprivileged in the process that TestPermissionDenied starts.
 func init() {
 	if path := os.Getenv("CREDENTIALS_TEST_UNPRIVILEGED"); path != "" {
 		readUnprivileged(path)
@@ -47,7 +47,7 @@ func init() {
 
 func readUnprivileged(path string) {
 	if os.Getuid() == 0 {
-		// Its temporary directories are root's alone.
+		// The temporary directories of root are not readable for others.
 		for dir := filepath.Dir(path); dir != "/" && filepath.Base(dir) != "closed"; dir = filepath.Dir(dir) {
 			if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 == 0 {
 				os.Chmod(dir, 0o711)
@@ -58,6 +58,6 @@ func readUnprivileged(path string) {
 			return
 		}
 	}
-	_, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path})
+	_, err := credentials.CertificateFile(path, nil)
 	fmt.Print(err)
 }

@@ -80,7 +80,7 @@ func TestEnvironmentAsAzidentityReadsIt(t *testing.T) {
 			}
 			f.wantApp(t, token.Token, test.client)
 
-			cfg, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{HTTPClient: f.client})
+			cfg, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{HTTPClient: f.client})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -134,6 +134,6 @@ func settings() (config entra.Config, live bool, err error) {
 	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil
 	}
-	config, err = credentials.FromEnvironment()
+	config, err = credentials.FromEnvironment(nil)
 	return config, true, err
 }

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// A logbook is a logger that keeps its lines, without times.
-type logbook struct {
+// logRecorder is a logger that records its lines without their times.
+type logRecorder struct {
 	*slog.Logger
 	b *lockedBuffer
 }
@@ -25,15 +25,15 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func newLogbook() *logbook {
+func newLogRecorder() *logRecorder {
 	b := &lockedBuffer{}
-	return &logbook{slog.New(slog.NewTextHandler(b, nil)), b}
+	return &logRecorder{slog.New(slog.NewTextHandler(b, nil)), b}
 }
 
 var times = regexp.MustCompile(`(?m)^time=\S+ `)
 
-// lines returns what was logged since the last call.
-func (l *logbook) lines() []string {
+// lines returns the lines since the last call.
+func (l *logRecorder) lines() []string {
 	l.b.mu.Lock()
 	defer l.b.mu.Unlock()
 	text := times.ReplaceAllString(l.b.b.String(), "")

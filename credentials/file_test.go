@@ -22,9 +22,8 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// settle makes a file look as if it had been left alone for an hour, so that its time
-// stamp is believed.
-func settle(t testing.TB, path string) {
+// makeOld sets the modification time of a file to an hour ago, so that it is trusted.
+func makeOld(t testing.TB, path string) {
 	t.Helper()
 	ago := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(path, ago, ago); err != nil {
@@ -33,30 +32,30 @@ func settle(t testing.TB, path string) {
 }
 
 // wantSent checks the secrets of all requests.
-func (e *estate) wantSent(t testing.TB, want ...string) {
+func (e *fakeEntra) wantSent(t testing.TB, want ...string) {
 	t.Helper()
-	if got := e.proofs("client_secret"); !slices.Equal(got, want) {
+	if got := e.sent("client_secret"); !slices.Equal(got, want) {
 		t.Errorf("sent %q, want %q", got, want)
 	}
 }
 
-func wantLines(t testing.TB, l *logbook, dir string, want ...string) {
+func wantLines(t testing.TB, l *logRecorder, dir string, want ...string) {
 	t.Helper()
 	for i := range want {
 		want[i] = strings.ReplaceAll(want[i], "DIR", dir)
 	}
 	if got := l.lines(); !slices.Equal(got, want) {
-		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("got the log:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// However a file is replaced, the next request has what is in it.
+// The next request uses the new contents of a file, however it was changed.
 func TestSecretFileChanges(t *testing.T) {
-	e, log, dir := newEstate(), newLogbook(), t.TempDir()
+	e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 	e.secrets("secret-1", "secret-2", "secret-3", "secret-4", "secret-5")
 	path := write(t, filepath.Join(dir, "secret"), "\xef\xbb\xbfsecret-1\n")
-	settle(t, path)
-	c, err := credentials.SecretFileWith(credentials.SecretFileConfig{Path: path, Logger: log.Logger})
+	makeOld(t, path)
+	c, err := credentials.SecretFile(path, &credentials.SecretFileOptions{Logger: log.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,12 +65,12 @@ func TestSecretFileChanges(t *testing.T) {
 
 	write(t, path, "secret-2\r\n") // in place
 	e.mustUse(t, c)
-	write(t, path, "secret-3") // in the same second, and of the same length but for the line's end
+	write(t, path, "secret-3") // in the same second, and of the same length except for the line break
 	e.mustUse(t, c)
-	replace(t, path, "secret-4") // renamed over it
-	settle(t, path)
+	replace(t, path, "secret-4") // by a rename
+	makeOld(t, path)
 	e.mustUse(t, c)
-	write(t, path, "secret-5") // in place, of the same length, and the time alone tells
+	write(t, path, "secret-5") // in place, of the same length; only the modification time differs
 	later := time.Now().Add(-time.Minute)
 	if err := os.Chtimes(path, later, later); err != nil {
 		t.Fatal(err)
@@ -79,17 +78,17 @@ func TestSecretFileChanges(t *testing.T) {
 	e.mustUse(t, c)
 	e.mustUse(t, c)
 	wantLines(t, log, dir,
-		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`,
-		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`,
-		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`,
-		`level=INFO msg="entra: a new client secret was read" file=DIR/secret`)
+		`level=INFO msg="entra: new client secret loaded" file=DIR/secret`,
+		`level=INFO msg="entra: new client secret loaded" file=DIR/secret`,
+		`level=INFO msg="entra: new client secret loaded" file=DIR/secret`,
+		`level=INFO msg="entra: new client secret loaded" file=DIR/secret`)
 	e.wantSent(t, "secret-1", "secret-1", "secret-2", "secret-3", "secret-4", "secret-5", "secret-5")
 }
 
-// A path that leads to another file has changed, though that one has the same length and
-// the same time.
-func TestAnotherFile(t *testing.T) {
-	e, dir := newEstate(), t.TempDir()
+// A link that points to a different file is a change, even if the file has the same length
+// and modification time.
+func TestLinkToDifferentFile(t *testing.T) {
+	e, dir := newFakeEntra(), t.TempDir()
 	e.secrets("secret-1", "secret-2")
 	ago := time.Now().Add(-time.Hour)
 	for _, name := range []string{"secret-1", "secret-2"} {
@@ -100,7 +99,7 @@ func TestAnotherFile(t *testing.T) {
 	if err := sh(dir, "ln -s secret-1 secret"); err != nil {
 		t.Fatal(err)
 	}
-	c, err := credentials.SecretFile(filepath.Join(dir, "secret"))
+	c, err := credentials.SecretFile(filepath.Join(dir, "secret"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,17 +111,17 @@ func TestAnotherFile(t *testing.T) {
 	e.wantSent(t, "secret-1", "secret-2")
 }
 
-// A change within one tick of the file system's clock does not show in the file's time
-// stamp, which is therefore not believed while it is new.
-func TestChangeWithinATick(t *testing.T) {
-	e := newEstate()
+// A change within one tick of the file system's clock has the same modification time. A new
+// modification time is therefore not trusted.
+func TestChangeWithinOneTick(t *testing.T) {
+	e := newFakeEntra()
 	e.secrets("secret-1", "secret-2")
 	path := write(t, filepath.Join(t.TempDir(), "secret"), "secret-1")
 	stamp := time.Now()
 	if err := os.Chtimes(path, stamp, stamp); err != nil {
 		t.Fatal(err)
 	}
-	c, err := credentials.SecretFile(path)
+	c, err := credentials.SecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,17 +133,18 @@ func TestChangeWithinATick(t *testing.T) {
 	e.wantSent(t, "secret-2")
 }
 
-// Whatever the time stamps say, what Entra refuses is read again.
-func TestRefusedSecretIsReadAgain(t *testing.T) {
-	e, dir := newEstate(), t.TempDir()
+// When Entra rejects a secret, the file is read again, even if its modification time has not
+// changed.
+func TestRejectedSecretIsReadAgain(t *testing.T) {
+	e, dir := newFakeEntra(), t.TempDir()
 	e.secrets("secret-1")
 	path := write(t, filepath.Join(dir, "secret"), "secret-1")
-	settle(t, path)
+	makeOld(t, path)
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := credentials.SecretFile(path)
+	c, err := credentials.SecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,12 +153,12 @@ func TestRefusedSecretIsReadAgain(t *testing.T) {
 	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	e.mustUse(t, c) // nothing looks changed, and the old one is good
+	e.mustUse(t, c) // the change is not visible, and the old one is valid
 	e.secrets("secret-2")
 	e.mustUse(t, c)
 	e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2")
 
-	// If there is nothing new, Entra's refusal is the error, after one request.
+	// Without a new secret, Entra's rejection is returned after one request.
 	e.secrets("secret-3")
 	got := e.use(c)
 	var failed *entra.Error
@@ -167,7 +167,7 @@ func TestRefusedSecretIsReadAgain(t *testing.T) {
 	}
 	e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2", "secret-2")
 
-	// If the file is bad, too, both are said.
+	// If the file is invalid, the error describes both.
 	write(t, path, "")
 	got = e.use(c)
 	if !errors.As(got, &failed) || !slices.Equal(failed.AADSTS, []int{7000215}) ||
@@ -176,36 +176,36 @@ func TestRefusedSecretIsReadAgain(t *testing.T) {
 	}
 }
 
-// A file that cannot be used leaves what was read before in use. That is logged once as
-// long as the same is wrong, and the file is read again each time.
-func TestBadChangesKeepTheOldSecret(t *testing.T) {
-	e, log, dir := newEstate(), newLogbook(), t.TempDir()
+// While the file is invalid, the previous secret stays in use. The same error is logged
+// once, and the file is read each time.
+func TestInvalidChangeKeepsSecret(t *testing.T) {
+	e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 	e.secrets("secret-1", "secret-2")
 	path := write(t, filepath.Join(dir, "secret"), "secret-1")
-	c, err := credentials.SecretFileWith(credentials.SecretFileConfig{Path: path, Logger: log.Logger})
+	c, err := credentials.SecretFile(path, &credentials.SecretFileOptions{Logger: log.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const prefix = `level=WARN msg="entra: the client secret cannot be read anew; the one before it stays in use" file=DIR/secret error.code=invalid_client error.description="the client secret file \"DIR/secret\" `
+	const prefix = `level=WARN msg="entra: reloading the client secret failed; the previous one stays in use" file=DIR/secret error.code=invalid_client error.description="`
 	for _, change := range []func() string{
 		func() string {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-			return `cannot be read: no such file or directory"`
+			return `cannot read the client secret file \"DIR/secret\": no such file or directory"`
 		},
 		func() string {
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			return `is a directory; name a file in it"`
+			return `the client secret file \"DIR/secret\" is a directory"`
 		},
 		func() string {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 			write(t, path, "")
-			return `is empty"`
+			return `the client secret file \"DIR/secret\" is empty"`
 		},
 	} {
 		want := change()
@@ -214,38 +214,36 @@ func TestBadChangesKeepTheOldSecret(t *testing.T) {
 		}
 		wantLines(t, log, dir, prefix+want)
 	}
-	write(t, path, "secret-1") // as it was: nothing new
+	write(t, path, "secret-1") // unchanged
 	e.mustUse(t, c)
 	wantLines(t, log, dir)
 	write(t, path, "")
 	e.mustUse(t, c)
-	wantLines(t, log, dir, prefix+`is empty"`) // once more, since it was good between
+	wantLines(t, log, dir, prefix+`the client secret file \"DIR/secret\" is empty"`) // logged again after a success
 	write(t, path, "secret-2")
 	e.mustUse(t, c)
-	wantLines(t, log, dir, `level=INFO msg="entra: a new client secret was read" file=DIR/secret`)
+	wantLines(t, log, dir, `level=INFO msg="entra: new client secret loaded" file=DIR/secret`)
 	e.wantSent(t, slices.Concat(slices.Repeat([]string{"secret-1"}, 11), []string{"secret-2"})...)
 }
 
-// Kubernetes replaces all files of a volume in one step: the path leads through the link
-// ..data, which is renamed over.
-func TestKubernetesSwapsTheLink(t *testing.T) {
-	made := made(t, `
+// Kubernetes replaces all files of a volume atomically. The path leads through the link
+// ..data, which is replaced by a rename.
+func TestKubernetesVolumeChanges(t *testing.T) {
+	made := testFiles(t, `
 		mkdir v1 v2
 		cp leaf.crt v1/tls.crt; cp leaf.key v1/tls.key
 		cp other.crt v2/tls.crt; cp other.key v2/tls.key
 		ln -s v1 ..data; ln -s ..data/tls.crt tls.crt; ln -s ..data/tls.key tls.key`)
 	for _, name := range []string{"v1/tls.crt", "v1/tls.key", "v2/tls.crt", "v2/tls.key"} {
-		settle(t, filepath.Join(made, name)) // the same time for all
+		makeOld(t, filepath.Join(made, name)) // the same modification time for all
 	}
-	e, log := newEstate(), newLogbook()
+	e, log := newFakeEntra(), newLogRecorder()
 	first, second := certificate(t, made, "leaf.crt"), certificate(t, made, "other.crt")
 	accept := func(c ...*x509.Certificate) {
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = c })
 	}
 	accept(first)
-	c, err := credentials.CertificateFile(credentials.CertificateFileConfig{
-		Path: filepath.Join(made, "tls.crt"), KeyPath: filepath.Join(made, "tls.key"), Logger: log.Logger, WarnBefore: -1,
-	})
+	c, err := credentials.CertificateFile(filepath.Join(made, "tls.crt"), &credentials.CertificateFileOptions{KeyPath: filepath.Join(made, "tls.key"), Logger: log.Logger, WarnBefore: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,31 +254,31 @@ func TestKubernetesSwapsTheLink(t *testing.T) {
 	}
 	accept(second)
 	e.mustUse(t, c)
-	if n := len(e.proofs("client_assertion")); n != 2 {
+	if n := len(e.sent("client_assertion")); n != 2 {
 		t.Errorf("%d requests", n)
 	}
-	wantLines(t, log, made, fmt.Sprintf(`level=INFO msg="entra: a new certificate was read" file=DIR/tls.crt thumbprint=%s not_after=%s`,
+	wantLines(t, log, made, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/tls.crt thumbprint=%s not_after=%s`,
 		thumbprint(second), second.NotAfter.UTC().Format("2006-01-02T15:04:05.000Z")))
 }
 
-// A certificate is renewed in two files one after the other, and each is written bit by
-// bit: the old one is used until both are there.
+// The certificate and the key are replaced one after the other, and each is written in
+// parts. The old certificate is used until both are complete.
 func TestHalfWrittenCertificate(t *testing.T) {
-	dir := made(t, `cp leaf.crt cert; cp leaf.key key`)
+	dir := testFiles(t, `cp leaf.crt cert; cp leaf.key key`)
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	e, log := newEstate(), newLogbook()
+	e, log := newFakeEntra(), newLogRecorder()
 	old, renewed := certificate(t, dir, "leaf.crt"), certificate(t, dir, "other.crt")
 	e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{old, renewed} })
-	c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: cert, KeyPath: key, SendChain: true, Logger: log.Logger, WarnBefore: -1})
+	c, err := credentials.CertificateFile(cert, &credentials.CertificateFileOptions{KeyPath: key, SendChain: true, Logger: log.Logger, WarnBefore: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	uses := func(want *x509.Certificate) {
 		t.Helper()
 		e.mustUse(t, c)
-		sent := e.proofs("client_assertion")
+		sent := e.sent("client_assertion")
 		if got := header(t, sent[len(sent)-1]).X5C; len(got) != 1 || !slices.Equal(got[0], want.Raw) {
-			t.Error("another certificate")
+			t.Error("got a different certificate")
 		}
 	}
 	newCert, newKey := read(t, dir, "other.crt"), read(t, dir, "other.key")
@@ -295,63 +293,63 @@ func TestHalfWrittenCertificate(t *testing.T) {
 	}
 	write(t, key, newKey)
 	uses(renewed)
-	const prefix = `level=WARN msg="entra: the certificate cannot be read anew; the one before it stays in use" file=DIR/cert error.code=invalid_client error.description="`
+	const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" file=DIR/cert error.code=invalid_client error.description="`
 	wantLines(t, log, dir,
 		prefix+`the file \"DIR/cert\" is empty"`,
-		prefix+`the file \"DIR/cert\" is cut off or damaged: 0 of the 1 PEM blocks in it are whole"`, // twice the same
-		prefix+`the private key in \"DIR/key\" belongs to none of the certificates in \"DIR/cert\"; give the key and the certificate that were made for each other"`,
-		prefix+`the file \"DIR/key\" is cut off or damaged: 0 of the 1 PEM blocks in it are whole"`,
-		fmt.Sprintf(`level=INFO msg="entra: a new certificate was read" file=DIR/cert thumbprint=%s not_after=%s`,
+		prefix+`the file \"DIR/cert\" is truncated or corrupt: only 0 of 1 PEM blocks are complete"`, // twice
+		prefix+`the private key in \"DIR/key\" does not match any certificate in \"DIR/cert\""`,
+		prefix+`the file \"DIR/key\" is truncated or corrupt: only 0 of 1 PEM blocks are complete"`,
+		fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/cert thumbprint=%s not_after=%s`,
 			thumbprint(renewed), renewed.NotAfter.UTC().Format("2006-01-02T15:04:05.000Z")))
 }
 
-// A password may change with the file, and is asked for only when the file is read.
-func TestPasswordChangesWithTheFile(t *testing.T) {
-	dir := made(t, `
+// The password callback is called each time the file is read, and only then.
+func TestPasswordChangesWithFile(t *testing.T) {
+	dir := testFiles(t, `
 		cat leaf.crt leaf-encrypted.key > cert
 		openssl pkcs12 -export -inkey other.key -in other.crt -passout pass:another -out other.pfx`)
 	path := filepath.Join(dir, "cert")
-	settle(t, path)
-	e, asked := newEstate(), 0
+	makeOld(t, path)
+	e, calls := newFakeEntra(), 0
 	e.UpdateCredentials("daemon", func(a *entratest.App) {
 		a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt"), certificate(t, dir, "other.crt")}
 	})
 	now := password
-	c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, Password: counted(&asked, &now)})
+	c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Password: counted(&calls, &now)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
 		e.mustUse(t, c)
 	}
-	if asked != 1 {
-		t.Errorf("the password was asked for %d times", asked)
+	if calls != 1 {
+		t.Errorf("got %d calls of the password callback", calls)
 	}
 	now = "another"
 	replace(t, path, read(t, dir, "other.pfx"))
-	settle(t, path)
+	makeOld(t, path)
 	for range 3 {
 		e.mustUse(t, c)
 	}
-	if asked != 2 {
-		t.Errorf("the password was asked for %d times", asked)
+	if calls != 2 {
+		t.Errorf("got %d calls of the password callback", calls)
 	}
-	sent := e.proofs("client_assertion")
+	sent := e.sent("client_assertion")
 	if header(t, sent[2]).S256 == header(t, sent[3]).S256 {
 		t.Error("the new certificate was not used")
 	}
 }
 
-// While a new certificate is read, which a slow password holds up, nobody waits but those
-// whose request was refused, and it is read once for all of them.
-func TestOneReads(t *testing.T) {
+// While a new certificate is read, which a slow password callback delays, only callers whose
+// request was rejected wait. All of them share one read.
+func TestCallersShareOneRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e, dir := newEstate(), t.TempDir()
+		e, dir := newFakeEntra(), t.TempDir()
 		var certs []*x509.Certificate
 		var files []string
 		for i := range 2 {
-			cert, _ := dated(t, time.Now(), time.Now().Add(time.Duration(i+1)*day))
-			key, err := someKey()
+			cert, _ := newCertificate(t, time.Now(), time.Now().Add(time.Duration(i+1)*day))
+			key, err := sharedKey()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -367,7 +365,7 @@ func TestOneReads(t *testing.T) {
 		var slow time.Duration
 		var calls atomic.Int64
 		path := write(t, filepath.Join(dir, "cert"), files[0])
-		c, err := credentials.CertificateFile(credentials.CertificateFileConfig{Path: path, Password: func(context.Context) (string, error) {
+		c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
 			calls.Add(1)
 			time.Sleep(slow)
 			return password, nil
@@ -380,7 +378,7 @@ func TestOneReads(t *testing.T) {
 		trust(certs...)
 		start := time.Now()
 		var wg sync.WaitGroup
-		wg.Go(func() { // the one who reads
+		wg.Go(func() { // this caller reads the files
 			if err := e.use(c); err != nil || time.Since(start) != slow {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
@@ -391,7 +389,7 @@ func TestOneReads(t *testing.T) {
 			t.Errorf("waited %v", waited)
 		}
 		trust(certs[1])
-		for range 10 { // refused with the old one
+		for range 10 { // rejected with the old one
 			wg.Go(func() {
 				if err := e.use(c); err != nil || time.Since(start) != slow {
 					t.Errorf("%v after %v", err, time.Since(start))
@@ -400,10 +398,10 @@ func TestOneReads(t *testing.T) {
 		}
 		wg.Wait()
 		if n := calls.Load(); n != 2 {
-			t.Errorf("the files were read %d times", n)
+			t.Errorf("got %d reads, want 2", n)
 		}
 		if n := e.Count(entratest.Match{AADSTS: 700027}); n != 10 || e.TokenRequests() != 22 {
-			t.Errorf("%d of %d requests were refused", n, e.TokenRequests())
+			t.Errorf("got %d rejected of %d requests, want 10 of 22", n, e.TokenRequests())
 		}
 	})
 }

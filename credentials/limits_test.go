@@ -20,8 +20,8 @@ import (
 	"github.com/entratoken/entra"
 )
 
-// A key that is larger than any is refused unread: to look at its numbers takes minutes.
-func TestHugeKey(t *testing.T) {
+// A huge key is rejected before it is parsed. Checking its numbers would take minutes.
+func TestHugeKeyIsRejected(t *testing.T) {
 	odd := new(big.Int).SetBytes(bytes.Repeat([]byte{0xfd}, 4<<10))
 	der, err := asn1.Marshal(struct {
 		Version                     int
@@ -33,14 +33,14 @@ func TestHugeKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for form, data := range map[string][]byte{"DER": der, "PEM": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})} {
-		if _, err := (parser{file: "/file"}).parse(data); err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes, more than any that Entra accepts`, len(der))) {
+		if _, err := (parser{file: "/file"}).parse(data); err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes; the limit is 16384`, len(der))) {
 			t.Errorf("%s: %v", form, err)
 		}
 	}
 }
 
-// What a certificate with a huge key may have signed is not looked at: that takes minutes.
-func TestHugeIssuer(t *testing.T) {
+// Signatures of a certificate with a huge key are not checked. That would take minutes.
+func TestHugeIssuerIsIgnored(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -57,49 +57,49 @@ func TestHugeIssuer(t *testing.T) {
 		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	began := time.Now()
-	chain, _, err := readCertificate([]string{"/file"}, [][]byte{data}, nil, false)
+	chain, _, err := readCertificate([]string{"/file"}, [][]byte{data}, nil)
 	if took := time.Since(began); err != nil || len(chain) != 1 || took > time.Second {
 		t.Errorf("%d certificates in %v, %v", len(chain), took, err)
 	}
 }
 
-// Calls of a callback that hangs, whatever its context says, are bounded; when they
-// return it is called again.
-func TestCallbackHangs(t *testing.T) {
+// Calls of a callback that ignores its context are bounded. When they return, it is called
+// again.
+func TestHungCallsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
 		release := make(chan struct{})
-		a := &asked{
-			what: "client secret",
-			get: func(context.Context) (answer, error) {
+		c := &callback{
+			kind: "client secret",
+			get: func(context.Context) (value, error) {
 				calls.Add(1)
 				<-release
-				return answer{text: func() string { return "some-secret" }, askAfter: time.Now().Add(time.Hour)}, nil
+				return value{text: func() string { return "some-secret" }, refreshAt: time.Now().Add(time.Hour)}, nil
 			},
-			make: func(s string) (entra.Credential, error) { return entra.Secret(s), nil },
+			newCredential: entra.Secret,
 		}
 		for range maxCalls + 50 {
-			if _, err := a.load(t.Context(), entra.Credential{}); err == nil {
+			if _, err := c.load(t.Context(), entra.Credential{}); err == nil {
 				t.Fatal("got a secret")
 			}
 		}
 		if n := calls.Load(); n != maxCalls {
 			t.Errorf("%d calls", n)
 		}
-		_, err := a.load(t.Context(), entra.Credential{})
-		if e, ok := err.(*entra.Error); !ok || !e.Temporary() || e.Description != "the callback for the client secret hangs: 256 calls of it have not returned" {
+		_, err := c.load(t.Context(), entra.Credential{})
+		if e, ok := err.(*entra.Error); !ok || !e.Temporary() || e.Description != "the client secret callback hangs: 256 calls have not returned" {
 			t.Errorf("got %v", err)
 		}
 		close(release)
 		synctest.Wait()
-		if c, err := a.load(t.Context(), entra.Credential{}); err != nil || !c.Equal(entra.Secret("some-secret")) {
-			t.Errorf("got %v, %v", c, err)
+		if got, err := c.load(t.Context(), entra.Credential{}); err != nil || !got.Equal(entra.Secret("some-secret")) {
+			t.Errorf("got %v, %v", got, err)
 		}
 	})
 }
 
-// The iterations of a PFX are found under whatever tag they are put: the library that
-// spends them looks at the tag of the outermost content as little as at that of a salt.
+// The iteration counts of a PFX are found under any tag, because the library does not check
+// the tags of the outermost content and of the salt.
 func TestIterationsUnderAnyTag(t *testing.T) {
 	der := func(class, tag int, parts ...[]byte) []byte {
 		v := asn1.RawValue{Class: class, Tag: tag, IsCompound: class == asn1.ClassContextSpecific || tag == asn1.TagSequence}
@@ -128,7 +128,7 @@ func TestIterationsUnderAnyTag(t *testing.T) {
 	for _, tag := range []int{asn1.TagOctetString, asn1.TagUTF8String, asn1.TagBitString} {
 		pfx := seq(of(3), seq(of(data), der(asn1.ClassContextSpecific, 0, der(asn1.ClassUniversal, tag, safe))))
 		_, err := parser{file: "/file"}.parse(pfx)
-		if want := fmt.Sprintf(`the file "/file" is a PKCS#12 (PFX) file with %d iterations, more than %d`, maxIterations+1, maxIterations); err == nil || !strings.Contains(err.Error(), want) {
+		if want := fmt.Sprintf(`the file "/file" is a PKCS#12 (PFX) file with %d iterations; the limit is %d`, maxIterations+1, maxIterations); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("tag %d: got %v", tag, err)
 		}
 	}

@@ -1,0 +1,148 @@
+package credentials
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/entratoken/entra"
+)
+
+const (
+	callTimeout   = 20 * time.Second // of one call
+	retryDelay    = 30 * time.Second // before the next call, after one failed in the background
+	rejectedDelay = time.Second      // between calls about the same rejected value
+	maxCalls      = 256              // that have not returned
+)
+
+// callback is a credential that a function returns: a callback of the program, or a
+// request to another service. One call is in flight at a time. Each caller that waits for
+// it leaves when its own context ends.
+type callback struct {
+	kind          string // such as "client secret", for errors and CredentialInfo
+	get           func(context.Context) (value, error)
+	newCredential func(text string) entra.Credential
+
+	flight  singleflight.Group
+	calls   atomic.Int64 // of get that have not returned
+	current atomic.Pointer[cachedValue]
+}
+
+// value is the result of one call.
+type value struct {
+	text      func() string // the secret or the assertion; fmt prints a func as an address
+	claims    tokenClaims   // of an assertion
+	refreshAt time.Time     // when to call again in the background
+	expiresAt time.Time     // if zero, the value is used until Entra rejects it
+}
+
+// cachedValue is a value with the credential made from it.
+type cachedValue struct {
+	value
+	credential entra.Credential
+	confirmed  time.Time // when a call last failed or returned the same value
+}
+
+func (c *callback) credential() entra.Credential {
+	return entra.CredentialFunc(c.load).WithInfo(func() entra.CredentialInfo {
+		info := entra.CredentialInfo{Kind: c.kind}
+		if v := c.current.Load(); v != nil {
+			v.claims.describe(&info)
+		}
+		return info
+	})
+}
+
+func (c *callback) load(ctx context.Context, rejected entra.Credential) (entra.Credential, error) {
+	now, v := time.Now(), c.current.Load()
+	switch {
+	case v == nil:
+	case v.credential.Equal(rejected):
+		if now.Sub(v.confirmed) < rejectedDelay {
+			return v.credential, nil
+		}
+	case v.usable(now):
+		if !now.Before(v.refreshAt) {
+			c.call(ctx, v, rejected) // in the background
+		}
+		return v.credential, nil
+	}
+	select {
+	case r := <-c.call(ctx, v, rejected):
+		if r.Err != nil {
+			return entra.Credential{}, r.Err
+		}
+		return r.Val.(*cachedValue).credential, nil
+	case <-ctx.Done():
+		text := fmt.Sprintf("waiting for the %s: %v", c.kind, ctx.Err())
+		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: text, Err: ctx.Err()}
+	}
+}
+
+func (v *cachedValue) usable(now time.Time) bool {
+	return v.expiresAt.IsZero() || now.Before(v.expiresAt)
+}
+
+// call calls get, unless a call is in flight or has replaced seen by a usable value.
+func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.Credential) <-chan singleflight.Result {
+	ctx = context.WithoutCancel(ctx)
+	return c.flight.DoChan("", func() (any, error) {
+		old := c.current.Load()
+		if old != seen && old.usable(time.Now()) && !old.credential.Equal(rejected) {
+			return old, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		v, err := c.safeGet(ctx)
+		if err != nil {
+			if old != nil {
+				later := *old
+				later.refreshAt, later.confirmed = time.Now().Add(retryDelay), time.Now()
+				c.current.Store(&later)
+			}
+			return nil, err
+		}
+		next := &cachedValue{value: v}
+		if old != nil && old.text() == v.text() {
+			next.credential, next.confirmed = old.credential, time.Now()
+		} else {
+			next.credential = c.newCredential(v.text())
+		}
+		c.current.Store(next)
+		return next, nil
+	})
+}
+
+// safeGet calls get, which may panic, end its goroutine, or ignore the end of its context.
+func (c *callback) safeGet(ctx context.Context) (value, error) {
+	type outcome struct {
+		value
+		err error
+	}
+	if c.calls.Add(1) > maxCalls {
+		c.calls.Add(-1)
+		text := fmt.Sprintf("the %s callback hangs: %d calls have not returned", c.kind, maxCalls)
+		return value{}, &entra.Error{Code: entra.CodeRequestFailed, Description: text}
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		defer c.calls.Add(-1)
+		o := outcome{err: fmt.Errorf("the %s callback ended its goroutine", c.kind)}
+		defer func() {
+			if r := recover(); r != nil { // r may contain a secret
+				o.err = fmt.Errorf("the %s callback panicked with a value of type %T", c.kind, r)
+			}
+			done <- o
+		}()
+		o.value, o.err = c.get(ctx)
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return value{}, ctx.Err()
+	}
+}
