@@ -1,20 +1,20 @@
-// Command entra gets tokens from Microsoft Entra ID from the shell, for people who debug
-// an app registration.
+// Command entra requests tokens from Microsoft Entra ID on the command line, to debug an app
+// registration.
 //
 //	entra token  [flags] [scope]
 //	entra doctor [flags] [scope]
 //
-// token gets a token for the app, or on behalf of a user, and shows its claims, its life
-// and how it was got, but not the token itself, unless -raw is given. doctor checks a
-// configuration step by step: configuration, name, connection, clock, discovery,
-// credential, token and claims, and says what to do about what it finds.
+// token requests a token for the app or on behalf of a user. It shows the token's claims and
+// lifetime and the requests that were made. It does not show the token itself, unless -raw
+// is given. doctor checks a configuration step by step (configuration, name, connection,
+// clock, discovery, credential, token, claims) and says how to fix what it finds.
 //
-// Without flags, app and credential come from the variables that Azure's own tools read
-// (see package credentials). A secret is never taken as the value of a flag. The claims
-// are decoded for display; nothing about them is verified.
+// Without flags, the app and its credential come from the environment variables of Azure's
+// own tools (see package credentials). Secrets are not accepted as values of flags. Claims
+// are decoded for display and not verified.
 //
-// Exit codes: 0 it worked (the doctor may have warnings), 1 it did not, 2 the command was
-// called wrongly.
+// The exit code is 0 on success (doctor may print warnings), 1 on failure, and 2 for wrong
+// usage.
 package main
 
 import (
@@ -27,14 +27,14 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // so that a second interrupt ends the program wherever it waits
-	s := &cli.System{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Terminal: terminal(os.Stdout)}
+	context.AfterFunc(ctx, stop) // a second interrupt terminates the program
+	s := &cli.System{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Environ(), Terminal: isTerminal(os.Stdout)}
 	code := s.Run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
-func terminal(f *os.File) bool {
+func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/cmd/entra/internal/plain"
 )
 
@@ -20,13 +20,14 @@ func (s *System) doctor(ctx context.Context, o *options) int {
 		fmt.Fprintln(s.Stderr, "entra doctor:", plain.Text(err.Error(), 300))
 		return Usage
 	}
+	recorder := &httprecord.Recorder{Base: transport}
 	cfg, missing := s.app(o)
 	d := doctor.Config{
-		App: cfg, Missing: missing, Scope: o.scope(cfg.Cloud), Transport: transport,
-		Open: func() (entra.Credential, doctor.Credential, error) { return s.open(o, cfg, transport) },
+		App: cfg, Missing: missing, Scope: o.scope(cfg.Cloud), Recorder: recorder,
+		Open: func() (entra.Credential, doctor.Credential, error) { return s.open(o, cfg, recorder) },
 	}
 	if s.Transport == nil {
-		d.Proxy = func(r *http.Request) (*url.URL, error) { return http.ProxyFromEnvironment(r) }
+		d.Proxy = http.ProxyFromEnvironment
 	}
 	p := s.printer()
 	if !o.json {
@@ -48,7 +49,7 @@ func (s *System) doctor(ctx context.Context, o *options) int {
 	return Success
 }
 
-// encode prints JSON in which nothing is left that a terminal would obey.
+// encode prints JSON without control characters.
 func (s *System) encode(v any) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

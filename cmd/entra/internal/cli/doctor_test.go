@@ -28,8 +28,8 @@ import (
 
 const scopeOfB = "api://api-b/.default"
 
-// listen serves the estate over TLS with a certificate, and returns a transport that finds
-// it under every name and trusts ca.
+// listen serves the fake Entra over TLS and makes the transport connect to it for every host
+// name. The transport trusts ca.
 func (b *bench) listen(t *testing.T, cert tls.Certificate, ca ...*x509.Certificate) {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(b.Server)
@@ -42,7 +42,7 @@ func (b *bench) listen(t *testing.T, cert tls.Certificate, ca ...*x509.Certifica
 	}, ca...)
 }
 
-// dial makes every connection what f returns.
+// dial makes the transport use the connections that f returns.
 func (b *bench) dial(t *testing.T, f func(context.Context) (net.Conn, error), ca ...*x509.Certificate) {
 	t.Helper()
 	pool := x509.NewCertPool()
@@ -57,8 +57,8 @@ func (b *bench) dial(t *testing.T, f func(context.Context) (net.Conn, error), ca
 	b.transport = tr
 }
 
-// dated makes all answers as old as d.
-func (b *bench) dated(d time.Duration) {
+// setDates sets the Date header of all responses to d ago.
+func (b *bench) setDates(d time.Duration) {
 	next := b.transport
 	b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
@@ -77,29 +77,29 @@ func inject(f entratest.Fault) func(*testing.T, *bench) []string {
 	}
 }
 
-// refusing is what the token endpoint answers with one of Entra's codes.
-func refusing(code string, aadsts int) func(*testing.T, *bench) []string {
+// rejecting makes the token endpoint return an AADSTS number.
+func rejecting(code string, aadsts int) func(*testing.T, *bench) []string {
 	return inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: aadsts})
 }
 
-// timeout is a dial that took too long.
+// timeout is a time-out of a connection.
 type timeout struct{}
 
 func (timeout) Error() string   { return "i/o timeout" }
 func (timeout) Timeout() bool   { return true }
 func (timeout) Temporary() bool { return true }
 
-// Each fault ends in the step that it belongs to, with the advice that is in testdata.
-func TestDoctor(t *testing.T) {
+// Each fault is found in the right step. The output is in testdata.
+func TestDoctorFindsFaults(t *testing.T) {
 	dir := testdata(t, "doctor")
 	for _, tt := range []struct {
 		name   string
 		set    func(*testing.T, *bench) []string
 		code   int
-		failed string // the first step that failed, or else warned
+		failed string // the first step that failed, or else the first with a warning
 		aadsts int
 	}{
-		{"all is well", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{scopeOfB} }, 0, "", 0},
+		{"no problems", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{scopeOfB} }, 0, "", 0},
 
 		{"nothing configured", func(*testing.T, *bench) []string { return nil }, 1, "configuration", 0},
 		{"secret and client ID swapped", func(t *testing.T, b *bench) []string {
@@ -108,7 +108,7 @@ func TestDoctor(t *testing.T) {
 			return nil
 		}, 1, "configuration", 0},
 		{"tenant common", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-tenant", "common"} }, 1, "configuration", 0},
-		{"scope of one permission", func(t *testing.T, b *bench) []string {
+		{"scope is a permission", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			return []string{"https://graph.microsoft.com/User.Read.All"}
 		}, 1, "configuration", 0},
@@ -121,7 +121,7 @@ func TestDoctor(t *testing.T) {
 			})
 			return nil
 		}, 1, "name", 0},
-		{"name server dead", func(t *testing.T, b *bench) []string {
+		{"name server down", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			b.dial(t, func(context.Context) (net.Conn, error) {
 				return nil, &net.DNSError{Err: "i/o timeout", Name: "login.microsoftonline.com", IsTimeout: true}
@@ -167,7 +167,7 @@ func TestDoctor(t *testing.T) {
 			b.listen(t, cert)
 			return nil
 		}, 1, "connection", 0},
-		{"company proxy that is trusted", func(t *testing.T, b *bench) []string {
+		{"trusted company proxy", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			cert, ca := entratest.LocalCertificate("login.microsoftonline.com")
 			b.listen(t, cert, ca)
@@ -190,13 +190,13 @@ func TestDoctor(t *testing.T) {
 
 		{"clock ahead", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			b.dated(7 * time.Minute)
+			b.setDates(7 * time.Minute)
 			return []string{scopeOfB}
 		}, 1, "clock", 0},
-		{"clock behind", func(t *testing.T, b *bench) []string { b.daemon(t); b.dated(-time.Hour); return []string{scopeOfB} }, 1, "clock", 0},
-		{"clock a little behind", func(t *testing.T, b *bench) []string {
+		{"clock behind", func(t *testing.T, b *bench) []string { b.daemon(t); b.setDates(-time.Hour); return []string{scopeOfB} }, 1, "clock", 0},
+		{"clock slightly behind", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			b.dated(-2 * time.Minute)
+			b.setDates(-2 * time.Minute)
 			return []string{scopeOfB}
 		}, 0, "clock", 0},
 
@@ -205,19 +205,19 @@ func TestDoctor(t *testing.T) {
 			t.Setenv("AZURE_TENANT_ID", "33333333-3333-4333-8333-333333333333")
 			return nil
 		}, 1, "discovery", 90002},
-		{"page of a proxy", inject(entratest.Fault{Endpoint: "discovery", Status: 200, Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
-		{"redirect of a proxy", inject(entratest.Fault{Endpoint: "discovery", Status: 302, Body: "<html>", Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
-		{"discovery out of order", inject(entratest.Fault{Endpoint: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
+		{"proxy page", inject(entratest.Fault{Endpoint: "discovery", Status: 200, Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
+		{"proxy redirect", inject(entratest.Fault{Endpoint: "discovery", Status: 302, Body: "<html>", Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
+		{"discovery unavailable", inject(entratest.Fault{Endpoint: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
 
 		{"no credential", func(t *testing.T, b *bench) []string { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", ""); return nil }, 1, "credential", 0},
 		{"secret file missing", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-file", "secret.txt"} }, 1, "credential", 0},
-		{"ID of a secret", func(t *testing.T, b *bench) []string {
+		{"secret ID instead of value", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "bbbbbbbb-0000-4000-8000-00000000000d")
 			return nil
 		}, 1, "credential", 0},
 		{"variable not set", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-env", "MY_SECRET"} }, 1, "credential", 0},
-		{"certificate ends soon", func(t *testing.T, b *bench) []string {
+		{"certificate expires soon", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			cert := certificate(t, "app.pem", time.Now().Add(9*24*time.Hour+time.Hour))
 			b.UpdateCredentials("daemon", func(c *entratest.App) { c.Certificates = append(c.Certificates, cert) })
@@ -267,7 +267,7 @@ func TestDoctor(t *testing.T) {
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/common")
 			return []string{scopeOfB}
 		}, 1, "configuration", 0},
-		{"federated token that has ended", func(t *testing.T, b *bench) []string {
+		{"expired federated token", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			key, token := issue(t, -time.Hour)
 			b.UpdateCredentials("daemon", func(a *entratest.App) {
@@ -276,7 +276,7 @@ func TestDoctor(t *testing.T) {
 			write(t, "token", token)
 			return []string{"-federated-token-file", "token", scopeOfB}
 		}, 1, "credential", 0},
-		{"region out of reach", func(t *testing.T, b *bench) []string {
+		{"region unreachable", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			next := b.transport
 			b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -288,17 +288,17 @@ func TestDoctor(t *testing.T) {
 			return []string{"-region", "nowhere", scopeOfB}
 		}, 1, "token", 0},
 		{"unknown API", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"api://nowhere/.default"} }, 1, "token", 500011},
-		{"assertion outside its time", refusing("invalid_client", 700024), 1, "token", 700024},
-		{"app not installed", refusing("unauthorized_client", 7000229), 1, "token", 7000229},
-		{"app disabled", refusing("unauthorized_client", 7000112), 1, "token", 7000112},
-		{"app not assigned", refusing("invalid_grant", 501051), 1, "token", 501051},
-		{"no consent", refusing("invalid_grant", 65001), 1, "token", 65001},
-		{"conditional access", refusing("access_denied", 53003), 1, "token", 53003},
-		{"user not there", refusing("invalid_grant", 50034), 1, "token", 50034},
-		{"unknown code", refusing("invalid_request", 999999), 1, "token", 999999},
+		{"assertion not valid now", rejecting("invalid_client", 700024), 1, "token", 700024},
+		{"app not installed", rejecting("unauthorized_client", 7000229), 1, "token", 7000229},
+		{"app disabled", rejecting("unauthorized_client", 7000112), 1, "token", 7000112},
+		{"app not assigned", rejecting("invalid_grant", 501051), 1, "token", 501051},
+		{"no consent", rejecting("invalid_grant", 65001), 1, "token", 65001},
+		{"conditional access", rejecting("access_denied", 53003), 1, "token", 53003},
+		{"unknown user", rejecting("invalid_grant", 50034), 1, "token", 50034},
+		{"unknown code", rejecting("invalid_request", 999999), 1, "token", 999999},
 		{"throttled", inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "30"}), 1, "token", 90055},
-		{"out of order", inject(entratest.Fault{Endpoint: "token", Status: 503}), 1, "token", 90033},
-		{"proxy that answers POST", inject(entratest.Fault{Endpoint: "token", Status: 200, Body: "<html>blocked</html>"}), 1, "token", 0},
+		{"unavailable", inject(entratest.Fault{Endpoint: "token", Status: 503}), 1, "token", 90033},
+		{"proxy intercepts POST", inject(entratest.Fault{Endpoint: "token", Status: 200, Body: "<html>blocked</html>"}), 1, "token", 0},
 		{"connection dropped", inject(entratest.Fault{Endpoint: "token", Drop: true}), 1, "token", 0},
 
 		{"no roles", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }, 0, "claims", 0},
@@ -316,7 +316,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// steps runs the doctor again for programs, and looks at the first step that is not well.
+// steps runs the doctor with -json and checks the first step that is not ok.
 func (b *bench) steps(t *testing.T, failed string, aadsts int, args []string) {
 	t.Helper()
 	_, out, _ := b.run(t, append([]string{"doctor", "-json"}, args[1:]...)...)
@@ -341,7 +341,7 @@ func (b *bench) steps(t *testing.T, failed string, aadsts int, args []string) {
 		if s.Status == bad && first == "" {
 			first = s.Step
 			if aadsts != 0 && !slices.Equal(s.AADSTS, []int{aadsts}) {
-				t.Errorf("codes %v, want %d", s.AADSTS, aadsts)
+				t.Errorf("got the codes %v, want %d", s.AADSTS, aadsts)
 			}
 			if s.Advice == "" {
 				t.Errorf("%s has no advice", s.Step)
@@ -349,14 +349,14 @@ func (b *bench) steps(t *testing.T, failed string, aadsts int, args []string) {
 		}
 	}
 	if first != failed {
-		t.Errorf("the first step that is not well is %q, want %q", first, failed)
+		t.Errorf("got %q as the first step that is not ok, want %q", first, failed)
 	}
 	if want := "configuration name connection clock discovery credential token claims"; strings.Join(names, " ") != want {
-		t.Errorf("steps %v", names)
+		t.Errorf("got the steps %v", names)
 	}
 }
 
-// federated is a token that another issuer would have made.
+// federated returns a token with the claims of another issuer, signed by the fake Entra.
 func federated(t *testing.T, b *bench, life time.Duration) string {
 	t.Helper()
 	return b.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{
@@ -364,7 +364,7 @@ func federated(t *testing.T, b *bench, life time.Duration) string {
 	}})
 }
 
-// issue makes a token as a cluster would, and the key that verifies it.
+// issue returns a token of a cluster and the key that verifies it.
 func issue(t *testing.T, life time.Duration) (crypto.PublicKey, string) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -382,7 +382,7 @@ func issue(t *testing.T, life time.Duration) (crypto.PublicKey, string) {
 	return key.Public(), token
 }
 
-// trustsCluster makes the daemon trust a cluster, and returns a token of it.
+// trustsCluster makes the daemon trust a cluster and returns a token of the cluster.
 func (b *bench) trustsCluster(t *testing.T) string {
 	t.Helper()
 	key, token := issue(t, time.Hour)
@@ -392,8 +392,8 @@ func (b *bench) trustsCluster(t *testing.T) string {
 	return token
 }
 
-// In a terminal there are colours and lines of its width, but no word less; and no colours
-// where they are not wanted.
+// In a terminal, lines are wrapped and colored, but contain the same words. NO_COLOR turns
+// the colors off.
 func TestDoctorInATerminal(t *testing.T) {
 	dir := testdata(t, "doctor")
 	b := newBench(t)
@@ -404,21 +404,21 @@ func TestDoctorInATerminal(t *testing.T) {
 	golden(t, dir, "in a terminal", out)
 	for _, line := range strings.Split(out, "\n") {
 		if plain := strings.NewReplacer("\x1b[32m", "", "\x1b[33m", "", "\x1b[1;31m", "", "\x1b[2m", "", "\x1b[0m", "").Replace(line); len(plain) > 80 && strings.Contains(strings.TrimSpace(plain), " ") {
-			t.Errorf("a line of %d: %s", len(plain), plain)
+			t.Errorf("got a line of %d columns: %s", len(plain), plain)
 		}
 	}
-	t.Setenv("COLUMNS", "") // as in a shell that does not export it
+	t.Setenv("COLUMNS", "") // most shells do not export it
 	if _, unset, _ := b.run(t, "doctor"); strings.Count(unset, "\n") != strings.Count(out, "\n") {
-		t.Errorf("printed without COLUMNS: %s", unset)
+		t.Errorf("got without COLUMNS: %s", unset)
 	}
 	t.Setenv("NO_COLOR", "1")
 	if _, out, _ = b.run(t, "doctor"); strings.Contains(out, "\x1b") || !strings.Contains(out, "warn") {
-		t.Errorf("printed with NO_COLOR: %s", out)
+		t.Errorf("got with NO_COLOR: %s", out)
 	}
 }
 
-// The certificate of a private cloud is trusted by its file, over a real connection.
-func TestTrustsAFile(t *testing.T) {
+// With -ca, a private certificate authority is trusted on a real connection.
+func TestTrustedCA(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	b.transport = nil // the network
@@ -431,7 +431,7 @@ func TestTrustsAFile(t *testing.T) {
 	write(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})))
 	write(t, "empty.pem", "")
 	t.Setenv("AZURE_AUTHORITY_HOST", srv.URL)
-	if code, out, _ := b.run(t, "doctor", scopeOfB); code != 1 || !strings.Contains(out, "not trusted here, issued by entratest") {
+	if code, out, _ := b.run(t, "doctor", scopeOfB); code != 1 || !strings.Contains(out, "is not trusted; it is issued by entratest") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if code, out, _ := b.run(t, "doctor", "-ca", "ca.pem", scopeOfB); code != 0 || !strings.Contains(out, "TLS 1.3, certificate issued by entratest") {
@@ -441,17 +441,17 @@ func TestTrustsAFile(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	for _, command := range []string{"doctor", "token"} {
-		if code, _, errs := b.run(t, command, "-ca", "missing.pem"); code != 2 || !strings.Contains(errs, "-ca cannot be read") {
+		if code, _, errs := b.run(t, command, "-ca", "missing.pem"); code != 2 || !strings.Contains(errs, "reading the file of -ca failed") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
-		if code, _, errs := b.run(t, command, "-ca", "empty.pem"); code != 2 || !strings.Contains(errs, "no certificate in PEM") {
+		if code, _, errs := b.run(t, command, "-ca", "empty.pem"); code != 2 || !strings.Contains(errs, "has no PEM certificate") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
 	}
 }
 
-// The port to be opened is the authority's own.
-func TestNamesThePort(t *testing.T) {
+// The advice for firewalls contains the port of the authority.
+func TestAdviceNamesPort(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED })

@@ -6,24 +6,25 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/cmd/entra/internal/plain"
-	"github.com/entratoken/entra/cmd/entra/internal/wire"
 )
 
-// options are what both commands take.
+// options are the flags and arguments of a command.
 type options struct {
 	tenant, client, cloud, region string
 	scopes                        []string
 	ca                            string
 	timeout                       time.Duration
 	json, raw                     bool
-	assertion                     string // token alone
+	assertion                     string // only of the command token
 
 	secretFile, secretEnv     string
 	secretStdin               bool
@@ -34,14 +35,14 @@ type options struct {
 	github                    bool
 }
 
-// errUsage is a command that was called wrongly, which has been said already.
+// errUsage reports wrong usage that was already printed.
 var errUsage = errors.New("usage")
 
 // parse reads the arguments of a command.
 func (s *System) parse(command string, args []string) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("entra "+command, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // it repeats what was typed as it is
+	f.SetOutput(io.Discard) // it would print the arguments unescaped
 	f.StringVar(&o.tenant, "tenant", "", "")
 	f.StringVar(&o.client, "client", "", "")
 	f.StringVar(&o.cloud, "cloud", "", "")
@@ -69,8 +70,8 @@ func (s *System) parse(command string, args []string) (*options, error) {
 		if name := strings.TrimLeft(a, "-"); name != a {
 			switch name, _, _ = strings.Cut(name, "="); name {
 			case "secret", "client-secret", "password", "token":
-				return nil, s.wrong(command, "-"+name+" is not taken on the command line, where every user of the machine and the shell's history can read it; "+
-					"use -secret-file, -secret-stdin or -secret-env, and renew what was just typed")
+				return nil, s.usageError(command, "-"+name+" is not accepted, because other users can see the command line and the shell saves it; "+
+					"use -secret-file, -secret-stdin or -secret-env, and replace the secret that you typed")
 			}
 		}
 		if a == "--" {
@@ -86,20 +87,20 @@ func (s *System) parse(command string, args []string) (*options, error) {
 		return nil, errUsage
 	}
 	o.scopes = f.Args()
-	if problem := o.problem(); problem != "" {
-		return nil, s.wrong(command, problem)
+	if problem := o.conflict(); problem != "" {
+		return nil, s.usageError(command, problem)
 	}
 	return o, nil
 }
 
-func (s *System) wrong(command, problem string) error {
+func (s *System) usageError(command, problem string) error {
 	fmt.Fprintf(s.Stderr, "entra %s: %s\n", command, problem)
 	return errUsage
 }
 
-// problem says which flags do not go together.
-func (o *options) problem() string {
-	var kinds []string
+// conflict describes flags that cannot be used together, or returns "".
+func (o *options) conflict() string {
+	var given []string
 	for _, k := range []struct {
 		name string
 		set  bool
@@ -108,26 +109,26 @@ func (o *options) problem() string {
 		{"-certificate", o.certificate != ""}, {"-federated-token-file", o.federatedFile != ""}, {"-github", o.github}, {"-managed-identity", o.managed != ""},
 	} {
 		if k.set {
-			kinds = append(kinds, k.name)
+			given = append(given, k.name)
 		}
 	}
 	switch {
-	case looksSecret(o.secretFile) || looksSecret(o.passwordFile):
-		return "-secret-file and -password-file take the name of a file, and that looks like a secret itself; renew it, since the command line is no secret"
+	case looksLikeSecret(o.secretFile) || looksLikeSecret(o.passwordFile):
+		return "-secret-file and -password-file take the name of a file, but this looks like a secret; replace the secret, because the command line is not secret"
 	case o.secretEnv != "" && !variable.MatchString(o.secretEnv) || o.passwordEnv != "" && !variable.MatchString(o.passwordEnv):
-		return "-secret-env and -password-env take the name of a variable, and that is none; if it is a secret itself, renew it, since the command line is no secret"
-	case len(kinds) > 1:
-		return strings.Join(kinds, " and ") + " are credentials of one app; give one"
+		return "-secret-env and -password-env take the name of an environment variable, which this is not; if it is a secret, replace it, because the command line is not secret"
+	case len(given) > 1:
+		return strings.Join(given, " and ") + " select different credentials; give one"
 	case o.certificate == "" && (o.key != "" || o.passwordFile != "" || o.passwordEnv != "" || o.sendChain || o.rs256):
-		return "-key, -password-file, -password-env, -send-chain and -rs256 are about a certificate; give it with -certificate"
+		return "-key, -password-file, -password-env, -send-chain and -rs256 need -certificate"
 	case o.passwordFile != "" && o.passwordEnv != "":
-		return "-password-file and -password-env say the same; give one"
+		return "-password-file and -password-env cannot be combined"
 	case o.raw && o.json:
-		return "-raw prints the token alone and -json everything but it; give one"
+		return "-raw prints only the token and -json everything else; give one"
 	case o.secretStdin && o.assertion == "-":
-		return "-secret-stdin and -assertion - read the same input; put one of them into a file"
+		return "-secret-stdin and -assertion - both read standard input; use a file for one"
 	case o.assertion == "" && len(o.scopes) > 1:
-		return "an app gets a token for one API at a time; give one scope"
+		return "a token for the app itself has one scope; give one"
 	case o.timeout <= 0:
 		return "-timeout must be positive"
 	}
@@ -136,19 +137,21 @@ func (o *options) problem() string {
 
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// looksSecret tells a secret of Entra's, which has a tilde and no slash, from a file's name.
-func looksSecret(name string) bool {
+// looksLikeSecret reports whether a file name looks like a secret of Entra, which has a tilde
+// and no slash.
+func looksLikeSecret(name string) bool {
 	return len(name) >= 30 && strings.Contains(name, "~") && !strings.ContainsAny(name, `/\`)
 }
 
-// clouds are the names that -cloud takes besides a host.
+// clouds are the names that -cloud accepts in addition to a host.
 var clouds = map[string]entra.Cloud{
 	"public": entra.CloudPublic, "usgov": entra.CloudUSGovernment, "china": entra.CloudChina,
 	"bleu": entra.CloudBleu, "delos": entra.CloudDelos, "govsg": entra.CloudGovSG,
 }
 
-// graphs are Microsoft Graph in each cloud ("National cloud deployments" in the
-// documentation of Microsoft Graph).
+// graphs are the URLs of Microsoft Graph in each cloud.
+//
+// Source: "National cloud deployments" in the documentation of Microsoft Graph.
 var graphs = map[entra.Cloud]string{
 	entra.CloudUSGovernment: "https://graph.microsoft.us", entra.CloudChina: "https://microsoftgraph.chinacloudapi.cn",
 }
@@ -161,7 +164,7 @@ func (s *System) cloud(o *options) entra.Cloud {
 	if c, ok := clouds[strings.ToLower(name)]; ok {
 		return c
 	}
-	name = strings.TrimSuffix(name, "/") // tools write the authority as an address
+	name = strings.TrimSuffix(name, "/") // Azure's tools use a URL
 	return entra.Cloud(strings.TrimPrefix(name, "https://"))
 }
 
@@ -176,33 +179,32 @@ func (o *options) scope(cloud entra.Cloud) string {
 	return graph + "/.default"
 }
 
-// trusted returns the certificates to trust, nil for the system's.
-func (o *options) trusted() (*x509.CertPool, error) {
+// roots returns the certificate authorities to trust, or nil for those of the system.
+func (o *options) roots() (*x509.CertPool, error) {
 	if o.ca == "" {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(o.ca)
 	if err != nil {
-		return nil, fmt.Errorf("-ca cannot be read: %w", err)
+		return nil, fmt.Errorf("reading the file of -ca failed: %w", err)
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("-ca %s has no certificate in PEM", o.ca)
+		return nil, fmt.Errorf("the file of -ca, %s, has no PEM certificate", o.ca)
 	}
 	return pool, nil
 }
 
-// transport returns what makes the requests.
-func (s *System) transport(o *options) (roundTripper, error) {
+func (s *System) transport(o *options) (http.RoundTripper, error) {
 	if s.Transport != nil {
 		return s.Transport, nil
 	}
-	pool, err := o.trusted()
+	pool, err := o.roots()
 	if err != nil {
 		return nil, err
 	}
-	return wire.Transport(pool), nil
+	return httprecord.Transport(pool), nil
 }

@@ -21,9 +21,9 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-var update = flag.Bool("update", false, "write what is printed into testdata; look at the difference afterwards")
+var update = flag.Bool("update", false, "write the output to testdata; check the difference afterwards")
 
-// A bench is a shell in an empty directory with a fake Entra in reach.
+// bench is a shell in an empty directory with a fake Entra.
 type bench struct {
 	*entratest.Server
 	transport http.RoundTripper
@@ -51,7 +51,7 @@ func newBench(t *testing.T, change ...func(*entratest.Config)) *bench {
 	return &bench{Server: s, transport: s.Client().Transport}
 }
 
-// daemon sets the environment of the sample's daemon.
+// daemon sets the environment variables of the sample's daemon.
 func (b *bench) daemon(t *testing.T) {
 	t.Helper()
 	t.Setenv("AZURE_TENANT_ID", entratest.SampleTenant)
@@ -59,18 +59,18 @@ func (b *bench) daemon(t *testing.T) {
 	t.Setenv("AZURE_CLIENT_SECRET", "daemon-secret")
 }
 
-// run runs the command. Nothing secret may be printed unless raw says so.
+// run runs the command and checks that it prints no secret. Only -raw prints a token.
 func (b *bench) run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
 	s := &cli.System{
-		Stdin: strings.NewReader(b.stdin), Stdout: &out, Stderr: &err, Getenv: os.Getenv, Terminal: b.terminal, Transport: b.transport,
+		Stdin: strings.NewReader(b.stdin), Stdout: &out, Stderr: &err, Env: os.Environ(), Terminal: b.terminal, Transport: b.transport,
 	}
 	code = s.Run(t.Context(), args)
 	for _, printed := range []string{out.String(), err.String()} {
 		for _, secret := range []string{"daemon-secret", "api-a-secret", "s3cret"} {
 			if strings.Contains(printed, secret) {
-				t.Errorf("the secret is printed: %s", printed)
+				t.Errorf("a secret is printed: %s", printed)
 			}
 		}
 		if strings.Contains(printed, "eyJ") && !strings.Contains(strings.Join(args, " "), "-raw") {
@@ -80,8 +80,8 @@ func (b *bench) run(t *testing.T, args ...string) (code int, stdout, stderr stri
 	return code, out.String(), err.String()
 }
 
-// changing are the parts of the output that are never the same.
-var changing = []struct {
+// variable are the parts of the output that differ in each run.
+var variable = []struct {
 	pattern *regexp.Regexp
 	text    string
 }{
@@ -100,10 +100,10 @@ var changing = []struct {
 	{regexp.MustCompile(`\(1h0m\ds ago\)`), "(1h0m0s ago)"},
 }
 
-// golden compares what was printed with a file of testdata.
+// golden compares the output with a file in testdata.
 func golden(t *testing.T, dir, name, got string) {
 	t.Helper()
-	for _, c := range changing {
+	for _, c := range variable {
 		got = c.pattern.ReplaceAllString(got, c.text)
 	}
 	path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".txt")
@@ -120,11 +120,11 @@ func golden(t *testing.T, dir, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("printed:\n%s\nwant:\n%s", got, want)
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 
-// testdata is where the files are, whatever the working directory.
+// testdata returns the absolute path of a directory in testdata.
 func testdata(t *testing.T, sub string) string {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join("testdata", sub))
@@ -134,14 +134,14 @@ func testdata(t *testing.T, sub string) string {
 	return dir
 }
 
-// certificate writes a new certificate with its key to a file.
-func certificate(t *testing.T, path string, ends time.Time) *x509.Certificate {
+// certificate writes a new certificate and its key to a file.
+func certificate(t *testing.T, path string, expiry time.Time) *x509.Certificate {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "daemon"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: ends}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "daemon"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: expiry}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

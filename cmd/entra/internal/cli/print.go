@@ -11,74 +11,80 @@ import (
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
 )
 
-// A printer writes lines of a word and a text: in colour and wrapped in a terminal, each
-// on one line elsewhere.
+// printer writes lines that consist of a head and a text.
 type printer struct {
-	w      io.Writer
-	colour bool
-	width  int // 0: lines are not wrapped
+	w     io.Writer
+	color bool
+	width int // of wrapped lines; if zero, lines are not wrapped
 }
 
-// printer returns one for standard output. Colours are off where NO_COLOR is set
-// (https://no-color.org) or the terminal has none; nothing is said by colour alone. Shells
-// keep COLUMNS to themselves, most of them: without it a terminal has at least 80.
+// printer returns a printer for standard output. In a terminal it wraps lines and uses
+// colors, unless NO_COLOR is set (https://no-color.org) or the terminal has no colors. Few
+// shells export COLUMNS, so the width defaults to 80.
 func (s *System) printer() *printer {
-	p := &printer{w: s.Stdout, colour: s.Terminal && s.Getenv("NO_COLOR") == "" && s.Getenv("TERM") != "dumb"}
+	p := &printer{w: s.Stdout, color: s.Terminal && s.getenv("NO_COLOR") == "" && s.getenv("TERM") != "dumb"}
 	if s.Terminal {
 		p.width = 80
-		if n, err := strconv.Atoi(s.Getenv("COLUMNS")); err == nil && n >= 40 {
+		if n, err := strconv.Atoi(s.getenv("COLUMNS")); err == nil && n >= 40 {
 			p.width = n
 		}
 	}
 	return p
 }
 
-var colours = map[doctor.Status]string{doctor.OK: "32", doctor.Warn: "33", doctor.Fail: "1;31", doctor.Skip: "2"}
+// colors are the ANSI codes of the outcomes.
+var colors = map[doctor.Status]string{
+	doctor.StatusOK: "32", doctor.StatusWarn: "33", doctor.StatusFail: "1;31", doctor.StatusSkip: "2",
+}
 
 func (p *printer) paint(code, text string) string {
-	if !p.colour || code == "" {
+	if !p.color || code == "" {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// step prints a step of the doctor: status, name and text, with the advice below.
+// step prints the status, name and text of a step, followed by the advice.
 func (p *printer) step(st doctor.Step) {
 	took := ""
 	if st.Took >= time.Millisecond {
 		took = fmt.Sprintf(" (%d ms)", st.Took.Milliseconds())
 	}
-	p.wrapped(p.paint(colours[st.Status], fmt.Sprintf("%-5s", st.Status))+fmt.Sprintf(" %-14s", st.Name), 20, st.Text+took)
+	p.wrapped(p.paint(colors[st.Status], fmt.Sprintf("%-5s", st.Status))+fmt.Sprintf(" %-14s", st.Name), 20, st.Text+took)
 	if st.Advice != "" {
 		p.wrapped(strings.Repeat(" ", 20)+"-> ", 23, st.Advice)
 	}
 	if st.CorrelationID != "" {
-		ids := "correlation ID " + st.CorrelationID
-		if st.TraceID != "" {
-			ids += ", trace ID " + st.TraceID
-		}
-		p.wrapped(strings.Repeat(" ", 20)+"   ", 23, ids)
+		p.wrapped(strings.Repeat(" ", 23), 23, requestIDs(st.CorrelationID, st.TraceID))
 	}
 }
 
-// summary says what came of it all.
+func requestIDs(correlation, trace string) string {
+	s := "correlation ID " + correlation
+	if trace != "" {
+		s += ", trace ID " + trace
+	}
+	return s
+}
+
+// summary prints the overall result.
 func (p *printer) summary(steps []doctor.Step) {
 	n := map[doctor.Status]int{}
 	first := ""
 	for _, st := range steps {
 		n[st.Status]++
-		if st.Status == doctor.Fail && first == "" {
+		if st.Status == doctor.StatusFail && first == "" {
 			first = st.Name
 		}
 	}
 	fmt.Fprintln(p.w)
 	switch {
-	case n[doctor.Fail] > 0:
-		fmt.Fprintln(p.w, p.paint(colours[doctor.Fail], count(n[doctor.Fail], "failure")+", the first in "+first+"."))
-	case n[doctor.Warn] > 0:
-		fmt.Fprintln(p.w, p.paint(colours[doctor.Warn], "It works, with "+count(n[doctor.Warn], "warning")+"."))
+	case n[doctor.StatusFail] > 0:
+		fmt.Fprintln(p.w, p.paint(colors[doctor.StatusFail], count(n[doctor.StatusFail], "failure")+"; the first is in "+first+"."))
+	case n[doctor.StatusWarn] > 0:
+		fmt.Fprintln(p.w, p.paint(colors[doctor.StatusWarn], "No failures, "+count(n[doctor.StatusWarn], "warning")+"."))
 	default:
-		fmt.Fprintln(p.w, p.paint(colours[doctor.OK], "All is well."))
+		fmt.Fprintln(p.w, p.paint(colors[doctor.StatusOK], "No problems found."))
 	}
 }
 
@@ -89,7 +95,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// wrapped prints head, then text from column indent on.
+// wrapped prints head and text. Wrapped lines start in column indent.
 func (p *printer) wrapped(head string, indent int, text string) {
 	fmt.Fprint(p.w, head)
 	room := p.width - indent
@@ -115,5 +121,5 @@ func (p *printer) wrapped(head string, indent int, text string) {
 	fmt.Fprintln(p.w)
 }
 
-// line prints a name and a value below each other's.
+// line prints a name and a value in two columns.
 func (p *printer) line(name, value string) { p.wrapped(fmt.Sprintf("%-10s", name), 10, value) }

@@ -13,23 +13,23 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// order is that in which claims are shown: for whom, from whom, about whom, what for, when.
-// Others follow by name.
+// order is the order of claims: audience, issuer, client and user, permissions, others,
+// times. Further claims follow in alphabetical order.
 var order = []string{
 	"aud", "iss", "tid", "appid", "azp", "app_displayname", "idtyp", "oid", "sub", "name", "preferred_username", "upn",
 	"roles", "scp", "appidacr", "azpacr", "acr", "acrs", "amr", "xms_cc", "ver", "iat", "nbf", "exp",
 }
 
-// show prints a report for people.
+// show prints a report as text.
 func (s *System) show(r *report) {
 	p := s.printer()
-	kind := "app-only (client credentials)"
+	flow := "app-only (client credentials)"
 	if r.Flow == obo.FlowName {
-		kind = "for a user (on behalf of)"
+		flow = "for a user (on behalf of)"
 	}
-	p.line("token", kind+", for "+plain.Text(strings.Join(r.Scopes, " "), 400))
-	now := time.Now()
-	p.line("life", fmt.Sprintf("%s, until %s; replaced from %s on", r.Ends.Sub(r.Obtained).Round(time.Second), r.Ends.Format(time.DateTime+"Z"), r.RefreshAt.Format(time.DateTime+"Z")))
+	p.line("token", flow+", for "+plain.Text(strings.Join(r.Scopes, " "), 400))
+	p.line("lifetime", fmt.Sprintf("%s, expires %s, refreshed from %s on", r.Expires.Sub(r.Obtained).Round(time.Second),
+		r.Expires.Format(time.DateTime+"Z"), r.RefreshAt.Format(time.DateTime+"Z")))
 	p.line("from", r.Authority)
 	if r.Region != "" {
 		p.line("", "in region "+r.Region)
@@ -38,16 +38,17 @@ func (s *System) show(r *report) {
 	if r.Thumbprint != "" {
 		credential += ", thumbprint " + r.Thumbprint
 	}
-	if r.CertEnds != nil {
-		credential += fmt.Sprintf(", good until %s (%d days)", r.CertEnds.UTC().Format(time.DateOnly), int(r.CertEnds.Sub(now).Hours()/24))
+	if r.CertExpires != nil {
+		days := int(time.Until(*r.CertExpires).Hours() / 24)
+		credential += fmt.Sprintf(", expires %s (%d days)", r.CertExpires.UTC().Format(time.DateOnly), days)
 	}
-	p.line("by", "app "+r.ClientID+", "+plain.Text(credential, 400))
+	p.line("client", r.ClientID+", "+plain.Text(credential, 400))
 	p.requests(r.Requests)
 	if r.Opaque != "" {
-		p.line("claims", "the token cannot be read: "+r.Opaque)
+		p.line("claims", "the token cannot be decoded: "+r.Opaque)
 		return
 	}
-	p.line("claims", "decoded for display; nothing about them is verified")
+	p.line("claims", "decoded for display, not verified")
 	p.claims(r.Claims)
 }
 
@@ -59,7 +60,7 @@ func (p *printer) requests(list []request) {
 		}
 		outcome := fmt.Sprint(q.Status)
 		if q.Status == 0 {
-			outcome = "no answer"
+			outcome = "no response"
 		}
 		kind := q.Kind
 		if kind == "" {
@@ -84,18 +85,18 @@ func (p *printer) claims(claims map[string]any) {
 		}
 		return 1
 	})
-	wide := 0
+	width := 0
 	for _, n := range names {
-		wide = max(wide, min(len(n), 30))
+		width = max(width, min(len(n), 30))
 	}
 	for _, n := range names {
-		head := fmt.Sprintf("  %-*s  ", wide, plain.Text(n, 60))
-		p.wrapped(head, len(head), value(claims, n))
+		head := fmt.Sprintf("  %-*s  ", width, plain.Text(n, 60))
+		p.wrapped(head, len(head), claimText(claims, n))
 	}
 }
 
-// value is a claim as it is shown.
-func value(claims map[string]any, name string) string {
+// claimText returns the text of a claim.
+func claimText(claims map[string]any, name string) string {
 	switch name {
 	case "iat", "nbf", "exp", "auth_time", "xms_tcdt":
 		if t := jwt.Time(claims, name); !t.IsZero() {

@@ -2,25 +2,23 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"math"
 	"os"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
-	"github.com/entratoken/entra/cmd/entra/internal/wire"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/credentials"
 )
 
-// maxSecret bounds what is read of a secret or an assertion.
+// maxSecret bounds the size of a secret or an assertion.
 const maxSecret = 64 << 10
 
-// app returns the app that flags and environment name, and what is missing of it.
+// app returns the configuration without the credential. The error names the IDs that are
+// missing.
 func (s *System) app(o *options) (entra.Config, error) {
 	cfg := entra.Config{TenantID: o.tenant, ClientID: o.client, Cloud: s.cloud(o), Region: o.region}
 	if strings.EqualFold(cfg.Region, entra.DetectRegion) {
@@ -44,130 +42,113 @@ func (s *System) app(o *options) (entra.Config, error) {
 	return cfg, nil
 }
 
-func (s *System) env(name string) string { return strings.TrimSpace(s.Getenv(name)) }
-
-// open reads the credential that the flags name, or else the environment. cfg is the app's.
-func (s *System) open(o *options, cfg entra.Config, transport roundTripper) (cred entra.Credential, facts doctor.Credential, err error) {
-	seen := &notes{}
-	logger := slog.New(seen)
-	defer func() { facts.Thumbprint, facts.Ends = seen.thumbprint, seen.ends }()
-	switch {
-	case o.secretFile != "":
-		facts.Kind = "client secret in " + o.secretFile
-		cred, err = credentials.SecretFile(o.secretFile)
-	case o.secretEnv != "":
-		if cred = entra.Secret(s.env(o.secretEnv)); s.env(o.secretEnv) == "" {
-			facts.Kind = "client secret in a variable"
-			err = &entra.Error{Code: "invalid_client", Description: "the variable that -secret-env names is not set, or is empty"} // not its name, which may be a secret
-			break
-		}
-		facts.Kind = "client secret in the variable " + o.secretEnv
-	case o.secretStdin:
-		facts.Kind = "client secret from standard input"
-		var text string
-		text, err = s.stdin()
-		cred = entra.Secret(text)
-	case o.certificate != "":
-		facts.Kind = "certificate in " + o.certificate
-		cred, err = s.certificate(o, logger)
-	case o.federatedFile != "":
-		facts.Kind = "federated token in " + o.federatedFile
-		facts.Assertion = assertionIn(o.federatedFile)
-		cred, err = credentials.WorkloadIdentity(credentials.WorkloadIdentityConfig{TokenFile: o.federatedFile})
-	case o.github:
-		facts.Kind = "federated token of GitHub Actions"
-		cred, err = credentials.GitHubActions(credentials.GitHubActionsConfig{Audience: audience(cfg.Cloud), HTTPClient: s.otherClient(transport)})
-	case o.managed != "":
-		facts.Kind = "token of managed identity " + o.managed
-		m := credentials.ManagedIdentityConfig{ClientID: o.managed, Audience: audience(cfg.Cloud)}
-		if o.managed == "default" {
-			m.ClientID = ""
-		}
-		cred, err = credentials.ManagedIdentity(m)
-	default:
-		cred, err = s.fromEnvironment(cfg, logger)
-		facts.Kind = seen.kind()
-		switch {
-		case err != nil:
-		case seen.variable == "AZURE_CLIENT_CERTIFICATE_PATH":
-			s.inspect(logger)
-		case seen.variable == "AZURE_FEDERATED_TOKEN_FILE":
-			facts.Assertion = assertionIn(s.env("AZURE_FEDERATED_TOKEN_FILE"))
+// getenv returns an environment variable, or "" if it is not set.
+func (s *System) getenv(name string) string {
+	for _, pair := range slices.Backward(s.Env) {
+		if n, value, _ := strings.Cut(pair, "="); n == name {
+			return value
 		}
 	}
-	return cred, facts, err
+	return ""
 }
 
-// fromEnvironment takes the credential from the environment. The app's IDs, which may have
-// come from flags, are in cfg.
-func (s *System) fromEnvironment(cfg entra.Config, logger *slog.Logger) (entra.Credential, error) {
-	for name, value := range map[string]string{"AZURE_TENANT_ID": cfg.TenantID, "AZURE_CLIENT_ID": cfg.ClientID} {
-		if os.Getenv(name) == "" {
-			if err := os.Setenv(name, value); err != nil {
-				return entra.Credential{}, errors.New("the environment cannot be used")
-			}
-			defer os.Unsetenv(name)
+// env returns an environment variable without the white space around it.
+func (s *System) env(name string) string { return strings.TrimSpace(s.getenv(name)) }
+
+// open returns the credential that the flags or else the environment select. Its requests
+// are recorded.
+func (s *System) open(
+	o *options, cfg entra.Config, recorder *httprecord.Recorder,
+) (cred entra.Credential, facts doctor.Credential, err error) {
+	switch {
+	case o.secretFile != "":
+		cred, err = credentials.SecretFile(o.secretFile, nil)
+	case o.secretEnv != "":
+		// The error does not contain the name, which may be a secret.
+		if s.env(o.secretEnv) == "" {
+			err = &entra.Error{Code: "invalid_client", Description: "the variable that -secret-env names is not set or is empty"}
+			break
+		}
+		cred = entra.Secret(s.env(o.secretEnv))
+		info := cred.Info()
+		info.Variable = o.secretEnv
+		cred = cred.WithInfo(func() entra.CredentialInfo { return info })
+	case o.secretStdin:
+		var text string
+		text, err = s.stdin()
+		cred = entra.Secret(text).WithInfo(func() entra.CredentialInfo {
+			return entra.CredentialInfo{Kind: "client secret from standard input"}
+		})
+	case o.certificate != "":
+		cred, err = s.certificate(o)
+	case o.federatedFile != "":
+		cred, err = credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: o.federatedFile})
+	case o.github:
+		cred, err = credentials.GitHubActions(&credentials.GitHubActionsOptions{
+			Audience: credentials.AudienceFor(cfg.Cloud), HTTPClient: httpClient(recorder),
+		})
+	case o.managed != "":
+		direct := httprecord.Transport(nil)
+		direct.Proxy = nil // the service is on this machine or its network
+		opts := credentials.ManagedIdentityOptions{
+			ClientID: o.managed, Audience: credentials.AudienceFor(cfg.Cloud), HTTPClient: httpClient(recorder.Over(direct)),
+		}
+		if o.managed == "default" {
+			opts.ClientID = ""
+		}
+		cred, err = credentials.ManagedIdentity(&opts)
+	default:
+		if cred, err = s.fromEnvironment(cfg, recorder); err == nil {
+			facts.Unused = s.unused(cred.Info().Variable)
 		}
 	}
-	c, err := credentials.FromEnvironmentWith(credentials.EnvironmentConfig{Logger: logger})
+	if err != nil {
+		return entra.Credential{}, doctor.Credential{}, err
+	}
+	facts.CredentialInfo = cred.Info()
+	return cred, facts, nil
+}
+
+// fromEnvironment returns the credential in the environment. The IDs and the cloud in cfg,
+// which may come from flags, replace those of the environment.
+func (s *System) fromEnvironment(cfg entra.Config, recorder *httprecord.Recorder) (entra.Credential, error) {
+	env := append(slices.Clone(s.Env),
+		"AZURE_TENANT_ID="+cfg.TenantID, "AZURE_CLIENT_ID="+cfg.ClientID, "AZURE_AUTHORITY_HOST="+cfg.Cloud.Host())
+	c, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{Env: env, HTTPClient: httpClient(recorder)})
 	return c.Credential, err
 }
 
-// assertionIn is what a file's token says of itself, nil if it holds none.
-func assertionIn(path string) *wire.Assertion {
-	raw, err := readSmall(path)
-	if err != nil {
-		return nil
+// unused returns the variables that are set and would select another credential than used.
+func (s *System) unused(used string) (list []string) {
+	for _, name := range []string{
+		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL",
+	} {
+		if name != used && s.env(name) != "" {
+			list = append(list, name)
+		}
 	}
-	if a := wire.AssertionOf(strings.TrimSpace(raw)); a.Issuer != "" {
-		return a
-	}
-	return nil
+	return list
 }
 
-// inspect reads the environment's certificate once more, for what is to be said of it.
-func (s *System) inspect(logger *slog.Logger) {
-	o := &options{certificate: s.env("AZURE_CLIENT_CERTIFICATE_PATH")}
-	if s.Getenv("AZURE_CLIENT_CERTIFICATE_PASSWORD") != "" {
-		o.passwordEnv = "AZURE_CLIENT_CERTIFICATE_PASSWORD"
-	}
-	_, _ = s.certificate(o, logger) // it has just been read without an error
-}
-
-func (s *System) certificate(o *options, logger *slog.Logger) (entra.Credential, error) {
-	c := credentials.CertificateFileConfig{
-		Path: o.certificate, KeyPath: o.key, SendChain: o.sendChain, RS256: o.rs256,
-		Logger: logger, WarnBefore: math.MaxInt64, // so that the log says when it ends, however far off that is
-	}
+func (s *System) certificate(o *options) (entra.Credential, error) {
+	opts := credentials.CertificateFileOptions{KeyPath: o.key, SendChain: o.sendChain, RS256: o.rs256}
 	switch {
 	case o.passwordEnv != "":
-		c.Password = func(context.Context) (string, error) { return s.Getenv(o.passwordEnv), nil }
+		opts.Password = func(context.Context) (string, error) { return s.getenv(o.passwordEnv), nil }
 	case o.passwordFile != "":
-		c.Password = func(context.Context) (string, error) {
+		opts.Password = func(context.Context) (string, error) {
 			b, err := readSmall(o.passwordFile)
 			return strings.TrimRight(b, "\r\n"), err
 		}
 	}
-	return credentials.CertificateFile(c)
-}
-
-// audience is what federated credentials are for in a cloud ("Configure an application to
-// trust a managed identity").
-func audience(cloud entra.Cloud) string {
-	switch entra.Cloud(cloud.Host()) {
-	case entra.CloudUSGovernment:
-		return credentials.Audience + "USGov"
-	case entra.CloudChina:
-		return credentials.Audience + "China"
-	}
-	return credentials.Audience
+	return credentials.CertificateFile(o.certificate, &opts)
 }
 
 // stdin reads a secret or an assertion from standard input.
 func (s *System) stdin() (string, error) {
 	b, err := io.ReadAll(io.LimitReader(s.Stdin, maxSecret+1))
 	if err != nil || len(b) > maxSecret {
-		return "", &entra.Error{Code: "invalid_client", Description: "standard input cannot be read, or is longer than any secret"}
+		return "", &entra.Error{Code: "invalid_client", Description: "standard input cannot be read or is too long for a secret"}
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -186,59 +167,4 @@ func readSmall(path string) (string, error) {
 		return "", fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
 	}
 	return string(b), nil
-}
-
-// notes is an [slog.Handler] that keeps what package credentials says of a credential.
-type notes struct {
-	variable   string
-	unused     []string // variables that each bring a credential, too
-	thumbprint string
-	ends       time.Time
-}
-
-// Enabled implements [slog.Handler].
-func (n *notes) Enabled(context.Context, slog.Level) bool { return true }
-
-// Handle implements [slog.Handler].
-func (n *notes) Handle(_ context.Context, r slog.Record) error {
-	r.Attrs(func(a slog.Attr) bool {
-		switch a.Key {
-		case "credential":
-			n.variable = a.Value.String()
-		case "not_used":
-			n.unused, _ = a.Value.Any().([]string)
-		case "thumbprint":
-			n.thumbprint = a.Value.String()
-		case "not_after":
-			if a.Value.Kind() == slog.KindTime {
-				n.ends = a.Value.Time()
-			}
-		}
-		return true
-	})
-	return nil
-}
-
-// WithAttrs implements [slog.Handler].
-func (n *notes) WithAttrs([]slog.Attr) slog.Handler { return n }
-
-// WithGroup implements [slog.Handler].
-func (n *notes) WithGroup(string) slog.Handler { return n }
-
-func (n *notes) kind() string {
-	kind := ""
-	switch n.variable {
-	case "AZURE_CLIENT_SECRET":
-		kind = "client secret in AZURE_CLIENT_SECRET"
-	case "AZURE_CLIENT_CERTIFICATE_PATH":
-		kind = "certificate in AZURE_CLIENT_CERTIFICATE_PATH"
-	case "AZURE_FEDERATED_TOKEN_FILE":
-		kind = "federated token in AZURE_FEDERATED_TOKEN_FILE"
-	case "ACTIONS_ID_TOKEN_REQUEST_URL":
-		kind = "federated token of GitHub Actions"
-	}
-	if len(n.unused) > 0 {
-		kind += " (set beside it and not used: " + strings.Join(n.unused, ", ") + ")"
-	}
-	return kind
 }

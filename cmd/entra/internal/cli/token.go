@@ -4,36 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
+
+	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
 	"github.com/entratoken/entra/cmd/entra/internal/plain"
-	"github.com/entratoken/entra/cmd/entra/internal/wire"
 	"github.com/entratoken/entra/obo"
 )
 
-// report is what is shown of a token: everything but the token.
+// report describes a token without containing it.
 type report struct {
-	Flow       string         `json:"flow"`
-	Authority  string         `json:"authority"`
-	ClientID   string         `json:"client_id"`
-	Credential string         `json:"credential"`
-	Thumbprint string         `json:"certificate_thumbprint,omitempty"`
-	CertEnds   *time.Time     `json:"certificate_ends,omitempty"`
-	Region     string         `json:"region,omitempty"`
-	Scopes     []string       `json:"scopes"`
-	Obtained   time.Time      `json:"obtained"`
-	RefreshAt  time.Time      `json:"refresh_at"`
-	Ends       time.Time      `json:"ends"`
-	Requests   []request      `json:"requests"`
-	Claims     map[string]any `json:"claims,omitempty"` // nil if the token is opaque
-	Opaque     string         `json:"opaque,omitempty"` // why
-	Verified   bool           `json:"claims_verified"`  // never
+	Flow        string         `json:"flow"`
+	Authority   string         `json:"authority"`
+	ClientID    string         `json:"client_id"`
+	Credential  string         `json:"credential"`
+	Thumbprint  string         `json:"certificate_thumbprint,omitempty"`
+	CertExpires *time.Time     `json:"certificate_expires,omitempty"`
+	Region      string         `json:"region,omitempty"`
+	Scopes      []string       `json:"scopes"`
+	Obtained    time.Time      `json:"obtained"`
+	RefreshAt   time.Time      `json:"refresh_at"`
+	Expires     time.Time      `json:"expires"`
+	Requests    []request      `json:"requests"`
+	Claims      map[string]any `json:"claims,omitempty"` // nil if the token cannot be decoded
+	Opaque      string         `json:"opaque,omitempty"` // why the token cannot be decoded
+	Verified    bool           `json:"claims_verified"`  // always false
 }
 
 type request struct {
@@ -44,7 +45,7 @@ type request struct {
 	Millis int64  `json:"took_ms"`
 }
 
-// failure is what is shown of an error.
+// failure describes an error.
 type failure struct {
 	Code          string    `json:"code"`
 	AADSTS        []int     `json:"aadsts,omitempty"`
@@ -61,7 +62,7 @@ func (s *System) token(ctx context.Context, o *options) int {
 		fmt.Fprintln(s.Stderr, "entra token:", plain.Text(err.Error(), 300))
 		return Usage
 	}
-	recorder := &wire.Recorder{Base: transport}
+	recorder := &httprecord.Recorder{Base: transport}
 	cfg, err := s.app(o)
 	var facts doctor.Credential
 	if err == nil {
@@ -70,18 +71,19 @@ func (s *System) token(ctx context.Context, o *options) int {
 	var source *entra.TokenSource
 	var client *entra.Client
 	if err == nil {
-		cfg.HTTPClient = &http.Client{Transport: recorder, Timeout: 30 * time.Second}
+		cfg.HTTPClient = httpClient(recorder)
 		client, err = entra.New(cfg)
 	}
 	if err == nil {
 		source, err = s.source(o, client)
 	}
-	if err != nil {
-		return s.failed(o, err, recorder, doctor.Question{App: cfg, Credential: facts, Scope: o.scope(cfg.Cloud)})
+	var tok *oauth2.Token
+	if err == nil {
+		tok, err = source.TokenContext(ctx)
 	}
-	tok, err := source.TokenContext(ctx)
 	if err != nil {
-		return s.failed(o, err, recorder, doctor.Question{App: cfg, Credential: facts, Scope: o.scope(cfg.Cloud)})
+		a := doctor.Attempt{App: cfg, Credential: facts, Scope: o.scope(cfg.Cloud), Requests: recorder.Requests()}
+		return s.failed(o, err, a)
 	}
 	if o.raw {
 		fmt.Fprintln(s.Stdout, tok.AccessToken)
@@ -89,17 +91,17 @@ func (s *System) token(ctx context.Context, o *options) int {
 	}
 	r := report{
 		Flow: clientcreds.FlowName, Authority: "https://" + client.Cloud().Host() + "/" + client.TenantID(), ClientID: client.ClientID(),
-		Credential: facts.Kind, Thumbprint: facts.Thumbprint, Region: client.Region(), Scopes: source.Scopes(),
-		Requests: requests(recorder),
+		Credential: facts.Origin(), Thumbprint: facts.Thumbprint, Region: client.Region(), Scopes: source.Scopes(),
+		Requests: requests(recorder.Requests()),
 	}
 	if o.assertion != "" {
 		r.Flow, r.Region = obo.FlowName, ""
 	}
-	if !facts.Ends.IsZero() {
-		r.CertEnds = &facts.Ends
+	if facts.Thumbprint != "" {
+		r.CertExpires = &facts.NotAfter
 	}
 	if held := source.Held(); held != nil {
-		r.Obtained, r.RefreshAt, r.Ends = held.ObtainedAt().UTC(), held.RefreshAt().UTC(), held.Expiry().UTC()
+		r.Obtained, r.RefreshAt, r.Expires = held.ObtainedAt().UTC(), held.RefreshAt().UTC(), held.Expiry().UTC()
 	}
 	_, r.Claims, err = jwt.Decode(tok.AccessToken)
 	if err != nil {
@@ -113,7 +115,7 @@ func (s *System) token(ctx context.Context, o *options) int {
 	return Success
 }
 
-// source returns the source of the token that is wanted.
+// source returns the token source that the flags select.
 func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error) {
 	if o.assertion == "" {
 		scope := o.scope(c.Cloud())
@@ -131,7 +133,7 @@ func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error)
 		assertion = strings.TrimSpace(assertion)
 	}
 	if err != nil {
-		return nil, &entra.Error{Code: "invalid_request", Description: "the assertion cannot be read: " + plain.Text(err.Error(), 200)}
+		return nil, &entra.Error{Code: "invalid_request", Description: "reading the assertion failed: " + plain.Text(err.Error(), 200)}
 	}
 	scopes := o.scopes
 	if len(scopes) == 0 {
@@ -140,19 +142,18 @@ func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error)
 	return obo.TokenSource(c, assertion, scopes...), nil
 }
 
-func requests(r *wire.Recorder) []request {
+func requests(recorded []httprecord.Request) []request {
 	list := []request{}
-	for _, q := range r.Requests() {
+	for _, q := range recorded {
 		list = append(list, request{q.Method, plain.Text(q.Host, 200), q.Kind, q.Status, q.Took.Milliseconds()})
 	}
 	return list
 }
 
 // failed prints why there is no token.
-func (s *System) failed(o *options, err error, r *wire.Recorder, q doctor.Question) int {
-	f := failure{Code: "failed", Requests: requests(r)}
-	q.Requests = r.Requests()
-	f.Description, f.Advice = doctor.Explain(err, q)
+func (s *System) failed(o *options, err error, a doctor.Attempt) int {
+	f := failure{Code: "failed", Requests: requests(a.Requests)}
+	f.Description, f.Advice = doctor.Explain(err, a)
 	var e *entra.Error
 	if errors.As(err, &e) {
 		f.Code, f.AADSTS = plain.Text(e.Code, 100), e.AADSTS
@@ -171,11 +172,7 @@ func (s *System) failed(o *options, err error, r *wire.Recorder, q doctor.Questi
 		p.line("", f.Advice)
 	}
 	if f.CorrelationID != "" {
-		ids := "correlation ID " + f.CorrelationID
-		if f.TraceID != "" {
-			ids += ", trace ID " + f.TraceID
-		}
-		p.line("", ids)
+		p.line("", requestIDs(f.CorrelationID, f.TraceID))
 	}
 	p.requests(f.Requests)
 	p.line("", `"entra doctor" checks the configuration step by step.`)

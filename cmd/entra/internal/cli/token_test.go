@@ -20,8 +20,8 @@ import (
 
 const alice = "alice@contoso.onmicrosoft.com"
 
-// What is printed of a token, of each kind of credential.
-func TestToken(t *testing.T) {
+// The output for each kind of credential is in testdata.
+func TestTokenOutput(t *testing.T) {
 	dir := testdata(t, "token")
 	for _, tt := range []struct {
 		name string
@@ -56,13 +56,13 @@ func TestToken(t *testing.T) {
 			return []string{scopeOfB}
 		}},
 		{"in a region", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-region", "westeurope", scopeOfB} }},
-		{"in the region that is detected", func(t *testing.T, b *bench) []string {
+		{"in the detected region", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			t.Setenv("REGION_NAME", "West Europe")
 			return []string{"-region", "detect", scopeOfB}
 		}},
 		{"in US Government", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "usgov", scopeOfB} }},
-		{"of an external tenant", func(t *testing.T, b *bench) []string {
+		{"for an external tenant", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://contoso.ciamlogin.com/")
 			return []string{scopeOfB}
@@ -78,7 +78,7 @@ func TestToken(t *testing.T) {
 					return next.RoundTrip(r)
 				}
 				if r.Header.Get("Authorization") != "Bearer s3cret~request" || r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
-					t.Errorf("GitHub is asked %s", r.URL)
+					t.Errorf("GitHub got the request %s", r.URL)
 				}
 				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"value":"` + token + `"}`)), Request: r}, nil
 			})
@@ -89,7 +89,7 @@ func TestToken(t *testing.T) {
 			token := b.trustsCluster(t)
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Header.Get("X-IDENTITY-HEADER") != "s3cret~header" || r.FormValue("resource") != "api://AzureADTokenExchange" || r.FormValue("client_id") != "99999999-0000-4000-8000-000000000001" {
-					t.Errorf("the platform is asked %s", r.URL)
+					t.Errorf("the platform got the request %s", r.URL)
 				}
 				fmt.Fprintf(w, `{"access_token":%q,"expires_on":"%d","resource":"api://AzureADTokenExchange","token_type":"Bearer"}`, token, time.Now().Add(time.Hour).Unix())
 			}))
@@ -115,8 +115,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// The token itself is printed on request, and then it alone.
-func TestRaw(t *testing.T) {
+// With -raw only the token is printed.
+func TestRawToken(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	code, out, errs := b.run(t, "token", "-raw", scopeOfB)
@@ -133,7 +133,7 @@ func TestTokenJSON(t *testing.T) {
 		Flow, Authority, Credential string
 		ClientID                    string `json:"client_id"`
 		Scopes                      []string
-		Obtained, Ends              time.Time
+		Obtained, Expires           time.Time
 		RefreshAt                   time.Time `json:"refresh_at"`
 		Requests                    []struct {
 			Method, Host, Kind string
@@ -149,8 +149,8 @@ func TestTokenJSON(t *testing.T) {
 		r.ClientID != b.App("daemon").ClientID || len(r.Scopes) != 1 || r.Scopes[0] != scopeOfB {
 		t.Errorf("%+v", r)
 	}
-	if r.Ends.Sub(r.Obtained).Round(time.Second) != 75*time.Minute || !r.RefreshAt.After(r.Obtained) || !r.RefreshAt.Before(r.Ends) {
-		t.Errorf("obtained %s, ends %s, refreshed at %s", r.Obtained, r.Ends, r.RefreshAt)
+	if r.Expires.Sub(r.Obtained).Round(time.Second) != 75*time.Minute || !r.RefreshAt.After(r.Obtained) || !r.RefreshAt.Before(r.Expires) {
+		t.Errorf("got obtained %s, expires %s, refresh at %s", r.Obtained, r.Expires, r.RefreshAt)
 	}
 	if len(r.Requests) != 2 || r.Requests[0].Kind != "discovery" || r.Requests[1].Kind != "token" || r.Requests[1].Method != "POST" || r.Requests[1].Status != 200 {
 		t.Errorf("requests %+v", r.Requests)
@@ -160,8 +160,8 @@ func TestTokenJSON(t *testing.T) {
 	}
 }
 
-// Without a token nothing is printed on standard output, and the reason on the other.
-func TestNoToken(t *testing.T) {
+// Without a token, standard output is empty and the reason is on standard error.
+func TestTokenErrors(t *testing.T) {
 	dir := testdata(t, "token")
 	for _, tt := range []struct {
 		name string
@@ -170,18 +170,18 @@ func TestNoToken(t *testing.T) {
 	}{
 		{"nothing configured", nil, func(*testing.T, *bench) {}},
 		{"wrong secret", []string{scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", "s3cret~wrong") }},
-		{"one permission", []string{"api://api-b/Orders.Read"}, func(t *testing.T, b *bench) { b.daemon(t) }},
+		{"scope is a permission", []string{"api://api-b/Orders.Read"}, func(t *testing.T, b *bench) { b.daemon(t) }},
 		{"assertion missing", []string{"-assertion", "nowhere"}, func(t *testing.T, b *bench) { b.daemon(t) }},
-		{"assertion is none", []string{"-assertion", "-", scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); b.stdin = "s3cret" }},
+		{"assertion is not a JWT", []string{"-assertion", "-", scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); b.stdin = "s3cret" }},
 		{"no network", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
 		}},
-		{"page of a proxy", []string{scopeOfB}, func(t *testing.T, b *bench) {
+		{"proxy page", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			b.Inject(entratest.Fault{Endpoint: "discovery", Status: 200, Body: "<html>sign in to the network</html>"})
 		}},
-		{"answer broken off", []string{scopeOfB}, func(t *testing.T, b *bench) {
+		{"truncated response", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			b.Inject(entratest.Fault{Endpoint: "discovery", Truncate: 40})
 		}},
@@ -189,7 +189,7 @@ func TestNoToken(t *testing.T) {
 			b.daemon(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "7d1c5a0e-1111-4a7b-9c9f-0123456789ab")
 		}},
-		{"GitHub out of reach", []string{"-github", scopeOfB}, func(t *testing.T, b *bench) {
+		{"GitHub unreachable", []string{"-github", scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://pipelines.example/token?api-version=2")
 			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cret~request")
@@ -206,7 +206,7 @@ func TestNoToken(t *testing.T) {
 			if code != 1 || out != "" {
 				t.Errorf("exit code %d: %s", code, out)
 			}
-			golden(t, dir, "refused "+tt.name, errs)
+			golden(t, dir, "error "+tt.name, errs)
 			code, out, errs = b.run(t, append([]string{"token", "-json"}, tt.args...)...)
 			var r struct {
 				Error struct{ Code, Description string }
@@ -223,8 +223,8 @@ func TestNoToken(t *testing.T) {
 
 func part(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-// answering answers token requests with a token.
-func answering(next http.RoundTripper, token string) http.RoundTripper {
+// returning returns token as the response to token requests.
+func returning(next http.RoundTripper, token string) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Method != http.MethodPost {
 			return next.RoundTrip(r)
@@ -234,18 +234,18 @@ func answering(next http.RoundTripper, token string) http.RoundTripper {
 	})
 }
 
-// A hostile or opaque token is shown without anything that a terminal obeys.
+// A hostile or opaque token is printed without control characters.
 func TestHostileToken(t *testing.T) {
 	for _, tt := range []struct{ token, want string }{
 		{part(`{"alg":"none"}`) + "." + part("{\"aud\":\"x\\u001b[31m\\u0007\\u202e\\u009b1m\",\"\\u001b]0;t\\u0007\":[\"\\u001b[2J\"],\"exp\":1e400,\"iat\":-5,\"n\":{\"a\":\"\\u2028\"}}") + ".x", "claims"},
-		{"opaque", "opaque"},
+		{"opaque", "not a JWT"},
 		{"a.b.c.d.e", "encrypted"},
-		{"a.b.c", "opaque"},
-		{part("null") + "." + part("[]") + ".", "opaque"},
+		{"a.b.c", "not a JWT"},
+		{part("null") + "." + part("[]") + ".", "not a JWT"},
 	} {
 		b := newBench(t)
 		b.daemon(t)
-		b.transport = answering(b.transport, tt.token)
+		b.transport = returning(b.transport, tt.token)
 		for _, command := range []string{"token", "doctor"} {
 			code, out, errs := b.run(t, command, scopeOfB)
 			if code != 0 || strings.ContainsAny(out, "\x1b\x07\u202e\u009b\u2028") || !strings.Contains(out, tt.want) && command == "token" {
@@ -259,11 +259,11 @@ func TestHostileToken(t *testing.T) {
 	}
 }
 
-// JSON that a terminal would obey says the same when it is read.
-func TestJSONIsReadAsItWas(t *testing.T) {
+// Control characters are escaped in JSON and preserved for a parser.
+func TestJSONEscapesControlCharacters(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
-	b.transport = answering(b.transport, part(`{"alg":"none"}`)+"."+part(`{"aud":"x","odd":"\u009b1m\u202e\u007f\udb40\udc41<é>"}`)+".x")
+	b.transport = returning(b.transport, part(`{"alg":"none"}`)+"."+part(`{"aud":"x","odd":"\u009b1m\u202e\u007f\udb40\udc41<é>"}`)+".x")
 	_, out, _ := b.run(t, "token", "-json", scopeOfB)
 	var got struct {
 		Claims map[string]string `json:"claims"`
@@ -272,12 +272,12 @@ func TestJSONIsReadAsItWas(t *testing.T) {
 		t.Errorf("%v: %q of %s", err, got.Claims["odd"], out)
 	}
 	if !strings.Contains(out, `"\u009b1m\u202e\u007f\udb40\udc41<é>"`) {
-		t.Errorf("printed: %s", out)
+		t.Errorf("got %s", out)
 	}
 }
 
-// The name of a file is text that came from outside, too.
-func TestHostileFileName(t *testing.T) {
+// Control characters in arguments are not printed.
+func TestHostileArguments(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	for _, terminal := range []bool{false, true} {
@@ -296,14 +296,14 @@ func TestHostileFileName(t *testing.T) {
 	}
 }
 
-// A token that could not be written was not got.
+// A failed write to standard output is an error.
 func TestOutputFails(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	for _, args := range [][]string{{"token", "-raw"}, {"token", "-json"}, {"token"}, {"doctor", "-json"}, {"doctor"}} {
 		var errs bytes.Buffer
-		s := &cli.System{Stdin: strings.NewReader(""), Stdout: full{}, Stderr: &errs, Getenv: os.Getenv, Transport: b.transport}
-		if code := s.Run(t.Context(), append(args, scopeOfB)); code != cli.Failure || errs.String() != "entra "+args[0]+": standard output cannot be written: the disk is full\n" {
+		s := &cli.System{Stdin: strings.NewReader(""), Stdout: full{}, Stderr: &errs, Env: os.Environ(), Transport: b.transport}
+		if code := s.Run(t.Context(), append(args, scopeOfB)); code != cli.Failure || errs.String() != "entra "+args[0]+": writing to standard output failed: the disk is full\n" {
 			t.Errorf("%v: exit code %d: %q", args, code, errs.String())
 		}
 	}
@@ -313,8 +313,8 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("the disk is\x1b full") }
 
-// What is called wrongly does nothing, says why, and never repeats a secret.
-func TestUsage(t *testing.T) {
+// Wrong usage sends no request, is explained, and does not repeat a secret.
+func TestWrongUsage(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	for _, tt := range []struct {
@@ -322,21 +322,21 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		{nil, "entra token  [flags]"},
-		{[]string{"tokens"}, `there is no command "tokens"`},
+		{[]string{"tokens"}, `unknown command "tokens"`},
 		{[]string{"token", "-nonsense"}, "flag provided but not defined: -nonsense"},
-		{[]string{"token", "-secret", "s3cret"}, "-secret is not taken on the command line"},
-		{[]string{"token", "--secret=s3cret"}, "-secret is not taken on the command line"},
-		{[]string{"doctor", "-client-secret", "s3cret"}, "-client-secret is not taken on the command line"},
-		{[]string{"token", "-password=s3cret"}, "-password is not taken on the command line"},
-		{[]string{"token", "-secret-env", "s3cret~value"}, "take the name of a variable"},
-		{[]string{"token", "-certificate", "a", "-password-env", "s3cret~value"}, "take the name of a variable"},
+		{[]string{"token", "-secret", "s3cret"}, "-secret is not accepted"},
+		{[]string{"token", "--secret=s3cret"}, "-secret is not accepted"},
+		{[]string{"doctor", "-client-secret", "s3cret"}, "-client-secret is not accepted"},
+		{[]string{"token", "-password=s3cret"}, "-password is not accepted"},
+		{[]string{"token", "-secret-env", "s3cret~value"}, "take the name of an environment variable"},
+		{[]string{"token", "-certificate", "a", "-password-env", "s3cret~value"}, "take the name of an environment variable"},
 		{[]string{"token", "-secret-file", "s3cret~aBcDeFgHiJkLmNoPqRsTuVwXyZ.0123"}, "take the name of a file"},
-		{[]string{"token", "-secret-file", "a", "-certificate", "b"}, "-secret-file and -certificate are credentials of one app"},
-		{[]string{"token", "-key", "a"}, "give it with -certificate"},
-		{[]string{"token", "-certificate", "a", "-password-env", "A", "-password-file", "b"}, "say the same"},
-		{[]string{"token", "-raw", "-json"}, "-raw prints the token alone"},
-		{[]string{"token", "-secret-stdin", "-assertion", "-"}, "read the same input"},
-		{[]string{"token", "a/.default", "b/.default"}, "one API at a time"},
+		{[]string{"token", "-secret-file", "a", "-certificate", "b"}, "-secret-file and -certificate select different credentials"},
+		{[]string{"token", "-key", "a"}, "need -certificate"},
+		{[]string{"token", "-certificate", "a", "-password-env", "A", "-password-file", "b"}, "cannot be combined"},
+		{[]string{"token", "-raw", "-json"}, "-raw prints only the token"},
+		{[]string{"token", "-secret-stdin", "-assertion", "-"}, "both read standard input"},
+		{[]string{"token", "a/.default", "b/.default"}, "has one scope"},
 		{[]string{"token", "-timeout", "0s"}, "must be positive"},
 		{[]string{"doctor", "-raw"}, "not defined: -raw"},
 	} {
@@ -351,6 +351,6 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	if n := len(b.Requests()); n != 0 {
-		t.Errorf("%d requests", n)
+		t.Errorf("got %d requests, want none", n)
 	}
 }

@@ -1,218 +1,204 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/entratoken/entra/cmd/entra/internal/wire"
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
+	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/internal/aadsts"
 )
 
-// An answer is what went wrong, as far as advice depends on it.
-type answer struct {
-	code                   string // the OAuth error
-	text                   string // the description
-	codes                  []int  // AADSTS numbers
+// Attempt describes an attempt to get a token.
+type Attempt struct {
+	App        entra.Config
+	Credential Credential
+	Scope      string
+	Requests   []httprecord.Request
+}
+
+// Explain returns the text of an error and what to do about it, or "" if the text says all.
+func Explain(err error, a Attempt) (text, advice string) {
+	return describe(err), failureOf(err).advice(a.facts())
+}
+
+// describe returns the text of an error.
+func describe(err error) string {
+	var e *entra.Error
+	if errors.As(err, &e) && e.Description != "" {
+		return clean(withoutTrailer(e.Description), 600)
+	}
+	return clean(err.Error(), 600)
+}
+
+// withoutTrailer removes the trace ID, correlation ID and time at the end of Entra's
+// descriptions.
+func withoutTrailer(s string) string {
+	s, _, _ = strings.Cut(s, " Trace ID:")
+	return strings.TrimSpace(s)
+}
+
+func clean(s string, limit int) string { return plain.Text(s, limit) }
+
+// failure is the part of an error that the advice depends on.
+type failure struct {
+	code                   string // the OAuth error code
+	codes                  []int  // the AADSTS numbers
 	status                 int
 	retryAfter             time.Duration
 	temporary              bool
 	correlationID, traceID string
 }
 
-// facts are what advice may name. None is secret.
-type facts struct {
-	tenant, client, cloud, region, resource string
-
-	cred         Credential
-	assertion    *wire.Assertion // that was sent last; nil if none was
-	asked        bool            // anybody was asked anything
-	tried        bool            // the authority was asked something
-	reached      bool            // and has answered
-	sent         bool            // a token request was sent
-	regionFailed bool            // the region's endpoint did not answer
+// failureOf returns nil if err is not an *entra.Error.
+func failureOf(err error) *failure {
+	var e *entra.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	return &failure{
+		code: e.Code, codes: e.AADSTS, status: e.StatusCode, retryAfter: e.RetryAfter, temporary: e.Temporary(),
+		correlationID: clean(e.CorrelationID, 100), traceID: clean(e.TraceID, 100),
+	}
 }
 
-// adviceFor returns what to do about an answer, "" if there is nothing more to say than it
-// says itself. Of several numbers the first that is known decides: Entra writes the most
-// specific one first.
-//
-// Source of the numbers: "Microsoft Entra authentication and authorization error codes".
-func adviceFor(a *answer, f facts) string {
-	if a == nil {
+// facts are the circumstances of a failure. None of them is secret.
+type facts struct {
+	names     aadsts.Names
+	region    string
+	cred      Credential
+	assertion *httprecord.Assertion // the last one that was sent, or nil
+
+	credentialService bool // the last request was to a service that issues the credential
+	discoveryFailed   bool // a discovery request was sent, and none had a response
+	tokenRequested    bool // a token request was sent
+	regionFailed      bool // the last request was to the region and had no response
+	noRequests        bool
+}
+
+func (a *Attempt) facts() facts {
+	f := facts{
+		names: aadsts.Names{
+			Tenant: a.App.TenantID, Client: a.App.ClientID, Host: a.App.Cloud.Host(),
+			Resource: clean(strings.TrimSuffix(a.Scope, "/.default"), 200),
+		},
+		region: a.App.Region, cred: a.Credential, noRequests: len(a.Requests) == 0,
+	}
+	discovered := false
+	for _, r := range a.Requests {
+		switch r.Kind {
+		case "discovery":
+			f.discoveryFailed, discovered = true, discovered || r.Status != 0
+		case "token":
+			f.tokenRequested, f.assertion = true, r.Assertion
+		}
+		label, _, _ := strings.Cut(r.Host, ".")
+		f.regionFailed = f.region != "" && label == f.region && r.Status == 0
+		f.credentialService = r.Kind == ""
+	}
+	f.discoveryFailed = f.discoveryFailed && !discovered
+	return f
+}
+
+func (d *doctor) facts() facts {
+	a := Attempt{d.App, d.cred, d.Scope, d.Recorder.Requests()}
+	return a.facts()
+}
+
+// advice returns what to do about a failure, or "". If there are several AADSTS numbers, the
+// first known one counts, because Entra lists the most specific one first.
+func (f *failure) advice(facts facts) string {
+	if f == nil {
 		return ""
 	}
-	for _, n := range a.codes {
-		if advice, ok := byNumber[n]; ok {
-			return advice(f)
+	for _, n := range f.codes {
+		if advice := specificAdvice(n, facts); advice != "" {
+			return advice
+		}
+		if code, ok := aadsts.Lookup(n); ok {
+			return code.Fix(facts.names)
 		}
 	}
+	const oneSource = " The usual cause is an app that requests a new token for each call. Create one token source and keep it."
 	switch {
-	case a.retryAfter > 0:
-		return fmt.Sprintf("Entra wants to be left alone for %s. An app that asks for a new token for each call is the usual reason: keep one source.", a.retryAfter)
-	case a.status == 429:
-		return "Entra throttles the app. An app that asks for a new token for each call is the usual reason: keep one source."
-	case f.regionFailed:
-		return "The endpoint of region " + f.region + " did not answer. Check the region's name, and whether the tenant may use regional endpoints at all; leave the region out otherwise."
-	case (f.reached || !f.tried) && !f.sent && a.ofCredential(f):
-		return "What the app proves itself with could not be had, so Entra was not asked for a token. The text says who was asked for it: look there."
-	case a.code == "invalid_response" && !f.sent:
-		return "That is not Entra's: a proxy or a sign-in page of the network stands in between, or the cloud is not an authority. \"entra doctor\" says what answers there."
-	case a.code == "request_failed" && f.reached && !f.sent:
-		return "The connection broke while the authority answered. Try again; if it stays, a proxy or a firewall in between breaks it."
-	case a.code == "request_failed" && !f.sent:
-		return "The authority cannot be reached. \"entra doctor\" says where on the way it fails: name, connection, certificate or proxy."
-	case a.code == "request_failed":
-		return "The connection failed after the first requests had succeeded. Try again; if it stays, a proxy or a firewall does not let POST requests through."
-	case a.code == "invalid_response":
-		return "What came is not Entra's: a proxy or a firewall in between answers POST requests itself. Have " + f.cloud + " excepted, or set HTTPS_PROXY."
-	case a.temporary:
-		return "Entra is out of order for the moment. Try again in some minutes; see https://status.azure.com if it lasts."
+	case f.retryAfter > 0:
+		return fmt.Sprintf("Entra throttles the app. Wait %s before the next request.", f.retryAfter) + oneSource
+	case f.status == 429:
+		return "Entra throttles the app." + oneSource
+	case facts.regionFailed:
+		return "The endpoint of region " + facts.region + " did not respond. Check the region's name, " +
+			"and whether the tenant may use regional endpoints. Otherwise leave the region out."
+	case !facts.tokenRequested:
+		return f.adviceBeforeToken(facts)
+	case f.code == entra.CodeRequestFailed:
+		return "The connection failed after the first requests had succeeded. Try again. " +
+			"If the error persists, a proxy or firewall blocks POST requests."
+	case f.code == entra.CodeInvalidResponse:
+		return "The response is not Entra's. A proxy or firewall intercepts POST requests. " +
+			"Exclude " + facts.names.Host + " from inspection, or set HTTPS_PROXY."
+	case f.temporary:
+		return "Entra is temporarily unavailable. Try again in a few minutes. If the error persists, check https://status.azure.com."
 	}
 	return ""
 }
 
-// ofCredential reports whether what failed before a token was asked for is the credential,
-// and somebody was asked for it: then another than the authority is named. What is wrong
-// with a file or a variable the text says in full.
-func (a *answer) ofCredential(f facts) bool {
-	switch a.code {
-	case "invalid_client":
-		return f.asked
-	case "request_failed", "invalid_response":
-		return !strings.Contains(a.text, f.cloud)
+// adviceBeforeToken returns what to do if no token request was sent.
+func (f *failure) adviceBeforeToken(facts facts) string {
+	unreadable := f.code == entra.CodeRequestFailed || f.code == entra.CodeInvalidResponse
+	switch {
+	case facts.credentialService && (unreadable || f.code == "invalid_client"), facts.noRequests && unreadable:
+		return "The service that issues the credential did not provide it, so no token was requested from Entra. The text names the service."
+	case f.code == entra.CodeInvalidResponse:
+		return "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the network intercepts the request. " +
+			"\"entra doctor\" shows what responds."
+	case f.code == entra.CodeRequestFailed && facts.discoveryFailed:
+		return "The authority cannot be reached. \"entra doctor\" shows which part fails: name, connection, certificate or proxy."
+	case f.code == entra.CodeRequestFailed:
+		return "The connection broke during the authority's response. Try again. If the error persists, a proxy or firewall breaks the connection."
+	case f.temporary:
+		return "Entra is temporarily unavailable. Try again in a few minutes. If the error persists, check https://status.azure.com."
 	}
-	return false
+	return ""
 }
 
-func always(text string) func(facts) string { return func(facts) string { return text } }
-
-const certificatesAndSecrets = "In the app registration: Certificates & secrets"
-
-var byNumber = map[int]func(facts) string{
-	// Who is asking, and where.
-	90002: func(f facts) string {
-		return "There is no such tenant at " + f.cloud + ". Check the Directory (tenant) ID for typing errors, and whether the tenant is in another cloud (US Government, China ...), " +
-			"which -cloud or AZURE_AUTHORITY_HOST names."
-	},
-	900023: always("The tenant is neither an ID nor a domain that Entra knows. Use the Directory (tenant) ID from the app's Overview page."),
-	700016: func(f facts) string {
-		return "The tenant has no app " + f.client + ". Check that the client ID is the Application (client) ID, not the Object ID, and that the tenant is the app's own. " +
-			"An app of another tenant must be multi-tenant, and an administrator of this one must have consented to it."
-	},
-	7000229: func(f facts) string {
-		return "The app exists but is not installed in tenant " + f.tenant + " (it has no service principal there). An administrator installs it by consenting: " +
-			"https://" + f.cloud + "/" + f.tenant + "/adminconsent?client_id=" + f.client
-	},
-	7000112: always("The app is disabled in this tenant. In Enterprise applications, Properties: set \"Enabled for users to sign-in\" to yes, once you know who disabled it and why."),
-	50194:   always("The app is for one tenant only, but was asked for at /common. Name the tenant."),
-	700025:  always("The app is registered as a public client, which proves itself with nothing. In the app registration, Authentication: set \"Allow public client flows\" to no."),
-
-	// Secrets.
-	7000215: always("The secret is not one of this app. Usual reasons: the Secret ID was copied in place of the Value; the secret is of another app than the client ID; it was deleted; " +
-		"or it was cut or quoted on the way (the shell, YAML). " + certificatesAndSecrets + ", New client secret; copy its Value at once."),
-	7000222: always("The secret has expired. " + certificatesAndSecrets + ", New client secret: add one beside the old, replace it where the app reads it, then delete the old one. " +
-		"A certificate or a federated credential does not have to be replaced by hand."),
-	7000216: noCredential,
-	7000218: noCredential,
-
-	// Client assertions.
-	700027: func(f facts) string {
+// specificAdvice returns advice that mentions the credential, or "" if the general advice
+// for the AADSTS number is best.
+func specificAdvice(number int, f facts) string {
+	const secrets = "In the app registration, under Certificates & secrets, "
+	switch a := f.assertion; number {
+	case 700027:
 		switch {
 		case f.cred.Thumbprint != "":
-			return "The app does not know the certificate with thumbprint " + f.cred.Thumbprint + ", or it has expired there. " + certificatesAndSecrets +
-				", Certificates, Upload certificate: upload its public part (.cer, .pem) and compare the thumbprints."
-		case f.assertion != nil && f.assertion.Thumbprint != "":
-			return "The app does not know the certificate whose SHA-256 thumbprint is " + clean(f.assertion.Thumbprint, 100) + ". " + certificatesAndSecrets + ", Certificates: upload it."
+			return "The app does not trust the certificate with the thumbprint " + f.cred.Thumbprint + ", or it has expired. " +
+				secrets + "upload its public part (.cer or .pem) and compare the thumbprints."
+		case a != nil && a.Thumbprint != "":
+			return "The app does not trust the certificate with the SHA-256 thumbprint " + clean(a.Thumbprint, 100) + ". " +
+				secrets + "upload it."
 		}
-		return "The signature of the assertion is not by a key that the app trusts. " + certificatesAndSecrets + ": compare the certificate, or the federated credential's issuer, with what signs."
-	},
-	700030: always("No trusted subject name and issuer of the app matches the certificate. Compare the certificate's subject with trustedCertificateSubjects in the app's manifest, or upload the certificate itself."),
-	700024: func(f facts) string {
-		if f.assertion != nil && !f.assertion.Ends.IsZero() {
-			if ended := time.Since(f.assertion.Ends); ended > 0 {
-				return fmt.Sprintf("The assertion ended at %s (%s ago). If something was to renew it (a token file in Kubernetes), that does not; otherwise this machine's clock is wrong.",
-					f.assertion.Ends.Format(time.RFC3339), ended.Round(time.Second))
-			}
+	case 700024:
+		if a == nil || a.Expiry.IsZero() {
+			break
 		}
-		return "The assertion is outside its time by Entra's clock. Look at the step \"clock\": set this machine's with NTP."
-	},
-	700023: func(f facts) string {
-		return "The audience of the assertion is wrong" + saysAudience(f) + ". One that the app signs itself is for the token endpoint; a federated one is for the audience in the app's federated credential."
-	},
-	700021: always("The assertion is another app's: its issuer and subject are not the client ID. Check the client ID, or that the federated token is the one meant for this app."),
-	50027:  always("The assertion is not a JWT that Entra can read. Look at what the file or the callback returns: the bare token, without quotes, \"Bearer\" or JSON around it."),
-	50012:  always("What the app proved itself with was refused. Compare the certificate with those under Certificates & secrets."),
-	70021:  federated,
-	700211: federated,
-	700212: federated,
-	700213: federated,
-
-	// The resource and what is allowed.
-	500011: func(f facts) string {
-		return "The tenant has no API \"" + clean(f.resource, 200) + "\". Check the App ID URI under Expose an API of the API's registration for typing errors; an API of another tenant must be installed here first. " +
-			"Microsoft Graph is https://graph.microsoft.com, with another host in other clouds."
-	},
-	50001: func(f facts) string {
-		return "The tenant has no API \"" + clean(f.resource, 200) + "\", or it was not installed there. Check the scope for typing errors."
-	},
-	650057:  always("The app's registration does not list that API. In the app registration, API permissions: add a permission of it, then grant admin consent."),
-	1002012: always("With client credentials the scope is the default scope of one API: <App ID URI>/.default. Permissions are granted to the app beforehand, not asked for."),
-	70011:   always("The scope is not valid: an App ID URI or a client ID, then \"/.default\", and no other beside it."),
-	501051:  always("The API wants apps to be assigned, and this one is not. Give the app one of the API's roles: API permissions, Application permissions, Grant admin consent."),
-	65001: func(f facts) string {
-		return "Nobody has consented to this. In the app registration: API permissions, Grant admin consent; or have an administrator open https://" + f.cloud + "/" + f.tenant + "/adminconsent?client_id=" + f.client
-	},
-	53003: always("A Conditional Access policy blocks the app: one for workload identities that restricts places or risk, or one for the user. " +
-		"In the sign-in logs (Service principal sign-ins), find the correlation ID and look at the Conditional Access tab for which; an administrator must except the app or its network."),
-
-	// Users, on behalf of whom an API asks.
-	50105:  always("The user is not assigned to the API. In Enterprise applications, Users and groups: assign the user, or a group that the user is in."),
-	50034:  always("The user's account is not in this tenant. Check the tenant; a guest must be invited first."),
-	50013:  always("The assertion is not a token that Entra accepts here. It must be an access token (no ID token) that was issued for this very app; Graph's tokens are for Graph alone."),
-	500131: always("The assertion is a token for another API. Its aud must be this app: have the client ask for a scope of this app's."),
-	500133: always("The assertion has ended. Get a new token for this app from its client."),
-	50076:  interaction,
-	50079:  interaction,
-	50158:  interaction,
-	50173:  always("The user's sessions were revoked, by a new password for instance: the user must sign in again."),
-	700082: always("The user has not been there for too long: the user must sign in again."),
-
-	// What passes.
-	90033: always("Entra is out of order for the moment. Try again in some minutes; see https://status.azure.com if it lasts."),
-	90055: always("Entra throttles the tenant. Try again later, and ask for fewer tokens: keep one source for each API."),
-	50196: always("The app asks for the same token over and over (a loop). Keep one source for each API in place of asking anew for each call."),
-}
-
-func noCredential(facts) string {
-	return "The request had no credential. Give the app a secret, a certificate or a federated credential, and name it: see entra token -h."
-}
-
-func interaction(facts) string {
-	return "The user must do something, such as confirm a second factor, which only a sign-in can ask for. An API answers its caller with the claims challenge; the caller signs the user in with it."
-}
-
-// federated: which of issuer, subject and audience is not as the app's federated
-// credential has it.
-func federated(f facts) string {
-	if f.assertion == nil || f.assertion.Issuer == "" {
-		return "No federated credential of the app matches the token. " + certificatesAndSecrets + ", Federated credentials: issuer, subject and audience must be exactly the token's iss, sub and aud."
+		if ago := time.Since(a.Expiry); ago > 0 {
+			return fmt.Sprintf("The assertion expired at %s (%s ago). Check what should renew it, such as the kubelet for a token file in Kubernetes. "+
+				"If it should still be valid, this machine's clock is wrong.", a.Expiry.Format(time.RFC3339), ago.Round(time.Second))
+		}
+	case 700023:
+		if a == nil || len(a.Audience) == 0 {
+			break
+		}
+		return "The assertion has the audience " + clean(strings.Join(a.Audience, " "), 200) + ". An assertion that the app signs itself must name the token endpoint. " +
+			"A federated token must name the audience of the app's federated credential."
+	case 70021, 700211, 700212, 700213:
+		if a == nil || a.Issuer == "" {
+			break
+		}
+		return "No federated credential of the app matches the token exactly, including case and slashes. " + secrets +
+			"Federated credentials must have the issuer " + clean(a.Issuer, 200) + ", the subject " + clean(a.Subject, 200) +
+			" and the audience " + clean(strings.Join(a.Audience, " "), 200) + "."
 	}
-	return "No federated credential of the app matches the token, to the letter, case and slashes included. " + certificatesAndSecrets + ", Federated credentials must have issuer " +
-		clean(f.assertion.Issuer, 200) + ", subject " + clean(f.assertion.Subject, 200) + ", audience " + clean(strings.Join(f.assertion.Audience, " "), 200) + "."
-}
-
-func saysAudience(f facts) string {
-	if f.assertion == nil || len(f.assertion.Audience) == 0 {
-		return ""
-	}
-	return " (" + clean(strings.Join(f.assertion.Audience, " "), 200) + ")"
-}
-
-// credentialAdvice says what to do about a credential that cannot be opened; its error
-// says what is wrong.
-func credentialAdvice(kind string) string {
-	if kind == "" {
-		return "Set one of AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH and AZURE_FEDERATED_TOKEN_FILE, or name a credential: see entra doctor -h."
-	}
-	return "Mend that first: nothing is sent to Entra without it. See entra doctor -h for the ways to name a credential."
+	return ""
 }

@@ -1,5 +1,5 @@
-// Package doctor finds out step by step why an app gets no token, or not the one that it
-// needs, and says what to do about it.
+// Package doctor checks step by step why an app gets no token, or one without the expected
+// permissions, and says how to fix it.
 package doctor
 
 import (
@@ -10,110 +10,118 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/cmd/entra/internal/wire"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 )
 
-// A Status says how a step went.
+// Status is the outcome of a step.
 type Status string
 
-// The outcomes of a step, in the words that are printed.
+// The outcomes of a step, as they are printed.
 const (
-	OK   Status = "ok"   // as it should be
-	Warn Status = "warn" // works, but will not do for long, or not for everything
-	Fail Status = "FAIL" // keeps the app from getting its token
-	Skip Status = "skip" // could not be looked at because of a failure before
+	StatusOK   Status = "ok"
+	StatusWarn Status = "warn" // works now, but not for long or not for everything
+	StatusFail Status = "FAIL" // prevents the app from getting its token
+	StatusSkip Status = "skip" // not checked because of an earlier failure
 )
 
-// A Step is one thing that was looked at.
+// Step is the result of one check.
 type Step struct {
 	Name   string        `json:"step"`
 	Status Status        `json:"status"`
-	Text   string        `json:"text"`             // what was found
-	Advice string        `json:"advice,omitempty"` // what to do about it, "" if nothing
+	Text   string        `json:"text"`             // the finding
+	Advice string        `json:"advice,omitempty"` // how to fix it
 	AADSTS []int         `json:"aadsts,omitempty"`
 	Millis int64         `json:"took_ms,omitempty"`
 	Took   time.Duration `json:"-"`
 
-	// For whoever looks for the request in the sign-in logs.
+	// The IDs identify the request in the tenant's sign-in logs.
 	CorrelationID string `json:"correlation_id,omitempty"`
 	TraceID       string `json:"trace_id,omitempty"`
 }
 
-// A Credential is what the app is to prove itself with.
+// Credential describes the app's credential.
 type Credential struct {
-	Kind string // "client secret in FILE", for instance
-	// Facts are known once Open has succeeded, zero where they do not apply.
-	Thumbprint string    // of a certificate, as the Entra admin center shows it
-	Ends       time.Time // when the certificate ends
-	// Assertion is a federated token that is at hand, nil if there is none.
-	Assertion *wire.Assertion
+	entra.CredentialInfo
+	Unused []string // environment variables that select other credentials and are not used
 }
 
-// Config is what is to be looked at.
+// Origin returns the kind of the credential and where it comes from.
+func (c *Credential) Origin() string {
+	s := c.Kind
+	switch {
+	case c.File != "" && c.Variable != "":
+		s += " in " + c.File + " (" + c.Variable + ")"
+	case c.File != "" || c.Variable != "":
+		s += " in " + c.File + c.Variable
+	}
+	if len(c.Unused) > 0 {
+		s += " (also set but not used: " + strings.Join(c.Unused, ", ") + ")"
+	}
+	return clean(s, 400)
+}
+
+// Config configures [Examine].
 type Config struct {
-	// App is the app; its Credential and HTTPClient are not used.
-	App entra.Config
-	// Missing says what of the configuration is not there; nil: nothing. Then everything
-	// else is skipped.
-	Missing error
-	// Open reads the credential. Required.
+	App      entra.Config         // its Credential and HTTPClient are not used
+	Missing  error                // if not nil, App is incomplete, and only this is reported
+	Scope    string               // required
+	Recorder *httprecord.Recorder // sends and records the requests; required
+
+	// Open returns the credential. Required.
 	Open func() (entra.Credential, Credential, error)
-	// Scope is what a token is asked for. Required.
-	Scope string
-	// Transport makes the requests. Required.
-	Transport http.RoundTripper
-	// Proxy says which proxy a request goes through. Nil: none does.
+	// Proxy returns the proxy for a request. If nil, no proxy is used.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Done is called with each step when it is over. Nil: nobody is told.
+	// Done is called after each step. If nil, it is not called.
 	Done func(Step)
 }
 
-// doctor is one examination.
+// doctor is one run of all steps.
 type doctor struct {
 	Config
-	recorder *wire.Recorder
-	client   *entra.Client // nil until the configuration and the credential are good
-	cred     Credential
-	steps    []Step
+	client *entra.Client // nil until the configuration and the credential are valid
+	cred   Credential
+	steps  []Step
 }
 
-// Names of the steps, in order.
+// The names of the steps, in order.
 const (
-	configuration = "configuration"
-	name          = "name"
-	connection    = "connection"
-	clock         = "clock"
-	discovery     = "discovery"
-	credential    = "credential"
-	tokenStep     = "token"
-	claimsStep    = "claims"
+	configurationStep = "configuration"
+	nameStep          = "name"
+	connectionStep    = "connection"
+	clockStep         = "clock"
+	discoveryStep     = "discovery"
+	credentialStep    = "credential"
+	tokenStep         = "token"
+	claimsStep        = "claims"
 )
 
-// Examine takes all steps. It returns when ctx ends at the latest.
+// Examine runs all steps. It returns when ctx ends at the latest.
 func Examine(ctx context.Context, cfg Config) []Step {
-	d := &doctor{Config: cfg, recorder: &wire.Recorder{Base: cfg.Transport}}
-	d.App.HTTPClient = &http.Client{Transport: d.recorder, Timeout: 30 * time.Second}
-	if !d.configuration() {
-		d.skip("the configuration comes first", name, connection, clock, discovery, credential, tokenStep, claimsStep)
+	d := &doctor{Config: cfg}
+	d.App.HTTPClient = &http.Client{Transport: d.Recorder, Timeout: 30 * time.Second}
+	if !d.checkConfiguration() {
+		d.skip("needs a valid configuration",
+			nameStep, connectionStep, clockStep, discoveryStep, credentialStep, tokenStep, claimsStep)
 		return d.steps
 	}
-	before := d.network(ctx)
-	opened := d.credential()
+	obstacle := d.checkNetwork(ctx)
+	opened := d.checkCredential()
 	switch {
-	case before != "":
-		d.skip(before, tokenStep, claimsStep)
+	case obstacle != "":
+		d.skip(obstacle, tokenStep, claimsStep)
 	case !opened:
-		d.skip("there is no credential to use", tokenStep, claimsStep)
+		d.skip("needs a valid credential", tokenStep, claimsStep)
 	default:
-		d.token(ctx)
+		d.checkToken(ctx)
 	}
 	return d.steps
 }
 
-// Failed reports whether any step failed.
+// Failed reports whether a step failed.
 func Failed(steps []Step) bool {
 	for _, s := range steps {
-		if s.Status == Fail {
+		if s.Status == StatusFail {
 			return true
 		}
 	}
@@ -130,87 +138,87 @@ func (d *doctor) done(s Step) {
 
 func (d *doctor) skip(why string, names ...string) {
 	for _, n := range names {
-		d.done(Step{Name: n, Status: Skip, Text: why})
+		d.done(Step{Name: n, Status: StatusSkip, Text: why})
 	}
 }
 
-// configuration: everything is there and well-formed. The credential is looked at later.
-func (d *doctor) configuration() bool {
-	s := Step{Name: configuration, Status: OK}
-	err := d.Missing
-	if err == nil {
-		cfg := d.App
-		cfg.Credential = entra.Secret("placeholder") // what is wrong with the real one is told apart
-		_, err = entra.New(cfg)
-	}
-	if err == nil {
-		err = checkScope(d.App, d.Scope)
-	}
-	if err != nil {
-		s.Status = Fail
-		s.Text, s.Advice = split(err)
-		if err == d.Missing {
-			s.Text, s.Advice = describe(err), "Both are on the Overview page of the app registration in the Entra admin center: Directory (tenant) ID and Application (client) ID."
-		}
+// checkConfiguration checks everything but the credential.
+func (d *doctor) checkConfiguration() bool {
+	s := Step{Name: configurationStep, Status: StatusOK}
+	if err := d.configurationError(); err != nil {
+		s.Status, s.Text = StatusFail, describe(err)
+		s.Advice = "Set the tenant with -tenant or AZURE_TENANT_ID and the client with -client or AZURE_CLIENT_ID. " +
+			"Both IDs are on the Overview page of the app registration in the Entra admin center. " +
+			"Set the cloud with -cloud or AZURE_AUTHORITY_HOST and the region with -region. The scope is the last argument."
 		d.done(s)
 		return false
 	}
-	s.Text = "app " + d.App.ClientID + " in tenant " + d.App.TenantID + " of " + d.App.Cloud.Host() + regionText(d.App.Region)
+	s.Text = "app " + d.App.ClientID + " in tenant " + d.App.TenantID + " at " + d.App.Cloud.Host()
+	switch d.App.Region {
+	case "":
+	case entra.DetectRegion:
+		s.Text += ", in the detected region"
+	default:
+		s.Text += ", in region " + d.App.Region
+	}
 	d.done(s)
 	return true
 }
 
-func regionText(region string) string {
-	switch region {
-	case "":
-		return ""
-	case entra.DetectRegion:
-		return ", in the region that is detected"
+func (d *doctor) configurationError() error {
+	if d.Missing != nil {
+		return d.Missing
 	}
-	return ", in region " + region
+	cfg := d.App
+	cfg.Credential = entra.Secret("placeholder") // the real one is checked in a later step
+	c, err := entra.New(cfg)
+	if err != nil {
+		return err
+	}
+	return clientcreds.Check(c, d.Scope)
 }
 
-// credential: it can be read and has not ended.
-func (d *doctor) credential() bool {
-	s := Step{Name: credential, Status: OK}
-	cred, facts, err := d.Open()
-	d.cred = facts
-	if err == nil {
-		d.App.Credential = cred
+// checkCredential checks that the credential can be read and has not expired.
+func (d *doctor) checkCredential() bool {
+	s := Step{Name: credentialStep, Status: StatusOK}
+	var err error
+	if d.App.Credential, d.cred, err = d.Open(); err == nil {
 		d.client, err = entra.New(d.App)
 	}
 	if err != nil {
-		s.Status = Fail
-		if s.Text, s.Advice = split(err); s.Advice == "" || facts.Kind == "" {
-			s.Text, s.Advice = describe(err), credentialAdvice(facts.Kind)
-		}
+		s.Status, s.Text = StatusFail, describe(err)
+		s.Advice = "Fix this first. Without a credential no request is sent to Entra. " +
+			"\"entra doctor -h\" lists the flags and environment variables for credentials."
 		d.done(s)
 		return false
 	}
-	s.Text = clean(facts.Kind, 400)
-	if facts.Thumbprint != "" {
-		s.Text += ", thumbprint " + facts.Thumbprint
+	c := &d.cred
+	s.Text = c.Origin()
+	if c.Thumbprint != "" {
+		s.Text += ", thumbprint " + c.Thumbprint
 	}
-	if !facts.Ends.IsZero() {
-		left := time.Until(facts.Ends)
-		s.Text += ", good until " + facts.Ends.UTC().Format(time.DateOnly)
+	if c.Issuer != "" && c.Thumbprint == "" {
+		s.Text += ", issuer " + clean(c.Issuer, 200) + ", subject " + clean(c.Subject, 200) +
+			", audience " + clean(strings.Join(c.Audience, " "), 200)
+	}
+	left := time.Until(c.NotAfter)
+	switch {
+	case c.NotAfter.IsZero():
+	case c.Thumbprint != "":
+		s.Text += ", expires " + c.NotAfter.UTC().Format(time.DateOnly)
 		if left < 30*24*time.Hour {
-			s.Status = Warn
-			s.Advice = "It ends in " + days(left) + ". Make a new certificate, register it with the app beside this one, then replace the file; no restart is needed."
+			s.Status = StatusWarn
+			s.Advice = "It expires in " + days(left) + ". Create a new certificate, add it to the app registration, and then replace the file. " +
+				"A restart is not needed."
 		}
-	}
-	if a := facts.Assertion; a != nil {
-		s.Text += ", issuer " + clean(a.Issuer, 200) + ", subject " + clean(a.Subject, 200) + ", audience " + clean(strings.Join(a.Audience, " "), 200)
-		switch ended := time.Now().After(a.Ends); {
-		case a.Ends.IsZero():
-		case !ended:
-			s.Text += ", good until " + a.Ends.UTC().Format(time.RFC3339)
-		default:
-			s.Status = Fail
-			s.Text += ", ended " + a.Ends.UTC().Format(time.RFC3339)
-			s.Advice = "The token has ended, and Entra will refuse it (AADSTS700024). What is to renew the file does not: in Kubernetes the kubelet, " +
-				"for a projected volume that is mounted whole (no subPath). If it should not have ended yet, this machine's clock is wrong."
-		}
+	case left > 0:
+		s.Text += ", expires " + c.NotAfter.UTC().Format(time.RFC3339)
+	default:
+		s.Status = StatusFail
+		s.Text += ", expired " + c.NotAfter.UTC().Format(time.RFC3339)
+		s.Advice = "Entra rejects expired tokens (AADSTS700024). Check why the file is not renewed. " +
+			"In Kubernetes the kubelet renews it if the whole projected volume is mounted (no subPath). " +
+			"If the token should still be valid, this machine's clock is wrong."
 	}
 	d.done(s)
 	return true

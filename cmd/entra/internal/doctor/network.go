@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,52 +16,60 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/entratoken/entra/cmd/entra/internal/wire"
+	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 )
 
 const maxBody = 1 << 20
 
-// network asks for the tenant's discovery document, and reads off that one request what
-// there is to say about the name, the connection, the clock and the tenant. It returns why
-// a token need not be asked for, "" if it may be.
-func (d *doctor) network(ctx context.Context) string {
+// Reasons for skipped steps.
+const (
+	needsName      = "needs the name's address"
+	needsResponse  = "needs a response"
+	needsDiscovery = "needs the tenant's discovery document"
+)
+
+// checkNetwork requests the tenant's discovery document and derives several steps from that
+// one request. It returns why a token cannot be requested, or "" if it can.
+func (d *doctor) checkNetwork(ctx context.Context) string {
 	host := d.App.Cloud.Host()
 	address := "https://" + host + "/" + d.App.TenantID + "/v2.0/.well-known/openid-configuration"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		d.done(Step{Name: name, Status: Fail, Text: "the address of the authority cannot be made", Advice: "Check the tenant and the cloud."})
-		d.skip("there is no address to ask", connection, clock, discovery)
-		return "there is no address to ask"
+		d.done(Step{Name: nameStep, Status: StatusFail, Text: "the authority's URL is invalid", Advice: "Check the tenant and the cloud."})
+		d.skip(needsName, connectionStep, clockStep, discoveryStep)
+		return needsResponse
 	}
-	proxy := d.proxyOf(req)
+	proxy := d.proxyFor(req)
 	client := &http.Client{
-		Transport:     d.recorder,
+		Transport:     d.Recorder,
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
-	seen, _ := d.recorder.Last("discovery")
+	record, _ := d.Recorder.Last("discovery")
 	if err != nil {
-		d.unreachable(host, proxy, seen, err)
-		return "nothing answers there"
+		d.reportFailedRequest(host, proxy, record, err)
+		return needsResponse
 	}
 	defer resp.Body.Close()
-	d.name(host, proxy, seen)
-	d.connection(host, seen)
-	d.clock(seen)
+	d.reportName(host, proxy, record)
+	d.reportConnection(host, record)
+	d.reportClock(record)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		d.done(Step{Name: discovery, Status: Fail, Text: "the answer broke off", Advice: "The connection or a proxy in between is unreliable; try again."})
-		return "the tenant's configuration comes first"
+		d.done(Step{Name: discoveryStep, Status: StatusFail, Text: "the connection broke during the response",
+			Advice: "Try again. If the error persists, a proxy or firewall breaks the connection."})
+		return needsDiscovery
 	}
-	if !d.discovery(host, resp, body, seen) {
-		return "the tenant's configuration comes first"
+	if !d.reportDiscovery(host, resp, body, record) {
+		return needsDiscovery
 	}
 	return ""
 }
 
-// proxyOf names the proxy of a request, without the credentials in its address.
-func (d *doctor) proxyOf(req *http.Request) string {
+// proxyFor returns the host of the proxy for a request, or "" without a proxy. It does not
+// return the password in the proxy's URL.
+func (d *doctor) proxyFor(req *http.Request) string {
 	if d.Proxy == nil {
 		return ""
 	}
@@ -71,19 +80,19 @@ func (d *doctor) proxyOf(req *http.Request) string {
 	return u.Host
 }
 
-func (d *doctor) name(host, proxy string, seen wire.Request) {
-	s := Step{Name: name, Status: OK}
-	switch found := seen.Conn.Resolved; {
+func (d *doctor) reportName(host, proxy string, record httprecord.Request) {
+	s := Step{Name: nameStep, Status: StatusOK}
+	switch addresses := record.Conn.Resolved; {
 	case proxy != "":
-		s.Text = "left to the proxy " + proxy + " (from HTTPS_PROXY)"
-	case len(found) == 1:
-		s.Text = host + " is " + found[0]
-	case len(found) > 1:
-		s.Text = fmt.Sprintf("%s is %s and %d more", host, found[0], len(found)-1)
+		s.Text = "resolved by the proxy " + proxy + " (from HTTPS_PROXY)"
+	case len(addresses) == 1:
+		s.Text = host + " is " + addresses[0]
+	case len(addresses) > 1:
+		s.Text = fmt.Sprintf("%s is %s and %d more", host, addresses[0], len(addresses)-1)
 	case isAddress(host):
-		s.Text = host + " is an address, not a name"
+		s.Text = host + " is an address and not a name"
 	default:
-		s.Text = host + " was found"
+		s.Text = host + " was resolved"
 	}
 	d.done(s)
 }
@@ -96,15 +105,17 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-func (d *doctor) connection(host string, seen wire.Request) {
-	s := Step{Name: connection, Status: OK, Took: seen.Took, Text: "answers"}
-	if t := seen.Conn.TLS; t != nil && len(t.PeerCertificates) > 0 {
+func (d *doctor) reportConnection(host string, record httprecord.Request) {
+	s := Step{Name: connectionStep, Status: StatusOK, Took: record.Took, Text: "connected"}
+	if t := record.Conn.TLS; t != nil && len(t.PeerCertificates) > 0 {
 		leaf := t.PeerCertificates[0]
-		s.Text = fmt.Sprintf("%s, certificate issued by %s, good until %s", tls.VersionName(t.Version), issuerOf(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
-		if microsoftHost(host) && !issuedForMicrosoft(t) {
-			s.Status = Warn
-			s.Advice = "Microsoft's certificates are issued by DigiCert or by itself. So a proxy that your machine trusts reads along, as many companies have one: " +
-				"it sees the app's secrets and tokens. Have " + host + " excepted from inspection, or use a certificate in place of a secret."
+		s.Text = fmt.Sprintf("%s, certificate issued by %s, expires %s",
+			tls.VersionName(t.Version), issuerOf(leaf), leaf.NotAfter.UTC().Format(time.DateOnly))
+		if isMicrosoftHost(host) && !isIssuedForMicrosoft(t) {
+			s.Status = StatusWarn
+			s.Advice = "Microsoft's certificates are issued by DigiCert or Microsoft. This one is not, " +
+				"so a proxy that this machine trusts, such as a company's, decrypts the traffic and sees the app's secrets and tokens. " +
+				"Exclude " + host + " from inspection, or use a certificate instead of a secret."
 		}
 	}
 	d.done(s)
@@ -116,12 +127,12 @@ func issuerOf(c *x509.Certificate) string {
 			return clean(list[0], 80)
 		}
 	}
-	return "somebody without a name"
+	return "an authority without a name"
 }
 
-// issuedForMicrosoft tells the authorities that Microsoft's page "Azure certificate
-// authority details" names.
-func issuedForMicrosoft(t *tls.ConnectionState) bool {
+// isIssuedForMicrosoft reports whether a certificate authority in Microsoft's list "Azure
+// certificate authority details" issued the certificate.
+func isIssuedForMicrosoft(t *tls.ConnectionState) bool {
 	for _, c := range t.PeerCertificates {
 		for _, o := range append([]string{c.Issuer.CommonName}, c.Issuer.Organization...) {
 			if o := strings.ToLower(o); strings.Contains(o, "digicert") || strings.Contains(o, "microsoft") {
@@ -137,37 +148,38 @@ const (
 	skewFail = 5 * time.Minute
 )
 
-func (d *doctor) clock(seen wire.Request) {
-	s := Step{Name: clock, Status: OK}
-	if seen.Date.IsZero() {
-		d.done(Step{Name: clock, Status: Skip, Text: "the answer has no date"})
+func (d *doctor) reportClock(record httprecord.Request) {
+	s := Step{Name: clockStep, Status: StatusOK}
+	if record.Date.IsZero() {
+		d.done(Step{Name: clockStep, Status: StatusSkip, Text: "the response has no Date header"})
 		return
 	}
-	// A date is cut to seconds, and was written at some time during the request.
-	local := seen.Began.Add(seen.Took / 2)
-	skew := local.Sub(seen.Date.Add(500 * time.Millisecond)).Round(time.Second)
-	where := "ahead of"
+	// The Date header is truncated to seconds and was written during the request.
+	local := record.Start.Add(record.Took / 2)
+	skew := local.Sub(record.Date.Add(500 * time.Millisecond)).Round(time.Second)
+	direction := "ahead of"
 	if skew < 0 {
-		skew, where = -skew, "behind"
+		skew, direction = -skew, "behind"
 	}
-	s.Text = "agrees with Entra's to the second or two"
+	s.Text = "within two seconds of Entra's"
 	if skew > 2*time.Second {
-		s.Text = fmt.Sprintf("%s %s Entra's", skew, where)
+		s.Text = fmt.Sprintf("%s %s Entra's", skew, direction)
 	}
 	switch {
 	case skew > skewFail:
-		s.Status = Fail
-		s.Advice = "This machine's clock is wrong by more than the five minutes that Entra and validators of tokens put up with: assertions are refused (AADSTS700024) " +
-			"and tokens count as expired, or as not yet valid. Set it, and keep it set with NTP (timedatectl set-ntp true, w32tm /resync); in a virtual machine look at the host's."
+		s.Status = StatusFail
+		s.Advice = "Entra and token validators tolerate five minutes. Beyond that, Entra rejects assertions (AADSTS700024), " +
+			"and tokens seem expired or not yet valid. Set this machine's clock and keep it set with NTP " +
+			"(timedatectl set-ntp true, w32tm /resync). In a virtual machine, check the host's clock."
 	case skew > skewWarn:
-		s.Status, s.Advice = Warn, "Set the clock with NTP: from five minutes on assertions and tokens are refused."
+		s.Status, s.Advice = StatusWarn, "Set this machine's clock with NTP. From five minutes on, assertions and tokens are rejected."
 	}
 	d.done(s)
 }
 
-// discovery: the tenant exists in this cloud.
-func (d *doctor) discovery(host string, resp *http.Response, body []byte, seen wire.Request) bool {
-	s := Step{Name: discovery, Status: OK, Took: seen.Took}
+// reportDiscovery reports whether the tenant exists in this cloud.
+func (d *doctor) reportDiscovery(host string, resp *http.Response, body []byte, record httprecord.Request) bool {
+	s := Step{Name: discoveryStep, Status: StatusOK, Took: record.Took}
 	var doc struct {
 		Issuer      string `json:"issuer"`
 		Token       string `json:"token_endpoint"`
@@ -180,108 +192,147 @@ func (d *doctor) discovery(host string, resp *http.Response, body []byte, seen w
 	isJSON := json.Unmarshal(body, &doc) == nil
 	switch {
 	case isJSON && resp.StatusCode == http.StatusOK && doc.Issuer != "" && doc.Token != "":
-		s.Text = "tenant exists; issuer " + clean(doc.Issuer, 200)
+		s.Text = "the tenant exists; issuer " + clean(doc.Issuer, 200)
 		d.done(s)
 		return true
 	case isJSON && doc.Error != "":
 		s.AADSTS, s.CorrelationID, s.TraceID = doc.Codes, clean(doc.Correlation, 100), clean(doc.Trace, 100)
-		s.Text = clean(strings.TrimSpace(beforeTrailer(doc.Description)), 400)
+		s.Text = clean(withoutTrailer(doc.Description), 400)
 		if s.Text == "" {
 			s.Text = clean(doc.Error, 100)
 		}
-		s.Advice = adviceFor(&answer{codes: doc.Codes, code: doc.Error, status: resp.StatusCode}, d.facts())
+		f := failure{codes: doc.Codes, code: doc.Error, status: resp.StatusCode}
+		s.Advice = f.advice(d.facts())
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		s.Text = fmt.Sprintf("%s answered with status %d", host, resp.StatusCode)
-		s.Advice = "Entra, or a proxy in between, is out of order or throttling. Try again in some minutes; see https://status.azure.com if it lasts."
+		s.Text = fmt.Sprintf("%s returned HTTP status %d", host, resp.StatusCode)
+		s.Advice = "Entra or a proxy is unavailable or throttles requests. Try again in a few minutes. If the error persists, check https://status.azure.com."
 	default:
-		s.Text = fmt.Sprintf("%s answered with status %d and %s, not with a configuration", host, resp.StatusCode, contentType(resp))
-		s.Advice = "That is not Entra: a proxy or a sign-in page of the network stands in between, or the cloud is not an authority. " +
-			"Look at the address with a browser on this machine, and at HTTPS_PROXY and NO_PROXY."
+		s.Text = fmt.Sprintf("%s returned HTTP status %d and %s instead of a discovery document", host, resp.StatusCode, contentType(resp))
+		s.Advice = "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the network intercepts the request. " +
+			"Open the address in a browser on this machine, and check HTTPS_PROXY and NO_PROXY."
 	}
-	s.Status = Fail
+	s.Status = StatusFail
 	d.done(s)
 	return false
 }
 
-// unreachable tells in which step a request failed that brought no answer.
-func (d *doctor) unreachable(host, proxy string, seen wire.Request, err error) {
-	if seen.Err != nil {
-		err = seen.Err
+func contentType(resp *http.Response) string {
+	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return "no content type"
 	}
-	var (
-		dns     *net.DNSError
-		unknown x509.UnknownAuthorityError
-		other   x509.HostnameError
-		invalid x509.CertificateInvalidError
-		record  tls.RecordHeaderError
-		refusal wire.ProxyRefusal
-		timeout interface{ Timeout() bool }
-	)
-	s := Step{Name: connection, Status: Fail, Took: seen.Took}
-	if errors.As(err, &dns) {
-		s = Step{Name: name, Status: Fail, Text: clean(dns.Name, 100) + " cannot be found", Took: seen.Took}
-		switch {
-		case proxy != "":
-			s.Advice = "That is the proxy in HTTPS_PROXY: check its name, or unset it."
-		case dns.IsNotFound:
-			s.Advice = "Check the cloud's host for typing errors. If it is right, this network's name server does not resolve names outside: " +
-				"it may want a proxy (HTTPS_PROXY), or a rule for " + host + "."
-		default:
-			s.Advice = "The name server does not answer. Check the network, /etc/resolv.conf and, in a container or a cluster, its DNS service and network policies."
-		}
-		d.done(s)
-		d.skip("the name comes first", connection, clock, discovery)
-		return
-	}
-	d.name(host, proxy, seen)
-	where := host
-	if proxy != "" {
-		where = "the proxy " + proxy
-	}
-	switch {
-	case errors.As(err, &unknown):
-		s.Text = host + " shows a certificate that is not trusted here"
-		if unknown.Cert != nil {
-			s.Text += ", issued by " + issuerOf(unknown.Cert)
-		}
-		s.Advice = "If that is your company's proxy or your private cloud, trust its authority: -ca FILE here, Config.HTTPClient in the program, SSL_CERT_FILE for both. " +
-			"If it is nobody that you know, somebody is reading along: do not go on. In a container from scratch the package ca-certificates is missing."
-	case errors.As(err, &other):
-		s.Text = host + " shows a certificate for other names"
-		s.Advice = "Something else answers at its address: a captive portal, a wrong entry in /etc/hosts or DNS, or a proxy that forwards to the wrong place."
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		s.Text = host + " shows a certificate that is outside its time"
-		s.Advice = "Look at this machine's clock first (date): it is the usual cause. Otherwise the proxy in between, or the private cloud, must renew its certificate."
-	case errors.As(err, &invalid):
-		s.Text = host + " shows a certificate that is not good"
-		s.Advice = "The proxy in between, or the private cloud, must make another one."
-	case errors.As(err, &refusal):
-		s.Text = fmt.Sprintf("%s refuses to connect to %s, with status %d", where, withPort(host), int(refusal))
-	case errors.As(err, &record):
-		s.Text = where + " does not speak TLS"
-		s.Advice = "The port is another service's, or HTTPS_PROXY is not a proxy. The port of an authority is 443 unless a private cloud says otherwise."
-	case errors.Is(err, syscall.ECONNREFUSED):
-		s.Text = where + " refuses connections"
-		s.Advice = "Nothing listens there, or a firewall rejects it. Allow outgoing connections to " + withPort(host) + ", or set HTTPS_PROXY if the network wants a proxy."
-	case errors.As(err, &timeout) && timeout.Timeout():
-		s.Text = where + " does not answer in time"
-		s.Advice = "A firewall drops the packets, more often than not. Allow outgoing connections to " + withPort(host) + ", or set HTTPS_PROXY if the network wants a proxy."
-	default:
-		s.Text = "the connection to " + where + " failed"
-		s.Advice = "It was closed on the way: by a proxy, a firewall that looks into TLS, or a server that does not take this client. " +
-			"Compare with: curl -v https://" + host + "/"
-	}
-	if proxy != "" && !errors.As(err, &unknown) && !errors.As(err, &other) && !errors.As(err, &invalid) {
-		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it lets connections to " + withPort(host) + " through. If no proxy is needed for it, put " + host + " into NO_PROXY."
-	}
-	if refusal == http.StatusProxyAuthRequired {
-		s.Advice = "It wants a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT. If no proxy is needed for it, put " + host + " into NO_PROXY."
-	}
-	d.done(s)
-	d.skip("nothing answers there", clock, discovery)
+	return clean(t, 50)
 }
 
-// withPort names host's port, for those who allow connections.
+// reportFailedRequest reports in which step a request without a response failed.
+func (d *doctor) reportFailedRequest(host, proxy string, record httprecord.Request, err error) {
+	if record.Err != nil {
+		err = record.Err
+	}
+	if dns, ok := errorAs[*net.DNSError](err); ok {
+		d.reportUnresolvedName(host, proxy, dns, record.Took)
+		return
+	}
+	d.reportName(host, proxy, record)
+	s := d.failedConnection(host, proxy, err)
+	s.Took = record.Took
+	d.done(s)
+	d.skip(needsResponse, clockStep, discoveryStep)
+}
+
+func (d *doctor) reportUnresolvedName(host, proxy string, dns *net.DNSError, took time.Duration) {
+	s := Step{Name: nameStep, Status: StatusFail, Text: clean(dns.Name, 100) + " cannot be resolved", Took: took}
+	switch {
+	case proxy != "":
+		s.Advice = "This is the name of the proxy in HTTPS_PROXY. Correct it or unset the variable."
+	case dns.IsNotFound:
+		s.Advice = "Check the cloud's host for typing errors. If it is correct, this network's name server does not resolve external names. " +
+			"Set HTTPS_PROXY if the network requires a proxy, or have a rule for " + host + " added."
+	default:
+		s.Advice = "The name server does not respond. Check the network, /etc/resolv.conf and, in a container or cluster, its DNS service and network policies."
+	}
+	d.done(s)
+	d.skip(needsName, connectionStep, clockStep, discoveryStep)
+}
+
+// failedConnection returns the step for a connection error. Certificate errors are about
+// host. Other errors are about the proxy, if there is one.
+func (d *doctor) failedConnection(host, proxy string, err error) Step {
+	s := Step{Name: connectionStep, Status: StatusFail}
+	if s.Text, s.Advice = certificateError(host, err); s.Text != "" {
+		return s
+	}
+	peer := host
+	if proxy != "" {
+		peer = "the proxy " + proxy
+	}
+	const setProxy = ", or set HTTPS_PROXY if the network requires a proxy."
+	rejected, isRejected := errorAs[httprecord.ProxyError](err)
+	_, isPlain := errorAs[tls.RecordHeaderError](err)
+	timeout, isTimeout := errorAs[interface {
+		error
+		Timeout() bool
+	}](err)
+	switch {
+	case isRejected:
+		s.Text = fmt.Sprintf("%s rejected the connection to %s with HTTP status %d", peer, withPort(host), int(rejected))
+	case isPlain:
+		s.Text = peer + " does not use TLS"
+		s.Advice = "The port belongs to another service, or HTTPS_PROXY is not a proxy. The port of an authority is 443, unless a private cloud differs."
+	case errors.Is(err, syscall.ECONNREFUSED):
+		s.Text = peer + " refused the connection"
+		s.Advice = "No service listens there, or a firewall rejects the connection. Allow outgoing connections to " + withPort(host) + setProxy
+	case isTimeout && timeout.Timeout():
+		s.Text = "the connection to " + peer + " timed out"
+		s.Advice = "Usually a firewall drops the packets. Allow outgoing connections to " + withPort(host) + setProxy
+	default:
+		s.Text = "the connection to " + peer + " failed"
+		s.Advice = "A proxy, a firewall that inspects TLS, or the server closed it. Compare with: curl -v https://" + host + "/"
+	}
+	if proxy != "" {
+		noProxy := " If " + host + " needs no proxy, add it to NO_PROXY."
+		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it allows connections to " + withPort(host) + "." + noProxy
+		if rejected == http.StatusProxyAuthRequired {
+			s.Advice = "The proxy requires a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT." + noProxy
+		}
+	}
+	return s
+}
+
+// certificateError returns the text and the advice for an invalid server certificate, or ""
+// for other errors.
+func certificateError(host string, err error) (text, advice string) {
+	if unknown, ok := errorAs[x509.UnknownAuthorityError](err); ok {
+		text = "the certificate of " + host + " is not trusted"
+		if unknown.Cert != nil {
+			text += "; it is issued by " + issuerOf(unknown.Cert)
+		}
+		return text, "If your company's proxy or your private cloud issued it, trust that authority: with -ca FILE here, " +
+			"with Config.HTTPClient in the program, or with SSL_CERT_FILE in both. " +
+			"If you do not know the issuer, an attacker may intercept the connection. Do not continue. " +
+			"In a minimal container, install the package ca-certificates."
+	}
+	if _, ok := errorAs[x509.HostnameError](err); ok {
+		return "the certificate of " + host + " is for other names",
+			"Another server responds at this address, such as a captive portal or a misconfigured proxy. Check /etc/hosts and DNS."
+	}
+	if invalid, ok := errorAs[x509.CertificateInvalidError](err); ok {
+		if invalid.Reason == x509.Expired {
+			return "the certificate of " + host + " has expired or is not valid yet",
+				"Check this machine's clock first (date). Otherwise the proxy or the private cloud must renew its certificate."
+		}
+		return "the certificate of " + host + " is invalid", "The proxy or the private cloud must replace its certificate."
+	}
+	return "", ""
+}
+
+func errorAs[E error](err error) (E, bool) {
+	var e E
+	ok := errors.As(err, &e)
+	return e, ok
+}
+
+// withPort returns the name and port of a host for firewall rules.
 func withPort(host string) string {
 	if name, port, err := net.SplitHostPort(host); err == nil {
 		return name + " on port " + port
@@ -289,8 +340,10 @@ func withPort(host string) string {
 	return host + " on port 443"
 }
 
-func microsoftHost(host string) bool {
-	for _, domain := range []string{".microsoftonline.com", ".microsoftonline.us", ".microsoft.com", ".windows.net", ".microsoftonline.cn", ".ciamlogin.com"} {
+func isMicrosoftHost(host string) bool {
+	for _, domain := range []string{
+		".microsoftonline.com", ".microsoftonline.us", ".microsoft.com", ".windows.net", ".microsoftonline.cn", ".ciamlogin.com",
+	} {
 		if strings.HasSuffix(host, domain) {
 			return true
 		}

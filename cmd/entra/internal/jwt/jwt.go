@@ -1,5 +1,5 @@
-// Package jwt decodes tokens for display. It verifies nothing: what it returns is what a
-// token says of itself, to be shown to a person and never to be relied on.
+// Package jwt decodes tokens for display. It verifies nothing, so its results must not be
+// used to make decisions.
 package jwt
 
 import (
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// maxSize bounds what is decoded.
+// maxSize bounds the size of a token.
 const maxSize = 64 << 10
 
 // Decode returns the header and the claims of a signed JWT (RFC 7519). Numbers are
@@ -20,17 +20,17 @@ func Decode(raw string) (header, claims map[string]any, err error) {
 	parts := strings.Split(raw, ".")
 	switch {
 	case len(raw) > maxSize:
-		return nil, nil, errors.New("it is longer than any token")
+		return nil, nil, errors.New("too long for a token")
 	case len(parts) == 5:
-		return nil, nil, errors.New("it is encrypted (JWE), for its resource alone to read")
+		return nil, nil, errors.New("encrypted (JWE), only its resource can read it")
 	case len(parts) != 3:
-		return nil, nil, errors.New("it is opaque: not a JWT")
+		return nil, nil, errors.New("not a JWT")
 	}
 	if header, err = object(parts[0]); err == nil {
 		claims, err = object(parts[1])
 	}
 	if err != nil {
-		return nil, nil, errors.New("it is opaque: it looks like a JWT, but its parts are not JSON")
+		return nil, nil, errors.New("not a JWT: its parts are not JSON")
 	}
 	return header, claims, nil
 }
@@ -52,7 +52,7 @@ func object(part string) (map[string]any, error) {
 	return o, nil
 }
 
-// Text returns a claim that is a string, "" if it is none.
+// Text returns a claim that is a string, or "".
 func Text(claims map[string]any, name string) string {
 	s, _ := claims[name].(string)
 	return s
@@ -73,8 +73,7 @@ func Strings(claims map[string]any, name string) (list []string) {
 	return list
 }
 
-// Time returns a claim that is a NumericDate (RFC 7519, section 2), the zero time if it is
-// none.
+// Time returns a claim that is a NumericDate (RFC 7519, section 2), or the zero time.
 func Time(claims map[string]any, name string) time.Time {
 	n, ok := claims[name].(json.Number)
 	if !ok {

@@ -20,25 +20,25 @@ func TestDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if jwt.Text(header, "alg") != "RS256" || jwt.Text(claims, "iss") != "i" || jwt.Text(claims, "exp") != "" {
-		t.Errorf("%v %v", header, claims)
+		t.Errorf("got %v and %v", header, claims)
 	}
 	if got := strings.Join(jwt.Strings(claims, "aud"), " "); got != "a b" {
-		t.Errorf("aud %q", got)
+		t.Errorf("got aud %q", got)
 	}
 	if got := jwt.Time(claims, "exp"); !got.Equal(time.Unix(1700000000, 0)) {
-		t.Errorf("exp %v", got)
+		t.Errorf("got exp %v", got)
 	}
 	for _, name := range []string{"nbf", "iat", "none"} {
 		if got := jwt.Time(claims, name); !got.IsZero() {
-			t.Errorf("%s %v", name, got)
+			t.Errorf("got %s %v, want zero", name, got)
 		}
 	}
 	for raw, want := range map[string]string{
-		"": "opaque", "a.b": "opaque", "a.b.c": "opaque", "a.b.c.d.e": "encrypted", token(`{}`, `[]`): "opaque", token(`{} {}`, `{}`): "opaque",
-		token(`null`, `{}`): "opaque", strings.Repeat("a", 70_000): "longer",
+		"": "not a JWT", "a.b": "not a JWT", "a.b.c": "not JSON", "a.b.c.d.e": "encrypted", token(`{}`, `[]`): "not JSON",
+		token(`{} {}`, `{}`): "not JSON", token(`null`, `{}`): "not JSON", strings.Repeat("a", 70_000): "too long",
 	} {
 		if _, _, err := jwt.Decode(raw); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.20q: %v, want %s", raw, err, want)
+			t.Errorf("%.20q: got %v, want %s", raw, err, want)
 		}
 	}
 }
