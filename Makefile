@@ -1,4 +1,4 @@
-# What a change must pass is `make test`. CONTRIBUTING.md explains the rest.
+# A change must pass `make test`. CONTRIBUTING.md explains the other targets.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,7 +7,7 @@ SHELL := bash
 
 GO        ?= go
 FUZZTIME  ?= 30s  # how long `make fuzz` gives each target
-BENCH     ?=      # which benchmarks `make bench` runs, as a regular expression; empty: all
+BENCH     ?=      # which benchmarks `make bench` runs, as a regular expression (default all)
 COUNT     ?= 12   # how often it runs each
 TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
 PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
@@ -17,40 +17,52 @@ FILE      ?= .    # which files `make mutants` and `make style` read, as a regul
 export GOWORK := off
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+GOLANGCI_LINT := $(GO) tool -modfile=$(CURDIR)/tools/golangci-lint/go.mod golangci-lint
+MODULES := . integration tools tools/golangci-lint
 say   = @printf '\n==> %s\n' "$(1)"
 
 .PHONY: help
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
+.PHONY: quick
+quick: gofmt ## The inner loop: formatting, go vet, unit tests without the race detector.
+	$(call say,go vet)
+	$(GO) vet ./...
+	$(call say,Tests of the module)
+	$(GO) test -short $(TEST_FLAGS) $$($(GO) list ./... | grep -v /examples)
+
 .PHONY: test
-test: install lint unit quickstart integration ## Everything a change must pass; installs what it needs.
+test: install lint unit quickstart integration ## Everything that a change must pass; installs missing programs.
 	$(call say,Everything passed)
 
 .PHONY: install
-install: ## Install what the tests need from Debian and npm (quick when it is there).
-	$(call say,Installing what the tests need)
+install: ## Install programs for the tests from Debian and npm; quick if they exist.
+	$(call say,Installing programs for the tests)
 	@integration/install.sh
 
-.PHONY: lint
-lint: ## Formatting, go vet, staticcheck, tidy modules.
+.PHONY: gofmt
+gofmt: # Part of other targets.
 	$(call say,gofmt)
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files"; exit 1; fi
+
+.PHONY: lint
+lint: gofmt ## Formatting, tidy modules, go vet, golangci-lint.
 	$(call say,go mod tidy: every module)
-	@for module in . tools integration; do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
+	@for module in $(MODULES); do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
 	$(call say,go vet)
 	$(GO) vet ./...
+	$(GO) -C integration vet ./...
 	$(GO) -C tools vet ./...
 	$(GO) -C tools test ./...
-	$(GO) -C integration vet ./...
-	$(call say,staticcheck)
-	$(TOOL) staticcheck ./...
-	cd integration && $(TOOL) staticcheck ./...
+	$(call say,golangci-lint)
+	$(GOLANGCI_LINT) run ./...
+	cd integration && $(GOLANGCI_LINT) run ./...
 
 .PHONY: style
 style: ## The project's own check of its language; FILE limits it to some paths.
 	$(call say,Language)
-	$(GO) -C tools run ./style -files '$(strip $(FILE))' ..
+	@$(GO) -C tools run ./style -files '$(strip $(FILE))' ..
 
 .PHONY: unit
 unit: ## The module's own tests and fuzz seeds, with the race detector.
@@ -65,7 +77,7 @@ quickstart: ## The three flows end to end on the fake Entra.
 	$(GO) run ./examples/quickstart </dev/null
 
 .PHONY: integration
-integration: install ## Other people's clients and a real browser against the fake Entra.
+integration: install ## Other clients and a real browser against the fake Entra.
 	$(call say,Integration tests with the race detector)
 	$(GO) -C integration test -race -timeout 15m $(TEST_FLAGS) ./...
 
@@ -78,7 +90,7 @@ mutants: ## Mutation tests of the packages in PKG; fails below 90 % killed. Take
 	@GO="$(GO)" tools/mutants.sh -f '$(strip $(FILE))' $(PKG)
 
 .PHONY: bench
-bench: ## Ours beside its peers; writes docs/benchmarks.md. With BENCH, only those, COUNT times.
+bench: ## Compare with peers; writes docs/benchmarks.md. BENCH selects benchmarks, COUNT repeats them.
 	$(call say,Benchmarks)
 	@mkdir -p bin
 	$(GO) -C integration run ./bench/table -docs ../docs -raw ../bin/bench.txt -count $(COUNT) -bench '$(strip $(BENCH))'
@@ -104,10 +116,10 @@ apidiff: ## Compare the exported API with the latest release tag.
 	@GO="$(GO)" tools/apidiff.sh
 
 .PHONY: vuln
-vuln: ## Known vulnerabilities in what the module calls (asks the vulnerability database).
+vuln: ## Known vulnerabilities in the code that the module calls; queries the vulnerability database.
 	$(call say,govulncheck)
 	$(TOOL) govulncheck ./...
 
 .PHONY: clean
-clean: ## Remove what the targets above made.
-	rm -rf bin integration/node/node_modules
+clean: ## Remove the files that the targets above made.
+	rm -rf bin dist notes.md integration/node/node_modules

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Go: a C compiler for the race detector, OpenSSL to make
-# certificate files, SoftHSM for keys that cannot be exported, Chromium for the sign-in pages,
-# Node.js and npm packages for clients in JavaScript. On Debian and its kin, as root or through
-# sudo. What is there already is left alone, so a second run takes no time.
+# Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
+# for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Chromium for the
+# sign-in pages, and Node.js with npm packages for clients in JavaScript. Installed programs are not changed, so a
+# second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 missing=()
-need() { # need "COMMAND..." PACKAGE...: the Debian packages that bring the first command, unless one is there
+need() { # need "COMMAND..." PACKAGE...: adds the Debian packages unless one of the commands exists
 	local command
 	for command in $1; do
 		if command -v "$command" >/dev/null; then return; fi
@@ -36,8 +36,9 @@ fi
 
 cd node
 if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
-	echo 'npm packages: those of integration/node/package-lock.json'
+	echo 'npm packages: as in integration/node/package-lock.json'
 	npm ci --no-progress --loglevel=error </dev/null
 	touch node_modules/.package-lock.json
 fi
-echo "Node.js $(node --version), MSAL for Node.js $(node -p 'require("@azure/msal-node/package.json").version'), Chromium, OpenSSL, SoftHSM and a C compiler are there."
+msal=$(node -p 'require("@azure/msal-node/package.json").version')
+echo "Installed: Node.js $(node --version), MSAL for Node.js $msal, Chromium, OpenSSL, SoftHSM and a C compiler."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares the exported API of the work tree with that of the latest release tag. Prints every
-# change. Incompatible ones are an error from v1.0.0 on; before it they only have to be seen.
+# Prints the changes of the exported API since the latest release tag. From v1.0.0 on, an incompatible change is an
+# error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

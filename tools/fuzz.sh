@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes every Fuzz target of the module, one after the other, for the time given (default 30s).
-# Inputs are hardly minimized: where cryptography makes coverage vary, that takes all of the time.
-# An input that fails is kept by `go test` under the package's testdata/fuzz: commit it with the fix.
+# Fuzzes every Fuzz target of the module, one after the other, for the given time (default 30s). Inputs are hardly
+# minimized, because cryptography makes coverage vary and minimizing would then take all of the time. `go test` stores a
+# failing input in the package's testdata/fuzz. Commit it with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,8 @@ for package in $("$go" list ./...); do
 	for target in $("$go" test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
 		printf '\n==> %s %s for %s\n' "$package" "$target" "$time"
 		targets=$((targets + 1))
-		"$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1x "$package" || failed+=("$package $target")
+		"$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1x "$package" ||
+			failed+=("$package $target")
 	done
 done
 

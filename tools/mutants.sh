@@ -75,7 +75,8 @@ for package in "$@"; do
 		[[ $file =~ $only ]] || exclude+=(--exclude-files "^${file//./\\.}\$")
 	done < <(cd "$package" && find . -name '*.go' ! -name '*_test.go' | sed 's|^\./||')
 	printf '\n==> mutants of %s\n' "$package"
-	"$gremlins" unleash "$package" --workers "$workers" --timeout-coefficient "$coefficient" \
-		--invert-logical --output-statuses lt --output "$report" --threshold-efficacy "$((threshold - 1)).999" "${exclude[@]}" || status=$?
+	"$gremlins" unleash "$package" --workers "$workers" --timeout-coefficient "$coefficient" --invert-logical \
+		--output-statuses lt --output "$report" --threshold-efficacy "$((threshold - 1)).999" "${exclude[@]}" ||
+		status=$?
 done
 exit $status
