@@ -3,7 +3,6 @@ package clientcreds_test
 import (
 	"errors"
 	"fmt"
-	"log"
 	"strings"
 	"testing"
 
@@ -49,27 +48,6 @@ func TestTokenSourceAcceptsBothNamesOfAnAPI(t *testing.T) {
 			t.Errorf("%s: %v", scope, err)
 		}
 	}
-}
-
-func ExampleTokenSource() {
-	fake := entratest.NewServer(entratest.Sample()) // a fake Entra; leave out HTTPClient in production
-	client, err := entra.New(entra.Config{
-		TenantID:   entratest.SampleTenant,
-		ClientID:   fake.App("daemon").ClientID,
-		Credential: entra.Secret(fake.App("daemon").Secrets[0]),
-		HTTPClient: fake.Client(),
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	source := clientcreds.TokenSource(client, "api://api-b/.default")
-	for range 3 {
-		if _, err := source.Token(); err != nil {
-			log.Fatal(err)
-		}
-	}
-	fmt.Println("requests to Entra:", fake.TokenRequests())
-	// Output: requests to Entra: 1
 }
 
 // Check returns the error that the first token would return, with a suggestion.

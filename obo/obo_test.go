@@ -4,9 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -307,26 +305,4 @@ type offline struct{}
 
 func (offline) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("no network")
-}
-
-func ExampleTokenSource() {
-	fake := entratest.NewServer(entratest.Sample()) // a fake Entra; leave out HTTPClient in production
-	client, err := entra.New(entra.Config{
-		TenantID:   entratest.SampleTenant,
-		ClientID:   fake.App("api-a").ClientID,
-		Credential: entra.Secret(fake.App("api-a").Secrets[0]),
-		HTTPClient: fake.Client(),
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	// The validated token that the API was called with.
-	assertion := fake.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})
-
-	next := obo.TokenSource(client, assertion, "api://api-b/Orders.Read")
-	if _, err := next.Token(); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(next.Held().Scopes())
-	// Output: [api://api-b/Orders.Read]
 }
