@@ -20,7 +20,7 @@ import (
 // signed in to. All tokens contain them, and the app stores the user's data under them. For
 // other users both identities are the same.
 type Account struct {
-	HomeAccountID string `json:"home_account_id"`    // "<object ID>.<tenant ID>" in the home tenant; part of the cache key
+	HomeAccountID string `json:"home_account_id"`    // "<object ID>.<tenant ID>" of the home tenant
 	TenantID      string `json:"tenant_id"`          // tid: the tenant that issues the tokens
 	ObjectID      string `json:"object_id"`          // oid
 	Username      string `json:"username,omitempty"` // preferred_username; for display only

@@ -42,7 +42,8 @@ func TestTokenIsRefreshedEarly(t *testing.T) {
 			if second == first {
 				t.Fatal("got the same token after the refresh")
 			}
-			if claims := claimsOf(t, second); claims["oid"] != signIn.Account.ObjectID || claims["scp"] != "access_as_user" {
+			if claims := claimsOf(t, second); claims["oid"] != signIn.Account.ObjectID ||
+				claims["scp"] != "access_as_user" {
 				t.Fatalf("got a refreshed token for %v with scp %v", claims["oid"], claims["scp"])
 			}
 			first = second
@@ -70,7 +71,8 @@ func TestRefreshTokenServesSecondAPI(t *testing.T) {
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{ExtraScopes: []string{scopeB}})
 	b := f.TokenSource(signIn.Account, scopeB)
-	if claims := claimsOf(t, token(t, b)); claims["scp"] != "Orders.Read" || claims["aud"] != "aaaaaaaa-0000-4000-8000-00000000000b" {
+	if claims := claimsOf(t, token(t, b)); claims["scp"] != "Orders.Read" ||
+		claims["aud"] != "aaaaaaaa-0000-4000-8000-00000000000b" {
 		t.Errorf("got a token for %v with scp %v, want API B and Orders.Read", claims["aud"], claims["scp"])
 	}
 	if claims := claimsOf(t, token(t, signIn.Source)); claims["scp"] != "access_as_user" {
@@ -94,7 +96,8 @@ func TestIncrementalConsent(t *testing.T) {
 	b := f.TokenSource(signIn.Account, scopeB)
 	_, err := b.TokenContext(t.Context())
 	got := entraError(t, err)
-	if got.Code != "invalid_grant" || got.SubError != "consent_required" || !got.Has(65001) || !got.InteractionRequired() {
+	if got.Code != "invalid_grant" || got.SubError != "consent_required" || !got.Has(65001) ||
+		!got.InteractionRequired() {
 		t.Fatalf("got %v, want AADSTS65001, which requires interaction", err)
 	}
 	again := e.signIn(t, f, alice, authcode.Request{Scopes: []string{scopeB}, LoginHint: alice})
@@ -132,7 +135,8 @@ func TestConcurrentRefreshesKeepUsersApart(t *testing.T) {
 						return
 					}
 					if claims := claimsOf(t, tok.AccessToken); claims["oid"] != a.ObjectID || claims["scp"] != scp {
-						t.Errorf("round %d: %v got a token for %v with scp %v, want scp %s", round, a, claims["oid"], claims["scp"], scp)
+						t.Errorf("round %d: %v got a token for %v with scp %v, want scp %s", round, a, claims["oid"],
+							claims["scp"], scp)
 					}
 				})
 			}
@@ -152,7 +156,8 @@ func TestUserTokensAreNeverAppOnly(t *testing.T) {
 		f := e.flow(t)
 		signIn := e.signIn(t, f, alice, authcode.Request{})
 		for range 50 {
-			if claims := claimsOf(t, token(t, signIn.Source)); claims["idtyp"] == "app" || claims["oid"] != signIn.Account.ObjectID || claims["scp"] == nil {
+			if claims := claimsOf(t, token(t, signIn.Source)); claims["idtyp"] == "app" ||
+				claims["oid"] != signIn.Account.ObjectID || claims["scp"] == nil {
 				t.Fatalf("got a token that is not the user's: %v", claims)
 			}
 			time.Sleep(3 * time.Minute)
@@ -187,7 +192,8 @@ func TestRefreshRejectsAnotherUser(t *testing.T) {
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	e.tamper = func(_ url.Values, a map[string]any) {
-		a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` + entratest.SampleTenant + `"}`)
+		a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` +
+			entratest.SampleTenant + `"}`)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
@@ -215,14 +221,18 @@ func TestRevokedRefreshToken(t *testing.T) {
 func TestLoginRequired(t *testing.T) {
 	e := newEstate()
 	organizations := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
-	known := authcode.Account{HomeAccountID: "a." + entratest.SampleTenant, TenantID: entratest.SampleTenant, ObjectID: "a"}
+	known := authcode.Account{HomeAccountID: "a." + entratest.SampleTenant, TenantID: entratest.SampleTenant,
+		ObjectID: "a"}
 	for name, f := range map[string]*authcode.Flow{
 		"tenant":        e.flow(t),
 		"organizations": newFlow(t, organizations, func(c *authcode.Config) { c.Tenants = []string{verify.AnyTenant} }),
 	} {
-		for _, a := range []authcode.Account{{}, {HomeAccountID: "a.b", TenantID: "contoso.onmicrosoft.com"}, {HomeAccountID: "a.b", TenantID: "common"}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
+		for _, a := range []authcode.Account{{}, {HomeAccountID: "a.b", TenantID: "contoso.onmicrosoft.com"},
+			{HomeAccountID: "a.b",
+				TenantID: "common"}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
 			_, err := f.TokenSource(a).TokenContext(t.Context())
-			if got := entraError(t, err); got.Code != "login_required" || !got.InteractionRequired() || got.StatusCode != 0 {
+			if got := entraError(t, err); got.Code != "login_required" || !got.InteractionRequired() ||
+				got.StatusCode != 0 {
 				t.Errorf("%s, %v: got %v, want login_required", name, a, err)
 			}
 		}
@@ -237,10 +247,12 @@ func TestLoginRequired(t *testing.T) {
 func TestTokenSourceChecksTenant(t *testing.T) {
 	e := newEstate()
 	c := newClient(t, e.clientConfig())
-	wide := newFlow(t, must(c.WithTenant("organizations")), func(c *authcode.Config) { c.Tenants = []string{verify.AnyOrganization} })
+	wide := newFlow(t, must(c.WithTenant("organizations")),
+		func(c *authcode.Config) { c.Tenants = []string{verify.AnyOrganization} })
 	signIn := e.signIn(t, wide, carol, authcode.Request{})
 	narrow := newFlow(t, c)
-	if _, err := narrow.TokenSource(signIn.Account).TokenContext(t.Context()); err == nil || !entraError(t, err).InteractionRequired() {
+	if _, err := narrow.TokenSource(signIn.Account).TokenContext(t.Context()); err == nil ||
+		!entraError(t, err).InteractionRequired() {
 		t.Errorf("got %v, want an error that requires interaction", err)
 	}
 	token(t, wide.TokenSource(signIn.Account))
@@ -259,7 +271,8 @@ func TestSignOut(t *testing.T) {
 	token(t, home.TokenSource(one.Account, scopeB))
 	guest := e.signIn(t, away, alice, authcode.Request{})
 	other := e.signIn(t, home, bob, authcode.Request{})
-	if one.Account.HomeAccountID != guest.Account.HomeAccountID || one.Account.TenantID == guest.Account.TenantID || one.Account.ObjectID == guest.Account.ObjectID {
+	if one.Account.HomeAccountID != guest.Account.HomeAccountID || one.Account.TenantID == guest.Account.TenantID ||
+		one.Account.ObjectID == guest.Account.ObjectID {
 		t.Fatalf("got accounts %v at home and %v as a guest, want one home account ID", one.Account, guest.Account)
 	}
 	if err := home.SignOut(t.Context(), one.Account); err != nil {
@@ -344,7 +357,8 @@ func TestSignOutAffectsOneApp(t *testing.T) {
 	cfg.Cache = shared
 	f := newFlow(t, newClient(t, cfg))
 	signIn := e.signIn(t, f, alice, authcode.Request{})
-	own := cache.Key{Authority: "https://login.microsoftonline.com/" + entratest.SampleTenant, ClientID: webapp, Flow: authcode.FlowName, Subject: signIn.Account.HomeAccountID}
+	own := cache.Key{Authority: "https://login.microsoftonline.com/" + entratest.SampleTenant, ClientID: webapp,
+		Flow: authcode.FlowName, Subject: signIn.Account.HomeAccountID}
 	var handles []*cache.Handle
 	for _, change := range []func(*cache.Key){
 		func(k *cache.Key) { k.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" },
@@ -378,20 +392,26 @@ func guests(c *entratest.Config) {
 func TestSignInAtOrganizations(t *testing.T) {
 	e := newEstate()
 	c := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
-	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant, entratest.SampleOtherTenant} })
+	f := newFlow(t, c, func(c *authcode.Config) {
+		c.Tenants = []string{entratest.SampleTenant,
+			entratest.SampleOtherTenant}
+	})
 	login := begin(t, f, authcode.Request{})
-	if want := "https://login.microsoftonline.com/organizations/oauth2/v2.0/authorize?"; !strings.HasPrefix(login.URL(), want) {
+	if want := "https://login.microsoftonline.com/organizations/oauth2/v2.0/authorize?"; !strings.HasPrefix(login.URL(),
+		want) {
 		t.Errorf("got URL %s, want prefix %s", login.URL(), want)
 	}
 	signIn, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := signIn.Account; a.TenantID != entratest.SampleOtherTenant || a.HomeAccountID != "bbbbbbbb-2222-4000-8000-00000000ca01."+entratest.SampleOtherTenant {
+	if a := signIn.Account; a.TenantID != entratest.SampleOtherTenant ||
+		a.HomeAccountID != "bbbbbbbb-2222-4000-8000-00000000ca01."+entratest.SampleOtherTenant {
 		t.Errorf("got account %v, want Carol of the other tenant", a)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
-	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != entratest.SampleOtherTenant || claims["oid"] != signIn.Account.ObjectID {
+	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != entratest.SampleOtherTenant ||
+		claims["oid"] != signIn.Account.ObjectID {
 		t.Errorf("got a token for oid %v of tenant %v", claims["oid"], claims["tid"])
 	}
 	sent := e.requests()
@@ -434,7 +454,8 @@ func TestGuest(t *testing.T) {
 		t.Errorf("got account %v, want %v", signIn.Account, want)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
-	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != want.TenantID || claims["oid"] != want.ObjectID {
+	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != want.TenantID ||
+		claims["oid"] != want.ObjectID {
 		t.Errorf("got a token for oid %v of tenant %v", claims["oid"], claims["tid"])
 	}
 }

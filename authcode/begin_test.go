@@ -103,10 +103,13 @@ func TestAuthorizeURL(t *testing.T) {
 			"prompt":                "login",
 			"claims":                `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`,
 		})
-		if len(unbase64(t, s.State)) != 32 || len(unbase64(t, s.Nonce)) != 32 || len(s.Verifier) != 43 || s.State == s.Nonce {
-			t.Errorf("got state, nonce and verifier of %d, %d and %d characters, want 43 each and all different", len(s.State), len(s.Nonce), len(s.Verifier))
+		if len(unbase64(t, s.State)) != 32 || len(unbase64(t, s.Nonce)) != 32 || len(s.Verifier) != 43 ||
+			s.State == s.Nonce {
+			t.Errorf("got state, nonce and verifier of %d, %d and %d characters, want 43 each and all different",
+				len(s.State), len(s.Nonce), len(s.Verifier))
 		}
-		if login.State() != s.State || !login.Expires().Equal(time.Now().Add(15*time.Minute)) || !s.Expires.Equal(login.Expires()) {
+		if login.State() != s.State || !login.Expires().Equal(time.Now().Add(15*time.Minute)) ||
+			!s.Expires.Equal(login.Expires()) {
 			t.Errorf("got state %q, expiry %v, want %q, in 15 minutes", login.State(), login.Expires(), s.State)
 		}
 		if len(s.Scopes) != 1 || s.Scopes[0] != scopeA || s.ReturnTo != "/orders?page=2" {
@@ -150,11 +153,14 @@ func TestBeginMergesClaimsAndCapabilities(t *testing.T) {
 	const xms = `"xms_cc":{"values":["cp1"]}`
 	for _, test := range []struct{ name, capability, claims, want string }{
 		{"nothing", "", "", ""},
-		{"challenge", "", `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`, `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`},
+		{"challenge", "", `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
+			`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`},
 		{"capability", "cp1", "", `{"access_token":{` + xms + `}}`},
-		{"both", "cp1", `{"access_token":{"nbf":{"essential":true,"value":"1"}},"id_token":{"auth_time":null}}`, `{"access_token":{"nbf":{"essential":true,"value":"1"},` + xms + `},"id_token":{"auth_time":null}}`},
+		{"both", "cp1", `{"access_token":{"nbf":{"essential":true,"value":"1"}},"id_token":{"auth_time":null}}`,
+			`{"access_token":{"nbf":{"essential":true,"value":"1"},` + xms + `},"id_token":{"auth_time":null}}`},
 		{"null access_token", "cp1", `{"access_token":null}`, `{"access_token":{` + xms + `}}`},
-		{"conflict", "cp1", `{"access_token":{` + xms + `}}`, "Request.Claims contains xms_cc; set Capabilities in the client's Config instead"},
+		{"conflict", "cp1", `{"access_token":{` + xms + `}}`,
+			"Request.Claims contains xms_cc; set Capabilities in the client's Config instead"},
 		{"access_token a list", "cp1", `{"access_token":[]}`, "access_token in Request.Claims is not a JSON object"},
 		{"a list", "", `[]`, "Request.Claims is not a JSON object"},
 		{"null", "", `null`, "Request.Claims is not a JSON object"},
@@ -194,7 +200,8 @@ func TestBeginRejectsInvalidRequests(t *testing.T) {
 		{authcode.Request{Prompt: "admin_consent"}, badPrompt},
 		{authcode.Request{Prompt: "create"}, badPrompt}, // of Entra External ID
 		{authcode.Request{Prompt: "login consent"}, badPrompt},
-		{authcode.Request{Scopes: []string{scopeA, scopeB}}, "Request.Scopes names several APIs, but a token is for one; move the scopes of the others to ExtraScopes"},
+		{authcode.Request{Scopes: []string{scopeA, scopeB}},
+			"Request.Scopes names several APIs, but a token is for one; move the scopes of the others to ExtraScopes"},
 		{authcode.Request{Scopes: []string{"a b"}}, badScope},
 		{authcode.Request{Scopes: []string{"\u00e9"}}, badScope},
 		{authcode.Request{ExtraScopes: []string{""}}, badScope},
@@ -216,7 +223,8 @@ func TestScopesOfOneAPI(t *testing.T) {
 		{webapp + "/a", webapp + "/b"},
 		{"api://orders"},
 	} {
-		if _, err := f.Begin(t.Context(), authcode.Request{Scopes: scopes, ExtraScopes: []string{scopeA, scopeB}}); err != nil {
+		if _, err := f.Begin(t.Context(),
+			authcode.Request{Scopes: scopes, ExtraScopes: []string{scopeA, scopeB}}); err != nil {
 			t.Errorf("%q: %v", scopes, err)
 		}
 	}
@@ -226,12 +234,14 @@ func TestScopesOfOneAPI(t *testing.T) {
 // encoding, whatever characters the path contains.
 func TestLoginFitsIntoACookie(t *testing.T) {
 	f := newEstate().flow(t)
-	for _, returnTo := range []string{"/?" + strings.Repeat("x", 1998), "/?" + strings.Repeat("&", 333), "/?" + strings.Repeat(`"`, 999)} {
+	for _, returnTo := range []string{"/?" + strings.Repeat("x", 1998), "/?" + strings.Repeat("&", 333),
+		"/?" + strings.Repeat(`"`, 999)} {
 		b, err := json.Marshal(begin(t, f, authcode.Request{ReturnTo: returnTo}))
 		if err != nil || len(b) > 4096*3/4-100 {
 			t.Errorf("%.10s: got a Login of %d bytes, %v, want at most %d", returnTo, len(b), err, 4096*3/4-100)
 		}
-		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: returnTo + "&"}); !errors.Is(err, authcode.ErrReturnTo) {
+		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: returnTo + "&"}); !errors.Is(err,
+			authcode.ErrReturnTo) {
 			t.Errorf("%.10s and one byte more: got %v, want ErrReturnTo", returnTo, err)
 		}
 	}
@@ -240,7 +250,8 @@ func TestLoginFitsIntoACookie(t *testing.T) {
 // The error for a path that only lacks percent-encoding says how to fix it.
 func TestReturnToWithNonASCII(t *testing.T) {
 	_, err := newEstate().flow(t).Begin(t.Context(), authcode.Request{ReturnTo: "/ordn\u00e9"})
-	if want := authcode.ErrReturnTo.Error() + ": percent-encode non-ASCII characters"; !errors.Is(err, authcode.ErrReturnTo) || err.Error() != want {
+	if want := authcode.ErrReturnTo.Error() +
+		": percent-encode non-ASCII characters"; !errors.Is(err, authcode.ErrReturnTo) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -274,7 +285,8 @@ func TestReturnToStaysOnTheSite(t *testing.T) {
 
 func TestNewValidatesConfig(t *testing.T) {
 	noTenants := func(of string) string {
-		return `Config.Tenants is empty, and the client's tenant "` + of + `" is not an ID; list the Directory (tenant) IDs of the tenants whose users may sign in, or verify.AnyOrganization for all organizations`
+		return `Config.Tenants is empty, and the client's tenant "` + of +
+			`" is not an ID; list the Directory (tenant) IDs of the tenants whose users may sign in, or verify.AnyOrganization for all organizations`
 	}
 	const badRedirect = "Config.RedirectURL must be an absolute https URL without a fragment; http is allowed for localhost only"
 	client := newClient(t, newEstate().clientConfig())
@@ -297,22 +309,33 @@ func TestNewValidatesConfig(t *testing.T) {
 		{"IPv4", client, authcode.Config{RedirectURL: "http://127.0.0.1:8080/callback"}, ""},
 		{"IPv6", client, authcode.Config{RedirectURL: "http://[::1]:8080/callback"}, ""},
 		{"http", client, authcode.Config{RedirectURL: "http://app.example/callback"}, badRedirect},
-		{"http, looks local", client, authcode.Config{RedirectURL: "http://localhost.evil.example/callback"}, badRedirect},
-		{"no client", nil, authcode.Config{RedirectURL: redirect}, "authcode.New requires a client; create one with entra.New"},
-		{"no redirect", client, authcode.Config{}, "Config.RedirectURL is missing; set it to the registered URL of this app to which Entra redirects the browser"},
+		{"http, looks local", client, authcode.Config{RedirectURL: "http://localhost.evil.example/callback"},
+			badRedirect},
+		{"no client", nil, authcode.Config{RedirectURL: redirect},
+			"authcode.New requires a client; create one with entra.New"},
+		{"no redirect", client, authcode.Config{},
+			"Config.RedirectURL is missing; set it to the registered URL of this app to which Entra redirects the browser"},
 		{"relative", client, authcode.Config{RedirectURL: "/callback"}, badRedirect},
 		{"other scheme", client, authcode.Config{RedirectURL: "ftp://localhost/callback"}, badRedirect},
 		{"fragment", client, authcode.Config{RedirectURL: "https://app.example/#"}, badRedirect},
 		{"user", client, authcode.Config{RedirectURL: "https://user@app.example/"}, badRedirect},
 		{"not a URL", client, authcode.Config{RedirectURL: "https://app.example/\n"}, badRedirect},
-		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}}, "Config.Scopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"},
-		{"scopes of two APIs", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}}, "Config.Scopes names several APIs, but a token is for one; move the scopes of the others to Request.ExtraScopes"},
-		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"}, `Config.ResponseMode must be "query" or "form_post"`},
-		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1}, "Config.LoginTimeout is negative"},
+		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}},
+			"Config.Scopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"},
+		{"scopes of two APIs", client,
+			authcode.Config{RedirectURL: redirect,
+				Scopes: []string{"openid", scopeA,
+					scopeB}}, "Config.Scopes names several APIs, but a token is for one; move the scopes of the others to Request.ExtraScopes"},
+		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"},
+			`Config.ResponseMode must be "query" or "form_post"`},
+		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1},
+			"Config.LoginTimeout is negative"},
 		{"organizations", many, authcode.Config{RedirectURL: redirect}, noTenants("organizations")},
-		{"organizations, any", many, authcode.Config{RedirectURL: redirect, Tenants: []string{verify.AnyOrganization}}, ""},
+		{"organizations, any", many, authcode.Config{RedirectURL: redirect, Tenants: []string{verify.AnyOrganization}},
+			""},
 		{"domain", named, authcode.Config{RedirectURL: redirect}, noTenants("contoso.onmicrosoft.com")},
-		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}}, "Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a tenant ID (a GUID); domain names are not accepted"},
+		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}},
+			"Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a tenant ID (a GUID); domain names are not accepted"},
 		{"domain and ID", named, authcode.Config{RedirectURL: redirect, Tenants: []string{entratest.SampleTenant}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -374,7 +397,8 @@ func TestFlowAccessors(t *testing.T) {
 		c.ResponseMode, c.LoginTimeout, c.Tenants = authcode.FormPost, time.Minute, []string{entratest.SampleTenant}
 	})
 	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.FormPost || f.LoginTimeout() != time.Minute {
-		t.Errorf("got %s, %s, %v, want %s, form_post, 1m", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout(), redirect)
+		t.Errorf("got %s, %s, %v, want %s, form_post, 1m", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout(),
+			redirect)
 	}
 	if !f.AllowsTenant(entratest.SampleTenant) || f.AllowsTenant(entratest.SampleOtherTenant) || f.AllowsTenant("") {
 		t.Error("AllowsTenant differs from Config.Tenants")
@@ -395,11 +419,15 @@ func TestAdminConsentURL(t *testing.T) {
 		want   url.Values
 		path   string
 	}{
-		{"", nil, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeA}}, "/" + entratest.SampleTenant + "/v2.0/adminconsent"},
-		{entratest.SampleOtherTenant, []string{scopeB}, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeB}}, "/" + entratest.SampleOtherTenant + "/v2.0/adminconsent"},
+		{"", nil, url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeA}},
+			"/" + entratest.SampleTenant + "/v2.0/adminconsent"},
+		{entratest.SampleOtherTenant, []string{scopeB},
+			url.Values{"client_id": {webapp}, "redirect_uri": {redirect}, "scope": {scopeB}}, "/" +
+				entratest.SampleOtherTenant + "/v2.0/adminconsent"},
 	} {
 		u, err := url.Parse(f.AdminConsentURL(test.tenant, test.scopes...))
-		if err != nil || u.Host != "login.microsoftonline.com" || u.Scheme != "https" || u.Path != test.path || u.Query().Encode() != test.want.Encode() {
+		if err != nil || u.Host != "login.microsoftonline.com" || u.Scheme != "https" || u.Path != test.path ||
+			u.Query().Encode() != test.want.Encode() {
 			t.Errorf("got %s, %v, want %s with %v", u, err, test.path, test.want)
 		}
 	}
@@ -407,7 +435,8 @@ func TestAdminConsentURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q := callback.Query(); q.Get("admin_consent") != "True" || q.Get("tenant") != entratest.SampleTenant || q.Has("code") {
+	if q := callback.Query(); q.Get("admin_consent") != "True" || q.Get("tenant") != entratest.SampleTenant ||
+		q.Has("code") {
 		t.Errorf("got parameters %v, want admin_consent=True, the tenant and no code", q)
 	}
 	if _, err := f.Exchange(t.Context(), nil, callback.Query()); !errors.Is(err, authcode.ErrNoLogin) {

@@ -34,7 +34,8 @@ func TestSignIn(t *testing.T) {
 	if len(sent) != 1 {
 		t.Fatalf("got %d token requests, want 1", len(sent))
 	}
-	if want := "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/token"; sent[0].url != want {
+	if want := "https://login.microsoftonline.com/" + entratest.SampleTenant +
+		"/oauth2/v2.0/token"; sent[0].url != want {
 		t.Errorf("got a request to %s, want %s", sent[0].url, want)
 	}
 	expectParameters(t, sent[0].form, map[string]string{
@@ -57,8 +58,10 @@ func TestSignIn(t *testing.T) {
 	if signIn.Account != want {
 		t.Errorf("got account %+v %q %q, want %+v", signIn.Account, signIn.Account.Username, signIn.Account.Name, want)
 	}
-	if signIn.ReturnTo != "/orders" || signIn.Claims.ObjectID != want.ObjectID || signIn.Claims.Nonce != unmarshal(t, login).Nonce {
-		t.Errorf("got ReturnTo %q and claims %v, want /orders and the claims of the account and the nonce", signIn.ReturnTo, signIn.Claims)
+	if signIn.ReturnTo != "/orders" || signIn.Claims.ObjectID != want.ObjectID ||
+		signIn.Claims.Nonce != unmarshal(t, login).Nonce {
+		t.Errorf("got ReturnTo %q and claims %v, want /orders and the claims of the account and the nonce",
+			signIn.ReturnTo, signIn.Claims)
 	}
 	for name, source := range map[string]*entra.TokenSource{
 		"SignIn.Source": signIn.Source, "TokenSource": f.TokenSource(want), "TokenSource with scope": f.TokenSource(want, scopeA),
@@ -92,7 +95,8 @@ func TestSignInWithoutScopes(t *testing.T) {
 	if got := u.Query().Get("scope"); got != "openid profile offline_access" {
 		t.Errorf("got scope %q at the authorization endpoint", got)
 	}
-	for _, s := range []*entra.TokenSource{signIn.Source, f.TokenSource(signIn.Account), f.TokenSource(signIn.Account, "openid")} {
+	for _, s := range []*entra.TokenSource{signIn.Source, f.TokenSource(signIn.Account),
+		f.TokenSource(signIn.Account, "openid")} {
 		token(t, s)
 	}
 	if n := e.TokenRequests(); n != 1 {
@@ -106,7 +110,10 @@ func TestSignInWithoutScopes(t *testing.T) {
 func TestAssertionCredentialSignsIn(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
-	cfg.Credential = entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) { return "not.an.assertion", nil })
+	cfg.Credential = entra.Assertion(func(context.Context, entra.AssertionRequest) (string,
+		error) {
+		return "not.an.assertion", nil
+	})
 	f := newFlow(t, newClient(t, cfg))
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
@@ -140,59 +147,102 @@ func TestExchangeRejectsInvalidResponses(t *testing.T) {
 		sent   int // expected token requests
 	}{
 		{name: "no state in the login", login: func(s *stored) { s.State = "" }, want: authcode.ErrNoLogin},
-		{name: "no state in login and response", login: func(s *stored) { s.State = "" }, params: func(q url.Values) { q.Del(state) }, want: authcode.ErrNoLogin},
+		{name: "no state in login and response", login: func(s *stored) { s.State = "" },
+			params: func(q url.Values) { q.Del(state) }, want: authcode.ErrNoLogin},
 		{name: "no nonce in the login", login: func(s *stored) { s.Nonce = "" }, want: authcode.ErrNoLogin},
 		{name: "no verifier in the login", login: func(s *stored) { s.Verifier = "" }, want: authcode.ErrNoLogin},
-		{name: "invalid ReturnTo in the login", login: func(s *stored) { s.ReturnTo = "//evil.example" }, want: authcode.ErrNoLogin},
+		{name: "invalid ReturnTo in the login", login: func(s *stored) { s.ReturnTo = "//evil.example" },
+			want: authcode.ErrNoLogin},
 		{name: "login of another tenant", login: func(s *stored) {
 			s.Authority = "https://login.microsoftonline.com/" + entratest.SampleOtherTenant
 		}, want: authcode.ErrNoLogin},
-		{name: "login of another cloud", login: func(s *stored) { s.Authority = "https://login.microsoftonline.us/" + entratest.SampleTenant }, want: authcode.ErrNoLogin},
-		{name: "login of another app", login: func(s *stored) { s.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" }, want: authcode.ErrNoLogin},
-		{name: "login of another redirect URL", login: func(s *stored) { s.RedirectURL += "2" }, want: authcode.ErrNoLogin},
-		{name: "login without a flow", login: func(s *stored) { s.Authority, s.ClientID, s.RedirectURL = "", "", "" }, want: authcode.ErrNoLogin},
-		{name: "login that expires too late", login: func(s *stored) { s.Expires = s.Expires.Add(time.Minute + time.Second) }, want: authcode.ErrNoLogin},
+		{name: "login of another cloud",
+			login: func(s *stored) {
+				s.Authority = "https://login.microsoftonline.us/" +
+					entratest.SampleTenant
+			}, want: authcode.ErrNoLogin},
+		{name: "login of another app", login: func(s *stored) { s.ClientID = "aaaaaaaa-0000-4000-8000-00000000000a" },
+			want: authcode.ErrNoLogin},
+		{name: "login of another redirect URL", login: func(s *stored) { s.RedirectURL += "2" },
+			want: authcode.ErrNoLogin},
+		{name: "login without a flow", login: func(s *stored) { s.Authority, s.ClientID, s.RedirectURL = "", "", "" },
+			want: authcode.ErrNoLogin},
+		{name: "login that expires too late",
+			login: func(s *stored) { s.Expires = s.Expires.Add(time.Minute + time.Second) }, want: authcode.ErrNoLogin},
 		{name: "expired", login: func(s *stored) { s.Expires = time.Now() }, want: authcode.ErrExpired},
-		{name: "expired, and another state", login: func(s *stored) { s.Expires = time.Now() }, params: func(q url.Values) { q.Set(state, "x") }, want: authcode.ErrExpired},
+		{name: "expired, and another state", login: func(s *stored) { s.Expires = time.Now() },
+			params: func(q url.Values) { q.Set(state, "x") }, want: authcode.ErrExpired},
 		{name: "another state", params: func(q url.Values) { q.Set(state, otherState) }, want: authcode.ErrState},
 		{name: "state missing", params: func(q url.Values) { q.Del(state) }, want: authcode.ErrState},
 		{name: "state empty", params: func(q url.Values) { q.Set(state, "") }, want: authcode.ErrState},
-		{name: "state shortened", params: func(q url.Values) { q.Set(state, q.Get(state)[:42]) }, want: authcode.ErrState},
+		{name: "state shortened", params: func(q url.Values) { q.Set(state, q.Get(state)[:42]) },
+			want: authcode.ErrState},
 		{name: "state twice", params: func(q url.Values) { q.Add(state, q.Get(state)) }, want: authcode.ErrParameters},
 		{name: "code twice", params: func(q url.Values) { q.Add("code", "x") }, want: authcode.ErrParameters},
-		{name: "error twice", params: func(q url.Values) { q["error"] = []string{"", "x"} }, want: authcode.ErrParameters},
-		{name: "unknown parameter twice", params: func(q url.Values) { q["x"] = []string{"1", "1"} }, want: authcode.ErrParameters},
-		{name: "another issuer", params: func(q url.Values) { q.Set("iss", "https://evil.example/") }, want: authcode.ErrParameters},
+		{name: "error twice", params: func(q url.Values) { q["error"] = []string{"", "x"} },
+			want: authcode.ErrParameters},
+		{name: "unknown parameter twice", params: func(q url.Values) { q["x"] = []string{"1", "1"} },
+			want: authcode.ErrParameters},
+		{name: "another issuer", params: func(q url.Values) { q.Set("iss", "https://evil.example/") },
+			want: authcode.ErrParameters},
 		{name: "another cloud's issuer", params: func(q url.Values) {
 			q.Set("iss", "https://login.microsoftonline.us/"+entratest.SampleTenant+"/v2.0")
 		}, want: authcode.ErrParameters},
-		{name: "issuer without a tenant", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/evil.example/x/v2.0") }, want: authcode.ErrParameters},
-		{name: "issuer without v2.0", params: func(q url.Values) { q.Set("iss", "https://login.microsoftonline.com/"+entratest.SampleTenant) }, want: authcode.ErrParameters},
+		{name: "issuer without a tenant",
+			params: func(q url.Values) {
+				q.Set("iss",
+					"https://login.microsoftonline.com/evil.example/x/v2.0")
+			}, want: authcode.ErrParameters},
+		{name: "issuer without v2.0",
+			params: func(q url.Values) {
+				q.Set("iss",
+					"https://login.microsoftonline.com/"+entratest.SampleTenant)
+			}, want: authcode.ErrParameters},
 		{name: "issuer empty", params: func(q url.Values) { q.Set("iss", "") }, want: authcode.ErrParameters},
 		{name: "code missing", params: func(q url.Values) { q.Del("code") }, want: authcode.ErrParameters},
 		{name: "code empty", params: func(q url.Values) { q.Set("code", "") }, want: authcode.ErrParameters},
 		{name: "no parameters", params: func(q url.Values) { clear(q) }, want: authcode.ErrState},
 
-		{name: "another nonce", login: func(s *stored) { s.Nonce = "another" }, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
-		{name: "ID token of another sign-in", mint: &entratest.MintOptions{Nonce: "another"}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
-		{name: "ID token without nonce", mint: &entratest.MintOptions{Claims: map[string]any{"nonce": nil}}, want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
-		{name: "ID token of another issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/" + entratest.SampleTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonBadIssuer}, sent: 1},
-		{name: "ID token with another tenant's issuer", mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonTenantMismatch}, sent: 1},
-		{name: "ID token of another tenant", mint: &entratest.MintOptions{Tenant: entratest.SampleOtherTenant, User: carol}, want: &verify.Error{Reason: verify.ReasonTenantNotAllowed}, sent: 1},
-		{name: "ID token for another audience", mint: &entratest.MintOptions{Resource: "api-a"}, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
-		{name: "expired ID token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute}, want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
-		{name: "ID token not valid yet", mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
-		{name: "ID token signed with another key", mint: &entratest.MintOptions{UnpublishedKey: true}, want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
-		{name: "unsigned ID token", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}}, want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
-		{name: "ID token signed with the public key", mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
-		{name: "ID token without oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}}, want: authcode.ErrAccount, sent: 1},
+		{name: "another nonce", login: func(s *stored) { s.Nonce = "another" },
+			want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "ID token of another sign-in", mint: &entratest.MintOptions{Nonce: "another"},
+			want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "ID token without nonce", mint: &entratest.MintOptions{Claims: map[string]any{"nonce": nil}},
+			want: &verify.Error{Reason: verify.ReasonBadNonce}, sent: 1},
+		{name: "ID token of another issuer",
+			mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/" +
+				entratest.SampleTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonBadIssuer}, sent: 1},
+		{name: "ID token with another tenant's issuer",
+			mint: &entratest.MintOptions{Claims: map[string]any{"iss": "https://login.microsoftonline.com/" +
+				entratest.SampleOtherTenant + "/v2.0"}}, want: &verify.Error{Reason: verify.ReasonTenantMismatch}, sent: 1},
+		{name: "ID token of another tenant",
+			mint: &entratest.MintOptions{Tenant: entratest.SampleOtherTenant,
+				User: carol}, want: &verify.Error{Reason: verify.ReasonTenantNotAllowed}, sent: 1},
+		{name: "ID token for another audience", mint: &entratest.MintOptions{Resource: "api-a"},
+			want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
+		{name: "expired ID token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute},
+			want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
+		{name: "ID token not valid yet",
+			mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
+		{name: "ID token signed with another key", mint: &entratest.MintOptions{UnpublishedKey: true},
+			want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
+		{name: "unsigned ID token", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}},
+			want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
+		{name: "ID token signed with the public key",
+			mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
+		{name: "ID token without oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}},
+			want: authcode.ErrAccount, sent: 1},
 		{name: "ID token of another user", mint: &entratest.MintOptions{User: bob}, want: authcode.ErrAccount, sent: 1},
-		{name: "access token as ID token", tamper: func(a map[string]any) { a["id_token"] = a["access_token"] }, want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
+		{name: "access token as ID token", tamper: func(a map[string]any) { a["id_token"] = a["access_token"] },
+			want: &verify.Error{Reason: verify.ReasonBadAudience}, sent: 1},
 		{name: "another user's client_info", tamper: func(a map[string]any) {
-			a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` + entratest.SampleTenant + `"}`)
+			a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` +
+				entratest.SampleTenant + `"}`)
 		}, want: authcode.ErrAccount, sent: 1},
-		{name: "no client_info", tamper: func(a map[string]any) { delete(a, "client_info") }, want: authcode.ErrAccount, sent: 1},
-		{name: "malformed client_info", tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) }, want: authcode.ErrAccount, sent: 1},
+		{name: "no client_info", tamper: func(a map[string]any) { delete(a, "client_info") }, want: authcode.ErrAccount,
+			sent: 1},
+		{name: "malformed client_info",
+			tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) }, want: authcode.ErrAccount, sent: 1},
 		{name: "client_info without an object ID", tamper: func(a map[string]any) {
 			a["client_info"] = base64JSON(`{"uid":"x y\u0000","utid":"` + entratest.SampleOtherTenant + `"}`)
 		}, want: authcode.ErrAccount, sent: 1},
@@ -270,8 +320,10 @@ func TestExchangeReturnsErrorsOfEntra(t *testing.T) {
 			}
 			_, err := f.Exchange(t.Context(), login, params)
 			got := entraError(t, err)
-			if got.Code != test.code || !slices.Equal(got.AADSTS, []int{test.aadsts}) || got.StatusCode != http.StatusBadRequest {
-				t.Errorf("got %v, %v, status %d, want %s, %d, status 400", got, got.AADSTS, got.StatusCode, test.code, test.aadsts)
+			if got.Code != test.code || !slices.Equal(got.AADSTS, []int{test.aadsts}) ||
+				got.StatusCode != http.StatusBadRequest {
+				t.Errorf("got %v, %v, status %d, want %s, %d, status 400", got, got.AADSTS, got.StatusCode, test.code,
+					test.aadsts)
 			}
 			expectEmptyCache(t, c)
 		})
@@ -342,7 +394,8 @@ func TestHomeAccountIDIsLowerCase(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	e.tamper = func(_ url.Values, a map[string]any) {
-		a["client_info"] = base64JSON(`{"uid":"AAAAAAAA-1111-4000-8000-00000000A11C","utid":"` + entratest.SampleTenant + `"}`)
+		a["client_info"] = base64JSON(`{"uid":"AAAAAAAA-1111-4000-8000-00000000A11C","utid":"` +
+			entratest.SampleTenant + `"}`)
 	}
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	if got := signIn.Account.HomeAccountID; got != "aaaaaaaa-1111-4000-8000-00000000a11c."+entratest.SampleTenant {
@@ -369,7 +422,8 @@ func TestExchangeRequiresIDToken(t *testing.T) {
 func TestExchangeWithoutLogin(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, login := range []*authcode.Login{nil, {}, new(authcode.Login)} {
-		if _, err := f.Exchange(t.Context(), login, url.Values{"code": {"x"}, "state": {""}}); !errors.Is(err, authcode.ErrNoLogin) {
+		if _, err := f.Exchange(t.Context(), login, url.Values{"code": {"x"}, "state": {""}}); !errors.Is(err,
+			authcode.ErrNoLogin) {
 			t.Errorf("got %v, want ErrNoLogin", err)
 		}
 	}
@@ -414,7 +468,8 @@ func TestOnlyMatchingStateUsesTheLogin(t *testing.T) {
 	f := e.flow(t)
 	login := begin(t, f, authcode.Request{})
 	params := e.callback(t, login, alice)
-	if _, err := f.Exchange(t.Context(), login, url.Values{"state": {"forged"}, "error": {"access_denied"}}); !errors.Is(err, authcode.ErrState) {
+	if _, err := f.Exchange(t.Context(), login,
+		url.Values{"state": {"forged"}, "error": {"access_denied"}}); !errors.Is(err, authcode.ErrState) {
 		t.Fatalf("got %v, want ErrState", err)
 	}
 	if _, err := f.Exchange(t.Context(), login, params); err != nil {
@@ -503,7 +558,8 @@ func TestErrorResponses(t *testing.T) {
 		login := begin(t, f, authcode.Request{Prompt: "none"})
 		_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
 		got := entraError(t, err)
-		if got.Code != "login_required" || !slices.Equal(got.AADSTS, []int{50058}) || !got.InteractionRequired() || got.StatusCode != 0 {
+		if got.Code != "login_required" || !slices.Equal(got.AADSTS, []int{50058}) || !got.InteractionRequired() ||
+			got.StatusCode != 0 {
 			t.Errorf("got %v %v, want login_required with AADSTS50058", got, got.AADSTS)
 		}
 		journal := e.Requests()
@@ -523,7 +579,8 @@ func TestErrorResponses(t *testing.T) {
 	}{
 		{
 			"access_denied",
-			url.Values{"error": {"access_denied"}, "error_subcode": {"cancel"}, "error_description": {"AADSTS65004: User declined to consent to access the app.\r\nTrace ID: 0e8b6f3c-1111-4222-8333-444455556666\r\nCorrelation ID: 77777777-1111-4222-8333-444455556666\r\nTimestamp: 2026-01-02 03:04:05Z"}},
+			url.Values{"error": {"access_denied"}, "error_subcode": {"cancel"},
+				"error_description": {"AADSTS65004: User declined to consent to access the app.\r\nTrace ID: 0e8b6f3c-1111-4222-8333-444455556666\r\nCorrelation ID: 77777777-1111-4222-8333-444455556666\r\nTimestamp: 2026-01-02 03:04:05Z"}},
 			entra.Error{
 				Code: "access_denied", SubError: "cancel", AADSTS: []int{65004},
 				TraceID: "0e8b6f3c-1111-4222-8333-444455556666", CorrelationID: "77777777-1111-4222-8333-444455556666",
@@ -537,11 +594,14 @@ func TestErrorResponses(t *testing.T) {
 		},
 		{
 			"secrets in pieces",
-			url.Values{"error": {"SPLIT"}, "error_description": {"the state SPLIT"}, "suberror": {"0.AXk\x00AcEd\r"}, "code": {"0.AXkAcEd"}},
-			entra.Error{Code: "[redacted]", SubError: "[redacted]"}, "entra: [redacted] ([redacted]): the state [redacted]", false,
+			url.Values{"error": {"SPLIT"}, "error_description": {"the state SPLIT"}, "suberror": {"0.AXk\x00AcEd\r"},
+				"code": {"0.AXkAcEd"}},
+			entra.Error{Code: "[redacted]",
+				SubError: "[redacted]"}, "entra: [redacted] ([redacted]): the state [redacted]", false,
 		},
 		{
-			"a short code", url.Values{"error": {"server_error"}, "error_description": {"code=0.AXkAcEd&x=1"}, "code": {"0.AXkAcEd"}},
+			"a short code", url.Values{"error": {"server_error"}, "error_description": {"code=0.AXkAcEd&x=1"},
+				"code": {"0.AXkAcEd"}},
 			entra.Error{Code: "server_error"}, "entra: server_error: code=[redacted]&x=1", false,
 		},
 		{
@@ -550,14 +610,17 @@ func TestErrorResponses(t *testing.T) {
 		},
 		{
 			"consent_required",
-			url.Values{"error": {"consent_required"}, "suberror": {"consent_required"}, "error_description": {"AADSTS65001: not consented"}},
+			url.Values{"error": {"consent_required"}, "suberror": {"consent_required"},
+				"error_description": {"AADSTS65001: not consented"}},
 			entra.Error{Code: "consent_required", SubError: "consent_required", AADSTS: []int{65001}},
 			"entra: consent_required (consent_required): AADSTS65001: not consented", true,
 		},
 		{
 			"interaction_required with claims",
-			url.Values{"error": {"interaction_required"}, "error_description": {"AADSTS50076: multi-factor"}, "claims": {`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`}},
-			entra.Error{Code: "interaction_required", AADSTS: []int{50076}, Claims: `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`},
+			url.Values{"error": {"interaction_required"}, "error_description": {"AADSTS50076: multi-factor"},
+				"claims": {`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`}},
+			entra.Error{Code: "interaction_required", AADSTS: []int{50076},
+				Claims: `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`},
 			"entra: interaction_required: AADSTS50076: multi-factor", true,
 		},
 		{
@@ -565,18 +628,22 @@ func TestErrorResponses(t *testing.T) {
 			entra.Error{Code: "server_error"}, "entra: server_error", false,
 		},
 		{
-			"temporarily_unavailable", url.Values{"error": {"temporarily_unavailable"}, "error_description": {"AADSTS: later"}},
+			"temporarily_unavailable", url.Values{"error": {"temporarily_unavailable"},
+				"error_description": {"AADSTS: later"}},
 			entra.Error{Code: "temporarily_unavailable"}, "entra: temporarily_unavailable: AADSTS: later", false,
 		},
 		{
 			"junk",
-			url.Values{"error": {"a\r\nSet-Cookie: x\x00" + strings.Repeat("e ", 200)}, "error_description": {"\x1b[31m" + strings.Repeat("x ", 5000)}, "claims": {"null"}},
+			url.Values{"error": {"a\r\nSet-Cookie: x\x00" + strings.Repeat("e ", 200)},
+				"error_description": {"\x1b[31m" + strings.Repeat("x ", 5000)}, "claims": {"null"}},
 			entra.Error{Code: "a Set-Cookie: x " + strings.Repeat("e ", 42) + "..."},
 			"", false,
 		},
 		{
 			"secrets",
-			url.Values{"error": {"x"}, "error_description": {"eyJhbGciOiJSUzI1NiJ9.e30.c2ln and " + strings.Repeat("1.AXkA", 20) + " and STATE and NONCE"}},
+			url.Values{"error": {"x"},
+				"error_description": {"eyJhbGciOiJSUzI1NiJ9.e30.c2ln and " + strings.Repeat("1.AXkA", 20) +
+					" and STATE and NONCE"}},
 			entra.Error{Code: "x"}, "entra: x: [redacted] and [redacted] and [redacted] and [redacted]", false,
 		},
 	} {
@@ -585,14 +652,18 @@ func TestErrorResponses(t *testing.T) {
 			test.in.Set("state", login.State())
 			s := unmarshal(t, login)
 			for _, values := range test.in {
-				values[0] = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "SPLIT", s.State[:20]+"\r\x00\u00a0"+s.State[20:]).Replace(values[0])
+				values[0] = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "SPLIT",
+					s.State[:20]+"\r\x00\u00a0"+s.State[20:]).Replace(values[0])
 			}
 			before := len(e.requests())
 			_, err := f.Exchange(t.Context(), login, test.in)
 			got := entraError(t, err)
-			if got.Code != test.want.Code || got.SubError != test.want.SubError || !slices.Equal(got.AADSTS, test.want.AADSTS) || got.Claims != test.want.Claims ||
-				got.TraceID != test.want.TraceID || got.CorrelationID != test.want.CorrelationID || got.StatusCode != 0 || got.RetryAfter != 0 {
-				t.Errorf("got %q %v %q, want %q %v %q", got, got.AADSTS, got.Claims, &test.want, test.want.AADSTS, test.want.Claims)
+			if got.Code != test.want.Code || got.SubError != test.want.SubError ||
+				!slices.Equal(got.AADSTS, test.want.AADSTS) || got.Claims != test.want.Claims ||
+				got.TraceID != test.want.TraceID || got.CorrelationID != test.want.CorrelationID ||
+				got.StatusCode != 0 || got.RetryAfter != 0 {
+				t.Errorf("got %q %v %q, want %q %v %q", got, got.AADSTS, got.Claims, &test.want, test.want.AADSTS,
+					test.want.Claims)
 			}
 			if test.text != "" && got.Error() != test.text {
 				t.Errorf("got  %s\nwant %s", got, test.text)
@@ -615,7 +686,8 @@ func TestStepUp(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	remove := e.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, SubError: "basic_action", Claims: claims, Times: 1})
+	remove := e.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076,
+		SubError: "basic_action", Claims: claims, Times: 1})
 	defer remove()
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))

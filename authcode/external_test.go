@@ -24,7 +24,8 @@ func TestExternalIDUsesItsOwnHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if user, ok := signIn.Claims.User(); !ok || user.TenantID != entratest.SampleTenant || user.ObjectID != e.User(alice).ObjectID {
+	if user, ok := signIn.Claims.User(); !ok || user.TenantID != entratest.SampleTenant ||
+		user.ObjectID != e.User(alice).ObjectID {
 		t.Errorf("got user %v, want Alice", user)
 	}
 	first := token(t, signIn.Source)

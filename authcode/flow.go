@@ -79,13 +79,16 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	}
 	switch {
 	case cfg.RedirectURL == "":
-		return nil, invalid("Config.RedirectURL is missing; set it to the registered URL of this app to which Entra redirects the browser")
+		return nil, invalid("Config.RedirectURL is missing; " +
+			"set it to the registered URL of this app to which Entra redirects the browser")
 	case !validRedirect(cfg.RedirectURL):
-		return nil, invalid("Config.RedirectURL must be an absolute https URL without a fragment; http is allowed for localhost only")
+		return nil, invalid("Config.RedirectURL must be an absolute https URL without a fragment; " +
+			"http is allowed for localhost only")
 	case !validScopes(cfg.Scopes):
 		return nil, invalid("Config.Scopes has an invalid entry; " + oneScope)
 	case !oneAPI(cfg.Scopes):
-		return nil, invalid("Config.Scopes names several APIs, but a token is for one; move the scopes of the others to Request.ExtraScopes")
+		return nil, invalid("Config.Scopes names several APIs, but a token is for one; " +
+			"move the scopes of the others to Request.ExtraScopes")
 	case cfg.ResponseMode != "query" && cfg.ResponseMode != FormPost:
 		return nil, invalid(`Config.ResponseMode must be "query" or "form_post"`)
 	case cfg.LoginTimeout < 0:
@@ -96,8 +99,9 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),
 	})
 	if err != nil && ownTenant {
-		return nil, invalid(fmt.Sprintf("Config.Tenants is empty, and the client's tenant %q is not an ID; list the Directory (tenant) IDs "+
-			"of the tenants whose users may sign in, or verify.AnyOrganization for all organizations", c.TenantID()))
+		return nil, invalid(fmt.Sprintf("Config.Tenants is empty, and the client's tenant %q is not an ID; "+
+			"list the Directory (tenant) IDs of the tenants whose users may sign in, "+
+			"or verify.AnyOrganization for all organizations", c.TenantID()))
 	}
 	if err != nil {
 		return nil, invalid("Config.Tenants is invalid: " + err.Error())

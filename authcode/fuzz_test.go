@@ -28,7 +28,8 @@ func FuzzExchange(f *testing.F) {
 		login := begin(t, flow, authcode.Request{})
 		s := unmarshal(t, login)
 		code := strings.Repeat("1.AXkA", 20) // unknown to Entra
-		query = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "VERIFIER", s.Verifier, "CODE", code).Replace(query)
+		query = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "VERIFIER", s.Verifier, "CODE",
+			code).Replace(query)
 		params, _ := url.ParseQuery(query)
 		signIn, err := flow.Exchange(t.Context(), login, params)
 		if signIn != nil || err == nil {
@@ -50,7 +51,8 @@ func FuzzExchange(f *testing.F) {
 
 // Every return path that Begin accepts stays on the site, also after http.Redirect.
 func FuzzReturnTo(f *testing.F) {
-	for _, s := range []string{"/", "/a/b?c=d#e", "//evil.example", `/\evil.example`, "/%2f%2fevil.example", "/..//evil.example", "/%09/evil.example", "/?//", "/#//", "/;//x"} {
+	for _, s := range []string{"/", "/a/b?c=d#e", "//evil.example", `/\evil.example`, "/%2f%2fevil.example",
+		"/..//evil.example", "/%09/evil.example", "/?//", "/#//", "/;//x"} {
 		f.Add(s)
 	}
 	flow := newEstate().flow(f)
@@ -61,7 +63,8 @@ func FuzzReturnTo(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		http.Redirect(w, httptest.NewRequest(http.MethodGet, site.String(), nil), returnTo, http.StatusSeeOther)
-		for name, location := range map[string]string{"unchanged": returnTo, "after http.Redirect": w.Header().Get("Location"), "unescaped": must(url.PathUnescape(strings.SplitN(returnTo, "?", 2)[0]))} {
+		for name, location := range map[string]string{"unchanged": returnTo,
+			"after http.Redirect": w.Header().Get("Location"), "unescaped": must(url.PathUnescape(strings.SplitN(returnTo, "?", 2)[0]))} {
 			location = strings.Map(func(c rune) rune { // like a browser
 				switch c {
 				case '\t', '\r', '\n':

@@ -93,7 +93,8 @@ type binding struct {
 }
 
 func (f *Flow) binding() binding {
-	return binding{"https://" + f.client.Cloud().Host() + "/" + f.client.TenantID(), f.client.ClientID(), f.config.RedirectURL}
+	return binding{"https://" + f.client.Cloud().Host() + "/" + f.client.TenantID(), f.client.ClientID(),
+		f.config.RedirectURL}
 }
 
 // Begin begins a sign-in. Redirect the browser to the URL of the returned [Login], and store
@@ -119,7 +120,8 @@ func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
 		return nil, invalid("Request.Scopes or Request.ExtraScopes has an invalid entry; " + oneScope)
 	}
 	if !oneAPI(r.Scopes) {
-		return nil, invalid("Request.Scopes names several APIs, but a token is for one; move the scopes of the others to ExtraScopes")
+		return nil, invalid("Request.Scopes names several APIs, but a token is for one; " +
+			"move the scopes of the others to ExtraScopes")
 	}
 	if len(r.Session) > 64 || r.Session != "" && !validScopes([]string{r.Session}) {
 		return nil, invalid("Request.Session must be at most 64 bytes of printable ASCII without spaces")

@@ -59,7 +59,8 @@ func TestPrintedFormsContainNoSecrets(t *testing.T) {
 		value   authcode.Login
 	}
 	for name, v := range map[string]any{
-		"Login": login, "*Login": *login, "unexported fields": holder{login, *login}, "in a slice": []any{login, *login}, "zero": authcode.Login{}, "Flow": f,
+		"Login": login, "*Login": *login, "unexported fields": holder{login, *login}, "in a slice": []any{login,
+			*login}, "zero": authcode.Login{}, "Flow": f,
 	} {
 		for format, text := range forms(v) {
 			if name == "in a slice" && format == "slog JSON" {
@@ -114,7 +115,8 @@ func TestErrorsContainNoSecrets(t *testing.T) {
 			q.Set("claims", `{"a":"`+q.Get("code")+`"}`)
 		},
 		"Entra echoes": func(e *estate, l *authcode.Login, q url.Values) {
-			e.Inject(entratest.Fault{Endpoint: "token", Status: 400, Body: `{"error":"invalid_grant","error_description":"` + q.Get("code") + ` webapp-secret"}`})
+			e.Inject(entratest.Fault{Endpoint: "token", Status: 400,
+				Body: `{"error":"invalid_grant","error_description":"` + q.Get("code") + ` webapp-secret"}`})
 		},
 		"ID token": func(e *estate, _ *authcode.Login, _ url.Values) {
 			e.tamper = func(_ url.Values, a map[string]any) { a["id_token"] = a["access_token"] }

@@ -12,7 +12,8 @@ func TestUsedLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUsedLogins()
 		for i := range 1000 {
-			if !u.use(strconv.Itoa(i), time.Now().Add(time.Minute)) || u.use(strconv.Itoa(i), time.Now().Add(time.Minute)) {
+			if !u.use(strconv.Itoa(i), time.Now().Add(time.Minute)) ||
+				u.use(strconv.Itoa(i), time.Now().Add(time.Minute)) {
 				t.Fatalf("login %d is not valid exactly once", i)
 			}
 		}

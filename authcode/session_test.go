@@ -49,7 +49,8 @@ func TestSessionsShareNothing(t *testing.T) {
 			t.Helper()
 			for _, name := range names {
 				_, err := f.TokenSource(accounts[name]).TokenContext(t.Context())
-				out := strings.Contains(" "+strings.Join(signedOut, " ")+" ", " "+name+" ") && (name != "" || len(signedOut) == 4)
+				out := strings.Contains(" "+strings.Join(signedOut, " ")+" ", " "+name+" ") &&
+					(name != "" || len(signedOut) == 4)
 				if (err != nil) != out {
 					t.Errorf("after sign-out of %q: session %q: got %v", signedOut, name, err)
 				}
@@ -73,7 +74,8 @@ func TestSessionName(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	for _, name := range []string{strings.Repeat("x", 65), "a b", "\n", "\x00", "\u00e9"} {
-		if _, err := f.Begin(t.Context(), authcode.Request{Session: name}); entraError(t, err).Code != "invalid_request" {
+		if _, err := f.Begin(t.Context(), authcode.Request{Session: name}); entraError(t,
+			err).Code != "invalid_request" {
 			t.Errorf("%q: got %v, want invalid_request", name, err)
 		}
 	}

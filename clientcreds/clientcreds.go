@@ -60,8 +60,9 @@ func Check(c *entra.Client, scope string) error {
 	}
 	switch c.TenantID() {
 	case "common", "organizations", "consumers":
-		return &entra.Error{Code: "invalid_request", Description: fmt.Sprintf("the tenant is %q, which is only for sign-in; "+
-			"a daemon needs the ID or domain of one tenant", c.TenantID())}
+		return &entra.Error{Code: "invalid_request",
+			Description: fmt.Sprintf("the tenant is %q, which is only for sign-in; "+
+				"a daemon needs the ID or domain of one tenant", c.TenantID())}
 	}
 	return nil
 }
@@ -72,7 +73,8 @@ func checkScope(scope string) error {
 	}
 	return &entra.Error{
 		Code: "invalid_scope",
-		Description: fmt.Sprintf("%q is not the default scope of an API, and a daemon has the permissions that it was granted in advance; use %s",
+		Description: fmt.Sprintf("%q is not the default scope of an API, "+
+			"and a daemon has the permissions that it was granted in advance; use %s",
 			scope, suggestScope(scope)),
 	}
 }

@@ -27,10 +27,12 @@ func newClient(t testing.TB, s *entratest.Server) *entra.Client {
 func TestTokenSourceRejectsOtherScopes(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	c := newClient(t, s)
-	for _, scope := range []string{"", "api://api-b/Orders.Read", "https://graph.microsoft.com", "/.default", "openid"} {
+	for _, scope := range []string{"", "api://api-b/Orders.Read", "https://graph.microsoft.com", "/.default",
+		"openid"} {
 		_, err := clientcreds.TokenSource(c, scope).Token()
 		var e *entra.Error
-		if !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 0 || !strings.HasPrefix(e.Description, fmt.Sprintf("%q is not the default scope", scope)) {
+		if !errors.As(err, &e) || e.Code != "invalid_scope" || e.StatusCode != 0 ||
+			!strings.HasPrefix(e.Description, fmt.Sprintf("%q is not the default scope", scope)) {
 			t.Errorf("%q: got %v, want invalid_scope", scope, err)
 		}
 	}
@@ -59,17 +61,25 @@ func TestCheck(t *testing.T) {
 	for _, tt := range []struct{ scope, tenant, code, description string }{
 		{"api://api-b/.default", "", "", ""},
 		{"https://vault.azure.net//.default", "", "", ""},
-		{"https://graph.microsoft.com/User.Read.All", "", "invalid_scope", `"https://graph.microsoft.com/User.Read.All"` + daemonScope + `"https://graph.microsoft.com/.default"`},
-		{"api://api-b/Orders.Read", "", "invalid_scope", `"api://api-b/Orders.Read"` + daemonScope + `"api://api-b/.default"`},
-		{"https://graph.microsoft.com", "", "invalid_scope", `"https://graph.microsoft.com"` + daemonScope + `"https://graph.microsoft.com/.default"`},
-		{"https://graph.microsoft.com/", "", "invalid_scope", `"https://graph.microsoft.com/"` + daemonScope + `"https://graph.microsoft.com/.default"`},
-		{"https://graph.microsoft.com/a/b", "", "invalid_scope", `"https://graph.microsoft.com/a/b"` + daemonScope + examples},
+		{"https://graph.microsoft.com/User.Read.All", "", "invalid_scope",
+			`"https://graph.microsoft.com/User.Read.All"` + daemonScope + `"https://graph.microsoft.com/.default"`},
+		{"api://api-b/Orders.Read", "", "invalid_scope",
+			`"api://api-b/Orders.Read"` + daemonScope + `"api://api-b/.default"`},
+		{"https://graph.microsoft.com", "", "invalid_scope",
+			`"https://graph.microsoft.com"` + daemonScope + `"https://graph.microsoft.com/.default"`},
+		{"https://graph.microsoft.com/", "", "invalid_scope",
+			`"https://graph.microsoft.com/"` + daemonScope + `"https://graph.microsoft.com/.default"`},
+		{"https://graph.microsoft.com/a/b", "", "invalid_scope",
+			`"https://graph.microsoft.com/a/b"` + daemonScope + examples},
 		{"api://", "", "invalid_scope", `"api://"` + daemonScope + examples},
 		{"User.Read", "", "invalid_scope", `"User.Read"` + daemonScope + examples},
 		{"", "", "invalid_scope", `""` + daemonScope + examples},
-		{"api://api-b/.default", "common", "invalid_request", `the tenant is "common", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
-		{"api://api-b/.default", "Organizations", "invalid_request", `the tenant is "organizations", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
-		{"api://api-b/.default", "consumers", "invalid_request", `the tenant is "consumers", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
+		{"api://api-b/.default", "common", "invalid_request",
+			`the tenant is "common", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
+		{"api://api-b/.default", "Organizations", "invalid_request",
+			`the tenant is "organizations", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
+		{"api://api-b/.default", "consumers", "invalid_request",
+			`the tenant is "consumers", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
 	} {
 		c := c
 		if tt.tenant != "" {

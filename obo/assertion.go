@@ -24,7 +24,8 @@ const maxAssertion = 256 << 10
 // read an encrypted token (JWE).
 func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 	if assertion == "" {
-		return time.Time{}, errorf("invalid_request", "the assertion is empty; pass the access token that the API was called with")
+		return time.Time{}, errorf("invalid_request",
+			"the assertion is empty; pass the access token that the API was called with")
 	}
 	var claims map[string]json.RawMessage
 	if len(assertion) <= maxAssertion {
@@ -47,11 +48,13 @@ func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 	kind, oid, tid := text("idtyp"), text("oid"), text("tid")
 	if kind == "app" || kind == "" && text("scp") == "" && oid != "" && oid == text("sub") {
 		return time.Time{}, errorf("invalid_request",
-			"the assertion is an app-only token, but only a user's token can be exchanged; use the client credentials flow for apps")
+			"the assertion is an app-only token, but only a user's token can be exchanged; "+
+				"use the client credentials flow for apps")
 	}
 	if guid.Valid(tenant) && len(tid) == len(tenant) && !strings.EqualFold(tid, tenant) {
 		return time.Time{}, errorf("invalid_request",
-			"the assertion is from another tenant than the client's; use Client.WithTenant with the tid of the validated token")
+			"the assertion is from another tenant than the client's; "+
+				"use Client.WithTenant with the tid of the validated token")
 	}
 	var seconds float64
 	if json.Unmarshal(claims["exp"], &seconds) != nil || seconds <= 0 || seconds > 1<<40 {

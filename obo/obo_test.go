@@ -80,7 +80,8 @@ func entraError(t *testing.T, err error) *entra.Error {
 func TestRequest(t *testing.T) {
 	s, r, c := setup(t)
 	assertion := assertionOf(s, alice, time.Hour)
-	if _, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read", "openid", "offline_access").Token(); err != nil {
+	if _, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read", "openid",
+		"offline_access").Token(); err != nil {
 		t.Fatal(err)
 	}
 	want := url.Values{
@@ -107,9 +108,12 @@ func TestAssertionsAreChecked(t *testing.T) {
 		name, assertion string
 		rejected        string // part of the description; empty if the assertion is sent
 	}{
-		{"of another tenant", s.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp", User: "carol@fabrikam.onmicrosoft.com"}), "use Client.WithTenant"},
-		{"expiry in another case", header + "." + segment(`{"scp":"x","exp":946685400,"Exp":4000000000}`) + ".x", "the assertion expired at 2000-01-01T00:10:00Z"},
-		{"idtyp in another case", header + "." + segment(`{"idtyp":"app","IDTYP":"user","exp":4000000000}`) + ".x", "app-only token"},
+		{"of another tenant", s.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a",
+			Client: "webapp", User: "carol@fabrikam.onmicrosoft.com"}), "use Client.WithTenant"},
+		{"expiry in another case", header + "." + segment(`{"scp":"x","exp":946685400,"Exp":4000000000}`) + ".x",
+			"the assertion expired at 2000-01-01T00:10:00Z"},
+		{"idtyp in another case", header + "." + segment(`{"idtyp":"app","IDTYP":"user","exp":4000000000}`) + ".x",
+			"app-only token"},
 		{"empty", "", "the assertion is empty"},
 		{"not a token", "s3cret", "is not a JWT"},
 		{"with its scheme", "Bearer " + assertionOf(s, alice, time.Hour), "is not a JWT"},
@@ -120,12 +124,15 @@ func TestAssertionsAreChecked(t *testing.T) {
 		{"huge", header + "." + segment(`{"a":"`+strings.Repeat("x", 300<<10)+`"}`) + ".x", "is not a JWT"},
 		{"expired", assertionOf(s, alice, -time.Minute), "the assertion expired at "},
 		{"app-only by idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), "app-only token"},
-		{"app-only by oid and sub", header + "." + segment(`{"oid":"x","sub":"x","exp":4000000000}`) + ".x", "app-only token"},
+		{"app-only by oid and sub", header + "." + segment(`{"oid":"x","sub":"x","exp":4000000000}`) + ".x",
+			"app-only token"},
 		{"bad signature", header + "." + segment(`{"scp":"x","oid":"x","sub":"y","exp":4000000000}`) + ".x", ""},
 		{"no expiry", header + "." + segment(`{"scp":"x"}`) + ".x", ""},
 		{"strange claims", header + "." + segment(`{"scp":[1],"exp":{"x":1},"idtyp":7}`) + ".x", ""},
 		{"encrypted", segment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d", ""},
-		{"for another audience", s.Mint(entratest.MintOptions{Resource: "api-b", Client: "webapp", User: alice, Scopes: []string{"Orders.Read"}}), ""},
+		{"for another audience",
+			s.Mint(entratest.MintOptions{Resource: "api-b", Client: "webapp", User: alice,
+				Scopes: []string{"Orders.Read"}}), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(r.forms)
@@ -133,13 +140,15 @@ func TestAssertionsAreChecked(t *testing.T) {
 			e := entraError(t, err)
 			sent := len(r.forms) - before
 			if tt.rejected != "" {
-				if e.InteractionRequired() != strings.Contains(tt.rejected, "expired") || e.StatusCode != 0 || !strings.Contains(e.Description, tt.rejected) || sent != 0 {
+				if e.InteractionRequired() != strings.Contains(tt.rejected, "expired") || e.StatusCode != 0 ||
+					!strings.Contains(e.Description, tt.rejected) || sent != 0 {
 					t.Errorf("got %v and %d requests, want %q and 0", err, sent, tt.rejected)
 				}
 			} else if sent != 1 || e.StatusCode != 400 || len(e.AADSTS) == 0 {
 				t.Errorf("got %v and %d requests, want an error of Entra and 1", err, sent)
 			}
-			if len(tt.assertion) > 10 && strings.Contains(err.Error(), tt.assertion) || strings.Contains(err.Error(), "s3cret") {
+			if len(tt.assertion) > 10 && strings.Contains(err.Error(), tt.assertion) ||
+				strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("the error contains the assertion: %v", err)
 			}
 		})
@@ -174,7 +183,8 @@ func TestTokenIsNotServedPastItsAssertion(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		_, err = source.Token()
-		if e := entraError(t, err); e.Code != "invalid_grant" || !strings.Contains(e.Description, "the caller must send a new token") {
+		if e := entraError(t, err); e.Code != "invalid_grant" ||
+			!strings.Contains(e.Description, "the caller must send a new token") {
 			t.Errorf("got %v, want invalid_grant", err)
 		}
 		if len(r.forms) != 1 {
@@ -248,7 +258,8 @@ func (v validated) SHA256() [sha256.Size]byte { return sha256.Sum256([]byte(v.ra
 func TestForTokenSharesTheToken(t *testing.T) {
 	s, r, c := setup(t)
 	for _, length := range []int{1, 600, 2000} {
-		assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"filler": strings.Repeat("x", length)}})
+		assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice,
+			Claims: map[string]any{"filler": strings.Repeat("x", length)}})
 		a, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read").Token()
 		if err != nil {
 			t.Fatal(err)
@@ -266,9 +277,11 @@ func TestForTokenSharesTheToken(t *testing.T) {
 // Without a token, as in a handler without verify.Middleware, the source fails.
 func TestForTokenWithoutToken(t *testing.T) {
 	_, r, c := setup(t)
-	for name, v := range map[string]obo.Verified{"nil": nil, "nil *verify.Token": (*verify.Token)(nil), "zero verify.Token": &verify.Token{}} {
+	for name, v := range map[string]obo.Verified{"nil": nil, "nil *verify.Token": (*verify.Token)(nil),
+		"zero verify.Token": &verify.Token{}} {
 		_, err := obo.ForToken(c, v, "api://api-b/Orders.Read").Token()
-		if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "the assertion is empty") {
+		if e := entraError(t, err); e.Code != "invalid_request" ||
+			!strings.Contains(e.Description, "the assertion is empty") {
 			t.Errorf("%s: got %v, want invalid_request", name, err)
 		}
 	}

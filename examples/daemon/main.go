@@ -1,12 +1,12 @@
-// Daemon calls an API as itself, with the client credentials flow: no user is there, and
-// the token has the app roles that an administrator granted to the app.
+// Daemon calls an API as itself, without a user, with the client credentials flow. Its token
+// carries the app roles that an administrator granted to the app.
 //
-// With these in the environment it is an app of a live tenant:
+// It runs as an app of a live tenant if these environment variables are set:
 //
 //	AZURE_TENANT_ID, AZURE_CLIENT_ID, and AZURE_CLIENT_SECRET or another credential
-//	               that credentials.FromEnvironment knows
-//	ENTRA_SCOPE    the default scope of an API; unset: https://graph.microsoft.com/.default
-//	ENTRA_API_URL  an address of that API to GET; unset: only a token is got
+//	               that credentials.FromEnvironment supports
+//	ENTRA_SCOPE    the default scope of an API (default https://graph.microsoft.com/.default)
+//	ENTRA_API_URL  a URL of that API to GET; if not set, the daemon only acquires a token
 //
 // Without the first two it runs against a fake Entra and a fake API in its own process.
 package main
@@ -45,11 +45,12 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	scope, url := cmp.Or(os.Getenv("ENTRA_SCOPE"), "https://graph.microsoft.com/.default"), os.Getenv("ENTRA_API_URL")
-	var network http.RoundTripper // nil: http.DefaultTransport
+	var network http.RoundTripper // if nil, http.DefaultTransport is used
 	if live {
 		fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
 	} else {
-		fmt.Fprintln(out, "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
+		fmt.Fprintln(out, "The tenant is a fake in this process; "+
+			"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
 		fakeConfig, api, err := fake()
 		if err != nil {
 			return err
@@ -58,21 +59,22 @@ func run(ctx context.Context, out io.Writer) error {
 		config, scope, url, network = fakeConfig, "api://api-b/.default", api.URL, api.Client().Transport
 	}
 
-	client, err := entra.New(config) // once, for the life of the program
+	client, err := entra.New(config) // create it once
 	if err != nil {
 		return err
 	}
 	source := clientcreds.TokenSource(client, scope)
-	token, err := source.TokenContext(ctx) // a wrong setting shows here
+	token, err := source.TokenContext(ctx) // a wrong configuration causes an error here
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "The app has a token for %s, for %.0f minutes.\n", scope, time.Until(token.Expiry).Minutes())
+	fmt.Fprintf(out, "Acquired a token for %s. It expires in %.0f minutes.\n", scope,
+		time.Until(token.Expiry).Minutes())
 	if url == "" {
 		return nil
 	}
 
-	// The transport puts a token on each request, and gets a new one before the old one ends.
+	// The transport adds a token to each request and refreshes it before it expires.
 	api := &http.Client{Transport: &entra.Transport{Source: source, Base: network}, Timeout: 30 * time.Second}
 	const calls = 3
 	for range calls {
@@ -89,14 +91,14 @@ func run(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "The API answers %s: %s\n", resp.Status, strings.TrimSpace(string(body)))
+		fmt.Fprintf(out, "The API returned %s: %s\n", resp.Status, strings.TrimSpace(string(body)))
 	}
-	fmt.Fprintf(out, "%d calls, %d request for a token.\n", calls, client.Cache().Stats().Fetches)
+	fmt.Fprintf(out, "Calls: %d. Token requests: %d.\n", calls, client.Cache().Stats().Fetches)
 	return nil
 }
 
-// settings reads the app's registration and its credential from the environment. live is
-// false if there is none.
+// settings reads the app registration and its credential from the environment. live is false
+// if the environment has none.
 func settings() (config entra.Config, live bool, err error) {
 	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil
@@ -105,8 +107,8 @@ func settings() (config entra.Config, live bool, err error) {
 	return config, true, err
 }
 
-// fake makes a tenant with this daemon in it, and an API that lets it in. A program of
-// your own does without it, except in its tests.
+// fake creates a tenant with this daemon and an API that accepts it. Your own program needs
+// this only in its tests.
 func fake() (entra.Config, *httptest.Server, error) {
 	tenant := entratest.NewServer(entratest.Sample())
 	daemon, api := tenant.App("daemon"), tenant.App("api-b")
@@ -117,8 +119,12 @@ func fake() (entra.Config, *httptest.Server, error) {
 		return entra.Config{}, nil, err
 	}
 	orders := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "1017 Ladder, 1018 Rope") }
-	server := httptest.NewTLSServer(verifier.Middleware(verify.RequireRole("Orders.Read.All")(http.HandlerFunc(orders))))
+	requireRole := verify.RequireRole("Orders.Read.All")
+	server := httptest.NewTLSServer(verifier.Middleware(requireRole(http.HandlerFunc(orders))))
 	return entra.Config{
-		TenantID: daemon.TenantID, ClientID: daemon.ClientID, Credential: entra.Secret(daemon.Secrets[0]), HTTPClient: tenant.Client(),
+		TenantID:   daemon.TenantID,
+		ClientID:   daemon.ClientID,
+		Credential: entra.Secret(daemon.Secrets[0]),
+		HTTPClient: tenant.Client(),
 	}, server, nil
 }

@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// environment sets the variables of a live tenant to the values given, none by default.
+// environment sets the variables of a live tenant and clears all other Azure variables.
 func environment(t *testing.T, tenant, client, secret string) {
-	for _, v := range os.Environ() { // of whoever runs the test
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
+	for _, v := range os.Environ() { // remove the variables of this machine
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") ||
+			strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
 			t.Setenv(name, "")
 		}
 	}
@@ -27,22 +28,22 @@ func TestDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.
-The app has a token for api://api-b/.default, for N minutes.
-The API answers 200 OK: 1017 Ladder, 1018 Rope
-The API answers 200 OK: 1017 Ladder, 1018 Rope
-The API answers 200 OK: 1017 Ladder, 1018 Rope
-3 calls, 1 request for a token.
+Acquired a token for api://api-b/.default. It expires in N minutes.
+The API returned 200 OK: 1017 Ladder, 1018 Rope
+The API returned 200 OK: 1017 Ladder, 1018 Rope
+The API returned 200 OK: 1017 Ladder, 1018 Rope
+Calls: 3. Token requests: 1.
 `
-	if got := regexp.MustCompile(`for \d+ minutes`).ReplaceAllString(out.String(), "for N minutes"); got != want {
+	if got := regexp.MustCompile(`in \d+ minutes`).ReplaceAllString(out.String(), "in N minutes"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if strings.Contains(out.String(), "eyJ") {
-		t.Error("a token is shown")
+		t.Error("the output contains a token")
 	}
 }
 
-// The fake does not stand in for a live tenant that is half described.
-func TestMissingSettings(t *testing.T) {
+// An incomplete configuration is an error. The fake tenant does not replace it.
+func TestIncompleteConfiguration(t *testing.T) {
 	for _, test := range []struct{ tenant, client, secret, want string }{
 		{"t", "c", "", "AZURE_CLIENT_SECRET"},
 		{"t", "", "s", "AZURE_CLIENT_ID is not set"},
@@ -56,12 +57,13 @@ func TestMissingSettings(t *testing.T) {
 	}
 }
 
-// What is set is a live tenant, whatever they are.
-func TestLive(t *testing.T) {
-	environment(t, "contoso.example", "no GUID", "s")
+// Any tenant and client ID select a live tenant.
+func TestLiveTenant(t *testing.T) {
+	environment(t, "contoso.example", "not a GUID", "s")
 	var out bytes.Buffer
 	err := run(t.Context(), &out)
-	if err == nil || !strings.Contains(err.Error(), "Config.ClientID") || out.String() != "The tenant is live: contoso.example.\n" {
-		t.Errorf("got %v and %q", err, out.String())
+	if err == nil || !strings.Contains(err.Error(), "Config.ClientID") ||
+		out.String() != "The tenant is live: contoso.example.\n" {
+		t.Errorf("got %v and output %q, want an error about Config.ClientID", err, out.String())
 	}
 }

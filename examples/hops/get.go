@@ -13,20 +13,20 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// maxAnswer bounds what is read of an API's answer.
-const maxAnswer = 1 << 20
+// maxResponse bounds the size of a response that Get reads, in bytes.
+const maxResponse = 1 << 20
 
-// Refused is an API's answer that is no success, and that no sign-in would change.
-type Refused struct{ Status int }
+// StatusError is an error response of an API that a sign-in cannot fix.
+type StatusError struct{ Status int }
 
-func (r *Refused) Error() string {
-	return fmt.Sprintf("the API answered with status %d (%s)", r.Status, http.StatusText(r.Status))
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the API returned status %d (%s)", e.Status, http.StatusText(e.Status))
 }
 
-// Get calls an API with a token of s and returns its JSON. base carries the request; nil:
-// [http.DefaultTransport]. Errors are those of s, a [*Refused], or the network's. Where the
-// API refuses the token (status 401) and the transport could get none that it takes, only
-// the user can help, and the error is an [*entra.Error] that says so.
+// Get calls an API with a token of s and returns its JSON response. base sends the request. If
+// nil, [http.DefaultTransport] is used. The error is one of s, a [*StatusError], or a network
+// error. If the API rejects the token with status 401, and the transport acquires no token that
+// it accepts, the error is an [*entra.Error] that requires interaction.
 func Get(ctx context.Context, s *entra.TokenSource, base http.RoundTripper, url string) (json.RawMessage, error) {
 	client := http.Client{Transport: &entra.Transport{Source: s, Base: base}, Timeout: 15 * time.Second}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -42,17 +42,18 @@ func Get(ctx context.Context, s *entra.TokenSource, base http.RoundTripper, url 
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusUnauthorized {
-		return nil, &entra.Error{Code: "login_required", StatusCode: resp.StatusCode, Description: "the API does not take the token"}
+		return nil, &entra.Error{Code: "login_required", StatusCode: resp.StatusCode,
+			Description: "the API rejected the token"}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &Refused{resp.StatusCode}
+		return nil, &StatusError{resp.StatusCode}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
 		return nil, err
 	}
 	if !json.Valid(body) {
-		return nil, fmt.Errorf("the API answered %d bytes that are not JSON", len(body))
+		return nil, fmt.Errorf("the API returned %d bytes that are not JSON", len(body))
 	}
 	return bytes.TrimSpace(body), nil
 }

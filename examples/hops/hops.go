@@ -1,5 +1,6 @@
-// Package hops is how the examples' programs tell what happened: how a caller came by the
-// token for a call, and what the called API found in it. No token is ever in it.
+// Package hops describes the calls between the programs of the examples: how the caller
+// acquired its token, and which claims the called API found in it. It never contains the token
+// itself.
 package hops
 
 import (
@@ -10,16 +11,16 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// Token is how a caller came by a token. A caller cannot look into tokens for others, so
-// this is what its cache knows.
+// Token describes how a caller acquired a token. Tokens are opaque to the caller, so the
+// values come from its cache.
 type Token struct {
 	Flow     string    `json:"flow"`
 	Obtained time.Time `json:"obtained"`
-	Refresh  time.Time `json:"refresh,omitzero"` // from when it is refreshed in the background; zero: it ends with the token it was exchanged for
+	Refresh  time.Time `json:"refresh,omitzero"` // refresh point; zero if the token expires with its assertion
 	Expires  time.Time `json:"expires"`
 }
 
-// TokenOf describes the token that s holds, or is nil if it holds none.
+// TokenOf describes the cached token of s. It returns nil if there is none.
 func TokenOf(flow string, s *entra.TokenSource) *Token {
 	held := s.Held()
 	if held == nil {
@@ -32,17 +33,17 @@ func TokenOf(flow string, s *entra.TokenSource) *Token {
 	return t
 }
 
-// Caller is what an API found in the token that it was called with.
+// Caller describes the caller of an API, by the claims of its token.
 type Caller struct {
 	Kind     string `json:"kind"`     // "delegated" or "app-only"
-	Subject  string `json:"subject"`  // the user's name, for display; the app's ID of an app-only token
-	Audience string `json:"audience"` // the API
+	Subject  string `json:"subject"`  // the user's name, for display; for an app-only token the client ID
+	Audience string `json:"audience"` // the called API
 	Scopes   string `json:"scp,omitempty"`
 	Roles    string `json:"roles,omitempty"`
-	Contexts string `json:"acrs,omitempty"` // authentication contexts that the user satisfied
+	Contexts string `json:"acrs,omitempty"` // authentication contexts that the user has satisfied
 }
 
-// CallerOf describes validated claims.
+// CallerOf returns the Caller of validated claims.
 func CallerOf(c *verify.Claims) Caller {
 	caller := Caller{"delegated", c.Name, c.Audience, c.Scopes.String(), c.Roles.String(), c.AuthContexts.String()}
 	if c.AppOnly() {
@@ -51,33 +52,33 @@ func CallerOf(c *verify.Claims) Caller {
 	return caller
 }
 
-// Answer is what the examples' APIs answer.
-type Answer struct {
+// Response is the JSON response of the examples' APIs.
+type Response struct {
 	API    string          `json:"api"`
 	Caller Caller          `json:"caller"`
-	Items  []string        `json:"items,omitempty"` // what was asked for
-	Token  *Token          `json:"token,omitempty"` // with which the API called the next one
-	Next   json.RawMessage `json:"next,omitempty"`  // what the next one answered
+	Items  []string        `json:"items,omitempty"` // the data of the API
+	Token  *Token          `json:"token,omitempty"` // with which the API called the next API
+	Next   json.RawMessage `json:"next,omitempty"`  // the response of the next API
 }
 
-// Hop is one call: who called whom, with which token.
+// Hop is one call of an API.
 type Hop struct {
 	From, To string
 	Token    Token
 	Caller   Caller
 }
 
-// Of follows an answer to a call that from made with t through the APIs behind it, and
-// returns the items that the last one answered.
-func Of(from string, t *Token, answer json.RawMessage) (all []Hop, items []string) {
+// Follow returns the calls behind a response: the call that from made with t, and the calls
+// that each API made in turn. items are the data of the last API.
+func Follow(from string, t *Token, response json.RawMessage) (all []Hop, items []string) {
 	for t != nil {
-		var a Answer
-		if json.Unmarshal(answer, &a) != nil || a.API == "" { // another API than the examples'
+		var r Response
+		if json.Unmarshal(response, &r) != nil || r.API == "" { // not an API of the examples
 			all = append(all, Hop{From: from, To: "API", Token: *t})
 			break
 		}
-		all = append(all, Hop{from, a.API, *t, a.Caller})
-		from, t, answer, items = a.API, a.Token, a.Next, a.Items
+		all = append(all, Hop{from, r.API, *t, r.Caller})
+		from, t, response, items = r.API, r.Token, r.Next, r.Items
 	}
 	return all, items
 }

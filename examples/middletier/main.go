@@ -1,18 +1,18 @@
-// Middletier is an API that calls the next API for the user that it was called for, with the
-// on-behalf-of flow. It validates its caller's token, requires a scope, and exchanges the
-// token.
+// Middletier is an API that calls the next API on behalf of the user of its caller. It
+// validates the caller's token, requires a scope, and exchanges the token with the
+// on-behalf-of flow.
 //
-// With these in the environment it is an API of a live tenant, which serves until
-// interrupted, in plain HTTP and to this machine alone: put TLS in front of it.
+// It runs as an API of a live tenant if these environment variables are set. It then serves
+// until interrupted, in plain HTTP and only on this machine. Put a TLS proxy in front of it.
 //
 //	AZURE_TENANT_ID (the ID, not a domain), AZURE_CLIENT_ID, and AZURE_CLIENT_SECRET or
-//	               another credential that credentials.FromEnvironment knows
-//	ENTRA_REQUIRED_SCOPE  the scope that callers need; unset: access_as_user
-//	ENTRA_SCOPE           the scope of the next API; unset: https://graph.microsoft.com/User.Read
-//	ENTRA_API_URL         the next API; unset: https://graph.microsoft.com/v1.0/me
+//	               another credential that credentials.FromEnvironment supports
+//	ENTRA_REQUIRED_SCOPE  the scope that callers need (default access_as_user)
+//	ENTRA_SCOPE           the scope of the next API (default https://graph.microsoft.com/User.Read)
+//	ENTRA_API_URL         the URL of the next API (default https://graph.microsoft.com/v1.0/me)
 //
-// Without the first two it runs against a fake Entra and a fake next API in its own
-// process, calls itself as a web app would, and ends.
+// Without the first two it runs against a fake Entra and a fake next API in its own process,
+// calls itself as a web app would, and exits.
 package main
 
 import (
@@ -47,20 +47,20 @@ func main() {
 
 // api is the middle tier.
 type api struct {
-	client  *entra.Client // its own registration
+	client  *entra.Client // the API's own app registration
 	scope   string        // of the next API
-	next    string        // the address of the next API
+	next    string        // the URL of the next API
 	network http.RoundTripper
 }
 
-// newAPI returns the middle tier behind the check of its callers' tokens.
+// newAPI returns the middle tier, which accepts only callers with a valid token and the scope.
 func newAPI(config entra.Config, required, scope, next string, network http.RoundTripper) (http.Handler, error) {
-	client, err := entra.New(config) // once, for the life of the program
+	client, err := entra.New(config) // create it once
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := verify.New(verify.Config{
-		Audiences:  []string{config.ClientID, "api://" + config.ClientID}, // v2.0 tokens name the one, v1.0 tokens the other
+		Audiences:  []string{config.ClientID, "api://" + config.ClientID}, // of v2.0 and v1.0 tokens
 		Tenants:    []string{config.TenantID},
 		HTTPClient: config.HTTPClient,
 	})
@@ -72,57 +72,58 @@ func newAPI(config entra.Config, required, scope, next string, network http.Roun
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	caller, ok := verify.TokenFromContext(r.Context())
-	if !ok { // there is no Middleware: deny
-		http.Error(w, "nobody has checked who is calling", http.StatusInternalServerError)
+	if !ok { // the handler was not wrapped in Verifier.Middleware
+		http.Error(w, "the caller's token was not validated", http.StatusInternalServerError)
 		return
 	}
-	// A token is exchanged in its own tenant. With one tenant, a.client is enough.
+	// A token must be exchanged in its own tenant. An API of one tenant can use a.client.
 	client, err := a.client.WithTenant(caller.Claims().TenantID)
 	if err != nil {
-		refuse(w, err)
+		writeError(w, err)
 		return
 	}
 	source := obo.ForToken(client, caller, a.scope)
 	next := &http.Client{Transport: &entra.Transport{Source: source, Base: a.network}, Timeout: 30 * time.Second}
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.next, nil)
 	if err != nil {
-		refuse(w, err)
+		writeError(w, err)
 		return
 	}
 	resp, err := next.Do(req)
 	if err != nil {
-		refuse(w, err)
+		writeError(w, err)
 		return
 	}
 	defer resp.Body.Close()
-	if claims, ok := entra.ClaimsChallenge(resp.Header); ok { // of a policy that the user's token does not satisfy
-		refuse(w, &entra.Error{Code: "interaction_required", Claims: claims})
+	if claims, ok := entra.ClaimsChallenge(resp.Header); ok { // the user's token does not satisfy a policy
+		writeError(w, &entra.Error{Code: "interaction_required", Claims: claims})
 		return
 	}
 	if resp.StatusCode != http.StatusOK {
-		refuse(w, errors.New("the next API answered with status "+resp.Status))
+		writeError(w, errors.New("the next API returned "+resp.Status))
 		return
 	}
 	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = io.Copy(w, resp.Body) // the caller may be gone
+	_, _ = io.Copy(w, resp.Body) // fails only if the caller disconnects
 }
 
-// refuse tells the caller what to do about an error. An API cannot ask the user anything.
-func refuse(w http.ResponseWriter, err error) {
-	slog.Warn("the next API was not called", "error", err) // nothing secret is in it
+// writeError responds with what the caller can do about err. An API cannot prompt the user, but
+// its caller can.
+func writeError(w http.ResponseWriter, err error) {
+	slog.Warn("call of the next API failed", "error", err) // errors of entra contain no secrets
 	var e *entra.Error
 	switch {
 	case errors.As(err, &e) && e.Has(65001):
 		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
-	case e != nil && e.InteractionRequired(): // the caller has the user satisfy e.Claims
+	case e != nil && e.InteractionRequired(): // the caller signs the user in with e.Claims
 		entra.SetClaimsChallenge(w.Header(), e.Claims)
 		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
 	case e != nil && e.Temporary():
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
-		http.Error(w, "the next API cannot be called now", http.StatusServiceUnavailable)
+		http.Error(w, "the next API is temporarily unavailable", http.StatusServiceUnavailable)
 	default:
-		http.Error(w, "the next API cannot be called", http.StatusBadGateway)
+		http.Error(w, "the next API is unavailable", http.StatusBadGateway)
 	}
 }
 
@@ -133,7 +134,8 @@ func run(ctx context.Context, out io.Writer) error {
 	case err != nil:
 		return err
 	case !live:
-		fmt.Fprintln(out, "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
+		fmt.Fprintln(out, "The tenant is a fake in this process; "+
+			"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
 		return runFake(ctx, out)
 	}
 	fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
@@ -144,15 +146,15 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	server := &http.Server{Addr: "localhost:8081", Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	defer context.AfterFunc(ctx, func() { server.Close() })()
-	fmt.Fprintf(out, "The API serves callers with the scope %s at http://%s.\n", required, server.Addr)
+	fmt.Fprintf(out, "The API listens at http://%s for callers with the scope %s.\n", server.Addr, required)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// settings reads the app's registration and its credential from the environment. live is
-// false if there is none.
+// settings reads the app registration and its credential from the environment. live is false
+// if the environment has none.
 func settings() (config entra.Config, live bool, err error) {
 	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil
@@ -161,32 +163,42 @@ func settings() (config entra.Config, live bool, err error) {
 	return config, true, err
 }
 
-// runFake serves the API once to nobody and once to a user. From here on, all is for the
-// example: a program of your own has it in its tests.
+// runFake calls the API once without a token and once with a user's token. Your own program
+// needs this only in its tests.
 func runFake(ctx context.Context, out io.Writer) error {
 	tenant := entratest.NewServer(entratest.Sample())
 	own, last := tenant.App("api-a"), tenant.App("api-b")
-	verifier, err := verify.New(verify.Config{Audiences: []string{last.ClientID}, Tenants: []string{last.TenantID}, HTTPClient: tenant.Client()})
+	verifier, err := verify.New(verify.Config{
+		Audiences:  []string{last.ClientID},
+		Tenants:    []string{last.TenantID},
+		HTTPClient: tenant.Client(),
+	})
 	if err != nil {
 		return err
 	}
 	orders := func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "1017 Ladder, 1018 Rope") }
 	next := httptest.NewTLSServer(verifier.Middleware(verify.RequireScope("Orders.Read")(http.HandlerFunc(orders))))
 	defer next.Close()
-	config := entra.Config{TenantID: own.TenantID, ClientID: own.ClientID, Credential: entra.Secret(own.Secrets[0]), HTTPClient: tenant.Client()}
+	config := entra.Config{
+		TenantID:   own.TenantID,
+		ClientID:   own.ClientID,
+		Credential: entra.Secret(own.Secrets[0]),
+		HTTPClient: tenant.Client(),
+	}
 	handler, err := newAPI(config, "access_as_user", "api://api-b/Orders.Read", next.URL, next.Client().Transport)
 	if err != nil {
 		return err
 	}
 	server := httptest.NewTLSServer(handler)
 	defer server.Close()
-	for who, token := range []string{"", tenant.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})} {
+	alice := tenant.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})
+	for _, call := range []struct{ name, token string }{{"without a token", ""}, {"with Alice's token", alice}} {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
 		if err != nil {
 			return err
 		}
-		if token != "" {
-			req.Header.Set("Authorization", "Bearer "+token)
+		if call.token != "" {
+			req.Header.Set("Authorization", "Bearer "+call.token)
 		}
 		resp, err := server.Client().Do(req)
 		if err != nil {
@@ -197,7 +209,7 @@ func runFake(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "Called for %s it answers %s: %s", []string{"nobody", "Alice"}[who], resp.Status, body)
+		fmt.Fprintf(out, "A call %s returned %s: %s", call.name, resp.Status, body)
 	}
 	return nil
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// environment sets the variables of a live tenant to the values given.
+// environment sets the variables of a live tenant and clears all other Azure variables.
 func environment(t *testing.T, tenant, client, secret string) {
-	for _, v := range os.Environ() { // of whoever runs the test
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
+	for _, v := range os.Environ() { // remove the variables of this machine
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") ||
+			strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
 			t.Setenv(name, "")
 		}
 	}
@@ -31,16 +32,16 @@ func TestMiddleTier(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.
-Called for nobody it answers 401 Unauthorized: the request has no bearer token; send one in the Authorization header
-Called for Alice it answers 200 OK: 1017 Ladder, 1018 Rope
+A call without a token returned 401 Unauthorized: the request has no bearer token; send one in the Authorization header
+A call with Alice's token returned 200 OK: 1017 Ladder, 1018 Rope
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }
 
-// What Entra refuses becomes the answer that helps the caller.
-func TestRefusals(t *testing.T) {
+// The response to an error of Entra says what the caller can do.
+func TestErrorResponses(t *testing.T) {
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	const challenge = `Bearer error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`
 	for _, test := range []struct {
@@ -49,12 +50,15 @@ func TestRefusals(t *testing.T) {
 		status                int
 		challenge, retryAfter string
 	}{
-		{"a policy", entratest.Fault{Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: claims}, 401, challenge, ""},
-		{"a token that ended", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 500133}, 401, `Bearer error="invalid_token"`, ""},
-		{"no consent", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 65001, SubError: "consent_required"}, 403, "", ""},
+		{"policy", entratest.Fault{Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: claims}, 401,
+			challenge, ""},
+		{"expired assertion", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 500133}, 401,
+			`Bearer error="invalid_token"`, ""},
+		{"no consent", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 65001,
+			SubError: "consent_required"}, 403, "", ""},
 		{"throttled", entratest.Fault{Status: 429, RetryAfter: "17"}, 503, "", "17"},
-		{"an outage", entratest.Fault{Status: 503}, 503, "", "1"},
-		{"a secret that ended", entratest.Fault{Status: 401, Error: "invalid_client", AADSTS: 7000222}, 502, "", ""},
+		{"outage", entratest.Fault{Status: 503}, 503, "", "1"},
+		{"expired secret", entratest.Fault{Status: 401, Error: "invalid_client", AADSTS: 7000222}, 502, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tenant := entratest.NewServer(entratest.Sample())
@@ -62,20 +66,24 @@ func TestRefusals(t *testing.T) {
 			test.fault.Endpoint = "token"
 			tenant.Inject(test.fault)
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
-			r.Header.Set("Authorization", "Bearer "+tenant.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"}))
+			r.Header.Set("Authorization",
+				"Bearer "+tenant.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp",
+					User: "alice@contoso.onmicrosoft.com"}))
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
-			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge || w.Header().Get("Retry-After") != test.retryAfter {
-				t.Errorf("status %d, header %v", w.Code, w.Header())
+			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge ||
+				w.Header().Get("Retry-After") != test.retryAfter {
+				t.Errorf("got status %d, header %v, want %d, challenge %q, Retry-After %q", w.Code, w.Header(),
+					test.status, test.challenge, test.retryAfter)
 			}
 			if tenant.Count(entratest.Match{GrantType: "urn:ietf:params:oauth:grant-type:jwt-bearer"}) == 0 {
-				t.Error("Entra was not asked")
+				t.Error("got no token request")
 			}
 		})
 	}
 }
 
-// Without the middleware nobody is let in and nobody asked.
+// Without the middleware every request is rejected, and no token is requested.
 func TestWithoutMiddleware(t *testing.T) {
 	tenant := entratest.NewServer(entratest.Sample())
 	client, err := entra.New(registration(tenant))
@@ -83,15 +91,17 @@ func TestWithoutMiddleware(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	(&api{client: client, scope: "api://api-b/Orders.Read", next: "https://next.example"}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	(&api{client: client, scope: "api://api-b/Orders.Read", next: "https://next.example"}).ServeHTTP(w,
+		httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != http.StatusInternalServerError || tenant.TokenRequests() != 0 {
-		t.Errorf("status %d, %d requests", w.Code, tenant.TokenRequests())
+		t.Errorf("got status %d and %d token requests, want 500 and 0", w.Code, tenant.TokenRequests())
 	}
 }
 
 func registration(tenant *entratest.Server) entra.Config {
 	a := tenant.App("api-a")
-	return entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: entra.Secret(a.Secrets[0]), HTTPClient: tenant.Client()}
+	return entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: entra.Secret(a.Secrets[0]),
+		HTTPClient: tenant.Client()}
 }
 
 func middleTier(t *testing.T, tenant *entratest.Server) http.Handler {
@@ -103,21 +113,23 @@ func middleTier(t *testing.T, tenant *entratest.Server) http.Handler {
 	return h
 }
 
-// The fake does not stand in for a live tenant that is half described.
-func TestMissingSettings(t *testing.T) {
+// An incomplete configuration is an error. The fake tenant does not replace it.
+func TestIncompleteConfiguration(t *testing.T) {
 	environment(t, "t", "", "s")
 	var out bytes.Buffer
-	if err := run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "AZURE_CLIENT_ID is not set") || out.Len() != 0 {
-		t.Errorf("got %v", err)
+	if err := run(t.Context(), &out); err == nil || !strings.Contains(err.Error(), "AZURE_CLIENT_ID is not set") ||
+		out.Len() != 0 {
+		t.Errorf("got %v, want an error about AZURE_CLIENT_ID", err)
 	}
 }
 
-// What is set is a live tenant, whatever they are.
-func TestLive(t *testing.T) {
-	environment(t, "contoso.example", "no GUID", "s")
+// Any tenant and client ID select a live tenant.
+func TestLiveTenant(t *testing.T) {
+	environment(t, "contoso.example", "not a GUID", "s")
 	var out bytes.Buffer
 	err := run(t.Context(), &out)
-	if err == nil || !strings.Contains(err.Error(), "Config.ClientID") || out.String() != "The tenant is live: contoso.example.\n" {
-		t.Errorf("got %v and %q", err, out.String())
+	if err == nil || !strings.Contains(err.Error(), "Config.ClientID") ||
+		out.String() != "The tenant is live: contoso.example.\n" {
+		t.Errorf("got %v and output %q, want an error about Config.ClientID", err, out.String())
 	}
 }

@@ -10,31 +10,31 @@ import (
 	"testing"
 )
 
-// The account says what happened, line by line; only the times differ from run to run.
+// The report is the same in every run, except for the times.
 func TestQuickstart(t *testing.T) {
 	var out bytes.Buffer
 	if err := run(t.Context(), &out, "localhost:0", false); err != nil {
 		t.Fatal(err)
 	}
-	const want = `A fake Entra, two APIs behind TLS, a web app and a daemon, in one process with one cache.
+	const want = `A fake Entra, a web app, two APIs and a daemon run in this process and share one cache.
 
 Round 1, in TIME
-CALL FLOW TOKEN SUBJECT AUDIENCE SCP / ROLES LIFE REFRESHED IN FROM
+CALL FLOW TOKEN SUBJECT AUDIENCE SCP / ROLES LIFETIME REFRESH IN FROM
 web app -> api-a authorization_code delegated Alice Adams api-a scp access_as_user TIME TIME Entra
 api-a -> api-b on_behalf_of delegated Alice Adams api-b scp Orders.Read TIME TIME Entra
 daemon -> api-b client_credentials app-only daemon api-b roles Orders.Read.All TIME TIME Entra
 
 Round 2, in TIME
-CALL FLOW TOKEN SUBJECT AUDIENCE SCP / ROLES LIFE REFRESHED IN FROM
+CALL FLOW TOKEN SUBJECT AUDIENCE SCP / ROLES LIFETIME REFRESH IN FROM
 web app -> api-a authorization_code delegated Alice Adams api-a scp access_as_user TIME TIME cache
 api-a -> api-b on_behalf_of delegated Alice Adams api-b scp Orders.Read TIME TIME cache
 daemon -> api-b client_credentials app-only daemon api-b roles Orders.Read.All TIME TIME cache
 
 Entra: 3 token requests in round 1, 0 in round 2
-Cache: 3 sessions, 4 hits, 2 misses, 2 fetches besides the sign-in, 0 failures, 0 evictions
+Cache: 3 sessions, 4 hits, 2 misses, 2 fetches (the sign-in is not one), 0 failures, 0 evictions
 `
 	var got strings.Builder
-	times := regexp.MustCompile(`\d[\dms.µ]*s|\d+ min|at its end`)
+	times := regexp.MustCompile(`\d[\dms.µ]*s|\d+ min|never`)
 	for line := range strings.Lines(out.String()) {
 		got.WriteString(strings.Join(strings.Fields(times.ReplaceAllString(line, "TIME")), " ") + "\n")
 	}
@@ -42,12 +42,12 @@ Cache: 3 sessions, 4 hits, 2 misses, 2 fetches besides the sign-in, 0 failures, 
 		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
 	}
 	if strings.Contains(out.String(), "eyJ") || strings.Contains(out.String(), "secret") {
-		t.Error("the account shows a secret")
+		t.Error("the report contains a secret")
 	}
 	expectAligned(t, out.String())
 }
 
-// expectAligned fails unless the cells of every table begin where the heading's do.
+// expectAligned checks that the cells of the last column are aligned with its heading.
 func expectAligned(t *testing.T, text string) {
 	t.Helper()
 	from, tables := 0, 0
@@ -62,12 +62,11 @@ func expectAligned(t *testing.T, text string) {
 		}
 	}
 	if tables != 2 {
-		t.Errorf("%d tables, want 2", tables)
+		t.Errorf("got %d tables, want 2", tables)
 	}
 }
 
-// With -serve the web app stays up, with the fake's sign-in page in reach of a browser,
-// until it is interrupted.
+// With -serve the web app and the sign-in page run until interrupted.
 func TestServe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -84,7 +83,7 @@ func TestServe(t *testing.T) {
 		n, err := r.Read(buf)
 		text.Write(buf[:n])
 		if err != nil {
-			t.Fatalf("it ended: %v %v", err, <-done)
+			t.Fatalf("run returned early: %v, %v", err, <-done)
 		}
 	}
 	go io.Copy(io.Discard, r)
@@ -98,8 +97,9 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at := page.Request.URL; page.StatusCode != http.StatusOK || at.Hostname() != "127.0.0.1" || !strings.Contains(string(body), "password") {
-		t.Errorf("the sign-in page is at %s with status %d", at, page.StatusCode)
+	if at := page.Request.URL; page.StatusCode != http.StatusOK || at.Hostname() != "127.0.0.1" ||
+		!strings.Contains(string(body), "password") {
+		t.Errorf("got status %d from %s, want the sign-in page", page.StatusCode, at)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -107,10 +107,10 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// A port that is taken is a clear failure.
-func TestCannotListen(t *testing.T) {
+// The error for an invalid address says what failed.
+func TestInvalidAddress(t *testing.T) {
 	err := run(t.Context(), io.Discard, "localhost:99999", false)
-	if err == nil || !strings.HasPrefix(err.Error(), "starting the web app: listen tcp:") {
-		t.Errorf("got %v", err)
+	if err == nil || !strings.HasPrefix(err.Error(), "start the web app: listen tcp:") {
+		t.Errorf("got %v, want an error of listen", err)
 	}
 }

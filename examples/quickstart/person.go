@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
@@ -13,7 +14,7 @@ import (
 	"github.com/entratoken/entra/examples/hops"
 )
 
-// person is Alice with a browser that does not follow redirects by itself.
+// person is Alice with a browser that does not follow redirects.
 type person struct {
 	webApp  string
 	browser http.Client
@@ -21,12 +22,12 @@ type person struct {
 
 func newPerson(webApp string) *person {
 	jar, _ := cookiejar.New(nil) // never fails
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &person{webApp, http.Client{Jar: jar, CheckRedirect: stay}}
+	noRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &person{webApp, http.Client{Jar: jar, CheckRedirect: noRedirects}}
 }
 
-// seeOrders asks for the orders as a program would, signs in if told so, and comes back to
-// them. Where that leads to Entra, Alice signs in.
+// seeOrders requests the orders. If the web app requires a sign-in, seeOrders follows the
+// redirects, signs Alice in at Entra and requests the orders again.
 func (p *person) seeOrders(ctx context.Context, fake *entratest.Server) (calls []hops.Hop, err error) {
 	address := p.webApp + "/orders"
 	for range 5 {
@@ -49,7 +50,7 @@ func (p *person) seeOrders(ctx context.Context, fake *entratest.Server) (calls [
 		}
 		next, err := resp.Location()
 		if err != nil {
-			return nil, fmt.Errorf("the web app answered with status %d", resp.StatusCode)
+			return nil, fmt.Errorf("the web app returned status %d", resp.StatusCode)
 		}
 		if address = next.String(); !strings.HasPrefix(address, p.webApp+"/") {
 			back, err := fake.SignIn(ctx, address, contoso.Alice)
@@ -59,5 +60,5 @@ func (p *person) seeOrders(ctx context.Context, fake *entratest.Server) (calls [
 			address = back.String()
 		}
 	}
-	return nil, fmt.Errorf("the web app sends the browser around in circles")
+	return nil, errors.New("the web app redirects in a loop")
 }

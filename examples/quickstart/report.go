@@ -11,12 +11,12 @@ import (
 	"github.com/entratoken/entra/examples/hops"
 )
 
-// report writes one line for each call of a round that began at start.
+// report writes a table of the calls of a round. The round began at start.
 func report(out io.Writer, company *contoso.Contoso, round int, calls []hops.Hop, start time.Time) {
 	fmt.Fprintf(out, "\nRound %d, in %v\n", round, time.Since(start).Round(time.Millisecond))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { fmt.Fprintln(table, "  "+strings.Join(cells, "\t")) }
-	row("CALL", "FLOW", "TOKEN", "SUBJECT", "AUDIENCE", "SCP / ROLES", "LIFE", "REFRESHED IN", "FROM")
+	row("CALL", "FLOW", "TOKEN", "SUBJECT", "AUDIENCE", "SCP / ROLES", "LIFETIME", "REFRESH IN", "FROM")
 	for _, c := range calls {
 		from := "cache"
 		if c.Token.Obtained.After(start) {
@@ -26,17 +26,18 @@ func report(out io.Writer, company *contoso.Contoso, round int, calls []hops.Hop
 		if c.Caller.Roles != "" && c.Caller.Scopes == "" {
 			grant = "roles " + c.Caller.Roles
 		}
-		refresh := "at its end" // it ends with the token it was exchanged for
+		refresh := "never" // the token expires with its assertion
 		if !c.Token.Refresh.IsZero() {
 			refresh = minutes(time.Until(c.Token.Refresh))
 		}
-		row(c.From+" -> "+c.To, c.Token.Flow, c.Caller.Kind, name(company, c.Caller.Subject), name(company, c.Caller.Audience), grant,
+		row(c.From+" -> "+c.To, c.Token.Flow, c.Caller.Kind, name(company, c.Caller.Subject),
+			name(company, c.Caller.Audience), grant,
 			minutes(c.Token.Expires.Sub(c.Token.Obtained)), refresh, from)
 	}
 	table.Flush()
 }
 
-// name returns the name of the app with that client ID, or else s.
+// name returns the name of the app whose client ID is s, or s if there is none.
 func name(company *contoso.Contoso, s string) string {
 	for _, app := range []string{"webapp", "api-a", "api-b", "daemon"} {
 		if company.Entra.App(app).ClientID == s {

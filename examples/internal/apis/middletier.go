@@ -48,7 +48,7 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, r, err)
 		return
 	}
-	respond(w, hops.Answer{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.FlowName, source), Next: answer})
+	respond(w, hops.Response{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.FlowName, source), Next: answer})
 }
 
 // refuse tells the caller what to do about an error. An API cannot ask the user anything.

@@ -23,14 +23,14 @@ func Orders(v *verify.Verifier) http.Handler {
 		if claims.AppOnly() {
 			orders = append(orders, "1019 Helmet")
 		}
-		respond(w, hops.Answer{API: "api-b", Caller: hops.CallerOf(claims), Items: orders})
+		respond(w, hops.Response{API: "api-b", Caller: hops.CallerOf(claims), Items: orders})
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(http.HandlerFunc(list))))
 	return mux
 }
 
-func respond(w http.ResponseWriter, a hops.Answer) {
+func respond(w http.ResponseWriter, a hops.Response) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(a) // the caller may be gone

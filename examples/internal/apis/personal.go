@@ -37,6 +37,6 @@ func say(api string, items ...string) http.Handler {
 			http.Error(w, "no caller", http.StatusInternalServerError)
 			return
 		}
-		respond(w, hops.Answer{API: api, Caller: hops.CallerOf(claims), Items: items})
+		respond(w, hops.Response{API: api, Caller: hops.CallerOf(claims), Items: items})
 	})
 }

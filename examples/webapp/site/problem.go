@@ -45,7 +45,7 @@ func (s *Site) missing(w http.ResponseWriter, r *http.Request) {
 func (s *Site) failed(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusBadGateway, "Something we need did not answer as it should. Please try again in a moment."
 	var e *entra.Error
-	var refused *hops.Refused
+	var refused *hops.StatusError
 	switch {
 	case errors.As(err, &refused) && refused.Status == http.StatusForbidden:
 		status, text = http.StatusForbidden, "You are signed in, but may not see this. If you think that you should, ask your administrator."

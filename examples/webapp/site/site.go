@@ -111,7 +111,7 @@ func (s *Site) call(w http.ResponseWriter, r *http.Request, api API) {
 		s.failed(w, r, err)
 		return
 	}
-	calls, items := hops.Of("web app", hops.TokenOf(authcode.FlowName, source), answer)
+	calls, items := hops.Follow("web app", hops.TokenOf(authcode.FlowName, source), answer)
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(calls) // the browser may be gone
