@@ -6,36 +6,82 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/verify"
 )
 
-// A fake Entra issues the tokens of the examples.
-var exampleEntra = entratest.NewServer(entratest.Sample())
+// A fake Entra issues the tokens of the examples. The API is api-b; its clients are an app that acts for
+// Alice and a daemon that acts for itself.
+var (
+	exampleEntra = entratest.NewServer(entratest.Sample())
+	exampleUser  = entratest.MintOptions{Resource: "api-b", Client: "api-a", User: "alice@contoso.onmicrosoft.com"}
+	exampleApp   = entratest.MintOptions{Resource: "api-b", Client: "daemon"}
+)
+
+// exampleVerifier returns the Verifier of api-b.
+func exampleVerifier() *verify.Verifier {
+	v, err := verify.New(verify.Config{
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"},
+		Tenants:    []string{entratest.SampleTenant},
+		HTTPClient: exampleEntra.Client(),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// orders is the handler of the API.
+var orders = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	claims, ok := verify.ClaimsFromContext(r.Context())
+	if !ok { // the handler is not behind Middleware
+		http.Error(w, "no caller", http.StatusInternalServerError)
+		return
+	}
+	if user, ok := claims.User(); ok {
+		fmt.Fprint(w, "the orders of user ", user.ObjectID)
+		return
+	}
+	fmt.Fprint(w, "all orders")
+})
+
+// call prints the response to a request with a token.
+func call(h http.Handler, token string) {
+	r := httptest.NewRequest(http.MethodGet, "/orders", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
+}
 
 func ExampleNew() {
 	v, err := verify.New(verify.Config{
-		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b", "api://api-b"}, // this API's client ID and App ID URI
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b", "api://api-b"}, // client ID and App ID URI of this API
 		Tenants:    []string{entratest.SampleTenant},
-		HTTPClient: exampleEntra.Client(), // leave it out in production
+		HTTPClient: exampleEntra.Client(), // only in tests
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	raw := exampleEntra.Mint(entratest.MintOptions{Resource: "api-b", Client: "daemon"})
-	token, err := v.Verify(context.Background(), raw)
+	fmt.Println(v.AllowsTenant(entratest.SampleTenant))
+	// Output: true
+}
+
+func ExampleVerifier_Verify() {
+	v := exampleVerifier()
+	token, err := v.Verify(context.Background(), exampleEntra.Mint(exampleApp))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	claims := token.Claims()
-	fmt.Println("app-only:", claims.AppOnly())
-	fmt.Println("roles:", claims.Roles)
+	fmt.Println("app-only:", token.Claims().AppOnly())
+	fmt.Println("roles:", token.Claims().Roles)
 
-	raw = exampleEntra.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"})
-	_, err = v.Verify(context.Background(), raw)
+	forAnotherAPI := exampleEntra.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"})
+	_, err = v.Verify(context.Background(), forAnotherAPI)
 	fmt.Println(errors.Is(err, &verify.Error{Reason: verify.ReasonBadAudience}))
 	fmt.Println(err)
 	// Output:
@@ -46,42 +92,168 @@ func ExampleNew() {
 }
 
 func ExampleVerifier_Middleware() {
+	v := exampleVerifier()
+	mux := http.NewServeMux()
+	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(orders)))
+
+	call(mux, exampleEntra.Mint(exampleUser))
+	call(mux, exampleEntra.Mint(exampleApp))
+	call(mux, "not-a-token")
+	// Output:
+	// 200 the orders of user aaaaaaaa-1111-4000-8000-00000000a11c
+	// 200 all orders
+	// 401 the token is not a signed JWT; send the token as Entra issued it
+}
+
+func ExampleVerifier_IDToken() {
 	v, err := verify.New(verify.Config{
-		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"},
+		Audiences:  []string{exampleEntra.App("webapp").ClientID}, // the client that signs the user in
 		Tenants:    []string{entratest.SampleTenant},
-		HTTPClient: exampleEntra.Client(),
+		HTTPClient: exampleEntra.Client(), // only in tests
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	orders := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		claims, ok := verify.ClaimsFromContext(r.Context())
-		if !ok { // there is no Middleware: nobody is known
-			http.Error(w, "no caller", http.StatusInternalServerError)
-			return
-		}
-		if user, ok := claims.User(); ok {
-			fmt.Fprint(w, "the orders of ", user.ObjectID)
-			return
-		}
-		fmt.Fprint(w, "all orders")
-	})
-	h := v.Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(orders))
+	// The nonce was made for this sign-in and sent in the authorization request.
+	const nonce = "n-0S6_WzA2Mj"
+	raw := exampleEntra.Mint(entratest.MintOptions{Resource: "webapp", IDToken: true, User: exampleUser.User, Nonce: nonce})
 
-	for _, o := range []entratest.MintOptions{
-		{Resource: "api-b", Client: "api-a", User: "alice@contoso.onmicrosoft.com"},
-		{Resource: "api-b", Client: "daemon"},
-		{Resource: "api-b", Client: "api-a", User: "alice@contoso.onmicrosoft.com", Scopes: []string{"Orders.Write"}},
-	} {
-		r := httptest.NewRequest(http.MethodGet, "/orders", nil)
-		r.Header.Set("Authorization", "Bearer "+exampleEntra.Mint(o))
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		fmt.Println(w.Code, w.Body)
+	claims, err := v.IDToken(context.Background(), raw, nonce)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	user, _ := claims.User()
+	fmt.Println(user.ObjectID, "signed in as", claims.PreferredUsername)
+
+	_, err = v.IDToken(context.Background(), raw, "of another sign-in")
+	fmt.Println(err)
+	// Output:
+	// aaaaaaaa-1111-4000-8000-00000000a11c signed in as alice@contoso.onmicrosoft.com
+	// verify: the ID token does not belong to this sign-in; start a new sign-in
+}
+
+func ExampleClaims_User() {
+	v := exampleVerifier()
+	carts := make(map[verify.User]string) // a User is a map key
+
+	for _, options := range []entratest.MintOptions{exampleUser, exampleApp} {
+		token, err := v.Verify(context.Background(), exampleEntra.Mint(options))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		user, ok := token.Claims().User()
+		if !ok {
+			fmt.Println("the token is not for a user")
+			continue
+		}
+		carts[user] = "ladder"
+		fmt.Println(user.TenantID, user.ObjectID, carts[user])
 	}
 	// Output:
-	// 200 the orders of aaaaaaaa-1111-4000-8000-00000000a11c
+	// 11111111-1111-4111-8111-111111111111 aaaaaaaa-1111-4000-8000-00000000a11c ladder
+	// the token is not for a user
+}
+
+func ExampleNewContext() {
+	v := exampleVerifier()
+	// A gRPC interceptor, for example, gets the token from the metadata of the call.
+	intercept := func(ctx context.Context, raw string) (context.Context, error) {
+		token, err := v.Verify(ctx, raw)
+		if err != nil {
+			return nil, err
+		}
+		return verify.NewContext(ctx, token), nil
+	}
+	ctx, err := intercept(context.Background(), exampleEntra.Mint(exampleUser))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claims, ok := verify.ClaimsFromContext(ctx)
+	fmt.Println(ok, claims.Scopes.Has("Orders.Read"))
+	// Output: true true
+}
+
+func ExampleRequireScope() {
+	h := exampleVerifier().Middleware(verify.RequireScope("Orders.Read", "Orders.Write")(orders))
+	call(h, exampleEntra.Mint(exampleUser))
+	call(h, exampleEntra.Mint(exampleApp)) // an app that acts for itself has no scopes
+	// Output:
+	// 200 the orders of user aaaaaaaa-1111-4000-8000-00000000a11c
+	// 403 the client must act for a user and have one of the scopes: Orders.Read Orders.Write
+}
+
+func ExampleRequireRole() {
+	h := exampleVerifier().Middleware(verify.RequireRole("Orders.Read.All")(orders))
+	call(h, exampleEntra.Mint(exampleApp))
+	call(h, exampleEntra.Mint(exampleUser))
+	// Output:
+	// 200 all orders
+	// 403 the app must act for itself and have one of the roles: Orders.Read.All
+}
+
+func ExampleRequireUserRole() {
+	approve := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "approved") })
+	// The client needs the scope, and its user needs the role.
+	h := exampleVerifier().Middleware(verify.RequireScope("Orders.Read")(verify.RequireUserRole("Approver")(approve)))
+	call(h, exampleEntra.Mint(exampleUser))
+
+	approver := exampleUser
+	approver.Roles = []string{"Approver"}
+	call(h, exampleEntra.Mint(approver))
+	// Output:
+	// 403 the client must act for a user who has one of the roles: Approver
+	// 200 approved
+}
+
+func ExampleRequireScopeOrRole() {
+	h := exampleVerifier().Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(orders))
+	call(h, exampleEntra.Mint(exampleUser))
+	call(h, exampleEntra.Mint(exampleApp))
+
+	writer := exampleUser
+	writer.Scopes = []string{"Orders.Write"}
+	call(h, exampleEntra.Mint(writer))
+	// Output:
+	// 200 the orders of user aaaaaaaa-1111-4000-8000-00000000a11c
 	// 200 all orders
 	// 403 the client must act for a user and have one of the scopes: Orders.Read
+}
+
+func ExampleRequireTenant() {
+	v, err := verify.New(verify.Config{
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"},
+		Tenants:    []string{entratest.SampleTenant, entratest.SampleOtherTenant},
+		HTTPClient: exampleEntra.Client(), // only in tests
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// Both tenants may use the API, and one of them this resource.
+	h := v.Middleware(verify.RequireTenant(entratest.SampleTenant)(orders))
+	call(h, exampleEntra.Mint(exampleApp))
+
+	other := exampleApp
+	other.Tenant = entratest.SampleOtherTenant
+	call(h, exampleEntra.Mint(other))
+	// Output:
+	// 200 all orders
+	// 403 the tenant of the token may not use this resource
+}
+
+func ExampleRequireAuthContext() {
+	h := exampleVerifier().Middleware(verify.RequireAuthContext("c1")(orders))
+	call(h, exampleEntra.Mint(exampleUser))
+
+	// The client sends the claims of the WWW-Authenticate header to Entra, and the user signs in with a second factor.
+	steppedUp := exampleUser
+	steppedUp.Claims = map[string]any{"acrs": []string{"c1"}}
+	call(h, exampleEntra.Mint(steppedUp))
+	// Output:
+	// 401 a stronger sign-in is required; request a token with the given claims
+	// 200 the orders of user aaaaaaaa-1111-4000-8000-00000000a11c
 }

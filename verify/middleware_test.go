@@ -157,6 +157,64 @@ func TestNilTokens(t *testing.T) {
 	}
 }
 
+// A Verifier that was not created with New rejects every token and says how to fix it.
+func TestZeroVerifierRejects(t *testing.T) {
+	const want = "verify: Verifier must be created with New"
+	raw := sign(0, headerOf(0), userV2())
+	for _, v := range []*verify.Verifier{nil, new(verify.Verifier)} {
+		if tok, err := v.Verify(t.Context(), raw); tok != nil || err == nil || err.Error() != want {
+			t.Errorf("Verify: got %v, %v, want %s", tok, err, want)
+		}
+		if c, err := v.IDToken(t.Context(), raw, "n-1"); c != nil || err == nil || err.Error() != want {
+			t.Errorf("IDToken: got %v, %v, want %s", c, err, want)
+		}
+		if v.AllowsTenant(tenantA) {
+			t.Error("AllowsTenant: got true, want false")
+		}
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("Middleware: got panic %v, want %s", got, want)
+				}
+			}()
+			v.Middleware(welcome)
+		}()
+	}
+}
+
+// A token that NewContext stored has the effect of one that Middleware stored.
+func TestNewContext(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	tok, err := v.Verify(t.Context(), sign(0, headerOf(0), userV2()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(h http.Handler, tok *verify.Token) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(verify.NewContext(t.Context(), tok), http.MethodGet, "/", nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	if w := serve(verify.RequireScope("Tasks.Read")(welcome), tok); w.Code != 200 {
+		t.Errorf("got status %d, want 200", w.Code)
+	}
+	if w := serve(verify.RequireScope("Tasks.Admin")(welcome), tok); w.Code != 403 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), challenge) {
+		t.Errorf("got status %d, challenge %s, want 403, %s", w.Code, w.Header().Get("WWW-Authenticate"), challenge)
+	}
+	for _, none := range []*verify.Token{nil, {}} {
+		if w := serve(verify.RequireScope("Tasks.Read")(welcome), none); w.Code != 500 {
+			t.Errorf("without a token: got status %d, want 500", w.Code)
+		}
+		ctx := verify.NewContext(t.Context(), none)
+		if c, ok := verify.ClaimsFromContext(ctx); c != nil || ok {
+			t.Errorf("got claims %v, %v, want nil, false", c, ok)
+		}
+		if tok, ok := verify.TokenFromContext(ctx); tok != nil || ok {
+			t.Errorf("got token %v, %v, want nil, false", tok, ok)
+		}
+	}
+}
+
 // A Token never prints what it holds.
 func TestTokensDoNotPrint(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
