@@ -25,7 +25,7 @@ const (
 	carol    = "carol@fabrikam.onmicrosoft.com"
 )
 
-// sampleConfig accepts tokens for api-b from Contoso.
+// sampleConfig returns a Config that accepts tokens for api-b from Contoso.
 func sampleConfig(s *entratest.Server) verify.Config {
 	api := s.App("api-b")
 	return verify.Config{Audiences: []string{api.ClientID, api.AppIDURI}, Tenants: []string{contoso}, HTTPClient: s.Client()}
@@ -77,7 +77,7 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 		{"expired", s, entratest.MintOptions{Client: "daemon", Lifetime: -time.Hour}, one, verify.ReasonExpired, false, "", nil, nil},
 		{"alg none", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "none"}}, one, verify.ReasonMalformed, false, "", nil, nil},
 		{"HS256 with the public key", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "HS256"}}, one, verify.ReasonBadAlgorithm, false, "", nil, nil},
-		{"a key that isn't published", s, entratest.MintOptions{Client: "daemon", UnpublishedKey: true}, one, verify.ReasonBadSignature, false, "", nil, nil},
+		{"an unpublished key", s, entratest.MintOptions{Client: "daemon", UnpublishedKey: true}, one, verify.ReasonBadSignature, false, "", nil, nil},
 		{"swapped tid", s, entratest.MintOptions{Client: "daemon", Claims: map[string]any{"tid": fabrikam}}, one, verify.ReasonTenantMismatch, false, "", nil, nil},
 		{"Graph's", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"nonce": "x"}}, one, verify.ReasonForeignToken, false, "", nil, nil},
 	} {
@@ -96,10 +96,10 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 			}
 			c := got.Claims()
 			if c.AppOnly() != test.appOnly || c.Version != test.version || c.ClientID != test.server.App(test.options.Client).ClientID {
-				t.Errorf("app-only %v, version %s, client %s", c.AppOnly(), c.Version, c.ClientID)
+				t.Errorf("got app-only %v, version %s, client %s", c.AppOnly(), c.Version, c.ClientID)
 			}
 			if !slices.Equal(slices.Collect(c.Scopes.All()), test.scopes) || !slices.Equal(slices.Collect(c.Roles.All()), test.roles) {
-				t.Errorf("scopes %v, roles %v", c.Scopes, c.Roles)
+				t.Errorf("got scopes %v, roles %v, want %v, %v", c.Scopes, c.Roles, test.scopes, test.roles)
 			}
 			user, ok := c.User()
 			want := verify.User{}
@@ -107,7 +107,7 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 				want = verify.User{TenantID: c.TenantID, ObjectID: test.server.User(test.options.User).ObjectID}
 			}
 			if user != want || ok != (test.options.User != "") {
-				t.Errorf("user %v, want %v", user, want)
+				t.Errorf("got user %v, want %v", user, want)
 			}
 		})
 	}
@@ -119,18 +119,18 @@ func TestIDTokensOfTheFakeEntra(t *testing.T) {
 	v := mustNew(t, verify.Config{Audiences: []string{s.App("webapp").ClientID}, Tenants: []string{verify.AnyOrganization}, HTTPClient: s.Client()})
 	c, err := v.IDToken(context.Background(), raw, "n-1")
 	if err != nil || c.PreferredUsername != alice || c.TenantID != contoso {
-		t.Errorf("%v, %v", c, err)
+		t.Errorf("got %v, %v, want the claims of %s", c, err, alice)
 	}
 	if _, err := v.IDToken(context.Background(), raw, "n-2"); reason(t, err) != verify.ReasonBadNonce {
-		t.Errorf("another nonce: %v", err)
+		t.Errorf("another nonce: got %v, want %s", err, verify.ReasonBadNonce)
 	}
 	if _, err := v.Verify(context.Background(), raw); reason(t, err) != verify.ReasonNotAccessToken {
-		t.Errorf("as an access token: %v", err)
+		t.Errorf("as an access token: got %v, want %s", err, verify.ReasonNotAccessToken)
 	}
 }
 
-// Keys are announced, used and withdrawn while requests go on: none that carries
-// a good token is refused, and the withdrawn key's are, within the hour.
+// Keys are announced, used and withdrawn under load. All valid tokens are accepted, and tokens
+// of the withdrawn key are rejected within the hour.
 func TestRolloverOfTheFakeEntra(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
@@ -153,14 +153,14 @@ func TestRolloverOfTheFakeEntra(t *testing.T) {
 					case <-time.After(10 * time.Second):
 					}
 					if _, err := v.Verify(t.Context(), *current.Load()); err != nil {
-						t.Errorf("a good token was refused: %v", err)
+						t.Errorf("a valid token was rejected: %v", err)
 						return
 					}
 				}
 			})
 		}
 		advance(time.Minute)
-		for range 3 { // without warning
+		for range 3 { // without announcing them
 			s.RotateKeys()
 			use(mint())
 			advance(10 * time.Minute)
@@ -174,12 +174,12 @@ func TestRolloverOfTheFakeEntra(t *testing.T) {
 		close(stop)
 		wg.Wait()
 		if _, err := v.Verify(t.Context(), old); reason(t, err) != verify.ReasonUnknownKey {
-			t.Errorf("a token of a withdrawn key: %v", err)
+			t.Errorf("a token of a withdrawn key: got %v, want %s", err, verify.ReasonUnknownKey)
 		}
 	})
 }
 
-// Over a listener: the authority is trusted by its certificate, not by its address.
+// The authority is trusted for its certificate, not for its address.
 func TestKeysOverTLS(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	address, ca, stop := s.StartTLS()

@@ -16,8 +16,8 @@ const (
 	externalB    = "https://" + tenantB + ".ciamlogin.com/" + tenantB + "/v2.0"
 )
 
-// Tokens of an external tenant name an issuer on a host of the tenant's ID, and the keys at
-// the configured host are those of that issuer.
+// The issuer of an external tenant has a host with the tenant's ID, and its keys are at the
+// configured host.
 func TestExternalID(t *testing.T) {
 	key := func(issuer string) object { return jwk(0).with("issuer", issuer) }
 	own := key(externalA)
@@ -51,14 +51,14 @@ func TestExternalID(t *testing.T) {
 				t.Errorf("got %q (%v), want %q", got, err, test.want)
 			}
 			if u := a.lastURL.Load(); u != nil && *u != "https://"+externalHost+"/"+tenantA+"/discovery/v2.0/keys" {
-				t.Errorf("the keys were asked of %s", *u)
+				t.Errorf("got keys from %s", *u)
 			}
 		})
 	}
-	// A public cloud's verifier lets none of them in.
+	// A Verifier of the public cloud rejects them.
 	a := newAuthority(own)
 	if _, err := mustNew(t, a.config()).Verify(context.Background(), sign(0, headerOf(0), userV2().with("iss", externalA))); reason(t, err) != verify.ReasonUnsupportedIssuer {
-		t.Errorf("in the public cloud: %v", err)
+		t.Errorf("in the public cloud: got %v, want %s", err, verify.ReasonUnsupportedIssuer)
 	}
 }
 
@@ -83,12 +83,12 @@ func TestExternalIDConfig(t *testing.T) {
 		cfg.Cloud, cfg.Tenants = test.cloud, test.tenants
 		_, err := verify.New(cfg)
 		if test.text == "" && err != nil || test.text != "" && (err == nil || !strings.Contains(err.Error(), test.text)) {
-			t.Errorf("%s %v: %v", test.cloud, test.tenants, err)
+			t.Errorf("%s %v: got %v, want %q", test.cloud, test.tenants, err, test.text)
 		}
 	}
 }
 
-// The fake's external tenant, by both of its hosts.
+// The external tenant of entratest is accepted under both of its hosts.
 func TestExternalIDOfTheFakeEntra(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for _, host := range []string{externalHost, contoso + ".ciamlogin.com"} {
@@ -102,7 +102,7 @@ func TestExternalIDOfTheFakeEntra(t *testing.T) {
 			}
 			o.Tenant, o.User, o.Client = fabrikam, "", "daemon"
 			if _, err := v.Verify(context.Background(), s.Mint(o)); reason(t, err) != verify.ReasonUnsupportedIssuer {
-				t.Errorf("%s: another tenant's: %v", host, err)
+				t.Errorf("%s: token of another tenant: got %v, want %s", host, err, verify.ReasonUnsupportedIssuer)
 			}
 		}
 	}

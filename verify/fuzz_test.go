@@ -11,12 +11,12 @@ import (
 	"github.com/entratoken/entra/internal/guid"
 )
 
-// checkRefusal fails unless err is a refusal whose text is made of our constants.
-func checkRefusal(t *testing.T, err error) {
+// checkError fails unless err is an *Error with a constant text.
+func checkError(t *testing.T, err error) {
 	t.Helper()
 	var e *Error
 	if !errors.As(err, &e) {
-		t.Fatalf("a %T: %v", err, err)
+		t.Fatalf("got a %T, want an *Error: %v", err, err)
 	}
 	if _, ok := texts[e.Reason]; !ok {
 		t.Fatalf("no text for %s", e.Reason)
@@ -35,8 +35,7 @@ var knownClaims = func() map[string]bool {
 	return m
 }()
 
-// What the scanner takes, encoding/json reads the same way; what it refuses for
-// its form, encoding/json refuses too.
+// encoding/json reads an accepted text in the same way, and rejects the texts that are not JSON.
 func FuzzParseObject(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"a":1}`, ` { "a" : [ 1 , -0.5e+3 , true , false , null , "x\u00e9\ud83d\ude00\n" ] } `, `{"a":{"b":{"c":[[]]}}}`,
@@ -50,28 +49,28 @@ func FuzzParseObject(f *testing.F) {
 		var want map[string]json.RawMessage
 		wrong := json.Unmarshal([]byte(text), &want)
 		if err != nil {
-			checkRefusal(t, err)
+			checkError(t, err)
 			if errors.Is(err, &Error{Reason: ReasonBadJSON}) && wrong == nil && want != nil {
 				t.Fatalf("%q is a JSON object", text)
 			}
 			return
 		}
 		if wrong != nil {
-			t.Fatalf("%q was taken: %v", text, wrong)
+			t.Fatalf("%q was accepted: %v", text, wrong)
 		}
 		if len(o.members) != len(want) {
-			t.Fatalf("%q: %d members, want %d", text, len(o.members), len(want))
+			t.Fatalf("%q: got %d members, want %d", text, len(o.members), len(want))
 		}
 		for _, m := range o.members {
 			if raw, ok := want[m.name]; !ok || string(raw) != m.value {
-				t.Fatalf("%q: member %q is %q, want %q", text, m.name, m.value, raw)
+				t.Fatalf("%q: member %q: got %q, want %q", text, m.name, m.value, raw)
 			}
 			checkValues(t, m.value)
 		}
 	})
 }
 
-// checkValues compares the readers of values with encoding/json.
+// checkValues compares the decoded value with that of encoding/json.
 func checkValues(t *testing.T, value string) {
 	t.Helper()
 	var anything any
@@ -101,7 +100,7 @@ func checkValues(t *testing.T, value string) {
 	}
 }
 
-// The parser takes apart anything without failing, and only what has three parts.
+// The parser does not panic, and accepts only tokens of three parts with one encoded form.
 func FuzzParse(f *testing.F) {
 	header := `{"alg":"RS256","kid":"k","typ":"JWT"}`
 	f.Add(encoding.EncodeToString([]byte(header)) + "." + joe + ".AAAA")
@@ -112,11 +111,11 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		p, err := parseJWS(raw)
 		if err != nil {
-			checkRefusal(t, err)
+			checkError(t, err)
 			return
 		}
 		if strings.Count(raw, ".") != 2 || p.signed+"."+p.signature != raw || p.header.keyID == "" || methods[p.header.algorithm] == nil {
-			t.Fatalf("%q was taken", raw)
+			t.Fatalf("%q was accepted", raw)
 		}
 		parts := strings.Split(raw, ".")
 		if encoding.EncodeToString([]byte(p.payload)) != parts[1] {
@@ -125,7 +124,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Claims of any payload are read or refused, and checked, without failing.
+// Reading and checking the claims of any payload does not panic.
 func FuzzClaims(f *testing.F) {
 	for _, s := range []string{
 		`{"iss":"https://login.microsoftonline.com/aaaaaaaa-0000-4000-8000-000000000001/v2.0","tid":"aaaaaaaa-0000-4000-8000-000000000001","ver":"2.0","sub":"s","aud":"11111111-0000-4000-8000-00000000000a","azp":"c","exp":946688400,"iat":946684800,"nbf":946684800,"scp":"a b"}`,
@@ -145,11 +144,11 @@ func FuzzClaims(f *testing.F) {
 		}
 		c, err := readClaims(o)
 		if err != nil {
-			checkRefusal(t, err)
+			checkError(t, err)
 			return
 		}
 		if err := c.readSets(); err != nil {
-			checkRefusal(t, err)
+			checkError(t, err)
 			return
 		}
 		c.AppOnly()
@@ -158,41 +157,41 @@ func FuzzClaims(f *testing.F) {
 		p := &jws{claims: o}
 		for _, k := range []tokenUse{accessToken, idToken} {
 			if err := r.check(p, c, k, time.Unix(946684800, 0)); err != nil {
-				checkRefusal(t, err)
+				checkError(t, err)
 				continue
 			}
 			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !guid.ValidLower(c.TenantID) || c.Expires.IsZero() {
-				t.Fatalf("%q was taken", text)
+				t.Fatalf("%q was accepted", text)
 			}
 			if k == accessToken && c.ClientID == "" || k == idToken && c.Scopes.Len() > 0 {
-				t.Fatalf("%q was taken as the wrong kind", text)
+				t.Fatalf("%q was accepted for the wrong use", text)
 			}
 		}
 	})
 }
 
-// The Authorization header gives one token or none, and never more than was sent.
+// The token is the text behind the scheme, or there is an error.
 func FuzzAuthorization(f *testing.F) {
 	for _, s := range []string{"Bearer abc.def.ghi", "bearer  a=", "Basic dTpw", "Bearer", "Bearer a,b", "Bearer a b", "", " Bearer a", "Bearer\ta", "Bearer =", "BEARER ~+/-._"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		if _, err := bearer([]string{value, value}); !errors.Is(err, &Error{Reason: ReasonBadAuthorization}) {
-			t.Fatal("two headers were taken")
+			t.Fatal("two headers were accepted")
 		}
 		token, err := bearer([]string{value})
 		if err != nil {
-			checkRefusal(t, err)
+			checkError(t, err)
 			return
 		}
 		scheme, rest, ok := strings.Cut(value, " ")
 		if !ok || !strings.EqualFold(scheme, "bearer") || strings.TrimLeft(rest, " ") != token || token == "" || strings.ContainsAny(token, " ,\"\\\t\r\n") {
-			t.Fatalf("%q gave %q", value, token)
+			t.Fatalf("%q: got token %q", value, token)
 		}
 	})
 }
 
-// Any key document is read or refused, and its keys are ones to verify with.
+// Parsed keys are within the bounds, and verifying with them does not panic.
 func FuzzKeys(f *testing.F) {
 	n := strings.Repeat("_", 341) + "8"
 	for _, s := range []string{
@@ -212,9 +211,9 @@ func FuzzKeys(f *testing.F) {
 		}
 		for id, k := range keys {
 			if bits := k.public.N.BitLen(); id != k.id || id == "" || bits < minKeyBits || bits > maxKeyBits || k.public.E < 3 || k.public.E%2 == 0 {
-				t.Fatalf("key %q was taken", id)
+				t.Fatalf("key %q was accepted", id)
 			}
-			// Verifying with it may fail, but must come back.
+			// Verifying with it must return.
 			if methods["RS256"].Verify("a.b", make([]byte, k.public.Size()), k.public) == nil {
 				t.Fatal("zeros are a signature")
 			}

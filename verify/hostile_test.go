@@ -18,17 +18,17 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// part encodes one part of a token.
+// part encodes a part of a token.
 func part(text string) string { return b64.EncodeToString([]byte(text)) }
 
-// replacePart puts another text into part i of a token, leaving the signature.
+// replacePart replaces part i of a token and keeps the signature.
 func replacePart(raw string, i int, text string) string {
 	p := strings.Split(raw, ".")
 	p[i] = part(text)
 	return strings.Join(p, ".")
 }
 
-// hmacToken is signed with HMAC-SHA256 under any key.
+// hmacToken returns a token that is signed with HMAC-SHA256.
 func hmacToken(key []byte) string {
 	signed := part(headerOf(0).with("alg", "HS256").text()) + "." + part(userV2().text())
 	mac := hmac.New(sha256.New, key)
@@ -36,7 +36,7 @@ func hmacToken(key []byte) string {
 	return signed + "." + b64.EncodeToString(mac.Sum(nil))
 }
 
-// shortSalt is signed with PS256 and no salt, which RFC 7518 doesn't allow.
+// shortSalt returns a PS256 token with a salt of one byte, which RFC 7518 does not allow.
 func shortSalt() string {
 	signed := part(headerOf(0).with("alg", "PS256").text()) + "." + part(userV2().text())
 	sum := sha256.Sum256([]byte(signed))
@@ -47,10 +47,10 @@ func shortSalt() string {
 	return signed + "." + b64.EncodeToString(signature)
 }
 
-// nested is a JSON array that many levels deep.
+// nested returns nested JSON arrays of that depth.
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
-// insert puts members at the front of a JSON object.
+// insert inserts members at the start of a JSON object.
 func insert(o object, members string) string { return "{" + members + "," + o.text()[1:] }
 
 func many(n int) string {
@@ -120,14 +120,14 @@ func TestHostileTokens(t *testing.T) {
 		{"its own certificate", header(headerOf(0).with("x5c", []string{"MII"})), verify.ReasonEmbeddedKey},
 		{"its own certificate's address", header(headerOf(0).with("x5u", "https://evil.example/cert")), verify.ReasonEmbeddedKey},
 		{"Graph's nonce", header(headerOf(0).with("nonce", "abc")), verify.ReasonForeignToken},
-		{"header isn't JSON", replacePart(good, 0, "header"), verify.ReasonBadJSON},
+		{"header is not JSON", replacePart(good, 0, "header"), verify.ReasonBadJSON},
 		{"header is an array", replacePart(good, 0, "[]"), verify.ReasonBadJSON},
 		{"two algs", replacePart(good, 0, insert(headerOf(0), `"alg":"none"`)), verify.ReasonDuplicateMember},
 		{"two algs, one escaped", replacePart(good, 0, insert(headerOf(0), `"\u0061lg":"none"`)), verify.ReasonDuplicateMember},
 		{"alg under another case", signText(0, insert(headerOf(0), `"ALG":"none"`), userV2().text()), ""},
 
-		// The payload's form.
-		{"payload isn't JSON", payload("claims"), verify.ReasonBadJSON},
+		// The form of the payload.
+		{"payload is not JSON", payload("claims"), verify.ReasonBadJSON},
 		{"payload is a string", payload(`"claims"`), verify.ReasonBadJSON},
 		{"something after the payload", payload(userV2().text() + "{}"), verify.ReasonBadJSON},
 		{"cut short", payload(userV2().text()[:50]), verify.ReasonBadJSON},
@@ -141,12 +141,12 @@ func TestHostileTokens(t *testing.T) {
 		{"duplicates further down", payload(insert(userV2(), `"x":[{"y":1,"y":2}]`)), verify.ReasonDuplicateMember},
 		{"deeply nested", payload(insert(userV2(), `"x":`+nested(9000))), verify.ReasonTooComplex},
 		{"nested a level too deep", payload(insert(userV2(), `"x":`+nested(8))), verify.ReasonTooComplex},
-		{"nested as deep as may be", payload(insert(userV2(), `"x":`+nested(7))), ""},
+		{"nested to the maximum depth", payload(insert(userV2(), `"x":`+nested(7))), ""},
 		{"too many claims", payload("{" + many(129) + "}"), verify.ReasonTooComplex},
-		{"as many as may be", payload(insert(userV2(), many(128-len(userV2())))), ""},
+		{"the maximum number of claims", payload(insert(userV2(), many(128-len(userV2())))), ""},
 		{"a list that is too long", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 1024)+`0]`)), verify.ReasonTooComplex},
 		{"lists that are too long together", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 512)+`[`+strings.Repeat("0,", 511)+`0]]`)), verify.ReasonTooComplex},
-		{"a list as long as may be", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 1023)+`0]`)), ""},
+		{"a list of the maximum length", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 1023)+`0]`)), ""},
 		{"too many further down", payload(insert(userV2(), `"x":[{`+many(60)+`},{`+many(60)+`}]`)), verify.ReasonTooComplex},
 		{"invalid UTF-8", payload(insert(userV2(), "\"x\":\"\xff\"")), verify.ReasonBadUTF8},
 		{"half a surrogate pair", payload(insert(userV2(), `"x":"\ud800"`)), verify.ReasonBadUTF8},
@@ -156,15 +156,15 @@ func TestHostileTokens(t *testing.T) {
 		{"a whole pair", payload(insert(userV2(), `"x":"\ud83d\uDE00"`)), ""},
 		{"half a pair in a name", payload(insert(userV2(), `"\ud800x":1`)), verify.ReasonBadUTF8},
 
-		// Where it comes from.
+		// The issuer and the tenant.
 		{"swapped tenant in iss", claims(userV2().with("iss", "https://"+host+"/"+tenantB+"/v2.0")), verify.ReasonTenantMismatch},
 		{"swapped tenant in tid", claims(userV2().with("tid", tenantB)), verify.ReasonTenantMismatch},
 		{"swapped tenant in a v1 iss", claims(userV1().with("iss", "https://sts.windows.net/"+tenantB+"/")), verify.ReasonTenantMismatch},
 		{"another tenant", claims(userV2().with("tid", tenantB).with("iss", "https://"+host+"/"+tenantB+"/v2.0")), verify.ReasonTenantNotAllowed},
-		{"tid isn't a GUID", claims(userV2().with("tid", "contoso.onmicrosoft.com").with("iss", "https://"+host+"/contoso.onmicrosoft.com/v2.0")), verify.ReasonBadClaim},
+		{"tid is not a GUID", claims(userV2().with("tid", "contoso.onmicrosoft.com").with("iss", "https://"+host+"/contoso.onmicrosoft.com/v2.0")), verify.ReasonBadClaim},
 		{"tid in upper case", claims(userV2().with("tid", strings.ToUpper(tenantA)).with("iss", "https://"+host+"/"+strings.ToUpper(tenantA)+"/v2.0")), verify.ReasonBadClaim},
 		{"tid is a number", claims(userV2().with("tid", 7)), verify.ReasonBadClaim},
-		{"oid isn't a GUID", claims(userV2().with("oid", "ada@contoso.example")), verify.ReasonBadClaim},
+		{"oid is not a GUID", claims(userV2().with("oid", "ada@contoso.example")), verify.ReasonBadClaim},
 		{"issuer template", claims(userV2().with("iss", "https://"+host+"/{tenantid}/v2.0")), verify.ReasonBadIssuer},
 		{"common issuer", claims(userV2().with("iss", "https://"+host+"/common/v2.0")), verify.ReasonBadIssuer},
 		{"issuer with a slash at the end", claims(userV2().with("iss", "https://"+host+"/"+tenantA+"/v2.0/")), verify.ReasonBadIssuer},
@@ -182,7 +182,7 @@ func TestHostileTokens(t *testing.T) {
 		{"no ver", claims(userV2().without("ver")), verify.ReasonMissingClaim},
 		{"no sub", claims(userV2().without("sub")), verify.ReasonMissingClaim},
 
-		// Whom and what it is for.
+		// The audience and the use.
 		{"another app's audience", claims(userV2().with("aud", otherID)), verify.ReasonBadAudience},
 		{"Graph", claims(userV2().with("aud", "00000003-0000-0000-c000-000000000000")), verify.ReasonBadAudience},
 		{"audience with a slash", claims(userV1().with("aud", apiURI+"/")), verify.ReasonBadAudience},
@@ -199,7 +199,7 @@ func TestHostileTokens(t *testing.T) {
 		{"an access token with an at_hash", claims(userV2().with("at_hash", "x")), verify.ReasonNotAccessToken},
 		{"v1 client in a v2 token", claims(userV2().without("azp").with("appid", clientID)), verify.ReasonNotAccessToken},
 
-		// When.
+		// The times.
 		{"expired", claims(userV2().with("iat", now-7200).with("nbf", now-7200).with("exp", now-3600)), verify.ReasonExpired},
 		{"not yet valid", claims(userV2().with("nbf", now+3600)), verify.ReasonNotYetValid},
 		{"from the future", claims(userV2().with("iat", now+3600).with("exp", now+7200)), verify.ReasonIssuedInFuture},
@@ -222,10 +222,10 @@ func TestHostileTokens(t *testing.T) {
 		{"azpacr alone", claims(appV2().without("idtyp", "roles")), ""},
 		{"bound to a key by its ID", claims(userV2().with("cnf", object{"kid": "x"})), verify.ReasonProofOfPossession},
 		{"bound to a certificate", claims(userV2().with("cnf", object{"x5t#S256": "x"})), verify.ReasonProofOfPossession},
-		{"bound to a key that it brings", claims(userV1().with("cnf", object{"jwk": jwk(1)})), verify.ReasonProofOfPossession},
-		{"bound to nothing that can be read", claims(appV2().with("cnf", nil)), verify.ReasonProofOfPossession},
+		{"bound to an embedded key", claims(userV1().with("cnf", object{"jwk": jwk(1)})), verify.ReasonProofOfPossession},
+		{"bound to null", claims(appV2().with("cnf", nil)), verify.ReasonProofOfPossession},
 
-		// Other claims that aren't as documented.
+		// Other claims that are not as documented.
 		{"scp is a list", claims(userV2().with("scp", []string{"Tasks.Read"})), verify.ReasonBadClaim},
 		{"roles is a string", claims(appV2().with("roles", "Tasks.Read.All")), verify.ReasonBadClaim},
 		{"roles has a number", claims(appV2().with("roles", []any{"a", 1})), verify.ReasonBadClaim},
@@ -233,13 +233,13 @@ func TestHostileTokens(t *testing.T) {
 		{"groups is an object", claims(userV2().with("groups", object{})), verify.ReasonBadClaim},
 		{"azp is null", claims(userV2().with("azp", nil)), verify.ReasonBadClaim},
 
-		// Lists are read only when it is known whose they are.
+		// Lists are read after the signature check.
 		{"forged, scp is a list", replacePart(good, 1, userV2().with("scp", []string{"Tasks.Read"}).text()), verify.ReasonBadSignature},
 		{"forged, roles has a number", replacePart(good, 1, appV2().with("roles", []any{"a", 1}).text()), verify.ReasonBadSignature},
 
-		// Who signed.
-		{"a key nobody publishes", sign(2, headerOf(2), userV2()), verify.ReasonUnknownKey},
-		{"a key nobody publishes, under a kid that is", sign(2, headerOf(0), userV2()), verify.ReasonBadSignature},
+		// The key and the signature.
+		{"an unpublished key", sign(2, headerOf(2), userV2()), verify.ReasonUnknownKey},
+		{"an unpublished key with a published kid", sign(2, headerOf(0), userV2()), verify.ReasonBadSignature},
 		{"another tenant's key", sign(1, headerOf(1), userV2()), verify.ReasonKeyIssuer},
 		{"another tenant's key, v1", sign(1, headerOf(1), userV1()), verify.ReasonKeyIssuer},
 		{"key of another cloud", sign(3, headerOf(3), userV2()), verify.ReasonKeyIssuer},
@@ -264,17 +264,17 @@ func TestHostileTokens(t *testing.T) {
 				return
 			}
 			checkSafe(t, err, test.raw)
-			accept(t, v, good) // nothing sticks
+			accept(t, v, good) // rejected tokens have no effect
 		})
 	}
 }
 
-// checkSafe fails if a text of the error repeats something of the token.
+// checkSafe fails if a text of the error repeats a part of the token.
 func checkSafe(t *testing.T, err error, raw string) {
 	t.Helper()
 	var e *verify.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("a %T", err)
+		t.Fatalf("got a %T, want an *Error", err)
 	}
 	text := fmt.Sprintf("%v|%+v|%#v|%q", e, e, e, e)
 	for _, secret := range append(strings.Split(raw, "."), tenantA, tenantB, apiID, otherID, userOID, "Ada", "evil", "pairwise", "Tasks") {
@@ -292,33 +292,33 @@ func signature(raw string) []byte {
 	return s
 }
 
-// strayBits changes the bits of the last character that stand for nothing: the
-// same signature, written in another way.
+// strayBits changes the unused bits of the last character. The result encodes the same
+// signature.
 func strayBits(raw string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	last := strings.IndexByte(alphabet, raw[len(raw)-1])
 	return raw[:len(raw)-1] + alphabet[last|1:last|1+1]
 }
 
-// Refused tokens push no good ones out of memory, and cause no key fetches.
-func TestRefusedTokensLeaveNoTrace(t *testing.T) {
+// Rejected tokens evict no valid ones, and cause no key fetches.
+func TestRejectedTokensHaveNoEffect(t *testing.T) {
 	a := newAuthority(jwk(0))
 	cfg := a.config()
 	cfg.CacheSize = 1
 	v := mustNew(t, cfg)
 	good := sign(0, headerOf(0), userV2())
 	accept(t, v, good)
-	a.publish() // from now on a signature check would still work, a fetch would not
+	a.publish() // from now on a fetch fails
 	bad := replacePart(good, 1, userV2().with("scp", "Tasks.Admin").text())
 	for range 100 {
 		if _, err := v.Verify(context.Background(), bad); reason(t, err) != verify.ReasonBadSignature {
-			t.Fatalf("a forged token: %v", err)
+			t.Fatalf("forged token: got %v, want %s", err, verify.ReasonBadSignature)
 		}
 	}
 	if n := testing.AllocsPerRun(100, func() { accept(t, v, good) }); n > 1 {
-		t.Errorf("the good token was verified anew: %v allocations", n)
+		t.Errorf("the valid token was verified again: got %v allocations, want at most 1", n)
 	}
 	if got := a.fetches.Load(); got != 1 {
-		t.Errorf("%d key fetches, want 1", got)
+		t.Errorf("got %d key fetches, want 1", got)
 	}
 }

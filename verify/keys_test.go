@@ -1,33 +1,39 @@
 package verify_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/entratoken/entra/verify"
 )
 
-// longLived is a token that outlives the tests of outages: how long the keys
-// are kept has nothing to do with how long a token lives.
+// longLived returns a token with a long lifetime, for tests of outages.
 func longLived(n int) string {
 	return sign(n, headerOf(n), userV2().with("exp", time.Now().Unix()+28*3600))
 }
 
-// unknown is a token that names a key nobody has.
+// unknown returns a token with an unpublished kid.
 func unknown(n int) string {
 	return sign(0, headerOf(0).with("kid", fmt.Sprintf("made-up-%d", n)), userV2())
 }
 
-// 10,000 requests with unknown keys at once, and then more: one fetch for them
-// per interval.
+// However many tokens have unknown keys, they cause one fetch per interval.
 func TestUnknownKeysCauseOneFetchPerInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
@@ -37,26 +43,26 @@ func TestUnknownKeysCauseOneFetchPerInterval(t *testing.T) {
 		template := strings.Split(unknown(0), ".")
 		flood := func(n int) {
 			var wg sync.WaitGroup
-			var refused atomic.Int64
+			var rejected atomic.Int64
 			for i := range n {
 				wg.Go(func() {
 					head := part(headerOf(0).with("kid", fmt.Sprintf("made-up-%d", i)).text())
 					_, err := v.Verify(t.Context(), head+"."+template[1]+"."+template[2])
 					if errors.Is(err, &verify.Error{Reason: verify.ReasonUnknownKey}) {
-						refused.Add(1)
+						rejected.Add(1)
 					}
 				})
 			}
 			wg.Wait()
-			if refused.Load() != int64(n) {
-				t.Errorf("%d of %d were refused for their key", refused.Load(), n)
+			if rejected.Load() != int64(n) {
+				t.Errorf("got %d rejected for their key, want %d", rejected.Load(), n)
 			}
 		}
 		for i := range 3 {
 			flood(10_000)
 			flood(100)
 			if got, want := a.fetches.Load(), int64(2+i); got != want {
-				t.Fatalf("%d fetches after %d floods, want %d", got, i+1, want)
+				t.Fatalf("got %d fetches after %d floods, want %d", got, i+1, want)
 			}
 			accept(t, v, good)
 			advance(10 * time.Second)
@@ -64,8 +70,7 @@ func TestUnknownKeysCauseOneFetchPerInterval(t *testing.T) {
 	})
 }
 
-// The first fetch serves however many come at once, and a flood of unknown keys
-// on a cold start adds one more.
+// Concurrent callers share the first fetch, and a flood of unknown keys adds one more.
 func TestColdStartIsOneFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
@@ -82,7 +87,7 @@ func TestColdStartIsOneFetch(t *testing.T) {
 		}
 		wg.Wait()
 		if got := a.fetches.Load(); got != 1 {
-			t.Errorf("%d fetches, want 1", got)
+			t.Errorf("got %d fetches, want 1", got)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -100,12 +105,12 @@ func TestColdStartIsOneFetch(t *testing.T) {
 		}
 		wg.Wait()
 		if got := a.fetches.Load(); got != 2 {
-			t.Errorf("%d fetches, want 2: to have keys at all, and for the unknown ones", got)
+			t.Errorf("got %d fetches, want 2: the first, and one for the unknown keys", got)
 		}
 	})
 }
 
-// slow makes the authority take its time.
+// slow delays the responses of the authority.
 func slow(a *authority, d time.Duration) {
 	a.mu.Lock()
 	quick := a.respond
@@ -120,9 +125,9 @@ func slow(a *authority, d time.Duration) {
 	})
 }
 
-// A caller whose context ends leaves at once with its context's error; the fetch
-// goes on and serves the others.
-func TestCallersLeaveWhenTheyWant(t *testing.T) {
+// A caller whose context is done returns at once with the context's error. The fetch continues
+// for other callers.
+func TestCanceledCallersDoNotCancelTheFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		slow(a, 5*time.Second)
@@ -132,17 +137,17 @@ func TestCallersLeaveWhenTheyWant(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := v.Verify(ctx, good); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
-			t.Errorf("after %v: %v", time.Since(start), err)
+			t.Errorf("got %v after %v", err, time.Since(start))
 		}
 		accept(t, v, good)
 		if d := time.Since(start); d != 5*time.Second || a.fetches.Load() != 1 {
-			t.Errorf("served after %v and %d fetches, want 5s and 1", d, a.fetches.Load())
+			t.Errorf("got a token after %v and %d fetches, want 5s and 1", d, a.fetches.Load())
 		}
 	})
 }
 
-// An endpoint that hangs is given up after ten seconds.
-func TestHangingKeyEndpoint(t *testing.T) {
+// A fetch times out after ten seconds.
+func TestKeyFetchTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		slow(a, 24*time.Hour)
@@ -150,17 +155,17 @@ func TestHangingKeyEndpoint(t *testing.T) {
 		start := time.Now()
 		_, err := v.Verify(t.Context(), longLived(0))
 		if reason(t, err) != verify.ReasonKeysUnavailable || time.Since(start) != 10*time.Second {
-			t.Errorf("after %v: %v", time.Since(start), err)
+			t.Errorf("got %v after %v", err, time.Since(start))
 		}
 		var e *verify.Error
 		if errors.As(err, &e) && !e.Temporary() {
-			t.Error("not temporary")
+			t.Error("got Temporary false, want true")
 		}
 	})
 }
 
-// Keys are refreshed by a read once an hour, in the background: with an endpoint
-// that takes two seconds nobody ever waits after the first.
+// Lookups refresh the keys once an hour in the background, so callers wait only for the first
+// fetch.
 func TestKeysAreRefreshedInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
@@ -176,34 +181,33 @@ func TestKeysAreRefreshedInTheBackground(t *testing.T) {
 				t.Fatalf("a caller waited for %v", d)
 			}
 		}
-		advance(10 * time.Second) // a fetch that has just begun ends
+		advance(10 * time.Second) // for the fetch in flight
 		if got := a.fetches.Load(); got < 24 || got > 28 {
-			t.Errorf("%d fetches in a day, want one every 54 to 61 minutes", got)
+			t.Errorf("got %d fetches in a day, want one every 54 to 61 minutes", got)
 		}
 	})
 }
 
-// An outage keeps the keys that there are, asks again and again but not often,
-// and ends after a week.
+// In an outage the current keys are used for a week, and fetches are retried with pauses.
 func TestKeysOutliveAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		v := mustNew(t, a.config())
 		accept(t, v, longLived(0))
-		a.answer(http.StatusBadGateway, "<html>bad gateway</html>")
+		a.respondWith(http.StatusBadGateway, "<html>bad gateway</html>")
 		for range 7*24 - 1 {
 			advance(time.Hour)
 			accept(t, v, longLived(0))
 		}
 		synctest.Wait()
 		if got := a.fetches.Load(); got != 7*24 {
-			t.Errorf("%d fetches, want 1 and one with each hour's read", got)
+			t.Errorf("got %d fetches, want 1 and one for each hour's lookup", got)
 		}
 		advance(time.Hour)
 		_, err := v.Verify(t.Context(), longLived(0))
 		var e *verify.Error
 		if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.StatusCode != http.StatusBadGateway {
-			t.Errorf("after a week without keys: %v", err)
+			t.Errorf("after a week: got %v, want %s with status 502", err, verify.ReasonKeysUnavailable)
 		}
 		a.publish(jwk(0))
 		advance(time.Minute)
@@ -211,12 +215,12 @@ func TestKeysOutliveAnOutage(t *testing.T) {
 	})
 }
 
-// With no keys at all a failure is remembered: a thousand callers ask once, and
-// the pause between attempts doubles to a minute.
-func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
+// Without keys, a failure is cached: a thousand callers cause one fetch, and the pause between
+// fetches doubles up to a minute.
+func TestFailuresAreCachedOnAColdStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority()
-		a.answer(http.StatusServiceUnavailable, "")
+		a.respondWith(http.StatusServiceUnavailable, "")
 		v := mustNew(t, a.config())
 		good := longLived(0)
 		for range 1000 {
@@ -225,7 +229,7 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 			}
 		}
 		if got := a.fetches.Load(); got != 1 {
-			t.Errorf("%d fetches, want 1", got)
+			t.Errorf("got %d fetches, want 1", got)
 		}
 		for range 600 {
 			advance(time.Second)
@@ -236,7 +240,7 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 		}
 		// At 0, 1, 3, 7, 15, 31, 63 s and then every 60 s until 600.
 		if got := a.fetches.Load(); got != 15 {
-			t.Errorf("%d fetches in ten minutes, want 15", got)
+			t.Errorf("got %d fetches in ten minutes, want 15", got)
 		}
 		a.publish(jwk(0))
 		advance(time.Minute)
@@ -244,9 +248,8 @@ func TestFailuresAreRememberedOnAColdStart(t *testing.T) {
 	})
 }
 
-// Key rollover under load: no valid request is refused, before, while or after
-// the key changes, and the retired key's tokens are refused once it is gone and
-// the keys are refreshed.
+// All valid requests are accepted during a key rollover under load, and tokens of the withdrawn
+// key are rejected after the next refresh.
 func TestKeyRolloverUnderLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
@@ -266,7 +269,7 @@ func TestKeyRolloverUnderLoad(t *testing.T) {
 					case <-time.After(time.Duration(10+i) * time.Millisecond):
 					}
 					if _, err := v.Verify(t.Context(), tokens[signing.Load()]); err != nil {
-						t.Errorf("a valid token was refused: %v", err)
+						t.Errorf("a valid token was rejected: %v", err)
 						return
 					}
 					served.Add(1)
@@ -279,32 +282,31 @@ func TestKeyRolloverUnderLoad(t *testing.T) {
 		signing.Store(1)
 		advance(time.Minute)
 		if got := a.fetches.Load(); got != 2 {
-			t.Errorf("%d fetches, want one more for the new key", got)
+			t.Errorf("got %d fetches, want one more for the new key", got)
 		}
 		a.publish(jwk(1))
 		advance(time.Minute)
-		accept(t, v, tokens[0]) // the keys are still those of two minutes ago
+		accept(t, v, tokens[0]) // the keys are two minutes old
 		close(stop)
 		wg.Wait()
 		advance(time.Hour)
-		accept(t, v, tokens[1]) // has the keys refreshed
+		accept(t, v, tokens[1]) // starts the refresh
 		synctest.Wait()
 		if _, err := v.Verify(t.Context(), tokens[0]); reason(t, err) != verify.ReasonUnknownKey {
-			t.Errorf("a token of the retired key: %v", err)
+			t.Errorf("a token of the withdrawn key: got %v, want %s", err, verify.ReasonUnknownKey)
 		}
 		if served.Load() < 1000 {
-			t.Errorf("only %d requests", served.Load())
+			t.Errorf("got %d requests, want at least 1000", served.Load())
 		}
 		if got := a.fetches.Load(); got != 4 {
-			t.Errorf("%d fetches, want 4: the first, for the new key, after an hour, and for the retired key's token", got)
+			t.Errorf("got %d fetches, want 4: the first, for the new key, after an hour, and for the withdrawn key's token", got)
 		}
 	})
 }
 
-// A quiet API hears of withdrawn keys, too: after two hours in which nobody needed
-// the keys, the first caller waits for the authority, and the old keys serve only
-// if it does not answer.
-func TestKeysAfterAQuietTime(t *testing.T) {
+// After two hours without a fetch, the next caller waits for one, and the old keys are used only
+// if it fails.
+func TestIdleVerifierWaitsForNewKeys(t *testing.T) {
 	for _, quiet := range []time.Duration{2 * time.Hour, 6 * 24 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			a := newAuthority(jwk(0), jwk(1))
@@ -315,15 +317,15 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 			advance(quiet)
 			start := time.Now()
 			if _, err := v.Verify(t.Context(), longLived(0)); reason(t, err) != verify.ReasonUnknownKey || time.Since(start) != 2*time.Second {
-				t.Errorf("a token of a key withdrawn %v ago: after %v, %v", quiet, time.Since(start), err)
+				t.Errorf("a token of a key withdrawn %v ago: got %v after %v, want %s after 2s", quiet, err, time.Since(start), verify.ReasonUnknownKey)
 			}
 			accept(t, v, longLived(1))
 			if d := time.Since(start); d != 2*time.Second || a.fetches.Load() != 2 {
-				t.Errorf("after %v and %d fetches, want 2s and 2", d, a.fetches.Load())
+				t.Errorf("got %v and %d fetches, want 2s and 2", d, a.fetches.Load())
 			}
 		})
 	}
-	// A token that was seen before waits, too.
+	// A cached token waits, too.
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		v := mustNew(t, a.config())
@@ -332,10 +334,10 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 		a.publish(jwk(1))
 		advance(2 * time.Hour)
 		if _, err := v.Verify(t.Context(), raw); reason(t, err) != verify.ReasonUnknownKey {
-			t.Errorf("a token of a withdrawn key that was seen before: %v", err)
+			t.Errorf("a cached token of a withdrawn key: got %v, want %s", err, verify.ReasonUnknownKey)
 		}
 	})
-	// In an outage the first callers wait for one attempt, and then nobody.
+	// In an outage only the first callers wait, for one attempt.
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		v := mustNew(t, a.config())
@@ -354,7 +356,7 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 		}
 		wg.Wait()
 		if d := time.Since(start); d != 10*time.Second || a.fetches.Load() != 2 {
-			t.Errorf("after %v and %d fetches, want 10s and 2", d, a.fetches.Load())
+			t.Errorf("got %v and %d fetches, want 10s and 2", d, a.fetches.Load())
 		}
 		for range 100 {
 			accept(t, v, raw)
@@ -366,25 +368,24 @@ func TestKeysAfterAQuietTime(t *testing.T) {
 	})
 }
 
-// A key that is withdrawn takes the tokens it signed with it, those seen before
-// included, once the keys are refreshed.
-func TestWithdrawnKeys(t *testing.T) {
+// Tokens of a withdrawn key are rejected after the next refresh, even if they are cached.
+func TestTokensOfWithdrawnKeysAreRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0), jwk(1))
 		v := mustNew(t, a.config())
-		withdrawn, kept := longLived(0), longLived(1)
+		withdrawn, current := longLived(0), longLived(1)
 		accept(t, v, withdrawn)
-		accept(t, v, kept)
+		accept(t, v, current)
 		a.publish(jwk(1))
 		advance(time.Hour)
-		accept(t, v, kept) // has the keys refreshed
+		accept(t, v, current) // starts the refresh
 		synctest.Wait()
 		if _, err := v.Verify(t.Context(), withdrawn); reason(t, err) != verify.ReasonUnknownKey {
-			t.Errorf("a token of a withdrawn key: %v", err)
+			t.Errorf("a token of a withdrawn key: got %v, want %s", err, verify.ReasonUnknownKey)
 		}
-		accept(t, v, kept)
+		accept(t, v, current)
 	})
-	// The same kid for another key withdraws the first.
+	// Another key with the same kid withdraws the first.
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		v := mustNew(t, a.config())
@@ -395,8 +396,218 @@ func TestWithdrawnKeys(t *testing.T) {
 		accept(t, v, first)
 		synctest.Wait()
 		if _, err := v.Verify(t.Context(), first); reason(t, err) != verify.ReasonBadSignature {
-			t.Errorf("a token of a replaced key: %v", err)
+			t.Errorf("a token of a replaced key: got %v, want %s", err, verify.ReasonBadSignature)
 		}
 		accept(t, v, sign(1, headerOf(0), userV2()))
 	})
+}
+
+// The documents are the response to the first fetch. The reason is that for a token signed with key 0.
+func TestKeyDocuments(t *testing.T) {
+	k := jwk(0)
+	manyKeys := func(n int) []object {
+		keys := []object{}
+		for i := range n {
+			keys = append(keys, k.with("kid", fmt.Sprintf("k%d", i)))
+		}
+		return keys
+	}
+	set := func(keys ...object) string { return object{"keys": keys}.text() }
+	other := jwk(1)
+	for _, test := range []struct {
+		name string
+		body string
+		want verify.Reason
+	}{
+		{"one key", set(k), ""},
+		{"no issuer", set(k.without("issuer")), ""},
+		{"no use", set(k.without("use")), ""},
+		{"for verifying", set(k.with("key_ops", []string{"verify"})), ""},
+		{"for RS256", set(k.with("alg", "RS256")), ""},
+		{"many keys", set(append(manyKeys(150), k)...), ""},
+		{"with unusable keys", set(object{}, object{"kty": "EC", "kid": "e"}, object{"kty": 1}, k), ""},
+		{"the same key twice", set(k, k), ""},
+		{"unknown members", set(k.with("x5c", []string{"MII"}).with("cloud_instance_name", "microsoftonline.com")), ""},
+		{"nothing", "", verify.ReasonKeysUnavailable},
+		{"HTML", "<html></html>", verify.ReasonKeysUnavailable},
+		{"cut short", set(k)[:100], verify.ReasonKeysUnavailable},
+		{"a list", "[]", verify.ReasonKeysUnavailable},
+		{"no keys", set(), verify.ReasonKeysUnavailable},
+		{"keys is null", `{"keys":null}`, verify.ReasonKeysUnavailable},
+		{"keys is a string", `{"keys":"none"}`, verify.ReasonKeysUnavailable},
+		{"keys are strings", `{"keys":["none"]}`, verify.ReasonKeysUnavailable},
+		{"too many keys", set(append(manyKeys(200), k)...), verify.ReasonKeysUnavailable},
+		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.ReasonKeysUnavailable},
+		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.ReasonUnknownKey},
+		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other), verify.ReasonUnknownKey},
+		{"for encryption", set(k.with("use", "enc"), other), verify.ReasonUnknownKey},
+		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.ReasonUnknownKey},
+		{"for HS256", set(k.with("alg", "HS256"), other), verify.ReasonUnknownKey},
+		{"for RS512", set(k.with("alg", "RS512"), other), verify.ReasonUnknownKey},
+		{"for PS256", set(k.with("alg", "PS256"), other), verify.ReasonBadAlgorithm},
+		{"not RSA", set(k.with("kty", "oct"), other), verify.ReasonUnknownKey},
+		{"no kid", set(k.without("kid"), other), verify.ReasonUnknownKey},
+		{"kid is a number", set(k.with("kid", 0), other), verify.ReasonUnknownKey},
+		{"issuer is a number", set(k.with("issuer", 0), other), verify.ReasonUnknownKey},
+		{"n is a number", set(k.with("n", 5), other), verify.ReasonUnknownKey},
+		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.ReasonUnknownKey},
+		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.ReasonUnknownKey},
+		{"n has 1024 bits", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 128)))), other), verify.ReasonUnknownKey},
+		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.ReasonUnknownKey},
+		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.ReasonUnknownKey},
+		{"e is one", set(k.with("e", "AQ"), other), verify.ReasonUnknownKey},
+		{"e is even", set(k.with("e", "Ag"), other), verify.ReasonUnknownKey},
+		{"e is empty", set(k.with("e", ""), other), verify.ReasonUnknownKey},
+		{"e is huge", set(k.with("e", "AQABAQAB"), other), verify.ReasonUnknownKey},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAuthority()
+			a.respondWith(http.StatusOK, test.body)
+			_, err := mustNew(t, a.config()).Verify(context.Background(), sign(0, headerOf(0), userV2()))
+			if got := reason(t, err); got != test.want {
+				t.Errorf("got %q (%v), want %q", got, err, test.want)
+			}
+		})
+	}
+}
+
+// An unusable document does not replace the current keys.
+func TestUnusableDocumentsReplaceNothing(t *testing.T) {
+	for _, body := range []string{"", "{}", `{"keys":[]}`, `{"keys":[{"kty":"oct","kid":"key-0","k":"AAAA"}]}`} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority(jwk(0))
+			v := mustNew(t, a.config())
+			good := longLived(0)
+			accept(t, v, good)
+			a.respondWith(http.StatusOK, body)
+			for range 3 {
+				advance(time.Hour)
+				accept(t, v, good)
+				synctest.Wait()
+			}
+			if got := a.fetches.Load(); got < 3 {
+				t.Errorf("got %d fetches, want at least 3", got)
+			}
+		})
+	}
+}
+
+// Redirects are not followed, even if Config.HTTPClient follows them. That client is not changed.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	a := newAuthority()
+	elsewhere := newAuthority(jwk(0))
+	a.do(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != host {
+			return elsewhere.RoundTrip(r)
+		}
+		return &http.Response{
+			StatusCode: http.StatusFound,
+			Header:     http.Header{"Location": {"https://evil.example/keys"}},
+			Body:       io.NopCloser(strings.NewReader("")),
+			Request:    r,
+		}, nil
+	})
+	client := a.client()
+	cfg := a.config()
+	cfg.HTTPClient = client
+	_, err := mustNew(t, cfg).Verify(context.Background(), sign(0, headerOf(0), userV2()))
+	var e *verify.Error
+	if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.StatusCode != http.StatusFound {
+		t.Errorf("got %v, want %s with status 302", err, verify.ReasonKeysUnavailable)
+	}
+	if elsewhere.fetches.Load() != 0 || client.CheckRedirect != nil {
+		t.Error("the redirect was followed, or Config.HTTPClient was changed")
+	}
+}
+
+// Key fetches neither send nor store cookies.
+func TestKeyFetchesHaveNoCookies(t *testing.T) {
+	a := newAuthority()
+	var sent []string
+	a.do(func(r *http.Request) (*http.Response, error) {
+		sent = append(sent, r.Header["Cookie"]...)
+		return &http.Response{
+			StatusCode: http.StatusOK,
+			Header:     http.Header{"Set-Cookie": {"x=from-the-keys; Path=/"}},
+			Body:       io.NopCloser(strings.NewReader(object{"keys": []object{jwk(0)}}.text())),
+			Request:    r,
+		}, nil
+	})
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := &url.URL{Scheme: "https", Host: host, Path: "/"}
+	jar.SetCookies(authority, []*http.Cookie{{Name: "session", Value: "mine"}})
+	client := a.client()
+	client.Jar = jar
+	cfg := a.config()
+	cfg.HTTPClient = client
+	accept(t, mustNew(t, cfg), sign(0, headerOf(0), userV2()))
+	if len(sent) != 0 || len(jar.Cookies(authority)) != 1 || client.Jar != http.CookieJar(jar) {
+		t.Errorf("got cookies %q in requests and %v in the jar", sent, jar.Cookies(authority))
+	}
+}
+
+// Operators read why the keys are not available. Callers do not, and texts of the transport, which
+// may quote a server or a proxy, stay inside.
+func TestErrorsSayWhyKeysAreUnavailable(t *testing.T) {
+	const prefix = "verify: failed to fetch the signing keys of the authority: "
+	respond := func(status int, body io.Reader) func(*http.Request) (*http.Response, error) {
+		return func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(body)}, nil
+		}
+	}
+	fail := func(err error) func(*http.Request) (*http.Response, error) {
+		return func(*http.Request) (*http.Response, error) { return nil, err }
+	}
+	for _, test := range []struct {
+		name      string
+		respond   func(*http.Request) (*http.Response, error)
+		text      string
+		cause     error // found by errors.Is
+		temporary bool
+	}{
+		{"status", respond(502, strings.NewReader("secret-thing")), host + " responded with HTTP status 502", nil, true},
+		{"certificate", fail(x509.UnknownAuthorityError{}), "request to " + host + " failed: x509: certificate signed by unknown authority; " +
+			"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient", x509.UnknownAuthorityError{}, false},
+		{"refused connection", fail(syscall.ECONNREFUSED), "request to " + host + " failed: connection refused", syscall.ECONNREFUSED, true},
+		{"time-out", fail(context.DeadlineExceeded), "request to " + host + " timed out", context.DeadlineExceeded, true},
+		{"other", fail(errors.New("proxy says secret-thing")), "request to " + host + " failed: the connection or a proxy failed", nil, true},
+		{"broken body", respond(200, iotest.ErrReader(errors.New("secret-thing"))), "request to " + host + " failed: the connection or a proxy failed", nil, true},
+		{"long body", respond(200, strings.NewReader(strings.Repeat(" ", 1<<20+1))), "the key document of " + host + " is too large", nil, true},
+		{"HTML", respond(200, strings.NewReader("<html>")), "the key document of " + host + " is not a JSON object with an array of keys", nil, true},
+		{"no keys", respond(200, strings.NewReader(`{"keys":[]}`)), "the key document of " + host + " does not have a usable signing key", nil, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAuthority()
+			a.do(test.respond)
+			var log bytes.Buffer
+			cfg := a.config()
+			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			v := mustNew(t, cfg)
+			raw := sign(0, headerOf(0), userV2())
+			_, err := v.Verify(t.Context(), raw)
+			var e *verify.Error
+			if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.Error() != prefix+test.text {
+				t.Fatalf("got %v, want %s", err, prefix+test.text)
+			}
+			if e.Temporary() != test.temporary {
+				t.Errorf("got Temporary %v, want %v", e.Temporary(), test.temporary)
+			}
+			if test.cause != nil && !errors.Is(err, test.cause) {
+				t.Errorf("errors.Is does not find %v", test.cause)
+			}
+			if want := fmt.Sprintf("error.cause=%q", test.text); !strings.Contains(log.String(), want) {
+				t.Errorf("got log %s, want %s", log.String(), want)
+			}
+			if strings.Contains(fmt.Sprintf("%+v %#v", err, err)+log.String(), "secret-thing") {
+				t.Errorf("the error or the log quotes the transport: %#v %s", err, log.String())
+			}
+			w := request(v.Middleware(welcome), "Bearer "+raw)
+			if want := "failed to fetch the signing keys of the authority\n"; w.Code != 503 || w.Body.String() != want {
+				t.Errorf("got response %d %q, want 503 %q", w.Code, w.Body, want)
+			}
+		})
+	}
 }

@@ -19,7 +19,7 @@ import (
 
 const challenge = `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"`
 
-// ask sends one request with these Authorization headers.
+// request sends a request with these Authorization headers.
 func request(h http.Handler, authorization ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, "/?access_token=from-the-query", nil)
 	r.Header["Authorization"] = authorization
@@ -30,7 +30,7 @@ func request(h http.Handler, authorization ...string) *httptest.ResponseRecorder
 
 var welcome = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "welcome") })
 
-func TestMiddlewareAnswers(t *testing.T) {
+func TestMiddlewareResponses(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
 	h := v.Middleware(welcome)
 	good := sign(0, headerOf(0), userV2())
@@ -56,7 +56,7 @@ func TestMiddlewareAnswers(t *testing.T) {
 		{"two tokens", []string{"Bearer " + good + " " + good}, 400, invalidRequest},
 		{"two tokens with a comma", []string{"Bearer " + good + ",Bearer " + good}, 400, invalidRequest},
 		{"two headers", []string{"Bearer " + good, "Bearer " + good}, 400, invalidRequest},
-		{"Basic besides", []string{"Basic dTpw", "Bearer " + good}, 400, invalidRequest},
+		{"Basic and Bearer", []string{"Basic dTpw", "Bearer " + good}, 400, invalidRequest},
 		{"a tab", []string{"Bearer\t" + good}, 401, challenge},
 		{"space at the end", []string{"Bearer " + good + " "}, 400, invalidRequest},
 		{"a quote", []string{`Bearer "` + good + `"`}, 400, invalidRequest},
@@ -70,32 +70,31 @@ func TestMiddlewareAnswers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := request(h, test.authorization...)
 			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
-				t.Errorf("status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
+				t.Errorf("got status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
 			}
 			if (w.Body.String() == "welcome") != (test.status == 200) {
-				t.Errorf("body %q", w.Body)
+				t.Errorf("got body %q with status %d", w.Body, w.Code)
 			}
 			for _, part := range strings.Split(strings.Join(test.authorization, "."), ".") {
 				if len(part) > 20 && strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), part) {
-					t.Error("the answer repeats the token")
+					t.Error("the response repeats the token")
 				}
 			}
 		})
 	}
 }
 
-// Without the authority's keys nobody can say whether a token is good: 503, so
-// that clients try again with the same token.
+// Without keys the response is 503, so that clients retry with the same token.
 func TestMiddlewareWithoutKeys(t *testing.T) {
 	a := newAuthority()
-	a.answer(http.StatusInternalServerError, "")
+	a.respondWith(http.StatusInternalServerError, "")
 	w := request(mustNew(t, a.config()).Middleware(welcome), "Bearer "+sign(0, headerOf(0), userV2()))
 	if w.Code != 503 || w.Header().Get("Retry-After") != "1" || w.Header().Get("WWW-Authenticate") != "" {
-		t.Errorf("status %d, header %v", w.Code, w.Header())
+		t.Errorf("got status %d, header %v, want 503 with Retry-After 1", w.Code, w.Header())
 	}
 }
 
-// Nobody listens any more: no challenge, which would say something of the token.
+// If the context of the request is done, the response has no challenge.
 func TestMiddlewareWhenTheClientHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
@@ -108,9 +107,9 @@ func TestMiddlewareWhenTheClientHasGone(t *testing.T) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if w.Code != 503 || w.Header().Get("WWW-Authenticate") != "" || w.Body.Len() != 0 {
-			t.Errorf("status %d, header %v, body %q", w.Code, w.Header(), w.Body)
+			t.Errorf("got status %d, header %v, body %q, want 503 without challenge and body", w.Code, w.Header(), w.Body)
 		}
-		advance(time.Second) // the fetch goes on without the request
+		advance(time.Second) // for the fetch, which continues
 	})
 }
 
@@ -122,38 +121,37 @@ func TestContextHasTokenAndClaims(t *testing.T) {
 		called++
 		c, ok := verify.ClaimsFromContext(r.Context())
 		if !ok || c.ObjectID != userOID {
-			t.Errorf("claims %v, %v", c, ok)
+			t.Errorf("got claims %v, %v", c, ok)
 		}
 		tok, ok := verify.TokenFromContext(r.Context())
 		if !ok || tok.Raw() != good || tok.SHA256() != sha256.Sum256([]byte(good)) || !tok.Expires().Equal(c.Expires) || tok.Claims() != c {
-			t.Errorf("the token in the context isn't the one that was sent")
+			t.Error("the token in the context is not the one that was sent")
 		}
 	}))
 	for range 2 {
 		request(h, "Bearer "+good)
 	}
 	if called != 2 {
-		t.Errorf("called %d times", called)
+		t.Errorf("got %d calls of the handler, want 2", called)
 	}
 	if c, ok := verify.ClaimsFromContext(context.Background()); ok || c != nil {
-		t.Error("claims out of nowhere")
+		t.Error("got claims from a context without a token")
 	}
 	if tok, ok := verify.TokenFromContext(context.Background()); ok || tok != nil {
-		t.Error("a token out of nowhere")
+		t.Error("got a token from a context without one")
 	}
 }
 
-// A handler that forgot its Middleware, and then to ask, has a nil Token. It says nothing,
-// so that what is asked of Entra with it fails.
-func TestNilTokens(t *testing.T) {
+// A handler without Middleware that does not check ok has a nil Token.
+func TestNilAndZeroTokensAreEmpty(t *testing.T) {
 	tok, ok := verify.TokenFromContext(context.Background())
 	for _, tok := range []*verify.Token{tok, {}} {
 		if ok || tok.Raw() != "" || tok.SHA256() != [sha256.Size]byte{} || !tok.Expires().IsZero() || tok.Claims() != nil {
-			t.Error("a token out of nowhere")
+			t.Error("a nil or zero Token is not empty")
 		}
 	}
 	if got := fmt.Sprintf("%v %s", tok, tok); got != "<nil> <nil>" {
-		t.Errorf("it prints %q", got)
+		t.Errorf("got %q, want <nil> <nil>", got)
 	}
 }
 
@@ -215,7 +213,7 @@ func TestNewContext(t *testing.T) {
 	}
 }
 
-// A Token never prints what it holds.
+// Printing, logging and marshaling a Token do not disclose it.
 func TestTokensDoNotPrint(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
 	good := sign(0, headerOf(0), userV2())
@@ -249,14 +247,14 @@ func TestRequire(t *testing.T) {
 	user := sign(0, headerOf(0), userV2().with("roles", []string{"Approver"}))
 	app := sign(0, headerOf(0), appV2())
 	appNoRole := sign(0, headerOf(0), appV2().without("roles"))
-	// An app whose role has a scope's name, and a user whose role has an app role's.
-	cunningApp := sign(0, headerOf(0), appV2().with("roles", []string{"Tasks.Read"}))
-	cunningUser := sign(0, headerOf(0), userV2().with("scp", "Other Tasks.Read.All").with("roles", []string{"Tasks.Read.All"}))
-	// What speaks for neither a user nor an application, whatever else it says.
+	// The role of this app has the name of a scope, and the role of this user that of an app role.
+	appWithScopeName := sign(0, headerOf(0), appV2().with("roles", []string{"Tasks.Read"}))
+	userWithRoleName := sign(0, headerOf(0), userV2().with("scp", "Other Tasks.Read.All").with("roles", []string{"Tasks.Read.All"}))
+	// These tokens are neither for a user nor for an app.
 	device := sign(0, headerOf(0), userV2().with("idtyp", "device").with("roles", []string{"Approver"}))
-	nobody := sign(0, headerOf(0), appV2().without("oid", "idtyp"))
+	unidentified := sign(0, headerOf(0), appV2().without("oid", "idtyp"))
 	upperApp := sign(0, headerOf(0), appV2().with("idtyp", "APP"))
-	// An app that says scp besides, which Entra never issues.
+	// Entra never issues an app-only token with scp.
 	oddApp := sign(0, headerOf(0), appV2().with("scp", "Tasks.Read"))
 
 	scope := func(text string) string {
@@ -282,24 +280,24 @@ func TestRequire(t *testing.T) {
 		{"part of a scope", verify.RequireScope("Tasks")(welcome), user, 403, scope("Tasks")},
 		{"scope in another case", verify.RequireScope("tasks.read")(welcome), user, 403, scope("tasks.read")},
 		{"scope, app", verify.RequireScope("Tasks.Read")(welcome), app, 403, scope("Tasks.Read")},
-		{"scope, app with a role of that name", verify.RequireScope("Tasks.Read")(welcome), cunningApp, 403, scope("Tasks.Read")},
+		{"scope, app with a role of that name", verify.RequireScope("Tasks.Read")(welcome), appWithScopeName, 403, scope("Tasks.Read")},
 		{"scope, app that says scp", verify.RequireScope("Tasks.Read")(welcome), oddApp, 403, scope("Tasks.Read")},
 		{"role, app", verify.RequireRole("Tasks.Read.All")(welcome), app, 200, ""},
 		{"missing role", verify.RequireRole("Tasks.Write.All")(welcome), app, 403, role("application", "Tasks.Write.All")},
 		{"no roles", verify.RequireRole("Tasks.Read.All")(welcome), appNoRole, 403, role("application", "Tasks.Read.All")},
 		{"role, user with a scope of that name", verify.RequireRole("Tasks.Read")(welcome), user, 403, role("application", "Tasks.Read")},
-		{"role, user with that role", verify.RequireRole("Tasks.Read.All")(welcome), cunningUser, 403, role("application", "Tasks.Read.All")},
+		{"role, user with that role", verify.RequireRole("Tasks.Read.All")(welcome), userWithRoleName, 403, role("application", "Tasks.Read.All")},
 		{"user role", verify.RequireUserRole("Approver")(welcome), user, 200, ""},
 		{"missing user role", verify.RequireUserRole("Owner")(welcome), user, 403, role("user", "Owner")},
 		{"user role, app", verify.RequireUserRole("Tasks.Read.All")(welcome), app, 403, role("user", "Tasks.Read.All")},
 		{"either, user", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), user, 200, ""},
 		{"either, app", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), app, 200, ""},
-		{"either, cunning app", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), cunningApp, 403, role("application", "Tasks.Read.All")},
-		{"either, cunning user", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), cunningUser, 403, scope("Tasks.Read")},
+		{"either, app with a role of the scope's name", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), appWithScopeName, 403, role("application", "Tasks.Read.All")},
+		{"either, user with the app's role", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), userWithRoleName, 403, scope("Tasks.Read")},
 		{"tenant", verify.RequireTenant(tenantB, strings.ToUpper(tenantA))(welcome), user, 200, ""},
 		{"another tenant", verify.RequireTenant(tenantB)(welcome), user, 403, ""},
 		{"user role, device", verify.RequireUserRole("Approver")(welcome), device, 403, role("user", "Approver")},
-		{"user role, nobody", verify.RequireUserRole("Tasks.Read.All")(welcome), nobody, 403, role("user", "Tasks.Read.All")},
+		{"user role, unidentified", verify.RequireUserRole("Tasks.Read.All")(welcome), unidentified, 403, role("user", "Tasks.Read.All")},
 		{"user role, idtyp in another case", verify.RequireUserRole("Tasks.Read.All")(welcome), upperApp, 403, role("user", "Tasks.Read.All")},
 		{"app role, idtyp in another case", verify.RequireRole("Tasks.Read.All")(welcome), upperApp, 403, role("application", "Tasks.Read.All")},
 		{"scope, device", verify.RequireScope("Tasks.Read")(welcome), device, 403, scope("Tasks.Read")},
@@ -312,19 +310,19 @@ func TestRequire(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := request(v.Middleware(test.h), "Bearer "+test.raw)
 			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
-				t.Errorf("status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
+				t.Errorf("got status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
 			}
 			if (w.Body.String() == "welcome") != (test.status == 200) {
-				t.Errorf("body %q", w.Body)
+				t.Errorf("got body %q with status %d", w.Body, w.Code)
 			}
 			if w := request(test.h, "Bearer "+test.raw); w.Code != 500 || w.Body.String() == "welcome" {
-				t.Errorf("without Middleware: status %d, body %q", w.Code, w.Body)
+				t.Errorf("without Middleware: got status %d, body %q, want 500", w.Code, w.Body)
 			}
 		})
 	}
 }
 
-// The claims of the challenge are what Microsoft's page shows, for its context.
+// The claims of the challenge are those in Microsoft's page.
 func TestClaimsChallengeOfTheDocumentation(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
 	w := request(v.Middleware(verify.RequireAuthContext("cp1")(welcome)), "Bearer "+sign(0, headerOf(0), userV2()))
@@ -334,7 +332,7 @@ func TestClaimsChallengeOfTheDocumentation(t *testing.T) {
 	}
 }
 
-func TestRequireNothingPanics(t *testing.T) {
+func TestRequirePanicsWithoutValidArguments(t *testing.T) {
 	for name, f := range map[string]func(){
 		"no scope":        func() { verify.RequireScope() },
 		"an empty scope":  func() { verify.RequireScope("") },
@@ -350,7 +348,7 @@ func TestRequireNothingPanics(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
 				if recover() == nil {
-					t.Error("no panic")
+					t.Error("got no panic")
 				}
 			}()
 			f()
@@ -358,8 +356,8 @@ func TestRequireNothingPanics(t *testing.T) {
 	}
 }
 
-// Refusals are logged at debug level, by reason alone.
-func TestRefusalsAreLoggedByReason(t *testing.T) {
+// Rejected requests are logged at level Debug, with the reason only.
+func TestRejectedRequestsAreLoggedByReason(t *testing.T) {
 	var out bytes.Buffer
 	cfg := newAuthority(jwk(0)).config()
 	cfg.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

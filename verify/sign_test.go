@@ -23,7 +23,7 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// The cast of the tests.
+// IDs that the tests share.
 const (
 	tenantA  = "aaaaaaaa-0000-4000-8000-000000000001"
 	tenantB  = "bbbbbbbb-0000-4000-8000-000000000002"
@@ -37,7 +37,7 @@ const (
 
 var b64 = base64.RawURLEncoding
 
-// testKeys are made once: they take a while.
+// testKeys are made once, because that is slow.
 var testKeys [4]func() *rsa.PrivateKey
 
 func init() {
@@ -52,7 +52,7 @@ func init() {
 	}
 }
 
-// object is a JSON object; with, without and its like return changed copies.
+// object is a JSON object. Methods with and without return changed copies.
 type object map[string]any
 
 func (o object) with(name string, value any) object {
@@ -77,12 +77,12 @@ func (o object) text() string {
 	return string(text)
 }
 
-// kid names the key of that number.
+// kid returns the ID of key n.
 func kid(n int) string { return "key-" + strconv.Itoa(n) }
 
 func headerOf(n int) object { return object{"typ": "JWT", "alg": "RS256", "kid": kid(n)} }
 
-// userV2 are the claims of a user's v2.0 access token.
+// userV2 returns the claims of a user's v2.0 access token.
 func userV2() object {
 	now := time.Now().Unix()
 	return object{
@@ -94,7 +94,7 @@ func userV2() object {
 	}
 }
 
-// userV1 are the claims of a user's v1.0 access token.
+// userV1 returns the claims of a user's v1.0 access token.
 func userV1() object {
 	c := userV2().without("azp", "azpacr", "preferred_username")
 	maps.Copy(c, object{
@@ -105,21 +105,22 @@ func userV1() object {
 	return c
 }
 
-// appV2 are the claims of an app-only v2.0 access token.
+// appV2 returns the claims of an app-only v2.0 access token.
 func appV2() object {
 	c := userV2().without("scp", "name", "preferred_username")
 	return c.with("sub", userOID).with("roles", []string{"Tasks.Read.All"}).with("idtyp", "app")
 }
 
-// idV2 are the claims of an ID token of a sign-in with nonce "n-1".
+// idV2 returns the claims of an ID token of a sign-in with nonce "n-1".
 func idV2() object {
 	return userV2().without("azp", "azpacr", "scp").with("nonce", "n-1")
 }
 
-// sign makes a token with key n.
+// sign returns a token that key n signed.
 func sign(n int, header, claims object) string { return signText(n, header.text(), claims.text()) }
 
-// signText makes a token of any header and payload; PS256 if the header says so.
+// signText returns a token with any header and payload that key n signed. It uses PS256 if the header
+// has it, and RS256 otherwise.
 func signText(n int, header, payload string) string {
 	signed := b64.EncodeToString([]byte(header)) + "." + b64.EncodeToString([]byte(payload))
 	sum := sha256.Sum256([]byte(signed))
@@ -136,7 +137,7 @@ func signText(n int, header, payload string) string {
 	return signed + "." + b64.EncodeToString(signature)
 }
 
-// jwk is a published key, for all tenants.
+// jwk returns key n as published for all tenants.
 func jwk(n int) object {
 	public := testKeys[n]().PublicKey
 	return object{
@@ -145,7 +146,7 @@ func jwk(n int) object {
 	}
 }
 
-// authority is the key endpoint of an authority, without a socket.
+// authority is the key endpoint of an authority. It is an http.RoundTripper.
 type authority struct {
 	mu      sync.Mutex
 	respond func(*http.Request) (*http.Response, error)
@@ -160,12 +161,13 @@ func newAuthority(keys ...object) *authority {
 	return a
 }
 
-// publish makes the endpoint answer with these keys.
+// publish sets the keys in the response.
 func (a *authority) publish(keys ...object) {
-	a.answer(http.StatusOK, object{"keys": keys}.text())
+	a.respondWith(http.StatusOK, object{"keys": keys}.text())
 }
 
-func (a *authority) answer(status int, body string) {
+// respondWith sets the response.
+func (a *authority) respondWith(status int, body string) {
 	a.do(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte(body)))}, nil
 	})
@@ -189,7 +191,7 @@ func (a *authority) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (a *authority) client() *http.Client { return &http.Client{Transport: a} }
 
-// config is what most tests use.
+// config returns a Config for tokens of tenant A.
 func (a *authority) config() verify.Config {
 	return verify.Config{Audiences: []string{apiID, apiURI}, Tenants: []string{tenantA}, HTTPClient: a.client()}
 }
@@ -203,7 +205,7 @@ func mustNew(t testing.TB, cfg verify.Config) *verify.Verifier {
 	return v
 }
 
-// reason returns why a token was refused, "" if it wasn't.
+// reason returns the reason of an error, or "" for nil.
 func reason(t testing.TB, err error) verify.Reason {
 	t.Helper()
 	if err == nil {
@@ -211,7 +213,7 @@ func reason(t testing.TB, err error) verify.Reason {
 	}
 	var e *verify.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("the error is a %T, not an *Error: %v", err, err)
+		t.Fatalf("got a %T, want an *Error: %v", err, err)
 	}
 	return e.Reason
 }
@@ -225,5 +227,5 @@ func accept(t testing.TB, v *verify.Verifier, raw string) *verify.Claims {
 	return got.Claims()
 }
 
-// advance moves the clock of a synctest bubble.
+// advance moves the clock of a synctest bubble forward.
 func advance(d time.Duration) { <-time.After(d) }

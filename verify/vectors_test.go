@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// The examples that the standards publish. They aren't Entra's tokens, so the
-// parts that they exercise are called one by one.
+// The examples in the standards are not Entra's tokens, so the tests call the functions for them
+// one by one.
 
-// The payload of the examples of RFC 7515 appendix A and RFC 7519 section 3.1.
+// joe is the payload of the examples in RFC 7515, appendix A, and RFC 7519, section 3.1.
 const joe = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
 
-// RFC 7515 appendix A.2: RS256, with the key as a JWK.
+// RFC 7515, appendix A.2.
 func TestRFC7515RS256(t *testing.T) {
 	key := parseKey([]byte(`{"kty":"RSA","kid":"a2","e":"AQAB","n":"` +
 		"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ" + `"}`))
 	if key == nil {
-		t.Fatal("the key wasn't read")
+		t.Fatal("got no key")
 	}
 	const signed = "eyJhbGciOiJSUzI1NiJ9." + joe
 	signature, err := encoding.DecodeString("cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw")
@@ -29,24 +29,24 @@ func TestRFC7515RS256(t *testing.T) {
 		t.Error(err)
 	}
 	if methods["PS256"].Verify(signed, signature, key.public) == nil {
-		t.Error("the signature is good for PS256 too")
+		t.Error("the signature is valid for PS256")
 	}
 	signature[0] ^= 1
 	if methods["RS256"].Verify(signed, signature, key.public) == nil {
-		t.Error("a changed signature is good")
+		t.Error("a changed signature is valid")
 	}
 	text, err := decode(joe)
 	if err != nil || text != "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}" {
-		t.Errorf("payload %q, %v", text, err)
+		t.Errorf("got payload %q, %v", text, err)
 	}
 	o, err := parseObject(text)
 	if err != nil || len(o.members) != 3 || o.members[1] != (member{"exp", "1300819380"}) {
-		t.Errorf("claims %v, %v", o, err)
+		t.Errorf("got claims %v, %v", o, err)
 	}
 }
 
-// The published examples that must be refused, and why.
-func TestPublishedExamplesToRefuse(t *testing.T) {
+// Published examples that must be rejected.
+func TestPublishedExamplesAreRejected(t *testing.T) {
 	for _, test := range []struct {
 		name, raw string
 		want      Reason
@@ -66,35 +66,35 @@ func TestPublishedExamplesToRefuse(t *testing.T) {
 	}
 }
 
-// RFC 7515 appendix C: base64url without padding.
+// RFC 7515, appendix C.
 func TestRFC7515Base64URL(t *testing.T) {
 	text, err := decode("A-z_4ME")
 	if err != nil || text != string([]byte{3, 236, 255, 224, 193}) {
-		t.Errorf("%q, %v", text, err)
+		t.Errorf("got %q, %v", text, err)
 	}
 	for _, bad := range []string{"A-z_4ME=", "A+z/4ME", "A-z_4MF", "A-z_4", "A-z_ 4ME", "A-z_\n4ME", ""} {
 		if _, err := decode(bad); !errors.Is(err, &Error{Reason: ReasonMalformed}) {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("%q: got %v, want %s", bad, err, ReasonMalformed)
 		}
 	}
 }
 
-// OpenID Connect Core appendix A.4: c_hash and at_hash.
+// OpenID Connect Core, appendix A.4.
 func TestOpenIDConnectHashes(t *testing.T) {
 	if got := halfHash("Qcb0Orv1zh30vL1MPRsbm-diHiMwcLyZvn1arpZv-Jxf_11jnpEX3Tgfvk"); got != "LDktKdoQak3Pk0cnXxCltA" {
-		t.Errorf("c_hash %s", got)
+		t.Errorf("got c_hash %s", got)
 	}
 	if got := halfHash("jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"); got != "77QmUPtjPfzWtF2AnpK9RQ" {
-		t.Errorf("at_hash %s", got)
+		t.Errorf("got at_hash %s", got)
 	}
 }
 
-// RFC 6750 sections 2.1 and 3: the header and the form of a token in it.
+// RFC 6750, sections 2.1 and 3.
 func TestRFC6750Bearer(t *testing.T) {
 	if token, err := bearer([]string{"Bearer mF_9.B5f-4.1JqM"}); err != nil || token != "mF_9.B5f-4.1JqM" {
-		t.Errorf("%q, %v", token, err)
+		t.Errorf("got %q, %v", token, err)
 	}
 	if token, err := bearer([]string{"Bearer " + strings.Repeat("~+/", 3) + "=="}); err != nil || token != "~+/~+/~+/==" {
-		t.Errorf("%q, %v", token, err)
+		t.Errorf("got %q, %v", token, err)
 	}
 }

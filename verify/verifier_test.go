@@ -13,12 +13,12 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-func TestAccessTokensOfEveryKind(t *testing.T) {
+func TestAccessTokensOfEveryKindAreAccepted(t *testing.T) {
 	a := newAuthority(jwk(0), jwk(1).with("issuer", "https://"+host+"/"+tenantA+"/v2.0"))
 	v := mustNew(t, a.config())
-	any := a.config()
-	any.Tenants = []string{verify.AnyTenant}
-	anyone := mustNew(t, any)
+	cfg := a.config()
+	cfg.Tenants = []string{verify.AnyTenant}
+	anyone := mustNew(t, cfg)
 	inB := func(c object, issuer string) object { return c.with("tid", tenantB).with("iss", issuer) }
 	for name, test := range map[string]struct {
 		v       *verify.Verifier
@@ -43,10 +43,10 @@ func TestAccessTokensOfEveryKind(t *testing.T) {
 		"personal account, any accepted":  {anyone, sign(0, headerOf(0), userV2().with("tid", verify.PersonalAccounts).with("iss", "https://"+host+"/"+verify.PersonalAccounts+"/v2.0")), verify.PersonalAccounts, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 2 { // the second time from memory
+			for range 2 { // the second time from the cache
 				c := accept(t, test.v, test.raw)
 				if c.TenantID != test.tenant || c.AppOnly() != test.appOnly || c.ClientID != clientID {
-					t.Errorf("tid %s, app-only %v, client %s", c.TenantID, c.AppOnly(), c.ClientID)
+					t.Errorf("got tid %s, app-only %v, client %s", c.TenantID, c.AppOnly(), c.ClientID)
 				}
 			}
 		})
@@ -57,7 +57,7 @@ func TestSovereignAndPrivateClouds(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		cloud    entra.Cloud
-		v1Issuer string // of the Config
+		v1Issuer string // Config.V1Issuer
 		issuer   string
 		version  string
 		want     verify.Reason
@@ -91,13 +91,13 @@ func TestSovereignAndPrivateClouds(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 			if want := "https://" + test.cloud.Host() + "/" + tenantA + "/discovery/v2.0/keys"; test.want == "" && *a.lastURL.Load() != want {
-				t.Errorf("the keys were fetched from %s, not %s", *a.lastURL.Load(), want)
+				t.Errorf("got keys from %s, want %s", *a.lastURL.Load(), want)
 			}
 		})
 	}
 }
 
-func TestWhereKeysAreFetched(t *testing.T) {
+func TestKeysURL(t *testing.T) {
 	for _, test := range []struct {
 		tenants []string
 		app     string
@@ -118,7 +118,7 @@ func TestWhereKeysAreFetched(t *testing.T) {
 	}
 }
 
-func TestTimesAndTheirLeeway(t *testing.T) {
+func TestTimesAreCheckedWithLeeway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
 		now := time.Now().Unix()
@@ -142,6 +142,7 @@ func TestTimesAndTheirLeeway(t *testing.T) {
 			{"issued beyond the leeway", 0, at(61, 0, 3600), verify.ReasonIssuedInFuture},
 			{"a long leeway", 5 * time.Minute, at(-3600, -3600, -299), ""},
 			{"expires before it was issued", 0, at(0, 0, -1), verify.ReasonBadLifetime},
+			{"expires when it is issued", 0, at(0, 0, 0), verify.ReasonBadLifetime},
 			{"lives for two days", 0, at(0, 0, 48*3600), ""},
 			{"lives longer", 0, at(0, 0, 48*3600+1), verify.ReasonBadLifetime},
 		} {
@@ -176,7 +177,7 @@ func TestIDTokens(t *testing.T) {
 		{"after a refresh", headerOf(0), idV2().without("nonce"), verify.Expected{}, ""},
 		{"another sign-in's", headerOf(0), idV2(), verify.Expected{Nonce: "n-2"}, verify.ReasonBadNonce},
 		{"without a nonce", headerOf(0), idV2().without("nonce"), verify.Expected{Nonce: "n-1"}, verify.ReasonBadNonce},
-		{"with a nonce that wasn't sent", headerOf(0), idV2(), verify.Expected{}, verify.ReasonBadNonce},
+		{"with an unexpected nonce", headerOf(0), idV2(), verify.Expected{}, verify.ReasonBadNonce},
 		{"with an empty nonce", headerOf(0), idV2().with("nonce", ""), verify.Expected{}, verify.ReasonBadNonce},
 		{"azp is us", headerOf(0), idV2().with("azp", apiID), verify.Expected{Nonce: "n-1"}, ""},
 		{"azp is another", headerOf(0), idV2().with("azp", clientID), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAuthorizedParty},
@@ -190,7 +191,7 @@ func TestIDTokens(t *testing.T) {
 		{"an access token to itself", headerOf(0), userV2().with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"an app-only token to itself", headerOf(0), appV2().with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"a v1 access token", headerOf(0), userV1(), verify.Expected{}, verify.ReasonNotIDToken},
-		{"an app-only token to itself that says little", headerOf(0), appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
+		{"an app-only token to itself without idtyp and azpacr", headerOf(0), appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"for an App ID URI", headerOf(0), v1.with("aud", apiURI), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAudience},
 		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
 	} {
@@ -201,17 +202,17 @@ func TestIDTokens(t *testing.T) {
 				t.Fatalf("got %q, want %q", got, test.want)
 			}
 			if (c != nil) != (err == nil) {
-				t.Errorf("claims %v with error %v", c, err)
+				t.Errorf("got claims %v with error %v", c, err)
 			}
 		})
 	}
 	v := mustNew(t, newAuthority(jwk(0)).config())
 	c, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2()), "n-1")
 	if err != nil || c.Nonce != "n-1" || c.Name != "Ada Example" {
-		t.Errorf("IDToken: %v, %v", c, err)
+		t.Errorf("IDToken: got %v, %v", c, err)
 	}
 	if _, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2().without("nonce")), ""); reason(t, err) != verify.ReasonBadNonce {
-		t.Errorf("an ID token without a nonce for a nonce that was lost: %v", err)
+		t.Errorf("IDToken with an empty nonce: got %v, want %s", err, verify.ReasonBadNonce)
 	}
 }
 
@@ -221,13 +222,13 @@ func TestCallersGetTheirOwnClaims(t *testing.T) {
 	for range 3 {
 		c := accept(t, v, raw)
 		if !slices.Equal(slices.Collect(c.Roles.All()), []string{"Tasks.Read.All"}) || c.TenantID != tenantA {
-			t.Fatalf("the claims were changed by another caller: %v, roles %v", c, c.Roles)
+			t.Fatalf("got claims that another caller changed: %v, roles %v", c, c.Roles)
 		}
 		c.Roles, c.TenantID = verify.Set{}, tenantB
 	}
 }
 
-func TestSeenTokensExpire(t *testing.T) {
+func TestCachedTokensExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := mustNew(t, newAuthority(jwk(0)).config())
 		raw := sign(0, headerOf(0), userV2())
@@ -237,12 +238,12 @@ func TestSeenTokensExpire(t *testing.T) {
 		advance(time.Second)
 		_, err := v.Verify(t.Context(), raw)
 		if !errors.Is(err, &verify.Error{Reason: verify.ReasonExpired}) {
-			t.Errorf("an expired token that was seen before: %v", err)
+			t.Errorf("expired cached token: got %v, want %s", err, verify.ReasonExpired)
 		}
 	})
 }
 
-func TestWithoutMemory(t *testing.T) {
+func TestNegativeCacheSizeDisablesTheCache(t *testing.T) {
 	cfg := newAuthority(jwk(0)).config()
 	cfg.CacheSize = -1
 	v := mustNew(t, cfg)

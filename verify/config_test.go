@@ -1,0 +1,96 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/verify"
+)
+
+func TestNewValidatesConfig(t *testing.T) {
+	ok := verify.Config{Audiences: []string{apiID}, Tenants: []string{tenantA}}
+	if _, err := verify.New(ok); err != nil {
+		t.Fatal(err)
+	}
+	change := func(f func(*verify.Config)) verify.Config { c := ok; f(&c); return c }
+	for _, test := range []struct {
+		cfg   verify.Config
+		field string // the field in the error; empty if the Config is valid
+	}{
+		{verify.Config{}, "Audiences"},
+		{change(func(c *verify.Config) { c.Audiences = nil }), "Audiences"},
+		{change(func(c *verify.Config) { c.Audiences = []string{""} }), "Audiences"},
+		{change(func(c *verify.Config) { c.Audiences = []string{apiID + " "} }), "Audiences"},
+		{change(func(c *verify.Config) { c.Tenants = nil }), "Tenants"},
+		{change(func(c *verify.Config) { c.Tenants = []string{""} }), "Tenants"},
+		{change(func(c *verify.Config) { c.Tenants = []string{"common"} }), "AnyTenant"},
+		{change(func(c *verify.Config) { c.Tenants = []string{"organizations"} }), "AnyOrganization"},
+		{change(func(c *verify.Config) { c.Tenants = []string{"contoso.onmicrosoft.com"} }), "Tenants"},
+		{change(func(c *verify.Config) { c.Tenants = []string{verify.AnyTenant, tenantA} }), "AnyTenant"},
+		{change(func(c *verify.Config) { c.Tenants = []string{verify.AnyTenant} }), ""},
+		{change(func(c *verify.Config) { c.Tenants = []string{strings.ToUpper(tenantA), tenantB} }), ""},
+		{change(func(c *verify.Config) { c.Leeway = 11 * time.Minute }), "Leeway"},
+		{change(func(c *verify.Config) { c.Leeway = 10 * time.Minute }), ""},
+		{change(func(c *verify.Config) { c.Cloud = "https://login.microsoftonline.com" }), "Cloud"},
+		{change(func(c *verify.Config) { c.Cloud = "login.microsoftonline.com/common" }), "Cloud"},
+		{change(func(c *verify.Config) { c.Cloud = "user@host" }), "Cloud"},
+		{change(func(c *verify.Config) { c.Cloud, c.Tenants = "contoso.ciamlogin.com", []string{verify.AnyTenant} }), "External ID"},
+		{change(func(c *verify.Config) { c.Cloud = "[::1]:8443" }), ""},
+		{change(func(c *verify.Config) { c.V1Issuer = "https://sts.windows.net/" }), "V1Issuer"},
+		{change(func(c *verify.Config) { c.V1Issuer = "http://sts.windows.net/{tenantid}/" }), "V1Issuer"},
+		{change(func(c *verify.Config) { c.V1Issuer = "https://login.microsoftonline.com/{tenantid}/v2.0" }), "V1Issuer"},
+		{change(func(c *verify.Config) { c.KeysFor = "my app" }), "KeysFor"},
+	} {
+		v, err := verify.New(test.cfg)
+		if (err == nil) != (test.field == "") || (v == nil) == (err == nil) {
+			t.Errorf("%+v: got %v, want an error: %v", test.cfg, err, test.field != "")
+			continue
+		}
+		var e *entra.Error
+		if err != nil && (!errors.As(err, &e) || e.Code != "invalid_request" || !strings.HasPrefix(e.Description, "Config.") || err.Error() != "verify: "+e.Description || !strings.Contains(e.Description, test.field)) {
+			t.Errorf("got %v, want an error about %s", err, test.field)
+		}
+	}
+}
+
+func TestTenantsLimitWhoIsAccepted(t *testing.T) {
+	a := newAuthority(jwk(0))
+	in := func(tenant string) string {
+		return sign(0, headerOf(0), userV2().with("tid", tenant).with("iss", "https://"+host+"/"+tenant+"/v2.0"))
+	}
+	for _, test := range []struct {
+		tenants []string
+		want    [3]verify.Reason // for tenant A, tenant B and personal accounts
+	}{
+		{[]string{tenantA}, [3]verify.Reason{"", verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed}},
+		{[]string{strings.ToUpper(tenantA), tenantB}, [3]verify.Reason{"", "", verify.ReasonTenantNotAllowed}},
+		{[]string{verify.PersonalAccounts}, [3]verify.Reason{verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed, ""}},
+		{[]string{verify.AnyOrganization}, [3]verify.Reason{"", "", verify.ReasonTenantNotAllowed}},
+		{[]string{verify.AnyTenant}, [3]verify.Reason{}},
+	} {
+		cfg := a.config()
+		cfg.Tenants = test.tenants
+		v := mustNew(t, cfg)
+		var got [3]verify.Reason
+		for i, tenant := range []string{tenantA, tenantB, verify.PersonalAccounts} {
+			_, err := v.Verify(context.Background(), in(tenant))
+			got[i] = reason(t, err)
+		}
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%v: got %q, want %q", test.tenants, got, test.want)
+		}
+	}
+	// Forged tokens do not reveal which tenants are allowed.
+	v := mustNew(t, a.config())
+	for _, tenant := range []string{tenantA, tenantB} {
+		forged := sign(2, headerOf(0), userV2().with("tid", tenant).with("iss", "https://"+host+"/"+tenant+"/v2.0"))
+		if _, err := v.Verify(context.Background(), forged); reason(t, err) != verify.ReasonBadSignature {
+			t.Errorf("forged token of %s: got %v, want %s", tenant, err, verify.ReasonBadSignature)
+		}
+	}
+}

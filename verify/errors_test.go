@@ -1,0 +1,66 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra/verify"
+)
+
+// Every reason has a distinct text that can stand in a challenge.
+func TestEveryReasonHasAText(t *testing.T) {
+	seen := map[string]verify.Reason{}
+	for _, r := range []verify.Reason{
+		verify.ReasonNoToken, verify.ReasonBadAuthorization, verify.ReasonTooLarge, verify.ReasonMalformed, verify.ReasonEncrypted, verify.ReasonBadJSON,
+		verify.ReasonBadUTF8, verify.ReasonDuplicateMember, verify.ReasonTooComplex, verify.ReasonBadHeader, verify.ReasonForeignToken,
+		verify.ReasonBadAlgorithm, verify.ReasonBadType, verify.ReasonCriticalHeader, verify.ReasonEmbeddedKey, verify.ReasonNoKeyID,
+		verify.ReasonMissingClaim, verify.ReasonBadClaim, verify.ReasonBadVersion, verify.ReasonUnsupportedIssuer, verify.ReasonBadIssuer,
+		verify.ReasonTenantMismatch, verify.ReasonBadAudience, verify.ReasonNotAccessToken, verify.ReasonProofOfPossession, verify.ReasonNotIDToken, verify.ReasonExpired,
+		verify.ReasonNotYetValid, verify.ReasonIssuedInFuture, verify.ReasonBadLifetime, verify.ReasonUnknownKey, verify.ReasonKeysUnavailable,
+		verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce, verify.ReasonBadAuthorizedParty,
+		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash,
+	} {
+		text := (&verify.Error{Reason: r}).Error()
+		if strings.Contains(text, "the token was rejected") {
+			t.Errorf("%s has no text", r)
+		}
+		if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }) {
+			t.Errorf("%s cannot stand in a challenge: %s", r, text)
+		}
+		if other, ok := seen[text]; ok {
+			t.Errorf("%s and %s have the same text", r, other)
+		}
+		seen[text] = r
+	}
+	e := &verify.Error{Reason: verify.ReasonMissingClaim, Claim: "tid"}
+	if !errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim}) || errors.Is(e, &verify.Error{Reason: verify.ReasonBadClaim}) ||
+		errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim, Claim: "iss"}) || errors.Is(e, context.Canceled) {
+		t.Error("errors.Is does not compare reason and claim")
+	}
+}
+
+// A log record has the fields of an error.
+func TestErrorsLogTheirFields(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key != "error" {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	for _, e := range []error{
+		&verify.Error{Reason: verify.ReasonExpired},
+		&verify.Error{Reason: verify.ReasonMissingClaim, Claim: "tid"},
+		&verify.Error{Reason: verify.ReasonKeysUnavailable, StatusCode: 500},
+	} {
+		log.Info("", "error", e)
+	}
+	const want = "error.reason=expired\nerror.reason=missing_claim error.claim=tid\nerror.reason=keys_unavailable error.status=500\n"
+	if out.String() != want {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+}
