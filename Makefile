@@ -30,7 +30,7 @@ quick: gofmt ## The inner loop: formatting, go vet, unit tests without the race 
 	$(call say,go vet)
 	$(GO) vet ./...
 	$(call say,Tests of the module)
-	$(GO) test -short $(TEST_FLAGS) $$($(GO) list ./... | grep -v /examples)
+	$(GO) test $(TEST_FLAGS) $$($(GO) list ./... | grep -v /examples)
 
 .PHONY: test
 test: install lint unit quickstart integration ## Everything that a change must pass; installs missing programs.

@@ -70,6 +70,8 @@ func BenchmarkHit(b *testing.B) {
 
 	c := newEntra(b, &endpoint{tokenSize: 1500}, nil)
 	both(b, "entra", tokenOf(clientcreds.TokenSource(c, scope)))
+	copies := clientcreds.TokenSource(c, scope)
+	both(b, "entra-token", func() error { _, err := copies.Token(); return err }) // a copy for each caller
 	both(b, "entra-clientcreds", func() error { _, err := clientcreds.TokenSource(c, scope).TokenContext(ctx); return err })
 	both(b, "entra-obo", func() error { _, err := obo.TokenSource(c, user, scope).TokenContext(ctx); return err })
 }

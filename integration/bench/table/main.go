@@ -34,7 +34,7 @@ func main() {
 }
 
 // The benchmarks that run in rounds, and those that are long and have rounds of their own.
-const inRounds, once = "^Benchmark(Hit|Lookup|Exchange|Insert|Verify)$", "^Benchmark(Sessions|Million)$"
+const inRounds, once = "^Benchmark(Hit|Lookup|Exchange|Insert|Verify|Request)$", "^Benchmark(Sessions|Million)$"
 
 func run(docs, rawFile, only string, rounds int) error {
 	dir, err := os.MkdirTemp("", "bench")

@@ -14,6 +14,7 @@ import (
 var shown = []struct{ name, title string }{
 	{"time.Now", "`time.Now()` alone"},
 	{"entra", "**entra**, a source in hand"},
+	{"entra-token", "**entra**, the same through `Token()`, which copies"},
 	{"aws", "aws `CredentialsCache`"},
 	{"x-oauth2", "x/oauth2 `ReuseTokenSource`"},
 	{"google", "cloud.google.com/go/auth, cached provider"},
@@ -59,6 +60,9 @@ func (r *results) work() string {
 	add("**entra** `verify`: the same, at first sight", "Verify/entra-first", "Verify/go-oidc", "go-oidc")
 	add("**entra** `verify`: the same, seen before", "Verify/entra-repeat", "Verify/go-oidc", "go-oidc")
 	add("**entra** `verify`: the same, seen before", "Verify/entra-repeat", "Verify/sha256", "its SHA-256")
+	add("a signed-in request without sessions: the handler alone", "Request/handler", "Request/scs", "scs")
+	add("scs `LoadAndSave`: the same, account and token in the session", "Request/scs", "Request/scs", "itself")
+	add("**entra** `signin`: the same, `Handler`, `RequireSignIn` and a token hit", "Request/entra", "Request/scs", "scs")
 	single := func(title, name, floor, beside string) {
 		rows = append(rows, []string{
 			title, nanoseconds(r.value(name, ns)), "", beside, factor(r.ratio(name, floor)), "",
