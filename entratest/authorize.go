@@ -1,6 +1,9 @@
 package entratest
 
 import (
+	"net"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,52 +39,52 @@ type signInRequest struct {
 // parseSignIn checks a request to the authorization endpoint
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#request-an-authorization-code).
 // With redirect set, the refusal is for the app to see; else only the user may.
-func (s *Server) parseSignIn(r *request) (q *signInRequest, redirect bool, f *refusal) {
-	if q, redirect, f = s.parseClient(r); f != nil {
-		return q, redirect, f
+func (s *Server) parseSignIn(r *request) (q *signInRequest, redirect bool, aerr *aadstsError) {
+	if q, redirect, aerr = s.parseAuthorizeClient(r); aerr != nil {
+		return q, redirect, aerr
 	}
-	return q, true, s.checkSignIn(r, s.estate.app[q.Client], q)
+	return q, true, s.checkSignIn(r, s.registry.appByID[q.Client], q)
 }
 
 // parseClient checks who asks and where the answer goes.
-func (s *Server) parseClient(r *request) (q *signInRequest, redirect bool, f *refusal) {
+func (s *Server) parseAuthorizeClient(r *request) (q *signInRequest, redirect bool, aerr *aadstsError) {
 	get := r.form.Get
 	if r.clientID == "" {
-		return nil, false, missing("client_id")
+		return nil, false, missingParameter("client_id")
 	}
-	app, f := s.findClient(r.clientID, r.tenant)
-	if f != nil {
-		return nil, false, f
+	app, aerr := s.findClient(r.clientID, r.tenant)
+	if aerr != nil {
+		return nil, false, aerr
 	}
 	q = &signInRequest{
-		Tenant: r.name, Client: app.ClientID, Redirect: get("redirect_uri"), State: get("state"), Scope: get("scope"),
+		Tenant: r.tenantName, Client: app.ClientID, Redirect: get("redirect_uri"), State: get("state"), Scope: get("scope"),
 		Nonce: get("nonce"), Challenge: get("code_challenge"), Method: get("code_challenge_method"),
 		Prompt: get("prompt"), LoginHint: get("login_hint"), MaxAge: -1, Claims: get("claims"), Mode: get("response_mode"),
 	}
 	switch {
 	case len(app.RedirectURIs) == 0:
-		return nil, false, refuse(500113, "The app has registered no redirect URI.")
+		return nil, false, newError(500113, "The app has registered no redirect URI.")
 	case q.Redirect == "":
 		q.Redirect = app.RedirectURIs[0]
-	case !app.redirectsTo(q.Redirect):
-		return nil, false, wrongRedirect(app, q.Redirect)
+	case !app.hasRedirectURI(q.Redirect):
+		return nil, false, redirectMismatch(app, q.Redirect)
 	}
 	for name, values := range r.form {
 		if len(values) > 1 {
-			return nil, false, refuse(9002313, "The request repeats the parameter '%s'.", quote(name))
+			return nil, false, newError(9002313, "The request repeats the parameter '%s'.", printable(name))
 		}
 	}
 	if r.tenant == nil && !app.MultiTenant {
-		return nil, false, refuse(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
+		return nil, false, newError(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
 	}
-	if r.name == "consumers" {
-		return nil, false, notPersonal(app)
+	if r.tenantName == "consumers" {
+		return nil, false, personalAccountsError(app)
 	}
 	return q, true, nil
 }
 
 // checkSignIn checks what may be told to the app, after settling how.
-func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *refusal {
+func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsError {
 	types := strings.Fields(r.form.Get("response_type"))
 	slices.Sort(types)
 	q.ResponseType = strings.Join(types, " ")
@@ -96,70 +99,292 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *refusal {
 		q.Mode = mode
 	case "query":
 		if idToken {
-			return refuse(70007, "An ID token is never sent with the response_mode 'query'.")
+			return newError(70007, "An ID token is never sent with the response_mode 'query'.")
 		}
 	default:
-		return refuse(70007, "There is no response_mode '%s'.", quote(mode))
+		return newError(70007, "There is no response_mode '%s'.", printable(mode))
 	}
 	switch q.ResponseType {
 	case "":
-		return missing("response_type")
+		return missingParameter("response_type")
 	case "code", "id_token", "code id_token":
 	default:
-		return refuse(70005, "The response_type '%s' is not supported.", quote(q.ResponseType))
+		return newError(70005, "The response_type '%s' is not supported.", printable(q.ResponseType))
 	}
 	if idToken && !app.IDTokenGrant {
-		return refuse(700054, "The app is not registered for ID tokens from this endpoint, which response_type 'id_token' asks for.")
+		return newError(700054, "The app is not registered for ID tokens from this endpoint, which response_type 'id_token' asks for.")
 	}
 	if idToken && q.Nonce == "" {
-		return missing("nonce")
+		return missingParameter("nonce")
 	}
 	if q.Scope == "" {
-		return missing("scope")
+		return missingParameter("scope")
 	}
 	if !slices.Contains([]string{"", "none", "login", "consent", "select_account", "create"}, q.Prompt) {
-		return refuse(90023, "There is no prompt '%s'.", quote(q.Prompt))
+		return newError(90023, "There is no prompt '%s'.", printable(q.Prompt))
 	}
 	if age := r.form.Get("max_age"); age != "" {
 		n, err := strconv.Atoi(age)
 		if err != nil || n < 0 || n > 1<<30 {
-			return refuse(90023, "The max_age '%s' is no number of seconds.", quote(age))
+			return newError(90023, "The max_age '%s' is no number of seconds.", printable(age))
 		}
 		q.MaxAge = time.Duration(n) * time.Second
 	}
-	if f := checkChallenge(q); f != nil {
-		return f
+	if aerr := checkChallenge(q); aerr != nil {
+		return aerr
 	}
 	if r.form.Get("request") != "" || r.form.Get("request_uri") != "" {
-		return refuse(90023, "Request objects are not supported.")
+		return newError(90023, "Request objects are not supported.")
 	}
 	if r.form.Get("resource") != "" {
-		return refuse(901002, "This endpoint takes scopes, not a 'resource'.")
+		return newError(901002, "This endpoint takes scopes, not a 'resource'.")
 	}
-	if _, f := parseClaims(q.Claims); f != nil {
-		return f
+	if _, aerr := parseClaims(q.Claims); aerr != nil {
+		return aerr
 	}
-	scopes, f := s.estate.parseScopes(q.Scope, r.tenant)
-	if f == nil && idToken && !scopes.openid {
-		f = refuse(70005, "An ID token needs the scope 'openid'.")
+	scopes, aerr := s.registry.parseScopes(q.Scope, r.tenant)
+	if aerr == nil && idToken && !scopes.openid {
+		aerr = newError(70005, "An ID token needs the scope 'openid'.")
 	}
-	return f
+	return aerr
 }
 
 // checkChallenge checks the PKCE parameters (RFC 7636 section 4.3).
-func checkChallenge(q *signInRequest) *refusal {
+func checkChallenge(q *signInRequest) *aadstsError {
 	switch {
 	case q.Method != "" && q.Challenge == "":
-		return refuse(50147, "There is a code_challenge_method but no code_challenge.")
+		return newError(50147, "There is a code_challenge_method but no code_challenge.")
 	case q.Challenge == "":
 		return nil
 	case q.Method != "" && q.Method != "plain" && q.Method != "S256":
-		return refuse(90023, "There is no code_challenge_method '%s'.", quote(q.Method))
+		return newError(90023, "There is no code_challenge_method '%s'.", printable(q.Method))
 	case len(q.Challenge) < 43 || len(q.Challenge) > 128:
-		return refuse(501491, "A code_challenge has 43 to 128 characters.")
+		return newError(501491, "A code_challenge has 43 to 128 characters.")
 	}
 	if q.Method == "" {
 		q.Method = "plain"
 	}
 	return nil
+}
+
+// redirectsTo reports whether the app registered the redirect URI. It compares
+// exactly, but for the port of a loopback address
+// (https://learn.microsoft.com/entra/identity-platform/reply-url#localhost-exceptions).
+func (a *App) hasRedirectURI(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil || u.User != nil || strings.ContainsAny(uri, "#\\ \t\r\n") {
+		return false
+	}
+	for _, registered := range a.RedirectURIs {
+		if registered == uri {
+			return true
+		}
+		reg, err := url.Parse(registered)
+		if err != nil || !isLoopback(reg.Hostname()) || u.Scheme != "http" || reg.Scheme != "http" {
+			continue
+		}
+		if u.Hostname() == reg.Hostname() && u.EscapedPath() == reg.EscapedPath() && u.RawQuery == reg.RawQuery && u.ForceQuery == reg.ForceQuery {
+			return true
+		}
+	}
+	return false
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func redirectMismatch(a *App, uri string) *aadstsError {
+	return newError(50011, "The redirect URI '%s' is none that the app '%s' has registered.", printable(uri), a.ClientID)
+}
+
+// pageLife is how long a person may look at a page of the sign-in.
+const pageLifetime = time.Hour
+
+// authorize answers the authorization endpoint.
+func (s *Server) handleAuthorize(r *request) *response {
+	if r.http.Method != http.MethodGet && r.http.Method != http.MethodPost || r.malformed {
+		return errorPage(r, newError(900561, "This endpoint takes GET and POST requests, not %s.", printable(r.http.Method)))
+	}
+	q, redirect, aerr := s.parseSignIn(r)
+	if aerr != nil {
+		if !redirect {
+			return errorPage(r, aerr)
+		}
+		return s.redirectError(r, q, aerr)
+	}
+	return s.startSignIn(r, q)
+}
+
+// enter starts a sign-in that was checked.
+func (s *Server) startSignIn(r *request, q *signInRequest) *response {
+	q.Until = r.now.Add(pageLifetime)
+	if r.signInUser != nil {
+		auth := s.newAuthentication(r.signInUser, r.now)
+		q.Auth, q.Granted = &auth, false
+		return s.continueSignIn(r, q)
+	}
+	return s.chooseAccount(r, q)
+}
+
+// begin decides how a browser's sign-in starts: with a session it has, or with
+// a page.
+func (s *Server) chooseAccount(r *request, q *signInRequest) *response {
+	sessions := s.signedInAccounts(r)
+	var fit []authentication
+	for _, a := range sessions {
+		if q.LoginHint != "" && !strings.EqualFold(a.User, s.usernameFromHint(q.LoginHint)) {
+			continue
+		}
+		if r.tenant != nil && s.registry.userByName[a.User].objectIDIn(r.tenant) == "" {
+			continue
+		}
+		fit = append(fit, a)
+	}
+	tooOld := func(a authentication) bool { return q.MaxAge >= 0 && r.now.Sub(a.At) > q.MaxAge }
+	if q.Prompt == "none" {
+		if len(fit) != 1 || tooOld(fit[0]) {
+			return s.redirectError(r, q, newError(50058, "The app asked to sign in silently, but there is no session of exactly one user to do so with."))
+		}
+		q.Auth = &fit[0]
+		return s.continueSignIn(r, q)
+	}
+	switch {
+	case q.Prompt == "select_account" && len(sessions) > 0, q.Prompt != "login" && len(fit) > 1:
+		return s.pickPage(r, q, sessions)
+	case q.Prompt != "login" && q.Prompt != "create" && len(fit) == 1 && !tooOld(fit[0]):
+		q.Auth = &fit[0]
+		return s.continueSignIn(r, q)
+	}
+	return s.passwordPage(r, q, s.usernameFromHint(q.LoginHint), nil)
+}
+
+// hinted is the username in a login_hint: itself, or the value of the optional
+// claim.
+func (s *Server) usernameFromHint(hint string) string {
+	if raw, err := b64.DecodeString(hint); err == nil && s.registry.userByName[strings.ToLower(string(raw))] != nil {
+		return string(raw)
+	}
+	return hint
+}
+
+// proceed goes on once it is known who signs in: it asks for a second factor
+// and for consent if they are needed, then answers the app.
+func (s *Server) continueSignIn(r *request, q *signInRequest) *response {
+	u, aerr := s.activeUser(q.Auth)
+	if aerr != nil {
+		if aerr.number == 50173 && r.signInUser == nil && q.Prompt != "none" {
+			return s.passwordPage(r, q, q.Auth.User, nil)
+		}
+		return s.failSignIn(r, q, aerr)
+	}
+	client := s.registry.appByID[q.Client]
+	t := r.tenant
+	if t == nil {
+		t = s.registry.tenantByName[u.TenantID]
+	}
+	if u.objectIDIn(t) == "" {
+		return s.failSignIn(r, q, newError(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there. Sign in with another account.", printable(u.Username), t.Name, client.ClientID, client.Name))
+	}
+	scopes, aerr := s.registry.parseScopes(q.Scope, t)
+	if aerr != nil {
+		return s.redirectError(r, q, aerr)
+	}
+	claims, aerr := parseClaims(q.Claims)
+	if aerr != nil {
+		return s.redirectError(r, q, aerr)
+	}
+	if q.Admin {
+		return s.continueAdminConsent(r, q, u, t, client, scopes)
+	}
+	if client.RequireAssignment && len(s.registry.userRoles(u, client)) == 0 {
+		return s.failSignIn(r, q, newError(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", printable(u.Username), client.ClientID, client.Name))
+	}
+	if aerr := s.checkMFA(client, scopes, claims, q.Auth); aerr != nil {
+		switch {
+		case q.Prompt == "none":
+			return s.redirectError(r, q, aerr)
+		case !u.MFA:
+			return s.failSignIn(r, q, newError(50079, "A policy asks for a second factor to use '%s', and this account has none.", client.ClientID))
+		case r.signInUser == nil:
+			return s.mfaPage(r, q, u)
+		}
+		completeMFA(q.Auth, claims)
+	}
+	items := s.pendingConsent(scopes, u, t, client, q.Prompt == "consent" && !q.Granted)
+	if len(items) > 0 {
+		switch {
+		case q.Prompt == "none":
+			aerr := newError(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
+			aerr.code, aerr.suberror = "interaction_required", "consent_required"
+			return s.redirectError(r, q, aerr)
+		case !u.isAdminOf(t) && requiresAdmin(items):
+			return s.failSignIn(r, q, newError(90094, "In %s only an administrator can grant what %s asks for.", t.Name, client.Name))
+		case r.signInUser == nil:
+			return s.consentPage(r, q, u, t, items)
+		}
+		s.recordConsents(u, t, items)
+	}
+	return s.completeSignIn(r, q, u, t, scopes)
+}
+
+// needsMFA says why the sign-in needs a second factor that the session lacks,
+// or is nil.
+func (s *Server) checkMFA(client *App, scopes *scopeRequest, claims claimsRequest, auth *authentication) *aadstsError {
+	if aerr := conditionalAccess(client, auth, claims); aerr != nil {
+		return aerr
+	}
+	for _, res := range scopes.resources {
+		if aerr := conditionalAccess(res.app, auth, claims); aerr != nil {
+			return aerr
+		}
+	}
+	if claims.requiresMFA(s.registry) && !auth.MFA {
+		return newError(50076, "A second factor is needed to use '%s'.", client.ClientID)
+	}
+	return nil
+}
+
+// passMFA notes that the second factor was given, and the contexts it satisfies.
+func completeMFA(auth *authentication, claims claimsRequest) {
+	auth.MFA = true
+	for _, context := range claims.authContexts() {
+		if !slices.Contains(auth.ACRs, context) && len(auth.ACRs) < 25 {
+			auth.ACRs = append(auth.ACRs, context)
+		}
+	}
+}
+
+// accept records the consent of a user.
+func (s *Server) recordConsents(u *User, t *Tenant, items []consentItem) {
+	for _, item := range items {
+		s.recordConsent(u.Username, t, item.client, item.resource, item.scopes)
+	}
+}
+
+// finish answers the app with a code, an ID token or both.
+func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant, scopes *scopeRequest) *response {
+	params := url.Values{}
+	raw := ""
+	if strings.HasPrefix(q.ResponseType, "code") {
+		raw = s.seal("code", code{
+			Number: s.nextCodeNumber(), Auth: *q.Auth, Tenant: t.ID, Client: q.Client, Scope: q.Scope, Redirect: q.Redirect,
+			Challenge: q.Challenge, Method: q.Method, Nonce: q.Nonce, Issued: r.now,
+		})
+		params.Set("code", raw)
+	}
+	if strings.HasSuffix(q.ResponseType, "id_token") {
+		payload := s.idClaims(&accessToken{request: r, tenant: t, client: s.registry.appByID[q.Client], user: u, auth: q.Auth}, scopes, q.Nonce)
+		if raw != "" {
+			payload["c_hash"] = leftHalfHash(raw)
+		}
+		params.Set("id_token", s.signIDToken(payload))
+	}
+	params.Set("session_state", q.Auth.SID)
+	resp := s.redirectToApp(r, q, params)
+	if r.signInUser == nil {
+		s.addToBrowserSession(r, resp, *q.Auth, q.Client)
+	}
+	return resp
 }

@@ -42,7 +42,7 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	}
 	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
 	_, parent, _ := strings.Cut(host, ".") // of a region's host
-	if host != s.host && (parent == "" || parent != s.host) && cloudHost(host) == "" {
+	if host != s.host && (parent == "" || parent != s.host) && canonicalHost(host) == "" {
 		return nil, fmt.Errorf("entratest: no such host %q", hr.URL.Host)
 	}
 	inner := hr.Clone(hr.Context())
@@ -57,31 +57,31 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 		password, _ := auth.Password()
 		inner.SetBasicAuth(auth.Username(), password)
 	}
-	a, err := s.serve(inner, nil)
+	served, err := s.serve(inner, nil)
 	if err != nil {
 		return nil, err
 	}
-	if a.drop {
+	if served.drop {
 		return nil, errDropped
 	}
 	resp := &http.Response{
-		Status:        fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)),
-		StatusCode:    a.status,
+		Status:        fmt.Sprintf("%d %s", served.status, http.StatusText(served.status)),
+		StatusCode:    served.status,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        a.header,
-		ContentLength: int64(len(a.body)),
+		Header:        served.header,
+		ContentLength: int64(len(served.body)),
 		Request:       hr,
 	}
-	resp.Header.Set("Content-Length", fmt.Sprint(len(a.body)))
+	resp.Header.Set("Content-Length", fmt.Sprint(len(served.body)))
 	switch {
 	case inner.Method == http.MethodHead:
 		resp.Body = http.NoBody
-	case a.keep > 0 && a.keep < len(a.body):
-		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(a.body[:a.keep]), brokenReader{}))
+	case served.truncate > 0 && served.truncate < len(served.body):
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(served.body[:served.truncate]), brokenReader{}))
 	default:
-		resp.Body = io.NopCloser(bytes.NewReader(a.body))
+		resp.Body = io.NopCloser(bytes.NewReader(served.body))
 	}
 	return resp, nil
 }

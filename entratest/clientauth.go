@@ -1,21 +1,31 @@
 package entratest
 
 import (
+	"crypto/sha1"
+	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
 	"strings"
+	"time"
 )
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // findClient is the app of a client_id in the tenant, nil for common.
-func (s *Server) findClient(id string, t *Tenant) (*App, *refusal) {
-	app := s.estate.app[strings.ToLower(id)]
-	if app == nil || t != nil && !app.servesTenant(t) {
+func (s *Server) findClient(id string, t *Tenant) (*App, *aadstsError) {
+	app := s.registry.appByID[strings.ToLower(id)]
+	if app == nil || t != nil && !app.worksIn(t) {
 		where := ""
 		if t != nil {
 			where = t.Name
 		}
-		return nil, refuse(700016, "There is no app with the identifier '%s' in the directory '%s'. It may be registered in another tenant.", quote(id), where)
+		return nil, newError(700016, "There is no app with the identifier '%s' in the directory '%s'. It may be registered in another tenant.", printable(id), where)
 	}
 	return app, nil
 }
@@ -23,54 +33,54 @@ func (s *Server) findClient(id string, t *Tenant) (*App, *refusal) {
 // authenticateClient finds the client of a token request and checks its proof.
 // The class is that of the claims appidacr and azpacr: 0 for a public client, 1
 // for a secret, 2 for an assertion.
-func (s *Server) authenticateClient(r *request) (app *App, class string, f *refusal) {
+func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *aadstsError) {
 	if r.clientID == "" {
-		return nil, "", missing("client_id")
+		return nil, "", missingParameter("client_id")
 	}
-	app, f = s.findClient(r.clientID, r.tenant)
-	if f != nil {
-		return nil, "", f
+	app, aerr = s.findClient(r.clientID, r.tenant)
+	if aerr != nil {
+		return nil, "", aerr
 	}
 	if r.tenant == nil && !app.MultiTenant {
-		return nil, "", refuse(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
+		return nil, "", newError(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
 	}
-	if r.name == "consumers" {
-		return nil, "", notPersonal(app)
+	if r.tenantName == "consumers" {
+		return nil, "", personalAccountsError(app)
 	}
 	assertion, kind := r.form.Get("client_assertion"), r.form.Get("client_assertion_type")
 	switch {
 	case app.Public && (r.secret != "" || assertion != ""):
-		return nil, "", refuse(700025, "A public client sends neither a client_secret nor a client_assertion.")
+		return nil, "", newError(700025, "A public client sends neither a client_secret nor a client_assertion.")
 	case app.Public:
 		return app, "0", nil
 	case r.secret != "" && assertion != "":
-		return nil, "", refuse(90023, "Either a client_secret or a client_assertion is sent, not both.")
+		return nil, "", newError(90023, "Either a client_secret or a client_assertion is sent, not both.")
 	case assertion != "" && kind != assertionType:
-		return nil, "", refuse(90023, "The client_assertion_type is not '%s'.", assertionType)
+		return nil, "", newError(90023, "The client_assertion_type is not '%s'.", assertionType)
 	case assertion != "":
-		return app, "2", s.checkAssertion(r, s.proofOf(app), assertion)
+		return app, "2", s.checkAssertion(r, s.currentApp(app), assertion)
 	case r.secret != "":
-		return app, "1", checkSecret(s.proofOf(app), r.secret)
+		return app, "1", checkSecret(s.currentApp(app), r.secret)
 	}
-	return nil, "", refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+	return nil, "", newError(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
 }
 
-func notPersonal(app *App) *refusal {
-	return refuse(9002332, "The app '%s' (%s) is not for personal accounts, so not for the consumers endpoint.", app.ClientID, app.Name)
+func personalAccountsError(app *App) *aadstsError {
+	return newError(9002332, "The app '%s' (%s) is not for personal accounts, so not for the consumers endpoint.", app.ClientID, app.Name)
 }
 
-func missing(parameter string) *refusal {
-	return refuse(900144, "The parameter '%s' is missing.", parameter)
+func missingParameter(parameter string) *aadstsError {
+	return newError(900144, "The parameter '%s' is missing.", parameter)
 }
 
-func checkSecret(app *App, secret string) *refusal {
+func checkSecret(app *App, secret string) *aadstsError {
 	if hasSecret(app.Secrets, secret) {
 		return nil
 	}
 	if hasSecret(app.ExpiredSecrets, secret) {
-		return refuse(7000222, "The client secret is one of the app '%s', but it has expired.", app.ClientID)
+		return newError(7000222, "The client secret is one of the app '%s', but it has expired.", app.ClientID)
 	}
-	return refuse(7000215, "The client secret is none of the app '%s'. A secret's value is wanted, not its ID.", app.ClientID)
+	return newError(7000215, "The client secret is none of the app '%s'. A secret's value is wanted, not its ID.", app.ClientID)
 }
 
 func hasSecret(secrets []string, secret string) bool {
@@ -80,4 +90,230 @@ func hasSecret(secrets []string, secret string) bool {
 		}
 	}
 	return false
+}
+
+// checkAssertion checks a client assertion: signed with a certificate of the
+// app (https://learn.microsoft.com/entra/identity-platform/certificate-credentials)
+// or by an issuer it is federated with
+// (https://learn.microsoft.com/entra/workload-id/workload-identity-federation).
+func (s *Server) checkAssertion(r *request, app *App, raw string) *aadstsError {
+	t, err := parseJWT(raw)
+	if err != nil {
+		return newError(50027, "The client assertion cannot be read as a JWT.")
+	}
+	iss, sub := t.payload.stringClaim("iss"), t.payload.stringClaim("sub")
+	if !strings.EqualFold(iss, app.ClientID) {
+		return checkFederated(r, app, t)
+	}
+	if !strings.EqualFold(sub, app.ClientID) {
+		return newError(700027, "The client assertion names another subject than its issuer; both must be the client ID.")
+	}
+	cert, aerr := assertionCertificate(r, app, t)
+	if aerr != nil {
+		return aerr
+	}
+	if !t.signedBy(cert.PublicKey, "RS256", "PS256") {
+		return newError(700027, "The client assertion names a registered certificate, but its signature is not by that certificate's key.")
+	}
+	if r.now.After(cert.NotAfter) {
+		return newError(700027, "The client assertion is signed with a certificate that has expired.")
+	}
+	if !slices.ContainsFunc(t.audiences(), func(aud string) bool { return s.isTokenEndpointAudience(r, aud) }) {
+		return newError(700023, "The audience of the client assertion is not the token endpoint of this tenant.")
+	}
+	return checkTimes(r.now, t)
+}
+
+func checkTimes(now time.Time, t *jwt) *aadstsError {
+	exp, hasExp := t.payload.intClaim("exp")
+	nbf, hasNbf := t.payload.intClaim("nbf")
+	if _, sent := t.payload["nbf"]; sent != hasNbf || !hasExp || now.Unix() >= exp || now.Add(5*time.Minute).Unix() < nbf {
+		return newError(700024, "The client assertion is used outside its time. It is %s now; the assertion is good from %s to %s.",
+			now.UTC().Format(time.RFC3339), time.Unix(nbf, 0).UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// assertionCertificate is the certificate that the header of an assertion
+// names, if the app trusts it.
+func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *aadstsError) {
+	for _, c := range app.Certificates {
+		one, two := sha1.Sum(c.Raw), sha256.Sum256(c.Raw)
+		if sameThumbprint(t.header.stringClaim("x5t"), one[:]) || sameThumbprint(t.header.stringClaim("x5t#S256"), two[:]) || sameThumbprint(t.header.stringClaim("kid"), one[:]) {
+			return c, nil
+		}
+	}
+	chain, ok := parseX5C(t)
+	if !ok {
+		if t.header.stringClaim("x5t") == "" && t.header.stringClaim("x5t#S256") == "" && t.header.stringClaim("kid") == "" {
+			return nil, newError(50027, "The header of the client assertion names no certificate: it has no x5t, x5t#S256, kid or x5c.")
+		}
+		return nil, newError(700027, "The client assertion names a certificate that is not registered with the app.")
+	}
+	if len(app.TrustedSubjects) == 0 {
+		return nil, newError(700027, "The client assertion names a certificate that is not registered with the app.")
+	}
+	leaf, between := chain[0], x509.NewCertPool()
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	for _, trusted := range app.TrustedSubjects {
+		if !strings.EqualFold(leaf.Subject.CommonName, trusted.Subject) && !containsFold(leaf.DNSNames, trusted.Subject) {
+			continue
+		}
+		// Whether the leaf has expired is the caller's question; the chain is
+		// judged at a time when the leaf was good.
+		_, err := leaf.Verify(x509.VerifyOptions{
+			Roots: trusted.Roots, Intermediates: between, CurrentTime: leaf.NotBefore.Add(time.Second),
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		})
+		if err == nil {
+			return leaf, nil
+		}
+	}
+	return nil, newError(700030, "The app trusts no certificate of this subject and issuer: %s.", printable(leaf.Subject.CommonName))
+}
+
+// headerChain reads x5c (RFC 7515 section 4.1.6), which MSAL sends as an array
+// and some clients as one string.
+func parseX5C(t *jwt) ([]*x509.Certificate, bool) {
+	var encoded []string
+	switch x5c := t.header["x5c"].(type) {
+	case string:
+		encoded = []string{x5c}
+	case []any:
+		for _, e := range x5c {
+			s, ok := e.(string)
+			if !ok {
+				return nil, false
+			}
+			encoded = append(encoded, s)
+		}
+	}
+	if len(encoded) == 0 || len(encoded) > 10 {
+		return nil, false
+	}
+	var chain []*x509.Certificate
+	for _, e := range encoded {
+		der, err := base64.StdEncoding.DecodeString(e)
+		if err != nil {
+			return nil, false
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, false
+		}
+		chain = append(chain, c)
+	}
+	return chain, true
+}
+
+// sameThumbprint compares a header's thumbprint, which clients write in either
+// base64 alphabet, padded or not, or in hex.
+func sameThumbprint(text string, sum []byte) bool {
+	if text == "" {
+		return false
+	}
+	for _, decode := range []func(string) ([]byte, error){
+		b64.DecodeString, base64.URLEncoding.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString, hex.DecodeString,
+	} {
+		if got, err := decode(text); err == nil && slices.Equal(got, sum) {
+			return true
+		}
+	}
+	return false
+}
+
+// namesTokenEndpoint reports whether a client assertion's audience is the token
+// endpoint, or the issuer, of the request's tenant.
+func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
+	u, err := url.Parse(aud)
+	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return false
+	}
+	base := u.Scheme + "://" + strings.ToLower(u.Host)
+	if cloud := canonicalHost(strings.ToLower(u.Host)); cloud != "" && u.Scheme == "https" && r.base == "https://"+cloud {
+		base = r.base
+	}
+	if base != r.base {
+		return false
+	}
+	name, rest, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	name = strings.ToLower(name)
+	if name != r.tenantName && (r.tenant == nil || s.registry.tenantByName[name] != r.tenant) {
+		return false
+	}
+	switch strings.ToLower(strings.TrimSuffix(rest, "/")) {
+	case "oauth2/v2.0/token", "oauth2/token", "v2.0", "":
+		return true
+	}
+	return false
+}
+
+// checkFederated checks an assertion of another issuer.
+func checkFederated(r *request, app *App, t *jwt) *aadstsError {
+	iss, sub := t.payload.stringClaim("iss"), t.payload.stringClaim("sub")
+	failed := newError(700211, "The app has no federated credential for the assertion's issuer '%s'.", printable(iss))
+	for _, fed := range app.Federated {
+		if fed.Issuer != iss {
+			continue
+		}
+		audience := fed.Audience
+		if audience == "" {
+			audience = "api://AzureADTokenExchange"
+		}
+		switch {
+		case fed.Subject != sub:
+			failed = newError(700213, "The app has no federated credential of that issuer for the assertion's subject '%s'.", printable(sub))
+		case !slices.Contains(t.audiences(), audience):
+			failed = newError(700212, "The app has no federated credential of that issuer and subject for the assertion's audience '%s'.", printable(strings.Join(t.audiences(), " ")))
+		case !t.signedBy(fed.Key, "RS256", "PS256", "ES256"):
+			failed = newError(700027, "The federated issuer's key did not sign the client assertion.")
+		default:
+			return checkTimes(r.now, t)
+		}
+	}
+	return failed
+}
+
+// UpdateCredentials changes what the app of that name can prove itself with while
+// the server runs, as an administrator does who adds a secret or takes an old
+// certificate away. change gets the app as it is now; what it makes of Secrets,
+// ExpiredSecrets, Certificates, TrustedSubjects and Federated holds for requests
+// that arrive after UpdateCredentials has returned. It should replace these
+// rather than write into them. Tokens and sessions stay as they are. change must
+// not call the server.
+//
+// It panics if there is no such app, if the app cannot be, or if change touches
+// anything else, which cannot change while the server runs.
+func (s *Server) UpdateCredentials(app string, change func(*App)) {
+	a := s.mustAppByName(app)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := *a
+	if p := s.credentials[a]; p != nil {
+		now = *p
+	}
+	now.Secrets, now.ExpiredSecrets = slices.Clone(now.Secrets), slices.Clone(now.ExpiredSecrets)
+	now.Certificates, now.TrustedSubjects, now.Federated = slices.Clone(now.Certificates), slices.Clone(now.TrustedSubjects), slices.Clone(now.Federated)
+	change(&now)
+	rest := now
+	rest.Secrets, rest.ExpiredSecrets, rest.Certificates, rest.TrustedSubjects, rest.Federated = a.Secrets, a.ExpiredSecrets, a.Certificates, a.TrustedSubjects, a.Federated
+	if !reflect.DeepEqual(&rest, a) {
+		panic(fmt.Sprintf("entratest: UpdateCredentials changes more of the app %q than its credentials", app))
+	}
+	if err := now.checkCredentials(); err != nil {
+		panic(fmt.Sprintf("entratest: impossible credentials of the app %q: %v", app, err))
+	}
+	s.credentials[a] = &now
+}
+
+// proofOf is an app of the estate with its credentials as they are now.
+func (s *Server) currentApp(a *App) *App {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.credentials[a]; p != nil {
+		return p
+	}
+	return a
 }

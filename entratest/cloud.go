@@ -33,13 +33,13 @@ var clouds = []cloud{
 		hosts: []string{"login-us.microsoftonline.com"},
 		v1:    "https://sts.windows.net/", name: "microsoftonline.us", graph: "graph.microsoft.us",
 	},
-	sovereign("sovcloud-identity.fr"),
-	sovereign("sovcloud-identity.de"),
-	sovereign("sovcloud-identity.sg"),
+	sovereignCloud("sovcloud-identity.fr"),
+	sovereignCloud("sovcloud-identity.de"),
+	sovereignCloud("sovcloud-identity.sg"),
 }
 
 // sovereign is a cloud of which no more than the sign-in host is documented.
-func sovereign(domain string) cloud {
+func sovereignCloud(domain string) cloud {
 	return cloud{hosts: []string{"login." + domain}, v1: "https://sts.windows.net/", name: domain, graph: "graph.microsoft.com"}
 }
 
@@ -59,8 +59,8 @@ func cloudOf(host string) *cloud {
 
 // cloudHost is the host that names the cloud of that host, "" if there is none. An
 // external tenant's names itself.
-func cloudHost(host string) string {
-	if externalName(host) != "" {
+func canonicalHost(host string) string {
+	if externalIDName(host) != "" {
 		return strings.ToLower(host)
 	}
 	if c := cloudOf(host); c != nil {
@@ -81,7 +81,7 @@ func cloudAt(base string) *cloud {
 // externalName is NAME of a host of External ID, NAME.ciamlogin.com, "" for any other. Such
 // a host serves one tenant, whose ID or whose domain's first label is its name
 // (https://learn.microsoft.com/entra/external-id/customers/concept-authentication-methods-customers).
-func externalName(host string) string {
+func externalIDName(host string) string {
 	name, ok := strings.CutSuffix(strings.ToLower(host), ".ciamlogin.com")
 	if !ok || strings.ContainsAny(name, ".:/") {
 		return ""
@@ -90,11 +90,11 @@ func externalName(host string) string {
 }
 
 // external reports whether the host of a base URL is one of External ID.
-func external(base string) bool { return externalName(strings.TrimPrefix(base, "https://")) != "" }
+func isExternalID(base string) bool { return externalIDName(strings.TrimPrefix(base, "https://")) != "" }
 
 // servedAt reports whether the authority of a base URL is one of the tenant's.
-func (t *Tenant) servedAt(base string) bool {
-	name := externalName(strings.TrimPrefix(base, "https://"))
+func (t *Tenant) servedBy(base string) bool {
+	name := externalIDName(strings.TrimPrefix(base, "https://"))
 	label, _, _ := strings.Cut(strings.ToLower(t.Domain), ".")
 	return name == "" || name == t.ID || name == label
 }
@@ -102,7 +102,7 @@ func (t *Tenant) servedAt(base string) bool {
 // v2Issuer is the issuer of version 2 tokens of the tenant. That of an external tenant is
 // on a host made of its ID, whichever of its hosts was asked.
 func v2Issuer(base, tenant string) string {
-	if external(base) {
+	if isExternalID(base) {
 		base = "https://" + tenant + ".ciamlogin.com"
 	}
 	return base + "/" + tenant + "/v2.0"
@@ -110,7 +110,7 @@ func v2Issuer(base, tenant string) string {
 
 // regional is the base URL of the authority for token requests: in a region that was
 // asked, such as westeurope.login.microsoft.com, the region's.
-func regional(base, host string) string {
+func tokenEndpointBase(base, host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, ":443"))
 	label, authority, _ := strings.Cut(host, ".")
 	named := cloudOf(authority) != nil && slices.Contains(cloudOf(authority).hosts, authority)

@@ -1,14 +1,16 @@
 package entratest
 
 import (
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
 
 // delegated are the scopes of the resource that the user, or an administrator
 // for everyone, granted to the client, as the resource spells them.
-func (s *Server) delegated(u *User, t *Tenant, client, resource *App) []string {
-	scopes, _ := s.estate.granted(client.Permissions, resource)
+func (s *Server) grantedScopes(u *User, t *Tenant, client, resource *App) []string {
+	scopes, _ := s.registry.grantedPermissions(client.Permissions, resource)
 	s.mu.Lock()
 	for _, who := range []string{"", strings.ToLower(u.Username)} {
 		scopes = append(scopes, s.consents[consentKey{who, t.ID, client.ClientID, resource.ClientID}]...)
@@ -25,7 +27,7 @@ func (s *Server) delegated(u *User, t *Tenant, client, resource *App) []string {
 
 // consent records that the user, or if user is "" an administrator for
 // everyone, granted the scopes.
-func (s *Server) consent(user string, t *Tenant, client, resource *App, scopes []string) {
+func (s *Server) recordConsent(user string, t *Tenant, client, resource *App, scopes []string) {
 	if len(scopes) == 0 {
 		return
 	}
@@ -49,11 +51,11 @@ type consentItem struct {
 
 // toConsent lists what the user must grant before the request can be served;
 // with all, also what was granted before.
-func (s *Server) toConsent(q *scopeRequest, u *User, t *Tenant, client *App, all bool) []consentItem {
+func (s *Server) pendingConsent(q *scopeRequest, u *User, t *Tenant, client *App, all bool) []consentItem {
 	var items []consentItem
 	add := func(client, resource *App, scopes []string) {
 		if !all {
-			granted := s.delegated(u, t, client, resource)
+			granted := s.grantedScopes(u, t, client, resource)
 			scopes = slices.DeleteFunc(slices.Clone(scopes), func(n string) bool { return containsFold(granted, n) })
 		}
 		if len(scopes) > 0 {
@@ -65,23 +67,23 @@ func (s *Server) toConsent(q *scopeRequest, u *User, t *Tenant, client *App, all
 		oidc = append(oidc, "offline_access")
 	}
 	for _, res := range q.resources {
-		if !res.byDflt {
+		if !res.isDefault {
 			add(client, res.app, res.names)
 			continue
 		}
 		// .default asks for everything registered, unless something of the
 		// resource was granted before
 		// (https://learn.microsoft.com/entra/identity-platform/scopes-oidc#default-when-the-user-has-already-given-consent).
-		if all || len(s.delegated(u, t, client, res.app)) == 0 {
+		if all || len(s.grantedScopes(u, t, client, res.app)) == 0 {
 			s.addRequired(add, client)
-			for _, api := range s.estate.apps {
-				if slices.ContainsFunc(api.KnownClients, func(id string) bool { return strings.EqualFold(id, client.ClientID) }) && s.requires(client, api) {
+			for _, api := range s.registry.apps {
+				if slices.ContainsFunc(api.KnownClients, func(id string) bool { return strings.EqualFold(id, client.ClientID) }) && s.requiresResource(client, api) {
 					s.addRequired(add, api)
 				}
 			}
 		}
 	}
-	if graph := s.estate.app[graphID]; len(items) > 0 || all || !s.consentedBefore(u, t, client) {
+	if graph := s.registry.appByID[graphID]; len(items) > 0 || all || !s.consentedBefore(u, t, client) {
 		add(client, graph, oidc)
 	}
 	return items
@@ -90,14 +92,14 @@ func (s *Server) toConsent(q *scopeRequest, u *User, t *Tenant, client *App, all
 // addRequired adds what the registration of an app lists.
 func (s *Server) addRequired(add func(client, resource *App, scopes []string), client *App) {
 	for _, p := range client.Required {
-		add(client, s.estate.resource[resourceKey(p.Resource)], p.Scopes)
+		add(client, s.registry.resourceByKey[resourceKey(p.Resource)], p.Scopes)
 	}
 }
 
 // requires reports whether the client's registration lists permissions of api.
-func (s *Server) requires(client, api *App) bool {
+func (s *Server) requiresResource(client, api *App) bool {
 	return slices.ContainsFunc(slices.Concat(client.Required, client.Permissions), func(p Permission) bool {
-		return s.estate.resource[resourceKey(p.Resource)] == api
+		return s.registry.resourceByKey[resourceKey(p.Resource)] == api
 	})
 }
 
@@ -120,16 +122,16 @@ func (s *Server) consentedBefore(u *User, t *Tenant, client *App) bool {
 // grantedFor settles which scopes of the resource a token carries, and how the
 // answer spells them: what was asked for, or for .default everything granted
 // and .default itself.
-func (s *Server) grantedFor(res *resourceScopes, q *scopeRequest, u *User, t *Tenant, client *App) (names, spelled []string, f *refusal) {
-	granted := s.delegated(u, t, client, res.app)
-	names, spelled = res.names, res.verbose
-	if res.byDflt {
+func (s *Server) tokenScopes(res *resourceScopes, q *scopeRequest, u *User, t *Tenant, client *App) (names, spelled []string, aerr *aadstsError) {
+	granted := s.grantedScopes(u, t, client, res.app)
+	names, spelled = res.names, res.requested
+	if res.isDefault {
 		names = granted
 		spelled = nil
 		for _, n := range granted {
 			spelled = append(spelled, res.prefix+n)
 		}
-		spelled = append(spelled, res.verbose...)
+		spelled = append(spelled, res.requested...)
 	}
 	missing := slices.ContainsFunc(names, func(n string) bool { return !containsFold(granted, n) })
 	if oidc := q.oidc(); res.app.ClientID == graphID && len(oidc) > 0 {
@@ -138,9 +140,106 @@ func (s *Server) grantedFor(res *resourceScopes, q *scopeRequest, u *User, t *Te
 		spelled = append(q.oidc(), spelled...)
 	}
 	if missing || len(names) == 0 {
-		f := refuse(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
-		f.suberror = "consent_required"
-		return nil, nil, f
+		aerr := newError(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
+		aerr.suberror = "consent_required"
+		return nil, nil, aerr
 	}
 	return names, spelled, nil
+}
+
+// adminConsent answers the admin consent endpoint
+// (https://learn.microsoft.com/entra/identity-platform/v2-admin-consent).
+// Without a scope it is the older endpoint, which asks for everything that the
+// registration lists.
+func (s *Server) handleAdminConsent(r *request) *response {
+	if r.http.Method != http.MethodGet {
+		return errorPage(r, newError(900561, "This endpoint takes GET requests, not %s.", printable(r.http.Method)))
+	}
+	q, redirect, aerr := s.parseAuthorizeClient(r)
+	if aerr != nil && !redirect {
+		return errorPage(r, aerr)
+	}
+	q.Admin, q.Mode, q.Prompt = true, "query", "select_account"
+	if r.form.Get("redirect_uri") == "" {
+		return errorPage(r, missingParameter("redirect_uri"))
+	}
+	if _, aerr := s.registry.parseScopes(q.Scope, r.tenant); aerr != nil {
+		return s.redirectError(r, q, aerr)
+	}
+	q.Claims = ""
+	return s.startSignIn(r, q)
+}
+
+// proceedAdmin asks an administrator to consent for all users.
+func (s *Server) continueAdminConsent(r *request, q *signInRequest, u *User, t *Tenant, client *App, scopes *scopeRequest) *response {
+	if !u.isAdminOf(t) {
+		return s.failSignIn(r, q, newError(90094, "The grant requires administrator permission. %s is no administrator of %s.", printable(u.Username), t.Name))
+	}
+	items := s.adminConsentItems(scopes, client)
+	if !q.Granted && r.signInUser == nil {
+		return s.consentPage(r, q, u, t, items)
+	}
+	for _, item := range items {
+		s.recordConsent("", t, item.client, item.resource, item.scopes)
+		s.recordRoles(t, item.client, item.resource, item.roles)
+	}
+	params := url.Values{"admin_consent": {"True"}, "tenant": {t.ID}}
+	if q.Scope != "" {
+		params.Set("scope", q.Scope)
+	}
+	return s.redirectToApp(r, q, params)
+}
+
+// forAll lists what an administrator grants: the scopes named, or for .default
+// and for none everything that the registration lists, roles included.
+func (s *Server) adminConsentItems(scopes *scopeRequest, client *App) []consentItem {
+	var items []consentItem
+	everything := len(scopes.resources) == 0
+	for _, res := range scopes.resources {
+		if res.isDefault {
+			everything = true
+			continue
+		}
+		items = append(items, consentItem{client: client, resource: res.app, scopes: res.names})
+	}
+	if everything {
+		for _, p := range client.Required {
+			items = append(items, consentItem{
+				client: client, resource: s.registry.resourceByKey[resourceKey(p.Resource)], scopes: p.Scopes, roles: p.Roles,
+			})
+		}
+	}
+	return items
+}
+
+// assign records app roles that an administrator granted to the client.
+func (s *Server) recordRoles(t *Tenant, client, resource *App, roles []string) {
+	if len(roles) == 0 {
+		return
+	}
+	key := consentKey{"", t.ID, client.ClientID, resource.ClientID}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, role := range roles {
+		if !slices.Contains(s.assigned[key], role) {
+			s.assigned[key] = append(s.assigned[key], role)
+		}
+	}
+}
+
+// appRoles are the roles of the resource that the client has in the tenant.
+func (s *Server) appRoles(t *Tenant, client, resource *App) []string {
+	_, roles := s.registry.grantedPermissions(client.Permissions, resource)
+	s.mu.Lock()
+	roles = append(roles, s.assigned[consentKey{"", t.ID, client.ClientID, resource.ClientID}]...)
+	s.mu.Unlock()
+	slices.Sort(roles)
+	return slices.Compact(roles)
+}
+
+// needsAdmin reports whether only an administrator may grant the items.
+func requiresAdmin(items []consentItem) bool {
+	return slices.ContainsFunc(items, func(item consentItem) bool {
+		return slices.ContainsFunc(item.scopes, func(scope string) bool { return containsFold(item.resource.AdminScopes, scope) })
+	})
 }

@@ -8,19 +8,19 @@ import (
 
 // discovery answers the OpenID configuration document
 // (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#fetch-the-openid-configuration-document).
-func (s *Server) discovery(r *request) *answer {
-	issuerTenant, pathTenant := "{tenantid}", r.name
+func (s *Server) handleDiscovery(r *request) *response {
+	issuerTenant, pathTenant := "{tenantid}", r.tenantName
 	switch {
 	case r.tenant != nil:
 		issuerTenant = r.tenant.ID
 		pathTenant = r.tenant.ID
-	case r.name == "consumers":
+	case r.tenantName == "consumers":
 		issuerTenant = consumersTenant
 	}
 	oauth := r.base + "/" + pathTenant + "/oauth2"
 	doc := map[string]any{
 		"authorization_endpoint":                oauth + "/v2.0/authorize",
-		"token_endpoint":                        regional(r.base, r.http.Host) + "/" + pathTenant + "/oauth2/v2.0/token",
+		"token_endpoint":                        tokenEndpointBase(r.base, r.http.Host) + "/" + pathTenant + "/oauth2/v2.0/token",
 		"end_session_endpoint":                  oauth + "/v2.0/logout",
 		"jwks_uri":                              r.base + "/" + pathTenant + "/discovery/v2.0/keys",
 		"issuer":                                v2Issuer(r.base, issuerTenant),
@@ -47,10 +47,10 @@ func (s *Server) discovery(r *request) *answer {
 		doc["issuer"] = v1Issuer(r.base, issuerTenant)
 		doc["jwks_uri"] = r.base + "/" + pathTenant + "/discovery/keys"
 	}
-	a := jsonAnswer(http.StatusOK, doc)
-	a.header.Set("Cache-Control", "max-age=86400, private")
-	a.header.Set("Access-Control-Allow-Origin", "*")
-	return a
+	resp := jsonResponse(http.StatusOK, doc)
+	resp.header.Set("Cache-Control", "max-age=86400, private")
+	resp.header.Set("Access-Control-Allow-Origin", "*")
+	return resp
 }
 
 // consumersTenant is the tenant of personal Microsoft accounts.
@@ -59,18 +59,18 @@ const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 // instance answers the discovery of clouds: which hosts are the same authority.
 // Microsoft documents it only in its libraries, which ask it for the hosts they
 // do not know.
-func (s *Server) instance(r *request) *answer {
+func (s *Server) handleInstance(r *request) *response {
 	self := strings.TrimPrefix(strings.TrimPrefix(r.base, "https://"), "http://")
 	target, err := url.Parse(r.form.Get("authorization_endpoint"))
 	host := ""
 	if err == nil {
 		host = strings.ToLower(target.Host)
 	}
-	if host == "" || target.Scheme != "https" || !plainHost(host) {
-		return refuse(50049, "The host is not known as an authority.").answer(r)
+	if host == "" || target.Scheme != "https" || !isHostPort(host) {
+		return newError(50049, "The host is not known as an authority.").response(r)
 	}
-	if cloudHost(host) == "" && host != self && host != s.host {
-		return refuse(50049, "The host is not known as an authority.").answer(r)
+	if canonicalHost(host) == "" && host != self && host != s.host {
+		return newError(50049, "The host is not known as an authority.").response(r)
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(target.EscapedPath(), "/"), "/")
 	type entry struct {
@@ -87,15 +87,15 @@ func (s *Server) instance(r *request) *answer {
 		metadata = append(metadata, e)
 	}
 	for _, own := range []string{self, s.host} {
-		if own != "" && cloudHost(own) == "" {
+		if own != "" && canonicalHost(own) == "" {
 			metadata = append(metadata, entry{Network: own, Cache: own, Aliases: []string{own}})
 		}
 	}
-	a := jsonAnswer(http.StatusOK, map[string]any{
+	resp := jsonResponse(http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": "https://" + host + "/" + tenant + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",
 		"metadata":                  metadata,
 	})
-	a.header.Set("Cache-Control", "max-age=86400, private")
-	return a
+	resp.header.Set("Cache-Control", "max-age=86400, private")
+	return resp
 }

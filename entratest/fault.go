@@ -86,7 +86,7 @@ type activeFault struct {
 func (s *Server) Inject(f Fault) (remove func()) {
 	f.Header = f.Header.Clone()
 	a := &activeFault{Fault: f, tenant: strings.ToLower(f.Tenant)}
-	if t := s.estate.tenant[a.tenant]; t != nil {
+	if t := s.registry.tenantByName[a.tenant]; t != nil {
 		a.tenant = t.ID
 	}
 	s.mu.Lock()
@@ -111,7 +111,7 @@ func (s *Server) Faults() []Fault {
 }
 
 func (a *activeFault) matches(r *request) bool {
-	tenant := r.name
+	tenant := r.tenantName
 	if r.tenant != nil {
 		tenant = r.tenant.ID
 	}
@@ -122,7 +122,7 @@ func (a *activeFault) matches(r *request) bool {
 }
 
 // pick takes the fault for a request, if any.
-func (s *Server) pick(r *request) *Fault {
+func (s *Server) nextFault(r *request) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, a := range s.faults {
@@ -144,10 +144,10 @@ func (s *Server) pick(r *request) *Fault {
 
 // inject applies the fault for a request. An answer without a status is none:
 // the request is to be served. The error is that of the request's context.
-func (s *Server) inject(r *request) (*answer, error) {
-	f := s.pick(r)
+func (s *Server) applyFault(r *request) (*response, error) {
+	f := s.nextFault(r)
 	if f == nil {
-		return &answer{}, nil
+		return &response{}, nil
 	}
 	if f.Delay > 0 {
 		timer := time.NewTimer(f.Delay)
@@ -160,24 +160,24 @@ func (s *Server) inject(r *request) (*answer, error) {
 		}
 	}
 	if f.Drop {
-		return &answer{drop: true, injected: true}, nil
+		return &response{drop: true, injected: true}, nil
 	}
 	if f.Status == 0 && f.RetryAfter == "" && f.ContentType == "" && f.Body == "" && f.Header == nil && f.Error == "" {
-		return &answer{keep: f.Truncate}, nil
+		return &response{truncate: f.Truncate}, nil
 	}
-	a := f.answer(r)
-	a.keep = f.Truncate
-	a.injected = true
-	return a, nil
+	resp := f.response(r)
+	resp.truncate = f.Truncate
+	resp.injected = true
+	return resp, nil
 }
 
 // answer is the fault's own.
-func (f *Fault) answer(r *request) *answer {
+func (f *Fault) response(r *request) *response {
 	status := f.Status
 	if status < 200 || status > 599 {
 		status = http.StatusServiceUnavailable
 	}
-	var a *answer
+	var resp *response
 	if f.Body != "" {
 		kind := f.ContentType
 		if kind == "" {
@@ -186,24 +186,24 @@ func (f *Fault) answer(r *request) *answer {
 				kind = "text/html; charset=utf-8"
 			}
 		}
-		a = &answer{status: status, header: http.Header{"Content-Type": {kind}}, body: []byte(f.Body)}
+		resp = &response{status: status, header: http.Header{"Content-Type": {kind}}, body: []byte(f.Body)}
 	} else {
-		a = f.refusal(status).answer(r)
+		resp = f.err(status).response(r)
 		if f.ContentType != "" {
-			a.header.Set("Content-Type", f.ContentType)
+			resp.header.Set("Content-Type", f.ContentType)
 		}
 	}
 	for name, values := range f.Header {
-		a.header[http.CanonicalHeaderKey(name)] = values
+		resp.header[http.CanonicalHeaderKey(name)] = values
 	}
 	if f.RetryAfter != "" {
-		a.header.Set("Retry-After", f.RetryAfter)
+		resp.header.Set("Retry-After", f.RetryAfter)
 	}
-	return a
+	return resp
 }
 
 // refusal is the error that the fault's body tells.
-func (f *Fault) refusal(status int) *refusal {
+func (f *Fault) err(status int) *aadstsError {
 	number := f.AADSTS
 	switch {
 	case number != 0:
@@ -214,14 +214,14 @@ func (f *Fault) refusal(status int) *refusal {
 	default:
 		number = 90023
 	}
-	known := refuse(number, "A fault that the test injected.")
-	known.status = status
+	aerr := newError(number, "A fault that the test injected.")
+	aerr.status = status
 	if f.Error != "" {
-		known.code = f.Error
+		aerr.code = f.Error
 	}
-	if known.code == "" {
-		known.code = "invalid_request"
+	if aerr.code == "" {
+		aerr.code = "invalid_request"
 	}
-	known.suberror, known.claims = f.SubError, f.Claims
-	return known
+	aerr.suberror, aerr.claims = f.SubError, f.Claims
+	return aerr
 }

@@ -37,20 +37,20 @@ type Match struct {
 
 // journal keeps the last requests and counts all. Server.mu guards it.
 type journal struct {
-	last  []Request // a ring once it is full
+	requests  []Request // a ring once it is full
 	start int       // the oldest
-	count map[Match]int
+	counts map[Match]int
 }
 
 const (
-	journalSize = 4096 // requests that the journal keeps
+	maxRequests = 4096 // requests that the journal keeps
 	maxCounters = 4096 // kinds of requests that are counted apart
 	maxText     = 2048 // bytes of a parameter that the journal keeps
 	maxForm     = 8192 // bytes of all of a request's parameters
 )
 
 // kept are the parameters that the journal shows. All others may hold a secret.
-var kept = []string{
+var shownParams = []string{
 	"client_id", "grant_type", "scope", "redirect_uri", "response_type", "response_mode", "state",
 	"prompt", "login_hint", "domain_hint", "max_age", "code_challenge", "code_challenge_method",
 	"client_assertion_type", "requested_token_use", "client_info", "claims", "username", "resource",
@@ -60,23 +60,23 @@ var kept = []string{
 
 // redacted is a form without its secrets, and without more than the journal
 // has room for: the parameters that it shows come first.
-func redacted(form url.Values) url.Values {
+func redactForm(form url.Values) url.Values {
 	clean, room := url.Values{}, maxForm
 	keep := func(name, value string) {
-		name, value = clip(name, 64), clip(value, maxText)
+		name, value = truncate(name, 64), truncate(value, maxText)
 		if room -= len(name) + len(value); room >= 0 {
 			clean[name] = append(clean[name], value)
 		}
 	}
 	for name, values := range form {
-		if slices.Contains(kept, strings.ToLower(name)) {
+		if slices.Contains(shownParams, strings.ToLower(name)) {
 			for _, v := range values[:min(len(values), 8)] {
 				keep(name, v)
 			}
 		}
 	}
 	for name := range form {
-		if !slices.Contains(kept, strings.ToLower(name)) {
+		if !slices.Contains(shownParams, strings.ToLower(name)) {
 			keep(name, "REDACTED")
 		}
 	}
@@ -85,13 +85,13 @@ func redacted(form url.Values) url.Values {
 
 // clip is a copy of the first n bytes of s: a mere part of the request's body
 // would keep all of it in memory.
-func clip(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
+func truncate(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
 
 // record writes the journal.
-func (s *Server) record(r *request, a *answer) {
+func (s *Server) record(r *request, resp *response) {
 	e := Request{
 		Time: r.now, Method: r.http.Method, Host: r.http.Host, Path: r.http.URL.Path, Endpoint: r.endpoint,
-		Tenant: r.name, ClientID: r.clientID, Form: redacted(r.form), Status: a.status, Injected: a.injected,
+		Tenant: r.tenantName, ClientID: r.clientID, Form: redactForm(r.form), Status: resp.status, Injected: resp.injected,
 	}
 	if r.tenant != nil {
 		e.Tenant = r.tenant.ID
@@ -99,14 +99,14 @@ func (s *Server) record(r *request, a *answer) {
 	if r.endpoint == "token" {
 		e.GrantType = r.form.Get("grant_type")
 	}
-	if a.refused != nil {
-		e.Error, e.AADSTS = a.refused.code, a.refused.aadsts
+	if resp.err != nil {
+		e.Error, e.AADSTS = resp.err.code, resp.err.number
 	}
-	if a.drop {
+	if resp.drop {
 		e.Status = 0
 	}
 	for _, text := range []*string{&e.Method, &e.Host, &e.Path, &e.Tenant, &e.ClientID, &e.GrantType} {
-		*text = clip(*text, maxText)
+		*text = truncate(*text, maxText)
 	}
 	key := Match{
 		Endpoint: e.Endpoint, Tenant: e.Tenant, ClientID: strings.ToLower(e.ClientID), GrantType: e.GrantType,
@@ -118,20 +118,20 @@ func (s *Server) record(r *request, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j := &s.journal
-	if len(j.last) < journalSize {
-		j.last = append(j.last, e)
+	if len(j.requests) < maxRequests {
+		j.requests = append(j.requests, e)
 	} else {
-		j.last[j.start] = e
-		j.start = (j.start + 1) % journalSize
+		j.requests[j.start] = e
+		j.start = (j.start + 1) % maxRequests
 	}
-	if j.count == nil {
-		j.count = map[Match]int{}
+	if j.counts == nil {
+		j.counts = map[Match]int{}
 	}
-	if _, known := j.count[key]; !known && len(j.count) >= maxCounters {
+	if _, known := j.counts[key]; !known && len(j.counts) >= maxCounters {
 		// Somebody sends nonsense. Count it by endpoint.
 		key = Match{Endpoint: e.Endpoint}
 	}
-	j.count[key]++
+	j.counts[key]++
 }
 
 // Requests are the last 4096 requests, oldest first, whether they came in
@@ -139,7 +139,7 @@ func (s *Server) record(r *request, a *answer) {
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := slices.Concat(s.journal.last[s.journal.start:], s.journal.last[:s.journal.start])
+	list := slices.Concat(s.journal.requests[s.journal.start:], s.journal.requests[:s.journal.start])
 	for i := range list {
 		list[i].Form = maps.Clone(list[i].Form)
 	}
@@ -149,13 +149,13 @@ func (s *Server) Requests() []Request {
 // Count is how many requests match, of all that were ever answered.
 func (s *Server) Count(m Match) int {
 	tenant := strings.ToLower(m.Tenant)
-	if t := s.estate.tenant[tenant]; t != nil {
+	if t := s.registry.tenantByName[tenant]; t != nil {
 		tenant = t.ID
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for key, count := range s.journal.count {
+	for key, count := range s.journal.counts {
 		if (m.Endpoint == "" || m.Endpoint == key.Endpoint) &&
 			(tenant == "" || tenant == key.Tenant) &&
 			(m.ClientID == "" || strings.EqualFold(m.ClientID, key.ClientID)) &&

@@ -17,13 +17,13 @@ import (
 type claimSet map[string]any
 
 // text returns the claim if it is a string.
-func (c claimSet) text(name string) string {
+func (c claimSet) stringClaim(name string) string {
 	s, _ := c[name].(string)
 	return s
 }
 
 // number returns the claim if it is a number that fits.
-func (c claimSet) number(name string) (int64, bool) {
+func (c claimSet) intClaim(name string) (int64, bool) {
 	switch n := c[name].(type) {
 	case float64:
 		if n < -1e15 || n > 1e15 {
@@ -40,7 +40,7 @@ func (c claimSet) number(name string) (int64, bool) {
 // end, and, as unb64 sees to, no line breaks.
 var b64 = base64.RawURLEncoding.Strict()
 
-func unb64(text string) ([]byte, error) {
+func decodeB64(text string) ([]byte, error) {
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, errMalformed
 	}
@@ -49,7 +49,7 @@ func unb64(text string) ([]byte, error) {
 
 // signJWT signs header and payload with RS256 (RFC 7518 section 3.3).
 func signJWT(key *rsa.PrivateKey, header, payload claimSet) string {
-	signed := joinJWT(header, payload)
+	signed := signingInput(header, payload)
 	sum := sha256.Sum256([]byte(signed))
 	// SignPKCS1v15 fails only for keys too small for the digest; ours aren't.
 	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
@@ -60,7 +60,7 @@ func signJWT(key *rsa.PrivateKey, header, payload claimSet) string {
 }
 
 // joinJWT is the part of a token that is signed.
-func joinJWT(header, payload claimSet) string {
+func signingInput(header, payload claimSet) string {
 	h, herr := json.Marshal(header)
 	p, perr := json.Marshal(payload)
 	if err := errors.Join(herr, perr); err != nil {
@@ -93,14 +93,14 @@ func parseJWT(raw string) (*jwt, error) {
 	if t.payload, err = parsePart(body); err != nil {
 		return nil, err
 	}
-	if t.signature, err = unb64(sig); err != nil {
+	if t.signature, err = decodeB64(sig); err != nil {
 		return nil, errMalformed
 	}
 	return t, nil
 }
 
 func parsePart(part string) (claimSet, error) {
-	data, err := unb64(part)
+	data, err := decodeB64(part)
 	if err != nil {
 		return nil, errMalformed
 	}
@@ -114,7 +114,7 @@ func parsePart(part string) (claimSet, error) {
 // signedBy reports whether key made the signature with one of the algorithms
 // that Entra accepts in client assertions and that algs lists.
 func (t *jwt) signedBy(key crypto.PublicKey, algs ...string) bool {
-	alg := t.header.text("alg")
+	alg := t.header.stringClaim("alg")
 	allowed := false
 	for _, a := range algs {
 		allowed = allowed || a == alg

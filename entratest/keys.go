@@ -130,7 +130,7 @@ func (s *Server) publishedKey(kid string) *signingKey {
 // keySet answers /{tenant}/discovery/v2.0/keys: a JWK set (RFC 7517) whose keys
 // carry Microsoft's issuer member
 // (https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer).
-func (s *Server) keySet(r *request) *answer {
+func (s *Server) handleKeys(r *request) *response {
 	s.mu.Lock()
 	published := slices.Clone(s.keys.published)
 	s.mu.Unlock()
@@ -161,7 +161,7 @@ func (s *Server) keySet(r *request) *answer {
 			Issuer: v2Issuer(r.base, tid),
 		})
 	}
-	a := jsonAnswer(http.StatusOK, map[string]any{"keys": keys})
-	a.header.Set("Cache-Control", "max-age=86400, private")
-	return a
+	resp := jsonResponse(http.StatusOK, map[string]any{"keys": keys})
+	resp.header.Set("Cache-Control", "max-age=86400, private")
+	return resp
 }

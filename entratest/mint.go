@@ -57,7 +57,7 @@ type MintOptions struct {
 // and panics when Tenant, Resource, Client or User is unknown, or when the user
 // is no member of the tenant.
 func (s *Server) Mint(o MintOptions) string {
-	t := s.mintToken(o)
+	t := s.newMintToken(o)
 	var payload claimSet
 	switch {
 	case o.IDToken:
@@ -82,21 +82,21 @@ func (s *Server) Mint(o MintOptions) string {
 	if payload["ver"] == "1.0" {
 		header["x5t"] = key.kid
 	}
-	override(payload, o.Claims)
-	override(header, o.Header)
+	applyOverrides(payload, o.Claims)
+	applyOverrides(header, o.Header)
 	if o.UnpublishedKey {
 		key = foreignKey()
 	}
 	switch o.Header["alg"] {
 	case "none":
-		return joinJWT(header, payload) + "."
+		return signingInput(header, payload) + "."
 	case "HS256":
-		return signConfused(key, header, payload)
+		return signAlgorithmConfusion(key, header, payload)
 	}
 	return signJWT(key.private, header, payload)
 }
 
-func override(c claimSet, with map[string]any) {
+func applyOverrides(c claimSet, with map[string]any) {
 	for name, value := range with {
 		if value == nil {
 			delete(c, name)
@@ -109,27 +109,27 @@ func override(c claimSet, with map[string]any) {
 // signConfused signs with HMAC, keyed with the public key as a PEM block: the
 // attack on verifiers that let a token choose its algorithm (RFC 8725 section
 // 2.1).
-func signConfused(key *signingKey, header, payload claimSet) string {
+func signAlgorithmConfusion(key *signingKey, header, payload claimSet) string {
 	der, err := x509.MarshalPKIXPublicKey(&key.private.PublicKey)
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
 	mac := hmac.New(sha256.New, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	signed := joinJWT(header, payload)
+	signed := signingInput(header, payload)
 	mac.Write([]byte(signed))
 	return signed + "." + b64.EncodeToString(mac.Sum(nil))
 }
 
 // mintToken fills in what the options leave out.
-func (s *Server) mintToken(o MintOptions) *accessToken {
+func (s *Server) newMintToken(o MintOptions) *accessToken {
 	resource := s.mustApp(o.Resource)
 	client := resource
 	if o.Client != "" {
 		client = s.mustApp(o.Client)
 	}
-	tenant := s.estate.tenant[resource.TenantID]
+	tenant := s.registry.tenantByName[resource.TenantID]
 	if o.Tenant != "" {
-		if tenant = s.estate.tenant[strings.ToLower(o.Tenant)]; tenant == nil {
+		if tenant = s.registry.tenantByName[strings.ToLower(o.Tenant)]; tenant == nil {
 			panic(fmt.Sprintf("entratest: there is no tenant %q", o.Tenant))
 		}
 	}
@@ -143,19 +143,19 @@ func (s *Server) mintToken(o MintOptions) *accessToken {
 	t := &accessToken{
 		request: &request{now: time.Now(), base: "https://" + host},
 		tenant:  tenant, client: client, class: "1", resource: resource, version: o.Version,
-		life: s.life(resource, claimsRequest{}),
+		lifetime: s.tokenLifetime(resource, claimsRequest{}),
 	}
 	if o.Version < 0 || o.Version > 2 {
 		panic(fmt.Sprintf("entratest: there are no tokens of version %d", o.Version))
 	}
-	_, t.roles = s.estate.granted(client.Permissions, resource)
+	_, t.roles = s.registry.grantedPermissions(client.Permissions, resource)
 	if o.User != "" {
 		t.user = s.mustUser(o.User)
 		if t.user.objectIDIn(tenant) == "" {
 			panic(fmt.Sprintf("entratest: %s is no user of tenant %s", o.User, tenant.ID))
 		}
-		auth := s.signedIn(t.user, t.now)
-		t.auth, t.roles = &auth, s.estate.rolesIn(t.user, resource)
+		auth := s.newAuthentication(t.user, t.now)
+		t.auth, t.roles = &auth, s.registry.userRoles(t.user, resource)
 		if t.scopes = o.Scopes; t.scopes == nil && len(resource.Scopes) > 0 {
 			t.scopes = resource.Scopes[:1]
 		}
@@ -168,10 +168,10 @@ func (s *Server) mintToken(o MintOptions) *accessToken {
 
 // mustApp finds an app by name, client ID or App ID URI.
 func (s *Server) mustApp(name string) *App {
-	if a := s.estate.appNamed[name]; a != nil {
+	if a := s.registry.appByName[name]; a != nil {
 		return a
 	}
-	if a := s.estate.resource[resourceKey(name)]; a != nil {
+	if a := s.registry.resourceByKey[resourceKey(name)]; a != nil {
 		return a
 	}
 	panic(fmt.Sprintf("entratest: there is no app %q", name))

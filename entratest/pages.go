@@ -43,17 +43,17 @@ type account struct{ Username, Name, Initial string }
 type consentLine struct{ Text, Detail string }
 
 // page renders a page of the sign-in.
-func page(status int, name string, data pageData) *answer {
+func page(status int, name string, data pageData) *response {
 	var buf bytes.Buffer
 	if err := pages[name].ExecuteTemplate(&buf, "layout", data); err != nil {
 		panic("entratest: " + err.Error()) // our own templates and types
 	}
-	return htmlAnswer(status, buf.Bytes(), "style-src 'unsafe-inline'")
+	return htmlResponse(status, buf.Bytes(), "style-src 'unsafe-inline'")
 }
 
 // htmlAnswer is a page that loads nothing and cannot be framed.
-func htmlAnswer(status int, body []byte, policy string) *answer {
-	return &answer{
+func htmlResponse(status int, body []byte, policy string) *response {
+	return &response{
 		status: status,
 		header: http.Header{
 			"Content-Type":            {"text/html; charset=utf-8"},
@@ -71,9 +71,9 @@ func (s *Server) signInPage(r *request, q *signInRequest, name, title string) pa
 	q.Page = name
 	data := pageData{
 		Title:   title,
-		App:     s.estate.app[q.Client].Name,
-		Action:  "/" + url.PathEscape(r.name) + "/login",
-		Context: s.sealed("page", q),
+		App:     s.registry.appByID[q.Client].Name,
+		Action:  "/" + url.PathEscape(r.tenantName) + "/login",
+		Context: s.seal("page", q),
 	}
 	if r.tenant != nil {
 		data.Tenant = r.tenant.Name
@@ -82,40 +82,40 @@ func (s *Server) signInPage(r *request, q *signInRequest, name, title string) pa
 }
 
 // passwordPage asks who signs in. The refusal is of the last attempt, or nil.
-func (s *Server) passwordPage(r *request, q *signInRequest, username string, f *refusal) *answer {
+func (s *Server) passwordPage(r *request, q *signInRequest, username string, aerr *aadstsError) *response {
 	q.Auth = nil
 	data := s.signInPage(r, q, "password", "Sign in to your account")
 	data.Username = username
-	if f != nil {
-		data.Error = f.text
+	if aerr != nil {
+		data.Error = aerr.message
 	}
-	a := page(http.StatusOK, "password", data)
-	a.refused = f
-	return a
+	resp := page(http.StatusOK, "password", data)
+	resp.err = aerr
+	return resp
 }
 
 // pickPage lets the person choose between the accounts the browser knows.
-func (s *Server) pickPage(r *request, q *signInRequest, sessions []authentication) *answer {
+func (s *Server) pickPage(r *request, q *signInRequest, sessions []authentication) *response {
 	data := s.signInPage(r, q, "pick", "Pick an account")
 	for _, a := range sessions {
-		u := s.estate.user[a.User]
+		u := s.registry.userByName[a.User]
 		data.Accounts = append(data.Accounts, account{u.Username, u.Name, strings.ToUpper(string([]rune(u.Name)[:1]))})
 	}
 	return page(http.StatusOK, "pick", data)
 }
 
 // mfaPage asks for the second factor.
-func (s *Server) mfaPage(r *request, q *signInRequest, u *User) *answer {
+func (s *Server) mfaPage(r *request, q *signInRequest, u *User) *response {
 	data := s.signInPage(r, q, "mfa", "Approve sign-in request")
 	data.Username = u.Username
 	return page(http.StatusOK, "mfa", data)
 }
 
 // consentPage lists what the app would be allowed to do.
-func (s *Server) consentPage(r *request, q *signInRequest, u *User, t *Tenant, items []consentItem) *answer {
+func (s *Server) consentPage(r *request, q *signInRequest, u *User, t *Tenant, items []consentItem) *response {
 	data := s.signInPage(r, q, "consent", "Permissions requested")
 	data.Username, data.Tenant, data.ForAll = u.Username, t.Name, q.Admin
-	data.Items = consentLines(items, s.estate.app[q.Client])
+	data.Items = consentLines(items, s.registry.appByID[q.Client])
 	return page(http.StatusOK, "consent", data)
 }
 
@@ -157,25 +157,25 @@ func consentLines(items []consentItem, client *App) []consentLine {
 }
 
 // errorPage shows what the app must not be told, or cannot be.
-func errorPage(r *request, f *refusal) *answer {
+func errorPage(r *request, aerr *aadstsError) *response {
 	status := http.StatusBadRequest
-	if f.status == http.StatusMethodNotAllowed {
-		status = f.status
+	if aerr.status == http.StatusMethodNotAllowed {
+		status = aerr.status
 	}
 	data := pageData{
-		Title: "Sign in to your account", Number: f.aadsts, Error: f.text,
+		Title: "Sign in to your account", Number: aerr.number, Error: aerr.message,
 		TraceID: r.traceID, CorrelationID: r.correlationID, Timestamp: timestamp(r.now),
 	}
 	if r.tenant != nil {
 		data.Tenant = r.tenant.Name
 	}
-	a := page(status, "error", data)
-	a.refused = f
-	return a
+	resp := page(status, "error", data)
+	resp.err = aerr
+	return resp
 }
 
 // formPostPage posts the parameters to the app.
-func formPostPage(_ *request, target string, params url.Values) *answer {
+func formPostPage(_ *request, target string, params url.Values) *response {
 	type param struct{ Name, Value string }
 	data := struct {
 		Target template.URL
@@ -196,5 +196,108 @@ func formPostPage(_ *request, target string, params url.Values) *answer {
 	if err := formPost.Execute(&buf, data); err != nil {
 		panic("entratest: " + err.Error())
 	}
-	return htmlAnswer(http.StatusOK, buf.Bytes(), "script-src 'nonce-"+data.Nonce+"'")
+	return htmlResponse(http.StatusOK, buf.Bytes(), "script-src 'nonce-"+data.Nonce+"'")
+}
+
+// login answers the forms of the sign-in pages.
+func (s *Server) handleLogin(r *request) *response {
+	if r.http.Method != http.MethodPost {
+		return errorPage(r, newError(900561, "This endpoint takes POST requests, not %s.", printable(r.http.Method)))
+	}
+	var q signInRequest
+	if r.malformed || !s.unseal("page", r.form.Get("ctx"), &q) || q.Tenant != r.tenantName || r.now.After(q.Until) {
+		return errorPage(r, newError(90013, "This page was open for too long, or its form was changed. Go back to the app and sign in again."))
+	}
+	step := r.form.Get("step")
+	if !slices.Contains(pageSteps[q.Page], step) {
+		return errorPage(r, newError(90013, "The form cannot be understood."))
+	}
+	switch step {
+	case "cancel":
+		return s.handleCancel(r, &q)
+	case "other":
+		return s.passwordPage(r, &q, "", nil)
+	case "pick":
+		return s.handlePick(r, &q)
+	case "password":
+		return s.handlePassword(r, &q)
+	case "mfa":
+		claims, aerr := parseClaims(q.Claims)
+		if aerr != nil {
+			return s.redirectError(r, &q, aerr)
+		}
+		completeMFA(q.Auth, claims)
+		return s.continueSignIn(r, &q)
+	}
+	return s.handleConsent(r, &q)
+}
+
+// pageSteps are the buttons of each page. A form answers the page it is on and
+// no other: the consent page cannot give a second factor.
+var pageSteps = map[string][]string{
+	"password": {"password", "cancel"},
+	"pick":     {"pick", "other", "cancel"},
+	"mfa":      {"mfa", "cancel"},
+	"consent":  {"consent", "cancel"},
+}
+
+// declined tells the app that the user would not go on.
+func (s *Server) handleCancel(r *request, q *signInRequest) *response {
+	aerr := newError(65004, "The user did not agree to go on.")
+	aerr.suberror = "cancel"
+	if q.Admin {
+		aerr.code = "consent_required"
+	}
+	return s.redirectError(r, q, aerr)
+}
+
+// picked goes on with an account of the picker.
+func (s *Server) handlePick(r *request, q *signInRequest) *response {
+	name := strings.ToLower(r.form.Get("username"))
+	for _, a := range s.signedInAccounts(r) {
+		if a.User == name && (q.MaxAge < 0 || r.now.Sub(a.At) <= q.MaxAge) {
+			q.Auth = &a
+			return s.continueSignIn(r, q)
+		}
+	}
+	return s.passwordPage(r, q, name, nil)
+}
+
+// password checks what the password page sent.
+func (s *Server) handlePassword(r *request, q *signInRequest) *response {
+	name := strings.TrimSpace(r.form.Get("username"))
+	u := s.registry.userByName[strings.ToLower(name)]
+	if u == nil {
+		return s.passwordPage(r, q, name, newError(50034, "There is no account of this username."))
+	}
+	if !passwordMatches(u, r.form.Get("password")) {
+		return s.passwordPage(r, q, name, newError(50126, "The password is wrong."))
+	}
+	if u.Disabled {
+		return s.passwordPage(r, q, name, newError(50057, "This account is disabled."))
+	}
+	auth := s.newAuthentication(u, r.now)
+	q.Auth = &auth
+	return s.continueSignIn(r, q)
+}
+
+// consented records what the consent page listed, and goes on.
+func (s *Server) handleConsent(r *request, q *signInRequest) *response {
+	u, aerr := s.activeUser(q.Auth)
+	if aerr != nil {
+		return s.failSignIn(r, q, aerr)
+	}
+	t := r.tenant
+	if t == nil {
+		t = s.registry.tenantByName[u.TenantID]
+	}
+	scopes, aerr := s.registry.parseScopes(q.Scope, t)
+	if aerr != nil {
+		return s.redirectError(r, q, aerr)
+	}
+	q.Granted = true
+	if items := s.pendingConsent(scopes, u, t, s.registry.appByID[q.Client], q.Prompt == "consent"); !q.Admin && u.objectIDIn(t) != "" && (u.isAdminOf(t) || !requiresAdmin(items)) {
+		s.recordConsents(u, t, items)
+	}
+	return s.continueSignIn(r, q)
 }

@@ -17,7 +17,7 @@ type request struct {
 	http          *http.Request
 	now           time.Time
 	endpoint      string  // as in Fault.Path, "" if unknown
-	name          string  // the tenant as the path names it, in lower case
+	tenantName          string  // the tenant as the path names it, in lower case
 	tenant        *Tenant // nil for common and its like, and if unknown
 	base          string  // scheme and host of the authority, for issuers and endpoints
 	form          url.Values
@@ -27,42 +27,42 @@ type request struct {
 	clientID      string // as sent, wherever it was
 	secret        string // from the form or a Basic header
 	basic         bool
-	as            *User // who signs in without a page, for SignIn
+	signInUser            *User // who signs in without a page, for SignIn
 }
 
 // maxBody bounds what is read of a request's body, in bytes.
 const maxBody = 1 << 20
 
-func (s *Server) read(hr *http.Request) *request {
+func (s *Server) parseRequest(hr *http.Request) *request {
 	r := &request{
 		ctx:           hr.Context(),
 		http:          hr,
 		now:           time.Now(),
-		base:          s.authority(hr),
+		base:          s.baseURL(hr),
 		traceID:       newGUID(),
 		correlationID: hr.Header.Get("client-request-id"),
 	}
 	if !isGUID(r.correlationID) {
 		r.correlationID = newGUID()
 	}
-	r.name, r.endpoint = splitPath(hr.URL.Path)
-	if t := s.estate.tenant[r.name]; t != nil && t.servedAt(r.base) {
+	r.tenantName, r.endpoint = splitPath(hr.URL.Path)
+	if t := s.registry.tenantByName[r.tenantName]; t != nil && t.servedBy(r.base) {
 		r.tenant = t
 	}
 	r.form = hr.URL.Query()
 	if hr.Method == http.MethodPost {
-		r.readForm()
+		r.parseForm()
 	}
 	r.clientID = r.form.Get("client_id")
 	r.secret = r.form.Get("client_secret")
 	if r.endpoint == "token" {
-		r.readClient()
+		r.parseClientAuth()
 	}
 	return r
 }
 
 // readForm reads the body. Parameters of a POST come from its body alone.
-func (r *request) readForm() {
+func (r *request) parseForm() {
 	r.form = url.Values{}
 	kind, _, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.http.Body == nil {
@@ -81,7 +81,7 @@ func (r *request) readForm() {
 
 // readClient finds the client's identity outside the form: in a Basic header
 // (RFC 6749 section 2.3.1) or as the subject of a client assertion.
-func (r *request) readClient() {
+func (r *request) parseClientAuth() {
 	if user, pass, ok := r.http.BasicAuth(); ok {
 		id, err1 := url.QueryUnescape(user)
 		secret, err2 := url.QueryUnescape(pass)
@@ -99,7 +99,7 @@ func (r *request) readClient() {
 	}
 	if r.clientID == "" {
 		if t, err := parseJWT(r.form.Get("client_assertion")); err == nil {
-			r.clientID = t.payload.text("sub")
+			r.clientID = t.payload.stringClaim("sub")
 		}
 	}
 }
@@ -132,13 +132,13 @@ func splitPath(path string) (tenant, endpoint string) {
 // authority is the scheme and host that documents and issuers carry in answers
 // to the request. A host of Microsoft's, or the configured one, was reached in
 // process; any other is the address of a listener and stands for itself.
-func (s *Server) authority(hr *http.Request) string {
+func (s *Server) baseURL(hr *http.Request) string {
 	host := strings.ToLower(hr.Host)
 	if host == "" {
 		host = strings.ToLower(hr.URL.Host)
 	}
 	bare := strings.TrimSuffix(host, ":443")
-	cloud := cloudHost(bare)
+	cloud := canonicalHost(bare)
 	_, parent, _ := strings.Cut(bare, ".") // of a region's host
 	switch {
 	case s.host != "" && (cloud != "" || bare == s.host || parent == s.host):
@@ -146,7 +146,7 @@ func (s *Server) authority(hr *http.Request) string {
 	case cloud != "":
 		return "https://" + cloud
 	}
-	if !plainHost(host) {
+	if !isHostPort(host) {
 		host = "invalid"
 	}
 	if hr.TLS == nil && hr.URL.Scheme != "https" {
@@ -156,7 +156,7 @@ func (s *Server) authority(hr *http.Request) string {
 }
 
 // plainHost reports whether a Host header is nothing but a host and a port.
-func plainHost(host string) bool {
+func isHostPort(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h

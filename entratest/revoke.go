@@ -13,7 +13,7 @@ func (s *Server) RevokeSessions(username string) {
 	u := s.mustUser(username)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epochs[strings.ToLower(u.Username)]++
+	s.sessionEpochs[strings.ToLower(u.Username)]++
 }
 
 // RevokeToken ends one token, a refresh token or an access token of this
@@ -24,8 +24,8 @@ func (s *Server) RevokeToken(raw string) bool {
 	if s.unseal("refresh", raw, &t) {
 		id = t.ID
 	} else if j, err := parseJWT(raw); err == nil {
-		if key := s.publishedKey(j.header.text("kid")); key != nil && j.signedBy(&key.private.PublicKey, "RS256") {
-			id = j.payload.text("uti")
+		if key := s.publishedKey(j.header.stringClaim("kid")); key != nil && j.signedBy(&key.private.PublicKey, "RS256") {
+			id = j.payload.stringClaim("uti")
 		}
 	}
 	if id == "" {
@@ -34,8 +34,8 @@ func (s *Server) RevokeToken(raw string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	forget(s.revoked, now)
-	s.revoked[id] = now.Add(refreshLife)
+	deleteExpired(s.revoked, now)
+	s.revoked[id] = now.Add(refreshTokenLifetime)
 	return true
 }
 
@@ -55,15 +55,15 @@ func (s *Server) IsRevoked(raw string) bool {
 	if err != nil {
 		return false
 	}
-	if s.isRevoked(t.payload.text("uti")) {
+	if s.isRevoked(t.payload.stringClaim("uti")) {
 		return true
 	}
 	var auth authentication
-	if !s.unseal("aio", t.payload.text("aio"), &auth) {
+	if !s.unseal("aio", t.payload.stringClaim("aio"), &auth) {
 		return false
 	}
-	_, f := s.fresh(&auth)
-	return f != nil
+	_, aerr := s.activeUser(&auth)
+	return aerr != nil
 }
 
 // ClaimsChallenge is the claims value of a challenge by which a resource rejects

@@ -17,13 +17,13 @@ type resourceScopes struct {
 	app     *App
 	prefix  string   // the resource as the request names it, with the slash; "" for Graph
 	names   []string // as the resource spells them, without prefix
-	byDflt  bool     // .default was asked for
-	verbose []string // as the request spells them
+	isDefault  bool     // .default was asked for
+	requested []string // as the request spells them
 }
 
 // parseScopes reads a scope parameter for a tenant, which is nil if it is not
 // known yet.
-func (e *estate) parseScopes(param string, t *Tenant) (*scopeRequest, *refusal) {
+func (reg *registry) parseScopes(param string, t *Tenant) (*scopeRequest, *aadstsError) {
 	q := &scopeRequest{}
 	for _, scope := range strings.Fields(param) {
 		switch strings.ToLower(scope) {
@@ -40,19 +40,19 @@ func (e *estate) parseScopes(param string, t *Tenant) (*scopeRequest, *refusal) 
 			q.offline = true
 			continue
 		}
-		if f := q.add(e, scope, param, t); f != nil {
-			return nil, f
+		if aerr := q.addScope(reg, scope, param, t); aerr != nil {
+			return nil, aerr
 		}
 	}
 	for _, res := range q.resources {
-		if res.byDflt && (len(res.names) > 0 || len(q.resources) > 1) {
-			return nil, refuse(70011, "The scope '%s' mixes .default with other scopes.", quote(param))
+		if res.isDefault && (len(res.names) > 0 || len(q.resources) > 1) {
+			return nil, newError(70011, "The scope '%s' mixes .default with other scopes.", printable(param))
 		}
 	}
 	return q, nil
 }
 
-func (q *scopeRequest) add(e *estate, scope, param string, t *Tenant) *refusal {
+func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *aadstsError {
 	prefix, name := "", scope
 	if i := strings.LastIndexByte(scope, '/'); i >= 0 {
 		prefix, name = scope[:i+1], scope[i+1:]
@@ -61,16 +61,16 @@ func (q *scopeRequest) add(e *estate, scope, param string, t *Tenant) *refusal {
 	if prefix == "" {
 		key = graphID
 	}
-	app := e.resource[key]
+	app := reg.resourceByKey[key]
 	if prefix == "" && !strings.EqualFold(name, ".default") && !containsFold(app.Scopes, name) || name == "" {
-		return refuse(70011, "The scope '%s' names no permission. A scope is a resource's URI or client ID, a slash and a name.", quote(param))
+		return newError(70011, "The scope '%s' names no permission. A scope is a resource's URI or client ID, a slash and a name.", printable(param))
 	}
-	if app == nil || t != nil && !app.servesTenant(t) {
+	if app == nil || t != nil && !app.worksIn(t) {
 		where := "the tenant"
 		if t != nil {
 			where = "the tenant named " + t.Name
 		}
-		return refuse(500011, "There is no resource named %s in %s.", quote(strings.TrimSuffix(prefix, "/")), where)
+		return newError(500011, "There is no resource named %s in %s.", printable(strings.TrimSuffix(prefix, "/")), where)
 	}
 	i := slices.IndexFunc(q.resources, func(r resourceScopes) bool { return r.app == app })
 	if i < 0 {
@@ -78,9 +78,9 @@ func (q *scopeRequest) add(e *estate, scope, param string, t *Tenant) *refusal {
 		q.resources = append(q.resources, resourceScopes{app: app, prefix: prefix})
 	}
 	res := &q.resources[i]
-	res.verbose = append(res.verbose, scope)
+	res.requested = append(res.requested, scope)
 	if strings.EqualFold(name, ".default") {
-		res.byDflt = true
+		res.isDefault = true
 		return nil
 	}
 	for _, known := range app.Scopes {
@@ -91,21 +91,21 @@ func (q *scopeRequest) add(e *estate, scope, param string, t *Tenant) *refusal {
 			return nil
 		}
 	}
-	return refuse(70011, "The scope '%s' is none that the app '%s' exposes.", quote(scope), app.ClientID)
+	return newError(70011, "The scope '%s' is none that the app '%s' exposes.", printable(scope), app.ClientID)
 }
 
 // single is the one resource that a token is for: Graph if none is named.
-func (q *scopeRequest) single(e *estate, param string) (*resourceScopes, *refusal) {
+func (q *scopeRequest) singleResource(reg *registry, param string) (*resourceScopes, *aadstsError) {
 	switch len(q.resources) {
 	case 0:
 		if !q.openid && !q.profile && !q.email {
-			return nil, refuse(28003, "The scope names no resource to get a token for.")
+			return nil, newError(28003, "The scope names no resource to get a token for.")
 		}
-		return &resourceScopes{app: e.app[graphID]}, nil
+		return &resourceScopes{app: reg.appByID[graphID]}, nil
 	case 1:
 		return &q.resources[0], nil
 	}
-	return nil, refuse(28000, "A token is for one resource, and the scope '%s' names several.", quote(param))
+	return nil, newError(28000, "A token is for one resource, and the scope '%s' names several.", printable(param))
 }
 
 // oidc are the OpenID Connect scopes that were asked for. A token for Graph,

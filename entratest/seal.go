@@ -10,21 +10,21 @@ import (
 // with the tokens it has issued.
 
 // sealed is v as text that only this server can read, under that purpose.
-func (s *Server) sealed(purpose string, v any) string {
+func (s *Server) seal(purpose string, v any) string {
 	data, err := json.Marshal(v)
 	if err != nil {
 		panic("entratest: sealing: " + err.Error())
 	}
-	return b64.EncodeToString(s.seal.Seal(nil, nil, data, []byte(purpose)))
+	return b64.EncodeToString(s.aead.Seal(nil, nil, data, []byte(purpose)))
 }
 
 // unseal reads what sealed wrote for the same purpose into v.
 func (s *Server) unseal(purpose, text string, v any) bool {
-	raw, err := unb64(text)
-	if err != nil || len(raw) < s.seal.Overhead() {
+	raw, err := decodeB64(text)
+	if err != nil || len(raw) < s.aead.Overhead() {
 		return false
 	}
-	data, err := s.seal.Open(nil, nil, raw, []byte(purpose))
+	data, err := s.aead.Open(nil, nil, raw, []byte(purpose))
 	return err == nil && json.Unmarshal(data, v) == nil
 }
 
@@ -73,14 +73,14 @@ type refreshToken struct {
 const (
 	// codeLife is "about 10 minutes"
 	// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#successful-response).
-	codeLife = 10 * time.Minute
+	codeLifetime = 10 * time.Minute
 	// refreshLife is how long an unused refresh token works
 	// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime).
-	refreshLife = 90 * 24 * time.Hour
+	refreshTokenLifetime = 90 * 24 * time.Hour
 )
 
 // forget drops what need not be remembered, now and then.
-func forget(m map[string]time.Time, now time.Time) {
+func deleteExpired(m map[string]time.Time, now time.Time) {
 	if len(m)&(len(m)-1) != 0 { // at powers of two only
 		return
 	}
@@ -93,19 +93,19 @@ func forget(m map[string]time.Time, now time.Time) {
 
 // fresh refuses an authentication that was revoked since, or of a user who is
 // gone or disabled.
-func (s *Server) fresh(a *authentication) (*User, *refusal) {
-	u := s.estate.user[a.User]
+func (s *Server) activeUser(a *authentication) (*User, *aadstsError) {
+	u := s.registry.userByName[a.User]
 	if u == nil {
-		return nil, refuse(50034, "There is no such user in the directory.")
+		return nil, newError(50034, "There is no such user in the directory.")
 	}
 	if u.Disabled {
-		return nil, refuse(50057, "The user's account is disabled.")
+		return nil, newError(50057, "The user's account is disabled.")
 	}
 	s.mu.Lock()
-	epoch := s.epochs[a.User]
+	epoch := s.sessionEpochs[a.User]
 	s.mu.Unlock()
 	if a.Epoch != epoch {
-		return nil, refuse(50173, "The user's sessions were revoked after this grant was issued on '%s'.", a.At.UTC().Format(time.RFC3339Nano))
+		return nil, newError(50173, "The user's sessions were revoked after this grant was issued on '%s'.", a.At.UTC().Format(time.RFC3339Nano))
 	}
 	return u, nil
 }

@@ -14,19 +14,19 @@ import (
 // A Server is a fake Entra ID. All its methods may be used concurrently. It
 // holds no socket and no goroutine, and needs no closing.
 type Server struct {
-	estate    *estate
+	registry    *registry
 	host      string // Config.Host in lower case
 	lifetime  func() time.Duration
 	refreshIn func(time.Duration) time.Duration
 	onRequest func(Request)
-	seal      cipher.AEAD // seals codes, refresh tokens, cookies and forms
+	aead      cipher.AEAD // seals codes, refresh tokens, cookies and forms
 
 	mu       sync.Mutex // guards what follows
 	keys     keyRing
-	proofs   map[*App]*App           // apps as UpdateCredentials left them
+	credentials   map[*App]*App           // apps as UpdateCredentials left them
 	consents map[consentKey][]string // scopes granted
 	assigned map[consentKey][]string // app roles granted by consent, the user being ""
-	epochs   map[string]int          // by lower-case username: how often Revoke was called
+	sessionEpochs   map[string]int          // by lower-case username: how often Revoke was called
 	revoked  map[string]time.Time    // IDs of revoked tokens: when they may be forgotten
 	redeemed redeemed
 	faults   []*activeFault
@@ -45,12 +45,12 @@ type consentKey struct {
 // cannot be: a tenant that isn't there, an ID that is no GUID, two apps of one
 // App ID URI and the like.
 func NewServer(cfg Config) *Server {
-	e, err := newEstate(cfg)
+	reg, err := newRegistry(cfg)
 	if err != nil {
 		panic("entratest: impossible estate: " + err.Error())
 	}
 	host := strings.ToLower(cfg.Host)
-	if host != "" && !plainHost(host) {
+	if host != "" && !isHostPort(host) {
 		panic(fmt.Sprintf("entratest: impossible estate: %q is no host", cfg.Host))
 	}
 	key := make([]byte, 32)
@@ -64,17 +64,17 @@ func NewServer(cfg Config) *Server {
 		panic("entratest: " + err.Error())
 	}
 	return &Server{
-		estate:    e,
+		registry:    reg,
 		host:      host,
 		lifetime:  cfg.Lifetime,
 		refreshIn: cfg.RefreshIn,
 		onRequest: cfg.OnRequest,
-		seal:      seal,
+		aead:      seal,
 		keys:      keyRing{published: []int{0}, signing: 0, next: 1},
-		proofs:    map[*App]*App{},
+		credentials:    map[*App]*App{},
 		consents:  map[consentKey][]string{},
 		assigned:  map[consentKey][]string{},
-		epochs:    map[string]int{},
+		sessionEpochs:    map[string]int{},
 		revoked:   map[string]time.Time{},
 	}
 }
@@ -85,11 +85,11 @@ func (s *Server) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entratest.Server")
 // App is the app of that name in the Config, with its defaults filled in and its
 // credentials as they are now. It panics if there is none.
 func (s *Server) App(name string) App {
-	return *s.proofOf(s.appNamed(name))
+	return *s.currentApp(s.mustAppByName(name))
 }
 
-func (s *Server) appNamed(name string) *App {
-	a := s.estate.appNamed[name]
+func (s *Server) mustAppByName(name string) *App {
+	a := s.registry.appByName[name]
 	if a == nil {
 		panic(fmt.Sprintf("entratest: there is no app %q", name))
 	}
@@ -103,7 +103,7 @@ func (s *Server) User(username string) User {
 }
 
 func (s *Server) mustUser(username string) *User {
-	u := s.estate.user[strings.ToLower(username)]
+	u := s.registry.userByName[strings.ToLower(username)]
 	if u == nil {
 		panic(fmt.Sprintf("entratest: there is no user %q", username))
 	}
@@ -114,51 +114,51 @@ func (s *Server) mustUser(username string) *User {
 // that drops the connection makes it panic with [http.ErrAbortHandler], as
 // handlers do.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	a, err := s.serve(hr, nil)
-	if err != nil || a.drop {
+	resp, err := s.serve(hr, nil)
+	if err != nil || resp.drop {
 		panic(http.ErrAbortHandler)
 	}
-	for name, values := range a.header {
+	for name, values := range resp.header {
 		w.Header()[name] = values
 	}
-	w.Header().Set("Content-Length", fmt.Sprint(len(a.body)))
-	w.WriteHeader(a.status)
+	w.Header().Set("Content-Length", fmt.Sprint(len(resp.body)))
+	w.WriteHeader(resp.status)
 	if hr.Method == http.MethodHead {
 		return
 	}
-	if a.keep > 0 && a.keep < len(a.body) {
-		w.Write(a.body[:a.keep])
+	if resp.truncate > 0 && resp.truncate < len(resp.body) {
+		w.Write(resp.body[:resp.truncate])
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	w.Write(a.body)
+	w.Write(resp.body)
 }
 
 // serve reads a request, applies faults, answers and writes the journal. The
 // error is that of the request's context, ended during a fault's delay.
-func (s *Server) serve(hr *http.Request, as *User) (*answer, error) {
-	r := s.read(hr)
-	r.as = as
-	a, err := s.inject(r)
-	if err == nil && !a.drop && a.status == 0 {
+func (s *Server) serve(hr *http.Request, signInUser *User) (*response, error) {
+	r := s.parseRequest(hr)
+	r.signInUser = signInUser
+	resp, err := s.applyFault(r)
+	if err == nil && !resp.drop && resp.status == 0 {
 		made := s.route(r)
-		made.keep = a.keep
-		made.injected = a.keep > 0
-		a = made
+		made.truncate = resp.truncate
+		made.injected = resp.truncate > 0
+		resp = made
 	}
 	if err != nil {
-		a = &answer{drop: true, injected: true}
+		resp = &response{drop: true, injected: true}
 	}
-	if !a.drop {
-		s.stamp(r, a)
+	if !resp.drop {
+		s.addCommonHeaders(r, resp)
 	}
-	s.record(r, a)
-	return a, err
+	s.record(r, resp)
+	return resp, err
 }
 
 // stamp adds the headers that every answer of Entra has.
-func (s *Server) stamp(r *request, a *answer) {
-	h := a.header
+func (s *Server) addCommonHeaders(r *request, resp *response) {
+	h := resp.header
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store, no-cache")
 		h.Set("Pragma", "no-cache")
@@ -174,39 +174,39 @@ func (s *Server) stamp(r *request, a *answer) {
 }
 
 // route answers a request.
-func (s *Server) route(r *request) *answer {
+func (s *Server) route(r *request) *response {
 	switch r.endpoint {
 	case "":
 		if r.http.URL.Path == "/error" {
-			return s.explain(r)
+			return s.handleErrorLookup(r)
 		}
-		return notFound()
+		return notFoundResponse()
 	case "instance":
-		return s.instance(r)
+		return s.handleInstance(r)
 	}
-	if r.tenant == nil && (external(r.base) || !isMultiTenantName(r.name)) {
-		f := refuse(90002, "There is no tenant '%s' in this cloud.", quote(r.name))
+	if r.tenant == nil && (isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
+		aerr := newError(90002, "There is no tenant '%s' in this cloud.", printable(r.tenantName))
 		if r.endpoint == "authorize" || r.endpoint == "login" || r.endpoint == "logout" || r.endpoint == "adminconsent" {
-			return errorPage(r, f)
+			return errorPage(r, aerr)
 		}
 		if r.endpoint == "discovery" {
-			f.code = "invalid_tenant" // what the token endpoint calls invalid_request
+			aerr.code = "invalid_tenant" // what the token endpoint calls invalid_request
 		}
-		return f.answer(r)
+		return aerr.response(r)
 	}
 	switch r.endpoint {
 	case "discovery":
-		return s.discovery(r)
+		return s.handleDiscovery(r)
 	case "keys":
-		return s.keySet(r)
+		return s.handleKeys(r)
 	case "token":
-		return s.token(r)
+		return s.handleToken(r)
 	case "authorize":
-		return s.authorize(r)
+		return s.handleAuthorize(r)
 	case "login":
-		return s.login(r)
+		return s.handleLogin(r)
 	case "logout":
-		return s.logout(r)
+		return s.handleLogout(r)
 	}
-	return s.adminConsent(r)
+	return s.handleAdminConsent(r)
 }

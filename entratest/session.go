@@ -1,7 +1,10 @@
 package entratest
 
 import (
+	"bytes"
+	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -22,23 +25,23 @@ type browserSession struct {
 }
 
 // browser reads the cookie, without sessions that were revoked.
-func (s *Server) browser(r *request) browserSession {
+func (s *Server) readBrowserSession(r *request) browserSession {
 	var b browserSession
 	if c, err := r.http.Cookie(sessionCookie); err != nil || !s.unseal("session", c.Value, &b) {
 		return browserSession{}
 	}
 	b.Accounts = slices.DeleteFunc(b.Accounts, func(a authentication) bool {
-		_, f := s.fresh(&a)
-		return f != nil
+		_, aerr := s.activeUser(&a)
+		return aerr != nil
 	})
 	return b
 }
 
-func (s *Server) sessions(r *request) []authentication { return s.browser(r).Accounts }
+func (s *Server) signedInAccounts(r *request) []authentication { return s.readBrowserSession(r).Accounts }
 
 // remember keeps a sign-in in the browser.
-func (s *Server) remember(r *request, a *answer, auth authentication, client string) {
-	b := s.browser(r)
+func (s *Server) addToBrowserSession(r *request, resp *response, auth authentication, client string) {
+	b := s.readBrowserSession(r)
 	b.Accounts = slices.DeleteFunc(b.Accounts, func(old authentication) bool {
 		if old.User == auth.User && old.SID != auth.SID {
 			delete(b.Apps, old.SID)
@@ -56,10 +59,10 @@ func (s *Server) remember(r *request, a *answer, auth authentication, client str
 	if !slices.Contains(b.Apps[auth.SID], client) && len(b.Apps[auth.SID]) < maxApps {
 		b.Apps[auth.SID] = append(b.Apps[auth.SID], client)
 	}
-	s.setSession(r, a, b)
+	s.writeBrowserSession(r, resp, b)
 }
 
-func (s *Server) setSession(r *request, a *answer, b browserSession) {
+func (s *Server) writeBrowserSession(r *request, resp *response, b browserSession) {
 	c := &http.Cookie{
 		Name: sessionCookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		Secure: strings.HasPrefix(r.base, "https://"),
@@ -67,7 +70,94 @@ func (s *Server) setSession(r *request, a *answer, b browserSession) {
 	if len(b.Accounts) == 0 {
 		c.MaxAge = -1
 	} else {
-		c.Value = s.sealed("session", b)
+		c.Value = s.seal("session", b)
 	}
-	a.header.Add("Set-Cookie", c.String())
+	resp.header.Add("Set-Cookie", c.String())
+}
+
+// logout ends the browser's sessions, or with a logout_hint the one of that
+// account, tells the apps signed in to through their front-channel logout URLs,
+// and goes to post_logout_redirect_uri if an app registered it
+// (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request).
+func (s *Server) handleLogout(r *request) *response {
+	if r.http.Method != http.MethodGet && r.http.Method != http.MethodPost {
+		return errorPage(r, newError(900561, "This endpoint takes GET and POST requests, not %s.", printable(r.http.Method)))
+	}
+	hint := r.form.Get("logout_hint")
+	b := s.readBrowserSession(r)
+	var frames []string
+	b.Accounts = slices.DeleteFunc(b.Accounts, func(a authentication) bool {
+		if hint != "" && !strings.EqualFold(s.usernameFromHint(hint), a.User) {
+			return false
+		}
+		for _, id := range b.Apps[a.SID] {
+			if app := s.registry.appByID[id]; app != nil && app.LogoutURL != "" {
+				iss := v2Issuer(r.base, s.registry.userByName[a.User].TenantID)
+				frames = append(frames, addQuery(app.LogoutURL, url.Values{"sid": {a.SID}, "iss": {iss}}))
+			}
+		}
+		delete(b.Apps, a.SID)
+		return true
+	})
+	target := s.postLogoutURL(r)
+	var resp *response
+	if target != "" && len(frames) == 0 {
+		resp = &response{status: http.StatusFound, header: http.Header{"Location": {target}}, location: target}
+	} else {
+		resp = signedOutPage(r, target, frames)
+	}
+	s.writeBrowserSession(r, resp, b)
+	return resp
+}
+
+// afterLogout is where the browser goes, "" if the request names no place that
+// an app registered.
+func (s *Server) postLogoutURL(r *request) string {
+	uri := r.form.Get("post_logout_redirect_uri")
+	if uri == "" {
+		return ""
+	}
+	for _, app := range s.registry.apps {
+		if r.clientID != "" && !strings.EqualFold(app.ClientID, r.clientID) {
+			continue
+		}
+		if app.hasRedirectURI(uri) {
+			if state := r.form.Get("state"); state != "" {
+				uri = addQuery(uri, url.Values{"state": {state}})
+			}
+			return uri
+		}
+	}
+	return ""
+}
+
+// signedOutPage loads the apps' logout URLs in frames, then goes on.
+func signedOutPage(r *request, target string, frames []string) *response {
+	data := struct {
+		Title, Tenant string
+		Frames        []template.URL
+		Target        template.URL
+		Nonce         string
+	}{
+		Title: "Signed out", Nonce: randomToken(16),
+		Target: template.URL(target), // registered by an app
+	}
+	if r.tenant != nil {
+		data.Tenant = r.tenant.Name
+	}
+	sources := "'none'"
+	if len(frames) > 0 {
+		sources = ""
+	}
+	for _, f := range frames {
+		data.Frames = append(data.Frames, template.URL(f)) // checked with the estate
+		if u, err := url.Parse(f); err == nil {
+			sources = strings.TrimSpace(sources + " " + u.Scheme + "://" + u.Host)
+		}
+	}
+	var buf bytes.Buffer
+	if err := pages["signedout"].ExecuteTemplate(&buf, "layout", data); err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return htmlResponse(http.StatusOK, buf.Bytes(), "style-src 'unsafe-inline'; script-src 'nonce-"+data.Nonce+"'; frame-src "+sources)
 }

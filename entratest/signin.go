@@ -40,23 +40,23 @@ func (s *Server) SignIn(ctx context.Context, authorizeURL, username string) (cal
 	if _, endpoint := splitPath(hr.URL.Path); endpoint != "authorize" && endpoint != "adminconsent" {
 		return nil, fmt.Errorf("entratest: %s://%s%s is no authorization endpoint", hr.URL.Scheme, hr.URL.Host, hr.URL.Path)
 	}
-	u := s.estate.user[strings.ToLower(username)]
+	u := s.registry.userByName[strings.ToLower(username)]
 	if u == nil {
 		return nil, fmt.Errorf("entratest: there is no user %q", username)
 	}
 	if hr.URL.Query().Get("prompt") == "none" {
 		u = nil
 	}
-	a, err := s.serve(hr, u)
+	resp, err := s.serve(hr, u)
 	switch {
 	case err != nil:
 		return nil, err
-	case a.drop:
+	case resp.drop:
 		return nil, errDropped
-	case a.location != "":
-		return url.Parse(a.location)
-	case a.refused != nil:
-		return nil, &SignInError{Code: a.refused.code, AADSTS: a.refused.aadsts, Description: a.refused.text}
+	case resp.location != "":
+		return url.Parse(resp.location)
+	case resp.err != nil:
+		return nil, &SignInError{Code: resp.err.code, AADSTS: resp.err.number, Description: resp.err.message}
 	}
-	return nil, fmt.Errorf("entratest: the sign-in was answered with status %d", a.status)
+	return nil, fmt.Errorf("entratest: the sign-in was answered with status %d", resp.status)
 }

@@ -1,6 +1,8 @@
 package entratest
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,70 +10,70 @@ import (
 )
 
 const (
-	grantCode        = "authorization_code"
-	grantRefresh     = "refresh_token"
-	grantCredentials = "client_credentials"
-	grantOnBehalfOf  = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-	grantPassword    = "password"
+	grantTypeCode        = "authorization_code"
+	grantTypeRefresh     = "refresh_token"
+	grantTypeCredentials = "client_credentials"
+	grantTypeOnBehalfOf  = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	grantTypePassword    = "password"
 )
 
 // token answers the token endpoint.
-func (s *Server) token(r *request) *answer {
+func (s *Server) handleToken(r *request) *response {
 	if r.http.Method != http.MethodPost {
-		return refuse(900561, "The token endpoint takes POST requests, not %s.", quote(r.http.Method)).answer(r)
+		return newError(900561, "The token endpoint takes POST requests, not %s.", printable(r.http.Method)).response(r)
 	}
-	a, f := s.grant(r)
-	if f != nil {
-		return f.answer(r)
+	resp, aerr := s.handleGrant(r)
+	if aerr != nil {
+		return aerr.response(r)
 	}
-	return a
+	return resp
 }
 
 // grant serves a token request or refuses it.
-func (s *Server) grant(r *request) (*answer, *refusal) {
+func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	if r.malformed {
-		return nil, refuse(9002313, "The request is malformed.")
+		return nil, newError(9002313, "The request is malformed.")
 	}
 	for name, values := range r.form {
 		if len(values) > 1 {
-			return nil, refuse(9002313, "The request repeats the parameter '%s'.", quote(name))
+			return nil, newError(9002313, "The request repeats the parameter '%s'.", printable(name))
 		}
 	}
 	kind := r.form.Get("grant_type")
 	switch kind {
 	case "":
-		return nil, missing("grant_type")
-	case grantCode, grantRefresh, grantCredentials, grantOnBehalfOf, grantPassword:
+		return nil, missingParameter("grant_type")
+	case grantTypeCode, grantTypeRefresh, grantTypeCredentials, grantTypeOnBehalfOf, grantTypePassword:
 	default:
-		return nil, refuse(70003, "The grant_type '%s' is not supported.", quote(kind))
+		return nil, newError(70003, "The grant_type '%s' is not supported.", printable(kind))
 	}
 	if r.form.Get("resource") != "" {
-		return nil, refuse(901002, "This endpoint takes scopes, not a 'resource'.")
+		return nil, newError(901002, "This endpoint takes scopes, not a 'resource'.")
 	}
-	client, class, f := s.authenticateClient(r)
-	if f != nil {
-		return nil, f
+	client, class, aerr := s.authenticateClient(r)
+	if aerr != nil {
+		return nil, aerr
 	}
-	claims, f := parseClaims(r.form.Get("claims"))
-	if f != nil {
-		return nil, f
+	claims, aerr := parseClaims(r.form.Get("claims"))
+	if aerr != nil {
+		return nil, aerr
 	}
-	g := &granting{request: r, client: client, class: class, claims: claims, tenant: r.tenant, scope: r.form.Get("scope")}
+	g := &grantRequest{request: r, client: client, class: class, claims: claims, tenant: r.tenant, scope: r.form.Get("scope")}
 	switch kind {
-	case grantCode:
+	case grantTypeCode:
 		return s.grantCode(g)
-	case grantRefresh:
+	case grantTypeRefresh:
 		return s.grantRefresh(g)
-	case grantOnBehalfOf:
+	case grantTypeOnBehalfOf:
 		return s.grantOnBehalfOf(g)
-	case grantPassword:
+	case grantTypePassword:
 		return s.grantPassword(g)
 	}
 	return s.grantCredentials(g)
 }
 
 // granting is a grant in the making, for an authenticated client.
-type granting struct {
+type grantRequest struct {
 	*request
 	client *App
 	class  string // appidacr
@@ -87,111 +89,402 @@ type granting struct {
 
 // grantCredentials serves the client credentials grant
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
-func (s *Server) grantCredentials(g *granting) (*answer, *refusal) {
+func (s *Server) grantCredentials(g *grantRequest) (*response, *aadstsError) {
 	if g.client.Public {
-		return nil, refuse(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+		return nil, newError(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
 	}
 	if g.tenant == nil {
-		return nil, refuse(50059, "Neither the request nor its credentials tell the tenant.")
+		return nil, newError(50059, "Neither the request nor its credentials tell the tenant.")
 	}
 	if g.scope == "" {
-		return nil, missing("scope")
+		return nil, missingParameter("scope")
 	}
 	// Only <resource>/.default is a scope here; MSAL adds the OpenID Connect
 	// ones, which Entra passes over.
 	for _, scope := range strings.Fields(g.scope) {
 		if lower := strings.ToLower(scope); !strings.HasSuffix(lower, "/.default") && !slices.Contains([]string{"openid", "profile", "email", "offline_access"}, lower) {
-			return nil, notDefault(g.scope)
+			return nil, notDefaultScope(g.scope)
 		}
 	}
-	q, f := s.estate.parseScopes(g.scope, g.tenant)
-	if f != nil {
-		if f.aadsts == 70011 && len(strings.Fields(g.scope)) > 1 {
-			return nil, refuse(28000, "A token is for one resource, and the scope '%s' names several.", quote(g.scope))
+	q, aerr := s.registry.parseScopes(g.scope, g.tenant)
+	if aerr != nil {
+		if aerr.number == 70011 && len(strings.Fields(g.scope)) > 1 {
+			return nil, newError(28000, "A token is for one resource, and the scope '%s' names several.", printable(g.scope))
 		}
-		return nil, f
+		return nil, aerr
 	}
 	if len(q.resources) == 0 {
-		return nil, notDefault(g.scope)
+		return nil, notDefaultScope(g.scope)
 	}
 	resource := q.resources[0].app
 	roles := s.appRoles(g.tenant, g.client, resource)
 	if resource.RequireAssignment && len(roles) == 0 {
-		return nil, refuse(501051, "The app '%s' (%s) has no role in '%s' (%s), which asks for one.", g.client.ClientID, g.client.Name, quote(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
+		return nil, newError(501051, "The app '%s' (%s) has no role in '%s' (%s), which asks for one.", g.client.ClientID, g.client.Name, printable(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
 	}
-	life := s.life(resource, g.claims)
+	lifetime := s.tokenLifetime(resource, g.claims)
 	payload := s.appClaims(&accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: resource,
-		roles: roles, life: life, claims: g.claims,
+		roles: roles, lifetime: lifetime, claims: g.claims,
 	})
-	return s.tokenAnswer(g, map[string]any{}, life, payload), nil
+	return s.accessTokenResponse(g, map[string]any{}, lifetime, payload), nil
 }
 
-func notDefault(scope string) *refusal {
-	return refuse(1002012, "An app gets tokens for itself with the scope <resource>/.default, not with '%s'.", quote(scope))
+func notDefaultScope(scope string) *aadstsError {
+	return newError(1002012, "An app gets tokens for itself with the scope <resource>/.default, not with '%s'.", printable(scope))
 }
 
 // tokenAnswer completes the answer of the token endpoint with an access token.
-func (s *Server) tokenAnswer(g *granting, body map[string]any, life time.Duration, payload claimSet) *answer {
+func (s *Server) accessTokenResponse(g *grantRequest, body map[string]any, lifetime time.Duration, payload claimSet) *response {
 	key := s.signingKey()
 	header := claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}
 	if payload["ver"] == "1.0" {
 		header["x5t"] = key.kid
 	}
 	body["token_type"] = "Bearer"
-	body["expires_in"] = int(life / time.Second)
-	body["ext_expires_in"] = int(life / time.Second)
+	body["expires_in"] = int(lifetime / time.Second)
+	body["ext_expires_in"] = int(lifetime / time.Second)
 	body["access_token"] = signJWT(key.private, header, payload)
 	if s.refreshIn != nil {
-		if in := s.refreshIn(life); in > 0 {
+		if in := s.refreshIn(lifetime); in > 0 {
 			body["refresh_in"] = int(in / time.Second)
 		}
 	}
-	return jsonAnswer(http.StatusOK, body)
+	return jsonResponse(http.StatusOK, body)
 }
 
 // userAnswer settles the scopes and makes the answer to a grant for a user.
-func (s *Server) userAnswer(g *granting) (*answer, *refusal) {
-	q, f := s.estate.parseScopes(g.scope, g.tenant)
-	if f != nil {
-		return nil, f
+func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
+	q, aerr := s.registry.parseScopes(g.scope, g.tenant)
+	if aerr != nil {
+		return nil, aerr
 	}
-	res, f := q.single(s.estate, g.scope)
-	if f != nil {
-		return nil, f
+	res, aerr := q.singleResource(s.registry, g.scope)
+	if aerr != nil {
+		return nil, aerr
 	}
 	oid := g.user.objectIDIn(g.tenant)
 	if oid == "" {
-		return nil, refuse(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there.", quote(g.user.Username), g.tenant.Name, g.client.ClientID, g.client.Name)
+		return nil, newError(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there.", printable(g.user.Username), g.tenant.Name, g.client.ClientID, g.client.Name)
 	}
-	roles := s.estate.rolesIn(g.user, res.app)
+	roles := s.registry.userRoles(g.user, res.app)
 	if res.app.RequireAssignment && len(roles) == 0 {
-		return nil, refuse(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", quote(g.user.Username), res.app.ClientID, res.app.Name)
+		return nil, newError(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", printable(g.user.Username), res.app.ClientID, res.app.Name)
 	}
-	names, spelled, f := s.grantedFor(res, q, g.user, g.tenant, g.client)
-	if f != nil {
-		return nil, f
+	names, spelled, aerr := s.tokenScopes(res, q, g.user, g.tenant, g.client)
+	if aerr != nil {
+		return nil, aerr
 	}
-	if f := conditionalAccess(res.app, &g.auth, g.claims); f != nil {
-		return nil, f
+	if aerr := conditionalAccess(res.app, &g.auth, g.claims); aerr != nil {
+		return nil, aerr
 	}
-	life := s.life(res.app, g.claims)
+	lifetime := s.tokenLifetime(res.app, g.claims)
 	t := &accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: res.app,
-		user: g.user, auth: &g.auth, scopes: names, roles: roles, life: life, claims: g.claims,
+		user: g.user, auth: &g.auth, scopes: names, roles: roles, lifetime: lifetime, claims: g.claims,
 	}
 	body := map[string]any{"scope": strings.Join(spelled, " ")}
 	if q.offline {
-		body["refresh_token"] = s.sealed("refresh", refreshToken{
+		body["refresh_token"] = s.seal("refresh", refreshToken{
 			ID: randomToken(12), Auth: g.auth, Tenant: g.tenant.ID, Client: g.client.ClientID,
 			Scope: g.scope, Issued: g.now,
 		})
 	}
 	if q.openid {
-		body["id_token"] = s.signID(s.idClaims(t, q, g.nonce))
+		body["id_token"] = s.signIDToken(s.idClaims(t, q, g.nonce))
 	}
 	if g.form.Get("client_info") == "1" {
 		body["client_info"] = clientInfo(g.user)
 	}
-	return s.tokenAnswer(g, body, life, s.userClaims(t)), nil
+	return s.accessTokenResponse(g, body, lifetime, s.userClaims(t)), nil
+}
+
+// grantCode redeems an authorization code
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#redeem-a-code-for-an-access-token).
+func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
+	raw := g.form.Get("code")
+	if raw == "" {
+		return nil, missingParameter("code")
+	}
+	redirect := g.form.Get("redirect_uri")
+	if redirect == "" {
+		return nil, missingParameter("redirect_uri")
+	}
+	var c code
+	if !s.unseal("code", raw, &c) {
+		aerr := newError(9002313, "The request is malformed.")
+		aerr.code = "invalid_grant"
+		return nil, aerr
+	}
+	if c.Client != g.client.ClientID {
+		return nil, newError(70000, "The authorization code was issued to another client.")
+	}
+	if g.tenant != nil && g.tenant.ID != c.Tenant {
+		return nil, newError(700005, "The authorization code was issued for another tenant.")
+	}
+	g.tenant = s.registry.tenantByName[c.Tenant]
+	if !g.client.hasRedirectURI(redirect) {
+		return nil, redirectMismatch(g.client, redirect)
+	}
+	if c.Redirect != redirect {
+		return nil, newError(500112, "The redirect URI '%s' is not '%s', which the authorization code was asked for with.", printable(redirect), printable(c.Redirect))
+	}
+	if g.now.Sub(c.Issued) > codeLifetime {
+		return nil, newError(70008, "The authorization code has expired. Sign the user in again.")
+	}
+	if !verifyPKCE(g.form.Get("code_verifier"), c.Challenge, c.Method) {
+		return nil, newError(501481, "The code_verifier is not the one that the code_challenge was made from.")
+	}
+	if !s.markRedeemed(c.Number, g.now) {
+		return nil, newError(54005, "The authorization code was redeemed before.")
+	}
+	var aerr *aadstsError
+	if g.user, aerr = s.activeUser(&c.Auth); aerr != nil {
+		return nil, aerr
+	}
+	g.auth, g.nonce = c.Auth, c.Nonce
+	if g.scope == "" {
+		g.scope = c.Scope
+	}
+	return s.userTokenResponse(g)
+}
+
+// verifies checks a PKCE verifier (RFC 7636 section 4.6). A verifier without a
+// challenge is refused as well: somebody stripped the challenge.
+func verifyPKCE(verifier, challenge, method string) bool {
+	switch {
+	case challenge == "":
+		return verifier == ""
+	case len(verifier) < 43 || len(verifier) > 128:
+		return false
+	case method == "S256":
+		sum := sha256.Sum256([]byte(verifier))
+		verifier = b64.EncodeToString(sum[:])
+	}
+	return subtle.ConstantTimeCompare([]byte(verifier), []byte(challenge)) == 1
+}
+
+// grantRefresh redeems a refresh token, which stays good and is good for every
+// resource the client may use for the user
+// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens).
+func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
+	raw := g.form.Get("refresh_token")
+	if raw == "" {
+		return nil, missingParameter("refresh_token")
+	}
+	var t refreshToken
+	if !s.unseal("refresh", raw, &t) {
+		aerr := newError(9002313, "The request is malformed.")
+		aerr.code = "invalid_grant"
+		return nil, aerr
+	}
+	if t.Client != g.client.ClientID {
+		return nil, newError(70000, "The refresh token was issued to another client.")
+	}
+	if g.tenant != nil && g.tenant.ID != t.Tenant {
+		return nil, newError(70000, "The refresh token was issued for another tenant.")
+	}
+	g.tenant = s.registry.tenantByName[t.Tenant]
+	if idle := g.now.Sub(t.Issued); idle > refreshTokenLifetime {
+		return nil, newError(700082, "The refresh token was issued on %s and not used for %s, which is too long.", t.Issued.UTC().Format(time.RFC3339), idle.Round(time.Second))
+	}
+	var aerr *aadstsError
+	if g.user, aerr = s.activeUser(&t.Auth); aerr != nil {
+		return nil, aerr
+	}
+	if s.isRevoked(t.ID) {
+		return nil, newError(50173, "The grant was revoked.")
+	}
+	g.auth = t.Auth
+	if g.scope == "" {
+		g.scope = t.Scope
+	}
+	return s.userTokenResponse(g)
+}
+
+// grantOnBehalfOf exchanges a user's access token for another one
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow).
+func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
+	if g.client.Public {
+		return nil, newError(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+	}
+	raw := g.form.Get("assertion")
+	switch {
+	case raw == "":
+		return nil, missingParameter("assertion")
+	case g.form.Get("requested_token_use") == "":
+		return nil, missingParameter("requested_token_use")
+	case g.form.Get("requested_token_use") != "on_behalf_of":
+		return nil, newError(90023, "The requested_token_use is not 'on_behalf_of'.")
+	case g.scope == "":
+		return nil, missingParameter("scope")
+	}
+	t, err := parseJWT(raw)
+	if err != nil {
+		return nil, newError(50013, "The assertion cannot be read as a JWT.")
+	}
+	key := s.publishedKey(t.header.stringClaim("kid"))
+	if key == nil || !t.signedBy(&key.private.PublicKey, "RS256") {
+		return nil, newError(50013, "None of the published keys signed the assertion.")
+	}
+	tenant := s.registry.tenantByName[strings.ToLower(t.payload.stringClaim("tid"))]
+	if tenant == nil || g.tenant != nil && tenant != g.tenant || !slices.Contains(s.issuers(g.request, tenant), t.payload.stringClaim("iss")) {
+		return nil, newError(50013, "The assertion's issuer is not that of the request's tenant.")
+	}
+	if !g.client.worksIn(tenant) {
+		_, aerr := s.findClient(g.client.ClientID, tenant)
+		return nil, aerr
+	}
+	g.tenant = tenant
+	exp, hasExp := t.payload.intClaim("exp")
+	nbf, hasNbf := t.payload.intClaim("nbf")
+	if now := g.now.Unix(); !hasExp || !hasNbf || now >= exp || now < nbf {
+		return nil, newError(500133, "The assertion is used outside its time. It is %s now; the assertion expires at %s.", g.now.UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
+	}
+	if aud := t.payload.stringClaim("aud"); !g.client.isAudience(aud) {
+		return nil, newError(500131, "The assertion is for the audience '%s', not for '%s', which is the app '%s' (%s) that presents it. A middle tier may only pass on tokens meant for itself.", printable(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
+	}
+	if aerr := s.assertionUser(g, t); aerr != nil {
+		return nil, aerr
+	}
+	return s.userTokenResponse(g)
+}
+
+// assertedUser finds whom an assertion speaks for. An app has nobody to act on
+// behalf of, and an ID token, which names no client, is none to act with.
+func (s *Server) assertionUser(g *grantRequest, t *jwt) *aadstsError {
+	if t.payload["azp"] == nil && t.payload["appid"] == nil {
+		return newError(240002, "An ID token is no assertion for the grant '%s': an access token is.", grantTypeOnBehalfOf)
+	}
+	if t.payload.stringClaim("idtyp") == "app" || t.payload.stringClaim("scp") == "" {
+		return newError(7000114, "The assertion speaks for no user, so the app '%s' can act on behalf of nobody with it.", g.client.ClientID)
+	}
+	g.user = s.registry.userByID(t.payload.stringClaim("oid"), g.tenant)
+	if g.user == nil {
+		return newError(50034, "The assertion's user is not in the directory %s.", g.tenant.Name)
+	}
+	g.auth = authentication{User: strings.ToLower(g.user.Username), At: g.now, SID: newGUID()}
+	var hidden authentication
+	if s.unseal("aio", t.payload.stringClaim("aio"), &hidden) && hidden.User == g.auth.User {
+		g.auth = hidden
+	} else {
+		s.mu.Lock()
+		g.auth.Epoch = s.sessionEpochs[g.auth.User]
+		s.mu.Unlock()
+	}
+	if s.isRevoked(t.payload.stringClaim("uti")) {
+		return newError(50173, "The grant was revoked.")
+	}
+	_, aerr := s.activeUser(&g.auth)
+	return aerr
+}
+
+// userByID is the user of that oid in the tenant, or nil.
+func (reg *registry) userByID(oid string, t *Tenant) *User {
+	for _, u := range reg.users {
+		if id := u.objectIDIn(t); id != "" && strings.EqualFold(id, oid) {
+			return u
+		}
+	}
+	return nil
+}
+
+// isAudience reports whether aud names the app.
+func (a *App) isAudience(aud string) bool {
+	key := resourceKey(aud)
+	return key == a.ClientID || key == resourceKey(a.AppIDURI) || key == "api://"+a.ClientID
+}
+
+// grantPassword serves the resource owner password grant
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth-ropc).
+func (s *Server) grantPassword(g *grantRequest) (*response, *aadstsError) {
+	name, password := g.form.Get("username"), g.form.Get("password")
+	switch {
+	case name == "":
+		return nil, missingParameter("username")
+	case password == "":
+		return nil, missingParameter("password")
+	case g.scope == "":
+		return nil, missingParameter("scope")
+	}
+	u := s.registry.userByName[strings.ToLower(name)]
+	if u == nil {
+		return nil, newError(50034, "There is no user %s in the directory.", printable(name))
+	}
+	if g.tenant == nil {
+		g.tenant = s.registry.tenantByName[u.TenantID]
+	}
+	if !passwordMatches(u, password) {
+		return nil, newError(50126, "The username or the password is wrong.")
+	}
+	g.auth = s.newAuthentication(u, g.now)
+	var aerr *aadstsError
+	if g.user, aerr = s.activeUser(&g.auth); aerr != nil {
+		return nil, aerr
+	}
+	// The app's own rules, which other grants met on the sign-in page.
+	if g.client.RequireAssignment && len(s.registry.userRoles(u, g.client)) == 0 {
+		return nil, newError(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", printable(u.Username), g.client.ClientID, g.client.Name)
+	}
+	if aerr := conditionalAccess(g.client, &g.auth, g.claims); aerr != nil {
+		return nil, aerr
+	}
+	return s.userTokenResponse(g)
+}
+
+func passwordMatches(u *User, password string) bool {
+	return u.Password != "" && subtle.ConstantTimeCompare([]byte(u.Password), []byte(password)) == 1
+}
+
+// signedIn is the authentication of a user who has just signed in.
+func (s *Server) newAuthentication(u *User, now time.Time) authentication {
+	name := strings.ToLower(u.Username)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return authentication{User: name, Epoch: s.sessionEpochs[name], At: now, SID: newGUID()}
+}
+
+// redeemed remembers which authorization codes were redeemed: a bit for each,
+// by the code's number, until the code has expired anyway. Server.mu guards it.
+type redeemed struct {
+	issued uint64                   // numbers given out
+	blocks map[uint64]redeemedBlock // by number/64
+}
+
+// A redeemedBlock has the bits of 64 codes in a row.
+type redeemedBlock struct {
+	bits  uint64
+	until time.Time // when all that were redeemed have expired
+}
+
+// number is that of a new code.
+func (s *Server) nextCodeNumber() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.redeemed.issued++
+	return s.redeemed.issued
+}
+
+// once marks a code as redeemed and reports whether it was not before.
+func (s *Server) markRedeemed(number uint64, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &s.redeemed
+	if r.blocks == nil {
+		r.blocks = map[uint64]redeemedBlock{}
+	}
+	at, bit := number/64, uint64(1)<<(number%64)
+	block := r.blocks[at]
+	if block.bits&bit != 0 {
+		return false
+	}
+	if n := len(r.blocks); n&(n-1) == 0 { // now and then
+		for i, b := range r.blocks {
+			if now.After(b.until) {
+				delete(r.blocks, i)
+			}
+		}
+		block = r.blocks[at]
+	}
+	r.blocks[at] = redeemedBlock{block.bits | bit, now.Add(codeLifetime)}
+	return true
 }

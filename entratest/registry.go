@@ -9,17 +9,143 @@ import (
 	"strings"
 )
 
-func (e *estate) addTenant(t Tenant) error {
+// estate is a checked Config, indexed. It never changes.
+type registry struct {
+	tenants []*Tenant
+	apps    []*App
+	users   []*User
+
+	tenantByName   map[string]*Tenant // by lower-case ID and domain
+	appByID      map[string]*App    // by lower-case client ID
+	appByName map[string]*App    // by name
+	resourceByKey map[string]*App    // by lower-case App ID URI and client ID
+	userByName     map[string]*User   // by lower-case username
+}
+
+// Microsoft Graph is in every tenant of Entra: scopes without a resource are
+// its own.
+const (
+	graphID  = "00000003-0000-0000-c000-000000000000"
+	graphURI = "https://graph.microsoft.com"
+)
+
+// newEstate checks a Config. The error says what is wrong with it.
+func newRegistry(cfg Config) (*registry, error) {
+	reg := &registry{
+		tenantByName:   map[string]*Tenant{},
+		appByID:      map[string]*App{},
+		appByName: map[string]*App{},
+		resourceByKey: map[string]*App{},
+		userByName:     map[string]*User{},
+	}
+	if len(cfg.Tenants) == 0 {
+		return nil, fmt.Errorf("there is no tenant")
+	}
+	for _, t := range cfg.Tenants {
+		if err := reg.addTenant(t); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.ContainsFunc(cfg.Apps, func(a App) bool { return strings.EqualFold(a.ClientID, graphID) }) {
+		cfg.Apps = append(slices.Clone(cfg.Apps), App{
+			Name: "Microsoft Graph", ClientID: graphID, TenantID: cfg.Tenants[0].ID,
+			MultiTenant: true, AppIDURI: graphURI, TokenVersion: 1,
+			Scopes: []string{"openid", "profile", "email", "offline_access", "User.Read", "User.ReadBasic.All", "Mail.Read", "Mail.Send"},
+			Roles:  []string{"User.Read.All", "Mail.Read", "Application.Read.All"},
+		})
+	}
+	for _, a := range cfg.Apps {
+		if err := reg.addApp(a); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range reg.apps {
+		if err := reg.checkPermissions(a); err != nil {
+			return nil, err
+		}
+	}
+	for _, u := range cfg.Users {
+		if err := reg.addUser(u); err != nil {
+			return nil, err
+		}
+	}
+	return reg, nil
+}
+
+// resourceKey is how a resource is looked up: without regard to case and a
+// slash at the end.
+func resourceKey(identifier string) string {
+	return strings.TrimSuffix(strings.ToLower(identifier), "/")
+}
+
+func containsFold(list []string, s string) bool {
+	return slices.ContainsFunc(list, func(t string) bool { return strings.EqualFold(s, t) })
+}
+
+// isMultiTenantName reports whether the name in a path stands for many tenants.
+func isMultiTenantName(name string) bool {
+	return name == "common" || name == "organizations" || name == "consumers"
+}
+
+// servesTenant reports whether the app can be used in the tenant.
+func (a *App) worksIn(t *Tenant) bool { return a.MultiTenant || a.TenantID == t.ID }
+
+// objectIDIn is the oid of the app's service principal in the tenant.
+func (a *App) objectIDIn(t *Tenant) string {
+	if a.ObjectID != "" && a.TenantID == t.ID {
+		return strings.ToLower(a.ObjectID)
+	}
+	return derivedGUID("service principal", a.ClientID, t.ID)
+}
+
+// objectIDIn is the user's oid in the tenant, "" if it has no such user.
+func (u *User) objectIDIn(t *Tenant) string {
+	if u.TenantID == t.ID {
+		return u.ObjectID
+	}
+	return u.Guest[t.ID]
+}
+
+// administers reports whether the user is an administrator of the tenant, which
+// guests never are.
+func (u *User) isAdminOf(t *Tenant) bool { return u.Admin && u.TenantID == t.ID }
+
+// rolesIn are the app roles the user has in the resource.
+func (reg *registry) userRoles(u *User, resource *App) []string {
+	var roles []string
+	for id, names := range u.Roles {
+		if reg.resourceByKey[resourceKey(id)] == resource {
+			roles = append(roles, names...)
+		}
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
+}
+
+// granted collects what permissions give for the resource.
+func (reg *registry) grantedPermissions(permissions []Permission, resource *App) (scopes, roles []string) {
+	for _, p := range permissions {
+		if reg.resourceByKey[resourceKey(p.Resource)] == resource {
+			scopes = append(scopes, p.Scopes...)
+			roles = append(roles, p.Roles...)
+		}
+	}
+	slices.Sort(scopes)
+	slices.Sort(roles)
+	return slices.Compact(scopes), slices.Compact(roles)
+}
+
+func (reg *registry) addTenant(t Tenant) error {
 	if !isGUID(t.ID) {
 		return fmt.Errorf("tenant %q: the ID is no GUID", t.ID)
 	}
 	t.ID = strings.ToLower(t.ID)
 	for _, key := range []string{t.ID, strings.ToLower(t.Domain)} {
-		if e.tenant[key] != nil {
+		if reg.tenantByName[key] != nil {
 			return fmt.Errorf("tenant %q: there is another one of that ID or domain", key)
 		}
 		if key != "" {
-			e.tenant[key] = &t
+			reg.tenantByName[key] = &t
 		}
 	}
 	if strings.ContainsAny(t.Domain, "/?# ") || isMultiTenantName(strings.ToLower(t.Domain)) {
@@ -31,28 +157,28 @@ func (e *estate) addTenant(t Tenant) error {
 	if t.Name == "" {
 		t.Name = t.ID
 	}
-	e.tenants = append(e.tenants, &t)
+	reg.tenants = append(reg.tenants, &t)
 	return nil
 }
 
-func (e *estate) addApp(a App) error {
+func (reg *registry) addApp(a App) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("app %q: %w", a.Name, fmt.Errorf(format, args...))
 	}
 	if a.Name == "" {
 		return fail("it has no name (client ID %q)", a.ClientID)
 	}
-	if e.appNamed[a.Name] != nil {
+	if reg.appByName[a.Name] != nil {
 		return fail("there is another one of that name")
 	}
 	if !isGUID(a.ClientID) {
 		return fail("the client ID %q is no GUID", a.ClientID)
 	}
 	a.ClientID = strings.ToLower(a.ClientID)
-	if e.app[a.ClientID] != nil {
+	if reg.appByID[a.ClientID] != nil {
 		return fail("there is another one of client ID %s", a.ClientID)
 	}
-	t := e.tenant[strings.ToLower(a.TenantID)]
+	t := reg.tenantByName[strings.ToLower(a.TenantID)]
 	if t == nil {
 		return fail("there is no tenant %q", a.TenantID)
 	}
@@ -74,7 +200,7 @@ func (e *estate) addApp(a App) error {
 		return fail("%q is no App ID URI", a.AppIDURI)
 	}
 	for _, key := range []string{resourceKey(a.AppIDURI), resourceKey("api://" + a.ClientID), a.ClientID} {
-		if other := e.resource[key]; other != nil && other.ClientID != a.ClientID {
+		if other := reg.resourceByKey[key]; other != nil && other.ClientID != a.ClientID {
 			return fail("%s has the same App ID URI", other.Name)
 		}
 	}
@@ -102,12 +228,12 @@ func (e *estate) addApp(a App) error {
 	if err := a.checkCredentials(); err != nil {
 		return fail("%w", err)
 	}
-	e.apps = append(e.apps, &a)
-	e.app[a.ClientID] = &a
-	e.appNamed[a.Name] = &a
-	e.resource[resourceKey(a.AppIDURI)] = &a
-	e.resource[resourceKey("api://"+a.ClientID)] = &a
-	e.resource[a.ClientID] = &a
+	reg.apps = append(reg.apps, &a)
+	reg.appByID[a.ClientID] = &a
+	reg.appByName[a.Name] = &a
+	reg.resourceByKey[resourceKey(a.AppIDURI)] = &a
+	reg.resourceByKey[resourceKey("api://"+a.ClientID)] = &a
+	reg.resourceByKey[a.ClientID] = &a
 	return nil
 }
 
@@ -140,9 +266,9 @@ func (a *App) checkCredentials() error {
 }
 
 // checkPermissions checks what one app says about others.
-func (e *estate) checkPermissions(a *App) error {
+func (reg *registry) checkPermissions(a *App) error {
 	for _, p := range slices.Concat(a.Permissions, a.Required) {
-		res := e.resource[resourceKey(p.Resource)]
+		res := reg.resourceByKey[resourceKey(p.Resource)]
 		if res == nil {
 			return fmt.Errorf("app %q: it has permissions of %q, which is no app", a.Name, p.Resource)
 		}
@@ -160,7 +286,7 @@ func (e *estate) checkPermissions(a *App) error {
 	return nil
 }
 
-func (e *estate) addUser(u User) error {
+func (reg *registry) addUser(u User) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("user %q: %s", u.Username, fmt.Sprintf(format, args...))
 	}
@@ -168,10 +294,10 @@ func (e *estate) addUser(u User) error {
 	if key == "" || strings.TrimSpace(key) != key {
 		return fail("that is no username")
 	}
-	if e.user[key] != nil {
+	if reg.userByName[key] != nil {
 		return fail("there is another one of that name")
 	}
-	t := e.tenant[strings.ToLower(u.TenantID)]
+	t := reg.tenantByName[strings.ToLower(u.TenantID)]
 	if t == nil {
 		return fail("there is no tenant %q", u.TenantID)
 	}
@@ -181,7 +307,7 @@ func (e *estate) addUser(u User) error {
 	}
 	guests := map[string]string{}
 	for tenant, oid := range u.Guest {
-		g := e.tenant[strings.ToLower(tenant)]
+		g := reg.tenantByName[strings.ToLower(tenant)]
 		if g == nil || g == t {
 			return fail("%q is no other tenant to be a guest in", tenant)
 		}
@@ -200,7 +326,7 @@ func (e *estate) addUser(u User) error {
 		if !isGUID(oid) {
 			return fail("the object ID %q is no GUID", oid)
 		}
-		for _, other := range e.users {
+		for _, other := range reg.users {
 			if other.ObjectID == oid {
 				return fail("%s has the same object ID", other.Username)
 			}
@@ -210,7 +336,7 @@ func (e *estate) addUser(u User) error {
 		u.Name = u.Username
 	}
 	for resource, roles := range u.Roles {
-		res := e.resource[resourceKey(resource)]
+		res := reg.resourceByKey[resourceKey(resource)]
 		if res == nil {
 			return fail("there is no app %q to have roles in", resource)
 		}
@@ -220,7 +346,7 @@ func (e *estate) addUser(u User) error {
 			}
 		}
 	}
-	e.users = append(e.users, &u)
-	e.user[key] = &u
+	reg.users = append(reg.users, &u)
+	reg.userByName[key] = &u
 	return nil
 }

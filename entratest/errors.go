@@ -1,7 +1,6 @@
 package entratest
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -10,11 +9,11 @@ import (
 )
 
 // A refusal is an error as Entra answers it.
-type refusal struct {
-	aadsts   int
+type aadstsError struct {
+	number   int
 	code     string // the OAuth error
 	status   int
-	text     string // the description without its trailer
+	message     string // the description without its trailer
 	suberror string
 	claims   string
 }
@@ -99,20 +98,20 @@ var oauthCodes = map[int]struct {
 }
 
 // refuse is the refusal of that AADSTS number.
-func refuse(aadsts int, format string, args ...any) *refusal {
+func newError(aadsts int, format string, args ...any) *aadstsError {
 	kind := oauthCodes[aadsts]
-	return &refusal{aadsts: aadsts, code: kind.code, status: kind.status, text: fmt.Sprintf(format, args...)}
+	return &aadstsError{number: aadsts, code: kind.code, status: kind.status, message: fmt.Sprintf(format, args...)}
 }
 
 // description is error_description: text, number and trailer.
-func (f *refusal) description(r *request) string {
+func (aerr *aadstsError) description(r *request) string {
 	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
-		f.aadsts, f.text, r.traceID, r.correlationID, timestamp(r.now))
+		aerr.number, aerr.message, r.traceID, r.correlationID, timestamp(r.now))
 }
 
 // answer is the JSON body that the token endpoint sends
 // (https://learn.microsoft.com/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application).
-func (f *refusal) answer(r *request) *answer {
+func (aerr *aadstsError) response(r *request) *response {
 	body := struct {
 		Error         string `json:"error"`
 		Description   string `json:"error_description"`
@@ -124,49 +123,21 @@ func (f *refusal) answer(r *request) *answer {
 		SubError      string `json:"suberror,omitempty"`
 		Claims        string `json:"claims,omitempty"`
 	}{
-		Error: f.code, Description: f.description(r), Codes: []int{f.aadsts},
+		Error: aerr.code, Description: aerr.description(r), Codes: []int{aerr.number},
 		Timestamp: timestamp(r.now), TraceID: r.traceID, CorrelationID: r.correlationID,
-		URI:      r.base + "/error?code=" + strconv.Itoa(f.aadsts),
-		SubError: f.suberror, Claims: f.claims,
+		URI:      r.base + "/error?code=" + strconv.Itoa(aerr.number),
+		SubError: aerr.suberror, Claims: aerr.claims,
 	}
-	a := jsonAnswer(f.status, body)
-	a.refused = f
-	return a
+	resp := jsonResponse(aerr.status, body)
+	resp.err = aerr
+	return resp
 }
 
 // timestamp is a time as Entra's errors write it.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
-// An answer is a response before it is sent.
-type answer struct {
-	status   int
-	header   http.Header
-	body     []byte
-	refused  *refusal // what the journal says went wrong
-	injected bool     // a Fault made it
-	drop     bool     // break the connection instead
-	keep     int      // if positive: how many bytes of the body arrive
-	location string   // where a page that posts a form sends it, for SignIn
-}
-
-func jsonAnswer(status int, body any) *answer {
-	data, err := json.Marshal(body)
-	if err != nil {
-		panic("entratest: an answer is no JSON: " + err.Error())
-	}
-	return &answer{
-		status: status,
-		header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
-		body:   data,
-	}
-}
-
-func notFound() *answer {
-	return &answer{status: http.StatusNotFound, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte("not found\n")}
-}
-
 // quote makes s safe to repeat in a description: short and of plain characters.
-func quote(s string) string {
+func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == 0xfffd {
 			return '?'
@@ -177,4 +148,19 @@ func quote(s string) string {
 		s = string(runes[:200]) + "..."
 	}
 	return s
+}
+
+// explain answers /error?code=N, where error_uri points.
+func (s *Server) handleErrorLookup(r *request) *response {
+	number, err := strconv.Atoi(r.form.Get("code"))
+	kind, known := oauthCodes[number]
+	data := pageData{
+		Title: "AADSTS error", Heading: "Error lookup", Number: number, Error: "this number is not one that entratest answers.",
+		TraceID: r.traceID, CorrelationID: r.correlationID, Timestamp: timestamp(r.now),
+	}
+	if err != nil || !known {
+		return page(http.StatusNotFound, "error", data)
+	}
+	data.Error = "the OAuth error " + kind.code + "."
+	return page(http.StatusOK, "error", data)
 }

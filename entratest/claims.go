@@ -17,7 +17,7 @@ type accessToken struct {
 	class    string // appidacr
 	resource *App
 	roles    []string
-	life     time.Duration
+	lifetime     time.Duration
 	claims   claimsRequest
 	version  int // zero: the resource's
 
@@ -29,15 +29,15 @@ type accessToken struct {
 
 // life draws the life of a token
 // (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime).
-func (s *Server) life(resource *App, c claimsRequest) time.Duration {
-	life := 60*time.Minute + time.Duration(rand.Int64N(int64(30*time.Minute)))
+func (s *Server) tokenLifetime(resource *App, c claimsRequest) time.Duration {
+	lifetime := 60*time.Minute + time.Duration(rand.Int64N(int64(30*time.Minute)))
 	switch {
 	case s.lifetime != nil:
-		life = s.lifetime()
-	case resource.ContinuousAccess && c.capable():
-		life = 24*time.Hour + time.Duration(rand.Int64N(int64(4*time.Hour)))
+		lifetime = s.lifetime()
+	case resource.ContinuousAccess && c.supportsCAE():
+		lifetime = 24*time.Hour + time.Duration(rand.Int64N(int64(4*time.Hour)))
 	}
-	return max(life.Truncate(time.Second), time.Second)
+	return max(lifetime.Truncate(time.Second), time.Second)
 }
 
 // issuers are those that tokens of the tenant have, version 1 first.
@@ -48,7 +48,7 @@ func (s *Server) issuers(r *request, t *Tenant) []string {
 // common are the claims of every access token
 // (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
 // Entra dates a token five minutes back.
-func (s *Server) common(t *accessToken) claimSet {
+func (s *Server) commonClaims(t *accessToken) claimSet {
 	version := t.version
 	if version == 0 {
 		version = t.resource.TokenVersion
@@ -59,7 +59,7 @@ func (s *Server) common(t *accessToken) claimSet {
 		"iss": issuers[version-1],
 		"iat": t.now.Add(-5 * time.Minute).Unix(),
 		"nbf": t.now.Add(-5 * time.Minute).Unix(),
-		"exp": t.now.Unix() + int64(t.life/time.Second),
+		"exp": t.now.Unix() + int64(t.lifetime/time.Second),
 		"tid": t.tenant.ID,
 		"rh":  "1." + randomToken(30) + ".",
 		"uti": randomToken(16),
@@ -78,7 +78,7 @@ func (s *Server) common(t *accessToken) claimSet {
 	if len(t.roles) > 0 {
 		c["roles"] = t.roles
 	}
-	if t.claims.capable() && (t.resource.ContinuousAccess || slices.Contains(t.resource.OptionalClaims, "xms_cc")) {
+	if t.claims.supportsCAE() && (t.resource.ContinuousAccess || slices.Contains(t.resource.OptionalClaims, "xms_cc")) {
 		c["xms_cc"] = []string{"cp1"}
 	}
 	return c
@@ -86,7 +86,7 @@ func (s *Server) common(t *accessToken) claimSet {
 
 // appClaims are the claims of an app-only access token.
 func (s *Server) appClaims(t *accessToken) claimSet {
-	c := s.common(t)
+	c := s.commonClaims(t)
 	oid := t.client.objectIDIn(t.tenant)
 	c["oid"], c["sub"] = oid, oid
 	c["aio"] = randomToken(42)
@@ -102,12 +102,12 @@ func (s *Server) appClaims(t *accessToken) claimSet {
 // userClaims are the claims of an access token for a user. The opaque aio keeps
 // how the user signed in, for on-behalf-of.
 func (s *Server) userClaims(t *accessToken) claimSet {
-	c := s.common(t)
+	c := s.commonClaims(t)
 	c["scp"] = strings.Join(t.scopes, " ")
 	c["oid"] = t.user.objectIDIn(t.tenant)
 	c["sub"] = pairwise(t.user, t.tenant, t.resource)
 	c["name"] = t.user.Name
-	c["aio"] = s.sealed("aio", t.auth)
+	c["aio"] = s.seal("aio", t.auth)
 	if c["ver"] == "1.0" {
 		c["acr"] = "1"
 		c["amr"] = t.auth.methods()
@@ -117,16 +117,16 @@ func (s *Server) userClaims(t *accessToken) claimSet {
 	} else {
 		c["preferred_username"] = t.user.Username
 	}
-	s.guestClaims(c, t)
+	s.addGuestClaims(c, t)
 	if len(t.auth.ACRs) > 0 {
 		c["acrs"] = t.auth.ACRs
 	}
-	s.optionalClaims(c, t.resource, t.user, t.tenant, t.auth)
+	s.addOptionalClaims(c, t.resource, t.user, t.tenant, t.auth)
 	return c
 }
 
 // guestClaims says where a guest comes from.
-func (s *Server) guestClaims(c claimSet, t *accessToken) {
+func (s *Server) addGuestClaims(c claimSet, t *accessToken) {
 	if t.user.TenantID != t.tenant.ID {
 		c["idp"] = v1Issuer(t.base, t.user.TenantID)
 	}
@@ -134,7 +134,7 @@ func (s *Server) guestClaims(c claimSet, t *accessToken) {
 
 // optionalClaims adds what the registration of the token's audience asks for
 // (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
-func (s *Server) optionalClaims(c claimSet, audience *App, u *User, t *Tenant, auth *authentication) {
+func (s *Server) addOptionalClaims(c claimSet, audience *App, u *User, t *Tenant, auth *authentication) {
 	for _, name := range audience.OptionalClaims {
 		switch name {
 		case "email":
@@ -189,7 +189,7 @@ func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSe
 		"rh":  "1." + randomToken(30) + ".",
 		"uti": randomToken(16),
 		"sid": t.auth.SID,
-		"aio": s.sealed("aio", t.auth),
+		"aio": s.seal("aio", t.auth),
 		"ver": "2.0",
 	}
 	if q.profile {
@@ -203,19 +203,19 @@ func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSe
 	if nonce != "" {
 		c["nonce"] = nonce
 	}
-	if roles := s.estate.rolesIn(t.user, t.client); len(roles) > 0 {
+	if roles := s.registry.userRoles(t.user, t.client); len(roles) > 0 {
 		c["roles"] = roles
 	}
 	if len(t.auth.ACRs) > 0 {
 		c["acrs"] = t.auth.ACRs
 	}
-	s.guestClaims(c, t)
-	s.optionalClaims(c, t.client, t.user, t.tenant, t.auth)
+	s.addGuestClaims(c, t)
+	s.addOptionalClaims(c, t.client, t.user, t.tenant, t.auth)
 	return c
 }
 
 // signID signs an ID token.
-func (s *Server) signID(payload claimSet) string {
+func (s *Server) signIDToken(payload claimSet) string {
 	key := s.signingKey()
 	return signJWT(key.private, claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}, payload)
 }

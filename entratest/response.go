@@ -1,0 +1,109 @@
+package entratest
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// An answer is a response before it is sent.
+type response struct {
+	status   int
+	header   http.Header
+	body     []byte
+	err  *aadstsError // what the journal says went wrong
+	injected bool     // a Fault made it
+	drop     bool     // break the connection instead
+	truncate     int      // if positive: how many bytes of the body arrive
+	location string   // where a page that posts a form sends it, for SignIn
+}
+
+func jsonResponse(status int, body any) *response {
+	data, err := json.Marshal(body)
+	if err != nil {
+		panic("entratest: an answer is no JSON: " + err.Error())
+	}
+	return &response{
+		status: status,
+		header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		body:   data,
+	}
+}
+
+func notFoundResponse() *response {
+	return &response{status: http.StatusNotFound, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte("not found\n")}
+}
+
+// respond sends parameters to the app in the way it asked for
+// (https://openid.net/specs/oauth-v2-multiple-response-types-1_0.html,
+// https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html).
+func (s *Server) redirectToApp(r *request, q *signInRequest, params url.Values) *response {
+	if q.State != "" {
+		params.Set("state", q.State)
+	}
+	target := q.Redirect
+	switch q.Mode {
+	case "form_post":
+		resp := formPostPage(r, target, params)
+		resp.location = addQuery(target, params)
+		return resp
+	case "fragment":
+		target += "#" + params.Encode()
+	default:
+		target = addQuery(target, params)
+	}
+	return &response{
+		status:   http.StatusFound,
+		header:   http.Header{"Location": {target}, "Content-Type": {"text/html; charset=utf-8"}, "Referrer-Policy": {"no-referrer"}},
+		location: target,
+	}
+}
+
+// joinQuery adds parameters to a redirect URI, which may have some of its own
+// (RFC 6749 section 3.1.2).
+func addQuery(uri string, params url.Values) string {
+	if strings.Contains(uri, "?") {
+		return uri + "&" + params.Encode()
+	}
+	return uri + "?" + params.Encode()
+}
+
+// respondError tells the app that its request was refused
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-response).
+func (s *Server) redirectError(r *request, q *signInRequest, aerr *aadstsError) *response {
+	params := url.Values{
+		"error":             {aerr.code},
+		"error_description": {aerr.description(r)},
+		"error_uri":         {r.base + "/error?code=" + strconv.Itoa(aerr.number)},
+	}
+	if aerr.suberror != "" {
+		params.Set("suberror", aerr.suberror)
+	}
+	if aerr.claims != "" {
+		params.Set("claims", aerr.claims)
+	}
+	if q.Admin {
+		params.Set("admin_consent", "True")
+	}
+	resp := s.redirectToApp(r, q, params)
+	resp.err = aerr
+	return resp
+}
+
+// stop ends a sign-in that cannot go on with this user: a person gets a page,
+// from which only going back helps; an app that asked for none gets the error.
+func (s *Server) failSignIn(r *request, q *signInRequest, aerr *aadstsError) *response {
+	if q.Prompt == "none" {
+		return s.redirectError(r, q, aerr)
+	}
+	return errorPage(r, aerr)
+}
+
+// halfHash is the value of c_hash (OpenID Connect Core section 3.3.2.11).
+func leftHalfHash(raw string) string {
+	sum := sha256.Sum256([]byte(raw))
+	return b64.EncodeToString(sum[:16])
+}
