@@ -17,7 +17,7 @@ type accessToken struct {
 	class    string // appidacr
 	resource *App
 	roles    []string
-	lifetime     time.Duration
+	lifetime time.Duration
 	claims   claimsRequest
 	version  int // zero: the resource's
 

@@ -9,11 +9,14 @@ import (
 	"strings"
 )
 
-// Client is an HTTP client whose requests the server answers in the caller's
-// own goroutine, without a socket: for Microsoft's sign-in hosts, External ID's and
-// regional ones among them, and for [Config].Host. A request to any other host is an error. It works inside
-// testing/synctest bubbles. It follows no redirect, as a token client should
-// not; a request's context and the client's Timeout end a fault's delay.
+// Client returns an HTTP client whose requests s serves in the goroutine of the
+// caller, without a socket. It accepts Microsoft's sign-in hosts, including
+// regional and External ID hosts, and Host of the [Config]. Requests to other
+// hosts, and requests without TLS, return an error.
+//
+// The client works inside testing/synctest bubbles and does not follow
+// redirects. The request's context and the client's Timeout end the delay of a
+// [Fault].
 func (s *Server) Client() *http.Client {
 	return &http.Client{
 		Transport: (*inProcess)(s),
@@ -23,7 +26,7 @@ func (s *Server) Client() *http.Client {
 	}
 }
 
-// inProcess is the server as a transport.
+// inProcess serves the requests of Client.
 type inProcess Server
 
 var errDropped = errors.New("entratest: the connection was dropped")
@@ -38,12 +41,12 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if hr.URL.Scheme != "https" {
-		return nil, fmt.Errorf("entratest: a request to %s://%s: Entra answers over https alone", hr.URL.Scheme, hr.URL.Host)
+		return nil, fmt.Errorf("entratest: request to %s://%s: Entra requires https", hr.URL.Scheme, hr.URL.Host)
 	}
 	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
 	_, parent, _ := strings.Cut(host, ".") // of a region's host
 	if host != s.host && (parent == "" || parent != s.host) && canonicalHost(host) == "" {
-		return nil, fmt.Errorf("entratest: no such host %q", hr.URL.Host)
+		return nil, fmt.Errorf("entratest: request to %q: not a sign-in host of Microsoft or the Host of the Config", hr.URL.Host)
 	}
 	inner := hr.Clone(hr.Context())
 	inner.Host = host
@@ -86,7 +89,7 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// brokenReader is where the connection broke.
+// brokenReader simulates a broken connection.
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

@@ -17,7 +17,8 @@ import (
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// findClient is the app of a client_id in the tenant, nil for common.
+// findClient returns the app with the given client ID in the tenant. t is nil for
+// common and organizations.
 func (s *Server) findClient(id string, t *Tenant) (*App, *aadstsError) {
 	app := s.registry.appByID[strings.ToLower(id)]
 	if app == nil || t != nil && !app.worksIn(t) {
@@ -25,14 +26,15 @@ func (s *Server) findClient(id string, t *Tenant) (*App, *aadstsError) {
 		if t != nil {
 			where = t.Name
 		}
-		return nil, newError(700016, "There is no app with the identifier '%s' in the directory '%s'. It may be registered in another tenant.", printable(id), where)
+		return nil, newError(700016, "The app with the identifier '%s' was not found in the directory '%s'. "+
+			"It may be registered in another tenant.", printable(id), where)
 	}
 	return app, nil
 }
 
-// authenticateClient finds the client of a token request and checks its proof.
-// The class is that of the claims appidacr and azpacr: 0 for a public client, 1
-// for a secret, 2 for an assertion.
+// authenticateClient returns the authenticated client of a token request. class
+// is the value of the claims appidacr and azpacr: 0 for a public client, 1 for a
+// secret, 2 for an assertion.
 func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *aadstsError) {
 	if r.clientID == "" {
 		return nil, "", missingParameter("client_id")
@@ -42,7 +44,7 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *a
 		return nil, "", aerr
 	}
 	if r.tenant == nil && !app.MultiTenant {
-		return nil, "", newError(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
+		return nil, "", singleTenantError(app)
 	}
 	if r.tenantName == "consumers" {
 		return nil, "", personalAccountsError(app)
@@ -50,11 +52,11 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *a
 	assertion, kind := r.form.Get("client_assertion"), r.form.Get("client_assertion_type")
 	switch {
 	case app.Public && (r.secret != "" || assertion != ""):
-		return nil, "", newError(700025, "A public client sends neither a client_secret nor a client_assertion.")
+		return nil, "", newError(700025, "A public client must not send a client_secret or a client_assertion.")
 	case app.Public:
 		return app, "0", nil
 	case r.secret != "" && assertion != "":
-		return nil, "", newError(90023, "Either a client_secret or a client_assertion is sent, not both.")
+		return nil, "", newError(90023, "The request has both a client_secret and a client_assertion.")
 	case assertion != "" && kind != assertionType:
 		return nil, "", newError(90023, "The client_assertion_type is not '%s'.", assertionType)
 	case assertion != "":
@@ -62,11 +64,21 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *a
 	case r.secret != "":
 		return app, "1", checkSecret(s.currentApp(app), r.secret)
 	}
-	return nil, "", newError(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+	return nil, "", credentialRequiredError()
+}
+
+func credentialRequiredError() *aadstsError {
+	return newError(7000218, "The request must contain a 'client_secret' or a 'client_assertion'.")
+}
+
+func singleTenantError(app *App) *aadstsError {
+	return newError(50194, "The app '%s' (%s) is not multi-tenant. "+
+		"Use the endpoint of its tenant instead of common or organizations.", app.ClientID, app.Name)
 }
 
 func personalAccountsError(app *App) *aadstsError {
-	return newError(9002332, "The app '%s' (%s) is not for personal accounts, so not for the consumers endpoint.", app.ClientID, app.Name)
+	return newError(9002332, "The app '%s' (%s) does not support personal accounts. "+
+		"Do not use the consumers endpoint.", app.ClientID, app.Name)
 }
 
 func missingParameter(parameter string) *aadstsError {
@@ -78,9 +90,10 @@ func checkSecret(app *App, secret string) *aadstsError {
 		return nil
 	}
 	if hasSecret(app.ExpiredSecrets, secret) {
-		return newError(7000222, "The client secret is one of the app '%s', but it has expired.", app.ClientID)
+		return newError(7000222, "The client secret of the app '%s' has expired.", app.ClientID)
 	}
-	return newError(7000215, "The client secret is none of the app '%s'. A secret's value is wanted, not its ID.", app.ClientID)
+	return newError(7000215, "The client secret is not a secret of the app '%s'. "+
+		"Send the value of a secret, not its ID.", app.ClientID)
 }
 
 func hasSecret(secrets []string, secret string) bool {
@@ -92,9 +105,9 @@ func hasSecret(secrets []string, secret string) bool {
 	return false
 }
 
-// checkAssertion checks a client assertion: signed with a certificate of the
-// app (https://learn.microsoft.com/entra/identity-platform/certificate-credentials)
-// or by an issuer it is federated with
+// checkAssertion checks a client assertion. It must be signed with a certificate
+// of the app (https://learn.microsoft.com/entra/identity-platform/certificate-credentials)
+// or by a federated issuer
 // (https://learn.microsoft.com/entra/workload-id/workload-identity-federation).
 func (s *Server) checkAssertion(r *request, app *App, raw string) *aadstsError {
 	t, err := parseJWT(raw)
@@ -106,17 +119,17 @@ func (s *Server) checkAssertion(r *request, app *App, raw string) *aadstsError {
 		return checkFederated(r, app, t)
 	}
 	if !strings.EqualFold(sub, app.ClientID) {
-		return newError(700027, "The client assertion names another subject than its issuer; both must be the client ID.")
+		return newError(700027, "The issuer and the subject of the client assertion must be the client ID.")
 	}
 	cert, aerr := assertionCertificate(r, app, t)
 	if aerr != nil {
 		return aerr
 	}
 	if !t.signedBy(cert.PublicKey, "RS256", "PS256") {
-		return newError(700027, "The client assertion names a registered certificate, but its signature is not by that certificate's key.")
+		return newError(700027, "The signature of the client assertion is not valid for the certificate in its header.")
 	}
 	if r.now.After(cert.NotAfter) {
-		return newError(700027, "The client assertion is signed with a certificate that has expired.")
+		return newError(700027, "The certificate that signed the client assertion has expired.")
 	}
 	if !slices.ContainsFunc(t.audiences(), func(aud string) bool { return s.isTokenEndpointAudience(r, aud) }) {
 		return newError(700023, "The audience of the client assertion is not the token endpoint of this tenant.")
@@ -128,30 +141,30 @@ func checkTimes(now time.Time, t *jwt) *aadstsError {
 	exp, hasExp := t.payload.intClaim("exp")
 	nbf, hasNbf := t.payload.intClaim("nbf")
 	if _, sent := t.payload["nbf"]; sent != hasNbf || !hasExp || now.Unix() >= exp || now.Add(5*time.Minute).Unix() < nbf {
-		return newError(700024, "The client assertion is used outside its time. It is %s now; the assertion is good from %s to %s.",
+		return newError(700024, "The client assertion is not valid now. The time is %s. The assertion is valid from %s to %s.",
 			now.UTC().Format(time.RFC3339), time.Unix(nbf, 0).UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// assertionCertificate is the certificate that the header of an assertion
-// names, if the app trusts it.
+// assertionCertificate returns the certificate in the header of an assertion, if
+// the app trusts it.
 func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *aadstsError) {
 	for _, c := range app.Certificates {
 		one, two := sha1.Sum(c.Raw), sha256.Sum256(c.Raw)
-		if sameThumbprint(t.header.stringClaim("x5t"), one[:]) || sameThumbprint(t.header.stringClaim("x5t#S256"), two[:]) || sameThumbprint(t.header.stringClaim("kid"), one[:]) {
+		if sameThumbprint(t.header.stringClaim("x5t"), one[:]) ||
+			sameThumbprint(t.header.stringClaim("x5t#S256"), two[:]) ||
+			sameThumbprint(t.header.stringClaim("kid"), one[:]) {
 			return c, nil
 		}
 	}
 	chain, ok := parseX5C(t)
-	if !ok {
-		if t.header.stringClaim("x5t") == "" && t.header.stringClaim("x5t#S256") == "" && t.header.stringClaim("kid") == "" {
-			return nil, newError(50027, "The header of the client assertion names no certificate: it has no x5t, x5t#S256, kid or x5c.")
-		}
-		return nil, newError(700027, "The client assertion names a certificate that is not registered with the app.")
+	if !ok && t.header.stringClaim("x5t") == "" && t.header.stringClaim("x5t#S256") == "" &&
+		t.header.stringClaim("kid") == "" {
+		return nil, newError(50027, "The header of the client assertion has no x5t, x5t#S256, kid or x5c.")
 	}
-	if len(app.TrustedSubjects) == 0 {
-		return nil, newError(700027, "The client assertion names a certificate that is not registered with the app.")
+	if !ok || len(app.TrustedSubjects) == 0 {
+		return nil, newError(700027, "The certificate of the client assertion is not registered with the app.")
 	}
 	leaf, between := chain[0], x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -161,8 +174,8 @@ func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *aad
 		if !strings.EqualFold(leaf.Subject.CommonName, trusted.Subject) && !containsFold(leaf.DNSNames, trusted.Subject) {
 			continue
 		}
-		// Whether the leaf has expired is the caller's question; the chain is
-		// judged at a time when the leaf was good.
+		// The caller checks whether the leaf has expired. The chain is verified at
+		// a time when the leaf was valid.
 		_, err := leaf.Verify(x509.VerifyOptions{
 			Roots: trusted.Roots, Intermediates: between, CurrentTime: leaf.NotBefore.Add(time.Second),
 			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
@@ -171,11 +184,11 @@ func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *aad
 			return leaf, nil
 		}
 	}
-	return nil, newError(700030, "The app trusts no certificate of this subject and issuer: %s.", printable(leaf.Subject.CommonName))
+	return nil, newError(700030, "The app does not trust the subject and issuer of the certificate %s.", printable(leaf.Subject.CommonName))
 }
 
-// headerChain reads x5c (RFC 7515 section 4.1.6), which MSAL sends as an array
-// and some clients as one string.
+// parseX5C parses x5c (RFC 7515, section 4.1.6). MSAL sends an array, some
+// clients send one string.
 func parseX5C(t *jwt) ([]*x509.Certificate, bool) {
 	var encoded []string
 	switch x5c := t.header["x5c"].(type) {
@@ -208,14 +221,15 @@ func parseX5C(t *jwt) ([]*x509.Certificate, bool) {
 	return chain, true
 }
 
-// sameThumbprint compares a header's thumbprint, which clients write in either
-// base64 alphabet, padded or not, or in hex.
+// sameThumbprint reports whether text is the thumbprint sum. Clients send it in
+// either base64 alphabet, padded or not, or in hex.
 func sameThumbprint(text string, sum []byte) bool {
 	if text == "" {
 		return false
 	}
 	for _, decode := range []func(string) ([]byte, error){
-		b64.DecodeString, base64.URLEncoding.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString, hex.DecodeString,
+		b64.DecodeString, base64.URLEncoding.DecodeString, base64.StdEncoding.DecodeString,
+		base64.RawStdEncoding.DecodeString, hex.DecodeString,
 	} {
 		if got, err := decode(text); err == nil && slices.Equal(got, sum) {
 			return true
@@ -224,8 +238,8 @@ func sameThumbprint(text string, sum []byte) bool {
 	return false
 }
 
-// namesTokenEndpoint reports whether a client assertion's audience is the token
-// endpoint, or the issuer, of the request's tenant.
+// isTokenEndpointAudience reports whether aud, the audience of a client
+// assertion, is the token endpoint or the issuer of the request's tenant.
 func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
 	u, err := url.Parse(aud)
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -250,10 +264,10 @@ func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
 	return false
 }
 
-// checkFederated checks an assertion of another issuer.
+// checkFederated checks an assertion of a federated issuer.
 func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 	iss, sub := t.payload.stringClaim("iss"), t.payload.stringClaim("sub")
-	failed := newError(700211, "The app has no federated credential for the assertion's issuer '%s'.", printable(iss))
+	failed := newError(700211, "The app has no federated credential for the issuer '%s'.", printable(iss))
 	for _, fed := range app.Federated {
 		if fed.Issuer != iss {
 			continue
@@ -264,11 +278,12 @@ func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 		}
 		switch {
 		case fed.Subject != sub:
-			failed = newError(700213, "The app has no federated credential of that issuer for the assertion's subject '%s'.", printable(sub))
+			failed = newError(700213, "The app has no federated credential of this issuer for the subject '%s'.", printable(sub))
 		case !slices.Contains(t.audiences(), audience):
-			failed = newError(700212, "The app has no federated credential of that issuer and subject for the assertion's audience '%s'.", printable(strings.Join(t.audiences(), " ")))
+			failed = newError(700212, "The app has no federated credential of this issuer and subject for the audience '%s'.",
+				printable(strings.Join(t.audiences(), " ")))
 		case !t.signedBy(fed.Key, "RS256", "PS256", "ES256"):
-			failed = newError(700027, "The federated issuer's key did not sign the client assertion.")
+			failed = newError(700027, "The signature of the client assertion is not valid for the key of the federated issuer.")
 		default:
 			return checkTimes(r.now, t)
 		}
@@ -276,44 +291,50 @@ func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 	return failed
 }
 
-// UpdateCredentials changes what the app of that name can prove itself with while
-// the server runs, as an administrator does who adds a secret or takes an old
-// certificate away. change gets the app as it is now; what it makes of Secrets,
-// ExpiredSecrets, Certificates, TrustedSubjects and Federated holds for requests
-// that arrive after UpdateCredentials has returned. It should replace these
-// rather than write into them. Tokens and sessions stay as they are. change must
-// not call the server.
+// UpdateCredentials changes the credentials of the app with the given name while
+// the server runs, as when an administrator adds a secret or removes a
+// certificate. It calls change with a copy of the current app. change may set
+// Secrets, ExpiredSecrets, Certificates, TrustedSubjects and Federated. The new
+// values apply to requests that arrive after UpdateCredentials has returned.
+// Tokens and sessions stay valid. change must not call methods of s.
 //
-// It panics if there is no such app, if the app cannot be, or if change touches
-// anything else, which cannot change while the server runs.
+// UpdateCredentials panics if the name is unknown, if the new credentials are
+// invalid, or if change modifies another field.
 func (s *Server) UpdateCredentials(app string, change func(*App)) {
-	a := s.mustAppByName(app)
+	registered := s.mustAppByName(app)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := *a
-	if p := s.credentials[a]; p != nil {
-		now = *p
+	updated := *s.appLocked(registered)
+	updated.Secrets = slices.Clone(updated.Secrets)
+	updated.ExpiredSecrets = slices.Clone(updated.ExpiredSecrets)
+	updated.Certificates = slices.Clone(updated.Certificates)
+	updated.TrustedSubjects = slices.Clone(updated.TrustedSubjects)
+	updated.Federated = slices.Clone(updated.Federated)
+	change(&updated)
+	rest := updated
+	rest.Secrets, rest.ExpiredSecrets = registered.Secrets, registered.ExpiredSecrets
+	rest.Certificates, rest.TrustedSubjects = registered.Certificates, registered.TrustedSubjects
+	rest.Federated = registered.Federated
+	if !reflect.DeepEqual(&rest, registered) {
+		panic(fmt.Sprintf("entratest: UpdateCredentials of app %q modified a field that is not a credential", app))
 	}
-	now.Secrets, now.ExpiredSecrets = slices.Clone(now.Secrets), slices.Clone(now.ExpiredSecrets)
-	now.Certificates, now.TrustedSubjects, now.Federated = slices.Clone(now.Certificates), slices.Clone(now.TrustedSubjects), slices.Clone(now.Federated)
-	change(&now)
-	rest := now
-	rest.Secrets, rest.ExpiredSecrets, rest.Certificates, rest.TrustedSubjects, rest.Federated = a.Secrets, a.ExpiredSecrets, a.Certificates, a.TrustedSubjects, a.Federated
-	if !reflect.DeepEqual(&rest, a) {
-		panic(fmt.Sprintf("entratest: UpdateCredentials changes more of the app %q than its credentials", app))
+	if err := updated.checkCredentials(); err != nil {
+		panic(fmt.Sprintf("entratest: UpdateCredentials of app %q: %v", app, err))
 	}
-	if err := now.checkCredentials(); err != nil {
-		panic(fmt.Sprintf("entratest: impossible credentials of the app %q: %v", app, err))
-	}
-	s.credentials[a] = &now
+	s.credentials[registered] = &updated
 }
 
-// proofOf is an app of the estate with its credentials as they are now.
+// currentApp returns the registered app a with its current credentials.
 func (s *Server) currentApp(a *App) *App {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.credentials[a]; p != nil {
-		return p
+	return s.appLocked(a)
+}
+
+// appLocked is like currentApp. s.mu must be locked.
+func (s *Server) appLocked(a *App) *App {
+	if updated := s.credentials[a]; updated != nil {
+		return updated
 	}
 	return a
 }

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// A cloud is one of Microsoft's, or of its partners'.
+// A cloud is a national or sovereign cloud, or the public one.
 type cloud struct {
-	hosts []string // of its authority, the first being the one that names it
-	v1    string   // what the issuers of version 1 tokens begin with
+	hosts []string // hosts of its authority; the first is the canonical one
+	v1    string   // prefix of the issuers of version 1 tokens
 	name  string   // cloud_instance_name
 	graph string   // msgraph_host
 }
 
-// clouds are those whose hosts [Server.Client] answers for: the national clouds
+// clouds are the clouds that [Server.Client] serves: the national clouds
 // (https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud)
-// and the sovereign ones that Microsoft's libraries know.
+// and the sovereign clouds known to Microsoft's libraries.
 var clouds = []cloud{
 	{
 		hosts: []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"},
@@ -38,13 +38,13 @@ var clouds = []cloud{
 	sovereignCloud("sovcloud-identity.sg"),
 }
 
-// sovereign is a cloud of which no more than the sign-in host is documented.
+// sovereignCloud returns a cloud of which only the sign-in host is documented.
 func sovereignCloud(domain string) cloud {
 	return cloud{hosts: []string{"login." + domain}, v1: "https://sts.windows.net/", name: domain, graph: "graph.microsoft.com"}
 }
 
-// cloudOf is the cloud that the host belongs to, nil if it is none of theirs.
-// Regional hosts, such as westeurope.login.microsoft.com, belong to their cloud.
+// cloudOf returns the cloud that the host belongs to, or nil. Regional hosts,
+// such as westeurope.login.microsoft.com, belong to their cloud.
 func cloudOf(host string) *cloud {
 	host = strings.ToLower(host)
 	for i := range clouds {
@@ -57,8 +57,8 @@ func cloudOf(host string) *cloud {
 	return nil
 }
 
-// cloudHost is the host that names the cloud of that host, "" if there is none. An
-// external tenant's names itself.
+// canonicalHost returns the canonical host of the cloud that host belongs to, or
+// "" if there is no such cloud. A host of External ID is its own canonical host.
 func canonicalHost(host string) string {
 	if externalIDName(host) != "" {
 		return strings.ToLower(host)
@@ -69,8 +69,8 @@ func canonicalHost(host string) string {
 	return ""
 }
 
-// cloudAt is the cloud of an authority's base URL. A host of one's own stands
-// for the public cloud.
+// cloudAt returns the cloud of an authority's base URL. Unknown hosts count as
+// the public cloud.
 func cloudAt(base string) *cloud {
 	if c := cloudOf(strings.TrimPrefix(base, "https://")); c != nil {
 		return c
@@ -78,8 +78,9 @@ func cloudAt(base string) *cloud {
 	return &clouds[0]
 }
 
-// externalName is NAME of a host of External ID, NAME.ciamlogin.com, "" for any other. Such
-// a host serves one tenant, whose ID or whose domain's first label is its name
+// externalIDName returns NAME for a host NAME.ciamlogin.com of External ID, and
+// "" for any other host. Such a host serves one tenant: NAME is the tenant's ID
+// or the first label of its domain
 // (https://learn.microsoft.com/entra/external-id/customers/concept-authentication-methods-customers).
 func externalIDName(host string) string {
 	name, ok := strings.CutSuffix(strings.ToLower(host), ".ciamlogin.com")
@@ -89,18 +90,20 @@ func externalIDName(host string) string {
 	return name
 }
 
-// external reports whether the host of a base URL is one of External ID.
-func isExternalID(base string) bool { return externalIDName(strings.TrimPrefix(base, "https://")) != "" }
+// isExternalID reports whether the host of a base URL belongs to External ID.
+func isExternalID(base string) bool {
+	return externalIDName(strings.TrimPrefix(base, "https://")) != ""
+}
 
-// servedAt reports whether the authority of a base URL is one of the tenant's.
+// servedBy reports whether the authority of a base URL serves the tenant.
 func (t *Tenant) servedBy(base string) bool {
 	name := externalIDName(strings.TrimPrefix(base, "https://"))
 	label, _, _ := strings.Cut(strings.ToLower(t.Domain), ".")
 	return name == "" || name == t.ID || name == label
 }
 
-// v2Issuer is the issuer of version 2 tokens of the tenant. That of an external tenant is
-// on a host made of its ID, whichever of its hosts was asked.
+// v2Issuer returns the issuer of version 2 tokens of the tenant. In External ID,
+// its host is made of the tenant's ID, whichever host the request named.
 func v2Issuer(base, tenant string) string {
 	if isExternalID(base) {
 		base = "https://" + tenant + ".ciamlogin.com"
@@ -108,8 +111,9 @@ func v2Issuer(base, tenant string) string {
 	return base + "/" + tenant + "/v2.0"
 }
 
-// regional is the base URL of the authority for token requests: in a region that was
-// asked, such as westeurope.login.microsoft.com, the region's.
+// tokenEndpointBase returns the base URL of the token endpoint for a request to
+// host. It is base, or the region's if host is regional, such as
+// westeurope.login.microsoft.com.
 func tokenEndpointBase(base, host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, ":443"))
 	label, authority, _ := strings.Cut(host, ".")
@@ -120,5 +124,5 @@ func tokenEndpointBase(base, host string) string {
 	return base
 }
 
-// v1Issuer is the issuer of version 1 tokens of the tenant.
+// v1Issuer returns the issuer of version 1 tokens of the tenant.
 func v1Issuer(base, tenant string) string { return cloudAt(base).v1 + tenant + "/" }

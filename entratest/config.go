@@ -6,249 +6,242 @@ import (
 	"time"
 )
 
-// Config describes an estate. Its slices and maps must not be changed once
-// [NewServer] has it.
+// Config describes the tenants, apps and users of a [Server]. The caller must
+// not change its slices and maps after the call to [NewServer].
 type Config struct {
-	// Tenants are the directories. At least one is needed.
+	// Tenants are the directories. At least one is required.
 	Tenants []Tenant
 
-	// Apps are the app registrations, of all tenants. None is allowed.
+	// Apps are the app registrations of all tenants. Microsoft Graph is added
+	// if Apps does not contain it.
 	Apps []App
 
-	// Users are the accounts, of all tenants. None is allowed.
+	// Users are the accounts of all tenants.
 	Users []User
 
-	// Host is the host name that issuers and discovery documents carry when a
-	// request arrives through [Server.Client]. Zero: login.microsoftonline.com
-	// for that host and its aliases, and each national or sovereign cloud's
-	// own host for requests to it. Addresses given by [Server.StartTLS] always stand for
-	// themselves.
+	// Host is the host name in issuers and discovery documents for requests
+	// through Server.Client. If empty, requests to login.microsoftonline.com
+	// and its aliases see login.microsoftonline.com, and requests to another
+	// cloud see that cloud's host. Requests to the address that
+	// Server.StartTLS returned always see that address.
 	Host string
 
-	// Lifetime gives the life of each access token, called once per token.
-	// Zero: uniform between 60 and 90 minutes, which is what Entra does
+	// Lifetime returns the lifetime of an access token. It is called once per
+	// token and may be called concurrently. Results under one second count as
+	// one second. If nil, lifetimes are uniform between 60 and 90 minutes, as
+	// in Entra
 	// (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime),
-	// longer for a resource with ContinuousAccess.
-	// A life under a second counts as one second. It may be called
-	// concurrently.
+	// or longer for a resource with ContinuousAccess.
 	Lifetime func() time.Duration
 
-	// RefreshIn gives the refresh_in of an answer whose access token lives
-	// for lifetime, called once per token. Zero, and a result of zero or
-	// less: the answer has no refresh_in. It may be called concurrently.
+	// RefreshIn returns the refresh_in of a token response, given the lifetime
+	// of its access token. It is called once per token and may be called
+	// concurrently. If RefreshIn is nil or returns zero or less, the response
+	// has no refresh_in.
 	RefreshIn func(lifetime time.Duration) time.Duration
 
-	// OnRequest is called after every request was answered, in the goroutine
-	// that answered it, with what the journal keeps: for logs. Zero: nothing.
-	// It may be called concurrently, and must not change the Form.
+	// OnRequest, if not nil, is called after each request with its entry in
+	// the journal. It runs in the goroutine of the request and may be called
+	// concurrently. It must not change the Form.
 	OnRequest func(Request)
 }
 
 // A Tenant is a directory.
 type Tenant struct {
-	ID     string // a GUID, required
-	Domain string // for example contoso.onmicrosoft.com; zero: the tenant is known by its ID alone
-	Name   string // shown on the sign-in page; zero: Domain, else ID
+	ID     string // a GUID; required
+	Domain string // such as contoso.onmicrosoft.com; if empty, the tenant is only found by its ID
+	Name   string // shown on the sign-in pages; defaults to Domain, then to ID
 }
 
-// An App is an app registration. It can be a client, a resource, or both, as a
-// middle tier is.
+// An App is an app registration. It can be a client, a resource, or both.
 type App struct {
-	// Name is what [Server.App] finds the app by and what the consent page
-	// shows. Required, unique in the estate.
+	// Name identifies the app in calls such as Server.App. The consent page
+	// shows it. Required and unique.
 	Name string
 
-	// ClientID is the application ID, a GUID. Required, unique in the estate.
+	// ClientID is the application ID, a GUID. Required and unique.
 	ClientID string
 
-	// TenantID is the tenant the app is registered in. Required.
+	// TenantID is the tenant in which the app is registered. Required.
 	TenantID string
 
 	// ObjectID is the oid of the app's service principal in TenantID, a GUID.
-	// Zero: derived from ClientID and the tenant, the same in every run.
-	// In other tenants it is always derived.
+	// If empty, it is derived from ClientID and the tenant and is the same in
+	// every run. In other tenants it is always derived.
 	ObjectID string
 
-	// MultiTenant makes the app usable in every tenant of the estate, as if
-	// each had installed it. Zero: only in TenantID.
+	// MultiTenant makes the app available in every tenant of the Config, as if
+	// each tenant had installed it. By default, it is available in TenantID only.
 	MultiTenant bool
 
-	// Public lets the app act without a credential in the authorization code
-	// and refresh token grants. Zero: a confidential client.
+	// Public makes the app a public client. It uses the authorization code,
+	// refresh token and password grants without a credential.
+	// By default, the app is a confidential client.
 	Public bool
 
-	// Secrets are the client secrets that work. Zero: none does.
+	// Secrets are the valid client secrets.
 	Secrets []string
 
-	// ExpiredSecrets are client secrets that no longer work: using one is
-	// refused with AADSTS7000222 rather than AADSTS7000215. Zero: none.
+	// ExpiredSecrets are client secrets that have expired. They are rejected
+	// with AADSTS7000222, unknown secrets with AADSTS7000215.
 	ExpiredSecrets []string
 
-	// Certificates are the certificates whose keys may sign client
-	// assertions. Zero: none.
+	// Certificates are the certificates whose keys may sign client assertions.
 	Certificates []*x509.Certificate
 
-	// TrustedSubjects accept client assertions by any certificate of a
-	// subject name and issuer, sent along in x5c. Zero: none.
+	// TrustedSubjects allow client assertions signed with any certificate of a
+	// given subject name and issuer. The assertion carries the certificate in x5c.
 	TrustedSubjects []TrustedSubject
 
-	// Federated are the workload identities that may act as the app.
-	// Zero: none.
+	// Federated are the federated identity credentials of the app.
 	Federated []FederatedCredential
 
-	// AppIDURI is the URI that scopes of this resource begin with, for
-	// example api://orders. Zero: the resource is known as api://<ClientID>
-	// and by its client ID.
+	// AppIDURI is the identifier URI of this resource, such as api://orders.
+	// It is the prefix of its scopes. Defaults to api://<ClientID>.
 	AppIDURI string
 
-	// Scopes are the delegated permissions the app exposes. Zero: none.
+	// Scopes are the delegated permissions that the app exposes.
 	Scopes []string
 
-	// AdminScopes are those of Scopes that only an administrator may grant.
-	// Zero: users may grant all.
+	// AdminScopes are the elements of Scopes that only an administrator may
+	// grant. Users may grant the others.
 	AdminScopes []string
 
-	// Roles are the app roles the app defines, for users and for apps.
-	// Zero: none.
+	// Roles are the app roles that the app defines, for users and for apps.
 	Roles []string
 
-	// RedirectURIs are where answers to the app may be sent. They are
-	// compared exactly, except that a loopback host matches on any port
+	// RedirectURIs are the registered redirect URIs. A request must name one of
+	// them exactly, except that a loopback URI matches on any port
 	// (https://learn.microsoft.com/entra/identity-platform/reply-url).
-	// Zero: the app cannot sign users in.
+	// If empty, the app cannot sign users in.
 	RedirectURIs []string
 
-	// LogoutURL is the front-channel logout URL, fetched by the browser when
-	// the user signs out. Zero: none.
+	// LogoutURL is the front-channel logout URL. The browser loads it when the
+	// user signs out. If empty, the app is not notified.
 	LogoutURL string
 
-	// TokenVersion is the version of the access tokens for this resource, 1
-	// or 2. Zero: 2. (An Entra registration whose manifest says nothing gets
-	// version 1.)
+	// TokenVersion is the version of access tokens for this resource, 1 or 2.
+	// Defaults to 2. (In Entra, a registration defaults to version 1.)
 	TokenVersion int
 
-	// Permissions are what administrators granted to this app, for all users
-	// and for itself. Zero: nothing; users may consent for themselves.
+	// Permissions are the permissions that an administrator has granted to the
+	// app in all tenants. Users consent to further scopes themselves.
 	Permissions []Permission
 
-	// Required are the permissions that the registration lists: consent to
-	// <resource>/.default asks for the scopes, consent of an administrator for
-	// the roles, too. Zero: none.
+	// Required are the permissions listed in the registration. Consent to
+	// <resource>/.default covers their scopes, and the consent of an
+	// administrator covers their roles, too.
 	Required []Permission
 
-	// KnownClients are the client IDs of apps bundled with this one: consent
-	// to such a client asks for what this app needs, too, when the client
-	// asks for .default. Zero: none.
+	// KnownClients are the client IDs of apps bundled with this one. If such a
+	// client requests .default, the user also consents to the Required
+	// permissions of this app.
 	KnownClients []string
 
-	// RequireMFA puts this resource behind a Conditional Access policy that
-	// demands multifactor authentication: a grant for a user who has not
-	// passed it is refused with interaction_required, AADSTS50076 and a
-	// claims challenge. Zero: no policy.
+	// RequireMFA protects the resource by a Conditional Access policy that
+	// requires multifactor authentication. A grant without it is rejected with
+	// interaction_required, AADSTS50076 and a claims challenge.
 	RequireMFA bool
 
-	// RequireAssignment refuses users and apps that have no role of this app:
-	// AADSTS50105 for a user, AADSTS501051 for an app. Zero: no assignment is
-	// required.
+	// RequireAssignment rejects users and apps without a role of this app, with
+	// AADSTS50105 for a user and AADSTS501051 for an app.
 	RequireAssignment bool
 
-	// ContinuousAccess makes this resource one that evaluates access
-	// continuously: a client that declares the capability cp1 gets tokens of
-	// 24 to 28 hours with xms_cc
+	// ContinuousAccess makes the resource support continuous access evaluation.
+	// Clients with the capability cp1 get tokens for it that are valid for 24
+	// to 28 hours and have the claim xms_cc
 	// (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
-	// Zero: all clients get tokens of the usual life.
 	ContinuousAccess bool
 
-	// OmitIDType leaves the idtyp claim out of app-only access tokens for
-	// this resource. Zero: they have idtyp "app". (In Entra it is an optional
-	// claim, off until the registration asks for it.)
+	// OmitIDType leaves the idtyp claim out of app-only access tokens for this
+	// resource. By default, they have idtyp "app". (In Entra it is an optional
+	// claim that the registration must request.)
 	OmitIDType bool
 
-	// OptionalClaims are further claims in tokens for this app: "email",
-	// "upn", "auth_time", "acct", "sid", "login_hint", "xms_cc". Others are
+	// OptionalClaims are further claims in tokens for this app: "email", "upn",
+	// "auth_time", "acct", "sid", "login_hint" and "xms_cc". Other names are
 	// ignored.
-	// Zero: none.
 	OptionalClaims []string
 
-	// GroupClaims puts the user's groups, or over 200 of them the overage
-	// claim, in tokens for this app. Zero: no groups.
+	// GroupClaims adds the user's groups to tokens for this app. A user in more
+	// than 200 groups gets the overage claim instead.
 	GroupClaims bool
 
-	// IDTokenGrant lets the authorization endpoint issue ID tokens (implicit
-	// and hybrid flow). Zero: it does not.
+	// IDTokenGrant allows ID tokens from the authorization endpoint (implicit
+	// and hybrid flow).
 	IDTokenGrant bool
 }
 
-// A Permission is a grant by an administrator to an app.
+// A Permission is a set of permissions of one resource for a client app.
 type Permission struct {
-	Resource string   // App ID URI or client ID of the app that defines the permissions, required
-	Scopes   []string // delegated permissions granted for every user; zero: none
-	Roles    []string // app roles granted to the app itself; zero: none
+	Resource string   // App ID URI or client ID of the resource; required
+	Scopes   []string // delegated permissions, valid for every user
+	Roles    []string // app roles of the client itself
 }
 
-// A TrustedSubject is a certificate subject that an app trusts, whatever the
-// key: "subject name and issuer" authentication.
+// A TrustedSubject is a certificate subject name and issuer that an app trusts
+// for client assertions, with any key.
 type TrustedSubject struct {
-	Subject string         // the certificate's common name or one of its DNS names, required
-	Roots   *x509.CertPool // who may have issued it, required
+	Subject string         // common name or a DNS name of the certificate; required
+	Roots   *x509.CertPool // certificate authorities that may have issued it; required
 }
 
-// A FederatedCredential lets tokens of another issuer act as the app.
+// A FederatedCredential lets a token of another issuer authenticate the app.
 // See https://learn.microsoft.com/entra/workload-id/workload-identity-federation.
 type FederatedCredential struct {
-	Issuer   string           // the iss of the token, required
-	Subject  string           // the sub of the token, required
-	Audience string           // the aud of the token; zero: api://AzureADTokenExchange
-	Key      crypto.PublicKey // verifies the token: *rsa.PublicKey (RS256, PS256) or *ecdsa.PublicKey (P-256, ES256), required
+	Issuer   string           // iss of the token; required
+	Subject  string           // sub of the token; required
+	Audience string           // aud of the token; defaults to api://AzureADTokenExchange
+	Key      crypto.PublicKey // *rsa.PublicKey (RS256, PS256) or *ecdsa.PublicKey (P-256, ES256); required
 }
 
 // A User is an account.
 type User struct {
-	// Username is the user principal name, required, unique in the estate
-	// without regard to case.
+	// Username is the user principal name. Required, and unique without regard
+	// to case.
 	Username string
 
-	// Password signs the user in on the page. Zero: nobody can sign in as
-	// this user with a password, only [Server.SignIn] can.
+	// Password is the password on the sign-in page and in the password grant.
+	// If empty, the user cannot sign in with a password. Server.SignIn needs none.
 	Password string
 
-	// TenantID is the user's home tenant, required.
+	// TenantID is the home tenant of the user. Required.
 	TenantID string
 
-	// ObjectID is the user's oid in the home tenant, a GUID. Zero: derived
-	// from Username, the same in every run.
+	// ObjectID is the user's oid in the home tenant, a GUID. If empty, it is
+	// derived from Username and is the same in every run.
 	ObjectID string
 
-	// Name is the display name, the name claim. Zero: Username.
+	// Name is the display name, the name claim. Defaults to Username.
 	Name string
 
-	// Email is the email claim, for apps that ask for it. Zero: no email
-	// claim.
+	// Email is the email claim, for clients that request it. If empty, tokens
+	// have no email claim.
 	Email string
 
-	// Roles are the app roles assigned to the user: by App ID URI or client
-	// ID of the resource, the values of the roles. They appear as roles in
-	// tokens for that resource, also in its ID tokens. Zero: none.
+	// Roles are the app roles assigned to the user, by App ID URI or client ID
+	// of the resource. They appear in the roles claim of access tokens for that
+	// resource and of its ID tokens.
 	Roles map[string][]string
 
-	// Groups are the object IDs of the groups the user belongs to. They
-	// appear in tokens of apps with GroupClaims. Zero: none.
+	// Groups are the object IDs of the user's groups. They appear in tokens for
+	// apps with GroupClaims.
 	Groups []string
 
-	// Guest makes the user a guest in other tenants: by tenant ID, the object
-	// ID of the guest there ("" is derived). Zero: a member at home only.
+	// Guest makes the user a guest in other tenants. It maps tenant IDs to the
+	// object ID of the guest. If that is empty, it is derived from Username and
+	// the tenant.
 	Guest map[string]string
 
-	// MFA says that the user has a second factor. [Server.SignIn] and the
-	// sign-in page then satisfy a demand for multifactor authentication; a
-	// user without one answers it with AADSTS50079. Zero: no second factor.
+	// MFA gives the user a second factor. Server.SignIn and the sign-in page
+	// then pass multifactor authentication. Without it, a sign-in that requires
+	// multifactor authentication fails with AADSTS50079.
 	MFA bool
 
-	// Admin says that the user administers the home tenant, and may consent
-	// for all its users. Zero: only for themselves.
+	// Admin makes the user an administrator of the home tenant, who may consent
+	// for all its users.
 	Admin bool
 
-	// Disabled refuses every grant for the user with AADSTS50057.
-	// Zero: the account works.
+	// Disabled rejects every grant for the user with AADSTS50057.
 	Disabled bool
 }

@@ -52,8 +52,8 @@ func TestUpdateCredentials(t *testing.T) {
 
 func TestUpdateCredentialsPanics(t *testing.T) {
 	for want, update := range map[string]func(*entratest.Server){
-		`there is no app "nobody"`: func(s *entratest.Server) { s.UpdateCredentials("nobody", func(*entratest.App) {}) },
-		`changes more of the app "daemon" than its cred`: func(s *entratest.Server) {
+		`unknown app "nobody"`: func(s *entratest.Server) { s.UpdateCredentials("nobody", func(*entratest.App) {}) },
+		`of app "daemon" modified a field that is not a credential`: func(s *entratest.Server) {
 			s.UpdateCredentials("daemon", func(a *entratest.App) { a.AppIDURI = "api://x" })
 		},
 		"a certificate is nil": func(s *entratest.Server) {

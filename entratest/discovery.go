@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// discovery answers the OpenID configuration document
+// handleDiscovery serves the OpenID configuration document
 // (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#fetch-the-openid-configuration-document).
 func (s *Server) handleDiscovery(r *request) *response {
 	issuerTenant, pathTenant := "{tenantid}", r.tenantName
@@ -34,13 +34,16 @@ func (s *Server) handleDiscovery(r *request) *response {
 		"request_uri_parameter_supported":       false,
 		"http_logout_supported":                 true,
 		"frontchannel_logout_supported":         true,
-		"claims_supported":                      []string{"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email"},
-		"tenant_region_scope":                   nil,
-		"cloud_instance_name":                   cloudAt(r.base).name,
-		"cloud_graph_host_name":                 "graph.windows.net",
-		"msgraph_host":                          cloudAt(r.base).graph,
-		"rbac_url":                              "https://pas.windows.net",
-		"code_challenge_methods_supported":      []string{"plain", "S256"},
+		"claims_supported": []string{
+			"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud",
+			"exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
+		},
+		"tenant_region_scope":              nil,
+		"cloud_instance_name":              cloudAt(r.base).name,
+		"cloud_graph_host_name":            "graph.windows.net",
+		"msgraph_host":                     cloudAt(r.base).graph,
+		"rbac_url":                         "https://pas.windows.net",
+		"code_challenge_methods_supported": []string{"plain", "S256"},
 	}
 	if !strings.Contains(strings.ToLower(r.http.URL.Path), "/v2.0/") {
 		// The v1 document names the v1 issuer, which v1 tokens carry.
@@ -56,9 +59,9 @@ func (s *Server) handleDiscovery(r *request) *response {
 // consumersTenant is the tenant of personal Microsoft accounts.
 const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
-// instance answers the discovery of clouds: which hosts are the same authority.
-// Microsoft documents it only in its libraries, which ask it for the hosts they
-// do not know.
+// handleInstance serves instance discovery, which lists the hosts of each
+// authority. Microsoft's libraries call it for hosts that they do not know. It is
+// only documented by their source.
 func (s *Server) handleInstance(r *request) *response {
 	self := strings.TrimPrefix(strings.TrimPrefix(r.base, "https://"), "http://")
 	target, err := url.Parse(r.form.Get("authorization_endpoint"))

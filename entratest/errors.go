@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// A refusal is an error as Entra answers it.
+// An aadstsError is an error of Entra.
 type aadstsError struct {
 	number   int
 	code     string // the OAuth error
 	status   int
-	message     string // the description without its trailer
+	message  string // error_description without the number and the trailer
 	suberror string
 	claims   string
 }
 
-// oauthCodes says what goes with an AADSTS number: the OAuth error and, at the
-// token endpoint, the HTTP status. The numbers are those of
-// https://learn.microsoft.com/entra/identity-platform/reference-error-codes;
-// the pairs are what Entra was seen to answer.
+// oauthCodes maps AADSTS numbers to the OAuth error and the HTTP status at the
+// token endpoint. The numbers are documented at
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes.
+// Errors and statuses were observed in responses of Entra.
 var oauthCodes = map[int]struct {
 	code   string
 	status int
@@ -97,19 +97,19 @@ var oauthCodes = map[int]struct {
 	9002332: {"invalid_request", 400},
 }
 
-// refuse is the refusal of that AADSTS number.
+// newError returns the error with the given AADSTS number.
 func newError(aadsts int, format string, args ...any) *aadstsError {
 	kind := oauthCodes[aadsts]
 	return &aadstsError{number: aadsts, code: kind.code, status: kind.status, message: fmt.Sprintf(format, args...)}
 }
 
-// description is error_description: text, number and trailer.
+// description returns error_description: number, message and trailer.
 func (aerr *aadstsError) description(r *request) string {
 	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
 		aerr.number, aerr.message, r.traceID, r.correlationID, timestamp(r.now))
 }
 
-// answer is the JSON body that the token endpoint sends
+// response returns the JSON response of the token endpoint
 // (https://learn.microsoft.com/entra/identity-platform/reference-error-codes#handling-error-codes-in-your-application).
 func (aerr *aadstsError) response(r *request) *response {
 	body := struct {
@@ -133,10 +133,11 @@ func (aerr *aadstsError) response(r *request) *response {
 	return resp
 }
 
-// timestamp is a time as Entra's errors write it.
+// timestamp formats t as in errors of Entra.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
-// quote makes s safe to repeat in a description: short and of plain characters.
+// printable returns s in a form that is safe to repeat in a description: short
+// and without control characters.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == 0xfffd {
@@ -150,12 +151,12 @@ func printable(s string) string {
 	return s
 }
 
-// explain answers /error?code=N, where error_uri points.
+// handleErrorLookup serves /error?code=N, the target of error_uri.
 func (s *Server) handleErrorLookup(r *request) *response {
 	number, err := strconv.Atoi(r.form.Get("code"))
 	kind, known := oauthCodes[number]
 	data := pageData{
-		Title: "AADSTS error", Heading: "Error lookup", Number: number, Error: "this number is not one that entratest answers.",
+		Title: "AADSTS error", Heading: "Error lookup", Number: number, Error: "entratest does not send this error.",
 		TraceID: r.traceID, CorrelationID: r.correlationID, Timestamp: timestamp(r.now),
 	}
 	if err != nil || !known {

@@ -7,82 +7,91 @@ import (
 	"time"
 )
 
-// A Fault makes matching requests go wrong. The zero Fault matches every
-// request and does nothing to it.
+// The endpoints of a [Fault], a [Match] and a [Request].
+const (
+	EndpointToken        = "token"
+	EndpointAuthorize    = "authorize"
+	EndpointLogout       = "logout"
+	EndpointKeys         = "keys"         // the JSON Web Key Set
+	EndpointDiscovery    = "discovery"    // the OpenID configuration
+	EndpointInstance     = "instance"     // instance discovery, which lists the clouds
+	EndpointLogin        = "login"        // the forms of the sign-in pages
+	EndpointAdminConsent = "adminconsent" // consent of an administrator
+)
+
+// A Fault makes matching requests fail or slows them down. The zero Fault
+// matches every request and does not change it.
 //
-// Which requests: every set field of Path, Tenant, ClientID and GrantType must
-// match. Of those, the first Skip are left alone and the next Times go wrong.
+// A request matches if it matches each of Endpoint, Tenant, ClientID and
+// GrantType that is not empty. The first Skip matching requests are served
+// normally. The fault applies to the next Times requests.
 //
-// What goes wrong: first the request waits for Delay. Then, if Drop is set,
-// the connection breaks and there is no answer. Else, if any of Status,
-// RetryAfter, ContentType, Body, Header or Error is set, that is the answer
-// and the request has no effect. Else the request is served. Truncate cuts
-// whatever body there is.
+// An affected request first waits for Delay. Then, if Drop is set, the
+// connection is closed without a response. Otherwise, if any of Status,
+// RetryAfter, ContentType, Body, Header and Error is set, these fields make the
+// response, and the request has no effect. Otherwise, the request is served.
+// Finally, Truncate cuts the body of the response.
 type Fault struct {
-	// Endpoint is the endpoint: "token", "authorize", "logout", "keys",
-	// "discovery" (the OpenID configuration), "instance" (the discovery of
-	// clouds), "login" (the forms of the pages), "adminconsent". Zero: any.
+	// Endpoint is one of the Endpoint constants. If empty, any endpoint matches.
 	Endpoint string
-	// Tenant is a tenant's ID or domain, or as in the path of the request,
-	// "common" for instance. Zero: any.
+	// Tenant is the ID or domain of a tenant, or a name such as common that the
+	// path of the request has. If empty, any tenant matches.
 	Tenant string
-	// ClientID is the client that asks. Zero: any.
+	// ClientID is the client that sends the request. If empty, any client matches.
 	ClientID string
-	// GrantType is the grant_type as it is sent, for example
-	// client_credentials. Zero: any.
+	// GrantType is the grant_type parameter, such as client_credentials. If
+	// empty, any grant type matches.
 	GrantType string
 
-	// Skip is how many matching requests pass before the fault begins.
+	// Skip is the number of matching requests before the fault applies.
 	Skip int
-	// Times is how many requests go wrong. Zero: all, until the fault is
-	// removed.
+	// Times is the number of requests to which the fault applies. If zero, it
+	// applies until it is removed.
 	Times int
 
-	// Delay is how long the answer takes. A request whose context ends
-	// leaves at once. Zero: no delay.
+	// Delay is the time before the response. It ends early, without a response,
+	// if the request's context ends.
 	Delay time.Duration
-	// Status is the HTTP status of the answer. Zero: 503 for an answer made
-	// by one of the following fields.
+	// Status is the HTTP status. Defaults to 503 if another field of the response
+	// is set.
 	Status int
-	// RetryAfter is the Retry-After header: seconds, or an HTTP date.
-	// Zero: none.
+	// RetryAfter is the Retry-After header, in seconds or as an HTTP date.
 	RetryAfter string
-	// ContentType is the Content-Type of Body. Zero: text/html for a Body
-	// that begins with "<", else application/json.
+	// ContentType is the Content-Type header. Defaults to text/html for a Body
+	// that begins with "<", otherwise to application/json.
 	ContentType string
-	// Body is the body of the answer. Zero: an error as Entra would send it
-	// with this status.
+	// Body is the body of the response. If empty, it is an error of Entra with
+	// the number and codes below.
 	Body string
-	// Header has further headers of the answer. Zero: none.
+	// Header has further headers of the response.
 	Header http.Header
-	// Error is the OAuth error code of an answer with Entra's error body,
-	// for example invalid_grant. Zero: by Status.
+	// Error is the OAuth error code of the error, such as invalid_grant. If
+	// empty, it depends on AADSTS.
 	Error string
-	// AADSTS is the number in that body. Zero: by Status.
+	// AADSTS is the number of the error. If zero, it depends on Status.
 	AADSTS int
-	// SubError is the suberror in that body. Zero: none.
+	// SubError is the suberror of the error.
 	SubError string
-	// Claims is the claims challenge in that body. Zero: none.
+	// Claims is the claims challenge of the error.
 	Claims string
 
-	// Drop breaks the connection instead of answering.
+	// Drop closes the connection without a response.
 	Drop bool
-	// Truncate is how many bytes of the body arrive, of those that its
-	// Content-Length announces, before the connection breaks.
-	// Zero: all of them.
+	// Truncate is the number of bytes of the body that are sent before the
+	// connection closes. The Content-Length header is that of the whole body. If
+	// zero, the body is not truncated.
 	Truncate int
 }
 
 // activeFault is an injected fault. Server.mu guards seen.
 type activeFault struct {
 	Fault
-	tenant string // the ID, if Tenant is known
-	seen   int    // matching requests so far
+	tenant string // lower-case Fault.Tenant, or the ID of that tenant
+	seen   int    // number of matching requests
 }
 
-// Inject makes matching requests go wrong until remove is called. Of several
-// faults that match a request, the one injected first is applied; the others
-// don't count it.
+// Inject applies f to matching requests until remove is called. If several
+// faults match a request, only the one injected first applies and counts it.
 func (s *Server) Inject(f Fault) (remove func()) {
 	f.Header = f.Header.Clone()
 	a := &activeFault{Fault: f, tenant: strings.ToLower(f.Tenant)}
@@ -99,7 +108,7 @@ func (s *Server) Inject(f Fault) (remove func()) {
 	}
 }
 
-// Faults are the injected ones that are not used up, in order.
+// Faults returns the injected faults that may still apply, in order of injection.
 func (s *Server) Faults() []Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +130,7 @@ func (a *activeFault) matches(r *request) bool {
 		(a.GrantType == "" || a.GrantType == r.form.Get("grant_type"))
 }
 
-// pick takes the fault for a request, if any.
+// nextFault returns the fault that applies to r, or nil, and counts r.
 func (s *Server) nextFault(r *request) *Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +151,9 @@ func (s *Server) nextFault(r *request) *Fault {
 	return nil
 }
 
-// inject applies the fault for a request. An answer without a status is none:
-// the request is to be served. The error is that of the request's context.
+// applyFault applies the fault for a request, if any. If the status of the
+// response is zero and drop is not set, the request must be served. The error is
+// that of the request's context.
 func (s *Server) applyFault(r *request) (*response, error) {
 	f := s.nextFault(r)
 	if f == nil {
@@ -162,7 +172,8 @@ func (s *Server) applyFault(r *request) (*response, error) {
 	if f.Drop {
 		return &response{drop: true, injected: true}, nil
 	}
-	if f.Status == 0 && f.RetryAfter == "" && f.ContentType == "" && f.Body == "" && f.Header == nil && f.Error == "" {
+	if f.Status == 0 && f.RetryAfter == "" && f.ContentType == "" && f.Body == "" && f.Header == nil &&
+		f.Error == "" {
 		return &response{truncate: f.Truncate}, nil
 	}
 	resp := f.response(r)
@@ -171,7 +182,7 @@ func (s *Server) applyFault(r *request) (*response, error) {
 	return resp, nil
 }
 
-// answer is the fault's own.
+// response returns the response made by the fields of f.
 func (f *Fault) response(r *request) *response {
 	status := f.Status
 	if status < 200 || status > 599 {
@@ -202,7 +213,7 @@ func (f *Fault) response(r *request) *response {
 	return resp
 }
 
-// refusal is the error that the fault's body tells.
+// err returns the error in the response to r if Body is empty.
 func (f *Fault) err(status int) *aadstsError {
 	number := f.AADSTS
 	switch {
@@ -214,7 +225,7 @@ func (f *Fault) err(status int) *aadstsError {
 	default:
 		number = 90023
 	}
-	aerr := newError(number, "A fault that the test injected.")
+	aerr := newError(number, "This error was injected by the test.")
 	aerr.status = status
 	if f.Error != "" {
 		aerr.code = f.Error

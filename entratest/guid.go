@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// isGUID reports whether s is a GUID in its usual form.
+// isGUID reports whether s is a GUID with hyphens and without braces.
 func isGUID(s string) bool {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return false
@@ -18,15 +18,14 @@ func isGUID(s string) bool {
 	return err == nil && strings.Count(s, "-") == 4
 }
 
-// newGUID is a random GUID (RFC 9562 section 5.4).
+// newGUID returns a random GUID (RFC 9562, section 5.4).
 func newGUID() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return formatGUID(b, 4)
 }
 
-// derivedGUID is the same GUID for the same parts in every run
-// (RFC 9562 section 5.8).
+// derivedGUID returns a GUID that depends on parts only (RFC 9562, section 5.8).
 func derivedGUID(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.ToLower(strings.Join(parts, "\x00"))))
 	return formatGUID([16]byte(sum[:16]), 8)

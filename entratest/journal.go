@@ -8,48 +8,55 @@ import (
 	"time"
 )
 
-// A Request is what the journal keeps of one request and its answer.
+// A Request is an entry of the journal: a request and the outcome of its
+// response.
 type Request struct {
-	Time      time.Time  `json:"time"`                // when it arrived
-	Method    string     `json:"method"`              // the HTTP method
-	Host      string     `json:"host"`                // the host it was sent to
-	Path      string     `json:"path"`                // the URL path
-	Endpoint  string     `json:"endpoint,omitempty"`  // "token", "authorize" ... as in [Fault].Path; "" for an unknown path
-	Tenant    string     `json:"tenant,omitempty"`    // the tenant in the path: its ID if it is known, else as sent
-	ClientID  string     `json:"clientId,omitempty"`  // client_id, also from a Basic header or a client assertion
-	GrantType string     `json:"grantType,omitempty"` // grant_type, of token requests
-	Form      url.Values `json:"form,omitempty"`      // query and form parameters; secrets, passwords, tokens, codes, assertions and verifiers are "REDACTED"
-	Status    int        `json:"status"`              // the HTTP status; 0 if the connection was dropped
-	Error     string     `json:"error,omitempty"`     // the OAuth error, "" if none
-	AADSTS    int        `json:"aadsts,omitempty"`    // the first error code, 0 if none
-	Injected  bool       `json:"injected,omitempty"`  // a [Fault] made the answer
+	Time      time.Time `json:"time"`                // when the request arrived
+	Method    string    `json:"method"`              // the HTTP method
+	Host      string    `json:"host"`                // the Host header
+	Path      string    `json:"path"`                // the URL path
+	Endpoint  string    `json:"endpoint,omitempty"`  // one of the Endpoint constants, or "" for an unknown path
+	Tenant    string    `json:"tenant,omitempty"`    // the ID of the tenant in the path, or its name if it is unknown
+	ClientID  string    `json:"clientId,omitempty"`  // client_id, also from a Basic header or a client assertion
+	GrantType string    `json:"grantType,omitempty"` // grant_type of token requests
+
+	// Form has the query and form parameters. The values of secrets, passwords,
+	// tokens, codes, assertions and verifiers are "REDACTED".
+	Form url.Values `json:"form,omitempty"`
+
+	Status   int    `json:"status"`             // the HTTP status, or 0 if the connection was dropped
+	Error    string `json:"error,omitempty"`    // the OAuth error code, or "" for success
+	AADSTS   int    `json:"aadsts,omitempty"`   // the error number, or 0 for success
+	Injected bool   `json:"injected,omitempty"` // whether a Fault made or truncated the response
 }
 
-// A Match picks requests. The zero Match picks all.
+// A Match selects requests that match each of its fields that is set. The zero
+// Match selects all requests.
 type Match struct {
-	Endpoint  string // the endpoint, as in [Fault]; zero: any
-	Tenant    string // a tenant's ID or domain; zero: any
-	ClientID  string // zero: any
-	GrantType string // zero: any
-	Error     string // the OAuth error of the answer; zero: any, and none
-	AADSTS    int    // the error code of the answer; zero: any, and none
+	Endpoint  string // one of the Endpoint constants
+	Tenant    string // ID or domain of a tenant
+	ClientID  string // client_id
+	GrantType string // grant_type
+	Error     string // OAuth error code of the response
+	AADSTS    int    // error number of the response
 }
 
-// journal keeps the last requests and counts all. Server.mu guards it.
+// A journal stores the last requests and counts all. Server.mu guards it.
 type journal struct {
-	requests  []Request // a ring once it is full
-	start int       // the oldest
-	counts map[Match]int
+	requests []Request // a ring buffer when it is full
+	start    int       // index of the oldest request
+	counts   map[Match]int
 }
 
 const (
-	maxRequests = 4096 // requests that the journal keeps
-	maxCounters = 4096 // kinds of requests that are counted apart
-	maxText     = 2048 // bytes of a parameter that the journal keeps
-	maxForm     = 8192 // bytes of all of a request's parameters
+	maxRequests = 4096 // stored requests
+	maxCounters = 4096 // counters of requests
+	maxText     = 2048 // bytes of a stored text
+	maxForm     = 8192 // bytes of the stored parameters of a request
 )
 
-// kept are the parameters that the journal shows. All others may hold a secret.
+// shownParams are the parameters whose values the journal stores. Others may be
+// secret.
 var shownParams = []string{
 	"client_id", "grant_type", "scope", "redirect_uri", "response_type", "response_mode", "state",
 	"prompt", "login_hint", "domain_hint", "max_age", "code_challenge", "code_challenge_method",
@@ -58,8 +65,8 @@ var shownParams = []string{
 	"x-client-sku", "x-client-ver", "x-client-os", "x-client-cpu", "sid", "logout_hint",
 }
 
-// redacted is a form without its secrets, and without more than the journal
-// has room for: the parameters that it shows come first.
+// redactForm returns form without secrets, in at most maxForm bytes. Parameters
+// in shownParams have priority.
 func redactForm(form url.Values) url.Values {
 	clean, room := url.Values{}, maxForm
 	keep := func(name, value string) {
@@ -83,11 +90,11 @@ func redactForm(form url.Values) url.Values {
 	return clean
 }
 
-// clip is a copy of the first n bytes of s: a mere part of the request's body
-// would keep all of it in memory.
+// truncate returns a copy of the first n bytes of s. A substring would keep the
+// whole body of the request in memory.
 func truncate(s string, n int) string { return strings.Clone(s[:min(len(s), n)]) }
 
-// record writes the journal.
+// record adds a request to the journal and calls OnRequest.
 func (s *Server) record(r *request, resp *response) {
 	e := Request{
 		Time: r.now, Method: r.http.Method, Host: r.http.Host, Path: r.http.URL.Path, Endpoint: r.endpoint,
@@ -96,7 +103,7 @@ func (s *Server) record(r *request, resp *response) {
 	if r.tenant != nil {
 		e.Tenant = r.tenant.ID
 	}
-	if r.endpoint == "token" {
+	if r.endpoint == EndpointToken {
 		e.GrantType = r.form.Get("grant_type")
 	}
 	if resp.err != nil {
@@ -128,14 +135,14 @@ func (s *Server) record(r *request, resp *response) {
 		j.counts = map[Match]int{}
 	}
 	if _, known := j.counts[key]; !known && len(j.counts) >= maxCounters {
-		// Somebody sends nonsense. Count it by endpoint.
+		// Too many different requests: count this one by endpoint only.
 		key = Match{Endpoint: e.Endpoint}
 	}
 	j.counts[key]++
 }
 
-// Requests are the last 4096 requests, oldest first, whether they came in
-// process, over TLS or through [Server.SignIn].
+// Requests returns the last 4096 requests, oldest first. It includes requests
+// through [Server.Client], over TLS and by [Server.SignIn].
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +153,8 @@ func (s *Server) Requests() []Request {
 	return list
 }
 
-// Count is how many requests match, of all that were ever answered.
+// Count returns the number of matching requests since the server was created. It
+// includes dropped requests and is not limited to those in [Server.Requests].
 func (s *Server) Count(m Match) int {
 	tenant := strings.ToLower(m.Tenant)
 	if t := s.registry.tenantByName[tenant]; t != nil {
@@ -168,6 +176,6 @@ func (s *Server) Count(m Match) int {
 	return n
 }
 
-// TokenRequests is how many requests the token endpoint has answered, or
-// dropped.
-func (s *Server) TokenRequests() int { return s.Count(Match{Endpoint: "token"}) }
+// TokenRequests returns the number of requests to the token endpoint, including
+// dropped ones.
+func (s *Server) TokenRequests() int { return s.Count(Match{Endpoint: EndpointToken}) }

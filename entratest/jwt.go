@@ -16,13 +16,13 @@ import (
 // claimSet is the header or the payload of a token.
 type claimSet map[string]any
 
-// text returns the claim if it is a string.
+// stringClaim returns the claim, or "" if it is not a string.
 func (c claimSet) stringClaim(name string) string {
 	s, _ := c[name].(string)
 	return s
 }
 
-// number returns the claim if it is a number that fits.
+// intClaim returns the claim if it is a number in the range of int64.
 func (c claimSet) intClaim(name string) (int64, bool) {
 	switch n := c[name].(type) {
 	case float64:
@@ -36,8 +36,8 @@ func (c claimSet) intClaim(name string) (int64, bool) {
 	return 0, false
 }
 
-// b64 is the alphabet of tokens. Each text has one form: no stray bits at the
-// end, and, as unb64 sees to, no line breaks.
+// b64 is the encoding of tokens. It is strict, so that each value has one
+// encoding. decodeB64 also rejects line breaks.
 var b64 = base64.RawURLEncoding.Strict()
 
 func decodeB64(text string) ([]byte, error) {
@@ -47,29 +47,29 @@ func decodeB64(text string) ([]byte, error) {
 	return b64.DecodeString(text)
 }
 
-// signJWT signs header and payload with RS256 (RFC 7518 section 3.3).
+// signJWT signs header and payload with RS256 (RFC 7518, section 3.3).
 func signJWT(key *rsa.PrivateKey, header, payload claimSet) string {
 	signed := signingInput(header, payload)
 	sum := sha256.Sum256([]byte(signed))
 	// SignPKCS1v15 fails only for keys too small for the digest; ours aren't.
 	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
 	if err != nil {
-		panic("entratest: signing: " + err.Error())
+		panic("entratest: sign token: " + err.Error())
 	}
 	return signed + "." + b64.EncodeToString(sig)
 }
 
-// joinJWT is the part of a token that is signed.
+// signingInput returns the signed part of a token.
 func signingInput(header, payload claimSet) string {
 	h, herr := json.Marshal(header)
 	p, perr := json.Marshal(payload)
 	if err := errors.Join(herr, perr); err != nil {
-		panic("entratest: a claim is no JSON: " + err.Error())
+		panic("entratest: encode claims: " + err.Error())
 	}
 	return b64.EncodeToString(h) + "." + b64.EncodeToString(p)
 }
 
-// A jwt is a token that was read, not yet verified.
+// A jwt is a parsed token whose signature has not been verified.
 type jwt struct {
 	header, payload claimSet
 	signed          string
@@ -78,7 +78,7 @@ type jwt struct {
 
 var errMalformed = errors.New("malformed token")
 
-// parseJWT reads the compact serialisation (RFC 7515 section 7.1).
+// parseJWT parses the compact serialization (RFC 7515, section 7.1).
 func parseJWT(raw string) (*jwt, error) {
 	head, rest, ok1 := strings.Cut(raw, ".")
 	body, sig, ok2 := strings.Cut(rest, ".")
@@ -111,8 +111,8 @@ func parsePart(part string) (claimSet, error) {
 	return c, nil
 }
 
-// signedBy reports whether key made the signature with one of the algorithms
-// that Entra accepts in client assertions and that algs lists.
+// signedBy reports whether the signature is valid for key and its algorithm is
+// one of algs.
 func (t *jwt) signedBy(key crypto.PublicKey, algs ...string) bool {
 	alg := t.header.stringClaim("alg")
 	allowed := false
@@ -142,8 +142,8 @@ func (t *jwt) signedBy(key crypto.PublicKey, algs ...string) bool {
 	return false
 }
 
-// audiences are the values of aud, which may be a string or an array
-// (RFC 7519 section 4.1.3).
+// audiences returns the values of aud, which may be a string or an array
+// (RFC 7519, section 4.1.3).
 func (t *jwt) audiences() []string {
 	switch aud := t.payload["aud"].(type) {
 	case string:
@@ -160,7 +160,7 @@ func (t *jwt) audiences() []string {
 	return nil
 }
 
-// randomToken is n random bytes in base64url.
+// randomToken returns n random bytes in base64url.
 func randomToken(n int) string {
 	b := make([]byte, n)
 	rand.Read(b)

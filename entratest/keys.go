@@ -21,14 +21,15 @@ type signingKey struct {
 	der     []byte // the certificate
 }
 
-// keyPool holds the keys of all servers of the process: making an RSA key takes
-// a while, and tests make many servers. A server's n-th key is the pool's.
+// keyPool has the keys of all servers of the process. Key n of every server is
+// key n of the pool, because tests create many servers and RSA keys are slow to
+// generate.
 var keyPool struct {
 	sync.Mutex // guards keys
 	keys       []*signingKey
 }
 
-// foreignKey is a key that no server publishes.
+// foreignKey returns a key that no server publishes.
 var foreignKey = sync.OnceValue(newSigningKey)
 
 func poolKey(n int) *signingKey {
@@ -43,10 +44,9 @@ func poolKey(n int) *signingKey {
 func newSigningKey() *signingKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		panic("entratest: making a key: " + err.Error())
+		panic("entratest: generate key: " + err.Error())
 	}
-	// The certificate is as good in a synctest bubble, where it is the year
-	// 2000, as outside.
+	// The certificate is also valid in a synctest bubble, which starts in 2000.
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: "accounts.accesscontrol.windows.net"},
@@ -55,17 +55,17 @@ func newSigningKey() *signingKey {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		panic("entratest: making a certificate: " + err.Error())
+		panic("entratest: create certificate: " + err.Error())
 	}
 	sum := sha1.Sum(der)
 	return &signingKey{private: key, kid: b64.EncodeToString(sum[:]), der: der}
 }
 
-// keyRing says which keys of the pool a server uses. Server.mu guards it.
+// keyRing lists the keys of the pool that a server uses. Server.mu guards it.
 type keyRing struct {
-	published []int // in the order they were announced
+	published []int // in the order of announcement
 	signing   int   // one of published
-	next      int   // the first that was never announced
+	next      int   // the next key to announce
 }
 
 func (s *Server) signingKey() *signingKey {
@@ -75,8 +75,9 @@ func (s *Server) signingKey() *signingKey {
 	return poolKey(n)
 }
 
-// AnnounceKey publishes another key, which signs nothing until [Server.RotateKeys],
-// and returns its kid. Entra publishes keys before it uses them.
+// AnnounceKey publishes a new key and returns its kid. The key does not sign
+// tokens before the next call to [Server.RotateKeys]. Entra, too, publishes keys
+// before it uses them.
 func (s *Server) AnnounceKey() (kid string) {
 	s.mu.Lock()
 	n := s.announce()
@@ -92,9 +93,9 @@ func (s *Server) announce() int {
 	return n
 }
 
-// RotateKeys makes the server sign with the newest announced key, announcing
-// one if there is none newer than the one in use, and returns its kid. The
-// former keys stay published until [Server.RetireKeys].
+// RotateKeys makes the server sign with the newest announced key and returns its
+// kid. If the signing key is already the newest, RotateKeys announces a new one.
+// Previous keys stay published until [Server.RetireKeys].
 func (s *Server) RotateKeys() (kid string) {
 	s.mu.Lock()
 	newest := s.keys.published[len(s.keys.published)-1]
@@ -106,15 +107,15 @@ func (s *Server) RotateKeys() (kid string) {
 	return poolKey(newest).kid
 }
 
-// RetireKeys withdraws every published key but the one in use: tokens that
-// others signed can no longer be verified.
+// RetireKeys stops publishing all keys except the signing key. Tokens signed
+// with other keys can no longer be verified.
 func (s *Server) RetireKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys.published = []int{s.keys.signing}
 }
 
-// publishedKey is the published key of that kid, or nil.
+// publishedKey returns the published key with the given kid, or nil.
 func (s *Server) publishedKey(kid string) *signingKey {
 	s.mu.Lock()
 	published := slices.Clone(s.keys.published)
@@ -127,8 +128,8 @@ func (s *Server) publishedKey(kid string) *signingKey {
 	return nil
 }
 
-// keySet answers /{tenant}/discovery/v2.0/keys: a JWK set (RFC 7517) whose keys
-// carry Microsoft's issuer member
+// handleKeys serves /{tenant}/discovery/v2.0/keys, a JWK set (RFC 7517) whose
+// keys have Microsoft's issuer member
 // (https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer).
 func (s *Server) handleKeys(r *request) *response {
 	s.mu.Lock()

@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// A request is one to the server, read.
+// A request is a parsed request to the server.
 type request struct {
 	ctx           context.Context
 	http          *http.Request
 	now           time.Time
-	endpoint      string  // as in Fault.Path, "" if unknown
-	tenantName          string  // the tenant as the path names it, in lower case
-	tenant        *Tenant // nil for common and its like, and if unknown
+	endpoint      string  // an Endpoint constant, or "" if unknown
+	tenantName    string  // the tenant in the path, in lower case
+	tenant        *Tenant // nil if unknown, and for common, organizations and consumers
 	base          string  // scheme and host of the authority, for issuers and endpoints
 	form          url.Values
 	malformed     bool // the body could not be read as a form
 	traceID       string
 	correlationID string
-	clientID      string // as sent, wherever it was
+	clientID      string // as sent, in whichever place
 	secret        string // from the form or a Basic header
 	basic         bool
-	signInUser            *User // who signs in without a page, for SignIn
+	signInUser    *User // for SignIn: the user to sign in without pages
 }
 
-// maxBody bounds what is read of a request's body, in bytes.
+// maxBody is the maximum size of a request's body, in bytes.
 const maxBody = 1 << 20
 
 func (s *Server) parseRequest(hr *http.Request) *request {
@@ -55,13 +55,13 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 	}
 	r.clientID = r.form.Get("client_id")
 	r.secret = r.form.Get("client_secret")
-	if r.endpoint == "token" {
+	if r.endpoint == EndpointToken {
 		r.parseClientAuth()
 	}
 	return r
 }
 
-// readForm reads the body. Parameters of a POST come from its body alone.
+// parseForm reads the body. The parameters of a POST come from its body only.
 func (r *request) parseForm() {
 	r.form = url.Values{}
 	kind, _, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
@@ -79,8 +79,8 @@ func (r *request) parseForm() {
 	}
 }
 
-// readClient finds the client's identity outside the form: in a Basic header
-// (RFC 6749 section 2.3.1) or as the subject of a client assertion.
+// parseClientAuth reads the client's identity outside the form: from a Basic
+// header (RFC 6749, section 2.3.1) or the subject of a client assertion.
 func (r *request) parseClientAuth() {
 	if user, pass, ok := r.http.BasicAuth(); ok {
 		id, err1 := url.QueryUnescape(user)
@@ -104,34 +104,34 @@ func (r *request) parseClientAuth() {
 	}
 }
 
-// splitPath takes a path apart into the tenant's name and the endpoint.
+// splitPath splits a path into the tenant's name and the endpoint.
 func splitPath(path string) (tenant, endpoint string) {
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	tenant = strings.ToLower(tenant)
 	switch strings.ToLower(rest) {
 	case "oauth2/v2.0/token":
-		return tenant, "token"
+		return tenant, EndpointToken
 	case "oauth2/v2.0/authorize":
-		return tenant, "authorize"
+		return tenant, EndpointAuthorize
 	case "oauth2/v2.0/logout":
-		return tenant, "logout"
+		return tenant, EndpointLogout
 	case "login":
-		return tenant, "login"
+		return tenant, EndpointLogin
 	case "v2.0/adminconsent", "adminconsent":
-		return tenant, "adminconsent"
+		return tenant, EndpointAdminConsent
 	case "discovery/v2.0/keys", "discovery/keys":
-		return tenant, "keys"
+		return tenant, EndpointKeys
 	case "v2.0/.well-known/openid-configuration", ".well-known/openid-configuration":
-		return tenant, "discovery"
+		return tenant, EndpointDiscovery
 	case "discovery/instance":
-		return tenant, "instance"
+		return tenant, EndpointInstance
 	}
 	return tenant, ""
 }
 
-// authority is the scheme and host that documents and issuers carry in answers
-// to the request. A host of Microsoft's, or the configured one, was reached in
-// process; any other is the address of a listener and stands for itself.
+// baseURL returns the scheme and host for documents and issuers in the response.
+// Requests to a host of Microsoft or to Config.Host come from Server.Client. Any
+// other host is the address of a listener, which documents and issuers repeat.
 func (s *Server) baseURL(hr *http.Request) string {
 	host := strings.ToLower(hr.Host)
 	if host == "" {
@@ -155,7 +155,7 @@ func (s *Server) baseURL(hr *http.Request) string {
 	return "https://" + host
 }
 
-// plainHost reports whether a Host header is nothing but a host and a port.
+// isHostPort reports whether a Host header is a host with an optional port.
 func isHostPort(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

@@ -9,22 +9,22 @@ import (
 	"strings"
 )
 
-// An answer is a response before it is sent.
+// A response is the server's response to a request, or a dropped connection.
 type response struct {
 	status   int
 	header   http.Header
 	body     []byte
-	err  *aadstsError // what the journal says went wrong
-	injected bool     // a Fault made it
-	drop     bool     // break the connection instead
-	truncate     int      // if positive: how many bytes of the body arrive
-	location string   // where a page that posts a form sends it, for SignIn
+	err      *aadstsError // the error for the journal, or nil
+	injected bool         // made by a Fault
+	drop     bool         // close the connection instead of responding
+	truncate int          // if positive, the number of bytes of the body to send
+	location string       // for SignIn: the URL that the browser opens next
 }
 
 func jsonResponse(status int, body any) *response {
 	data, err := json.Marshal(body)
 	if err != nil {
-		panic("entratest: an answer is no JSON: " + err.Error())
+		panic("entratest: encode response: " + err.Error())
 	}
 	return &response{
 		status: status,
@@ -37,7 +37,7 @@ func notFoundResponse() *response {
 	return &response{status: http.StatusNotFound, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte("not found\n")}
 }
 
-// respond sends parameters to the app in the way it asked for
+// redirectToApp sends params to the app in the response mode of q
 // (https://openid.net/specs/oauth-v2-multiple-response-types-1_0.html,
 // https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html).
 func (s *Server) redirectToApp(r *request, q *signInRequest, params url.Values) *response {
@@ -62,8 +62,8 @@ func (s *Server) redirectToApp(r *request, q *signInRequest, params url.Values) 
 	}
 }
 
-// joinQuery adds parameters to a redirect URI, which may have some of its own
-// (RFC 6749 section 3.1.2).
+// addQuery adds parameters to a redirect URI, which may already have a query
+// (RFC 6749, section 3.1.2).
 func addQuery(uri string, params url.Values) string {
 	if strings.Contains(uri, "?") {
 		return uri + "&" + params.Encode()
@@ -71,7 +71,7 @@ func addQuery(uri string, params url.Values) string {
 	return uri + "?" + params.Encode()
 }
 
-// respondError tells the app that its request was refused
+// redirectError sends the error to the app
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-response).
 func (s *Server) redirectError(r *request, q *signInRequest, aerr *aadstsError) *response {
 	params := url.Values{
@@ -93,8 +93,8 @@ func (s *Server) redirectError(r *request, q *signInRequest, aerr *aadstsError) 
 	return resp
 }
 
-// stop ends a sign-in that cannot go on with this user: a person gets a page,
-// from which only going back helps; an app that asked for none gets the error.
+// failSignIn ends a sign-in that cannot succeed with this user. The user sees an
+// error page. If the app requested prompt=none, it gets the error instead.
 func (s *Server) failSignIn(r *request, q *signInRequest, aerr *aadstsError) *response {
 	if q.Prompt == "none" {
 		return s.redirectError(r, q, aerr)
@@ -102,7 +102,8 @@ func (s *Server) failSignIn(r *request, q *signInRequest, aerr *aadstsError) *re
 	return errorPage(r, aerr)
 }
 
-// halfHash is the value of c_hash (OpenID Connect Core section 3.3.2.11).
+// leftHalfHash returns the value of c_hash (OpenID Connect Core, section
+// 3.3.2.11).
 func leftHalfHash(raw string) string {
 	sum := sha256.Sum256([]byte(raw))
 	return b64.EncodeToString(sum[:16])

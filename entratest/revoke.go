@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// RevokeSessions ends the user's sessions: refresh tokens, codes and signed-in browsers
-// stop working, with AADSTS50173 at the token endpoint. Access tokens stay
-// valid, as they do in Entra; only [Server.IsRevoked] tells a resource that
-// evaluates access continuously. It panics if there is no such user.
+// RevokeSessions revokes the user's refresh tokens, authorization codes and
+// browser sessions. The token endpoint rejects them with AADSTS50173. Access
+// tokens stay valid, as in Entra. A resource that supports continuous access
+// evaluation calls [Server.IsRevoked]. RevokeSessions panics if the user is
+// unknown.
 func (s *Server) RevokeSessions(username string) {
 	u := s.mustUser(username)
 	s.mu.Lock()
@@ -16,8 +17,8 @@ func (s *Server) RevokeSessions(username string) {
 	s.sessionEpochs[strings.ToLower(u.Username)]++
 }
 
-// RevokeToken ends one token, a refresh token or an access token of this
-// server, and reports whether it was one. Other tokens of the user go on.
+// RevokeToken revokes one refresh token or access token of this server. It
+// reports whether raw is such a token. Other tokens of the user stay valid.
 func (s *Server) RevokeToken(raw string) bool {
 	id := ""
 	var t refreshToken
@@ -46,10 +47,10 @@ func (s *Server) isRevoked(id string) bool {
 	return revoked && id != ""
 }
 
-// IsRevoked reports whether the access token or its user's session was revoked
-// after it was issued: what continuous access evaluation tells a resource,
-// which then answers 401 with the claims of [ClaimsChallenge]. It is false for what
-// is no access token of this server.
+// IsRevoked reports whether an access token, or the session of its user, was
+// revoked after the token was issued. A resource that supports continuous access
+// evaluation then responds with status 401 and a [ClaimsChallenge]. IsRevoked
+// returns false if raw is not an access token of this server.
 func (s *Server) IsRevoked(raw string) bool {
 	t, err := parseJWT(raw)
 	if err != nil {
@@ -66,10 +67,10 @@ func (s *Server) IsRevoked(raw string) bool {
 	return aerr != nil
 }
 
-// ClaimsChallenge is the claims value of a challenge by which a resource rejects
-// tokens issued before now
+// ClaimsChallenge returns the claims with which a resource rejects tokens issued
+// before now
 // (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
-// In a WWW-Authenticate header it is sent in base64.
+// The claims parameter of a WWW-Authenticate header has this value in base64.
 func ClaimsChallenge(now time.Time) string {
 	return `{"access_token":{"nbf":{"essential":true,"value":"` + decimal(now.Unix()) + `"}}}`
 }

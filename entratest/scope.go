@@ -14,10 +14,10 @@ type scopeRequest struct {
 
 // resourceScopes are the scopes asked of one resource.
 type resourceScopes struct {
-	app     *App
-	prefix  string   // the resource as the request names it, with the slash; "" for Graph
-	names   []string // as the resource spells them, without prefix
-	isDefault  bool     // .default was asked for
+	app       *App
+	prefix    string   // the resource as the request names it, with the slash; "" for Graph
+	names     []string // as the resource spells them, without prefix
+	isDefault bool     // .default was asked for
 	requested []string // as the request spells them
 }
 

@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// Codes, refresh tokens, cookies and forms are sealed rather than stored: what
-// they stand for travels in them, encrypted, so a server's memory does not grow
-// with the tokens it has issued.
+// Codes, refresh tokens, cookies and forms are not stored. Each contains its own
+// data, encrypted, so that the memory of a server does not grow with the tokens
+// that it has issued.
 
-// sealed is v as text that only this server can read, under that purpose.
+// seal returns v as encrypted text for the given purpose.
 func (s *Server) seal(purpose string, v any) string {
 	data, err := json.Marshal(v)
 	if err != nil {
-		panic("entratest: sealing: " + err.Error())
+		panic("entratest: seal: " + err.Error())
 	}
 	return b64.EncodeToString(s.aead.Seal(nil, nil, data, []byte(purpose)))
 }
 
-// unseal reads what sealed wrote for the same purpose into v.
+// unseal decrypts text into v. It reports false if seal did not write text for
+// the same purpose.
 func (s *Server) unseal(purpose, text string, v any) bool {
 	raw, err := decodeB64(text)
 	if err != nil || len(raw) < s.aead.Overhead() {
@@ -28,17 +29,17 @@ func (s *Server) unseal(purpose, text string, v any) bool {
 	return err == nil && json.Unmarshal(data, v) == nil
 }
 
-// An authentication is how and when a user signed in.
+// An authentication says how and when a user signed in.
 type authentication struct {
 	User  string    `json:"u"` // lower-case username
-	Epoch int       `json:"e"` // Server.epochs at the time
+	Epoch int       `json:"e"` // Server.sessionEpochs at the time
 	At    time.Time `json:"t"`
 	MFA   bool      `json:"m,omitempty"` // passed multifactor authentication
-	ACRs  []string  `json:"c,omitempty"` // authentication contexts satisfied
-	SID   string    `json:"s"`           // the session
+	ACRs  []string  `json:"c,omitempty"` // satisfied authentication contexts
+	SID   string    `json:"s"`           // session ID
 }
 
-// methods is the amr claim.
+// methods returns the amr claim.
 func (a *authentication) methods() []string {
 	if a.MFA {
 		return []string{"pwd", "mfa"}
@@ -46,7 +47,7 @@ func (a *authentication) methods() []string {
 	return []string{"pwd"}
 }
 
-// A code is what an authorization code stands for.
+// A code is the data of an authorization code.
 type code struct {
 	Number    uint64         `json:"i"`
 	Auth      authentication `json:"a"`
@@ -60,28 +61,29 @@ type code struct {
 	Issued    time.Time      `json:"t"`
 }
 
-// A refreshToken is what a refresh token stands for.
+// A refreshToken is the data of a refresh token.
 type refreshToken struct {
 	ID     string         `json:"i"`
 	Auth   authentication `json:"a"`
 	Tenant string         `json:"n"`
 	Client string         `json:"c"`
-	Scope  string         `json:"s"` // of the grant, for a request that names none
+	Scope  string         `json:"s"` // of the grant; used if a request has no scope
 	Issued time.Time      `json:"t"`
 }
 
 const (
-	// codeLife is "about 10 minutes"
+	// codeLifetime is documented as "about 10 minutes"
 	// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#successful-response).
 	codeLifetime = 10 * time.Minute
-	// refreshLife is how long an unused refresh token works
+	// refreshTokenLifetime is the maximum time that a refresh token may stay unused
 	// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime).
 	refreshTokenLifetime = 90 * 24 * time.Hour
 )
 
-// forget drops what need not be remembered, now and then.
+// deleteExpired deletes the entries of m that have expired. To be cheap, it does
+// so only when the length of m is a power of two.
 func deleteExpired(m map[string]time.Time, now time.Time) {
-	if len(m)&(len(m)-1) != 0 { // at powers of two only
+	if len(m)&(len(m)-1) != 0 {
 		return
 	}
 	for id, until := range m {
@@ -91,12 +93,12 @@ func deleteExpired(m map[string]time.Time, now time.Time) {
 	}
 }
 
-// fresh refuses an authentication that was revoked since, or of a user who is
-// gone or disabled.
+// activeUser returns the user of an authentication. It returns an error if the
+// user is unknown or disabled, or if the user's sessions have been revoked since.
 func (s *Server) activeUser(a *authentication) (*User, *aadstsError) {
 	u := s.registry.userByName[a.User]
 	if u == nil {
-		return nil, newError(50034, "There is no such user in the directory.")
+		return nil, newError(50034, "The user does not exist in the directory.")
 	}
 	if u.Disabled {
 		return nil, newError(50057, "The user's account is disabled.")

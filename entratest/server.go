@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,47 +12,49 @@ import (
 	"time"
 )
 
-// A Server is a fake Entra ID. All its methods may be used concurrently. It
-// holds no socket and no goroutine, and needs no closing.
+// A Server is a fake Entra ID. It must be created with [NewServer]. Its methods
+// may be called concurrently. It has no socket and no goroutine of its own, and
+// does not need to be closed.
 type Server struct {
-	registry    *registry
+	registry  *registry
 	host      string // Config.Host in lower case
 	lifetime  func() time.Duration
 	refreshIn func(time.Duration) time.Duration
 	onRequest func(Request)
-	aead      cipher.AEAD // seals codes, refresh tokens, cookies and forms
+	aead      cipher.AEAD // encrypts codes, refresh tokens, cookies and forms
 
-	mu       sync.Mutex // guards what follows
-	keys     keyRing
-	credentials   map[*App]*App           // apps as UpdateCredentials left them
-	consents map[consentKey][]string // scopes granted
-	assigned map[consentKey][]string // app roles granted by consent, the user being ""
-	sessionEpochs   map[string]int          // by lower-case username: how often Revoke was called
-	revoked  map[string]time.Time    // IDs of revoked tokens: when they may be forgotten
-	redeemed redeemed
-	faults   []*activeFault
-	journal  journal
+	mu            sync.Mutex // guards the fields below
+	keys          keyRing
+	credentials   map[*App]*App           // apps changed by UpdateCredentials, by registered app
+	consents      map[consentKey][]string // granted scopes
+	assigned      map[consentKey][]string // app roles granted by admin consent, with user ""
+	sessionEpochs map[string]int          // number of RevokeSessions calls, by lower-case username
+	revoked       map[string]time.Time    // when the entry may be deleted, by ID of the revoked token
+	redeemed      redeemed
+	faults        []*activeFault
+	journal       journal
 }
 
-// A consentKey says whose consent to which client's use of which resource.
+// A consentKey identifies the consent of a user to a client's use of a resource.
 type consentKey struct {
-	user     string // lower-case username; "" for an administrator's, for all
+	user     string // lower-case username, or "" for the consent of an administrator for all users
 	tenant   string
 	client   string
 	resource string
 }
 
-// NewServer runs an estate. It panics, saying what is wrong, if the estate
-// cannot be: a tenant that isn't there, an ID that is no GUID, two apps of one
-// App ID URI and the like.
+// NewServer returns a server for the tenants, apps and users of cfg. It panics
+// if cfg is invalid: for example, if an app names an unknown tenant, an ID is
+// not a GUID, or two apps have the same App ID URI. The panic message names the
+// mistake.
 func NewServer(cfg Config) *Server {
 	reg, err := newRegistry(cfg)
 	if err != nil {
-		panic("entratest: impossible estate: " + err.Error())
+		panic("entratest: invalid Config: " + err.Error())
 	}
 	host := strings.ToLower(cfg.Host)
 	if host != "" && !isHostPort(host) {
-		panic(fmt.Sprintf("entratest: impossible estate: %q is no host", cfg.Host))
+		panic(fmt.Sprintf("entratest: invalid Config: %q is not a host name", cfg.Host))
 	}
 	key := make([]byte, 32)
 	rand.Read(key)
@@ -59,31 +62,31 @@ func NewServer(cfg Config) *Server {
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
-	seal, err := cipher.NewGCMWithRandomNonce(block)
+	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
 	return &Server{
-		registry:    reg,
-		host:      host,
-		lifetime:  cfg.Lifetime,
-		refreshIn: cfg.RefreshIn,
-		onRequest: cfg.OnRequest,
-		aead:      seal,
-		keys:      keyRing{published: []int{0}, signing: 0, next: 1},
-		credentials:    map[*App]*App{},
-		consents:  map[consentKey][]string{},
-		assigned:  map[consentKey][]string{},
-		sessionEpochs:    map[string]int{},
-		revoked:   map[string]time.Time{},
+		registry:      reg,
+		host:          host,
+		lifetime:      cfg.Lifetime,
+		refreshIn:     cfg.RefreshIn,
+		onRequest:     cfg.OnRequest,
+		aead:          aead,
+		keys:          keyRing{published: []int{0}, signing: 0, next: 1},
+		credentials:   map[*App]*App{},
+		consents:      map[consentKey][]string{},
+		assigned:      map[consentKey][]string{},
+		sessionEpochs: map[string]int{},
+		revoked:       map[string]time.Time{},
 	}
 }
 
-// Format hides the server's state, which has secrets, from fmt.
+// Format prints only the type, because the server's state contains secrets.
 func (s *Server) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entratest.Server") }
 
-// App is the app of that name in the Config, with its defaults filled in and its
-// credentials as they are now. It panics if there is none.
+// App returns the app with the given name, with its defaults filled in and its
+// current credentials. It panics if the name is unknown.
 func (s *Server) App(name string) App {
 	return *s.currentApp(s.mustAppByName(name))
 }
@@ -91,13 +94,13 @@ func (s *Server) App(name string) App {
 func (s *Server) mustAppByName(name string) *App {
 	a := s.registry.appByName[name]
 	if a == nil {
-		panic(fmt.Sprintf("entratest: there is no app %q", name))
+		panic(fmt.Sprintf("entratest: unknown app %q", name))
 	}
 	return a
 }
 
-// User is the user of that username, with its defaults filled in. It panics if
-// there is none.
+// User returns the user with the given username, with its defaults filled in.
+// It panics if the username is unknown.
 func (s *Server) User(username string) User {
 	return *s.mustUser(username)
 }
@@ -105,16 +108,19 @@ func (s *Server) User(username string) User {
 func (s *Server) mustUser(username string) *User {
 	u := s.registry.userByName[strings.ToLower(username)]
 	if u == nil {
-		panic(fmt.Sprintf("entratest: there is no user %q", username))
+		panic(fmt.Sprintf("entratest: unknown user %q", username))
 	}
 	return u
 }
 
-// ServeHTTP serves the estate at the host that the request was sent to. A fault
-// that drops the connection makes it panic with [http.ErrAbortHandler], as
-// handlers do.
+// ServeHTTP serves requests under the host that hr names. It panics with
+// [http.ErrAbortHandler] to drop the connection if a [Fault] says so.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	resp, err := s.serve(hr, nil)
+	if errors.Is(err, errZeroServer) {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	if err != nil || resp.drop {
 		panic(http.ErrAbortHandler)
 	}
@@ -134,17 +140,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	w.Write(resp.body)
 }
 
-// serve reads a request, applies faults, answers and writes the journal. The
-// error is that of the request's context, ended during a fault's delay.
+var errZeroServer = errors.New("entratest: Server must be created with NewServer")
+
+// serve parses a request, applies faults, handles it and adds it to the journal.
+// It returns the error of the request's context if that ends during the delay
+// of a fault.
 func (s *Server) serve(hr *http.Request, signInUser *User) (*response, error) {
+	if s.registry == nil {
+		return nil, errZeroServer
+	}
 	r := s.parseRequest(hr)
 	r.signInUser = signInUser
 	resp, err := s.applyFault(r)
 	if err == nil && !resp.drop && resp.status == 0 {
-		made := s.route(r)
-		made.truncate = resp.truncate
-		made.injected = resp.truncate > 0
-		resp = made
+		served := s.route(r)
+		served.truncate = resp.truncate
+		served.injected = resp.truncate > 0
+		resp = served
 	}
 	if err != nil {
 		resp = &response{drop: true, injected: true}
@@ -156,7 +168,7 @@ func (s *Server) serve(hr *http.Request, signInUser *User) (*response, error) {
 	return resp, err
 }
 
-// stamp adds the headers that every answer of Entra has.
+// addCommonHeaders adds the headers of every response of Entra.
 func (s *Server) addCommonHeaders(r *request, resp *response) {
 	h := resp.header
 	if h.Get("Cache-Control") == "" {
@@ -173,7 +185,7 @@ func (s *Server) addCommonHeaders(r *request, resp *response) {
 	}
 }
 
-// route answers a request.
+// route calls the handler of the request's endpoint.
 func (s *Server) route(r *request) *response {
 	switch r.endpoint {
 	case "":
@@ -181,31 +193,32 @@ func (s *Server) route(r *request) *response {
 			return s.handleErrorLookup(r)
 		}
 		return notFoundResponse()
-	case "instance":
+	case EndpointInstance:
 		return s.handleInstance(r)
 	}
 	if r.tenant == nil && (isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
 		aerr := newError(90002, "There is no tenant '%s' in this cloud.", printable(r.tenantName))
-		if r.endpoint == "authorize" || r.endpoint == "login" || r.endpoint == "logout" || r.endpoint == "adminconsent" {
+		switch r.endpoint {
+		case EndpointAuthorize, EndpointLogin, EndpointLogout, EndpointAdminConsent:
 			return errorPage(r, aerr)
 		}
-		if r.endpoint == "discovery" {
-			aerr.code = "invalid_tenant" // what the token endpoint calls invalid_request
+		if r.endpoint == EndpointDiscovery {
+			aerr.code = "invalid_tenant" // the token endpoint sends invalid_request instead
 		}
 		return aerr.response(r)
 	}
 	switch r.endpoint {
-	case "discovery":
+	case EndpointDiscovery:
 		return s.handleDiscovery(r)
-	case "keys":
+	case EndpointKeys:
 		return s.handleKeys(r)
-	case "token":
+	case EndpointToken:
 		return s.handleToken(r)
-	case "authorize":
+	case EndpointAuthorize:
 		return s.handleAuthorize(r)
-	case "login":
+	case EndpointLogin:
 		return s.handleLogin(r)
-	case "logout":
+	case EndpointLogout:
 		return s.handleLogout(r)
 	}
 	return s.handleAdminConsent(r)

@@ -13,7 +13,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-func TestImpossibleEstates(t *testing.T) {
+func TestNewServerPanicsForInvalidConfig(t *testing.T) {
 	app := func(change func(*entratest.App)) func(*entratest.Config) {
 		return func(c *entratest.Config) { change(&c.Apps[0]) }
 	}
@@ -21,44 +21,44 @@ func TestImpossibleEstates(t *testing.T) {
 		return func(c *entratest.Config) { change(&c.Users[0]) }
 	}
 	for want, change := range map[string]func(*entratest.Config){
-		"there is no tenant":                                       func(c *entratest.Config) { c.Tenants = nil },
-		`tenant "x": the ID is no GUID`:                            func(c *entratest.Config) { c.Tenants[0].ID = "x" },
-		`the domain "common" is not one`:                           func(c *entratest.Config) { c.Tenants[0].Domain = "common" },
-		"there is another one of that ID":                          func(c *entratest.Config) { c.Tenants = append(c.Tenants, c.Tenants[0]) },
-		`"a/b" is no host`:                                         func(c *entratest.Config) { c.Host = "a/b" },
-		"it has no name":                                           app(func(a *entratest.App) { a.Name = "" }),
-		"another one of that name":                                 app(func(a *entratest.App) { a.Name = "webapp" }),
-		`the client ID "" is no GUID`:                              app(func(a *entratest.App) { a.ClientID = "" }),
-		"another one of client ID":                                 app(func(a *entratest.App) { a.ClientID = webapp }),
-		`there is no tenant "x"`:                                   app(func(a *entratest.App) { a.TenantID = "x" }),
-		`the object ID "x" is no GUID`:                             app(func(a *entratest.App) { a.ObjectID = "x" }),
-		"there are no tokens of version 3":                         app(func(a *entratest.App) { a.TokenVersion = 3 }),
-		`"no uri" is no App ID URI`:                                app(func(a *entratest.App) { a.AppIDURI = "no uri" }),
-		"has the same App ID URI":                                  app(func(a *entratest.App) { a.AppIDURI = "API://api-b/" }),
-		`"a b" is no name of a scope or role`:                      app(func(a *entratest.App) { a.Scopes = []string{"a b"} }),
-		`"https://x/*" is no redirect URI`:                         app(func(a *entratest.App) { a.RedirectURIs = []string{"https://x/*"} }),
-		`"x" is no logout URL`:                                     app(func(a *entratest.App) { a.LogoutURL = "x" }),
-		"not an RSA or ECDSA public key":                           app(func(a *entratest.App) { a.Federated = []entratest.FederatedCredential{{Issuer: "a", Subject: "b"}} }),
-		"a certificate is nil":                                     app(func(a *entratest.App) { a.Certificates = []*x509.Certificate{nil} }),
-		"a trusted subject has no name":                            app(func(a *entratest.App) { a.TrustedSubjects = []entratest.TrustedSubject{{}} }),
-		"a public client has no credentials":                       app(func(a *entratest.App) { a.Public = true }),
-		`permissions of "x", which is no app`:                      app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: "x"}} }),
-		`app "api-b" exposes no scope "x"`:                         app(func(a *entratest.App) { a.Required = []entratest.Permission{{Resource: apiB, Scopes: []string{"x"}}} }),
-		`app "api-b" defines no role "x"`:                          app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: apiB, Roles: []string{"x"}}} }),
-		"that is no username":                                      user(func(u *entratest.User) { u.Username = " " }),
-		"there is another one of that name":                        user(func(u *entratest.User) { u.Username = strings.ToUpper(bob) }),
-		`user "alice@contoso.onmicrosoft.com": there is no tenant`: user(func(u *entratest.User) { u.TenantID = "x" }),
-		"has the same object ID":                                   func(c *entratest.Config) { c.Users[1].ObjectID = c.Users[0].ObjectID },
-		`there is no app "x" to have roles in`:                     user(func(u *entratest.User) { u.Roles = map[string][]string{"x": {"y"}} }),
-		`app "api-a" defines no role "y"`:                          user(func(u *entratest.User) { u.Roles = map[string][]string{"api://api-a": {"y"}} }),
-		"is no other tenant to be a guest in":                      user(func(u *entratest.User) { u.Guest = map[string]string{tenant: ""} }),
+		"at least one tenant is required":                      func(c *entratest.Config) { c.Tenants = nil },
+		`tenant "x": ID is not a GUID`:                         func(c *entratest.Config) { c.Tenants[0].ID = "x" },
+		`invalid domain "common"`:                              func(c *entratest.Config) { c.Tenants[0].Domain = "common" },
+		"another tenant has the ID or domain":                  func(c *entratest.Config) { c.Tenants = append(c.Tenants, c.Tenants[0]) },
+		`"a/b" is not a host name`:                             func(c *entratest.Config) { c.Host = "a/b" },
+		"the name is empty":                                    app(func(a *entratest.App) { a.Name = "" }),
+		"another app has the same name":                        app(func(a *entratest.App) { a.Name = "webapp" }),
+		`client ID "" is not a GUID`:                           app(func(a *entratest.App) { a.ClientID = "" }),
+		"another app has the client ID":                        app(func(a *entratest.App) { a.ClientID = webapp }),
+		`unknown tenant "x"`:                                   app(func(a *entratest.App) { a.TenantID = "x" }),
+		`object ID "x" is not a GUID`:                          app(func(a *entratest.App) { a.ObjectID = "x" }),
+		"token version 3 is not 1 or 2":                        app(func(a *entratest.App) { a.TokenVersion = 3 }),
+		`invalid App ID URI "no uri"`:                          app(func(a *entratest.App) { a.AppIDURI = "no uri" }),
+		"has the same App ID URI":                              app(func(a *entratest.App) { a.AppIDURI = "API://api-b/" }),
+		`invalid scope or role name "a b"`:                     app(func(a *entratest.App) { a.Scopes = []string{"a b"} }),
+		`invalid redirect URI "https://x/*"`:                   app(func(a *entratest.App) { a.RedirectURIs = []string{"https://x/*"} }),
+		`invalid logout URL "x"`:                               app(func(a *entratest.App) { a.LogoutURL = "x" }),
+		"not an *rsa.PublicKey or *ecdsa.PublicKey":            app(func(a *entratest.App) { a.Federated = []entratest.FederatedCredential{{Issuer: "a", Subject: "b"}} }),
+		"a certificate is nil":                                 app(func(a *entratest.App) { a.Certificates = []*x509.Certificate{nil} }),
+		"trusted subject: Subject is empty":                    app(func(a *entratest.App) { a.TrustedSubjects = []entratest.TrustedSubject{{}} }),
+		"a public client cannot have credentials":              app(func(a *entratest.App) { a.Public = true }),
+		`permissions name the unknown resource "x"`:            app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: "x"}} }),
+		`app "api-b" does not expose the scope "x"`:            app(func(a *entratest.App) { a.Required = []entratest.Permission{{Resource: apiB, Scopes: []string{"x"}}} }),
+		`app "api-b" does not define the role "x"`:             app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: apiB, Roles: []string{"x"}}} }),
+		"invalid username":                                     user(func(u *entratest.User) { u.Username = " " }),
+		"another user has the same name":                       user(func(u *entratest.User) { u.Username = strings.ToUpper(bob) }),
+		`user "alice@contoso.onmicrosoft.com": unknown tenant`: user(func(u *entratest.User) { u.TenantID = "x" }),
+		"has the same object ID":                               func(c *entratest.Config) { c.Users[1].ObjectID = c.Users[0].ObjectID },
+		`roles of the unknown app "x"`:                         user(func(u *entratest.User) { u.Roles = map[string][]string{"x": {"y"}} }),
+		`app "api-a" does not define the role "y"`:             user(func(u *entratest.User) { u.Roles = map[string][]string{"api://api-a": {"y"}} }),
+		`guest of the user's home tenant "` + tenant:           user(func(u *entratest.User) { u.Guest = map[string]string{tenant: ""} }),
 	} {
 		t.Run(want, func(t *testing.T) {
 			cfg := entratest.Sample()
 			change(&cfg)
 			defer func() {
 				msg, _ := recover().(string)
-				if !strings.HasPrefix(msg, "entratest: impossible estate: ") || !strings.Contains(msg, want) {
+				if !strings.HasPrefix(msg, "entratest: invalid Config: ") || !strings.Contains(msg, want) {
 					t.Errorf("panic %q", msg)
 				}
 			}()

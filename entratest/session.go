@@ -37,7 +37,9 @@ func (s *Server) readBrowserSession(r *request) browserSession {
 	return b
 }
 
-func (s *Server) signedInAccounts(r *request) []authentication { return s.readBrowserSession(r).Accounts }
+func (s *Server) signedInAccounts(r *request) []authentication {
+	return s.readBrowserSession(r).Accounts
+}
 
 // remember keeps a sign-in in the browser.
 func (s *Server) addToBrowserSession(r *request, resp *response, auth authentication, client string) {

@@ -2,47 +2,51 @@ package entratest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 )
 
-// A SignInError is why a sign-in ended on a page rather than at the app.
+// A SignInError is an error that Entra shows to the user instead of sending it to
+// the app.
 type SignInError struct {
-	Code        string // the OAuth error
-	AADSTS      int    // the number in Entra's list
-	Description string // what the page says
+	Code        string // OAuth error code
+	AADSTS      int    // error number
+	Description string // text of the page
 }
 
 func (e *SignInError) Error() string {
-	return fmt.Sprintf("entratest: sign-in refused: %s: AADSTS%d: %s", e.Code, e.AADSTS, e.Description)
+	return fmt.Sprintf("entratest: sign-in failed: %s: AADSTS%d: %s", e.Code, e.AADSTS, e.Description)
 }
 
-// SignIn plays a person and a browser without sessions: it opens the
-// authorization URL, signs the user in (with the second factor, if one is
-// demanded and the user has one), consents to what is asked, and returns the
-// redirect to the app. A response_mode of form_post is returned as if it were
-// query. It does the same for the URL of the admin consent endpoint, with an
-// administrator.
+// SignIn simulates a user with a browser that has no session. It opens the
+// authorization URL, signs the user in, consents to the requested permissions,
+// and returns the URL to which Entra redirects the browser. It passes
+// multifactor authentication if that is required and the user has MFA set. With
+// the response mode form_post, callback has the form's parameters in its query.
+// SignIn also accepts the URL of the admin consent endpoint. username must then
+// be an administrator.
 //
-// An error that Entra reports to the app is in the callback's parameters, as
-// error and error_description. One that Entra shows the person instead, such as
-// an unknown app or redirect URI, is a [*SignInError]. With prompt=none nobody
-// is signed in, so the callback says login_required. Faults on "authorize"
-// apply. A URL that is no authorization endpoint, an unknown user, and the end
-// of ctx during a fault's delay are errors, too.
+// If Entra would report an error to the app, callback has the parameters error
+// and error_description. If Entra would show the error to the user, for example
+// for an unknown app or redirect URI, SignIn returns a [*SignInError]. With
+// prompt=none, no user is signed in and callback has the error login_required.
+// Faults on [EndpointAuthorize] apply. SignIn also returns an error if
+// authorizeURL is not an authorization endpoint, if the user is unknown, or if
+// ctx ends during the delay of a fault.
 func (s *Server) SignIn(ctx context.Context, authorizeURL, username string) (callback *url.URL, err error) {
 	hr, err := http.NewRequestWithContext(ctx, http.MethodGet, authorizeURL, nil)
 	if err != nil {
-		return nil, fmt.Errorf("entratest: the authorization URL cannot be parsed")
+		return nil, errors.New("entratest: invalid authorization URL")
 	}
-	if _, endpoint := splitPath(hr.URL.Path); endpoint != "authorize" && endpoint != "adminconsent" {
-		return nil, fmt.Errorf("entratest: %s://%s%s is no authorization endpoint", hr.URL.Scheme, hr.URL.Host, hr.URL.Path)
+	if _, endpoint := splitPath(hr.URL.Path); endpoint != EndpointAuthorize && endpoint != EndpointAdminConsent {
+		return nil, fmt.Errorf("entratest: %s://%s%s is not an authorization endpoint", hr.URL.Scheme, hr.URL.Host, hr.URL.Path)
 	}
 	u := s.registry.userByName[strings.ToLower(username)]
 	if u == nil {
-		return nil, fmt.Errorf("entratest: there is no user %q", username)
+		return nil, fmt.Errorf("entratest: unknown user %q", username)
 	}
 	if hr.URL.Query().Get("prompt") == "none" {
 		u = nil
@@ -58,5 +62,5 @@ func (s *Server) SignIn(ctx context.Context, authorizeURL, username string) (cal
 	case resp.err != nil:
 		return nil, &SignInError{Code: resp.err.code, AADSTS: resp.err.number, Description: resp.err.message}
 	}
-	return nil, fmt.Errorf("entratest: the sign-in was answered with status %d", resp.status)
+	return nil, fmt.Errorf("entratest: sign-in failed with status %d", resp.status)
 }

@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// StartTLS serves the estate on a free port of 127.0.0.1, for other processes
-// and for clients that take no [http.Client]. The result is the authority's
-// URL, without a path, the authority that signed its certificate, and a
-// function that stops it, which waits for nothing and may be called twice.
+// StartTLS serves s on a free port of 127.0.0.1, for other processes and for
+// libraries that do not accept an [http.Client]. It returns the URL of the
+// authority without a path, the CA of its certificate, and a function that stops
+// the listener. stop closes open connections at once and may be called twice.
 //
-// Documents and issuers name that URL: a token of version 2 that was asked for
-// there has the issuer https://127.0.0.1:<port>/<tenant ID>/v2.0. It panics
-// if there is no loopback network.
+// Documents and issuers contain that URL. A version 2 token requested there has
+// the issuer https://127.0.0.1:<port>/<tenant ID>/v2.0. StartTLS panics if it
+// cannot listen.
 func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,17 +34,17 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 	srv := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(io.Discard, "", 0), // handshakes that tests break on purpose
+		ErrorLog:          log.New(io.Discard, "", 0), // tests break handshakes on purpose
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 	}
 	go srv.ServeTLS(l, "", "")
 	return "https://" + l.Addr().String(), ca, func() { srv.Close() }
 }
 
-// LocalCertificate makes a server certificate for localhost, the loopback
-// addresses and more hosts, by name or address, and the certificate of the
-// authority that issued it, good for a month from now. A server that gives an
-// estate an address of its own can use it.
+// LocalCertificate returns a new server certificate and the certificate of the
+// CA that issued it. It is valid for one month, for localhost, the loopback
+// addresses, and hosts, which are names or IP addresses. Use it to serve a
+// [Server] on an address of your own.
 func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certificate) {
 	now := time.Now()
 	root := &x509.Certificate{
