@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// A signInRequest is a request to the authorization endpoint that was checked.
-// It travels through the pages, sealed.
+// A signInRequest is a validated request to the authorization endpoint. The pages
+// contain it, encrypted.
 type signInRequest struct {
-	Tenant       string        `json:"n"` // as the path names it
+	Tenant       string        `json:"n"` // as in the path
 	Client       string        `json:"c"`
 	ResponseType string        `json:"t"` // sorted: "code", "code id_token" or "id_token"
 	Mode         string        `json:"m"`
@@ -27,18 +27,19 @@ type signInRequest struct {
 	LoginHint    string        `json:"l,omitempty"`
 	MaxAge       time.Duration `json:"a,omitempty"` // negative: any
 	Claims       string        `json:"k,omitempty"`
-	Admin        bool          `json:"d,omitempty"` // an administrator's consent is asked, nothing else
+	Admin        bool          `json:"d,omitempty"` // a request for admin consent only
 
-	// Added on the way:
+	// Added during the sign-in:
 	Auth    *authentication `json:"u,omitempty"`
-	Granted bool            `json:"g,omitempty"` // the consent page was answered
-	Page    string          `json:"w,omitempty"` // the template of the page that asks
-	Until   time.Time       `json:"x"`           // when the page expires
+	Granted bool            `json:"g,omitempty"` // the consent page was submitted
+	Page    string          `json:"w,omitempty"` // name of the current page
+	Until   time.Time       `json:"x"`           // expiry of the page
 }
 
 // parseSignIn checks a request to the authorization endpoint
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#request-an-authorization-code).
-// With redirect set, the refusal is for the app to see; else only the user may.
+// If redirect is true, the error must be sent to the app, otherwise only shown to
+// the user.
 func (s *Server) parseSignIn(r *request) (q *signInRequest, redirect bool, aerr *aadstsError) {
 	if q, redirect, aerr = s.parseAuthorizeClient(r); aerr != nil {
 		return q, redirect, aerr
@@ -46,7 +47,7 @@ func (s *Server) parseSignIn(r *request) (q *signInRequest, redirect bool, aerr 
 	return q, true, s.checkSignIn(r, s.registry.appByID[q.Client], q)
 }
 
-// parseClient checks who asks and where the answer goes.
+// parseAuthorizeClient checks the client and its redirect URI.
 func (s *Server) parseAuthorizeClient(r *request) (q *signInRequest, redirect bool, aerr *aadstsError) {
 	get := r.form.Get
 	if r.clientID == "" {
@@ -63,7 +64,7 @@ func (s *Server) parseAuthorizeClient(r *request) (q *signInRequest, redirect bo
 	}
 	switch {
 	case len(app.RedirectURIs) == 0:
-		return nil, false, newError(500113, "The app has registered no redirect URI.")
+		return nil, false, newError(500113, "The app has no registered redirect URI.")
 	case q.Redirect == "":
 		q.Redirect = app.RedirectURIs[0]
 	case !app.hasRedirectURI(q.Redirect):
@@ -75,7 +76,7 @@ func (s *Server) parseAuthorizeClient(r *request) (q *signInRequest, redirect bo
 		}
 	}
 	if r.tenant == nil && !app.MultiTenant {
-		return nil, false, newError(50194, "The app '%s' (%s) belongs to one tenant alone, and must be used at that tenant's endpoint rather than at common or organizations.", app.ClientID, app.Name)
+		return nil, false, singleTenantError(app)
 	}
 	if r.tenantName == "consumers" {
 		return nil, false, personalAccountsError(app)
@@ -83,7 +84,8 @@ func (s *Server) parseAuthorizeClient(r *request) (q *signInRequest, redirect bo
 	return q, true, nil
 }
 
-// checkSignIn checks what may be told to the app, after settling how.
+// checkSignIn determines the response mode, then checks the parameters whose
+// errors are sent to the app.
 func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsError {
 	types := strings.Fields(r.form.Get("response_type"))
 	slices.Sort(types)
@@ -99,10 +101,10 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsErro
 		q.Mode = mode
 	case "query":
 		if idToken {
-			return newError(70007, "An ID token is never sent with the response_mode 'query'.")
+			return newError(70007, "The response_mode 'query' is not supported for ID tokens.")
 		}
 	default:
-		return newError(70007, "There is no response_mode '%s'.", printable(mode))
+		return newError(70007, "The response_mode '%s' is not supported.", printable(mode))
 	}
 	switch q.ResponseType {
 	case "":
@@ -112,7 +114,7 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsErro
 		return newError(70005, "The response_type '%s' is not supported.", printable(q.ResponseType))
 	}
 	if idToken && !app.IDTokenGrant {
-		return newError(700054, "The app is not registered for ID tokens from this endpoint, which response_type 'id_token' asks for.")
+		return newError(700054, "The response_type 'id_token' is not enabled for the app.")
 	}
 	if idToken && q.Nonce == "" {
 		return missingParameter("nonce")
@@ -121,12 +123,12 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsErro
 		return missingParameter("scope")
 	}
 	if !slices.Contains([]string{"", "none", "login", "consent", "select_account", "create"}, q.Prompt) {
-		return newError(90023, "There is no prompt '%s'.", printable(q.Prompt))
+		return newError(90023, "The prompt '%s' is not supported.", printable(q.Prompt))
 	}
 	if age := r.form.Get("max_age"); age != "" {
 		n, err := strconv.Atoi(age)
 		if err != nil || n < 0 || n > 1<<30 {
-			return newError(90023, "The max_age '%s' is no number of seconds.", printable(age))
+			return newError(90023, "The max_age '%s' is not a number of seconds.", printable(age))
 		}
 		q.MaxAge = time.Duration(n) * time.Second
 	}
@@ -137,29 +139,29 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsErro
 		return newError(90023, "Request objects are not supported.")
 	}
 	if r.form.Get("resource") != "" {
-		return newError(901002, "This endpoint takes scopes, not a 'resource'.")
+		return newError(901002, "The parameter 'resource' is not supported. Use 'scope'.")
 	}
 	if _, aerr := parseClaims(q.Claims); aerr != nil {
 		return aerr
 	}
 	scopes, aerr := s.registry.parseScopes(q.Scope, r.tenant)
 	if aerr == nil && idToken && !scopes.openid {
-		aerr = newError(70005, "An ID token needs the scope 'openid'.")
+		aerr = newError(70005, "An ID token requires the scope 'openid'.")
 	}
 	return aerr
 }
 
-// checkChallenge checks the PKCE parameters (RFC 7636 section 4.3).
+// checkChallenge checks the PKCE parameters (RFC 7636, section 4.3).
 func checkChallenge(q *signInRequest) *aadstsError {
 	switch {
 	case q.Method != "" && q.Challenge == "":
-		return newError(50147, "There is a code_challenge_method but no code_challenge.")
+		return newError(50147, "The request has a code_challenge_method but not a code_challenge.")
 	case q.Challenge == "":
 		return nil
 	case q.Method != "" && q.Method != "plain" && q.Method != "S256":
-		return newError(90023, "There is no code_challenge_method '%s'.", printable(q.Method))
+		return newError(90023, "The code_challenge_method '%s' is not supported.", printable(q.Method))
 	case len(q.Challenge) < 43 || len(q.Challenge) > 128:
-		return newError(501491, "A code_challenge has 43 to 128 characters.")
+		return newError(501491, "The code_challenge must have 43 to 128 characters.")
 	}
 	if q.Method == "" {
 		q.Method = "plain"
@@ -167,8 +169,8 @@ func checkChallenge(q *signInRequest) *aadstsError {
 	return nil
 }
 
-// redirectsTo reports whether the app registered the redirect URI. It compares
-// exactly, but for the port of a loopback address
+// hasRedirectURI reports whether the app registered the redirect URI. The
+// comparison is exact, except for the port of a loopback address
 // (https://learn.microsoft.com/entra/identity-platform/reply-url#localhost-exceptions).
 func (a *App) hasRedirectURI(uri string) bool {
 	u, err := url.Parse(uri)
@@ -183,7 +185,8 @@ func (a *App) hasRedirectURI(uri string) bool {
 		if err != nil || !isLoopback(reg.Hostname()) || u.Scheme != "http" || reg.Scheme != "http" {
 			continue
 		}
-		if u.Hostname() == reg.Hostname() && u.EscapedPath() == reg.EscapedPath() && u.RawQuery == reg.RawQuery && u.ForceQuery == reg.ForceQuery {
+		if u.Hostname() == reg.Hostname() && u.EscapedPath() == reg.EscapedPath() &&
+			u.RawQuery == reg.RawQuery && u.ForceQuery == reg.ForceQuery {
 			return true
 		}
 	}
@@ -196,16 +199,16 @@ func isLoopback(host string) bool {
 }
 
 func redirectMismatch(a *App, uri string) *aadstsError {
-	return newError(50011, "The redirect URI '%s' is none that the app '%s' has registered.", printable(uri), a.ClientID)
+	return newError(50011, "The redirect URI '%s' is not registered for the app '%s'.", printable(uri), a.ClientID)
 }
 
-// pageLife is how long a person may look at a page of the sign-in.
+// pageLifetime is the time within which the user must submit a page.
 const pageLifetime = time.Hour
 
-// authorize answers the authorization endpoint.
+// handleAuthorize serves the authorization endpoint.
 func (s *Server) handleAuthorize(r *request) *response {
 	if r.http.Method != http.MethodGet && r.http.Method != http.MethodPost || r.malformed {
-		return errorPage(r, newError(900561, "This endpoint takes GET and POST requests, not %s.", printable(r.http.Method)))
+		return errorPage(r, methodError(r, "GET and POST"))
 	}
 	q, redirect, aerr := s.parseSignIn(r)
 	if aerr != nil {
@@ -217,7 +220,7 @@ func (s *Server) handleAuthorize(r *request) *response {
 	return s.startSignIn(r, q)
 }
 
-// enter starts a sign-in that was checked.
+// startSignIn starts a validated sign-in.
 func (s *Server) startSignIn(r *request, q *signInRequest) *response {
 	q.Until = r.now.Add(pageLifetime)
 	if r.signInUser != nil {
@@ -228,11 +231,11 @@ func (s *Server) startSignIn(r *request, q *signInRequest) *response {
 	return s.chooseAccount(r, q)
 }
 
-// begin decides how a browser's sign-in starts: with a session it has, or with
-// a page.
+// chooseAccount continues a sign-in in a browser with one of its sessions, or
+// shows a page if the user must choose an account or enter a password.
 func (s *Server) chooseAccount(r *request, q *signInRequest) *response {
 	sessions := s.signedInAccounts(r)
-	var fit []authentication
+	var usable []authentication
 	for _, a := range sessions {
 		if q.LoginHint != "" && !strings.EqualFold(a.User, s.usernameFromHint(q.LoginHint)) {
 			continue
@@ -240,28 +243,28 @@ func (s *Server) chooseAccount(r *request, q *signInRequest) *response {
 		if r.tenant != nil && s.registry.userByName[a.User].objectIDIn(r.tenant) == "" {
 			continue
 		}
-		fit = append(fit, a)
+		usable = append(usable, a)
 	}
 	tooOld := func(a authentication) bool { return q.MaxAge >= 0 && r.now.Sub(a.At) > q.MaxAge }
 	if q.Prompt == "none" {
-		if len(fit) != 1 || tooOld(fit[0]) {
-			return s.redirectError(r, q, newError(50058, "The app asked to sign in silently, but there is no session of exactly one user to do so with."))
+		if len(usable) != 1 || tooOld(usable[0]) {
+			return s.redirectError(r, q, newError(50058, "A silent sign-in requires a session of exactly one user."))
 		}
-		q.Auth = &fit[0]
+		q.Auth = &usable[0]
 		return s.continueSignIn(r, q)
 	}
 	switch {
-	case q.Prompt == "select_account" && len(sessions) > 0, q.Prompt != "login" && len(fit) > 1:
+	case q.Prompt == "select_account" && len(sessions) > 0, q.Prompt != "login" && len(usable) > 1:
 		return s.pickPage(r, q, sessions)
-	case q.Prompt != "login" && q.Prompt != "create" && len(fit) == 1 && !tooOld(fit[0]):
-		q.Auth = &fit[0]
+	case q.Prompt != "login" && q.Prompt != "create" && len(usable) == 1 && !tooOld(usable[0]):
+		q.Auth = &usable[0]
 		return s.continueSignIn(r, q)
 	}
 	return s.passwordPage(r, q, s.usernameFromHint(q.LoginHint), nil)
 }
 
-// hinted is the username in a login_hint: itself, or the value of the optional
-// claim.
+// usernameFromHint returns the username in a login_hint, which is a username or
+// the value of the optional claim login_hint.
 func (s *Server) usernameFromHint(hint string) string {
 	if raw, err := b64.DecodeString(hint); err == nil && s.registry.userByName[strings.ToLower(string(raw))] != nil {
 		return string(raw)
@@ -269,8 +272,8 @@ func (s *Server) usernameFromHint(hint string) string {
 	return hint
 }
 
-// proceed goes on once it is known who signs in: it asks for a second factor
-// and for consent if they are needed, then answers the app.
+// continueSignIn continues the sign-in of q.Auth.User. It requests a second
+// factor and consent if they are required, then redirects to the app.
 func (s *Server) continueSignIn(r *request, q *signInRequest) *response {
 	u, aerr := s.activeUser(q.Auth)
 	if aerr != nil {
@@ -285,7 +288,7 @@ func (s *Server) continueSignIn(r *request, q *signInRequest) *response {
 		t = s.registry.tenantByName[u.TenantID]
 	}
 	if u.objectIDIn(t) == "" {
-		return s.failSignIn(r, q, newError(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there. Sign in with another account.", printable(u.Username), t.Name, client.ClientID, client.Name))
+		return s.failSignIn(r, q, notInTenantError(u, t, client))
 	}
 	scopes, aerr := s.registry.parseScopes(q.Scope, t)
 	if aerr != nil {
@@ -299,14 +302,15 @@ func (s *Server) continueSignIn(r *request, q *signInRequest) *response {
 		return s.continueAdminConsent(r, q, u, t, client, scopes)
 	}
 	if client.RequireAssignment && len(s.registry.userRoles(u, client)) == 0 {
-		return s.failSignIn(r, q, newError(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", printable(u.Username), client.ClientID, client.Name))
+		return s.failSignIn(r, q, notAssignedError(u, client))
 	}
 	if aerr := s.checkMFA(client, scopes, claims, q.Auth); aerr != nil {
 		switch {
 		case q.Prompt == "none":
 			return s.redirectError(r, q, aerr)
 		case !u.MFA:
-			return s.failSignIn(r, q, newError(50079, "A policy asks for a second factor to use '%s', and this account has none.", client.ClientID))
+			return s.failSignIn(r, q, newError(50079, "A policy requires multifactor authentication for '%s'. "+
+				"The account has no second factor.", client.ClientID))
 		case r.signInUser == nil:
 			return s.mfaPage(r, q, u)
 		}
@@ -316,11 +320,12 @@ func (s *Server) continueSignIn(r *request, q *signInRequest) *response {
 	if len(items) > 0 {
 		switch {
 		case q.Prompt == "none":
-			aerr := newError(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
-			aerr.code, aerr.suberror = "interaction_required", "consent_required"
+			aerr := consentRequiredError(client)
+			aerr.code = "interaction_required"
 			return s.redirectError(r, q, aerr)
 		case !u.isAdminOf(t) && requiresAdmin(items):
-			return s.failSignIn(r, q, newError(90094, "In %s only an administrator can grant what %s asks for.", t.Name, client.Name))
+			return s.failSignIn(r, q, newError(90094, "%s requires permissions that only an administrator of %s can grant.",
+				client.Name, t.Name))
 		case r.signInUser == nil:
 			return s.consentPage(r, q, u, t, items)
 		}
@@ -329,8 +334,8 @@ func (s *Server) continueSignIn(r *request, q *signInRequest) *response {
 	return s.completeSignIn(r, q, u, t, scopes)
 }
 
-// needsMFA says why the sign-in needs a second factor that the session lacks,
-// or is nil.
+// checkMFA returns an error if the sign-in requires multifactor authentication
+// that auth does not have.
 func (s *Server) checkMFA(client *App, scopes *scopeRequest, claims claimsRequest, auth *authentication) *aadstsError {
 	if aerr := conditionalAccess(client, auth, claims); aerr != nil {
 		return aerr
@@ -341,12 +346,13 @@ func (s *Server) checkMFA(client *App, scopes *scopeRequest, claims claimsReques
 		}
 	}
 	if claims.requiresMFA(s.registry) && !auth.MFA {
-		return newError(50076, "A second factor is needed to use '%s'.", client.ClientID)
+		return newError(50076, "Multifactor authentication is required for '%s'.", client.ClientID)
 	}
 	return nil
 }
 
-// passMFA notes that the second factor was given, and the contexts it satisfies.
+// completeMFA records that the user passed multifactor authentication, and the
+// authentication contexts that this satisfies.
 func completeMFA(auth *authentication, claims claimsRequest) {
 	auth.MFA = true
 	for _, context := range claims.authContexts() {
@@ -356,14 +362,14 @@ func completeMFA(auth *authentication, claims claimsRequest) {
 	}
 }
 
-// accept records the consent of a user.
+// recordConsents records the consent of a user to items.
 func (s *Server) recordConsents(u *User, t *Tenant, items []consentItem) {
 	for _, item := range items {
 		s.recordConsent(u.Username, t, item.client, item.resource, item.scopes)
 	}
 }
 
-// finish answers the app with a code, an ID token or both.
+// completeSignIn redirects to the app with a code, an ID token or both.
 func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant, scopes *scopeRequest) *response {
 	params := url.Values{}
 	raw := ""
@@ -375,7 +381,8 @@ func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant
 		params.Set("code", raw)
 	}
 	if strings.HasSuffix(q.ResponseType, "id_token") {
-		payload := s.idClaims(&accessToken{request: r, tenant: t, client: s.registry.appByID[q.Client], user: u, auth: q.Auth}, scopes, q.Nonce)
+		token := &accessToken{request: r, tenant: t, client: s.registry.appByID[q.Client], user: u, auth: q.Auth}
+		payload := s.idClaims(token, scopes, q.Nonce)
 		if raw != "" {
 			payload["c_hash"] = leftHalfHash(raw)
 		}

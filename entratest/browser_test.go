@@ -128,7 +128,7 @@ func TestSignInPages(t *testing.T) {
 	b.signIn(alice, "a typo")
 	b.sees("Sign in", "The password is wrong.", alice)
 	b.signIn("nobody@contoso.onmicrosoft.com", "x")
-	b.sees("Sign in", "There is no account of this username.")
+	b.sees("Sign in", "This username does not exist.")
 	b.signIn(strings.ToUpper(alice), "alice-password")
 	b.sees("Permissions requested", "Use api-a as you: access_as_user", "api://api-a/access_as_user", "Maintain access to data you have given it access to", "Sign you in")
 	q := b.press("consent").arrives()

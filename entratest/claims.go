@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// An accessToken is one to be made.
+// An accessToken describes a token to issue.
 type accessToken struct {
 	*request
 	tenant   *Tenant
@@ -19,15 +19,15 @@ type accessToken struct {
 	roles    []string
 	lifetime time.Duration
 	claims   claimsRequest
-	version  int // zero: the resource's
+	version  int // if zero, that of the resource
 
-	// Of a user's token:
+	// For tokens of a user:
 	user   *User
 	auth   *authentication
 	scopes []string
 }
 
-// life draws the life of a token
+// tokenLifetime returns the lifetime of a new token
 // (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime).
 func (s *Server) tokenLifetime(resource *App, c claimsRequest) time.Duration {
 	lifetime := 60*time.Minute + time.Duration(rand.Int64N(int64(30*time.Minute)))
@@ -40,14 +40,14 @@ func (s *Server) tokenLifetime(resource *App, c claimsRequest) time.Duration {
 	return max(lifetime.Truncate(time.Second), time.Second)
 }
 
-// issuers are those that tokens of the tenant have, version 1 first.
+// issuers returns the issuers of the tenant's tokens of version 1 and 2.
 func (s *Server) issuers(r *request, t *Tenant) []string {
 	return []string{v1Issuer(r.base, t.ID), v2Issuer(r.base, t.ID)}
 }
 
-// common are the claims of every access token
+// commonClaims returns the claims of every access token
 // (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
-// Entra dates a token five minutes back.
+// Entra sets iat and nbf five minutes before the time of issue.
 func (s *Server) commonClaims(t *accessToken) claimSet {
 	version := t.version
 	if version == 0 {
@@ -84,7 +84,7 @@ func (s *Server) commonClaims(t *accessToken) claimSet {
 	return c
 }
 
-// appClaims are the claims of an app-only access token.
+// appClaims returns the claims of an app-only access token.
 func (s *Server) appClaims(t *accessToken) claimSet {
 	c := s.commonClaims(t)
 	oid := t.client.objectIDIn(t.tenant)
@@ -99,8 +99,8 @@ func (s *Server) appClaims(t *accessToken) claimSet {
 	return c
 }
 
-// userClaims are the claims of an access token for a user. The opaque aio keeps
-// how the user signed in, for on-behalf-of.
+// userClaims returns the claims of an access token for a user. The opaque claim aio
+// has the user's authentication, for on-behalf-of requests and IsRevoked.
 func (s *Server) userClaims(t *accessToken) claimSet {
 	c := s.commonClaims(t)
 	c["scp"] = strings.Join(t.scopes, " ")
@@ -125,14 +125,14 @@ func (s *Server) userClaims(t *accessToken) claimSet {
 	return c
 }
 
-// guestClaims says where a guest comes from.
+// addGuestClaims adds the home tenant of a guest.
 func (s *Server) addGuestClaims(c claimSet, t *accessToken) {
 	if t.user.TenantID != t.tenant.ID {
 		c["idp"] = v1Issuer(t.base, t.user.TenantID)
 	}
 }
 
-// optionalClaims adds what the registration of the token's audience asks for
+// addOptionalClaims adds the claims that the registration of the audience requests
 // (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
 func (s *Server) addOptionalClaims(c claimSet, audience *App, u *User, t *Tenant, auth *authentication) {
 	for _, name := range audience.OptionalClaims {
@@ -169,12 +169,12 @@ func (s *Server) addOptionalClaims(c claimSet, audience *App, u *User, t *Tenant
 	c["groups"] = u.Groups
 }
 
-// groupLimit is how many groups a token names before it has the overage claim
-// instead
+// groupLimit is the maximum number of groups in a token. Above it, the token has
+// the overage claim
 // (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#groups-overage-claim).
 const groupLimit = 200
 
-// idClaims are the claims of an ID token for the client
+// idClaims returns the claims of an ID token for the client
 // (https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference).
 func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSet {
 	from := t.now.Add(-5 * time.Minute)
@@ -220,13 +220,13 @@ func (s *Server) signIDToken(payload claimSet) string {
 	return signJWT(key.private, claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}, payload)
 }
 
-// pairwise is the sub claim: another one for every audience.
+// pairwise returns the sub claim, which differs by audience.
 func pairwise(u *User, t *Tenant, audience *App) string {
 	sum := sha256.Sum256([]byte(u.objectIDIn(t) + "|" + t.ID + "|" + audience.ClientID))
 	return b64.EncodeToString(sum[:])
 }
 
-// clientInfo is MSAL's client_info: the user's identity at home.
+// clientInfo returns MSAL's client_info, the user's identity in the home tenant.
 func clientInfo(u *User) string {
 	data, err := json.Marshal(map[string]string{"uid": u.ObjectID, "utid": u.TenantID})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // A claimsRequest is the claims parameter
 // (https://learn.microsoft.com/entra/identity-platform/claims-challenge,
-// OpenID Connect Core section 5.5).
+// OpenID Connect Core, section 5.5).
 type claimsRequest struct {
 	AccessToken map[string]*claimRequest `json:"access_token"`
 	IDToken     map[string]*claimRequest `json:"id_token"`
@@ -19,7 +19,7 @@ type claimRequest struct {
 	Values    []any `json:"values"`
 }
 
-// texts are the values demanded, as far as they are strings.
+// stringValues returns the requested values that are strings.
 func (d *claimRequest) stringValues() []string {
 	if d == nil {
 		return nil
@@ -33,33 +33,32 @@ func (d *claimRequest) stringValues() []string {
 	return list
 }
 
-// parseClaims reads a claims parameter, which may be empty.
+// parseClaims parses a claims parameter, which may be empty.
 func parseClaims(param string) (claimsRequest, *aadstsError) {
 	var c claimsRequest
 	if param == "" {
 		return c, nil
 	}
 	if json.Unmarshal([]byte(param), &c) != nil {
-		return c, newError(90023, "The claims parameter is no JSON object of a claims request.")
+		return c, newError(90023, "The claims parameter is not a valid claims request in JSON.")
 	}
 	return c, nil
 }
 
-// capable reports whether the client declares that it can handle claims
-// challenges: the capability cp1, which the Azure SDKs write in capitals.
+// supportsCAE reports whether the client declares the capability cp1, that is,
+// handles claims challenges. The Azure SDKs write it in upper case.
 func (c claimsRequest) supportsCAE() bool {
 	return containsFold(c.AccessToken["xms_cc"].stringValues(), "cp1")
 }
 
-// contexts are the authentication contexts demanded, of an API's token or of the
-// client's own.
+// authContexts returns the required authentication contexts of the access token and
+// of the ID token.
 func (c claimsRequest) authContexts() []string {
 	return append(c.AccessToken["acrs"].stringValues(), c.IDToken["acrs"].stringValues()...)
 }
 
-// demandsMFA reports whether the claims can only be satisfied by multifactor
-// authentication: an authentication context, or the policy that a challenge
-// named.
+// requiresMFA reports whether the claims require multifactor authentication. They do
+// if they name an authentication context or the policy of an app.
 func (c claimsRequest) requiresMFA(reg *registry) bool {
 	if len(c.authContexts()) > 0 {
 		return true
@@ -70,11 +69,11 @@ func (c claimsRequest) requiresMFA(reg *registry) bool {
 	})
 }
 
-// policyID is the identity of the Conditional Access policy of an app.
+// policyID returns the ID of the Conditional Access policy of an app.
 func policyID(a *App) string { return derivedGUID("policy", a.ClientID) }
 
-// conditionalAccess refuses a grant for a user whose sign-in does not satisfy
-// the resource's policy or the contexts that the request demands
+// conditionalAccess returns an error if the user's authentication does not satisfy
+// the policy of the resource or the authentication contexts in the request
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow#error-response-example).
 func conditionalAccess(resource *App, auth *authentication, c claimsRequest) *aadstsError {
 	var claims any
@@ -89,7 +88,7 @@ func conditionalAccess(resource *App, auth *authentication, c claimsRequest) *aa
 	if claims == nil {
 		return nil
 	}
-	aerr := newError(50076, "A policy of the resource '%s' asks for a second factor, which this sign-in did not have.", resource.ClientID)
+	aerr := newError(50076, "A policy of the resource '%s' requires multifactor authentication.", resource.ClientID)
 	aerr.suberror = "basic_action"
 	data, err := json.Marshal(map[string]any{"access_token": claims})
 	if err != nil {

@@ -141,8 +141,9 @@ func checkTimes(now time.Time, t *jwt) *aadstsError {
 	exp, hasExp := t.payload.intClaim("exp")
 	nbf, hasNbf := t.payload.intClaim("nbf")
 	if _, sent := t.payload["nbf"]; sent != hasNbf || !hasExp || now.Unix() >= exp || now.Add(5*time.Minute).Unix() < nbf {
-		return newError(700024, "The client assertion is not valid now. The time is %s. The assertion is valid from %s to %s.",
-			now.UTC().Format(time.RFC3339), time.Unix(nbf, 0).UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
+		return newError(700024, "The client assertion is not valid now. The time is %s. It is valid from %s to %s.",
+			now.UTC().Format(time.RFC3339), time.Unix(nbf, 0).UTC().Format(time.RFC3339),
+			time.Unix(exp, 0).UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -184,7 +185,8 @@ func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *aad
 			return leaf, nil
 		}
 	}
-	return nil, newError(700030, "The app does not trust the subject and issuer of the certificate %s.", printable(leaf.Subject.CommonName))
+	return nil, newError(700030, "The app does not trust the subject and issuer of the certificate %s.",
+		printable(leaf.Subject.CommonName))
 }
 
 // parseX5C parses x5c (RFC 7515, section 4.1.6). MSAL sends an array, some

@@ -40,7 +40,10 @@ var clouds = []cloud{
 
 // sovereignCloud returns a cloud of which only the sign-in host is documented.
 func sovereignCloud(domain string) cloud {
-	return cloud{hosts: []string{"login." + domain}, v1: "https://sts.windows.net/", name: domain, graph: "graph.microsoft.com"}
+	return cloud{
+		hosts: []string{"login." + domain},
+		v1:    "https://sts.windows.net/", name: domain, graph: "graph.microsoft.com",
+	}
 }
 
 // cloudOf returns the cloud that the host belongs to, or nil. Regional hosts,

@@ -7,13 +7,14 @@ import (
 	"strings"
 )
 
-// delegated are the scopes of the resource that the user, or an administrator
-// for everyone, granted to the client, as the resource spells them.
+// grantedScopes returns the scopes of the resource that the user, or an
+// administrator for all users, granted to the client. They are spelled as in
+// App.Scopes.
 func (s *Server) grantedScopes(u *User, t *Tenant, client, resource *App) []string {
 	scopes, _ := s.registry.grantedPermissions(client.Permissions, resource)
 	s.mu.Lock()
-	for _, who := range []string{"", strings.ToLower(u.Username)} {
-		scopes = append(scopes, s.consents[consentKey{who, t.ID, client.ClientID, resource.ClientID}]...)
+	for _, user := range []string{"", strings.ToLower(u.Username)} {
+		scopes = append(scopes, s.consents[consentKey{user, t.ID, client.ClientID, resource.ClientID}]...)
 	}
 	s.mu.Unlock()
 	var granted []string
@@ -25,8 +26,8 @@ func (s *Server) grantedScopes(u *User, t *Tenant, client, resource *App) []stri
 	return granted
 }
 
-// consent records that the user, or if user is "" an administrator for
-// everyone, granted the scopes.
+// recordConsent records that the user granted the scopes. If user is "", an
+// administrator granted them for all users.
 func (s *Server) recordConsent(user string, t *Tenant, client, resource *App, scopes []string) {
 	if len(scopes) == 0 {
 		return
@@ -41,16 +42,17 @@ func (s *Server) recordConsent(user string, t *Tenant, client, resource *App, sc
 	}
 }
 
-// A consentItem is one line of a consent page: scopes of a resource for a
-// client, which is the app that signs in or a middle tier bundled with it.
+// A consentItem is one line of a consent page: permissions of a resource for a
+// client. The client is the app that signs the user in, or a middle tier bundled
+// with it.
 type consentItem struct {
 	client, resource *App
 	scopes           []string
-	roles            []string // app roles, which only an administrator grants
+	roles            []string // app roles, which only an administrator can grant
 }
 
-// toConsent lists what the user must grant before the request can be served;
-// with all, also what was granted before.
+// pendingConsent returns the permissions that the user must grant before the
+// request can be served. If all is true, it includes those granted before.
 func (s *Server) pendingConsent(q *scopeRequest, u *User, t *Tenant, client *App, all bool) []consentItem {
 	var items []consentItem
 	add := func(client, resource *App, scopes []string) {
@@ -71,13 +73,13 @@ func (s *Server) pendingConsent(q *scopeRequest, u *User, t *Tenant, client *App
 			add(client, res.app, res.names)
 			continue
 		}
-		// .default asks for everything registered, unless something of the
-		// resource was granted before
+		// .default requests all registered permissions, unless the user has granted
+		// a permission of the resource before
 		// (https://learn.microsoft.com/entra/identity-platform/scopes-oidc#default-when-the-user-has-already-given-consent).
 		if all || len(s.grantedScopes(u, t, client, res.app)) == 0 {
 			s.addRequired(add, client)
 			for _, api := range s.registry.apps {
-				if slices.ContainsFunc(api.KnownClients, func(id string) bool { return strings.EqualFold(id, client.ClientID) }) && s.requiresResource(client, api) {
+				if containsFold(api.KnownClients, client.ClientID) && s.requiresResource(client, api) {
 					s.addRequired(add, api)
 				}
 			}
@@ -89,22 +91,23 @@ func (s *Server) pendingConsent(q *scopeRequest, u *User, t *Tenant, client *App
 	return items
 }
 
-// addRequired adds what the registration of an app lists.
+// addRequired calls add with each required permission of client.
 func (s *Server) addRequired(add func(client, resource *App, scopes []string), client *App) {
 	for _, p := range client.Required {
 		add(client, s.registry.resourceByKey[resourceKey(p.Resource)], p.Scopes)
 	}
 }
 
-// requires reports whether the client's registration lists permissions of api.
+// requiresResource reports whether the client's registration lists permissions of
+// api.
 func (s *Server) requiresResource(client, api *App) bool {
 	return slices.ContainsFunc(slices.Concat(client.Required, client.Permissions), func(p Permission) bool {
 		return s.registry.resourceByKey[resourceKey(p.Resource)] == api
 	})
 }
 
-// consentedBefore reports whether the user or an administrator granted the
-// client anything: signing in needs no more consent then.
+// consentedBefore reports whether the user or an administrator has granted the
+// client any permission. A sign-in then needs no further consent.
 func (s *Server) consentedBefore(u *User, t *Tenant, client *App) bool {
 	if len(client.Permissions) > 0 {
 		return true
@@ -112,17 +115,20 @@ func (s *Server) consentedBefore(u *User, t *Tenant, client *App) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key := range s.consents {
-		if key.client == client.ClientID && key.tenant == t.ID && (key.user == "" || key.user == strings.ToLower(u.Username)) {
+		if key.client == client.ClientID && key.tenant == t.ID &&
+			(key.user == "" || key.user == strings.ToLower(u.Username)) {
 			return true
 		}
 	}
 	return false
 }
 
-// grantedFor settles which scopes of the resource a token carries, and how the
-// answer spells them: what was asked for, or for .default everything granted
-// and .default itself.
-func (s *Server) tokenScopes(res *resourceScopes, q *scopeRequest, u *User, t *Tenant, client *App) (names, spelled []string, aerr *aadstsError) {
+// tokenScopes returns the scopes of the resource in a token, and their spelling in
+// the response. They are the requested scopes. For .default, they are all granted
+// scopes, and the response also has .default itself.
+func (s *Server) tokenScopes(
+	res *resourceScopes, q *scopeRequest, u *User, t *Tenant, client *App,
+) (names, spelled []string, aerr *aadstsError) {
 	granted := s.grantedScopes(u, t, client, res.app)
 	names, spelled = res.names, res.requested
 	if res.isDefault {
@@ -140,20 +146,18 @@ func (s *Server) tokenScopes(res *resourceScopes, q *scopeRequest, u *User, t *T
 		spelled = append(q.oidc(), spelled...)
 	}
 	if missing || len(names) == 0 {
-		aerr := newError(65001, "Neither the user nor an administrator has consented to what the app '%s' named '%s' asks for. Ask for consent interactively.", client.ClientID, client.Name)
-		aerr.suberror = "consent_required"
-		return nil, nil, aerr
+		return nil, nil, consentRequiredError(client)
 	}
 	return names, spelled, nil
 }
 
-// adminConsent answers the admin consent endpoint
+// handleAdminConsent serves the admin consent endpoint
 // (https://learn.microsoft.com/entra/identity-platform/v2-admin-consent).
-// Without a scope it is the older endpoint, which asks for everything that the
-// registration lists.
+// A request without a scope, as for the v1 endpoint, requests all permissions in
+// the registration.
 func (s *Server) handleAdminConsent(r *request) *response {
 	if r.http.Method != http.MethodGet {
-		return errorPage(r, newError(900561, "This endpoint takes GET requests, not %s.", printable(r.http.Method)))
+		return errorPage(r, methodError(r, "GET"))
 	}
 	q, redirect, aerr := s.parseAuthorizeClient(r)
 	if aerr != nil && !redirect {
@@ -170,10 +174,13 @@ func (s *Server) handleAdminConsent(r *request) *response {
 	return s.startSignIn(r, q)
 }
 
-// proceedAdmin asks an administrator to consent for all users.
-func (s *Server) continueAdminConsent(r *request, q *signInRequest, u *User, t *Tenant, client *App, scopes *scopeRequest) *response {
+// continueAdminConsent requests the consent of an administrator for all users.
+func (s *Server) continueAdminConsent(
+	r *request, q *signInRequest, u *User, t *Tenant, client *App, scopes *scopeRequest,
+) *response {
 	if !u.isAdminOf(t) {
-		return s.failSignIn(r, q, newError(90094, "The grant requires administrator permission. %s is no administrator of %s.", printable(u.Username), t.Name))
+		return s.failSignIn(r, q, newError(90094, "The grant requires administrator permission. "+
+			"%s is not an administrator of %s.", printable(u.Username), t.Name))
 	}
 	items := s.adminConsentItems(scopes, client)
 	if !q.Granted && r.signInUser == nil {
@@ -190,8 +197,9 @@ func (s *Server) continueAdminConsent(r *request, q *signInRequest, u *User, t *
 	return s.redirectToApp(r, q, params)
 }
 
-// forAll lists what an administrator grants: the scopes named, or for .default
-// and for none everything that the registration lists, roles included.
+// adminConsentItems returns the permissions that an administrator grants: the
+// requested scopes, or, for .default or an empty scope, all permissions in the
+// registration, including roles.
 func (s *Server) adminConsentItems(scopes *scopeRequest, client *App) []consentItem {
 	var items []consentItem
 	everything := len(scopes.resources) == 0
@@ -212,7 +220,7 @@ func (s *Server) adminConsentItems(scopes *scopeRequest, client *App) []consentI
 	return items
 }
 
-// assign records app roles that an administrator granted to the client.
+// recordRoles records app roles that an administrator granted to the client.
 func (s *Server) recordRoles(t *Tenant, client, resource *App, roles []string) {
 	if len(roles) == 0 {
 		return
@@ -227,7 +235,7 @@ func (s *Server) recordRoles(t *Tenant, client, resource *App, roles []string) {
 	}
 }
 
-// appRoles are the roles of the resource that the client has in the tenant.
+// appRoles returns the roles of the resource that the client has in the tenant.
 func (s *Server) appRoles(t *Tenant, client, resource *App) []string {
 	_, roles := s.registry.grantedPermissions(client.Permissions, resource)
 	s.mu.Lock()
@@ -237,9 +245,11 @@ func (s *Server) appRoles(t *Tenant, client, resource *App) []string {
 	return slices.Compact(roles)
 }
 
-// needsAdmin reports whether only an administrator may grant the items.
+// requiresAdmin reports whether only an administrator may grant the items.
 func requiresAdmin(items []consentItem) bool {
 	return slices.ContainsFunc(items, func(item consentItem) bool {
-		return slices.ContainsFunc(item.scopes, func(scope string) bool { return containsFold(item.resource.AdminScopes, scope) })
+		return slices.ContainsFunc(item.scopes, func(scope string) bool {
+			return containsFold(item.resource.AdminScopes, scope)
+		})
 	})
 }

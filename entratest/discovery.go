@@ -18,9 +18,10 @@ func (s *Server) handleDiscovery(r *request) *response {
 		issuerTenant = consumersTenant
 	}
 	oauth := r.base + "/" + pathTenant + "/oauth2"
+	tokenBase := tokenEndpointBase(r.base, r.http.Host)
 	doc := map[string]any{
 		"authorization_endpoint":                oauth + "/v2.0/authorize",
-		"token_endpoint":                        tokenEndpointBase(r.base, r.http.Host) + "/" + pathTenant + "/oauth2/v2.0/token",
+		"token_endpoint":                        tokenBase + "/" + pathTenant + "/oauth2/v2.0/token",
 		"end_session_endpoint":                  oauth + "/v2.0/logout",
 		"jwks_uri":                              r.base + "/" + pathTenant + "/discovery/v2.0/keys",
 		"issuer":                                v2Issuer(r.base, issuerTenant),

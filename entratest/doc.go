@@ -1,64 +1,71 @@
-// Package entratest is a fake Microsoft Entra ID for tests: a whole estate of
-// tenants, apps and users behind one [http.Handler] that issues signed tokens
-// and refuses what Entra refuses.
+// Package entratest is a fake Microsoft Entra ID for tests. One [http.Handler]
+// serves any number of tenants, apps and users, issues signed tokens, and rejects
+// invalid requests with the error codes of Entra.
 //
-// # An estate
+// # Creating a server
 //
-// A [Config] describes tenants, the apps registered in them and their users;
-// [Sample] is one ready to use. [NewServer] runs it:
+// A [Config] describes tenants, app registrations and users. [Sample] returns a
+// Config that is ready to use. [NewServer] creates the server:
 //
 //	s := entratest.NewServer(entratest.Sample())
 //
-// Nothing listens and no goroutine runs until a test asks for it, so a Server
-// needs no closing, is cheap enough for every test to have its own, and works
-// inside a testing/synctest bubble, where hours pass at once.
+// A Server does not listen and has no goroutine before [Server.StartTLS] is
+// called. It does not need to be closed, and each test can have its own. It works
+// inside a testing/synctest bubble, where hours pass in an instant.
 //
-// # Reaching it
+// # Sending requests to it
 //
-// [Server.Client] is an [http.Client] that the server answers in process. It
-// answers for login.microsoftonline.com and Microsoft's other sign-in hosts and
-// no other, so code under test that takes an http.Client runs as in production,
-// authority and all:
+// [Server.Client] returns an [http.Client] whose requests the server handles in
+// process. It accepts requests to login.microsoftonline.com and Microsoft's other
+// sign-in hosts. Code that accepts an http.Client therefore needs no other
+// change for a test:
 //
 //	app, err := confidential.New("https://login.microsoftonline.com/"+tenantID, clientID, cred,
 //		confidential.WithHTTPClient(s.Client()))
 //
-// [Server.StartTLS] listens on a loopback port for other processes, and for
-// libraries that take no client. The address it returns is then the authority,
-// which MSAL needs to be told not to look up (WithInstanceDiscovery(false)).
-// The command in cmd/entratest does the same for tests in other languages.
+// [Server.StartTLS] listens on a loopback port, for other processes and for
+// libraries that do not accept an http.Client. The URL that it returns is the
+// authority. Disable MSAL's instance discovery for it, with
+// WithInstanceDiscovery(false). The command in cmd/entratest does the same for
+// tests in other languages.
 //
 // # Testing a daemon
 //
-// The app of a Config proves itself with a secret, a certificate or a federated
-// token, and gets the roles that its Permissions grant. What it asked for is in
-// [Server.Requests], without secrets, and [Server.Count] counts:
+// An app authenticates with a secret, a certificate or a federated token. It gets
+// the roles that its Permissions grant. [Server.Requests] returns its requests,
+// without secrets, and [Server.Count] counts them:
 //
-//	if n := s.Count(entratest.Match{GrantType: "client_credentials"}); n != 1 { ... }
+//	if n := s.Count(entratest.Match{GrantType: "client_credentials"}); n != 1 {
+//		t.Errorf("got %d token requests, want 1", n)
+//	}
 //
 // # Testing an API
 //
-// [Server.Mint] makes the token a test wants: from any client, for any user,
-// with claims changed or missing, expired, or forged. Signed by the key that
-// the server publishes, it is valid in all that the test leaves alone. The API
-// finds the keys through [Server.Client], where it would find Entra's.
+// [Server.Mint] returns a token from any client for any user. [MintOptions] can
+// change and remove claims, let the token expire, or forge it. A minted token is
+// valid except for what the test changes. The API fetches the signing keys
+// through [Server.Client].
 //
 // # Testing a web app
 //
-// [Server.SignIn] plays the person and the browser: it takes the URL that the
-// app would redirect to and returns the one that Entra would redirect back to,
-// with code and state or with an error. Against [Server.StartTLS], a real
-// browser sees pages to sign in, to pick an account and to consent.
+// [Server.SignIn] simulates the user and the browser. It takes the URL to which
+// the app redirects the user, and returns the URL to which Entra redirects the
+// browser, with a code and state or with an error. With [Server.StartTLS], a real
+// browser shows pages to sign in, choose an account and consent.
 //
-// # Testing what goes wrong
+// # Testing failures
 //
-// [Server.Inject] makes requests slow, throttled, broken or answered by a
-// proxy: all, or the nth of one tenant, app or grant. [Server.RevokeSessions] and
-// [Server.RevokeToken] end sessions, [Server.AnnounceKey], [Server.RotateKeys]
-// and [Server.RetireKeys] roll keys over, [Server.UpdateCredentials] replaces an
-// app's secrets and certificates, RequireMFA puts a resource behind a
-// Conditional Access policy, and [Config] sets how long tokens live.
+//   - [Server.Inject] delays, throttles, drops or replaces responses: all of them,
+//     or the nth of a tenant, client or grant type.
+//   - [Server.RevokeSessions] and [Server.RevokeToken] revoke tokens.
+//   - [Server.AnnounceKey], [Server.RotateKeys] and [Server.RetireKeys] rotate
+//     signing keys.
+//   - [Server.UpdateCredentials] replaces the secrets and certificates of an app.
+//   - RequireMFA of an [App] protects a resource with a Conditional Access policy.
+//   - Lifetime and RefreshIn of the Config set the lifetime of tokens.
 //
-// FIDELITY.md, beside this file, says what is as in Entra, what is simpler, and
-// what is missing.
+// # Fidelity
+//
+// FIDELITY.md in this directory lists what is the same as in Entra, what is
+// simplified, and what is missing.
 package entratest

@@ -103,6 +103,28 @@ func newError(aadsts int, format string, args ...any) *aadstsError {
 	return &aadstsError{number: aadsts, code: kind.code, status: kind.status, message: fmt.Sprintf(format, args...)}
 }
 
+func methodError(r *request, allowed string) *aadstsError {
+	return newError(900561, "This endpoint accepts %s requests, not %s.", allowed, printable(r.http.Method))
+}
+
+func notInTenantError(u *User, t *Tenant, client *App) *aadstsError {
+	return newError(50020, "The account '%s' is not a member or guest of the tenant '%s' "+
+		"and cannot use the app '%s' (%s) there. Use another account.",
+		printable(u.Username), t.Name, client.ClientID, client.Name)
+}
+
+func notAssignedError(u *User, app *App) *aadstsError {
+	return newError(50105, "The user '%s' is not assigned to a role of the app '%s' (%s).",
+		printable(u.Username), app.ClientID, app.Name)
+}
+
+func consentRequiredError(client *App) *aadstsError {
+	aerr := newError(65001, "The user or an administrator has not consented to use the app '%s' named '%s'. "+
+		"Request consent interactively.", client.ClientID, client.Name)
+	aerr.suberror = "consent_required"
+	return aerr
+}
+
 // description returns error_description: number, message and trailer.
 func (aerr *aadstsError) description(r *request) string {
 	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",

@@ -10,52 +10,59 @@ import (
 	"time"
 )
 
-// MintOptions describe a token for [Server.Mint]. Only Resource is required; with
-// nothing else the token is app-only, as that app would get it for itself.
+// MintOptions describes a token for [Server.Mint]. Only Resource is required. If
+// no other field is set, the token is the app-only token that this app would get
+// for itself.
 type MintOptions struct {
-	// Tenant is the issuing tenant, an ID or a domain. Zero: the resource's.
+	// Tenant is the ID or domain of the issuing tenant. Defaults to the tenant of
+	// the resource.
 	Tenant string
-	// Host is the authority's host, or the URL that [Server.StartTLS] gave.
-	// Zero: [Config].Host, else login.microsoftonline.com.
+	// Host is the host of the authority, or the URL that Server.StartTLS returned.
+	// Defaults to Config.Host, then to login.microsoftonline.com.
 	Host string
-	// Resource is the app the token is for, by name, client ID or App ID URI.
-	// Required. For an ID token it is the client.
+	// Resource is the audience, an app by name, client ID or App ID URI. Required.
+	// Without Client, it is also the client. An ID token is for the client.
 	Resource string
-	// Client is the app the token is issued to, by name or client ID.
-	// Zero: Resource itself.
+	// Client is the app that the token is issued to, by name or client ID.
+	// Defaults to Resource.
 	Client string
-	// User is the username of the subject. Zero: the token is app-only.
+	// User is the username of the subject. If empty, the token is app-only.
 	User string
-	// IDToken makes it an ID token rather than an access token.
+	// IDToken makes an ID token instead of an access token. It requires User.
 	IDToken bool
-	// Nonce is the nonce claim of an ID token. Zero: none.
+	// Nonce is the nonce claim of an ID token. If empty, the claim is omitted.
 	Nonce string
-	// Scopes are the scp of a user's access token. Zero: the resource's first.
+	// Scopes is the scp claim of a user's access token. If nil, it is the first
+	// scope of the resource.
 	Scopes []string
-	// Roles are the roles claim. Zero: what the estate grants.
+	// Roles is the roles claim. If nil, it has the roles that the Config grants.
 	Roles []string
-	// Version is the version of an access token, 1 or 2. Zero: the resource's.
+	// Version is the version of an access token, 1 or 2. Defaults to the version
+	// of the resource.
 	Version int
-	// Lifetime is from now to exp. Zero: as for any token. A negative one
-	// makes a token that has expired.
+	// Lifetime is the time until the token expires. If negative, the token has
+	// expired. If zero, the lifetime is that of other tokens.
 	Lifetime time.Duration
-	// Claims override the claims: a nil value removes one.
+	// Claims are added to the claims and replace those of the same name. A nil
+	// value removes a claim.
 	Claims map[string]any
-	// Header overrides the header: a nil value removes an entry. With alg
-	// "none" the signature is empty, with alg "HS256" it is an HMAC keyed with
-	// the public key in PEM, as an attacker would make it; other values of
-	// alg change the header alone.
+	// Header entries are added to the header and replace those of the same name.
+	// A nil value removes an entry. With alg "none", the signature is empty. With
+	// alg "HS256", it is an HMAC whose key is the public key in PEM (the
+	// algorithm confusion attack). Other values of alg change only the header.
 	Header map[string]any
-	// UnpublishedKey signs with a key that the server does not publish, under the
-	// kid of the one it does.
+	// UnpublishedKey signs with a key that the server does not publish, with the
+	// kid of the published one.
 	UnpublishedKey bool
 }
 
-// Mint makes a token that the server did not issue to anybody: signed with the
-// key in use, its claims and header as the options say. It is for tests of
-// those who verify tokens. It asks no consent and no policy, writes no journal,
-// and panics when Tenant, Resource, Client or User is unknown, or when the user
-// is no member of the tenant.
+// Mint returns a token described by o, without a token request. Use it to test code
+// that verifies tokens. The token is signed with the current signing key and is
+// valid unless o says otherwise. Mint ignores consent and policies and does not
+// write to the journal.
+//
+// Mint panics if Tenant, Resource, Client or User is unknown, if the user is not a
+// member or guest of the tenant, or if Version is invalid.
 func (s *Server) Mint(o MintOptions) string {
 	t := s.newMintToken(o)
 	var payload claimSet
@@ -106,8 +113,8 @@ func applyOverrides(c claimSet, with map[string]any) {
 	}
 }
 
-// signConfused signs with HMAC, keyed with the public key as a PEM block: the
-// attack on verifiers that let a token choose its algorithm (RFC 8725 section
+// signAlgorithmConfusion signs with an HMAC whose key is the public key in PEM. It is
+// the attack on verifiers that use the algorithm in the header (RFC 8725, section
 // 2.1).
 func signAlgorithmConfusion(key *signingKey, header, payload claimSet) string {
 	der, err := x509.MarshalPKIXPublicKey(&key.private.PublicKey)
@@ -120,7 +127,7 @@ func signAlgorithmConfusion(key *signingKey, header, payload claimSet) string {
 	return signed + "." + b64.EncodeToString(mac.Sum(nil))
 }
 
-// mintToken fills in what the options leave out.
+// newMintToken returns the token described by o, with defaults filled in.
 func (s *Server) newMintToken(o MintOptions) *accessToken {
 	resource := s.mustApp(o.Resource)
 	client := resource
@@ -130,7 +137,7 @@ func (s *Server) newMintToken(o MintOptions) *accessToken {
 	tenant := s.registry.tenantByName[resource.TenantID]
 	if o.Tenant != "" {
 		if tenant = s.registry.tenantByName[strings.ToLower(o.Tenant)]; tenant == nil {
-			panic(fmt.Sprintf("entratest: there is no tenant %q", o.Tenant))
+			panic(fmt.Sprintf("entratest: unknown tenant %q", o.Tenant))
 		}
 	}
 	host := "login.microsoftonline.com"
@@ -146,13 +153,13 @@ func (s *Server) newMintToken(o MintOptions) *accessToken {
 		lifetime: s.tokenLifetime(resource, claimsRequest{}),
 	}
 	if o.Version < 0 || o.Version > 2 {
-		panic(fmt.Sprintf("entratest: there are no tokens of version %d", o.Version))
+		panic(fmt.Sprintf("entratest: token version %d is not 1 or 2", o.Version))
 	}
 	_, t.roles = s.registry.grantedPermissions(client.Permissions, resource)
 	if o.User != "" {
 		t.user = s.mustUser(o.User)
 		if t.user.objectIDIn(tenant) == "" {
-			panic(fmt.Sprintf("entratest: %s is no user of tenant %s", o.User, tenant.ID))
+			panic(fmt.Sprintf("entratest: %s is not a member or guest of tenant %s", o.User, tenant.ID))
 		}
 		auth := s.newAuthentication(t.user, t.now)
 		t.auth, t.roles = &auth, s.registry.userRoles(t.user, resource)
@@ -161,12 +168,12 @@ func (s *Server) newMintToken(o MintOptions) *accessToken {
 		}
 	}
 	if o.IDToken && t.user == nil {
-		panic("entratest: an ID token is for a user")
+		panic("entratest: MintOptions.IDToken requires User")
 	}
 	return t
 }
 
-// mustApp finds an app by name, client ID or App ID URI.
+// mustApp returns the app with the given name, client ID or App ID URI.
 func (s *Server) mustApp(name string) *App {
 	if a := s.registry.appByName[name]; a != nil {
 		return a
@@ -174,5 +181,5 @@ func (s *Server) mustApp(name string) *App {
 	if a := s.registry.resourceByKey[resourceKey(name)]; a != nil {
 		return a
 	}
-	panic(fmt.Sprintf("entratest: there is no app %q", name))
+	panic(fmt.Sprintf("entratest: unknown app %q", name))
 }

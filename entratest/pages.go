@@ -13,7 +13,7 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-// pages are the templates of the sign-in, one per name.
+// pages has the templates of the sign-in pages, by name.
 var pages = func() map[string]*template.Template {
 	m := map[string]*template.Template{}
 	for _, name := range []string{"password", "pick", "mfa", "consent", "error", "signedout"} {
@@ -24,16 +24,16 @@ var pages = func() map[string]*template.Template {
 
 var formPost = template.Must(template.ParseFS(pageFiles, "pages/formpost.html"))
 
-// pageData is what the templates show.
+// pageData is the data of the templates.
 type pageData struct {
 	Title, Tenant, App, Username, Error string
 
-	Action, Context string // the form's target and the sealed sign-in
+	Action, Context string // target of the form, and the encrypted signInRequest
 	Accounts        []account
 	Items           []consentLine
 	ForAll          bool
 
-	Heading                           string // of an error page; "": Sign-in failed
+	Heading                           string // of an error page; defaults to "Sign-in failed"
 	Number                            int
 	TraceID, CorrelationID, Timestamp string
 }
@@ -42,16 +42,17 @@ type account struct{ Username, Name, Initial string }
 
 type consentLine struct{ Text, Detail string }
 
-// page renders a page of the sign-in.
+// page renders a sign-in page.
 func page(status int, name string, data pageData) *response {
 	var buf bytes.Buffer
 	if err := pages[name].ExecuteTemplate(&buf, "layout", data); err != nil {
-		panic("entratest: " + err.Error()) // our own templates and types
+		panic("entratest: " + err.Error())
 	}
 	return htmlResponse(status, buf.Bytes(), "style-src 'unsafe-inline'")
 }
 
-// htmlAnswer is a page that loads nothing and cannot be framed.
+// htmlResponse returns a page that cannot be framed and loads nothing except what
+// policy allows.
 func htmlResponse(status int, body []byte, policy string) *response {
 	return &response{
 		status: status,
@@ -65,8 +66,8 @@ func htmlResponse(status int, body []byte, policy string) *response {
 	}
 }
 
-// signInPage is the data that every page of a sign-in shows. The name is that
-// of its template.
+// signInPage returns the data common to all sign-in pages. name is the name of
+// the template.
 func (s *Server) signInPage(r *request, q *signInRequest, name, title string) pageData {
 	q.Page = name
 	data := pageData{
@@ -81,7 +82,8 @@ func (s *Server) signInPage(r *request, q *signInRequest, name, title string) pa
 	return data
 }
 
-// passwordPage asks who signs in. The refusal is of the last attempt, or nil.
+// passwordPage asks for username and password. aerr is the error of the last
+// attempt, or nil.
 func (s *Server) passwordPage(r *request, q *signInRequest, username string, aerr *aadstsError) *response {
 	q.Auth = nil
 	data := s.signInPage(r, q, "password", "Sign in to your account")
@@ -94,7 +96,7 @@ func (s *Server) passwordPage(r *request, q *signInRequest, username string, aer
 	return resp
 }
 
-// pickPage lets the person choose between the accounts the browser knows.
+// pickPage lets the user choose one of the browser's accounts.
 func (s *Server) pickPage(r *request, q *signInRequest, sessions []authentication) *response {
 	data := s.signInPage(r, q, "pick", "Pick an account")
 	for _, a := range sessions {
@@ -111,7 +113,7 @@ func (s *Server) mfaPage(r *request, q *signInRequest, u *User) *response {
 	return page(http.StatusOK, "mfa", data)
 }
 
-// consentPage lists what the app would be allowed to do.
+// consentPage lists the permissions that the app requests.
 func (s *Server) consentPage(r *request, q *signInRequest, u *User, t *Tenant, items []consentItem) *response {
 	data := s.signInPage(r, q, "consent", "Permissions requested")
 	data.Username, data.Tenant, data.ForAll = u.Username, t.Name, q.Admin
@@ -119,7 +121,7 @@ func (s *Server) consentPage(r *request, q *signInRequest, u *User, t *Tenant, i
 	return page(http.StatusOK, "consent", data)
 }
 
-// oidcTexts are how Entra's consent page words the OpenID Connect scopes
+// oidcTexts are the texts of Entra's consent page for the OpenID Connect scopes
 // (https://learn.microsoft.com/entra/identity-platform/scopes-oidc).
 var oidcTexts = map[string]string{
 	"openid":         "Sign you in",
@@ -156,7 +158,7 @@ func consentLines(items []consentItem, client *App) []consentLine {
 	return lines
 }
 
-// errorPage shows what the app must not be told, or cannot be.
+// errorPage shows an error that is not sent to the app.
 func errorPage(r *request, aerr *aadstsError) *response {
 	status := http.StatusBadRequest
 	if aerr.status == http.StatusMethodNotAllowed {
@@ -182,7 +184,7 @@ func formPostPage(_ *request, target string, params url.Values) *response {
 		Params []param
 		Nonce  string
 	}{
-		// A registered redirect URI: of whatever scheme the app registered.
+		// Safe with any scheme, because the app registered it.
 		Target: template.URL(target),
 		Nonce:  randomToken(16),
 	}
@@ -199,18 +201,19 @@ func formPostPage(_ *request, target string, params url.Values) *response {
 	return htmlResponse(http.StatusOK, buf.Bytes(), "script-src 'nonce-"+data.Nonce+"'")
 }
 
-// login answers the forms of the sign-in pages.
+// handleLogin serves the forms of the sign-in pages.
 func (s *Server) handleLogin(r *request) *response {
 	if r.http.Method != http.MethodPost {
-		return errorPage(r, newError(900561, "This endpoint takes POST requests, not %s.", printable(r.http.Method)))
+		return errorPage(r, methodError(r, "POST"))
 	}
 	var q signInRequest
 	if r.malformed || !s.unseal("page", r.form.Get("ctx"), &q) || q.Tenant != r.tenantName || r.now.After(q.Until) {
-		return errorPage(r, newError(90013, "This page was open for too long, or its form was changed. Go back to the app and sign in again."))
+		return errorPage(r, newError(90013, "This page has expired or its form was modified. "+
+			"Go back to the app and sign in again."))
 	}
 	step := r.form.Get("step")
 	if !slices.Contains(pageSteps[q.Page], step) {
-		return errorPage(r, newError(90013, "The form cannot be understood."))
+		return errorPage(r, newError(90013, "The form is invalid."))
 	}
 	switch step {
 	case "cancel":
@@ -232,8 +235,9 @@ func (s *Server) handleLogin(r *request) *response {
 	return s.handleConsent(r, &q)
 }
 
-// pageSteps are the buttons of each page. A form answers the page it is on and
-// no other: the consent page cannot give a second factor.
+// pageSteps are the buttons of each page. A form with a button of another page is
+// rejected, so that, for example, the consent page cannot pass multifactor
+// authentication.
 var pageSteps = map[string][]string{
 	"password": {"password", "cancel"},
 	"pick":     {"pick", "other", "cancel"},
@@ -241,9 +245,9 @@ var pageSteps = map[string][]string{
 	"consent":  {"consent", "cancel"},
 }
 
-// declined tells the app that the user would not go on.
+// handleCancel tells the app that the user canceled the sign-in.
 func (s *Server) handleCancel(r *request, q *signInRequest) *response {
-	aerr := newError(65004, "The user did not agree to go on.")
+	aerr := newError(65004, "The user canceled the sign-in or declined to consent.")
 	aerr.suberror = "cancel"
 	if q.Admin {
 		aerr.code = "consent_required"
@@ -251,7 +255,7 @@ func (s *Server) handleCancel(r *request, q *signInRequest) *response {
 	return s.redirectError(r, q, aerr)
 }
 
-// picked goes on with an account of the picker.
+// handlePick continues with an account of the account picker.
 func (s *Server) handlePick(r *request, q *signInRequest) *response {
 	name := strings.ToLower(r.form.Get("username"))
 	for _, a := range s.signedInAccounts(r) {
@@ -263,12 +267,12 @@ func (s *Server) handlePick(r *request, q *signInRequest) *response {
 	return s.passwordPage(r, q, name, nil)
 }
 
-// password checks what the password page sent.
+// handlePassword checks the username and password.
 func (s *Server) handlePassword(r *request, q *signInRequest) *response {
 	name := strings.TrimSpace(r.form.Get("username"))
 	u := s.registry.userByName[strings.ToLower(name)]
 	if u == nil {
-		return s.passwordPage(r, q, name, newError(50034, "There is no account of this username."))
+		return s.passwordPage(r, q, name, newError(50034, "This username does not exist."))
 	}
 	if !passwordMatches(u, r.form.Get("password")) {
 		return s.passwordPage(r, q, name, newError(50126, "The password is wrong."))
@@ -281,7 +285,7 @@ func (s *Server) handlePassword(r *request, q *signInRequest) *response {
 	return s.continueSignIn(r, q)
 }
 
-// consented records what the consent page listed, and goes on.
+// handleConsent records the consent and continues.
 func (s *Server) handleConsent(r *request, q *signInRequest) *response {
 	u, aerr := s.activeUser(q.Auth)
 	if aerr != nil {
@@ -296,7 +300,8 @@ func (s *Server) handleConsent(r *request, q *signInRequest) *response {
 		return s.redirectError(r, q, aerr)
 	}
 	q.Granted = true
-	if items := s.pendingConsent(scopes, u, t, s.registry.appByID[q.Client], q.Prompt == "consent"); !q.Admin && u.objectIDIn(t) != "" && (u.isAdminOf(t) || !requiresAdmin(items)) {
+	items := s.pendingConsent(scopes, u, t, s.registry.appByID[q.Client], q.Prompt == "consent")
+	if !q.Admin && u.objectIDIn(t) != "" && (u.isAdminOf(t) || !requiresAdmin(items)) {
 		s.recordConsents(u, t, items)
 	}
 	return s.continueSignIn(r, q)

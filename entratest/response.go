@@ -34,7 +34,11 @@ func jsonResponse(status int, body any) *response {
 }
 
 func notFoundResponse() *response {
-	return &response{status: http.StatusNotFound, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte("not found\n")}
+	return &response{
+		status: http.StatusNotFound,
+		header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}},
+		body:   []byte("not found\n"),
+	}
 }
 
 // redirectToApp sends params to the app in the response mode of q
@@ -56,8 +60,10 @@ func (s *Server) redirectToApp(r *request, q *signInRequest, params url.Values) 
 		target = addQuery(target, params)
 	}
 	return &response{
-		status:   http.StatusFound,
-		header:   http.Header{"Location": {target}, "Content-Type": {"text/html; charset=utf-8"}, "Referrer-Policy": {"no-referrer"}},
+		status: http.StatusFound,
+		header: http.Header{
+			"Location": {target}, "Content-Type": {"text/html; charset=utf-8"}, "Referrer-Policy": {"no-referrer"},
+		},
 		location: target,
 	}
 }

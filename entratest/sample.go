@@ -1,14 +1,15 @@
 package entratest
 
-// The fixed identities of [Sample].
+// The tenants of [Sample].
 const (
-	// SampleTenant is Contoso, whose apps the sample's are.
+	// SampleTenant is the ID of Contoso, which has registered the apps.
 	SampleTenant = "11111111-1111-4111-8111-111111111111"
-	// SampleOtherTenant is Fabrikam, a customer of Contoso.
+	// SampleOtherTenant is the ID of Fabrikam, a customer of Contoso.
 	SampleOtherTenant = "22222222-2222-4222-8222-222222222222"
 )
 
-// Sample is an estate for examples and tests. Everything in it is fixed.
+// Sample returns a Config for examples and tests. It is the same in every run, and
+// callers may modify the result.
 //
 //	tenant    Contoso   contoso.onmicrosoft.com    11111111-1111-4111-8111-111111111111
 //	tenant    Fabrikam  fabrikam.onmicrosoft.com   22222222-2222-4222-8222-222222222222
@@ -20,14 +21,18 @@ const (
 //	user      bob@contoso.onmicrosoft.com      password bob-password      oid aaaaaaaa-1111-4000-8000-000000000b0b
 //	user      carol@fabrikam.onmicrosoft.com   password carol-password    oid bbbbbbbb-2222-4000-8000-00000000ca01
 //
-// All apps belong to Contoso and work in both tenants. api-a (api://api-a)
-// exposes the scope access_as_user. api-b (api://api-b) exposes the scopes
-// Orders.Read and Orders.Write and the app roles Orders.Read.All and
-// Orders.Write.All. An administrator granted Orders.Read.All to the daemon and
-// Orders.Read to api-a; users consent for themselves to webapp's use of api-a.
-// webapp's redirect URIs are http://localhost/callback (any port) and
-// https://webapp.contoso.example/callback. Alice has the role Orders.Approve
-// in api-a and a second factor.
+// All apps are registered in Contoso and work in both tenants:
+//
+//   - daemon has the app role Orders.Read.All of api-b, granted by an administrator.
+//   - webapp signs users in, with the redirect URIs http://localhost/callback (on
+//     any port) and https://webapp.contoso.example/callback. Users consent to its
+//     use of api-a themselves.
+//   - api-a (api://api-a) exposes the scope access_as_user and defines the app role
+//     Orders.Approve. An administrator granted it the scope Orders.Read of api-b.
+//   - api-b (api://api-b) exposes the scopes Orders.Read and Orders.Write and
+//     defines the app roles Orders.Read.All and Orders.Write.All.
+//
+// Alice has the role Orders.Approve in api-a and a second factor.
 func Sample() Config {
 	return Config{
 		Tenants: []Tenant{

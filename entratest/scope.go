@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// scopeRequest is a scope parameter, taken apart
+// scopeRequest is a parsed scope parameter
 // (https://learn.microsoft.com/entra/identity-platform/scopes-oidc).
 type scopeRequest struct {
 	openid, profile, email, offline bool
-	resources                       []resourceScopes // in the order they were named
+	resources                       []resourceScopes // in order of appearance
 }
 
-// resourceScopes are the scopes asked of one resource.
+// resourceScopes are the requested scopes of one resource.
 type resourceScopes struct {
 	app       *App
-	prefix    string   // the resource as the request names it, with the slash; "" for Graph
-	names     []string // as the resource spells them, without prefix
-	isDefault bool     // .default was asked for
-	requested []string // as the request spells them
+	prefix    string   // the resource as in the request, with the slash; may be "" for Graph
+	names     []string // as in App.Scopes, without prefix
+	isDefault bool     // .default was requested
+	requested []string // as in the request
 }
 
-// parseScopes reads a scope parameter for a tenant, which is nil if it is not
-// known yet.
+// parseScopes parses a scope parameter for a tenant, which is nil if it is not yet
+// known.
 func (reg *registry) parseScopes(param string, t *Tenant) (*scopeRequest, *aadstsError) {
 	q := &scopeRequest{}
 	for _, scope := range strings.Fields(param) {
@@ -63,14 +63,16 @@ func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *
 	}
 	app := reg.resourceByKey[key]
 	if prefix == "" && !strings.EqualFold(name, ".default") && !containsFold(app.Scopes, name) || name == "" {
-		return newError(70011, "The scope '%s' names no permission. A scope is a resource's URI or client ID, a slash and a name.", printable(param))
+		return newError(70011, "The scope '%s' is not valid. A scope is the URI or client ID of a resource, "+
+			"a slash and the name of a permission.", printable(param))
 	}
 	if app == nil || t != nil && !app.worksIn(t) {
 		where := "the tenant"
 		if t != nil {
 			where = "the tenant named " + t.Name
 		}
-		return newError(500011, "There is no resource named %s in %s.", printable(strings.TrimSuffix(prefix, "/")), where)
+		return newError(500011, "The resource named %s was not found in %s.",
+			printable(strings.TrimSuffix(prefix, "/")), where)
 	}
 	i := slices.IndexFunc(q.resources, func(r resourceScopes) bool { return r.app == app })
 	if i < 0 {
@@ -91,32 +93,38 @@ func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *
 			return nil
 		}
 	}
-	return newError(70011, "The scope '%s' is none that the app '%s' exposes.", printable(scope), app.ClientID)
+	return newError(70011, "The scope '%s' does not exist. The app '%s' does not expose it.",
+		printable(scope), app.ClientID)
 }
 
-// single is the one resource that a token is for: Graph if none is named.
+// singleResource returns the resource of a token request, which must be for one
+// resource. A request with only OpenID Connect scopes is for Graph.
 func (q *scopeRequest) singleResource(reg *registry, param string) (*resourceScopes, *aadstsError) {
 	switch len(q.resources) {
 	case 0:
 		if !q.openid && !q.profile && !q.email {
-			return nil, newError(28003, "The scope names no resource to get a token for.")
+			return nil, newError(28003, "The scope does not name a resource.")
 		}
 		return &resourceScopes{app: reg.appByID[graphID]}, nil
 	case 1:
 		return &q.resources[0], nil
 	}
-	return nil, newError(28000, "A token is for one resource, and the scope '%s' names several.", printable(param))
+	return nil, severalResourcesError(param)
 }
 
-// oidc are the OpenID Connect scopes that were asked for. A token for Graph,
-// which hosts them, carries all but offline_access.
+func severalResourcesError(scope string) *aadstsError {
+	return newError(28000, "The scope '%s' names several resources. A token is for one resource.", printable(scope))
+}
+
+// oidc returns the requested OpenID Connect scopes except offline_access. A token
+// for Graph, which defines them, has them in its scp claim.
 func (q *scopeRequest) oidc() []string {
 	var names []string
 	for _, s := range []struct {
-		asked bool
-		name  string
+		requested bool
+		name      string
 	}{{q.email, "email"}, {q.openid, "openid"}, {q.profile, "profile"}} {
-		if s.asked {
+		if s.requested {
 			names = append(names, s.name)
 		}
 	}

@@ -107,7 +107,8 @@ func (s *Server) activeUser(a *authentication) (*User, *aadstsError) {
 	epoch := s.sessionEpochs[a.User]
 	s.mu.Unlock()
 	if a.Epoch != epoch {
-		return nil, newError(50173, "The user's sessions were revoked after this grant was issued on '%s'.", a.At.UTC().Format(time.RFC3339Nano))
+		return nil, newError(50173, "The user's sessions were revoked after this grant was issued on '%s'.",
+			a.At.UTC().Format(time.RFC3339Nano))
 	}
 	return u, nil
 }

@@ -9,22 +9,23 @@ import (
 	"strings"
 )
 
-// sessionCookie holds who is signed in with a browser, sealed.
+// sessionCookie has the encrypted browserSession.
 const sessionCookie = "ESTSAUTHPERSISTENT"
 
-// maxSessions bounds the accounts that a browser is signed in with.
+// maxSessions is the maximum number of accounts signed in with a browser.
 const maxSessions = 5
 
-// maxApps bounds the apps remembered with each, so that the cookie stays small.
+// maxApps is the maximum number of stored apps per account. It limits the size of
+// the cookie.
 const maxApps = 8
 
-// browserSession is what the cookie keeps.
+// A browserSession is the data of the session cookie.
 type browserSession struct {
 	Accounts []authentication    `json:"a"`
-	Apps     map[string][]string `json:"p,omitempty"` // by session: client IDs signed in to
+	Apps     map[string][]string `json:"p,omitempty"` // client IDs that the user signed in to, by session ID
 }
 
-// browser reads the cookie, without sessions that were revoked.
+// readBrowserSession reads the cookie. It omits revoked sessions.
 func (s *Server) readBrowserSession(r *request) browserSession {
 	var b browserSession
 	if c, err := r.http.Cookie(sessionCookie); err != nil || !s.unseal("session", c.Value, &b) {
@@ -41,7 +42,7 @@ func (s *Server) signedInAccounts(r *request) []authentication {
 	return s.readBrowserSession(r).Accounts
 }
 
-// remember keeps a sign-in in the browser.
+// addToBrowserSession adds a sign-in to the cookie.
 func (s *Server) addToBrowserSession(r *request, resp *response, auth authentication, client string) {
 	b := s.readBrowserSession(r)
 	b.Accounts = slices.DeleteFunc(b.Accounts, func(old authentication) bool {
@@ -77,13 +78,13 @@ func (s *Server) writeBrowserSession(r *request, resp *response, b browserSessio
 	resp.header.Add("Set-Cookie", c.String())
 }
 
-// logout ends the browser's sessions, or with a logout_hint the one of that
-// account, tells the apps signed in to through their front-channel logout URLs,
-// and goes to post_logout_redirect_uri if an app registered it
+// handleLogout ends the browser's sessions, or only that of the account in
+// logout_hint. It notifies the apps through their front-channel logout URLs and
+// redirects to post_logout_redirect_uri if an app registered it
 // (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request).
 func (s *Server) handleLogout(r *request) *response {
 	if r.http.Method != http.MethodGet && r.http.Method != http.MethodPost {
-		return errorPage(r, newError(900561, "This endpoint takes GET and POST requests, not %s.", printable(r.http.Method)))
+		return errorPage(r, methodError(r, "GET and POST"))
 	}
 	hint := r.form.Get("logout_hint")
 	b := s.readBrowserSession(r)
@@ -112,8 +113,8 @@ func (s *Server) handleLogout(r *request) *response {
 	return resp
 }
 
-// afterLogout is where the browser goes, "" if the request names no place that
-// an app registered.
+// postLogoutURL returns the URL to which the browser is redirected, or "" if the
+// request has no registered URL.
 func (s *Server) postLogoutURL(r *request) string {
 	uri := r.form.Get("post_logout_redirect_uri")
 	if uri == "" {
@@ -133,7 +134,7 @@ func (s *Server) postLogoutURL(r *request) string {
 	return ""
 }
 
-// signedOutPage loads the apps' logout URLs in frames, then goes on.
+// signedOutPage loads the apps' logout URLs in frames, then redirects to target.
 func signedOutPage(r *request, target string, frames []string) *response {
 	data := struct {
 		Title, Tenant string
@@ -142,7 +143,7 @@ func signedOutPage(r *request, target string, frames []string) *response {
 		Nonce         string
 	}{
 		Title: "Signed out", Nonce: randomToken(16),
-		Target: template.URL(target), // registered by an app
+		Target: template.URL(target), // safe: registered by an app
 	}
 	if r.tenant != nil {
 		data.Tenant = r.tenant.Name
@@ -152,7 +153,7 @@ func signedOutPage(r *request, target string, frames []string) *response {
 		sources = ""
 	}
 	for _, f := range frames {
-		data.Frames = append(data.Frames, template.URL(f)) // checked with the estate
+		data.Frames = append(data.Frames, template.URL(f)) // safe: checked by newRegistry
 		if u, err := url.Parse(f); err == nil {
 			sources = strings.TrimSpace(sources + " " + u.Scheme + "://" + u.Host)
 		}
@@ -161,5 +162,6 @@ func signedOutPage(r *request, target string, frames []string) *response {
 	if err := pages["signedout"].ExecuteTemplate(&buf, "layout", data); err != nil {
 		panic("entratest: " + err.Error())
 	}
-	return htmlResponse(http.StatusOK, buf.Bytes(), "style-src 'unsafe-inline'; script-src 'nonce-"+data.Nonce+"'; frame-src "+sources)
+	return htmlResponse(http.StatusOK, buf.Bytes(),
+		"style-src 'unsafe-inline'; script-src 'nonce-"+data.Nonce+"'; frame-src "+sources)
 }

@@ -42,7 +42,8 @@ func (s *Server) SignIn(ctx context.Context, authorizeURL, username string) (cal
 		return nil, errors.New("entratest: invalid authorization URL")
 	}
 	if _, endpoint := splitPath(hr.URL.Path); endpoint != EndpointAuthorize && endpoint != EndpointAdminConsent {
-		return nil, fmt.Errorf("entratest: %s://%s%s is not an authorization endpoint", hr.URL.Scheme, hr.URL.Host, hr.URL.Path)
+		return nil, fmt.Errorf("entratest: %s://%s%s is not an authorization endpoint",
+			hr.URL.Scheme, hr.URL.Host, hr.URL.Path)
 	}
 	u := s.registry.userByName[strings.ToLower(username)]
 	if u == nil {

@@ -17,10 +17,10 @@ const (
 	grantTypePassword    = "password"
 )
 
-// token answers the token endpoint.
+// handleToken serves the token endpoint.
 func (s *Server) handleToken(r *request) *response {
 	if r.http.Method != http.MethodPost {
-		return newError(900561, "The token endpoint takes POST requests, not %s.", printable(r.http.Method)).response(r)
+		return methodError(r, "POST").response(r)
 	}
 	resp, aerr := s.handleGrant(r)
 	if aerr != nil {
@@ -29,7 +29,7 @@ func (s *Server) handleToken(r *request) *response {
 	return resp
 }
 
-// grant serves a token request or refuses it.
+// handleGrant validates a token request and calls the method of its grant type.
 func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	if r.malformed {
 		return nil, newError(9002313, "The request is malformed.")
@@ -48,7 +48,7 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 		return nil, newError(70003, "The grant_type '%s' is not supported.", printable(kind))
 	}
 	if r.form.Get("resource") != "" {
-		return nil, newError(901002, "This endpoint takes scopes, not a 'resource'.")
+		return nil, newError(901002, "The parameter 'resource' is not supported. Use 'scope'.")
 	}
 	client, class, aerr := s.authenticateClient(r)
 	if aerr != nil {
@@ -58,7 +58,9 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	if aerr != nil {
 		return nil, aerr
 	}
-	g := &grantRequest{request: r, client: client, class: class, claims: claims, tenant: r.tenant, scope: r.form.Get("scope")}
+	g := &grantRequest{
+		request: r, client: client, class: class, claims: claims, tenant: r.tenant, scope: r.form.Get("scope"),
+	}
 	switch kind {
 	case grantTypeCode:
 		return s.grantCode(g)
@@ -72,16 +74,16 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	return s.grantCredentials(g)
 }
 
-// granting is a grant in the making, for an authenticated client.
+// A grantRequest is a token request of an authenticated client.
 type grantRequest struct {
 	*request
 	client *App
 	class  string // appidacr
 	claims claimsRequest
-	tenant *Tenant // whose tokens
-	scope  string  // the scope parameter, or what stands for it
+	tenant *Tenant // issuing tenant
+	scope  string  // the scope parameter, or that of the redeemed code or token
 
-	// Of grants for a user:
+	// For grants of a user:
 	user  *User
 	auth  authentication
 	nonce string
@@ -91,25 +93,26 @@ type grantRequest struct {
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
 func (s *Server) grantCredentials(g *grantRequest) (*response, *aadstsError) {
 	if g.client.Public {
-		return nil, newError(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+		return nil, credentialRequiredError()
 	}
 	if g.tenant == nil {
-		return nil, newError(50059, "Neither the request nor its credentials tell the tenant.")
+		return nil, newError(50059, "The request does not identify a tenant.")
 	}
 	if g.scope == "" {
 		return nil, missingParameter("scope")
 	}
-	// Only <resource>/.default is a scope here; MSAL adds the OpenID Connect
-	// ones, which Entra passes over.
-	for _, scope := range strings.Fields(g.scope) {
-		if lower := strings.ToLower(scope); !strings.HasSuffix(lower, "/.default") && !slices.Contains([]string{"openid", "profile", "email", "offline_access"}, lower) {
+	// Only <resource>/.default is allowed. MSAL adds the OpenID Connect scopes,
+	// which Entra ignores.
+	oidc := []string{"openid", "profile", "email", "offline_access"}
+	for _, scope := range strings.Fields(strings.ToLower(g.scope)) {
+		if !strings.HasSuffix(scope, "/.default") && !slices.Contains(oidc, scope) {
 			return nil, notDefaultScope(g.scope)
 		}
 	}
 	q, aerr := s.registry.parseScopes(g.scope, g.tenant)
 	if aerr != nil {
 		if aerr.number == 70011 && len(strings.Fields(g.scope)) > 1 {
-			return nil, newError(28000, "A token is for one resource, and the scope '%s' names several.", printable(g.scope))
+			return nil, severalResourcesError(g.scope)
 		}
 		return nil, aerr
 	}
@@ -119,22 +122,24 @@ func (s *Server) grantCredentials(g *grantRequest) (*response, *aadstsError) {
 	resource := q.resources[0].app
 	roles := s.appRoles(g.tenant, g.client, resource)
 	if resource.RequireAssignment && len(roles) == 0 {
-		return nil, newError(501051, "The app '%s' (%s) has no role in '%s' (%s), which asks for one.", g.client.ClientID, g.client.Name, printable(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
+		return nil, newError(501051, "The app '%s' (%s) is not assigned to a role of '%s' (%s).", g.client.ClientID,
+			g.client.Name, printable(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
 	}
 	lifetime := s.tokenLifetime(resource, g.claims)
 	payload := s.appClaims(&accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: resource,
 		roles: roles, lifetime: lifetime, claims: g.claims,
 	})
-	return s.accessTokenResponse(g, map[string]any{}, lifetime, payload), nil
+	return s.accessTokenResponse(map[string]any{}, lifetime, payload), nil
 }
 
 func notDefaultScope(scope string) *aadstsError {
-	return newError(1002012, "An app gets tokens for itself with the scope <resource>/.default, not with '%s'.", printable(scope))
+	return newError(1002012, "The scope '%s' is not valid for client credentials. Use <resource>/.default.",
+		printable(scope))
 }
 
-// tokenAnswer completes the answer of the token endpoint with an access token.
-func (s *Server) accessTokenResponse(g *grantRequest, body map[string]any, lifetime time.Duration, payload claimSet) *response {
+// accessTokenResponse adds an access token to body and returns the response.
+func (s *Server) accessTokenResponse(body map[string]any, lifetime time.Duration, payload claimSet) *response {
 	key := s.signingKey()
 	header := claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}
 	if payload["ver"] == "1.0" {
@@ -152,7 +157,7 @@ func (s *Server) accessTokenResponse(g *grantRequest, body map[string]any, lifet
 	return jsonResponse(http.StatusOK, body)
 }
 
-// userAnswer settles the scopes and makes the answer to a grant for a user.
+// userTokenResponse returns the response to a grant for a user.
 func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	q, aerr := s.registry.parseScopes(g.scope, g.tenant)
 	if aerr != nil {
@@ -164,11 +169,11 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	}
 	oid := g.user.objectIDIn(g.tenant)
 	if oid == "" {
-		return nil, newError(50020, "The account '%s' is no member or guest of the tenant '%s', and cannot use the app '%s' (%s) there.", printable(g.user.Username), g.tenant.Name, g.client.ClientID, g.client.Name)
+		return nil, notInTenantError(g.user, g.tenant, g.client)
 	}
 	roles := s.registry.userRoles(g.user, res.app)
 	if res.app.RequireAssignment && len(roles) == 0 {
-		return nil, newError(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", printable(g.user.Username), res.app.ClientID, res.app.Name)
+		return nil, notAssignedError(g.user, res.app)
 	}
 	names, spelled, aerr := s.tokenScopes(res, q, g.user, g.tenant, g.client)
 	if aerr != nil {
@@ -195,7 +200,7 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	if g.form.Get("client_info") == "1" {
 		body["client_info"] = clientInfo(g.user)
 	}
-	return s.accessTokenResponse(g, body, lifetime, s.userClaims(t)), nil
+	return s.accessTokenResponse(body, lifetime, s.userClaims(t)), nil
 }
 
 // grantCode redeems an authorization code
@@ -211,31 +216,26 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	}
 	var c code
 	if !s.unseal("code", raw, &c) {
-		aerr := newError(9002313, "The request is malformed.")
-		aerr.code = "invalid_grant"
+		return nil, malformedGrantError()
+	}
+	if aerr := s.bindGrant(g, "authorization code", c.Client, c.Tenant, 700005); aerr != nil {
 		return nil, aerr
 	}
-	if c.Client != g.client.ClientID {
-		return nil, newError(70000, "The authorization code was issued to another client.")
-	}
-	if g.tenant != nil && g.tenant.ID != c.Tenant {
-		return nil, newError(700005, "The authorization code was issued for another tenant.")
-	}
-	g.tenant = s.registry.tenantByName[c.Tenant]
 	if !g.client.hasRedirectURI(redirect) {
 		return nil, redirectMismatch(g.client, redirect)
 	}
 	if c.Redirect != redirect {
-		return nil, newError(500112, "The redirect URI '%s' is not '%s', which the authorization code was asked for with.", printable(redirect), printable(c.Redirect))
+		return nil, newError(500112, "The redirect URI '%s' is not the redirect URI '%s' of the authorization request.",
+			printable(redirect), printable(c.Redirect))
 	}
 	if g.now.Sub(c.Issued) > codeLifetime {
 		return nil, newError(70008, "The authorization code has expired. Sign the user in again.")
 	}
 	if !verifyPKCE(g.form.Get("code_verifier"), c.Challenge, c.Method) {
-		return nil, newError(501481, "The code_verifier is not the one that the code_challenge was made from.")
+		return nil, newError(501481, "The code_verifier does not match the code_challenge.")
 	}
 	if !s.markRedeemed(c.Number, g.now) {
-		return nil, newError(54005, "The authorization code was redeemed before.")
+		return nil, newError(54005, "The authorization code has already been redeemed.")
 	}
 	var aerr *aadstsError
 	if g.user, aerr = s.activeUser(&c.Auth); aerr != nil {
@@ -248,8 +248,30 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	return s.userTokenResponse(g)
 }
 
-// verifies checks a PKCE verifier (RFC 7636 section 4.6). A verifier without a
-// challenge is refused as well: somebody stripped the challenge.
+// malformedGrantError returns the error for an authorization code or refresh token
+// that is not one of this server.
+func malformedGrantError() *aadstsError {
+	aerr := newError(9002313, "The request is malformed.")
+	aerr.code = "invalid_grant"
+	return aerr
+}
+
+// bindGrant checks that a grant was issued to the client and for the tenant of g,
+// and sets the tenant of g. The error for another tenant has the given number.
+func (s *Server) bindGrant(g *grantRequest, grant, clientID, tenantID string, number int) *aadstsError {
+	if clientID != g.client.ClientID {
+		return newError(70000, "The %s was issued to another client.", grant)
+	}
+	if g.tenant != nil && g.tenant.ID != tenantID {
+		return newError(number, "The %s was issued for another tenant.", grant)
+	}
+	g.tenant = s.registry.tenantByName[tenantID]
+	return nil
+}
+
+// verifyPKCE reports whether verifier matches challenge (RFC 7636, section 4.6). A
+// verifier without a challenge does not match, because an attacker may have removed
+// the challenge from the authorization request.
 func verifyPKCE(verifier, challenge, method string) bool {
 	switch {
 	case challenge == "":
@@ -263,8 +285,8 @@ func verifyPKCE(verifier, challenge, method string) bool {
 	return subtle.ConstantTimeCompare([]byte(verifier), []byte(challenge)) == 1
 }
 
-// grantRefresh redeems a refresh token, which stays good and is good for every
-// resource the client may use for the user
+// grantRefresh redeems a refresh token. The token stays valid and can be used for
+// every resource that the client may access for the user
 // (https://learn.microsoft.com/entra/identity-platform/refresh-tokens).
 func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	raw := g.form.Get("refresh_token")
@@ -273,26 +295,21 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	}
 	var t refreshToken
 	if !s.unseal("refresh", raw, &t) {
-		aerr := newError(9002313, "The request is malformed.")
-		aerr.code = "invalid_grant"
+		return nil, malformedGrantError()
+	}
+	if aerr := s.bindGrant(g, "refresh token", t.Client, t.Tenant, 70000); aerr != nil {
 		return nil, aerr
 	}
-	if t.Client != g.client.ClientID {
-		return nil, newError(70000, "The refresh token was issued to another client.")
-	}
-	if g.tenant != nil && g.tenant.ID != t.Tenant {
-		return nil, newError(70000, "The refresh token was issued for another tenant.")
-	}
-	g.tenant = s.registry.tenantByName[t.Tenant]
 	if idle := g.now.Sub(t.Issued); idle > refreshTokenLifetime {
-		return nil, newError(700082, "The refresh token was issued on %s and not used for %s, which is too long.", t.Issued.UTC().Format(time.RFC3339), idle.Round(time.Second))
+		return nil, newError(700082, "The refresh token expired due to inactivity. It was issued on %s and inactive for %s.",
+			t.Issued.UTC().Format(time.RFC3339), idle.Round(time.Second))
 	}
 	var aerr *aadstsError
 	if g.user, aerr = s.activeUser(&t.Auth); aerr != nil {
 		return nil, aerr
 	}
 	if s.isRevoked(t.ID) {
-		return nil, newError(50173, "The grant was revoked.")
+		return nil, newError(50173, "The grant has been revoked.")
 	}
 	g.auth = t.Auth
 	if g.scope == "" {
@@ -305,7 +322,7 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow).
 func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 	if g.client.Public {
-		return nil, newError(7000218, "The client has to prove itself with a 'client_secret' or a 'client_assertion'.")
+		return nil, credentialRequiredError()
 	}
 	raw := g.form.Get("assertion")
 	switch {
@@ -324,11 +341,12 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 	}
 	key := s.publishedKey(t.header.stringClaim("kid"))
 	if key == nil || !t.signedBy(&key.private.PublicKey, "RS256") {
-		return nil, newError(50013, "None of the published keys signed the assertion.")
+		return nil, newError(50013, "The signature of the assertion is not valid for a published key.")
 	}
 	tenant := s.registry.tenantByName[strings.ToLower(t.payload.stringClaim("tid"))]
-	if tenant == nil || g.tenant != nil && tenant != g.tenant || !slices.Contains(s.issuers(g.request, tenant), t.payload.stringClaim("iss")) {
-		return nil, newError(50013, "The assertion's issuer is not that of the request's tenant.")
+	if tenant == nil || g.tenant != nil && tenant != g.tenant ||
+		!slices.Contains(s.issuers(g.request, tenant), t.payload.stringClaim("iss")) {
+		return nil, newError(50013, "The issuer of the assertion is not the issuer of the request's tenant.")
 	}
 	if !g.client.worksIn(tenant) {
 		_, aerr := s.findClient(g.client.ClientID, tenant)
@@ -338,10 +356,12 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 	exp, hasExp := t.payload.intClaim("exp")
 	nbf, hasNbf := t.payload.intClaim("nbf")
 	if now := g.now.Unix(); !hasExp || !hasNbf || now >= exp || now < nbf {
-		return nil, newError(500133, "The assertion is used outside its time. It is %s now; the assertion expires at %s.", g.now.UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
+		return nil, newError(500133, "The assertion is not valid now. The time is %s. The assertion expires at %s.",
+			g.now.UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
 	}
 	if aud := t.payload.stringClaim("aud"); !g.client.isAudience(aud) {
-		return nil, newError(500131, "The assertion is for the audience '%s', not for '%s', which is the app '%s' (%s) that presents it. A middle tier may only pass on tokens meant for itself.", printable(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
+		return nil, newError(500131, "The audience of the assertion is '%s'. "+
+			"It must be '%s', the app '%s' (%s) that sends it.", printable(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
 	}
 	if aerr := s.assertionUser(g, t); aerr != nil {
 		return nil, aerr
@@ -349,36 +369,39 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 	return s.userTokenResponse(g)
 }
 
-// assertedUser finds whom an assertion speaks for. An app has nobody to act on
-// behalf of, and an ID token, which names no client, is none to act with.
+// assertionUser sets the user and authentication of g to those of the assertion t.
+// ID tokens, which have no client, and app-only tokens, which have no user, are
+// rejected.
 func (s *Server) assertionUser(g *grantRequest, t *jwt) *aadstsError {
 	if t.payload["azp"] == nil && t.payload["appid"] == nil {
-		return newError(240002, "An ID token is no assertion for the grant '%s': an access token is.", grantTypeOnBehalfOf)
+		return newError(240002, "An ID token cannot be the assertion of the grant '%s'. Send an access token.",
+			grantTypeOnBehalfOf)
 	}
 	if t.payload.stringClaim("idtyp") == "app" || t.payload.stringClaim("scp") == "" {
-		return newError(7000114, "The assertion speaks for no user, so the app '%s' can act on behalf of nobody with it.", g.client.ClientID)
+		return newError(7000114, "The assertion is an app-only token. The app '%s' can only act on behalf of a user.",
+			g.client.ClientID)
 	}
 	g.user = s.registry.userByID(t.payload.stringClaim("oid"), g.tenant)
 	if g.user == nil {
 		return newError(50034, "The assertion's user is not in the directory %s.", g.tenant.Name)
 	}
 	g.auth = authentication{User: strings.ToLower(g.user.Username), At: g.now, SID: newGUID()}
-	var hidden authentication
-	if s.unseal("aio", t.payload.stringClaim("aio"), &hidden) && hidden.User == g.auth.User {
-		g.auth = hidden
+	var original authentication
+	if s.unseal("aio", t.payload.stringClaim("aio"), &original) && original.User == g.auth.User {
+		g.auth = original
 	} else {
 		s.mu.Lock()
 		g.auth.Epoch = s.sessionEpochs[g.auth.User]
 		s.mu.Unlock()
 	}
 	if s.isRevoked(t.payload.stringClaim("uti")) {
-		return newError(50173, "The grant was revoked.")
+		return newError(50173, "The grant has been revoked.")
 	}
 	_, aerr := s.activeUser(&g.auth)
 	return aerr
 }
 
-// userByID is the user of that oid in the tenant, or nil.
+// userByID returns the user with the given oid in the tenant, or nil.
 func (reg *registry) userByID(oid string, t *Tenant) *User {
 	for _, u := range reg.users {
 		if id := u.objectIDIn(t); id != "" && strings.EqualFold(id, oid) {
@@ -388,7 +411,7 @@ func (reg *registry) userByID(oid string, t *Tenant) *User {
 	return nil
 }
 
-// isAudience reports whether aud names the app.
+// isAudience reports whether aud is an identifier of the app.
 func (a *App) isAudience(aud string) bool {
 	key := resourceKey(aud)
 	return key == a.ClientID || key == resourceKey(a.AppIDURI) || key == "api://"+a.ClientID
@@ -408,22 +431,22 @@ func (s *Server) grantPassword(g *grantRequest) (*response, *aadstsError) {
 	}
 	u := s.registry.userByName[strings.ToLower(name)]
 	if u == nil {
-		return nil, newError(50034, "There is no user %s in the directory.", printable(name))
+		return nil, newError(50034, "The user %s does not exist in the directory.", printable(name))
 	}
 	if g.tenant == nil {
 		g.tenant = s.registry.tenantByName[u.TenantID]
 	}
 	if !passwordMatches(u, password) {
-		return nil, newError(50126, "The username or the password is wrong.")
+		return nil, newError(50126, "The username or password is wrong.")
 	}
 	g.auth = s.newAuthentication(u, g.now)
 	var aerr *aadstsError
 	if g.user, aerr = s.activeUser(&g.auth); aerr != nil {
 		return nil, aerr
 	}
-	// The app's own rules, which other grants met on the sign-in page.
+	// For other grants, the sign-in has checked the client's own policies.
 	if g.client.RequireAssignment && len(s.registry.userRoles(u, g.client)) == 0 {
-		return nil, newError(50105, "The user '%s' has no role in the app '%s' (%s), which asks for one.", printable(u.Username), g.client.ClientID, g.client.Name)
+		return nil, notAssignedError(u, g.client)
 	}
 	if aerr := conditionalAccess(g.client, &g.auth, g.claims); aerr != nil {
 		return nil, aerr
@@ -435,7 +458,7 @@ func passwordMatches(u *User, password string) bool {
 	return u.Password != "" && subtle.ConstantTimeCompare([]byte(u.Password), []byte(password)) == 1
 }
 
-// signedIn is the authentication of a user who has just signed in.
+// newAuthentication returns the authentication of a user who signs in now.
 func (s *Server) newAuthentication(u *User, now time.Time) authentication {
 	name := strings.ToLower(u.Username)
 	s.mu.Lock()
@@ -443,20 +466,20 @@ func (s *Server) newAuthentication(u *User, now time.Time) authentication {
 	return authentication{User: name, Epoch: s.sessionEpochs[name], At: now, SID: newGUID()}
 }
 
-// redeemed remembers which authorization codes were redeemed: a bit for each,
-// by the code's number, until the code has expired anyway. Server.mu guards it.
+// redeemed has one bit per redeemed authorization code, until the code expires.
+// Server.mu guards it.
 type redeemed struct {
-	issued uint64                   // numbers given out
-	blocks map[uint64]redeemedBlock // by number/64
+	issued uint64                   // number of the last code
+	blocks map[uint64]redeemedBlock // by number of the code / 64
 }
 
-// A redeemedBlock has the bits of 64 codes in a row.
+// A redeemedBlock has the bits of 64 consecutive codes.
 type redeemedBlock struct {
 	bits  uint64
-	until time.Time // when all that were redeemed have expired
+	until time.Time // when all redeemed codes of the block have expired
 }
 
-// number is that of a new code.
+// nextCodeNumber returns the number of a new code.
 func (s *Server) nextCodeNumber() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -464,7 +487,8 @@ func (s *Server) nextCodeNumber() uint64 {
 	return s.redeemed.issued
 }
 
-// once marks a code as redeemed and reports whether it was not before.
+// markRedeemed marks a code as redeemed. It reports false if the code was already
+// redeemed.
 func (s *Server) markRedeemed(number uint64, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -477,7 +501,7 @@ func (s *Server) markRedeemed(number uint64, now time.Time) bool {
 	if block.bits&bit != 0 {
 		return false
 	}
-	if n := len(r.blocks); n&(n-1) == 0 { // now and then
+	if n := len(r.blocks); n&(n-1) == 0 { // rarely: at powers of two
 		for i, b := range r.blocks {
 			if now.After(b.until) {
 				delete(r.blocks, i)
