@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -224,6 +225,48 @@ func TestPanickingFetchIsAnError(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The HTTP client is the user's: it may panic, end its goroutine or hang. The discovery document is requested in a
+// goroutine that callers share, where a panic would end the program.
+func TestBrokenTransportInDiscovery(t *testing.T) {
+	for name, test := range map[string]struct {
+		fail func()
+		want string
+		took time.Duration
+	}{
+		"panics":       {func() { panic("s3cret") }, "the function panicked with a value of type string", 0},
+		"exits":        {runtime.Goexit, "the function called runtime.Goexit", 0},
+		"hangs for 1m": {func() { time.Sleep(time.Minute) }, "context deadline exceeded", 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newEstate()
+				broken := true
+				cfg := e.config("daemon")
+				cfg.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+					if broken && r.Method == http.MethodGet {
+						test.fail()
+					}
+					return e.wire.RoundTrip(r)
+				})}
+				source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+				start := time.Now()
+				_, err := source.Token()
+				got := asError(t, err)
+				if want := "failed to request the configuration of login.microsoftonline.com: " + test.want; got.Code != entra.CodeRequestFailed ||
+					got.Description != want || time.Since(start) != test.took {
+					t.Errorf("got %v after %v, want %q after %v", got, time.Since(start), want, test.took)
+				}
+				leaks(t, err, "s3cret")
+				broken = false
+				time.Sleep(time.Minute)
+				if _, err := source.Token(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }
 
 // Ten thousand callers leave in the middle; the request goes on and serves the next.
