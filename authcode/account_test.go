@@ -15,6 +15,7 @@ import (
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -42,24 +43,24 @@ func TestTokenIsRefreshedEarly(t *testing.T) {
 			if second == first {
 				t.Fatal("got the same token after the refresh")
 			}
-			if claims := claimsOf(t, second); claims["oid"] != signIn.Account.ObjectID ||
+			if claims := testkit.Claims(t, second); claims["oid"] != signIn.Account.ObjectID ||
 				claims["scp"] != "access_as_user" {
 				t.Fatalf("got a refreshed token for %v with scp %v", claims["oid"], claims["scp"])
 			}
 			first = second
 		}
-		sent := e.requests()
+		sent := e.Posts()
 		if len(sent) != 4 {
 			t.Fatalf("got %d token requests, want 4", len(sent))
 		}
-		expectParameters(t, sent[1].form, map[string]string{
+		expectParameters(t, sent[1].Form, map[string]string{
 			"grant_type":    "refresh_token",
 			"client_id":     webapp,
 			"client_secret": "webapp-secret",
 			"scope":         scopeA + " openid offline_access profile",
 			"client_info":   "1",
 		}, "refresh_token")
-		if sent[1].form.Get("refresh_token") == sent[2].form.Get("refresh_token") {
+		if sent[1].Form.Get("refresh_token") == sent[2].Form.Get("refresh_token") {
 			t.Error("the second refresh sent the old refresh token")
 		}
 	})
@@ -71,11 +72,11 @@ func TestRefreshTokenServesSecondAPI(t *testing.T) {
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{ExtraScopes: []string{scopeB}})
 	b := f.TokenSource(signIn.Account, scopeB)
-	if claims := claimsOf(t, token(t, b)); claims["scp"] != "Orders.Read" ||
+	if claims := testkit.Claims(t, token(t, b)); claims["scp"] != "Orders.Read" ||
 		claims["aud"] != "aaaaaaaa-0000-4000-8000-00000000000b" {
 		t.Errorf("got a token for %v with scp %v, want API B and Orders.Read", claims["aud"], claims["scp"])
 	}
-	if claims := claimsOf(t, token(t, signIn.Source)); claims["scp"] != "access_as_user" {
+	if claims := testkit.Claims(t, token(t, signIn.Source)); claims["scp"] != "access_as_user" {
 		t.Errorf("got scp %v for the first API, want access_as_user", claims["scp"])
 	}
 	form := e.last(t)
@@ -95,13 +96,13 @@ func TestIncrementalConsent(t *testing.T) {
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	b := f.TokenSource(signIn.Account, scopeB)
 	_, err := b.TokenContext(t.Context())
-	got := entraError(t, err)
+	got := testkit.Error(t, err)
 	if got.Code != "invalid_grant" || got.SubError != "consent_required" || !got.Has(65001) ||
 		!got.InteractionRequired() {
 		t.Fatalf("got %v, want AADSTS65001, which requires interaction", err)
 	}
 	again := e.signIn(t, f, alice, authcode.Request{Scopes: []string{scopeB}, LoginHint: alice})
-	if claims := claimsOf(t, token(t, again.Source)); claims["scp"] != "Orders.Read" {
+	if claims := testkit.Claims(t, token(t, again.Source)); claims["scp"] != "Orders.Read" {
 		t.Errorf("got scp %v after consent, want Orders.Read", claims["scp"])
 	}
 	if token(t, b) != token(t, again.Source) {
@@ -134,7 +135,7 @@ func TestConcurrentRefreshesKeepUsersApart(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					if claims := claimsOf(t, tok.AccessToken); claims["oid"] != a.ObjectID || claims["scp"] != scp {
+					if claims := testkit.Claims(t, tok.AccessToken); claims["oid"] != a.ObjectID || claims["scp"] != scp {
 						t.Errorf("round %d: %v got a token for %v with scp %v, want scp %s", round, a, claims["oid"],
 							claims["scp"], scp)
 					}
@@ -156,24 +157,24 @@ func TestUserTokensAreNeverAppOnly(t *testing.T) {
 		f := e.flow(t)
 		signIn := e.signIn(t, f, alice, authcode.Request{})
 		for range 50 {
-			if claims := claimsOf(t, token(t, signIn.Source)); claims["idtyp"] == "app" ||
+			if claims := testkit.Claims(t, token(t, signIn.Source)); claims["idtyp"] == "app" ||
 				claims["oid"] != signIn.Account.ObjectID || claims["scp"] == nil {
 				t.Fatalf("got a token that is not the user's: %v", claims)
 			}
 			time.Sleep(3 * time.Minute)
 			synctest.Wait()
 		}
-		for _, s := range e.requests()[1:] {
-			if got := s.form.Get("grant_type"); got != "refresh_token" {
+		for _, s := range e.Posts()[1:] {
+			if got := s.Form.Get("grant_type"); got != "refresh_token" {
 				t.Errorf("got grant_type %s, want refresh_token", got)
 			}
 		}
-		if n := len(e.requests()); n != 13 {
+		if n := len(e.Posts()); n != 13 {
 			t.Errorf("got %d token requests in 150 minutes with a refresh_in of 10, want 13", n)
 		}
-		e.tamper = func(_ url.Values, a map[string]any) { delete(a, "client_info"); delete(a, "id_token") }
+		e.ChangeResponses(func(_ url.Values, a map[string]any) { delete(a, "client_info"); delete(a, "id_token") })
 		signIn.Source.Invalidate(must(signIn.Source.Token()))
-		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
+		if _, err := signIn.Source.TokenContext(t.Context()); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("got %v for a response without a user, want %s", err, entra.CodeInvalidResponse)
 		}
 	})
@@ -191,12 +192,12 @@ func TestRefreshRejectsAnotherUser(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	signIn := e.signIn(t, f, alice, authcode.Request{})
-	e.tamper = func(_ url.Values, a map[string]any) {
+	e.ChangeResponses(func(_ url.Values, a map[string]any) {
 		a["client_info"] = base64JSON(`{"uid":"aaaaaaaa-1111-4000-8000-000000000b0b","utid":"` +
 			entratest.SampleTenant + `"}`)
-	}
+	})
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
-	if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != entra.CodeInvalidResponse {
+	if _, err := signIn.Source.TokenContext(t.Context()); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 		t.Errorf("got %v, want %s", err, entra.CodeInvalidResponse)
 	}
 }
@@ -208,7 +209,7 @@ func TestRevokedRefreshToken(t *testing.T) {
 	e.RevokeSessions(alice)
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
 	_, err := signIn.Source.TokenContext(t.Context())
-	if got := entraError(t, err); got.Code != "invalid_grant" || !got.Has(50173) || !got.InteractionRequired() {
+	if got := testkit.Error(t, err); got.Code != "invalid_grant" || !got.Has(50173) || !got.InteractionRequired() {
 		t.Errorf("got %v, want AADSTS50173, which requires interaction", err)
 	}
 	again := e.signIn(t, f, alice, authcode.Request{})
@@ -220,7 +221,7 @@ func TestRevokedRefreshToken(t *testing.T) {
 // Without a refresh token, and with an invalid account, the user must sign in.
 func TestLoginRequired(t *testing.T) {
 	e := newEstate()
-	organizations := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
+	organizations := must(testkit.Client(t, e.clientConfig()).WithTenant("organizations"))
 	known := authcode.Account{HomeAccountID: "a." + entratest.SampleTenant, TenantID: entratest.SampleTenant,
 		ObjectID: "a"}
 	for name, f := range map[string]*authcode.Flow{
@@ -231,7 +232,7 @@ func TestLoginRequired(t *testing.T) {
 			{HomeAccountID: "a.b",
 				TenantID: "common"}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
 			_, err := f.TokenSource(a).TokenContext(t.Context())
-			if got := entraError(t, err); got.Code != "login_required" || !got.InteractionRequired() ||
+			if got := testkit.Error(t, err); got.Code != "login_required" || !got.InteractionRequired() ||
 				got.StatusCode != 0 {
 				t.Errorf("%s, %v: got %v, want login_required", name, a, err)
 			}
@@ -246,13 +247,13 @@ func TestLoginRequired(t *testing.T) {
 // another flow of the same app has cached.
 func TestTokenSourceChecksTenant(t *testing.T) {
 	e := newEstate()
-	c := newClient(t, e.clientConfig())
+	c := testkit.Client(t, e.clientConfig())
 	wide := newFlow(t, must(c.WithTenant("organizations")),
 		func(c *authcode.Config) { c.Tenants = []string{verify.AnyOrganization} })
 	signIn := e.signIn(t, wide, carol, authcode.Request{})
 	narrow := newFlow(t, c)
 	if _, err := narrow.TokenSource(signIn.Account).TokenContext(t.Context()); err == nil ||
-		!entraError(t, err).InteractionRequired() {
+		!testkit.Error(t, err).InteractionRequired() {
 		t.Errorf("got %v, want an error that requires interaction", err)
 	}
 	token(t, wide.TokenSource(signIn.Account))
@@ -264,7 +265,7 @@ func TestTokenSourceChecksTenant(t *testing.T) {
 // SignOut removes the account's tokens of all APIs and tenants, and no other tokens.
 func TestSignOut(t *testing.T) {
 	e := newEstate(guests)
-	c := newClient(t, e.clientConfig())
+	c := testkit.Client(t, e.clientConfig())
 	home := newFlow(t, c)
 	away := newFlow(t, must(c.WithTenant(entratest.SampleOtherTenant)))
 	one := e.signIn(t, home, alice, authcode.Request{ExtraScopes: []string{scopeB}})
@@ -283,7 +284,7 @@ func TestSignOut(t *testing.T) {
 		"other tenant": guest.Source, "new source there": away.TokenSource(guest.Account),
 	} {
 		_, err := s.TokenContext(t.Context())
-		if got := entraError(t, err); got.Code != "login_required" {
+		if got := testkit.Error(t, err); got.Code != "login_required" {
 			t.Errorf("%s: got %v, want login_required", name, err)
 		}
 	}
@@ -292,7 +293,7 @@ func TestSignOut(t *testing.T) {
 	if e.TokenRequests() != before {
 		t.Error("the other user's token was removed")
 	}
-	if err := home.SignOut(t.Context(), authcode.Account{}); entraError(t, err).Code != "invalid_request" {
+	if err := home.SignOut(t.Context(), authcode.Account{}); testkit.Error(t, err).Code != "invalid_request" {
 		t.Errorf("got %v for the zero Account, want invalid_request", err)
 	}
 	token(t, other.Source)
@@ -319,7 +320,7 @@ func TestSignOutDuringRefresh(t *testing.T) {
 		if cached := signIn.Source.Held(); cached != nil {
 			t.Errorf("got the cached token %v, want none", cached)
 		}
-		if _, err := signIn.Source.TokenContext(t.Context()); entraError(t, err).Code != "login_required" {
+		if _, err := signIn.Source.TokenContext(t.Context()); testkit.Error(t, err).Code != "login_required" {
 			t.Errorf("got %v, want login_required", err)
 		}
 	})
@@ -355,7 +356,7 @@ func TestSignOutAffectsOneApp(t *testing.T) {
 	shared := cache.New(cache.Options{})
 	cfg := e.clientConfig()
 	cfg.Cache = shared
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	own := cache.Key{Authority: "https://login.microsoftonline.com/" + entratest.SampleTenant, ClientID: webapp,
 		Flow: authcode.FlowName, Subject: signIn.Account.HomeAccountID}
@@ -391,7 +392,7 @@ func guests(c *entratest.Config) {
 // Users of several tenants sign in at "organizations". Their own tenants issue their tokens.
 func TestSignInAtOrganizations(t *testing.T) {
 	e := newEstate()
-	c := must(newClient(t, e.clientConfig()).WithTenant("organizations"))
+	c := must(testkit.Client(t, e.clientConfig()).WithTenant("organizations"))
 	f := newFlow(t, c, func(c *authcode.Config) {
 		c.Tenants = []string{entratest.SampleTenant,
 			entratest.SampleOtherTenant}
@@ -410,13 +411,13 @@ func TestSignInAtOrganizations(t *testing.T) {
 		t.Errorf("got account %v, want Carol of the other tenant", a)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
-	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != entratest.SampleOtherTenant ||
+	if claims := testkit.Claims(t, token(t, signIn.Source)); claims["tid"] != entratest.SampleOtherTenant ||
 		claims["oid"] != signIn.Account.ObjectID {
 		t.Errorf("got a token for oid %v of tenant %v", claims["oid"], claims["tid"])
 	}
-	sent := e.requests()
+	sent := e.Posts()
 	for i, want := range []string{"organizations", entratest.SampleOtherTenant} {
-		if got := sent[i].url; got != "https://login.microsoftonline.com/"+want+"/oauth2/v2.0/token" {
+		if got := sent[i].URL; got != "https://login.microsoftonline.com/"+want+"/oauth2/v2.0/token" {
 			t.Errorf("got request %d to %s, want tenant %s", i, got, want)
 		}
 	}
@@ -430,7 +431,7 @@ func TestSignInAtOrganizations(t *testing.T) {
 
 func TestExchangeRejectsOtherTenants(t *testing.T) {
 	e := newEstate()
-	c := must(newClient(t, e.clientConfig()).WithTenant("common"))
+	c := must(testkit.Client(t, e.clientConfig()).WithTenant("common"))
 	f := newFlow(t, c, func(c *authcode.Config) { c.Tenants = []string{entratest.SampleTenant} })
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, carol))
@@ -443,7 +444,7 @@ func TestExchangeRejectsOtherTenants(t *testing.T) {
 // A guest is identified by the home account and gets tokens of the inviting tenant.
 func TestGuest(t *testing.T) {
 	e := newEstate(guests)
-	f := newFlow(t, must(newClient(t, e.clientConfig()).WithTenant(entratest.SampleOtherTenant)))
+	f := newFlow(t, must(testkit.Client(t, e.clientConfig()).WithTenant(entratest.SampleOtherTenant)))
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	want := authcode.Account{
 		HomeAccountID: "aaaaaaaa-1111-4000-8000-00000000a11c." + entratest.SampleTenant,
@@ -454,7 +455,7 @@ func TestGuest(t *testing.T) {
 		t.Errorf("got account %v, want %v", signIn.Account, want)
 	}
 	signIn.Source.Invalidate(must(signIn.Source.Token()))
-	if claims := claimsOf(t, token(t, signIn.Source)); claims["tid"] != want.TenantID ||
+	if claims := testkit.Claims(t, token(t, signIn.Source)); claims["tid"] != want.TenantID ||
 		claims["oid"] != want.ObjectID {
 		t.Errorf("got a token for oid %v of tenant %v", claims["oid"], claims["tid"])
 	}
@@ -470,7 +471,7 @@ func TestClaimsChallenge(t *testing.T) {
 	})
 	cfg := e.clientConfig()
 	cfg.Capabilities = []string{"cp1"}
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	if got := e.last(t).Get("claims"); got != `{"access_token":{"xms_cc":{"values":["cp1"]}}}` {
 		t.Errorf("got claims %s with the code, want the capabilities", got)
@@ -496,11 +497,11 @@ func TestEvictedSession(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Cache = cache.New(cache.Options{Size: 1})
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	one := e.signIn(t, f, alice, authcode.Request{}).Account
 	e.signIn(t, f, bob, authcode.Request{})
 	runtime.GC()
-	if _, err := f.TokenSource(one).TokenContext(t.Context()); entraError(t, err).Code != "login_required" {
+	if _, err := f.TokenSource(one).TokenContext(t.Context()); testkit.Error(t, err).Code != "login_required" {
 		t.Errorf("got %v, want login_required", err)
 	}
 }

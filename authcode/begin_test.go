@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -171,9 +172,9 @@ func TestBeginMergesClaimsAndCapabilities(t *testing.T) {
 			if test.capability != "" {
 				cfg.Capabilities = []string{test.capability}
 			}
-			login, err := newFlow(t, newClient(t, cfg)).Begin(t.Context(), authcode.Request{Claims: test.claims})
+			login, err := newFlow(t, testkit.Client(t, cfg)).Begin(t.Context(), authcode.Request{Claims: test.claims})
 			if err != nil {
-				if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
+				if e := testkit.Error(t, err); e.Code != "invalid_request" || e.Description != test.want {
 					t.Fatalf("got %v, want %q", err, test.want)
 				}
 				return
@@ -207,7 +208,7 @@ func TestBeginRejectsInvalidRequests(t *testing.T) {
 		{authcode.Request{ExtraScopes: []string{""}}, badScope},
 	} {
 		_, err := f.Begin(t.Context(), test.r)
-		if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
+		if e := testkit.Error(t, err); e.Code != "invalid_request" || e.Description != test.want {
 			t.Errorf("%+v: got %v, want %s", test.r, err, test.want)
 		}
 	}
@@ -289,7 +290,7 @@ func TestNewValidatesConfig(t *testing.T) {
 			`" is not an ID; list the Directory (tenant) IDs of the tenants whose users may sign in, or verify.AnyOrganization for all organizations`
 	}
 	const badRedirect = "Config.RedirectURL must be an absolute https URL without a fragment; http is allowed for localhost only"
-	client := newClient(t, newEstate().clientConfig())
+	client := testkit.Client(t, newEstate().clientConfig())
 	many, err := client.WithTenant("organizations")
 	if err != nil {
 		t.Fatal(err)
@@ -346,7 +347,7 @@ func TestNewValidatesConfig(t *testing.T) {
 				}
 				return
 			}
-			if e := entraError(t, err); e.Code != "invalid_request" || e.Description != test.want {
+			if e := testkit.Error(t, err); e.Code != "invalid_request" || e.Description != test.want {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -30,15 +31,15 @@ func TestSignIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent := e.requests()
+	sent := e.Posts()
 	if len(sent) != 1 {
 		t.Fatalf("got %d token requests, want 1", len(sent))
 	}
 	if want := "https://login.microsoftonline.com/" + entratest.SampleTenant +
-		"/oauth2/v2.0/token"; sent[0].url != want {
-		t.Errorf("got a request to %s, want %s", sent[0].url, want)
+		"/oauth2/v2.0/token"; sent[0].URL != want {
+		t.Errorf("got a request to %s, want %s", sent[0].URL, want)
 	}
-	expectParameters(t, sent[0].form, map[string]string{
+	expectParameters(t, sent[0].Form, map[string]string{
 		"grant_type":    "authorization_code",
 		"client_id":     webapp,
 		"client_secret": "webapp-secret",
@@ -66,7 +67,7 @@ func TestSignIn(t *testing.T) {
 	for name, source := range map[string]*entra.TokenSource{
 		"SignIn.Source": signIn.Source, "TokenSource": f.TokenSource(want), "TokenSource with scope": f.TokenSource(want, scopeA),
 	} {
-		claims := claimsOf(t, token(t, source))
+		claims := testkit.Claims(t, token(t, source))
 		if claims["scp"] != "access_as_user" || claims["oid"] != want.ObjectID || claims["azp"] != webapp {
 			t.Errorf("%s: got a token with oid %v, azp %v, scp %v", name, claims["oid"], claims["azp"], claims["scp"])
 		}
@@ -114,10 +115,10 @@ func TestAssertionCredentialSignsIn(t *testing.T) {
 		error) {
 		return "not.an.assertion", nil
 	})
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
-	if got := entraError(t, err); got.Code != "invalid_client" {
+	if got := testkit.Error(t, err); got.Code != "invalid_client" {
 		t.Errorf("got %v, want invalid_client", err)
 	}
 	form := e.last(t)
@@ -252,7 +253,7 @@ func TestExchangeRejectsInvalidResponses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newEstate()
-			c := newClient(t, e.clientConfig())
+			c := testkit.Client(t, e.clientConfig())
 			f := newFlow(t, c)
 			login := begin(t, f, authcode.Request{})
 			params := e.callback(t, login, alice)
@@ -278,13 +279,13 @@ func TestExchangeRejectsInvalidResponses(t *testing.T) {
 				test.tamper = func(a map[string]any) { a["id_token"] = e.Mint(o) }
 			}
 			if test.tamper != nil {
-				e.tamper = func(_ url.Values, a map[string]any) { test.tamper(a) }
+				e.ChangeResponses(func(_ url.Values, a map[string]any) { test.tamper(a) })
 			}
 			signIn, err := f.Exchange(t.Context(), login, params)
 			if !errors.Is(err, test.want) || signIn != nil {
 				t.Fatalf("got %v and %v, want %v", signIn, err, test.want)
 			}
-			if n := len(e.requests()); n != test.sent {
+			if n := len(e.Posts()); n != test.sent {
 				t.Errorf("got %d token requests, want %d", n, test.sent)
 			}
 			expectEmptyCache(t, c)
@@ -308,7 +309,7 @@ func TestExchangeReturnsErrorsOfEntra(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newEstate()
-			c := newClient(t, e.clientConfig())
+			c := testkit.Client(t, e.clientConfig())
 			f := newFlow(t, c)
 			login := begin(t, f, authcode.Request{})
 			params := e.callback(t, login, alice)
@@ -319,7 +320,7 @@ func TestExchangeReturnsErrorsOfEntra(t *testing.T) {
 				test.params(params)
 			}
 			_, err := f.Exchange(t.Context(), login, params)
-			got := entraError(t, err)
+			got := testkit.Error(t, err)
 			if got.Code != test.code || !slices.Equal(got.AADSTS, []int{test.aadsts}) ||
 				got.StatusCode != http.StatusBadRequest {
 				t.Errorf("got %v, %v, status %d, want %s, %d, status 400", got, got.AADSTS, got.StatusCode, test.code,
@@ -334,7 +335,7 @@ func TestExchangeReturnsErrorsOfEntra(t *testing.T) {
 // authority. The login stays valid for its own flow.
 func TestExchangeRejectsLoginOfAnotherFlow(t *testing.T) {
 	e := newEstate()
-	c := newClient(t, e.clientConfig())
+	c := testkit.Client(t, e.clientConfig())
 	home := newFlow(t, c)
 	app := e.clientConfig()
 	app.ClientID, app.Credential = "aaaaaaaa-0000-4000-8000-00000000000a", entra.Secret("api-a-secret")
@@ -344,15 +345,15 @@ func TestExchangeRejectsLoginOfAnotherFlow(t *testing.T) {
 	params := e.callback(t, login, alice)
 	for name, f := range map[string]*authcode.Flow{
 		"tenant":       newFlow(t, must(c.WithTenant(entratest.SampleOtherTenant))),
-		"app":          newFlow(t, newClient(t, app)),
-		"cloud":        newFlow(t, newClient(t, government)),
+		"app":          newFlow(t, testkit.Client(t, app)),
+		"cloud":        newFlow(t, testkit.Client(t, government)),
 		"redirect URL": newFlow(t, c, func(c *authcode.Config) { c.RedirectURL = "http://localhost:8080/other" }),
 	} {
 		if _, err := f.Exchange(t.Context(), login, params); !errors.Is(err, authcode.ErrNoLogin) {
 			t.Errorf("another %s: got %v, want ErrNoLogin", name, err)
 		}
 	}
-	if n := len(e.requests()); n != 0 {
+	if n := len(e.Posts()); n != 0 {
 		t.Errorf("got %d token requests, want 0", n)
 	}
 	if _, err := e.flow(t).Exchange(t.Context(), login, params); err != nil {
@@ -393,10 +394,10 @@ func TestLoginFromProcessWithFastClock(t *testing.T) {
 func TestHomeAccountIDIsLowerCase(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
-	e.tamper = func(_ url.Values, a map[string]any) {
+	e.ChangeResponses(func(_ url.Values, a map[string]any) {
 		a["client_info"] = base64JSON(`{"uid":"AAAAAAAA-1111-4000-8000-00000000A11C","utid":"` +
 			entratest.SampleTenant + `"}`)
-	}
+	})
 	signIn := e.signIn(t, f, alice, authcode.Request{})
 	if got := signIn.Account.HomeAccountID; got != "aaaaaaaa-1111-4000-8000-00000000a11c."+entratest.SampleTenant {
 		t.Errorf("got home account ID %s, want lower case", got)
@@ -408,12 +409,12 @@ func TestHomeAccountIDIsLowerCase(t *testing.T) {
 // A token response without an ID token is rejected.
 func TestExchangeRequiresIDToken(t *testing.T) {
 	e := newEstate()
-	c := newClient(t, e.clientConfig())
+	c := testkit.Client(t, e.clientConfig())
 	f := newFlow(t, c)
-	e.tamper = func(_ url.Values, a map[string]any) { delete(a, "id_token") }
+	e.ChangeResponses(func(_ url.Values, a map[string]any) { delete(a, "id_token") })
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
-	if got := entraError(t, err); got.Code != entra.CodeInvalidResponse {
+	if got := testkit.Error(t, err); got.Code != entra.CodeInvalidResponse {
 		t.Errorf("got %v, want %s", err, entra.CodeInvalidResponse)
 	}
 	expectEmptyCache(t, c)
@@ -478,7 +479,7 @@ func TestOnlyMatchingStateUsesTheLogin(t *testing.T) {
 	login = begin(t, f, authcode.Request{})
 	params = e.callback(t, login, alice)
 	_, err := f.Exchange(t.Context(), login, url.Values{"state": {login.State()}, "error": {"access_denied"}})
-	if got := entraError(t, err); got.Code != "access_denied" {
+	if got := testkit.Error(t, err); got.Code != "access_denied" {
 		t.Fatalf("got %v, want access_denied", err)
 	}
 	if _, err := f.Exchange(t.Context(), login, params); !errors.Is(err, authcode.ErrUsed) {
@@ -538,7 +539,7 @@ func TestInjectedCodeIsRejected(t *testing.T) {
 	params := e.callback(t, theirs, bob)
 	params.Set("state", mine.State())
 	_, err := f.Exchange(t.Context(), mine, params)
-	if got := entraError(t, err); got.Code != "invalid_grant" || !got.Has(501481) {
+	if got := testkit.Error(t, err); got.Code != "invalid_grant" || !got.Has(501481) {
 		t.Errorf("got %v, want invalid_grant with AADSTS501481", err)
 	}
 }
@@ -557,7 +558,7 @@ func TestErrorResponses(t *testing.T) {
 	t.Run("login_required", func(t *testing.T) {
 		login := begin(t, f, authcode.Request{Prompt: "none"})
 		_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
-		got := entraError(t, err)
+		got := testkit.Error(t, err)
 		if got.Code != "login_required" || !slices.Equal(got.AADSTS, []int{50058}) || !got.InteractionRequired() ||
 			got.StatusCode != 0 {
 			t.Errorf("got %v %v, want login_required with AADSTS50058", got, got.AADSTS)
@@ -655,9 +656,9 @@ func TestErrorResponses(t *testing.T) {
 				values[0] = strings.NewReplacer("STATE", s.State, "NONCE", s.Nonce, "SPLIT",
 					s.State[:20]+"\r\x00\u00a0"+s.State[20:]).Replace(values[0])
 			}
-			before := len(e.requests())
+			before := len(e.Posts())
 			_, err := f.Exchange(t.Context(), login, test.in)
-			got := entraError(t, err)
+			got := testkit.Error(t, err)
 			if got.Code != test.want.Code || got.SubError != test.want.SubError ||
 				!slices.Equal(got.AADSTS, test.want.AADSTS) || got.Claims != test.want.Claims ||
 				got.TraceID != test.want.TraceID || got.CorrelationID != test.want.CorrelationID ||
@@ -674,7 +675,7 @@ func TestErrorResponses(t *testing.T) {
 			if got.InteractionRequired() != test.interact {
 				t.Errorf("got InteractionRequired %t, want %t", got.InteractionRequired(), test.interact)
 			}
-			if len(e.requests()) != before {
+			if len(e.Posts()) != before {
 				t.Error("got a token request, want none")
 			}
 		})
@@ -691,12 +692,12 @@ func TestStepUp(t *testing.T) {
 	defer remove()
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
-	got := entraError(t, err)
+	got := testkit.Error(t, err)
 	if got.Code != "interaction_required" || got.Claims != claims || !got.Has(50076) || !got.InteractionRequired() {
 		t.Fatalf("got %v with claims %q, want interaction_required with the challenge", err, got.Claims)
 	}
 	signIn := e.signIn(t, f, alice, authcode.Request{Claims: got.Claims})
-	if acrs := fmt.Sprint(claimsOf(t, token(t, signIn.Source))["acrs"]); acrs != "[c1]" {
+	if acrs := fmt.Sprint(testkit.Claims(t, token(t, signIn.Source))["acrs"]); acrs != "[c1]" {
 		t.Errorf("got acrs %s, want [c1]", acrs)
 	}
 }
@@ -706,7 +707,7 @@ func TestExchangeHonorsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Minute})
-		c := newClient(t, e.clientConfig())
+		c := testkit.Client(t, e.clientConfig())
 		f := newFlow(t, c)
 		login := begin(t, f, authcode.Request{})
 		params := e.callback(t, login, alice)
@@ -725,7 +726,7 @@ func TestExchangeHonorsContext(t *testing.T) {
 func TestExchangeWithoutSigningKeys(t *testing.T) {
 	e := newEstate()
 	e.Inject(entratest.Fault{Endpoint: "keys", Status: 503})
-	c := newClient(t, e.clientConfig())
+	c := testkit.Client(t, e.clientConfig())
 	f := newFlow(t, c)
 	login := begin(t, f, authcode.Request{})
 	_, err := f.Exchange(t.Context(), login, e.callback(t, login, alice))
@@ -742,7 +743,7 @@ func TestConcurrentSignIns(t *testing.T) {
 	shared := cache.New(cache.Options{})
 	cfg := e.clientConfig()
 	cfg.Cache = shared
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	var wg sync.WaitGroup
 	for i := range 20 {
 		user, oid := alice, "aaaaaaaa-1111-4000-8000-00000000a11c"
@@ -770,7 +771,7 @@ func TestConcurrentSignIns(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if got := claimsOf(t, tok.AccessToken)["oid"]; got != oid || signIn.Account.ObjectID != oid {
+			if got := testkit.Claims(t, tok.AccessToken)["oid"]; got != oid || signIn.Account.ObjectID != oid {
 				t.Errorf("%s: got a token of %v for %v, want %s", user, got, signIn.Account, oid)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // A sign-in to an external tenant and its token requests use only the tenant's own host.
@@ -13,7 +14,7 @@ func TestExternalIDUsesItsOwnHost(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Cloud = "contoso.ciamlogin.com"
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	login := begin(t, f, authcode.Request{})
 	if u, err := url.Parse(login.URL()); err != nil || u.Host != "contoso.ciamlogin.com" {
 		t.Fatalf("got URL %s, want host contoso.ciamlogin.com", login.URL())
@@ -37,9 +38,9 @@ func TestExternalIDUsesItsOwnHost(t *testing.T) {
 	if token(t, signIn.Source) == first {
 		t.Error("got the same token after Invalidate")
 	}
-	for _, r := range e.requests() {
-		if u, err := url.Parse(r.url); err != nil || u.Host != "contoso.ciamlogin.com" {
-			t.Errorf("got a token request to %s, want host contoso.ciamlogin.com", r.url)
+	for _, r := range e.Posts() {
+		if u, err := url.Parse(r.URL); err != nil || u.Host != "contoso.ciamlogin.com" {
+			t.Errorf("got a token request to %s, want host contoso.ciamlogin.com", r.URL)
 		}
 	}
 }
@@ -49,7 +50,7 @@ func TestExternalIDIssuer(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Cloud = "contoso.ciamlogin.com"
-	f := newFlow(t, newClient(t, cfg))
+	f := newFlow(t, testkit.Client(t, cfg))
 	for _, iss := range []string{
 		"https://contoso.ciamlogin.com/" + entratest.SampleTenant + "/v2.0",
 		"https://" + entratest.SampleTenant + ".ciamlogin.com/" + entratest.SampleOtherTenant + "/v2.0",
@@ -72,20 +73,20 @@ func TestUserTokensIgnoreRegion(t *testing.T) {
 	e := newEstate()
 	cfg := e.clientConfig()
 	cfg.Region = "westeurope"
-	signIn := e.signIn(t, newFlow(t, newClient(t, cfg)), alice, authcode.Request{})
+	signIn := e.signIn(t, newFlow(t, testkit.Client(t, cfg)), alice, authcode.Request{})
 	tok, err := signIn.Source.Token()
 	if err != nil {
 		t.Fatal(err)
 	}
 	signIn.Source.Invalidate(tok)
 	token(t, signIn.Source)
-	all := e.requests()
+	all := e.Posts()
 	if len(all) != 2 {
 		t.Errorf("got %d token requests, want 2", len(all))
 	}
 	for _, r := range all {
-		if u, err := url.Parse(r.url); err != nil || u.Host != "login.microsoftonline.com" {
-			t.Errorf("got a token request to %s, want host login.microsoftonline.com", r.url)
+		if u, err := url.Parse(r.URL); err != nil || u.Host != "login.microsoftonline.com" {
+			t.Errorf("got a token request to %s, want host login.microsoftonline.com", r.URL)
 		}
 	}
 }

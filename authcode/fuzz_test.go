@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // Parameters without a code of Entra never sign in, never panic, and never cause an error that
@@ -22,7 +23,7 @@ func FuzzExchange(f *testing.F) {
 	f.Add("error=STATE&error_description=STATE+NONCE+VERIFIER&state=STATE")
 	f.Add("code=%00&state=STATE&error_uri=javascript:alert(1)")
 	e := newEstate()
-	client := newClient(f, e.clientConfig())
+	client := testkit.Client(f, e.clientConfig())
 	flow := newFlow(f, client)
 	f.Fuzz(func(t *testing.T, query string) {
 		login := begin(t, flow, authcode.Request{})

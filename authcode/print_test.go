@@ -119,10 +119,10 @@ func TestErrorsContainNoSecrets(t *testing.T) {
 				Body: `{"error":"invalid_grant","error_description":"` + q.Get("code") + ` webapp-secret"}`})
 		},
 		"ID token": func(e *estate, _ *authcode.Login, _ url.Values) {
-			e.tamper = func(_ url.Values, a map[string]any) { a["id_token"] = a["access_token"] }
+			e.ChangeResponses(func(_ url.Values, a map[string]any) { a["id_token"] = a["access_token"] })
 		},
 		"malformed": func(e *estate, _ *authcode.Login, _ url.Values) {
-			e.tamper = func(_ url.Values, a map[string]any) { a["client_info"] = "?" }
+			e.ChangeResponses(func(_ url.Values, a map[string]any) { a["client_info"] = "?" })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // Sessions of one account share no tokens and no refresh tokens, and sign out separately. An
@@ -17,7 +18,7 @@ import (
 func TestSessionsShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(lifetime(time.Hour))
-		c := newClient(t, e.clientConfig())
+		c := testkit.Client(t, e.clientConfig())
 		f := newFlow(t, c)
 		names := []string{"", "desk", "phone", "desk2"}
 		accounts := map[string]authcode.Account{}
@@ -40,7 +41,7 @@ func TestSessionsShareNothing(t *testing.T) {
 				t.Errorf("session %q shares a token with another", name)
 			}
 			seen[raw], seen[e.last(t).Get("refresh_token")] = true, true
-			if claimsOf(t, raw)["oid"] != accounts[name].ObjectID {
+			if testkit.Claims(t, raw)["oid"] != accounts[name].ObjectID {
 				t.Errorf("session %q: got the token of another user", name)
 			}
 		}
@@ -74,7 +75,7 @@ func TestSessionName(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t)
 	for _, name := range []string{strings.Repeat("x", 65), "a b", "\n", "\x00", "\u00e9"} {
-		if _, err := f.Begin(t.Context(), authcode.Request{Session: name}); entraError(t,
+		if _, err := f.Begin(t.Context(), authcode.Request{Session: name}); testkit.Error(t,
 			err).Code != "invalid_request" {
 			t.Errorf("%q: got %v, want invalid_request", name, err)
 		}
@@ -96,14 +97,14 @@ func TestSessionName(t *testing.T) {
 		t.Errorf("got session %q, want 64 bytes", signIn.Account.Session)
 	}
 	// A grant without a subject cannot have a session.
-	_, err = newClient(t, e.clientConfig()).TokenSource(entra.Grant{
+	_, err = testkit.Client(t, e.clientConfig()).TokenSource(entra.Grant{
 		Flow: "x", Session: "s", Scopes: []string{"y"},
 		Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 			t.Error("Fetch was called")
 			return nil, nil
 		},
 	}).TokenContext(t.Context())
-	if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "Session") {
+	if e := testkit.Error(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "Session") {
 		t.Errorf("got %v, want invalid_request about Session", err)
 	}
 }

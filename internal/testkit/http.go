@@ -3,6 +3,7 @@ package testkit
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
@@ -31,6 +32,7 @@ type Recorder struct {
 	mu       sync.Mutex // guards the fields below
 	requests []Request
 	respond  func(*http.Request, url.Values) (*http.Response, error)
+	change   func(form url.Values, response map[string]any)
 }
 
 // NewRecorder returns a Recorder that passes requests on to next.
@@ -52,14 +54,37 @@ func (r *Recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	r.mu.Lock()
 	r.requests = append(r.requests, recorded)
-	respond := r.respond
+	respond, change := r.respond, r.change
 	r.mu.Unlock()
 	if respond != nil {
 		if resp, err := respond(req, recorded.Form); resp != nil || err != nil {
 			return resp, err
 		}
 	}
-	return r.next.RoundTrip(req)
+	resp, err := r.next.RoundTrip(req)
+	if err == nil && change != nil && req.Method == http.MethodPost && resp.StatusCode == http.StatusOK {
+		err = changeJSON(resp, func(body map[string]any) { change(recorded.Form, body) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func changeJSON(resp *http.Response, change func(map[string]any)) error {
+	defer resp.Body.Close()
+	var body map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		return err
+	}
+	change(body)
+	changed, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(changed)), int64(len(changed))
+	resp.Header.Del("Content-Length")
+	return nil
 }
 
 // Intercept sets a function that responds to requests. If it returns neither a response nor an error, the request is
@@ -70,28 +95,32 @@ func (r *Recorder) Intercept(respond func(*http.Request, url.Values) (*http.Resp
 	r.respond = respond
 }
 
-// Requests returns the requests so far.
-func (r *Recorder) Requests() []Request {
+// ChangeResponses sets a function that changes the JSON objects in successful responses to POST requests, which are
+// token responses. form is that of the request. A nil function ends the changes.
+func (r *Recorder) ChangeResponses(change func(form url.Values, response map[string]any)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.change = change
+}
+
+// Sent returns the requests so far.
+func (r *Recorder) Sent() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.requests)
 }
 
-// Forms returns the forms of the POST requests so far, which are the token requests.
-func (r *Recorder) Forms() (forms []url.Values) {
-	for _, req := range r.Requests() {
-		if req.Method == http.MethodPost {
-			forms = append(forms, req.Form)
-		}
-	}
-	return forms
+// Posts returns the POST requests so far, which are the token requests.
+func (r *Recorder) Posts() []Request {
+	return slices.DeleteFunc(r.Sent(), func(req Request) bool { return req.Method != http.MethodPost })
 }
 
-// Forget forgets the requests so far.
-func (r *Recorder) Forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.requests = nil
+// Forms returns the forms of the POST requests so far.
+func (r *Recorder) Forms() (forms []url.Values) {
+	for _, req := range r.Posts() {
+		forms = append(forms, req.Form)
+	}
+	return forms
 }
 
 // Response returns a response with the given headers, which are names and values in turn.
