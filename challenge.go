@@ -7,16 +7,16 @@ import (
 )
 
 // ClaimsChallenge returns the claims challenge in the WWW-Authenticate header of a
-// resource's answer, decoded to JSON, and whether there is one: a Bearer challenge with
-// error="insufficient_claims" and claims that are base64 of a JSON object. Give it to
-// [TokenSource.WithClaims], or send the user to sign in with it. [Transport] does the
-// former by itself.
+// resource's response, decoded to JSON, and reports whether there is one. It is a Bearer
+// challenge with error="insufficient_claims" and claims that are the base64 of a JSON
+// object. Pass it to [TokenSource.WithClaims], or to a new sign-in. [Transport] handles
+// challenges by itself.
 //
 // Source: "Claims challenges, claims requests, and client capabilities" in Microsoft's
 // identity platform documentation; RFC 9110, section 11.6.1.
 func ClaimsChallenge(h http.Header) (claims string, ok bool) {
 	for _, line := range h.Values("WWW-Authenticate") {
-		for _, c := range challenges(line) {
+		for _, c := range parseChallenges(line) {
 			if !strings.EqualFold(c.scheme, "Bearer") || c.params["error"] != "insufficient_claims" {
 				continue
 			}
@@ -28,13 +28,13 @@ func ClaimsChallenge(h http.Header) (claims string, ok bool) {
 	return "", false
 }
 
-// SetClaimsChallenge puts a claims challenge into the header of an answer with status
-// 401: what an API sends its caller when only the user can help, with the Claims of an
-// [Error] whose InteractionRequired is true. The caller's [ClaimsChallenge] reads it, and
-// so do Microsoft's libraries. claims is a JSON object; if it is "" the challenge says
-// invalid_token, which sends the caller to get a new token.
+// SetClaimsChallenge sets the WWW-Authenticate header of a response with status 401. An API
+// sends it to its caller if the user must interact: claims are the Claims of an [Error]
+// whose InteractionRequired is true, a JSON object. The caller's [ClaimsChallenge] and
+// Microsoft's libraries parse it. If claims is empty, the challenge is invalid_token, after
+// which the caller acquires a new token.
 //
-// Source: as [ClaimsChallenge]; RFC 6750, section 3.
+// Source: see [ClaimsChallenge]; RFC 6750, section 3.
 func SetClaimsChallenge(h http.Header, claims string) {
 	if claims == "" {
 		h.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
@@ -43,15 +43,15 @@ func SetClaimsChallenge(h http.Header, claims string) {
 	h.Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(claims))+`"`)
 }
 
-// A challenge is one scheme of a WWW-Authenticate header with its parameters, whose
-// names are in lower case.
+// A challenge is one challenge of a WWW-Authenticate header. The names of its parameters
+// are in lower case.
 type challenge struct {
 	scheme string
 	params map[string]string
 }
 
-// challenges reads a WWW-Authenticate header as far as it can be understood.
-func challenges(line string) (all []challenge) {
+// parseChallenges parses a WWW-Authenticate header up to its first error.
+func parseChallenges(line string) (all []challenge) {
 	for {
 		line = strings.TrimLeft(line, " \t,")
 		word := leadingToken(line)
@@ -73,8 +73,8 @@ func challenges(line string) (all []challenge) {
 	}
 }
 
-// parameterValue reads a token or a quoted string. After a quoted string without an end
-// nothing is left to read.
+// parameterValue parses a token or a quoted string. rest is empty after an unterminated
+// quoted string.
 func parameterValue(s string) (value, rest string) {
 	if !strings.HasPrefix(s, `"`) {
 		value = s
@@ -99,7 +99,7 @@ func parameterValue(s string) (value, rest string) {
 	return "", ""
 }
 
-// leadingToken returns the token that s begins with (RFC 9110, section 5.6.2).
+// leadingToken returns the token at the start of s (RFC 9110, section 5.6.2).
 func leadingToken(s string) string {
 	for i := range len(s) {
 		c := s[i]

@@ -4,116 +4,121 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
 )
 
-// Config describes one app registration.
+// Config describes one app registration in one tenant.
 type Config struct {
-	// TenantID is the directory (tenant) ID, a GUID or a verified domain. For web apps
-	// that sign in users of other tenants it may be "organizations" or "common"; tokens
+	// TenantID is the directory (tenant) ID, a GUID or a verified domain. Web apps that
+	// sign in users of other tenants may use "organizations" or "common". Their tokens
 	// are then acquired from the tenant of each user. Required.
 	TenantID string
 	// ClientID is the application (client) ID, a GUID. Required.
 	ClientID string
-	// Credential proves that the app is the app. One that is replaced from time to time
-	// is [Reloading], so that neither tokens nor users notice: a new client would get
-	// tokens of its own, and users whose refresh tokens the old one holds would sign in
-	// again. Required.
+	// Credential authenticates the app. Use CredentialFunc for a credential that is
+	// rotated: a new client with another credential would not find the cached tokens,
+	// and users would have to sign in again. Required.
 	Credential Credential
-	// Cloud is where the tenant lives. Zero: the public cloud.
+	// Cloud is the cloud of the tenant. Defaults to CloudPublic.
 	Cloud Cloud
-	// Region is the Azure region, such as "westeurope", whose endpoint the app's own tokens
-	// (client credentials) are got from, or [DetectRegion]; users' tokens always come from
-	// the global one. Microsoft documents it as a feature of its internal services, which
-	// must be enabled for the tenant; requests of other apps may fail there, and there is
-	// no falling back. "": the global endpoint.
+	// Region is an Azure region such as "westeurope", or DetectRegion. Tokens for the
+	// app itself (client credentials) are then requested from the endpoint of that
+	// region. Tokens for users always come from the global endpoint. Microsoft documents
+	// regional endpoints for its internal services, which must be enabled per tenant.
+	// Requests of other apps may fail, without a fallback. If empty, the global endpoint
+	// is used.
 	//
 	// Source: "Use MSAL with regional authorities" in MSAL's documentation.
 	Region string
-	// Cache holds the tokens. Set it to share one between clients. Nil: a cache of its
-	// own, with the default size.
+	// Cache stores the tokens. Clients may share one. If nil, the client uses a private
+	// cache of the default size.
 	Cache *cache.Cache
-	// HTTPClient sends the requests to Entra, with its own Transport and Timeout; its
-	// redirect policy and cookie jar are not used. A company's proxy or certificate
-	// authority goes into its Transport. Nil: a client of its own, never
-	// [http.DefaultClient], that gives up after 30 seconds and takes proxies from the
-	// environment as [http.ProxyFromEnvironment] does.
+	// HTTPClient sends the requests to Entra. Its Transport and Timeout are used; its
+	// redirect policy and cookie jar are not. Configure a proxy or a private certificate
+	// authority in its Transport. If nil, the client uses connections of its own, with the
+	// settings of http.DefaultTransport, HTTP/2 health checks and a time-out of 30 seconds.
 	HTTPClient *http.Client
-	// Logger is told what happens to the client's tokens, in the words of [cache.Log]: a
-	// request that failed while nothing could be served and throttling at level Warn, a
-	// failed background refresh at Info, the rest at Debug; and at Warn that a credential
-	// did not work and another one is tried. Nothing secret and no user's name is logged.
-	// A shared Cache may have cache.Log as its own OnEvent, for all its clients; use one of
-	// the two. Nil: silent.
+	// Logger logs the events of the client's tokens with the messages of cache.Log: a
+	// failed request without a usable token, and throttling, at level Warn; a failed
+	// background refresh at Info; the rest at Debug. It also logs at Warn that a
+	// credential failed and another is tried. Records contain neither secrets nor names
+	// of users. If a shared Cache already logs with cache.Log, leave Logger nil. If
+	// nil, nothing is logged.
 	Logger *slog.Logger
-	// Capabilities are the client capabilities that this app declares. With "cp1" it
-	// says that it handles claims challenges, and gets tokens of up to 28 hours that
-	// can be revoked at any moment (continuous access evaluation): see
-	// [TokenSource.WithClaims] and [Transport]. Nil: none.
+	// Capabilities are the client capabilities that the app declares. With CapabilityCAE
+	// the app must handle claims challenges, and gets tokens of up to 28 hours that can
+	// be revoked at any time; see TokenSource.WithClaims and Transport. If nil, the app
+	// declares none.
 	Capabilities []string
 }
 
-// Client is one app registration in one tenant. It is safe for concurrent use; make it
-// once with [New] and keep it. It starts no goroutine and needs no closing.
+// CapabilityCAE is the client capability "cp1", with which an app opts in to continuous
+// access evaluation ("Claims challenges, claims requests, and client capabilities" in
+// Microsoft's identity platform documentation).
+const CapabilityCAE = "cp1"
+
+// A Client is one app registration in one tenant. It must be created with [New] and is safe
+// for concurrent use. It starts no goroutines and needs no closing.
 type Client struct {
 	tenantID     string
 	clientID     string
 	cloud        Cloud
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
-	variant      string // credential and capabilities, in every cache key
+	variant      string // credential and capabilities; part of every cache key
 	flows        *flows
 	credential   Credential
 	cache        *cache.Cache
 	httpClient   *http.Client
-	wire         *wire
+	transport    *msalTransport
 	breakers     *breakers
 	region       *region
 	logger       *slog.Logger
-	onEvent      func(cache.Event) // tells logger; nil without one
+	onEvent      func(cache.Event) // logs to logger; nil without one
 }
 
-// New returns a client for cfg. It asks nobody anything, so what it finds wrong is wrong
-// in itself: the error is an [*Error] with the code "invalid_request" or, about the
-// credential, "invalid_client".
+// New returns a client for cfg. It makes no network requests. It only validates cfg and
+// returns an [*Error] with the code "invalid_client" for an invalid credential, and
+// "invalid_request" for every other field.
 func New(cfg Config) (*Client, error) {
-	if err := checkClientID(cfg.ClientID); err != nil {
+	if err := validateClientID(cfg.ClientID); err != nil {
 		return nil, err
 	}
 	if strings.EqualFold(cfg.TenantID, cfg.ClientID) {
-		return nil, errorf("invalid_request", "Config.TenantID and Config.ClientID are the same; one is the Directory (tenant) ID, the other the Application (client) ID")
+		return nil, errorf("invalid_request", "Config.TenantID and Config.ClientID are the same; "+
+			"one is the Directory (tenant) ID, the other the Application (client) ID")
 	}
-	if err := checkCloud(cfg.Cloud); err != nil {
+	if err := cfg.Cloud.validate(); err != nil {
 		return nil, err
 	}
-	if err := checkRegion(cfg.Region, cfg.Cloud); err != nil {
+	if err := validateRegion(cfg.Region, cfg.Cloud); err != nil {
 		return nil, err
 	}
 	for _, c := range cfg.Capabilities {
-		if !token.MatchString(c) {
-			return nil, errorf("invalid_request", "Config.Capabilities has %q, which is not the name of a capability such as \"cp1\"", c)
+		if !capabilityName.MatchString(c) {
+			return nil, errorf("invalid_request", "Config.Capabilities contains %q, which is not a capability such as \"cp1\"", c)
 		}
 	}
 	if cfg.Credential.start == nil {
-		return nil, errorf("invalid_client", "Config.Credential is missing; make one with entra.Secret, entra.Certificate or entra.Assertion, or with package credentials")
+		return nil, errorf("invalid_client", "Config.Credential is missing; create one with entra.Secret, entra.Certificate or "+
+			"entra.Assertion, or with package credentials")
 	}
-	if wrong := cfg.Credential.validate(); wrong != nil {
-		return nil, wrong
+	if invalid := cfg.Credential.validate(); invalid != nil {
+		return nil, invalid
 	}
 	var onEvent func(cache.Event)
 	if cfg.Logger != nil {
 		onEvent = cache.Log(cfg.Logger)
 	}
 	if cfg.Cache == nil {
-		cfg.Cache = cache.New(cache.Options{OnEvent: only(cache.EventEvicted, onEvent)})
+		cfg.Cache = cache.New(cache.Options{OnEvent: evictionsOnly(onEvent)})
 	}
-	where := newRegion(cfg.Region)
+	region := newRegion(cfg.Region)
 	c := &Client{
 		clientID:     strings.ToLower(cfg.ClientID),
 		cloud:        Cloud(cfg.Cloud.Host()),
@@ -121,9 +126,9 @@ func New(cfg Config) (*Client, error) {
 		credential:   cfg.Credential,
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
-		wire:         newWire(cfg.Cloud.Host(), where, cfg.HTTPClient),
+		transport:    newMSALTransport(cfg.Cloud.Host(), region, cfg.HTTPClient),
 		breakers:     newBreakers(),
-		region:       where,
+		region:       region,
 		logger:       cfg.Logger,
 		onEvent:      onEvent,
 	}
@@ -132,56 +137,58 @@ func New(cfg Config) (*Client, error) {
 	return c.WithTenant(cfg.TenantID)
 }
 
-// only returns tell for the events of one kind.
-func only(kind cache.EventKind, tell func(cache.Event)) func(cache.Event) {
-	if tell == nil {
+// evictionsOnly returns a function that passes evictions to onEvent. All other events of a
+// private cache reach the client's logger through its entries.
+func evictionsOnly(onEvent func(cache.Event)) func(cache.Event) {
+	if onEvent == nil {
 		return nil
 	}
 	return func(e cache.Event) {
-		if e.Kind == kind {
-			tell(e)
+		if e.Kind == cache.EventEvicted {
+			onEvent(e)
 		}
 	}
 }
 
-// WithTenant returns a client for the same app in another tenant, which shares the
-// cache, the connections and the credential with c. It is cheap: a multi-tenant API
-// may call it for every request, with the tid of the validated token.
+// WithTenant returns a client for the same app in another tenant. It shares the cache, the
+// connections and the credential with c. It is cheap: a multi-tenant API may call it for
+// every request, with the tid of the validated token.
 func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	switch lower := strings.ToLower(tenantID); {
-	case c.cloud.ExternalID() && (lower == "organizations" || lower == "common" || lower == "consumers"):
-		return nil, errorf("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; write its ID or its domain", lower)
-	case guid.Valid(tenantID), domain.MatchString(tenantID), lower == "organizations", lower == "common", lower == "consumers":
+	case c.cloud.ExternalID() && isMultiTenant(lower):
+		return nil, errorf("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; "+
+			"use its ID or its domain", lower)
+	case guid.Valid(tenantID), domainName.MatchString(tenantID), isMultiTenant(lower):
 		d := *c
 		d.tenantID = lower
 		d.authority = "https://" + c.cloud.Host() + "/" + lower
 		d.flows = new(flows)
 		return &d, nil
 	}
-	return nil, checkTenant(tenantID)
+	return nil, tenantError(tenantID)
 }
 
-// TenantID returns the tenant in lower case, as it was configured: a GUID, a domain,
-// "organizations" or "common".
+// TenantID returns the configured tenant in lower case: a GUID, a domain, "organizations" or
+// "common".
 func (c *Client) TenantID() string { return c.tenantID }
 
 // ClientID returns the application ID in lower case.
 func (c *Client) ClientID() string { return c.clientID }
 
-// Cloud returns the cloud of the tenant, never "".
+// Cloud returns the cloud of the tenant. It is never empty.
 func (c *Client) Cloud() Cloud { return c.cloud }
 
 // Capabilities returns the client capabilities, sorted.
 func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }
 
-// Region returns the region of the app's own tokens, "" for none; with [DetectRegion] also
-// as long as it has not been detected.
+// Region returns the region of the app's own tokens, or "" if there is none or
+// [DetectRegion] has not detected it yet.
 func (c *Client) Region() string { return c.region.known() }
 
-// Cache returns the cache in which the client's tokens are held.
+// Cache returns the cache that stores the client's tokens.
 func (c *Client) Cache() *cache.Cache { return c.cache }
 
-// HTTPClient returns the client that was configured for requests to Entra, or nil.
+// HTTPClient returns the configured client for requests to Entra, or nil.
 func (c *Client) HTTPClient() *http.Client { return c.httpClient }
 
 // Logger returns the configured logger, or nil.
@@ -192,32 +199,61 @@ func (c *Client) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "entra.Client{%s client=%s}", c.authority, c.clientID)
 }
 
-// specificTenant refuses the tenants that stand for many: only sign-in can use them.
-func (c *Client) specificTenant() *Error {
-	switch c.tenantID {
-	case "organizations", "common", "consumers":
-		return errorf("invalid_request",
-			"the tenant is %q, which only a sign-in can use; a daemon names the tenant whose token it wants, by its ID or domain, "+
-				"and what is got for a user comes from that user's tenant (Client.WithTenant)", c.tenantID)
-	}
-	return nil
+// isMultiTenant reports whether tenant, in lower case, stands for many tenants. Only
+// sign-ins can use those.
+func isMultiTenant(tenant string) bool {
+	return tenant == "organizations" || tenant == "common" || tenant == "consumers"
 }
 
-// msal returns an MSAL client for one exchange. If region is empty, it uses the global endpoint.
-func (c *Client) msal(cred confidential.Credential, rt *refreshToken, region string) (confidential.Client, error) {
-	if region == "" {
-		region = "DisableMsalForceRegion" // MSAL reads one from the environment unless told otherwise
+// requireTenant reports a client that does not name a single tenant.
+func (c *Client) requireTenant() *Error {
+	if !isMultiTenant(c.tenantID) {
+		return nil
 	}
-	options := []confidential.Option{
-		confidential.WithHTTPClient(c.wire),
-		// The host is the developer's own choice, not something a request brought
-		// along, so nobody need be asked whether it is an authority.
-		confidential.WithInstanceDiscovery(false),
-		confidential.WithClientCapabilities(c.capabilities),
-		confidential.WithAzureRegion(region),
+	return errorf("invalid_request", "the tenant is %q, which is only for sign-in; a daemon needs the ID or domain of one tenant, "+
+		"and a user's token comes from the user's tenant (Client.WithTenant)", c.tenantID)
+}
+
+var (
+	domainName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+	capabilityName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+)
+
+// isDecoratedGUID reports whether s is a GUID with white space, quotes, or the braces of a
+// Windows registry around it.
+func isDecoratedGUID(s string) bool { return guid.Valid(strings.Trim(s, " \t\r\n\"'`{}()<>")) }
+
+// validateClientID reports an invalid client ID. The error does not repeat the value, which
+// may be a secret in the wrong field.
+func validateClientID(id string) *Error {
+	switch {
+	case guid.Valid(id):
+		return nil
+	case id == "":
+		return errorf("invalid_request", "Config.ClientID is missing; it is the Application (client) ID of the app registration, a GUID")
+	case isDecoratedGUID(id):
+		return errorf("invalid_request", "Config.ClientID has white space, quotes or braces around it; use the GUID alone")
 	}
-	if rt != nil {
-		options = append(options, confidential.WithCache(rt))
+	return errorf("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration "+
+		"(if it contains the secret, the two are swapped: replace the secret if it has been logged as an ID)")
+}
+
+// tenantError returns the error for a tenant that is neither a GUID nor a domain. It does
+// not repeat the value.
+func tenantError(id string) *Error {
+	switch {
+	case id == "":
+		return errorf("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
+	case strings.Contains(id, "/"):
+		return errorf("invalid_request", "the tenant ID is a URL or a path, not a GUID or a domain; use the tenant alone, "+
+			"and set Config.Cloud to the host of its authority if that is not in the public cloud")
+	case isDecoratedGUID(id):
+		return errorf("invalid_request", "the tenant ID has white space, quotes or braces around it; use the GUID alone")
+	case strings.EqualFold(id, "adfs"):
+		return errorf("invalid_request", "the tenant ID is \"adfs\", but AD FS is not supported; "+
+			"use an OpenID Connect library with golang.org/x/oauth2")
 	}
-	return confidential.New(c.authority, c.clientID, cred, options...)
+	return errorf("invalid_request", "the tenant ID is neither a GUID nor a domain, or has white space around it; "+
+		"it is the Directory (tenant) ID of the app registration")
 }

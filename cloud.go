@@ -3,30 +3,31 @@ package entra
 import (
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
-// Cloud is a Microsoft identity platform: the host, with a port if it needs one,
-// of the authority that signs users in and issues tokens. The zero value is the
-// public cloud. A private cloud or a test server is written as its host:
+// A Cloud is a deployment of the Microsoft identity platform. It is the host of the
+// authority that signs users in and issues tokens, with a port if necessary. The zero
+// value is the public cloud. A private cloud or a test server is its host:
 //
 //	entra.Cloud("login.example.internal:8443")
 //
-// The authority of an external tenant (Microsoft Entra External ID) is a host of its own,
-// which serves that tenant alone:
+// The authority of an external tenant (Microsoft Entra External ID) has a host of its own,
+// which serves only that tenant:
 //
 //	entra.Cloud("contoso.ciamlogin.com")
 //
-// Azure AD B2C and AD FS have authorities of other shapes, which are not supported; [New]
-// says so where it can tell.
+// Azure AD B2C and AD FS have authorities of other shapes and are not supported. [New]
+// rejects them where it recognizes them.
 //
-// Sources: "Microsoft Entra authentication & national clouds" in Microsoft's
-// identity platform documentation, and the hosts that MSAL knows.
+// Sources: "Microsoft Entra authentication & national clouds" in Microsoft's identity
+// platform documentation, and the hosts in MSAL.
 type Cloud string
 
-// The clouds that Microsoft and its partners run.
+// The clouds that Microsoft and its partners operate.
 const (
-	CloudPublic       Cloud = "login.microsoftonline.com"        // Azure, worldwide; the same as ""
+	CloudPublic       Cloud = "login.microsoftonline.com"        // Azure, worldwide; the default
 	CloudUSGovernment Cloud = "login.microsoftonline.us"         // Azure for US Government
 	CloudChina        Cloud = "login.partner.microsoftonline.cn" // Azure operated by 21Vianet
 	CloudBleu         Cloud = "login.sovcloud-identity.fr"       // France
@@ -42,8 +43,8 @@ func (c Cloud) Host() string {
 	return lowerHost(string(c))
 }
 
-// lowerHost lowers the letters of ASCII alone. Others become such letters in
-// [strings.ToLower], but in DNS they are other names' (RFC 5892).
+// lowerHost converts ASCII letters to lower case. [strings.ToLower] maps other letters to
+// ASCII, although they are different names in DNS (RFC 5892).
 func lowerHost(host string) string {
 	return strings.Map(func(c rune) rune {
 		if 'A' <= c && c <= 'Z' {
@@ -54,22 +55,19 @@ func lowerHost(host string) string {
 }
 
 // ExternalID reports whether c is the authority of an external tenant, NAME.ciamlogin.com.
-// The issuer that its tokens name is on another host, made of the tenant's ID.
-func (c Cloud) ExternalID() bool { return c.below("ciamlogin.com") }
-
-// below reports whether c is one label below a domain.
-func (c Cloud) below(domain string) bool {
+// The issuer in its tokens has another host, which contains the tenant's ID.
+func (c Cloud) ExternalID() bool {
 	host := c.Host()
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	label, parent, _ := strings.Cut(host, ".")
-	return label != "" && parent == domain
+	return label != "" && parent == "ciamlogin.com"
 }
 
-// microsoftHosts are the hosts of Microsoft's authorities. Discovery documents of one
-// may name another, and regional endpoints stand below them. They are those that MSAL
-// trusts, without the German cloud that was closed in 2021.
+// microsoftHosts are the hosts of Microsoft's authorities that MSAL trusts, without the
+// German cloud that closed in 2021. A discovery document of one may name another, and
+// regional endpoints are subdomains of them.
 var microsoftHosts = map[string]bool{
 	"login.microsoftonline.com":        true,
 	"login.microsoft.com":              true,
@@ -85,7 +83,8 @@ var microsoftHosts = map[string]bool{
 	"login.sovcloud-identity.sg":       true,
 }
 
-func microsoftHost(host string) bool {
+// isMicrosoftHost reports whether host, or its parent domain, is in microsoftHosts.
+func isMicrosoftHost(host string) bool {
 	if microsoftHosts[host] {
 		return true
 	}
@@ -93,18 +92,21 @@ func microsoftHost(host string) bool {
 	return microsoftHosts[parent]
 }
 
-// checkCloud says what is wrong with a Config's cloud.
-func checkCloud(c Cloud) *Error {
+var hostPattern = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?$`)
+
+// validate reports a cloud that is not the host of a supported authority.
+func (c Cloud) validate() *Error {
 	h := c.Host()
-	if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && host.MatchString(u.Host) {
-		return errorf("invalid_request", "Config.Cloud is a URL; write its host alone, %q", u.Host)
+	if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && hostPattern.MatchString(u.Host) {
+		return errorf("invalid_request", "Config.Cloud is a URL; use its host alone, %q", u.Host)
 	}
 	switch {
-	case !host.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost":
-		return errorf("invalid_request",
-			"Config.Cloud is not the host of an authority; use a constant such as entra.USGovernment, or write the host without a scheme or path")
+	case !hostPattern.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost":
+		return errorf("invalid_request", "Config.Cloud is not the host of an authority; "+
+			"use a constant such as entra.CloudUSGovernment, or a host without a scheme or path")
 	case h == "ciamlogin.com" || strings.HasSuffix(h, ".ciamlogin.com") && !c.ExternalID():
-		return errorf("invalid_request", "Config.Cloud is not the authority of an external tenant; write its own host, such as \"contoso.ciamlogin.com\"")
+		return errorf("invalid_request", "Config.Cloud is not the authority of an external tenant; "+
+			"use the tenant's own host, such as \"contoso.ciamlogin.com\"")
 	case h == "b2clogin.com" || strings.Contains(h, ".b2clogin.com"):
 		return errorf("invalid_request", "Config.Cloud is a host of Azure AD B2C, which MSAL for Go does not support; "+
 			"use an OpenID Connect library with golang.org/x/oauth2, or move the app to an external tenant (NAME.ciamlogin.com)")

@@ -137,11 +137,9 @@ func fingerprint(kind string, parts ...[]byte) string {
 	return kind + ":" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
-// callWithin calls the function of a credential. If more is set, another credential follows, and f gets half of the
-// remaining time.
-func callWithin[T any](
-	ctx context.Context, l safecall.Limiter, more bool, f func(context.Context) (T, error),
-) (T, error) {
+// callWithin calls f, a function of the program, until ctx ends. If more is set, another
+// credential follows, and f gets half of the remaining time.
+func callWithin[T any](ctx context.Context, l safecall.Limiter, more bool, f func(context.Context) (T, error)) (T, error) {
 	if deadline, ok := ctx.Deadline(); ok && more {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)

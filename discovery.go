@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	discoveryFresh   = 24 * time.Hour   // how long a document is used without asking again
-	discoveryRetry   = time.Minute      // how long a stale one is, after a failure to get a new one
-	discoveryTimeout = 10 * time.Second // of one request for a document that nobody waits for any more
-	discoveryBound   = 1000             // documents; a multi-tenant app meets one for each tenant
+	discoveryTTL      = 24 * time.Hour   // how long a document is used before it is requested again
+	discoveryRetry    = time.Minute      // how long a stale document is used after a failed request
+	discoveryTimeout  = 10 * time.Second // of one request, even after its caller has left
+	discoveryMaxCount = 1000             // documents; a multi-tenant app needs one per tenant
 )
 
-// A discovery remembers OpenID Connect discovery documents (OpenID Connect Discovery,
-// section 4), for which each of MSAL's clients asks anew. Requests for one document
-// are made once, and a stale document is better than none.
+// A discovery caches OpenID Connect discovery documents (OpenID Connect Discovery 1.0,
+// section 4), which each MSAL client requests again. Concurrent requests for one
+// document are sent once, and a stale document is used if it cannot be replaced.
 type discovery struct {
-	fetch   func(*http.Request) (*response, *Error)
-	allowed func(*url.URL) *Error
-	flight  singleflight.Group
+	send   func(*http.Request) (*response, *Error)
+	allow  func(*url.URL) *Error
+	flight singleflight.Group
 
 	mu        sync.Mutex // guards documents
 	documents *simplelru.LRU[string, document]
@@ -44,11 +44,12 @@ type document struct {
 	useUntil time.Time
 }
 
-func newDiscovery(fetch func(*http.Request) (*response, *Error), allowed func(*url.URL) *Error) *discovery {
-	documents, _ := simplelru.NewLRU[string, document](discoveryBound, nil) // fails only for sizes below 1
-	return &discovery{fetch: fetch, allowed: allowed, documents: documents}
+func newDiscovery(send func(*http.Request) (*response, *Error), allow func(*url.URL) *Error) *discovery {
+	documents, _ := simplelru.NewLRU[string, document](discoveryMaxCount, nil) // fails only for sizes below 1
+	return &discovery{send: send, allow: allow, documents: documents}
 }
 
+// get returns the document that req requests.
 func (d *discovery) get(req *http.Request) (*response, *Error) {
 	key := strings.ToLower(req.URL.String())
 	if doc, ok := d.fresh(key); ok {
@@ -56,12 +57,12 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 	}
 	ctx := req.Context()
 	done := d.flight.DoChan(key, func() (any, error) {
-		if doc, ok := d.fresh(key); ok { // a flight landed in between
+		if doc, ok := d.fresh(key); ok { // another flight finished in between
 			return doc, nil
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
 		defer cancel()
-		resp, err := d.request(req.Clone(ctx))
+		resp, err := d.fetch(req.Clone(ctx))
 		return d.store(key, resp, err)
 	})
 	select {
@@ -72,47 +73,47 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		}
 		return resp, nil
 	case <-ctx.Done():
-		return nil, &Error{Code: CodeRequestFailed, Description: "time ran out while asking " + req.URL.Host + " for its configuration", Err: ctx.Err()}
+		return nil, &Error{Code: CodeRequestFailed, Description: "the discovery request to " + req.URL.Host + " timed out", Err: ctx.Err()}
 	}
 }
 
-// request fetches a document. A client's transport may panic or hang, and a panic in a goroutine of singleflight ends
-// the program.
-func (d *discovery) request(req *http.Request) (*response, *Error) {
+// fetch requests a document and parses it. A transport may hang or panic, and a panic in a
+// goroutine of singleflight would end the program.
+func (d *discovery) fetch(req *http.Request) (*response, *Error) {
 	resp, err := safecall.Do(req.Context(), nil, func(context.Context) (*response, error) {
-		resp, failed := d.fetch(req)
+		resp, failed := d.send(req)
 		if failed == nil {
-			resp, failed = d.read(req.URL, resp)
+			resp, failed = d.parse(req.URL, resp)
 		}
 		if failed != nil {
 			return nil, failed
 		}
 		return resp, nil
 	})
+	if err == nil {
+		return resp, nil
+	}
 	if failed, ok := errors.AsType[*Error](err); ok {
 		return nil, failed
 	}
-	if err != nil {
-		failed := errorf(CodeRequestFailed, "failed to request the configuration of %s: %s", req.URL.Host, err)
-		failed.Err = neterr.Cause(err)
-		return nil, failed
-	}
-	return resp, nil
+	failed := errorf(CodeRequestFailed, "discovery request to %s failed: %s", req.URL.Host, err)
+	failed.Err = neterr.Cause(err)
+	return nil, failed
 }
 
-// store remembers an answer, or for a while goes on with the stale one.
+// store caches a document. After a failed request it extends the use of the stale one.
 func (d *discovery) store(key string, resp *response, failed *Error) (any, error) {
-	keep := discoveryFresh
+	ttl := discoveryTTL
 	if failed != nil {
-		doc, ok := d.lookup(key)
+		stale, ok := d.lookup(key)
 		if !ok {
 			return nil, failed
 		}
-		resp, keep = doc.response, discoveryRetry
+		resp, ttl = stale.response, discoveryRetry
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.documents.Add(key, document{resp, time.Now().Add(keep)})
+	d.documents.Add(key, document{resp, time.Now().Add(ttl)})
 	return resp, nil
 }
 
@@ -127,9 +128,9 @@ func (d *discovery) lookup(key string) (document, bool) {
 	return d.documents.Get(key)
 }
 
-// read reduces an answer to what MSAL reads of it, since each of its clients reads it
-// again, or says why it is no discovery document for u.
-func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
+// parse validates the document at u and reduces it to the members that MSAL reads, since
+// each MSAL client parses it again.
+func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 	var doc struct {
 		Issuer                string `json:"issuer"`
 		AuthorizationEndpoint string `json:"authorization_endpoint"`
@@ -139,9 +140,9 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	switch {
 	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.AuthorizationEndpoint != "" && doc.TokenEndpoint != "":
 	case resp.status != http.StatusOK && isJSON:
-		return nil, readError(resp, redact.Redactor{}, "")
+		return nil, parseErrorResponse(resp, redact.Redactor{}, "")
 	default:
-		e := errorf(CodeInvalidResponse, "%s answered the request for its configuration with %s; is a proxy in between?", u.Host, describe(resp))
+		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s; check whether a proxy sent it", u.Host, describe(resp))
 		e.StatusCode = resp.status
 		return nil, e
 	}
@@ -149,25 +150,25 @@ func (d *discovery) read(u *url.URL, resp *response) (*response, *Error) {
 	if Cloud(u.Host).ExternalID() {
 		id := externalid.Tenant(lowerHost(doc.Issuer))
 		if id == "" || guid.Valid(tenant) && !strings.EqualFold(tenant, id) {
-			return nil, errorf(CodeInvalidResponse, "the configuration of %s names an issuer that is not the tenant's own", u.Host)
+			return nil, errorf(CodeInvalidResponse, "the discovery document of %s names the issuer of another tenant", u.Host)
 		}
-		// MSAL wants the issuer on the authority's host, and knows nothing of these.
+		// MSAL requires an issuer on the authority's host and does not know External ID's.
 		doc.Issuer = "https://" + u.Host + "/" + id + "/v2.0"
 	}
 	for _, endpoint := range []string{doc.TokenEndpoint, doc.AuthorizationEndpoint, doc.Issuer} {
 		e, err := url.Parse(endpoint)
 		if err != nil {
-			return nil, errorf(CodeInvalidResponse, "the configuration of %s has an address that is none", u.Host)
+			return nil, errorf(CodeInvalidResponse, "the discovery document of %s contains an invalid URL", u.Host)
 		}
-		if failed := d.allowed(e); failed != nil {
+		if failed := d.allow(e); failed != nil {
 			return nil, failed
 		}
-		// The endpoints of a tenant asked for by its ID are that tenant's. One asked for
-		// by a domain answers with its ID.
+		// The endpoints of a tenant that was named by its ID must be that tenant's. For a
+		// domain the document contains the ID.
 		if guid.Valid(tenant) && (!strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") || strings.Contains(e.Path, "..")) {
-			return nil, errorf(CodeInvalidResponse, "the configuration of tenant %s names an address of another tenant", tenant)
+			return nil, errorf(CodeInvalidResponse, "the discovery document of tenant %s names a URL of another tenant", tenant)
 		}
 	}
-	body, _ := json.Marshal(doc) // strings marshal
+	body, _ := json.Marshal(doc) // strings always marshal
 	return &response{status: resp.status, body: body}, nil
 }

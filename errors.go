@@ -13,53 +13,52 @@ import (
 	"github.com/entratoken/entra/internal/neterr"
 )
 
-// Codes of an [Error] that this package adds to those of OAuth 2.0 and OpenID Connect.
+// Codes of an [Error] in addition to those of OAuth 2.0 and OpenID Connect.
 const (
-	// CodeRequestFailed says that Entra gave no answer: it could not be found or
-	// reached, the connection broke, or time ran out.
+	// CodeRequestFailed means that there was no complete response: the authority was not
+	// found or not reachable, the connection broke, or the request timed out.
 	CodeRequestFailed = "request_failed"
-	// CodeInvalidResponse says that an answer came that is no token response, such as
-	// a proxy's HTML page or half a document.
+	// CodeInvalidResponse means that the response was not a token response, such as the
+	// HTML page of a proxy or a truncated document.
 	CodeInvalidResponse = "invalid_response"
 )
 
-// Error is what went wrong in acquiring a token. Find it with [errors.As], which also
-// finds it as an [*oauth2.RetrieveError], so that code written for that type works.
+// An Error is a failure to acquire a token. Find it with [errors.As], which also finds it
+// as an [*oauth2.RetrieveError] for code that expects that type.
 //
-// No field and no printed form contains a secret, token, assertion or code: what the
-// request carried is cut out of what the answer says, and the errors of the libraries
-// underneath, which do repeat such things, are never wrapped.
+// No field and no printed form contains a secret, token, assertion or code. Values of the
+// request are removed from texts of the response. The errors of MSAL and net/http,
+// which repeat such values, are never wrapped.
 type Error struct {
 	// Code is the OAuth error code, such as "invalid_client" (RFC 6749, section 5.2;
-	// OpenID Connect Core, section 3.1.2.6) or one of the Code constants. With a
-	// StatusCode of 0 it was decided here, without an answer from Entra.
+	// OpenID Connect Core 1.0, section 3.1.2.6), or one of the Code constants. Local
+	// reports whether this package chose it.
 	Code string
-	// AADSTS are the numbers of Entra's own error codes, most specific first; see
+	// AADSTS are the numbers of Entra's own error codes, the most specific first; see
 	// Microsoft's "Microsoft Entra authentication and authorization error codes".
 	AADSTS []int
-	// SubError refines Code, for instance "consent_required" under "invalid_grant".
+	// SubError refines Code, such as "consent_required" with "invalid_grant".
 	SubError string
-	// Description is a text for the developer, in one line. It is not for users and
-	// not for programs to read.
+	// Description is a text of one line for developers. Do not show it to users, and do
+	// not parse it.
 	Description string
-	// Claims is the claims challenge that the user must satisfy in a new sign-in, as
-	// JSON: for [TokenSource.WithClaims], or to pass on to the caller of this API.
+	// Claims is the claims challenge that a new sign-in must satisfy, as JSON. Pass it to
+	// TokenSource.WithClaims or to the caller of this API.
 	Claims string
-	// CorrelationID and TraceID find the request in Entra's own logs.
+	// CorrelationID and TraceID identify the request in Entra's logs.
 	CorrelationID, TraceID string
-	// StatusCode is the HTTP status, 0 if there was no answer.
+	// StatusCode is the HTTP status. It is zero if there was no response.
 	StatusCode int
-	// RetryAfter is how long Entra wants to be left alone, at most an hour; 0 if it
-	// did not say.
+	// RetryAfter is the server's Retry-After, capped at one hour. It is zero if there was
+	// none.
 	RetryAfter time.Duration
 
-	// Err is the error underneath, if there is one: a context's, the network's, that of
-	// an assertion callback, or of what loads a credential or signs with it. A Fetch that
-	// fails by itself puts its error here. Nil otherwise.
+	// Err is the underlying error: of a context, the network, an assertion callback, or of
+	// loading a credential or signing with it. It may be nil.
 	Err error `json:"-"`
 }
 
-// Error describes the failure in one line.
+// Error returns the code, the description and other details in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("entra: ")
@@ -80,8 +79,8 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// As lets [errors.As] find the error as an [*oauth2.RetrieveError]. Its Response has a
-// status and the headers Retry-After and x-ms-request-id, no request and no body.
+// As lets [errors.As] convert e to an [*oauth2.RetrieveError]. The Response of that has a
+// status and the headers Retry-After and X-Ms-Request-Id, but neither request nor body.
 func (e *Error) As(target any) bool {
 	t, ok := target.(**oauth2.RetrieveError)
 	if !ok {
@@ -103,14 +102,13 @@ func (e *Error) As(target any) bool {
 	return true
 }
 
-// InteractionRequired reports whether only the user can help: by signing in again, by
-// consenting, or by satisfying a policy (see Claims). A web app sends the user to sign
-// in; an API that acts for its caller answers 401 and passes Claims on.
+// InteractionRequired reports whether the user must interact: sign in again, consent, or
+// satisfy a policy (see Claims). A web app redirects the user to sign in. An API that acts
+// for its caller responds with status 401 and passes Claims on.
 //
-// Entra says so with interaction_required, login_required and consent_required, and
-// with invalid_grant when what the app holds for the user (a refresh token, an
-// assertion, a code) is no longer good; not when an assertion never was (AADSTS50013,
-// AADSTS500131).
+// Entra reports it with interaction_required, login_required and consent_required, and with
+// invalid_grant if the user's refresh token, assertion or code is no longer valid. It is
+// false for an assertion that never was valid (AADSTS50013, AADSTS500131).
 func (e *Error) InteractionRequired() bool {
 	switch e.Code {
 	case "interaction_required", "login_required", "consent_required":
@@ -121,8 +119,8 @@ func (e *Error) InteractionRequired() bool {
 	return false
 }
 
-// Temporary reports whether the same request may succeed later without anybody doing
-// anything: Entra is throttling or unwell, or could not be reached.
+// Temporary reports whether the same request may succeed later without any change: Entra
+// throttles, has a fault, or is not reachable.
 func (e *Error) Temporary() bool {
 	switch e.Code {
 	case CodeRequestFailed:
@@ -133,7 +131,7 @@ func (e *Error) Temporary() bool {
 	return e.StatusCode == http.StatusRequestTimeout || e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500
 }
 
-// RetryAfterDelay returns RetryAfter, for the cache.
+// RetryAfterDelay returns RetryAfter. Package cache calls it.
 func (e *Error) RetryAfterDelay() time.Duration { return e.RetryAfter }
 
 // Local reports whether the error was decided without a response from Entra: the
@@ -141,11 +139,11 @@ func (e *Error) RetryAfterDelay() time.Duration { return e.RetryAfter }
 // not sent or got no response. Then StatusCode is zero, and Code is this package's choice.
 func (e *Error) Local() bool { return e.StatusCode == 0 }
 
-// Has reports whether Entra gave this error code.
+// Has reports whether the response contains this AADSTS number.
 func (e *Error) Has(aadsts int) bool { return slices.Contains(e.AADSTS, aadsts) }
 
-// LogValue gives the fields that find the cause of a failure in a log. Entra's own
-// description, which may name users, is not among them.
+// LogValue returns the fields that identify the cause of the failure in a log. It leaves
+// out Entra's description, which may contain names of users.
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("code", e.Code)}
 	if e.SubError != "" {

@@ -99,7 +99,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "token with something in it that no header may have", source: daemon,
 			answer: answerWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600,"access_token":"a\u001b]0;b\u0007\r\nX: c"}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "the answer's access_token has a character in it that no token has",
+			code:   entra.CodeInvalidResponse, status: 200, text: "the access_token in the response contains an invalid character",
 		},
 		{
 			name: "certificate whose names are another log line", source: daemon,
@@ -167,7 +167,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "a proxy's page", source: daemon,
 			answer: answerWith(200, "text/html; charset=utf-8", "<html><body>Sign in to the network</body></html>"),
-			code:   entra.CodeInvalidResponse, status: 200, text: "48 bytes, text/html, status 200, which is not an OAuth response; is a proxy in between?",
+			code:   entra.CodeInvalidResponse, status: 200, text: "48 bytes, text/html, status 200, which is not an OAuth response; check whether a proxy sent it",
 		},
 		{
 			name: "a proxy's error page", source: daemon,
@@ -193,7 +193,7 @@ func TestErrors(t *testing.T) {
 				body := io.MultiReader(strings.NewReader(`{"access`), errorReader{io.ErrUnexpectedEOF})
 				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(body)}, nil
 			},
-			code: entra.CodeRequestFailed, status: 200, temporary: true, text: "broke off after 8 bytes",
+			code: entra.CodeRequestFailed, status: 200, temporary: true, text: "ended early, after 8 bytes",
 		},
 		{
 			name: "too much", source: daemon,
@@ -288,7 +288,7 @@ func TestErrors(t *testing.T) {
 			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
 				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader("<html>"))}, nil
 			},
-			code: entra.CodeInvalidResponse, status: 200, text: "its configuration with 6 bytes, text/html",
+			code: entra.CodeInvalidResponse, status: 200, text: "the discovery response of login.microsoftonline.com is 6 bytes, text/html",
 		},
 		{
 			name: "discovery that points elsewhere", source: daemon,
@@ -298,7 +298,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "discovery of another tenant", source: daemon,
 			answer: discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
-			code:   entra.CodeInvalidResponse, text: "names an address of another tenant",
+			code:   entra.CodeInvalidResponse, text: "names a URL of another tenant",
 		},
 		{
 			name: "discovery that points to plain HTTP", source: daemon,

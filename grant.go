@@ -185,6 +185,14 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 	return resp
 }
 
+// expired reports a grant that has expired.
+func (g *Grant) expired() *Error {
+	if !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter) {
+		return errorf("invalid_grant", "the grant expired at %s", g.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // fetch acquires a token for the cache. kept is the session's refresh token, if any.
 func (c *Client) fetch(ctx context.Context, g *Grant, claims string, kept any) (cache.Response, error) {
 	rt, _ := kept.(*refreshToken)
@@ -224,7 +232,7 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 		return nil, errorf("invalid_request", "a Grant needs a Flow and a Fetch")
 	}
 	g.Subject = ""
-	if err := g.ended(); err != nil {
+	if err := g.expired(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
@@ -247,13 +255,13 @@ func (r *CodeResult) IDToken() string { return r.response.IDToken }
 // the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
 // user who signed in at "organizations" are stored at the user's own tenant.
 func (r *CodeResult) Store(c *Client, subject string) error {
-	if c.wire != r.client.wire || c.clientID != r.client.clientID {
+	if c.transport != r.client.transport || c.clientID != r.client.clientID {
 		return errorf("invalid_request", "a CodeResult can only be stored by a client of the same app")
 	}
 	if subject == "" {
 		return errorf("invalid_request", "a CodeResult can only be stored for a subject")
 	}
-	if err := c.specificTenant(); err != nil {
+	if err := c.requireTenant(); err != nil {
 		return err
 	}
 	if guid.Valid(r.client.tenantID) && guid.Valid(c.tenantID) && r.client.tenantID != c.tenantID {
@@ -264,7 +272,7 @@ func (r *CodeResult) Store(c *Client, subject string) error {
 		return errorf("invalid_request", "a CodeResult can only be stored for its own account")
 	}
 	g.Subject = subject
-	if failed := g.ended(); failed != nil {
+	if failed := g.expired(); failed != nil {
 		return failed
 	}
 	resp := c.cached(&g, r.response, time.Since(r.received))

@@ -2,43 +2,104 @@ package entra
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 
+	msalcache "github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
 	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/redact"
 )
 
-// maxBody bounds what is read of any answer.
+// msal returns an MSAL client for one exchange. If region is empty, it uses the global
+// endpoint.
+func (c *Client) msal(cred confidential.Credential, rt *refreshToken, region string) (confidential.Client, error) {
+	if region == "" {
+		region = "DisableMsalForceRegion" // otherwise MSAL reads one from the environment
+	}
+	options := []confidential.Option{
+		confidential.WithHTTPClient(c.transport),
+		// The developer chose the host, so there is no need to check that it is an authority.
+		confidential.WithInstanceDiscovery(false),
+		confidential.WithClientCapabilities(c.capabilities),
+		confidential.WithAzureRegion(region),
+	}
+	if rt != nil {
+		options = append(options, confidential.WithCache(rt))
+	}
+	return confidential.New(c.authority, c.clientID, cred, options...)
+}
+
+// A refreshToken is a session's refresh token in the form in which MSAL redeems one: the
+// accessor of an MSAL cache that contains nothing else, so that AcquireTokenSilent must
+// redeem it. It never leaves this package.
+type refreshToken struct {
+	document redact.Secret[[]byte]
+}
+
+// newRefreshToken builds the smallest document in MSAL's cache format in which
+// AcquireTokenSilent finds the refresh token of homeAccountID.
+func newRefreshToken(c *Client, homeAccountID, token string) *refreshToken {
+	type item map[string]string
+	document, _ := json.Marshal(map[string]map[string]item{ // strings always marshal
+		"RefreshToken": {"rt": {
+			"home_account_id": homeAccountID,
+			"environment":     c.cloud.Host(),
+			"credential_type": "RefreshToken",
+			"client_id":       c.clientID,
+			"secret":          token,
+		}},
+		"AppMetadata": {"app": {
+			"environment": c.cloud.Host(),
+			"client_id":   c.clientID,
+		}},
+	})
+	return &refreshToken{redact.NewSecret(document)}
+}
+
+// Replace gives MSAL the document. It implements MSAL's cache.ExportReplace.
+func (r *refreshToken) Replace(_ context.Context, u msalcache.Unmarshaler, _ msalcache.ReplaceHints) error {
+	return u.Unmarshal(r.document.Value())
+}
+
+// Export ignores what MSAL would store: the exchange has recorded the token response.
+func (r *refreshToken) Export(context.Context, msalcache.Marshaler, msalcache.ExportHints) error {
+	return nil
+}
+
+// maxBody bounds the requests that are sent and the responses that are read, in bytes.
 const maxBody = 1 << 20
 
-// A wire carries the requests of all exchanges of a client, and of those made from it by
-// WithTenant. MSAL calls it as its HTTP client. It remembers discovery documents,
-// records answers in the exchange they belong to, follows no redirects, and speaks
-// only to the authority, over TLS.
-type wire struct {
+// An msalTransport is MSAL's HTTP client for all exchanges of a client, and of those made
+// from it by WithTenant. It caches discovery documents, records responses in the exchange
+// they belong to, follows no redirects, and sends requests only to the authority, over TLS.
+type msalTransport struct {
 	host      string
 	region    *region
 	client    *http.Client
 	discovery *discovery
 }
 
-func newWire(host string, where *region, client *http.Client) *wire {
-	w := &wire{host: host, region: where, client: httpclient.Restricted(client)}
-	w.discovery = newDiscovery(w.read, w.allowed)
-	return w
+func newMSALTransport(host string, region *region, client *http.Client) *msalTransport {
+	t := &msalTransport{host: host, region: region, client: httpclient.Restricted(client)}
+	t.discovery = newDiscovery(t.send, t.allow)
+	return t
 }
 
-// CloseIdleConnections is part of what MSAL expects of an HTTP client.
-func (w *wire) CloseIdleConnections() { w.client.CloseIdleConnections() }
+// CloseIdleConnections is a method of MSAL's HTTPClient.
+func (t *msalTransport) CloseIdleConnections() { t.client.CloseIdleConnections() }
 
-// Do is called by MSAL.
-func (w *wire) Do(req *http.Request) (*http.Response, error) {
+// Do is a method of MSAL's HTTPClient.
+func (t *msalTransport) Do(req *http.Request) (*http.Response, error) {
 	x := exchangeFromContext(req.Context())
-	resp, err := w.do(req, x)
+	resp, err := t.roundTrip(req, x)
 	if err != nil {
 		x.fail(err)
 		return nil, err
@@ -46,29 +107,29 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 	return resp.http(req), nil
 }
 
-func (w *wire) do(req *http.Request, x *exchange) (*response, *Error) {
-	if err := w.allowed(req.URL); err != nil {
+func (t *msalTransport) roundTrip(req *http.Request, x *exchange) (*response, *Error) {
+	if err := t.allow(req.URL); err != nil {
 		return nil, err
 	}
 	switch {
 	case req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/.well-known/openid-configuration"):
-		return w.discovery.get(req)
+		return t.discovery.get(req)
 	case req.Method == http.MethodPost:
-		return w.token(req, x)
+		return t.sendTokenRequest(req, x)
 	}
-	return nil, errorf("invalid_request", "the grant's Fetch asked MSAL for something other than a token (%s)", req.Method)
+	return nil, errorf("invalid_request", "MSAL sent a %s request that is neither for a token nor for discovery", req.Method)
 }
 
-// token sends a token request and records what came back.
-func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
+// sendTokenRequest sends a token request and records the response in x.
+func (t *msalTransport) sendTokenRequest(req *http.Request, x *exchange) (*response, *Error) {
 	body, err := io.ReadAll(io.LimitReader(req.Body, maxBody+1))
 	req.Body.Close()
 	if err != nil || len(body) > maxBody {
-		return nil, errorf("invalid_request", "the request is larger than %d bytes", maxBody)
+		return nil, errorf("invalid_request", "the token request is larger than %d bytes", maxBody)
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, errorf("invalid_request", "the request is not a form")
+		return nil, errorf("invalid_request", "the token request is not a form")
 	}
 	if err := x.admit(form); err != nil {
 		return nil, err
@@ -76,7 +137,7 @@ func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.ContentLength = int64(len(body))
 	x.requestID = req.Header.Get("Client-Request-Id")
-	resp, failed := w.read(req)
+	resp, failed := t.send(req)
 	if failed != nil {
 		return nil, failed
 	}
@@ -84,7 +145,7 @@ func (w *wire) token(req *http.Request, x *exchange) (*response, *Error) {
 	return resp, nil
 }
 
-// response is an answer that was read whole.
+// A response is an HTTP response with its whole body.
 type response struct {
 	status int
 	header http.Header
@@ -100,51 +161,50 @@ func (r *response) http(req *http.Request) *http.Response {
 	}
 }
 
-// read sends a request and reads the whole answer.
-func (w *wire) read(req *http.Request) (*response, *Error) {
-	resp, err := w.client.Do(req)
+// send sends a request and reads the whole response.
+func (t *msalTransport) send(req *http.Request) (*response, *Error) {
+	requestID := req.Header.Get("Client-Request-Id")
+	resp, err := t.client.Do(req)
 	if err != nil {
-		return nil, w.failed(req, err)
+		return nil, networkError(req, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil && req.Context().Err() != nil:
-		return nil, w.failed(req, err)
+		return nil, networkError(req, err)
 	case err != nil:
 		return nil, &Error{
-			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"), Err: neterr.Cause(err),
-			Description: fmt.Sprintf("the answer of %s broke off after %d bytes", req.URL.Host, len(body)),
+			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: requestID, Err: neterr.Cause(err),
+			Description: fmt.Sprintf("the response of %s ended early, after %d bytes", req.URL.Host, len(body)),
 		}
 	case len(body) > maxBody:
 		return nil, &Error{
-			Code: CodeInvalidResponse, StatusCode: resp.StatusCode, CorrelationID: req.Header.Get("Client-Request-Id"),
-			Description: fmt.Sprintf("the answer of %s is larger than %d bytes", req.URL.Host, maxBody),
+			Code: CodeInvalidResponse, StatusCode: resp.StatusCode, CorrelationID: requestID,
+			Description: fmt.Sprintf("the response of %s is larger than %d bytes", req.URL.Host, maxBody),
 		}
 	}
 	return &response{resp.StatusCode, resp.Header, body}, nil
 }
 
-// failed returns the error for a request without a response.
-func (w *wire) failed(req *http.Request, err error) *Error {
+// networkError returns the error for a request without a response.
+func networkError(req *http.Request, err error) *Error {
 	text, cause := neterr.Describe(req.URL.Host, err)
-	return &Error{
-		Code: CodeRequestFailed, Description: text, CorrelationID: req.Header.Get("Client-Request-Id"), Err: cause,
-	}
+	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: req.Header.Get("Client-Request-Id"), Err: cause}
 }
 
-// allowed refuses addresses that no request of ours, with what is secret in it, may go
-// to, whatever a discovery document says.
-func (w *wire) allowed(u *url.URL) *Error {
+// allow rejects URLs to which no request with a secret may be sent, whatever a discovery
+// document contains.
+func (t *msalTransport) allow(u *url.URL) *Error {
 	if u.Scheme != "https" {
-		return errorf(CodeInvalidResponse, "the authority names an address without TLS (%s://%s)", u.Scheme, u.Host)
+		return errorf(CodeInvalidResponse, "the authority names a URL without TLS (%s://%s)", u.Scheme, u.Host)
 	}
-	named := lowerHost(u.Host)
-	if named == w.host || microsoftHost(w.host) && microsoftHost(named) {
+	host := lowerHost(u.Host)
+	if host == t.host || isMicrosoftHost(t.host) && isMicrosoftHost(host) {
 		return nil
 	}
-	if r := w.region.known(); r != "" && named == regionalHost(r, w.host) {
+	if r := t.region.known(); r != "" && host == regionalHost(r, t.host) {
 		return nil
 	}
-	return errorf(CodeInvalidResponse, "the authority %s names an address on another host, %s", w.host, u.Host)
+	return errorf(CodeInvalidResponse, "the authority %s names a URL on another host, %s", t.host, u.Host)
 }

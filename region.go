@@ -12,33 +12,33 @@ import (
 	"time"
 )
 
-// DetectRegion as a [Config.Region] means the region that the program runs in: what the
-// environment variable REGION_NAME says, or else Azure's instance metadata service, which
-// is asked once per [New], when the first token for the app itself is wanted, and given two
-// seconds. What came of it is kept, also if there is no region: then the global endpoint
-// is used.
+// DetectRegion is a [Config.Region] that stands for the region in which the program runs.
+// The environment variable REGION_NAME names it. Otherwise Azure's instance metadata
+// service is queried once per [New], when the app's first own token is requested, with a
+// time-out of two seconds. The result is kept, even if no region was detected: then the
+// global endpoint is used.
 const DetectRegion = "Detect"
 
 const (
-	// metadataURL asks for the region and nothing else; the service's other documents
-	// have more in them ("Azure Instance Metadata Service for virtual machines").
+	// metadataURL requests the region alone; other documents of the service contain
+	// more ("Azure Instance Metadata Service for virtual machines").
 	metadataURL     = "http://169.254.169.254/metadata/instance/compute/location?api-version=2021-02-01&format=text"
 	metadataTimeout = 2 * time.Second
 )
 
-// regionName is a DNS label, so that a region is never more than the first label of a host.
+// regionName matches a DNS label, so that a region is only the first label of a host.
 var regionName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// A region is where a client gets the app's own tokens. It is shared by the clients made
-// by WithTenant.
+// A region is where a client requests the app's own tokens. The clients made by WithTenant
+// share it.
 type region struct {
-	configured string // as in Config
+	configured string // the Config's
 	metadata   http.RoundTripper
 
 	mu     sync.Mutex    // guards the fields below
-	done   chan struct{} // closed when name is known; nil if nobody has asked yet
-	name   string        // "" for none
-	closed bool          // done is closed
+	done   chan struct{} // closed when name is known; nil before detection starts
+	name   string        // empty for the global endpoint
+	closed bool          // done is closed, or was not needed
 }
 
 func newRegion(configured string) *region {
@@ -49,8 +49,8 @@ func newRegion(configured string) *region {
 	return r
 }
 
-// metadataTransport reaches the metadata service directly: through a proxy another
-// machine's would answer.
+// metadataTransport connects to the metadata service directly: through a proxy, the service
+// of another machine would respond.
 func metadataTransport() http.RoundTripper {
 	return &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: metadataTimeout}).DialContext,
@@ -59,15 +59,15 @@ func metadataTransport() http.RoundTripper {
 	}
 }
 
-// known returns the region as far as it is known now.
+// known returns the region, or "" before it is detected.
 func (r *region) known() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.name
 }
 
-// get returns the region, "" for none. The first call finds it out, and the others wait
-// for that, none longer than its context.
+// get returns the region, or "" for the global endpoint. The first call detects it; other
+// calls wait for the result until their context ends.
 func (r *region) get(ctx context.Context) (string, *Error) {
 	r.mu.Lock()
 	if r.closed {
@@ -84,14 +84,14 @@ func (r *region) get(ctx context.Context) (string, *Error) {
 	case <-done:
 		return r.known(), nil
 	case <-ctx.Done():
-		return "", &Error{Code: CodeRequestFailed, Description: "time ran out while the region was being detected", Err: ctx.Err()}
+		return "", &Error{Code: CodeRequestFailed, Description: "detecting the region timed out", Err: ctx.Err()}
 	}
 }
 
 func (r *region) detect() {
 	name, set := os.LookupEnv("REGION_NAME")
 	if name = strings.ToLower(strings.ReplaceAll(name, " ", "")); name == "" || !set { // App Service writes "West Europe"
-		name = r.ask()
+		name = r.query()
 	}
 	if !regionName.MatchString(name) {
 		name = ""
@@ -102,8 +102,8 @@ func (r *region) detect() {
 	close(r.done)
 }
 
-// ask asks the metadata service. It returns "" unless that answers as it should.
-func (r *region) ask() string {
+// query requests the region from the metadata service. It returns "" after any error.
+func (r *region) query() string {
 	ctx, cancel := context.WithTimeout(context.Background(), metadataTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, metadataURL, nil)
@@ -111,7 +111,7 @@ func (r *region) ask() string {
 		return ""
 	}
 	req.Header.Set("Metadata", "true")
-	resp, err := r.metadata.RoundTrip(req) // so no redirect is followed
+	resp, err := r.metadata.RoundTrip(req) // RoundTrip follows no redirects
 	if err != nil {
 		return ""
 	}
@@ -123,7 +123,7 @@ func (r *region) ask() string {
 	return strings.TrimSpace(string(body))
 }
 
-// regionalHost returns the host of an authority in a region, as MSAL makes it.
+// regionalHost returns the host of an authority in a region, by the rules of MSAL.
 func regionalHost(region, host string) string {
 	switch host {
 	case "login.microsoftonline.com", "login.windows.net", "sts.windows.net":
@@ -136,8 +136,8 @@ func regionalHost(region, host string) string {
 	return region + "." + host
 }
 
-// checkRegion says what is wrong with a Config's region.
-func checkRegion(region string, cloud Cloud) *Error {
+// validateRegion reports an invalid region.
+func validateRegion(region string, cloud Cloud) *Error {
 	if region == "" {
 		return nil
 	}
@@ -147,11 +147,13 @@ func checkRegion(region string, cloud Cloud) *Error {
 	}
 	switch {
 	case region != DetectRegion && !regionName.MatchString(region):
-		return errorf("invalid_request", "Config.Region is not the short name of a region in lower case, such as \"westeurope\", nor entra.DetectRegion")
+		return errorf("invalid_request", "Config.Region is neither the short name of a region in lower case, such as \"westeurope\", "+
+			"nor entra.DetectRegion")
 	case cloud.ExternalID():
-		return errorf("invalid_request", "Config.Region is set, but External ID has no regional endpoints; leave it empty")
+		return errorf("invalid_request", "Config.Region is set, but External ID does not have regional endpoints; leave it empty")
 	case net.ParseIP(strings.Trim(name, "[]")) != nil:
-		return errorf("invalid_request", "Config.Region is set, but Config.Cloud is an address, and a regional endpoint is found by name; leave it empty")
+		return errorf("invalid_request", "Config.Region is set, but Config.Cloud is an IP address, and regional endpoints need a name; "+
+			"leave it empty")
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/entratoken/entra/internal/redact"
 )
 
-// tokenResponse is the answer of the token endpoint (RFC 6749, sections 5.1 and 5.2),
-// with what Entra adds.
+// tokenResponse is a response of the token endpoint (RFC 6749, sections 5.1 and 5.2), with
+// Entra's additional members.
 type tokenResponse struct {
 	AccessToken  string  `json:"access_token"`
 	TokenType    string  `json:"token_type"`
@@ -33,7 +33,7 @@ type tokenResponse struct {
 	TraceID       string `json:"trace_id"`
 }
 
-// seconds is a number of seconds, which some servers send as a string. What is neither
+// seconds is a number of seconds, which some servers send as a string. Any other value
 // counts as absent.
 type seconds time.Duration
 
@@ -45,7 +45,8 @@ func (s *seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// codes are the numbers of an error; there are few. What is none is left out.
+// codes are the numbers of an error, at most ten. Elements that are not numbers are
+// ignored.
 type codes []int
 
 func (c *codes) UnmarshalJSON(b []byte) error {
@@ -61,8 +62,8 @@ func (c *codes) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// read reads a JSON object. A member of an unexpected type counts as absent.
-func read(body []byte, t *tokenResponse) error {
+// unmarshal parses a JSON object. A member of an unexpected type counts as absent.
+func unmarshal(body []byte, t *tokenResponse) error {
 	err := json.Unmarshal(body, t)
 	var mismatch *json.UnmarshalTypeError
 	if errors.As(err, &mismatch) && mismatch.Field != "" {
@@ -71,48 +72,48 @@ func read(body []byte, t *tokenResponse) error {
 	return err
 }
 
-// maxSeconds is ten years: what is longer is a mistake.
+// maxSeconds is ten years. A longer lifetime is an error.
 const maxSeconds = 10 * 365 * 24 * 60 * 60
 
-// parseTokenResponse reads an answer to a token request: a token, or the error that it says or
-// is.
-func parseTokenResponse(r *response, secrets redact.Redactor, requestID string) (*tokenResponse, *Error) {
+// parseTokenResponse returns the token in r, or the error that r contains or that r is
+// malformed.
+func parseTokenResponse(r *response, redactor redact.Redactor, requestID string) (*tokenResponse, *Error) {
 	if r.status != http.StatusOK {
-		return nil, readError(r, secrets, requestID)
+		return nil, parseErrorResponse(r, redactor, requestID)
 	}
 	var t tokenResponse
-	if err := read(r.body, &t); err != nil {
-		return nil, invalid(r, secrets, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
+	if err := unmarshal(r.body, &t); err != nil {
+		return nil, malformed(r, redactor, requestID, notOAuth(r))
 	}
 	switch {
 	case t.Error != "":
-		return nil, readError(r, secrets, requestID)
+		return nil, parseErrorResponse(r, redactor, requestID)
 	case t.AccessToken == "":
-		return nil, invalid(r, secrets, requestID, "the answer has no access_token")
+		return nil, malformed(r, redactor, requestID, "the response has no access_token")
 	case strings.ContainsFunc(t.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }): // RFC 6750, section 2.1
-		return nil, invalid(r, secrets, requestID, "the answer's access_token has a character in it that no token has")
+		return nil, malformed(r, redactor, requestID, "the access_token in the response contains an invalid character")
 	case t.ExpiresIn <= 0:
-		return nil, invalid(r, secrets, requestID, "the answer's expires_in is not a number of seconds between one second and ten years")
+		return nil, malformed(r, redactor, requestID, "expires_in in the response is not a number of seconds between one second and ten years")
 	case !strings.EqualFold(t.TokenType, "Bearer"):
-		return nil, invalid(r, secrets, requestID, "the answer's token_type is not Bearer")
+		return nil, malformed(r, redactor, requestID, "token_type in the response is not Bearer")
 	}
 	return &t, nil
 }
 
-// readError reads an error answer.
-func readError(r *response, secrets redact.Redactor, requestID string) *Error {
+// parseErrorResponse returns the error in r.
+func parseErrorResponse(r *response, redactor redact.Redactor, requestID string) *Error {
 	var t tokenResponse
-	if err := read(r.body, &t); err != nil || t.Error == "" {
-		return invalid(r, secrets, requestID, "the answer is "+describe(r)+"; is a proxy in between?")
+	if err := unmarshal(r.body, &t); err != nil || t.Error == "" {
+		return malformed(r, redactor, requestID, notOAuth(r))
 	}
 	e := &Error{
-		Code:          secrets.Text(t.Error, 100),
+		Code:          redactor.Text(t.Error, 100),
 		AADSTS:        t.Codes,
-		SubError:      secrets.Text(t.SubError, 100),
-		Description:   secrets.Text(t.Description, 2000),
-		Claims:        secrets.Text(t.Claims, 10_000),
-		CorrelationID: secrets.Text(t.CorrelationID, 100),
-		TraceID:       secrets.Text(t.TraceID, 100),
+		SubError:      redactor.Text(t.SubError, 100),
+		Description:   redactor.Text(t.Description, 2000),
+		Claims:        redactor.Text(t.Claims, 10_000),
+		CorrelationID: redactor.Text(t.CorrelationID, 100),
+		TraceID:       redactor.Text(t.TraceID, 100),
 		StatusCode:    r.status,
 		RetryAfter:    retryAfter(r.header),
 	}
@@ -120,50 +121,55 @@ func readError(r *response, secrets redact.Redactor, requestID string) *Error {
 		e.Claims = ""
 	}
 	if len(e.AADSTS) == 0 {
-		if m := aadsts.FindStringSubmatch(e.Description); m != nil {
+		if m := aadstsPrefix.FindStringSubmatch(e.Description); m != nil {
 			if n, err := strconv.Atoi(m[1]); err == nil {
 				e.AADSTS = []int{n}
 			}
 		}
 	}
-	return e.identify(r, secrets, requestID)
+	return e.identify(r, redactor, requestID)
 }
 
-var aadsts = regexp.MustCompile(`^AADSTS(\d{1,9})`)
+var aadstsPrefix = regexp.MustCompile(`^AADSTS(\d{1,9})`)
 
-// invalid makes the error of an answer that is none.
-func invalid(r *response, secrets redact.Redactor, requestID, what string) *Error {
-	e := &Error{Code: CodeInvalidResponse, Description: secrets.Text(what, 300), StatusCode: r.status, RetryAfter: retryAfter(r.header)}
-	return e.identify(r, secrets, requestID)
+// malformed returns the error for an unusable response.
+func malformed(r *response, redactor redact.Redactor, requestID, text string) *Error {
+	e := &Error{Code: CodeInvalidResponse, Description: redactor.Text(text, 300), StatusCode: r.status, RetryAfter: retryAfter(r.header)}
+	return e.identify(r, redactor, requestID)
 }
 
-// identify fills in what the answer's headers and the request say of its identity.
-func (e *Error) identify(r *response, secrets redact.Redactor, requestID string) *Error {
+// identify sets the IDs of e that only the headers and the request contain.
+func (e *Error) identify(r *response, redactor redact.Redactor, requestID string) *Error {
 	if e.CorrelationID == "" {
 		e.CorrelationID = requestID
 	}
 	if e.TraceID == "" {
-		e.TraceID = secrets.Text(r.header.Get("X-Ms-Request-Id"), 100)
+		e.TraceID = redactor.Text(r.header.Get("X-Ms-Request-Id"), 100)
 	}
 	return e
 }
 
-// describe says what an answer is without repeating it.
+// notOAuth describes a response that is not an OAuth response, without repeating it.
+func notOAuth(r *response) string {
+	return "the response is " + describe(r) + "; check whether a proxy sent it"
+}
+
+// describe returns the size, the content type and the status of r.
 func describe(r *response) string {
-	kind := "of no content type"
+	kind := "without a content type"
 	if t, _, err := mime.ParseMediaType(r.header.Get("Content-Type")); err == nil {
 		kind = t
 	}
 	if len(kind) > 50 {
-		kind = "of a strange content type"
+		kind = "with an unusual content type"
 	}
 	return fmt.Sprintf("%d bytes, %s, status %d, which is not an OAuth response", len(r.body), kind, r.status)
 }
 
-// maxRetryAfter bounds how long an answer can silence us.
+// maxRetryAfter bounds the effect of a Retry-After header.
 const maxRetryAfter = time.Hour
 
-// retryAfter reads the Retry-After header: seconds or a date (RFC 9110, section 10.2.3).
+// retryAfter parses the Retry-After header: seconds or a date (RFC 9110, section 10.2.3).
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	var d time.Duration

@@ -128,14 +128,6 @@ func (s *TokenSource) explain(ctx context.Context, err error) error {
 	return errorf("invalid_request", "%v", err)
 }
 
-// ended says that the grant is over, if it is.
-func (g *Grant) ended() *Error {
-	if !g.NotAfter.IsZero() && !time.Now().Before(g.NotAfter) {
-		return errorf("invalid_grant", "the grant ended at %s", g.NotAfter.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
 // validate reports a source whose requests can never succeed.
 func (s *TokenSource) validate() error {
 	switch g := &s.grant; {
@@ -151,10 +143,10 @@ func (s *TokenSource) validate() error {
 			return errorf("invalid_scope", "%q is not a scope: it is empty, or has a space or a control character in it", scope)
 		}
 	}
-	if err := s.grant.ended(); err != nil {
+	if err := s.grant.expired(); err != nil {
 		return err
 	}
-	if err := s.client.specificTenant(); err != nil {
+	if err := s.client.requireTenant(); err != nil {
 		return err
 	}
 	return nil

@@ -180,7 +180,7 @@ func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
 			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})
 		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
-		if got := asError(t, err); got.Code != entra.CodeInvalidResponse || !strings.Contains(got.Description, "names an address on another host") {
+		if got := asError(t, err); got.Code != entra.CodeInvalidResponse || !strings.Contains(got.Description, "names a URL on another host") {
 			t.Errorf("%s: got %v", host, err)
 		}
 		wantForms(t, e)
@@ -271,7 +271,7 @@ func TestWithTenant(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = clientcreds.TokenSource(many, "api://api-b/.default").Token()
-		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "only a sign-in can use") {
+		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "which is only for sign-in") {
 			t.Errorf("%s: %v", tenant, err)
 		}
 	}
