@@ -36,7 +36,7 @@ func webAppManyTokens(t *testing.T, c *chromium) {
 	}
 	c.do(t, chromedp.Navigate(w.url+"/tokens"), chromedp.WaitVisible(logoutButton))
 	c.screenshot(t, "webapp tokens of a second")
-	c.wantText(t, "has ended", "waits for a new one")
+	c.wantText(t, "expired", "waits for a new one")
 	// Half of its life is the earliest that a token is refreshed.
 	if n, most := w.tokens("refresh_token")-held, int(time.Since(start)/(500*time.Millisecond))+1; n > most {
 		t.Errorf("%d looks at the page took %d tokens, want at most %d", looks, n, most)

@@ -9,13 +9,12 @@ import (
 	"github.com/entratoken/entra"
 )
 
-// Browser makes the fake's sign-in pages reachable: for a browser, login.microsoftonline.com
-// is Microsoft's. It serves them on this machine, and returns a handler that is app, but
-// sends browsers there instead. They are plain HTTP on the loopback interface, so that no
-// browser warns of a certificate that nobody signed; the programs themselves speak to the
-// fake in process and expect TLS as ever. stop ends the serving.
+// Browser serves the fake's sign-in pages on this machine, because browsers reach Microsoft under
+// login.microsoftonline.com. It returns a handler that wraps app and redirects browsers to the fake instead. The pages
+// are plain HTTP on the loopback interface, so browsers do not warn about a certificate. The programs themselves reach
+// the fake in process. stop stops the server.
 func (c *Contoso) Browser(app http.Handler) (h http.Handler, stop func(), err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // not localhost: the app's cookies are another host's
+	l, err := net.Listen("tcp", "127.0.0.1:0") // not localhost, so that the app's cookies are not sent to it
 	if err != nil {
 		return nil, nil, err
 	}
@@ -28,16 +27,16 @@ func (c *Contoso) Browser(app http.Handler) (h http.Handler, stop func(), err er
 	return h, func() { pages.Close() }, nil
 }
 
-// redirector changes where redirects go, and where the app's policy lets them go.
+// redirector replaces a host in redirects and in the Content-Security-Policy.
 type redirector struct {
 	http.ResponseWriter
 	from, to string
-	begun    bool
+	started  bool
 }
 
 func (r *redirector) WriteHeader(status int) {
 	h := r.Header()
-	r.begun = true
+	r.started = true
 	if rest, ok := strings.CutPrefix(h.Get("Location"), r.from+"/"); ok {
 		h.Set("Location", r.to+"/"+rest)
 	}
@@ -48,11 +47,11 @@ func (r *redirector) WriteHeader(status int) {
 }
 
 func (r *redirector) Write(b []byte) (int, error) {
-	if !r.begun {
+	if !r.started {
 		r.WriteHeader(http.StatusOK)
 	}
 	return r.ResponseWriter.Write(b)
 }
 
-// Unwrap is for [http.ResponseController].
+// Unwrap supports [http.ResponseController].
 func (r *redirector) Unwrap() http.ResponseWriter { return r.ResponseWriter }

@@ -1,6 +1,5 @@
-// Package contoso is a company in one process: a fake Entra ID and its APIs, for examples
-// that need no tenant, and for their tests. The APIs are real servers with TLS on this
-// machine. It is no part of the module's interface, and changes as the examples do.
+// Package contoso runs a company in one process, with a fake Entra ID and APIs, for examples without a tenant and for
+// their tests. The APIs are real servers with TLS on this machine. The package is not part of the module's API.
 package contoso
 
 import (
@@ -14,9 +13,8 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// The scopes of the APIs. api-a serves users and calls api-b for them; api-b serves users
-// and daemons. shipping serves users who consented to it themselves; payroll, to which an
-// administrator consented for all, serves users who have just given a second factor.
+// Scopes of the APIs. api-a serves users and calls api-b for them. api-b serves users and daemons. shipping serves users
+// who consented to it. An administrator has consented to payroll for all users, and it requires a second factor.
 const (
 	DeskScope     = "api://api-a/access_as_user"
 	OrdersScope   = "api://api-b/Orders.Read"
@@ -28,24 +26,23 @@ const (
 // Contoso is the company.
 type Contoso struct {
 	Entra    *entratest.Server
-	Cache    *cache.Cache      // of all its programs
-	Desk     string            // the address of api-a
-	Orders   string            // the address of api-b
-	Shipping string            // the address of shipping
-	Payroll  string            // the address of payroll
-	Network  http.RoundTripper // reaches the APIs, and trusts their certificate
+	Cache    *cache.Cache      // shared by all programs
+	Desk     string            // URL of api-a
+	Orders   string            // URL of api-b
+	Shipping string            // URL of shipping
+	Payroll  string            // URL of payroll
+	Network  http.RoundTripper // trusts the certificate of the APIs
 
 	servers []*httptest.Server
 }
 
-// Start starts the company. changes are made to what the fake Entra knows: how long
-// tokens live, for instance.
+// Start starts the company. changes modify the configuration of the fake Entra, for example the lifetime of tokens.
 func Start(changes ...func(*entratest.Config)) (*Contoso, error) {
-	estate := estate()
+	config := fakeConfig()
 	for _, change := range changes {
-		change(&estate)
+		change(&config)
 	}
-	c := &Contoso{Entra: entratest.NewServer(estate), Cache: cache.New(cache.Options{})}
+	c := &Contoso{Entra: entratest.NewServer(config), Cache: cache.New(cache.Options{})}
 
 	verifiers := map[string]*verify.Verifier{}
 	for _, api := range []string{"api-a", "api-b", "shipping", "payroll"} {
@@ -60,27 +57,31 @@ func Start(changes ...func(*entratest.Config)) (*Contoso, error) {
 		return nil, err
 	}
 	server := c.serve(apis.Orders(verifiers["api-b"]))
-	c.Orders, c.Network = server.URL+"/orders", server.Client().Transport // the certificate of all
-	desk := &apis.MiddleTier{Verifier: verifiers["api-a"], Scope: "access_as_user", Client: client, Next: c.Orders, NextWant: OrdersScope, Base: c.Network}
+	c.Orders, c.Network = server.URL+"/orders", server.Client().Transport // all APIs have the same certificate
+	desk := &apis.MiddleTier{
+		Verifier: verifiers["api-a"], Scope: "access_as_user", Client: client,
+		Next: c.Orders, NextWant: OrdersScope, Base: c.Network,
+	}
 	c.Desk = c.serve(desk.Handler()).URL + "/desk"
 	c.Shipping = c.serve(apis.Shipping(verifiers["shipping"])).URL + "/deliveries"
 	c.Payroll = c.serve(apis.Payroll(verifiers["payroll"])).URL + "/payslip"
 	return c, nil
 }
 
-// estate is the sample's, with two more APIs, and a web app that says more of its users.
-func estate() entratest.Config {
-	e := entratest.Sample()
-	for i := range e.Apps {
-		if app := &e.Apps[i]; app.Name == "webapp" {
+// fakeConfig returns the sample configuration with two more APIs and more claims for the web app.
+func fakeConfig() entratest.Config {
+	c := entratest.Sample()
+	for i := range c.Apps {
+		if app := &c.Apps[i]; app.Name == "webapp" {
 			app.RedirectURIs = append(app.RedirectURIs, "http://localhost/") // after signing out
 			app.OptionalClaims = []string{"auth_time", "acct", "login_hint"}
 			app.Roles = []string{"Orders.Approver"}
-			app.Permissions = append(app.Permissions, entratest.Permission{Resource: "api://payroll", Scopes: []string{"Payslip.Read"}})
-			e.Users[0].Roles["api://"+app.ClientID] = app.Roles // Alice
+			payroll := entratest.Permission{Resource: "api://payroll", Scopes: []string{"Payslip.Read"}}
+			app.Permissions = append(app.Permissions, payroll)
+			c.Users[0].Roles["api://"+app.ClientID] = app.Roles // Alice
 		}
 	}
-	e.Apps = append(e.Apps, entratest.App{
+	c.Apps = append(c.Apps, entratest.App{
 		Name:     "shipping",
 		ClientID: "aaaaaaaa-0000-4000-8000-0000000005ea",
 		TenantID: entratest.SampleTenant,
@@ -93,7 +94,7 @@ func estate() entratest.Config {
 		AppIDURI: "api://payroll",
 		Scopes:   []string{"Payslip.Read"},
 	})
-	return e
+	return c
 }
 
 func (c *Contoso) serve(h http.Handler) *httptest.Server {
@@ -109,8 +110,8 @@ func (c *Contoso) Stop() {
 	}
 }
 
-// Config is the registration of an app, by name: "webapp", "api-a", "api-b", "shipping",
-// "payroll" or "daemon". The two without a secret are APIs alone.
+// Config returns the registration of an app: "webapp", "api-a", "api-b", "shipping", "payroll" or "daemon". shipping and
+// payroll have no secret, because they do not call other APIs.
 func (c *Contoso) Config(app string) entra.Config {
 	a := c.Entra.App(app)
 	cfg := entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Cache: c.Cache, HTTPClient: c.Entra.Client()}
@@ -120,8 +121,10 @@ func (c *Contoso) Config(app string) entra.Config {
 	return cfg
 }
 
-// Verifier verifies the tokens that an API is called with.
+// Verifier returns a verifier for the tokens that callers of an API send.
 func (c *Contoso) Verifier(api string) (*verify.Verifier, error) {
 	a := c.Entra.App(api)
-	return verify.New(verify.Config{Audiences: []string{a.ClientID}, Tenants: []string{a.TenantID}, HTTPClient: c.Entra.Client()})
+	return verify.New(verify.Config{
+		Audiences: []string{a.ClientID}, Tenants: []string{a.TenantID}, HTTPClient: c.Entra.Client(),
+	})
 }

@@ -7,9 +7,8 @@ import (
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
-// WebApp is what the web app at url, such as "http://localhost:8080", is made of here. Its
-// users consent to api-a when they sign in, and to shipping when they first go there. changes
-// are made to how they sign in.
+// WebApp returns the configuration of the web app at url, such as "http://localhost:8080". Users consent to api-a when
+// they sign in, and to shipping when they first open its page. changes modify the configuration of the sign-in.
 func (c *Contoso) WebApp(url string, changes ...func(*authcode.Config)) (site.Config, error) {
 	client, err := entra.New(c.Config("webapp"))
 	if err != nil {
@@ -28,9 +27,16 @@ func (c *Contoso) WebApp(url string, changes ...func(*authcode.Config)) (site.Co
 		Network: c.Network,
 		Try:     &site.Try{Username: Alice, Password: c.Entra.User(Alice).Password},
 		APIs: []site.API{
-			{Path: "/orders", Name: "Orders", URL: c.Desk, Scope: DeskScope, About: "What you ordered. An API gets it from another one on your behalf."},
-			{Path: "/deliveries", Name: "Deliveries", URL: c.Shipping, Scope: ShippingScope, About: "Where it is. You are asked for your consent the first time you look, and not before."},
-			{Path: "/payslip", Name: "Payslip", URL: c.Payroll, Scope: PayrollScope, About: "What you earn. The API wants a second factor first: a step-up."},
+			{
+				Path: "/orders", Name: "Orders", URL: c.Desk, Scope: DeskScope,
+				About: "Your orders. The API gets them from another API on your behalf.",
+			}, {
+				Path: "/deliveries", Name: "Deliveries", URL: c.Shipping, Scope: ShippingScope,
+				About: "Your deliveries. You are prompted for your consent when you first open the page.",
+			}, {
+				Path: "/payslip", Name: "Payslip", URL: c.Payroll, Scope: PayrollScope,
+				About: "Your pay. The API requires a second factor (a step-up).",
+			},
 		},
 	}, nil
 }

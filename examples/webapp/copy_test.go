@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A copy of the directory builds outside of this module, as the package's comment says.
+// A copy of the directory without fake.go compiles outside of this module.
 func TestCanBeCopied(t *testing.T) {
 	var files []string
 	for _, pattern := range []string{"*.go", "site/*.go"} {
@@ -19,9 +19,11 @@ func TestCanBeCopied(t *testing.T) {
 		}
 		files = append(files, found...)
 	}
-	files = slices.DeleteFunc(files, func(name string) bool { return name == "fake.go" || strings.HasSuffix(name, "_test.go") })
+	files = slices.DeleteFunc(files, func(name string) bool {
+		return name == "fake.go" || strings.HasSuffix(name, "_test.go")
+	})
 	if len(files) < 5 {
-		t.Fatalf("the files are %v", files)
+		t.Fatalf("got files %v", files)
 	}
 	for _, name := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)

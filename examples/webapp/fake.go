@@ -10,12 +10,12 @@ import (
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
-// fakeApp is the web app of Contoso, whose Entra and APIs are in this process. hint says whom
-// to sign in as; stop ends all of it.
-func fakeApp(url string, life time.Duration) (app http.Handler, hint string, stop func(), err error) {
+// fakeApp returns the web app with an Entra and APIs in this process. hint names the account to sign in with. stop
+// stops all of it.
+func fakeApp(url string, lifetime time.Duration) (app http.Handler, hint string, stop func(), err error) {
 	company, err := contoso.Start(func(c *entratest.Config) {
-		if life > 0 { // api-a's calls to api-b need 5 minutes
-			c.Lifetime = func() time.Duration { return max(life, 6*time.Minute) }
+		if lifetime > 0 { // api-a's calls of api-b need 5 minutes
+			c.Lifetime = func() time.Duration { return max(lifetime, 6*time.Minute) }
 		}
 	})
 	if err != nil {

@@ -1,28 +1,24 @@
-// Webapp signs users in, calls APIs for them, asks for consent and for a second factor
-// when an API needs it, and shows what happens to the tokens. Its pages are in the package
-// site, beside this one; here they are given a tenant.
+// Webapp signs users in and calls APIs for them. It requests consent and a second factor when an API needs them, and
+// shows the lifetimes of the tokens. Its pages are in the package site.
 //
-// With these in the environment it is an app of a live tenant, registered with the
-// platform "Web" and the redirect URIs http://localhost:8080/callback and
-// http://localhost:8080/ (for signing out):
+// With these environment variables it is an app of a real tenant. Register it with the platform "Web" and the redirect
+// URIs http://localhost:8080/callback and http://localhost:8080/ (for signing out).
 //
 //	AZURE_TENANT_ID (the ID, not a domain), AZURE_CLIENT_ID, and AZURE_CLIENT_SECRET or
-//	               another credential that credentials.FromEnvironment knows
-//	ENTRA_SCOPE    an API's scope, asked for at sign-in; unset: https://graph.microsoft.com/User.Read
-//	ENTRA_API_URL  that API, which answers JSON; unset: https://graph.microsoft.com/v1.0/me
+//	               another credential that credentials.FromEnvironment supports
+//	ENTRA_SCOPE    a scope of an API, requested at sign-in; defaults to https://graph.microsoft.com/User.Read
+//	ENTRA_API_URL  that API, which responds with JSON; defaults to https://graph.microsoft.com/v1.0/me
 //
-// and, for consent that is asked only when it is needed, and for a step-up:
+// Optional variables for incremental consent and for a step-up:
 //
-//	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL  another scope and API; unset: Graph's Contacts.Read and /me/contacts
-//	ENTRA_STEPUP                          an authentication context that the tenant has, such as c1; unset: no such page
+//	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL  another scope and API; default to Graph's Contacts.Read and /me/contacts
+//	ENTRA_STEPUP                          an authentication context of the tenant, such as c1; no such page by default
 //
-// Without the first two it runs against a fake Entra and fake APIs in its own process,
-// whose sign-in page is on this machine.
+// Without AZURE_TENANT_ID and AZURE_CLIENT_ID it uses a fake Entra and fake APIs in its own process.
 //
-// To make it yours, copy this directory without fake.go, take the call of fakeApp out of run,
-// and import your copy of site. Then begin with liveApp: put your address into the redirect
-// URL, your APIs into the list, and your words into the pages. Sessions are in the process as
-// it is here; docs/webapps.md says what several machines, a proxy and a restart ask for.
+// To start your own app from it, copy this directory without fake.go, remove the call of fakeApp from run, and import
+// your copy of site. Then edit liveApp: set your address as the redirect URL, list your APIs, and change the texts of
+// the pages. Sessions are in the memory of the process. docs/webapps.md explains proxies, restarts and several machines.
 package main
 
 import (
@@ -47,19 +43,19 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "localhost:8080", "where the web app listens, on this machine")
-	life := flag.Duration("life", 0, "how long the fake's tokens live, at least 6m; 0: 60 to 90 minutes, as Entra's")
+	addr := flag.String("addr", "localhost:8080", "address of the web app, on this machine")
+	lifetime := flag.Duration("life", 0, "lifetime of the fake's tokens, at least 6m (default 60 to 90 minutes, like Entra)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *addr, *life); err != nil {
+	if err := run(ctx, os.Stdout, *addr, *lifetime); err != nil {
 		fmt.Fprintln(os.Stderr, "webapp:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves the web app until ctx ends.
-func run(ctx context.Context, out io.Writer, addr string, life time.Duration) error {
+func run(ctx context.Context, out io.Writer, addr string, lifetime time.Duration) error {
 	config, live, err := settings()
 	if err != nil {
 		return err
@@ -78,14 +74,15 @@ func run(ctx context.Context, out io.Writer, addr string, life time.Duration) er
 	var handler http.Handler
 	hint := "sign in with an account of your tenant"
 	if live {
-		fmt.Fprintf(out, "The tenant is live: %s.\n", config.TenantID)
+		fmt.Fprintf(out, "Using the tenant %s.\n", config.TenantID)
 		if handler, err = liveApp(config, url); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprintln(out, "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.")
+		fmt.Fprintln(out, "Using a fake Entra in this process. For a real tenant, set AZURE_TENANT_ID, AZURE_CLIENT_ID "+
+			"and a credential.")
 		var stop func()
-		if handler, hint, stop, err = fakeApp(url, life); err != nil {
+		if handler, hint, stop, err = fakeApp(url, lifetime); err != nil {
 			return err
 		}
 		defer stop()
@@ -94,12 +91,12 @@ func run(ctx context.Context, out io.Writer, addr string, life time.Duration) er
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go server.Serve(l)
 	defer server.Close()
-	fmt.Fprintf(out, "The web app is at %s - %s.\n", url, hint)
+	fmt.Fprintf(out, "Open %s and %s.\n", url, hint)
 	<-ctx.Done()
 	return nil
 }
 
-// liveApp is the web app of a live tenant: what to begin with when you copy it.
+// liveApp returns the web app for a real tenant. Start here if you copy this program.
 func liveApp(config entra.Config, url string) (http.Handler, error) {
 	client, err := entra.New(config)
 	if err != nil {
@@ -112,24 +109,25 @@ func liveApp(config entra.Config, url string) (http.Handler, error) {
 		return nil, err
 	}
 	apis := []site.API{{
-		Path: "/api", Name: "API", About: "What an API has for you. You consented to it when you signed in.",
+		Path: "/api", Name: "API", About: "Data from an API. You consented to it when you signed in.",
 		URL: cmp.Or(os.Getenv("ENTRA_API_URL"), graph+"v1.0/me"), Scope: scope,
 	}, {
-		Path: "/more", Name: "Another API", About: "What another API has for you. You are asked for your consent the first time you look, and not before.",
+		Path: "/more", Name: "Another API",
+		About: "Data from another API. You are prompted for your consent when you first open the page.",
 		URL:   cmp.Or(os.Getenv("ENTRA_MORE_API_URL"), graph+"v1.0/me/contacts?$select=displayName&$top=10"),
 		Scope: cmp.Or(os.Getenv("ENTRA_MORE_SCOPE"), graph+"Contacts.Read"),
 	}}
 	if context := os.Getenv("ENTRA_STEPUP"); context != "" {
 		step := apis[0]
 		step.Path, step.Name, step.Context = "/step-up", "Step-up", context
-		step.About = "The same, for those who have just shown who they are: the tenant's policy for " + context + " says how."
+		step.About = "The same data, after the step-up that the tenant's policy for " + context + " requires."
 		apis = append(apis, step)
 	}
 	return site.New(site.Config{Flow: flow, SignIn: signin.Config{Logger: slog.Default()}, APIs: apis})
 }
 
-// settings reads the app's registration and its credential from the environment. live is
-// false if there is none.
+// settings reads the app's registration and its credential from the environment. live is false if the environment has
+// neither.
 func settings() (config entra.Config, live bool, err error) {
 	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// start runs the program and returns what it says and how it ends.
+// start runs the program. It returns the two lines of output and a function that stops it and returns its error.
 func start(t *testing.T) (tenant, address string, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -34,7 +34,7 @@ func start(t *testing.T) (tenant, address string, stop func() error) {
 }
 
 func environment(t *testing.T, tenant, client, secret string) {
-	for _, v := range os.Environ() { // of whoever runs the test
+	for _, v := range os.Environ() { // of the process that runs the test
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
 			t.Setenv(name, "")
 		}
@@ -44,15 +44,15 @@ func environment(t *testing.T, tenant, client, secret string) {
 	t.Setenv("AZURE_CLIENT_SECRET", secret)
 }
 
-func TestFake(t *testing.T) {
+func TestFakeTenant(t *testing.T) {
 	environment(t, "", "", "")
 	tenant, line, stop := start(t)
-	if want := "The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n"; tenant != want {
-		t.Errorf("it says %q", tenant)
+	if want := "Using a fake Entra in this process. For a real tenant, set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential.\n"; tenant != want {
+		t.Errorf("got %q, want %q", tenant, want)
 	}
-	m := regexp.MustCompile(`^The web app is at (http://localhost:\d+) - sign in as alice@contoso\.onmicrosoft\.com with the password alice-password\.\n$`).FindStringSubmatch(line)
+	m := regexp.MustCompile(`^Open (http://localhost:\d+) and sign in as alice@contoso\.onmicrosoft\.com with the password alice-password\.\n$`).FindStringSubmatch(line)
 	if m == nil {
-		t.Fatalf("it says %q", line)
+		t.Fatalf("got %q", line)
 	}
 	resp, err := http.Get(m[1] + "/login")
 	if err != nil {
@@ -60,26 +60,25 @@ func TestFake(t *testing.T) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || resp.Request.URL.Hostname() != "127.0.0.1" {
-		t.Errorf("the sign-in page is at %s with status %d", resp.Request.URL.Host, resp.StatusCode)
+		t.Errorf("got sign-in page at %s with status %d", resp.Request.URL.Host, resp.StatusCode)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// With a registration in the environment it is an app of that tenant, and asks for the scope of the
-// first API alone.
-func TestLive(t *testing.T) {
+// With a registration in the environment, the app uses that tenant and requests only the scope of the first API.
+func TestRealTenant(t *testing.T) {
 	const id, client = "11111111-2222-4333-8444-555555555555", "66666666-2222-4333-8444-555555555555"
 	environment(t, id, client, "s")
 	t.Setenv("ENTRA_STEPUP", "c1")
 	tenant, line, stop := start(t)
-	if want := "The tenant is live: " + id + ".\n"; tenant != want {
-		t.Errorf("it says %q", tenant)
+	if want := "Using the tenant " + id + ".\n"; tenant != want {
+		t.Errorf("got %q, want %q", tenant, want)
 	}
-	m := regexp.MustCompile(`^The web app is at (http://localhost:\d+) - sign in with an account of your tenant\.\n$`).FindStringSubmatch(line)
+	m := regexp.MustCompile(`^Open (http://localhost:\d+) and sign in with an account of your tenant\.\n$`).FindStringSubmatch(line)
 	if m == nil {
-		t.Fatalf("it says %q", line)
+		t.Fatalf("got %q", line)
 	}
 	stay := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := stay.Get(m[1] + "/login")
@@ -93,29 +92,29 @@ func TestLive(t *testing.T) {
 	}
 	q := to.Query()
 	if at := to.Scheme + "://" + to.Host + to.Path; at != "https://login.microsoftonline.com/"+id+"/oauth2/v2.0/authorize" {
-		t.Errorf("the sign-in page is at %s", at)
+		t.Errorf("got sign-in page %s", at)
 	}
 	if q.Get("client_id") != client || q.Get("redirect_uri") != m[1]+"/callback" || q.Get("scope") != "https://graph.microsoft.com/User.Read openid profile offline_access" {
-		t.Errorf("it asks for %q as %s at %s", q.Get("scope"), q.Get("client_id"), q.Get("redirect_uri"))
+		t.Errorf("got scope %q, client %s, redirect URI %s", q.Get("scope"), q.Get("client_id"), q.Get("redirect_uri"))
 	}
 	resp, err = stay.Get(m[1] + "/step-up")
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized { // to a program
-		t.Errorf("the page for the step-up has status %d", resp.StatusCode)
+	if resp.StatusCode != http.StatusUnauthorized { // without Accept: text/html
+		t.Errorf("step-up page: got status %d, want 401", resp.StatusCode)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// The fake does not stand in for a live tenant that is half described.
-func TestMissingSettings(t *testing.T) {
+// An incomplete registration is an error, not a reason to use the fake.
+func TestIncompleteRegistrationFails(t *testing.T) {
 	environment(t, "t", "c", "")
 	const want = "AZURE_CLIENT_SECRET"
 	if err := run(t.Context(), io.Discard, "localhost:0", 0); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error about %s", err, want)
 	}
 }

@@ -1,4 +1,4 @@
-// Package apis has the APIs of the examples.
+// Package apis contains the APIs of the examples.
 package apis
 
 import (
@@ -9,9 +9,8 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// Orders is an API that serves users, through a client with the scope Orders.Read, and
-// daemons with the app role Orders.Read.All. A user sees the user's own orders, a daemon
-// everybody's.
+// Orders returns an API for users, whose client needs the scope Orders.Read, and for daemons with the app role
+// Orders.Read.All. A user gets the user's own orders, a daemon those of all users.
 func Orders(v *verify.Verifier) http.Handler {
 	list := func(w http.ResponseWriter, r *http.Request) {
 		claims, ok := verify.ClaimsFromContext(r.Context())
@@ -33,5 +32,5 @@ func Orders(v *verify.Verifier) http.Handler {
 func respond(w http.ResponseWriter, a hops.Response) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(a) // the caller may be gone
+	_ = json.NewEncoder(w).Encode(a) // fails only if the caller is gone
 }

@@ -9,83 +9,101 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// use is what a claim is good for.
+// use is the purpose that a claim is suited for.
 type use int
 
 const (
 	decide  use = iota // decisions about what the user may do
-	display            // showing it to a person, and nothing else
-	about              // the token itself; the library has checked it, or it is Entra's own
-	unknown            // not in the table below
+	display            // showing it to a person only
+	about              // the token itself: checked by the library or internal to Entra
+	unknown            // not listed below
 )
 
-// What is known of claims, in the order in which the page has them. Sources: Microsoft's "ID token claims reference", "Access token
-// claims reference", "Optional claims reference" and "Secure applications and APIs by
-// validating claims".
+// known lists claims in the order of the page. Sources: Microsoft's "ID token claims reference", "Access token claims
+// reference", "Optional claims reference" and "Secure applications and APIs by validating claims".
 var known = []struct {
 	name  string
 	use   use
 	means string
 }{
-	{"tid", decide, "The tenant that the user signed in to. Reach a tenant's data only with its own tid."},
-	{"oid", decide, "The user, the same in every app of the tenant, and never used again for another. With tid it is the key of the user's data."},
-	{"sub", decide, "The user as this app alone sees them: another app gets another value. A key, too, for data that no other app shares."},
-	{"roles", decide, "App roles of this app that somebody assigned to the user, or to a group of theirs."},
-	{"scp", decide, "What the client may do for the user, in an access token. The user's own rights count besides."},
-	{"acrs", decide, "Authentication contexts that the sign-in satisfied, for instance a second factor. What a step-up asks for."},
-	{"groups", decide, "IDs of the user's groups. With more than 200 they are left out, so that a missing one proves nothing " +
-		"until Microsoft Graph was asked. App roles are simpler."},
+	{"tid", decide, "The tenant that the user signed in to. Access a tenant's data only with its own tid."},
+	{"oid", decide, "The user, the same in every app of the tenant and never reused. " +
+		"The key of a user's data is tid and oid."},
+	{"sub", decide, "The user as seen by this app. Other apps get another value. " +
+		"Also a key, for data that no other app shares."},
+	{"roles", decide, "App roles of this app that were assigned to the user or to one of the user's groups."},
+	{"scp", decide, "What the client may do for the user, in an access token. The user's own rights apply as well."},
+	{"acrs", decide, "Authentication contexts that the sign-in satisfied, such as a second factor. " +
+		"A step-up requests one."},
+	{"groups", decide, "IDs of the user's groups. With more than 200 groups the claim is omitted, and the app must query Microsoft Graph. " +
+		"App roles are simpler."},
 	{"wids", decide, "Directory roles of the user, by the IDs of their templates."},
 	{"acct", decide, "0 for a member of the tenant, 1 for a guest."},
-	{"auth_time", decide, "When the user last signed in with credentials. Look at it after asking for a fresh sign-in."},
-	{"idp", decide, "Who vouched for the user, where that is not the tenant itself: a guest's own organization."},
+	{"auth_time", decide, "When the user last signed in with credentials. Check it after requesting a fresh sign-in."},
+	{"idp", decide, "The identity provider of the user if it is not the tenant itself, such as the organization of a guest."},
 	{"azp", decide, "The app that the token was issued to."},
-	{"idtyp", decide, "Says \"app\" of a token that no user stands behind."},
+	{"idtyp", decide, "The value app marks a token without a user."},
 
-	{"name", display, "What to call the user. The user, or an administrator, can change it, and two can have the same."},
-	{"preferred_username", display, "What the user types to sign in: an address, a telephone number, anything. It changes, and can pass to somebody else."},
-	{"email", display, "An address that nobody has proved to be the user's. Access given by it can be taken by whoever writes it into their profile."},
-	{"upn", display, "The user principal name. It changes, and can pass to somebody else."},
-	{"unique_name", display, "A name that is not unique, whatever it is called."},
+	{"name", display, "The user's name, for display. " +
+		"The user or an administrator can change it, and two users can have the same."},
+	{"preferred_username", display, "What the user types to sign in: an address, a telephone number or anything else. " +
+		"It changes and can pass to another person."},
+	{"email", display, "An address that was not verified to be the user's. " +
+		"Users can write any address into their profile."},
+	{"upn", display, "The user principal name. It changes and can pass to another person."},
+	{"unique_name", display, "Despite its name, it is not unique."},
 	{"given_name", display, "The user's given name."},
 	{"family_name", display, "The user's family name."},
-	{"login_hint", display, "Goes into the next sign-in or sign-out, so that the user need not pick the account again. No proof of anything."},
+	{"login_hint", display, "A parameter for the next sign-in or sign-out, which avoids the account picker. " +
+		"It proves nothing."},
 
-	{"iss", about, "Who issued the token: Entra, for this tenant. The library checked it."},
-	{"aud", about, "Whom the token is for: this app. The library checked it."},
-	{"exp", about, "When the ID token ends. It says nothing about how long the session here lasts."},
-	{"nbf", about, "When it begins to be good."},
-	{"iat", about, "When it was issued. Entra dates tokens five minutes back."},
-	{"nonce", about, "Ties the token to the sign-in that this browser began. The library checked it."},
-	{"c_hash", about, "Ties the token to the code that came with it."},
-	{"at_hash", about, "Ties the token to an access token that came with it."},
-	{"ver", about, "The version of the token's format."},
-	{"sid", about, "The user's session at Entra. Front-channel sign-out names it."},
-	{"uti", about, "The token's own ID: what to write into an audit log."},
-	{"rh", about, "Entra's own. Opaque."},
-	{"aio", about, "Entra's own. Opaque."},
-	{"xms_cc", about, "What the client can do: cp1 is answering claims challenges."},
-	{"hasgroups", about, "The user has groups that the token does not name."},
+	{"iss", about, "The issuer: Entra, for this tenant. The library checked it."},
+	{"aud", about, "The recipient: this app. The library checked it."},
+	{"exp", about, "When the ID token expires. The session here has its own lifetime."},
+	{"nbf", about, "When the token becomes valid."},
+	{"iat", about, "When the token was issued. Entra dates tokens back by five minutes."},
+	{"nonce", about, "Binds the token to the sign-in that this browser started. The library checked it."},
+	{"c_hash", about, "Binds the token to the code that came with it."},
+	{"at_hash", about, "Binds the token to the access token that came with it."},
+	{"ver", about, "The version of the token format."},
+	{"sid", about, "The user's session at Entra. Front-channel logout refers to it."},
+	{"uti", about, "The ID of the token, for audit logs."},
+	{"rh", about, "Internal to Entra. Opaque."},
+	{"aio", about, "Internal to Entra. Opaque."},
+	{"xms_cc", about, "Capabilities of the client. The value cp1 means that it handles claims challenges."},
+	{"hasgroups", about, "The user has groups that are not listed in the token."},
 }
 
-// claim is a claim as the page explains it.
+// claim is an explained claim.
 type claim struct {
 	Name, Value, Means string
 }
 
-// group are the claims of one use.
+// group contains the claims for one use.
 type group struct {
 	ID, Title, Mark, Intro string
 	Claims                 []claim
 }
 
-// explain sorts claims by what they are good for.
+// explain groups claims by their use.
 func explain(c *verify.Claims) []group {
 	groups := []group{
-		decide:  {ID: "decide", Title: "Safe to decide by", Mark: "✓", Intro: "They come from Entra, mean one thing, and cannot be chosen by the user."},
-		display: {ID: "display", Title: "For display only", Mark: "✕", Intro: "They change, repeat, or can be chosen. Show them; never look anybody up or let anybody in by them."},
-		about:   {ID: "about", Title: "About the token itself", Mark: "i", Intro: "The library has looked at them, or they are Entra's own. An app has no use for most."},
-		unknown: {ID: "unknown", Title: "Not explained here", Mark: "?", Intro: "Read up on a claim before you decide by it."},
+		decide: {
+			ID: "decide", Title: "Use for decisions", Mark: "✓",
+			Intro: "Entra sets these claims. Their meaning is fixed, and users cannot choose their values.",
+		},
+		display: {
+			ID: "display", Title: "For display only", Mark: "✕",
+			Intro: "Their values change, repeat, or can be chosen. Never use them to look up users or to grant access.",
+		},
+		about: {
+			ID: "about", Title: "About the token itself", Mark: "i",
+			Intro: "The library has checked these claims, or they are internal to Entra. Apps rarely need them.",
+		},
+		unknown: {
+			ID: "unknown", Title: "Not explained here", Mark: "?",
+			Intro: "Read the documentation of a claim before you use it.",
+		},
 	}
 	if c == nil {
 		return nil
@@ -107,7 +125,7 @@ func explain(c *verify.Claims) []group {
 	return slices.DeleteFunc(groups, func(g group) bool { return len(g.Claims) == 0 })
 }
 
-// value writes a claim's value for a person.
+// value formats the value of a claim for people.
 func value(c *verify.Claims, name string) string {
 	var v any
 	if c.Decode(name, &v) != nil {
@@ -132,6 +150,6 @@ func value(c *verify.Claims, name string) string {
 			return strings.Join(words, ", ")
 		}
 	}
-	b, _ := json.Marshal(v) // what came from JSON
+	b, _ := json.Marshal(v) // decoded from JSON
 	return string(b)
 }

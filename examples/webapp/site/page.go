@@ -19,18 +19,18 @@ var files embed.FS
 
 var pages = template.Must(template.ParseFS(files, "*.html"))
 
-// page is what every page is made of; Data is its own.
+// page is the data of all templates. Data is specific to one of them.
 type page struct {
 	Title   string
-	Path    string            // where the browser is
-	Account *authcode.Account // nil: nobody is signed in
+	Path    string            // of the request
+	Account *authcode.Account // nil if no user is signed in
 	APIs    []API
 	Try     *Try
-	Logout  string // where the sign-out form goes
+	Logout  string // the target of the sign-out form
 	Data    any
 }
 
-// show answers with a page.
+// show writes a page.
 func (s *Site) show(w http.ResponseWriter, r *http.Request, status int, name, title string, data any) {
 	p := page{Title: title, Path: r.URL.Path, APIs: s.APIs, Try: s.Try, Logout: "/logout", Data: data}
 	if s.SignIn.LogoutPath != "" {
@@ -41,44 +41,44 @@ func (s *Site) show(w http.ResponseWriter, r *http.Request, status int, name, ti
 	}
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, name, p); err != nil {
-		slog.ErrorContext(r.Context(), "the page could not be made", "page", name, "error", err)
+		slog.ErrorContext(r.Context(), "page template failed", "page", name, "error", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = b.WriteTo(w) // the browser may be gone
+	_, _ = b.WriteTo(w) // fails only if the browser is gone
 }
 
-// file answers with what the pages refer to.
+// file serves the static files.
 func file(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "max-age=3600")
 	http.ServeFileFS(w, r, files, path.Base(r.URL.Path))
 }
 
-// answer is what an API said, and how the tokens came about.
-type answer struct {
+// result is the response of an API, with the calls that led to it.
+type result struct {
 	About string
 	Items []string
-	Raw   string // of another API than the examples'
+	Raw   string // the JSON of an API that is not one of the examples
 	Calls []step
 }
 
-// step is a hop as the page shows it.
+// step is a hop with the lifetime of its token.
 type step struct {
 	hops.Hop
-	Life *life
+	Lifetime *lifetime
 }
 
-func result(api API, body json.RawMessage, items []string, calls []hops.Hop) answer {
-	a := answer{About: api.About, Items: items}
+func newResult(api API, body json.RawMessage, items []string, calls []hops.Hop) result {
+	res := result{About: api.About, Items: items}
 	if items == nil {
 		var b bytes.Buffer
-		_ = json.Indent(&b, body, "", "  ") // it is JSON, or hops would have said so
-		a.Raw = b.String()
+		_ = json.Indent(&b, body, "", "  ") // hops.Get has checked that it is JSON
+		res.Raw = b.String()
 	}
 	for _, h := range calls {
-		a.Calls = append(a.Calls, step{h, lifeOf(h.Token)})
+		res.Calls = append(res.Calls, step{h, newLifetime(h.Token)})
 	}
-	return a
+	return res
 }

@@ -1,9 +1,9 @@
-// Package site is the web app of the examples webapp and quickstart. Package signin signs
-// its users in, keeps them signed in and sends them to Entra when only they can help; what is
-// left are pages. It is plain net/http and html/template, without a line of JavaScript.
+// Package site is the web app of the examples webapp and quickstart. Package signin signs its users in, keeps them
+// signed in, and redirects them to Entra when needed. The rest are pages: net/http and html/template, without
+// JavaScript.
 //
-// To make it yours, keep New, the pages and call, and throw out package hops, which says
-// where each token came from and is for the show alone.
+// To start your own app from it, keep New, call and the pages. Remove package hops, which records where each token came
+// from for the purpose of the example.
 package site
 
 import (
@@ -18,28 +18,28 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// Config is what the web app needs.
+// Config configures a Site.
 type Config struct {
-	Flow    *authcode.Flow    // signs users in; its scopes are asked for at sign-in
-	SignIn  signin.Config     // sessions; its Page and KeepClaims are the web app's
+	Flow    *authcode.Flow    // signs users in; its scopes are requested at sign-in
+	SignIn  signin.Config     // sessions; Page and KeepClaims are replaced
 	APIs    []API             // each has a page
-	Network http.RoundTripper // reaches the APIs; nil: http.DefaultTransport
-	Try     *Try              // for the home page, where Entra is a fake; nil: it says nothing of that
+	Network http.RoundTripper // sends requests to the APIs; if nil, http.DefaultTransport is used
+	Try     *Try              // an account that the home page shows, if Entra is a fake
 }
 
-// Try is an account to try the app with.
+// Try is an account for trying the app.
 type Try struct{ Username, Password string }
 
-// API is an API that is called for the user, and the page that shows what it answers.
+// API describes an API that is called for the user, and the page that shows its response.
 type API struct {
 	Path  string // of the page: "/orders"
 	Name  string // of the page: "Orders"
-	About string // what a visitor is about to see, in a sentence or two
-	URL   string // of the API, which answers JSON
-	Scope string // that a token for it needs
+	About string // describes the page to visitors, in one or two sentences
+	URL   string // of the API, which responds with JSON
+	Scope string // of the token
 
-	// Context is the authentication context that the app itself demands for the page, such
-	// as "c1". "": none; the API may demand one by itself.
+	// Context is an authentication context that the app demands for the page, such as "c1". Optional. The API may
+	// demand one itself.
 	Context string
 }
 
@@ -51,15 +51,16 @@ type Site struct {
 	handler http.Handler
 }
 
-// New returns the web app. Its error is that of the sign-in's configuration.
+// New returns the web app. It returns the error of signin.New.
 func New(cfg Config) (*Site, error) {
 	s := &Site{Config: cfg}
-	// Chromium asks form-action also where the sign-out form's answer leads: to Entra.
-	entra, err := url.Parse(cfg.Flow.SignOutURL(""))
+	// Chromium applies form-action to the redirect of the sign-out form, which leads to Entra.
+	signOut, err := url.Parse(cfg.Flow.SignOutURL(""))
 	if err != nil {
 		return nil, err
 	}
-	s.policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' " + entra.Scheme + "://" + entra.Host
+	s.policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+		"form-action 'self' " + signOut.Scheme + "://" + signOut.Host
 
 	cfg.SignIn.Page, cfg.SignIn.KeepClaims = s.problem, true
 	if s.signIn, err = signin.New(cfg.Flow, cfg.SignIn); err != nil {
@@ -68,7 +69,7 @@ func New(cfg Config) (*Site, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /style.css", file)
 	mux.HandleFunc("GET /icon.svg", file)
-	mux.HandleFunc("/", s.missing)
+	mux.HandleFunc("/", s.notFound)
 	mux.HandleFunc("GET /{$}", s.home)
 	mux.Handle("GET /tokens", s.signIn.RequireSignIn(http.HandlerFunc(s.tokens)))
 	mux.Handle("GET /claims", s.signIn.RequireSignIn(http.HandlerFunc(s.claims)))
@@ -85,9 +86,9 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", s.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Not no-referrer: browsers send no origin with a form then, not even to its own site.
+	// With no-referrer, browsers would omit the origin of forms, even for their own site.
 	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store") // or the back button shows a page after signing out
+	h.Set("Cache-Control", "no-store") // or the back button shows pages after a sign-out
 	s.handler.ServeHTTP(w, r)
 }
 
@@ -95,48 +96,47 @@ func (s *Site) home(w http.ResponseWriter, r *http.Request) {
 	s.show(w, r, http.StatusOK, "home.html", "Contoso", s.APIs)
 }
 
-// call calls an API for the user and shows what it answers: a page to a person, and how
-// the tokens came about to a program.
+// call calls an API for the user and shows the response. Programs that accept JSON get the list of calls.
 func (s *Site) call(w http.ResponseWriter, r *http.Request, api API) {
 	if api.Context != "" && s.signIn.Interact(w, r, signin.StepUp(r, api.Context), api.Scope) {
-		return // the user is on the way to a second factor, and comes back here
+		return // the browser goes to a step-up and comes back to this page
 	}
 	source := s.signIn.TokenSource(r, api.Scope)
-	answer, err := hops.Get(r.Context(), source, s.Network, api.URL)
+	body, err := hops.Get(r.Context(), source, s.Network, api.URL)
 	if s.signIn.Interact(w, r, err, api.Scope) {
-		return // or to consent, or to sign in
+		return // the browser goes to consent or a sign-in and comes back
 	}
 	if err != nil {
-		slog.WarnContext(r.Context(), "an API could not be called", "api", api.Name, "error", loggable(err))
+		slog.WarnContext(r.Context(), "call of an API failed", "api", api.Name, "error", loggable(err))
 		s.failed(w, r, err)
 		return
 	}
-	calls, items := hops.Follow("web app", hops.TokenOf(authcode.FlowName, source), answer)
+	calls, items := hops.Follow("web app", hops.TokenOf(authcode.FlowName, source), body)
 	if strings.Contains(r.Header.Get("Accept"), "application/json") {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(calls) // the browser may be gone
+		_ = json.NewEncoder(w).Encode(calls) // fails only if the client is gone
 		return
 	}
-	s.show(w, r, http.StatusOK, "api.html", api.Name, result(api, answer, items, calls))
+	s.show(w, r, http.StatusOK, "api.html", api.Name, newResult(api, body, items, calls))
 }
 
-// tokens shows how long the tokens live that are held for the user.
+// tokens shows the lifetimes of the tokens that are cached for the user.
 func (s *Site) tokens(w http.ResponseWriter, r *http.Request) {
-	var all []held
+	var all []apiToken
 	for _, api := range s.APIs {
-		h := held{API: api}
-		if t := hops.TokenOf(authcode.FlowName, s.signIn.TokenSource(r, api.Scope)); t != nil {
-			h.Life = lifeOf(*t)
+		t := apiToken{API: api}
+		if cached := hops.TokenOf(authcode.FlowName, s.signIn.TokenSource(r, api.Scope)); cached != nil {
+			t.Lifetime = newLifetime(*cached)
 		}
-		all = append(all, h)
+		all = append(all, t)
 	}
 	s.show(w, r, http.StatusOK, "tokens.html", "Tokens", all)
 }
 
-// held is what is held for an API.
-type held struct {
+// apiToken is the cached token for an API.
+type apiToken struct {
 	API
-	Life *life // nil: no token yet
+	Lifetime *lifetime // nil without a token
 }
 
 // claims explains the claims of the user's ID token.

@@ -19,13 +19,13 @@ import (
 
 const alice = contoso.Alice
 
-// world is the web app with all that it needs.
-type world struct {
+// webApp is the web app with its Entra and APIs.
+type webApp struct {
 	*contoso.Contoso
 	url string
 }
 
-func start(t *testing.T, changes ...func(*entratest.Config)) *world {
+func start(t *testing.T, changes ...func(*entratest.Config)) *webApp {
 	t.Helper()
 	company, err := contoso.Start(changes...)
 	if err != nil {
@@ -38,7 +38,7 @@ func start(t *testing.T, changes ...func(*entratest.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One page more, for which the app itself demands a step-up.
+	// An additional page, for which the app itself demands a step-up.
 	salary := config.APIs[len(config.APIs)-1]
 	salary.Path, salary.Name, salary.Context = "/salary", "Salary", contoso.StepUp
 	config.APIs = append(config.APIs, salary)
@@ -48,10 +48,10 @@ func start(t *testing.T, changes ...func(*entratest.Config)) *world {
 	}
 	server.Start()
 	t.Cleanup(server.Close)
-	return &world{company, address}
+	return &webApp{company, address}
 }
 
-// browser is a browser that follows no redirects.
+// browser is a browser that does not follow redirects.
 type browser struct {
 	t *testing.T
 	http.Client
@@ -66,14 +66,14 @@ func newBrowser(t *testing.T) *browser {
 	return &browser{t, http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// open sends a request and returns the answer and its body.
+// open sends a request and returns the response and its body.
 func (b *browser) open(method, address string, header ...string) (*http.Response, string) {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, address, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	req.Header.Set("Accept", "text/html") // as browsers do when they go to a page
+	req.Header.Set("Accept", "text/html") // a page load
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
@@ -89,7 +89,7 @@ func (b *browser) open(method, address string, header ...string) (*http.Response
 	return resp, string(body)
 }
 
-// expect fails unless the answer has that status and, if want is not "", leads there.
+// expect checks the status and, if it is not empty, the location.
 func (b *browser) expect(resp *http.Response, status int, location string) {
 	b.t.Helper()
 	if resp.StatusCode != status || location != "" && resp.Header.Get("Location") != location {
@@ -97,8 +97,8 @@ func (b *browser) expect(resp *http.Response, status int, location string) {
 	}
 }
 
-// begin begins a sign-in and has Alice sign in, and returns the callback.
-func (b *browser) begin(w *world, path string) string {
+// begin starts a sign-in, signs Alice in at Entra, and returns the callback.
+func (b *browser) begin(w *webApp, path string) string {
 	b.t.Helper()
 	callback, err := w.Entra.SignIn(b.t.Context(), b.toEntra(w, path).String(), alice)
 	if err != nil {
@@ -107,8 +107,8 @@ func (b *browser) begin(w *world, path string) string {
 	return callback.String()
 }
 
-// toEntra opens a page and follows where that leads until it leaves the web app.
-func (b *browser) toEntra(w *world, path string) *url.URL {
+// toEntra opens a page, follows redirects, and returns the first address outside of the web app.
+func (b *browser) toEntra(w *webApp, path string) *url.URL {
 	b.t.Helper()
 	at := w.url + path
 	for range 3 {
@@ -122,12 +122,12 @@ func (b *browser) toEntra(w *world, path string) *url.URL {
 			return to
 		}
 	}
-	b.t.Fatalf("%s does not lead to Entra", path)
+	b.t.Fatalf("%s does not redirect to Entra", path)
 	return nil
 }
 
-// signIn signs Alice in, and returns the callback.
-func (b *browser) signIn(w *world) string {
+// signIn signs Alice in and returns the callback.
+func (b *browser) signIn(w *webApp) string {
 	b.t.Helper()
 	callback := b.begin(w, "/login")
 	resp, _ := b.open(http.MethodGet, callback)
@@ -135,8 +135,8 @@ func (b *browser) signIn(w *world) string {
 	return callback
 }
 
-// page opens a page of the web app that has to be there.
-func (b *browser) page(w *world, path string) string {
+// page returns a page of the web app. It must exist.
+func (b *browser) page(w *webApp, path string) string {
 	b.t.Helper()
 	resp, body := b.open(http.MethodGet, w.url+path)
 	b.expect(resp, http.StatusOK, "")
@@ -147,9 +147,9 @@ func TestSignInAndOut(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	if body := b.page(w, "/"); !strings.Contains(body, `href="/login"`) {
-		t.Fatal("the home page does not lead to the sign-in")
+		t.Fatal("the home page has no link to the sign-in")
 	}
-	callback := b.begin(w, "/orders") // which needs a sign-in
+	callback := b.begin(w, "/orders") // requires a sign-in
 	resp, _ := b.open(http.MethodGet, callback)
 	b.expect(resp, http.StatusSeeOther, "/orders")
 
@@ -157,7 +157,7 @@ func TestSignInAndOut(t *testing.T) {
 	b.expect(resp, http.StatusOK, "")
 	for _, want := range []string{"1017 Ladder", "Alice Adams", "web app", "api-a", "api-b", "on_behalf_of", "access_as_user", "Orders.Read", `action="/logout"`} {
 		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
+			t.Errorf("got no %q in the page", want)
 		}
 	}
 	for name, want := range map[string]string{
@@ -165,14 +165,14 @@ func TestSignInAndOut(t *testing.T) {
 		"Cache-Control":           "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
 	} {
 		if got := resp.Header.Get(name); got != want {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("got %s: %q, want %q", name, got, want)
 		}
 	}
 	resp, body = b.open(http.MethodGet, w.url+"/orders", "Accept", "application/json")
 	b.expect(resp, http.StatusOK, "")
 	var calls []hops.Hop
 	if err := json.Unmarshal([]byte(body), &calls); err != nil || len(calls) != 2 {
-		t.Errorf("%d calls, %v", len(calls), err)
+		t.Errorf("got %d calls and error %v, want 2 calls", len(calls), err)
 	}
 
 	resp, _ = b.open(http.MethodGet, callback) // loaded again
@@ -183,22 +183,22 @@ func TestSignInAndOut(t *testing.T) {
 	resp, _ = b.open(http.MethodPost, w.url+"/logout", "Sec-Fetch-Site", "same-origin")
 	b.expect(resp, http.StatusSeeOther, "")
 	if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/logout?") {
-		t.Errorf("signing out leads to %s", to)
+		t.Errorf("sign-out redirects to %s", to)
 	}
 	if n := w.Cache.Stats().Sessions; n != 1 {
-		t.Errorf("%d sessions in the cache, want the API's alone", n)
+		t.Errorf("got %d sessions in the cache, want 1, that of the API", n)
 	}
 	resp, body = b.open(http.MethodGet, w.url+"/orders")
 	if b.expect(resp, http.StatusSeeOther, ""); strings.Contains(body, "Ladder") {
-		t.Error("the orders are shown after signing out")
+		t.Error("the orders are shown after the sign-out")
 	}
 	if body := b.page(w, "/"); strings.Contains(body, "Alice Adams") {
-		t.Error("the home page knows Alice after she signed out")
+		t.Error("the home page shows Alice after the sign-out")
 	}
 }
 
-// No page shows a token, and none needs a sign-in to show that there is nothing to see.
-func TestPages(t *testing.T) {
+// Pages require a sign-in and never show a token.
+func TestPagesShowNoTokens(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	for _, path := range []string{"/orders", "/deliveries", "/payslip", "/tokens", "/claims"} {
@@ -208,38 +208,38 @@ func TestPages(t *testing.T) {
 	b.signIn(w)
 	for path, want := range map[string][]string{
 		"/":       {"Hello, Alice Adams", alice, entratest.SampleTenant, "aaaaaaaa-1111-4000-8000-00000000a11c", `href="/payslip"`},
-		"/orders": {"1018 Rope, 20 m", "The token&#39;s life of ", "refresh in "},
+		"/orders": {"1018 Rope, 20 m", "The token&#39;s lifetime of ", "refresh in "},
 		"/tokens": {"api://api-a/access_as_user", "refresh in ", "api://payroll/Payslip.Read", "No token yet"},
-		"/claims": {"<code>tid</code>", "<code>roles</code>", "Orders.Approver", "Safe to decide by", "<code>preferred_username</code>", "For display only", "<code>aio</code>", "About the token itself"},
+		"/claims": {"<code>tid</code>", "<code>roles</code>", "Orders.Approver", "Use for decisions", "<code>preferred_username</code>", "For display only", "<code>aio</code>", "About the token itself"},
 	} {
 		body := b.page(w, path)
 		for _, part := range want {
 			if !strings.Contains(body, part) {
-				t.Errorf("%s lacks %q", path, part)
+				t.Errorf("%s: got no %q", path, part)
 			}
 		}
 		if strings.Contains(body, "eyJ") {
-			t.Errorf("%s shows a token", path)
+			t.Errorf("%s: got a token in the page", path)
 		}
 		if strings.Contains(body, "<script") || strings.Contains(body, "style=") {
-			t.Errorf("%s has what its policy forbids", path)
+			t.Errorf("%s: got scripts or inline styles, which the policy forbids", path)
 		}
 	}
 	for path, kind := range map[string]string{"/style.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
 		resp, body := b.open(http.MethodGet, w.url+path)
 		if b.expect(resp, http.StatusOK, ""); resp.Header.Get("Content-Type") != kind || resp.Header.Get("Cache-Control") != "max-age=3600" || body == "" {
-			t.Errorf("%s is %s, kept for %s", path, resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"))
+			t.Errorf("%s: got Content-Type %q, Cache-Control %q", path, resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"))
 		}
 	}
 }
 
-// Where the claims stand on the page is what they are good for.
-func TestClaimsAreSorted(t *testing.T) {
+// Claims are grouped by their use.
+func TestClaimsAreGrouped(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
 	body := b.page(w, "/claims")
-	decide, show, about := strings.Index(body, "Safe to decide by"), strings.Index(body, "For display only"), strings.Index(body, "About the token itself")
+	decide, show, about := strings.Index(body, "Use for decisions"), strings.Index(body, "For display only"), strings.Index(body, "About the token itself")
 	for claim, between := range map[string][2]int{
 		"tid": {decide, show}, "oid": {decide, show}, "sub": {decide, show}, "roles": {decide, show}, "acct": {decide, show}, "auth_time": {decide, show},
 		"name": {show, about}, "preferred_username": {show, about}, "login_hint": {show, about},
@@ -247,40 +247,40 @@ func TestClaimsAreSorted(t *testing.T) {
 	} {
 		at := strings.Index(body, "<code>"+claim+"</code>")
 		if at < between[0] || at > between[1] || strings.Count(body, "<code>"+claim+"</code>") != 1 {
-			t.Errorf("%s is at %d, want it between %d and %d, once", claim, at, between[0], between[1])
+			t.Errorf("%s: got position %d, want one between %d and %d", claim, at, between[0], between[1])
 		}
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestInvalidRequestsGetPage(t *testing.T) {
 	w := start(t)
 	for _, test := range []struct {
 		name, path string
 		status     int
 	}{
-		{"elsewhere", "/login?return_to=//evil.example", http.StatusBadRequest},
+		{"other site", "/login?return_to=//evil.example", http.StatusBadRequest},
 		{"no login", "/callback?state=x&code=y", http.StatusBadRequest},
-		{"nothing", "/callback", http.StatusBadRequest},
+		{"no parameters", "/callback", http.StatusBadRequest},
 	} {
 		b := newBrowser(t)
 		resp, body := b.open(http.MethodGet, w.url+test.path)
 		if resp.StatusCode != test.status || !strings.Contains(body, `role="alert"`) || !strings.Contains(body, "<main") || strings.Contains(body, "evil") {
-			t.Errorf("%s: status %d, %.200s", test.name, resp.StatusCode, body)
+			t.Errorf("%s: got status %d, %.200s", test.name, resp.StatusCode, body)
 		}
 	}
 	b := newBrowser(t)
 	resp, body := b.open(http.MethodGet, w.url+"/nowhere")
 	if b.expect(resp, http.StatusNotFound, ""); !strings.Contains(body, `role="alert"`) || strings.Contains(body, "nowhere") {
-		t.Errorf("no page: %.500s", body)
+		t.Errorf("got page %.500s", body)
 	}
 }
 
-// What only the user can do is asked of the user, with the scope and the challenge that it is about.
-func TestInteraction(t *testing.T) {
+// If a call requires the user, the sign-in requests the scope and passes the challenge on.
+func TestCallsRequestConsentAndStepUp(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	ask := func(path string) url.Values {
+	interact := func(path string) url.Values {
 		t.Helper()
 		to := b.toEntra(w, path)
 		callback, err := w.Entra.SignIn(t.Context(), to.String(), alice)
@@ -291,23 +291,23 @@ func TestInteraction(t *testing.T) {
 		b.expect(resp, http.StatusSeeOther, path)
 		return to.Query()
 	}
-	if q := ask("/deliveries?page=2"); !strings.HasPrefix(q.Get("scope"), contoso.ShippingScope+" ") || q.Get("login_hint") == "" {
-		t.Errorf("consent is asked for %q of %q", q.Get("scope"), q.Get("login_hint"))
+	if q := interact("/deliveries?page=2"); !strings.HasPrefix(q.Get("scope"), contoso.ShippingScope+" ") || q.Get("login_hint") == "" {
+		t.Errorf("got consent request for %q, login hint %q", q.Get("scope"), q.Get("login_hint"))
 	}
 	if body := b.page(w, "/deliveries?page=2"); !strings.Contains(body, "Rope, 20 m: delivered") {
-		t.Error("the deliveries are not shown after the consent")
+		t.Error("got no deliveries after the consent")
 	}
 	const c1 = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	if q := ask("/payslip"); q.Get("claims") != c1 {
-		t.Errorf("the step-up asks for %s", q.Get("claims"))
+	if q := interact("/payslip"); q.Get("claims") != c1 {
+		t.Errorf("got step-up with claims %s", q.Get("claims"))
 	}
 	if body := b.page(w, "/payslip"); !strings.Contains(body, "Bonus") || !strings.Contains(body, "<dd>c1</dd>") {
-		t.Error("the payslip is not shown after the step-up")
+		t.Error("got no payslip after the step-up")
 	}
 }
 
-// A step-up in one browser does not serve another, whether the API demands it or the app.
-func TestStepUpIsOfTheSession(t *testing.T) {
+// A step-up in one browser does not count in another, whether the API or the app demands it.
+func TestStepUpBelongsToSession(t *testing.T) {
 	for _, path := range []string{"/payslip", "/salary"} {
 		w := start(t)
 		one, two := newBrowser(t), newBrowser(t)
@@ -317,29 +317,29 @@ func TestStepUpIsOfTheSession(t *testing.T) {
 		resp, _ := one.open(http.MethodGet, callback)
 		one.expect(resp, http.StatusSeeOther, path)
 		if body := one.page(w, path); !strings.Contains(body, "Bonus") {
-			t.Errorf("%s is not shown after the step-up", path)
+			t.Errorf("%s: got no payslip after the step-up", path)
 		}
 		resp, body := two.open(http.MethodGet, w.url+path)
 		two.expect(resp, http.StatusSeeOther, "")
 		if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/") || strings.Contains(body, "Bonus") {
-			t.Errorf("from %s the other browser is sent to %s", path, to)
+			t.Errorf("%s: the other browser was redirected to %s", path, to)
 		}
 	}
 }
 
-// What the app demands it asks for the session and for the API's token at once.
-func TestStepUpForTheApp(t *testing.T) {
+// A step-up that the app demands covers the session and the API's token in one sign-in.
+func TestAppStepUpCoversSessionAndToken(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
 	const c1 = `{"acrs":{"essential":true,"value":"c1"}}`
 	if got := b.toEntra(w, "/salary").Query().Get("claims"); got != `{"access_token":`+c1+`,"id_token":`+c1+`}` {
-		t.Errorf("the step-up asks for %s", got)
+		t.Errorf("got step-up with claims %s", got)
 	}
 }
 
-// A policy that no sign-in satisfies ends on a page, not in circles.
-func TestNoCircles(t *testing.T) {
+// A policy that no sign-in satisfies leads to a page, not to a redirect loop.
+func TestUnsatisfiablePolicyGetsPage(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
@@ -357,35 +357,35 @@ func TestNoCircles(t *testing.T) {
 		resp, _ = b.open(http.MethodGet, callback.String())
 		b.expect(resp, http.StatusSeeOther, "/orders")
 	}
-	t.Error("the browser goes in circles")
+	t.Error("got a redirect loop")
 }
 
-// An API that refuses the user is no reason to sign in again.
-func TestAPIForbids(t *testing.T) {
+// If an API rejects the user, the app does not start a sign-in.
+func TestForbiddenByAPIGetsPage(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
 	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "invalid_grant", AADSTS: 65001})
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
-	if b.expect(resp, http.StatusForbidden, ""); !strings.Contains(body, "but may not see this") {
-		t.Errorf("the page says %.500s", body)
+	if b.expect(resp, http.StatusForbidden, ""); !strings.Contains(body, "do not have access to this") {
+		t.Errorf("got page %.500s", body)
 	}
 }
 
-// An API that is down is said to be, on a page with a way on.
-func TestAPIDown(t *testing.T) {
+// If an API is not available, a page has a link to retry.
+func TestUnavailableAPIGetsPage(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
 	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 503})
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
 	if b.expect(resp, http.StatusBadGateway, ""); !strings.Contains(body, `role="alert"`) || !strings.Contains(body, `href="/orders">Try again`) {
-		t.Errorf("the page says %.500s", body)
+		t.Errorf("got page %.500s", body)
 	}
 }
 
-// The middle tier passes a challenge on in the form in which clients read it.
-func TestChallengeOfTheAPI(t *testing.T) {
+// The middle tier passes a claims challenge on to its caller.
+func TestMiddleTierPassesChallengeOn(t *testing.T) {
 	w := start(t)
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	w.Entra.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: claims})
@@ -401,6 +401,6 @@ func TestChallengeOfTheAPI(t *testing.T) {
 	resp.Body.Close()
 	want := `Bearer error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
 	if got := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != http.StatusUnauthorized || got != want {
-		t.Errorf("status %d, %s", resp.StatusCode, got)
+		t.Errorf("got status %d, %s, want 401, %s", resp.StatusCode, got, want)
 	}
 }
