@@ -72,7 +72,7 @@ func newAssertion(kind string, get func(context.Context) (string, time.Time, err
 			}
 			claims, ok := parseClaims(s)
 			if !ok {
-				return value{}, errors.New("the client assertion is not a JWT")
+				return value{}, errors.New("the assertion is not a JWT")
 			}
 			if !expiry.IsZero() && (claims.expiry.IsZero() || expiry.Before(claims.expiry)) {
 				claims.expiry = expiry

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 const (
 	callTimeout   = 20 * time.Second // of one call
 	retryDelay    = 30 * time.Second // before the next call, after one failed in the background
 	rejectedDelay = time.Second      // between calls about the same rejected value
-	maxCalls      = 256              // that have not returned
 )
 
 // callback is a credential that a function returns: a callback of the program, or a
@@ -24,10 +24,10 @@ const (
 type callback struct {
 	kind          string // such as "client secret", for errors and CredentialInfo
 	get           func(context.Context) (value, error)
+	calls         safecall.Limiter // of get
 	newCredential func(text string) entra.Credential
 
 	flight  singleflight.Group
-	calls   atomic.Int64 // of get that have not returned
 	current atomic.Pointer[cachedValue]
 }
 
@@ -47,6 +47,7 @@ type cachedValue struct {
 }
 
 func (c *callback) credential() entra.Credential {
+	c.calls = safecall.NewLimiter()
 	return entra.CredentialFunc(c.load).WithInfo(func() entra.CredentialInfo {
 		info := entra.CredentialInfo{Kind: c.kind}
 		if v := c.current.Load(); v != nil {
@@ -96,12 +97,15 @@ func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.C
 		}
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		v, err := c.safeGet(ctx)
+		v, err := safecall.Do(ctx, c.calls, c.get)
 		if err != nil {
 			if old != nil {
 				later := *old
 				later.refreshAt, later.confirmed = time.Now().Add(retryDelay), time.Now()
 				c.current.Store(&later)
+			}
+			if _, ok := err.(*entra.Error); !ok {
+				err = fmt.Errorf("%s: %w", c.kind, err)
 			}
 			return nil, err
 		}
@@ -114,35 +118,4 @@ func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.C
 		c.current.Store(next)
 		return next, nil
 	})
-}
-
-// safeGet calls get, which may panic, end its goroutine, or ignore the end of its context.
-func (c *callback) safeGet(ctx context.Context) (value, error) {
-	type outcome struct {
-		value
-		err error
-	}
-	if c.calls.Add(1) > maxCalls {
-		c.calls.Add(-1)
-		text := fmt.Sprintf("the %s callback hangs: %d calls have not returned", c.kind, maxCalls)
-		return value{}, &entra.Error{Code: entra.CodeRequestFailed, Description: text}
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		defer c.calls.Add(-1)
-		o := outcome{err: fmt.Errorf("the %s callback ended its goroutine", c.kind)}
-		defer func() {
-			if r := recover(); r != nil { // r may contain a secret
-				o.err = fmt.Errorf("the %s callback panicked with a value of type %T", c.kind, r)
-			}
-			done <- o
-		}()
-		o.value, o.err = c.get(ctx)
-	}()
-	select {
-	case o := <-done:
-		return o.value, o.err
-	case <-ctx.Done():
-		return value{}, ctx.Err()
-	}
 }

@@ -80,7 +80,7 @@ func CertificateFile(path string, opts *CertificateFileOptions) (entra.Credentia
 func filePassword(ctx context.Context, get func(context.Context) (string, error), path string) (string, error) {
 	password, err := get(ctx)
 	if err != nil {
-		e := invalid("cannot get the password of the certificate file %q: %s", path, oneLine(err.Error()))
+		e := invalid("cannot get the password of the certificate file %q: %s", path, redacted(err.Error()))
 		e.Err = err
 		return "", e
 	}

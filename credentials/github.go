@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/httpclient"
 )
 
 const maxBody = 1 << 20 // of a response
@@ -57,7 +58,7 @@ func gitHubActions(getenv func(string) string, o GitHubActionsOptions) (entra.Cr
 	q := u.Query()
 	q.Set("audience", cmp.Or(o.Audience, Audience))
 	u.RawQuery = q.Encode()
-	client := httpClient(o.HTTPClient, http.ProxyFromEnvironment)
+	client := httpclient.Restricted(o.HTTPClient)
 	return newAssertion("GitHub Actions token", func(ctx context.Context) (string, time.Time, error) {
 		s, err := requestGitHubToken(ctx, client, u, token)
 		return s, time.Time{}, err
@@ -97,24 +98,4 @@ func badResponse(resp *http.Response, format string, args ...any) *entra.Error {
 	return &entra.Error{
 		Code: entra.CodeInvalidResponse, StatusCode: resp.StatusCode, Description: fmt.Sprintf(format, args...),
 	}
-}
-
-// httpClient returns a copy of c, or a client with time-outs if c is nil. It does not
-// follow redirects, because its requests contain secrets that are meant for one host.
-func httpClient(c *http.Client, proxy func(*http.Request) (*url.URL, error)) *http.Client {
-	own := http.Client{Timeout: callTimeout}
-	if c != nil {
-		own = *c
-	} else {
-		t, ok := http.DefaultTransport.(*http.Transport)
-		if !ok {
-			t = &http.Transport{ForceAttemptHTTP2: true}
-		}
-		t = t.Clone()
-		t.Proxy = proxy
-		own.Transport = t
-	}
-	own.Jar = nil
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own
 }

@@ -110,11 +110,11 @@ func TestGitHubActionsErrors(t *testing.T) {
 			fmt.Fprintf(w, `{"value":"%s"}`, strings.Repeat("a", 1<<20))
 		}, "invalid_client", 0, "HOST returned a response without the job's token", false},
 		"no JWT": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"value":"s3cr3t"}`) },
-			"invalid_client", 0, "the client assertion is not a JWT", false},
+			"invalid_client", 0, "GitHub Actions token: the assertion is not a JWT", false},
 		"broken": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			fmt.Fprint(w, "{")
-		}, "request_failed", 0, "request to HOST failed", true},
+		}, "request_failed", 0, "request to HOST failed: the connection or a proxy failed", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.handler = test.handler
@@ -133,7 +133,7 @@ func TestGitHubActionsErrors(t *testing.T) {
 	}
 	g.Close()
 	err := p.use(g.credential(t, ""))
-	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "failed to load the credential: request to "+host+" failed: connection refused" {
+	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "failed to load the credential: request to "+host+" failed: dial "+host+": connection refused" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -149,7 +149,8 @@ func TestGitHubActionsChecksTheCertificate(t *testing.T) {
 	err = p.use(c)
 	var unknown x509.UnknownAuthorityError
 	if e, ok := err.(*entra.Error); !ok || e.Code != "invalid_client" || e.Temporary() || len(g.requests) != 0 || !errors.As(err, &unknown) ||
-		!strings.HasSuffix(e.Description, "failed: x509: certificate signed by unknown authority") {
+		!strings.HasSuffix(e.Description, "failed: x509: certificate signed by unknown authority; "+
+			"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/managedidentity"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/httpclient"
 )
 
 // ManagedIdentityOptions configures [ManagedIdentity]. At most one of ClientID, ObjectID
@@ -71,7 +72,10 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	if err != nil {
 		return entra.Credential{}, invalid("cannot determine the source of managed identities from the environment")
 	}
-	platform := &platformClient{httpClient(o.HTTPClient, nil)}
+	platform := &platformClient{httpclient.Restricted(o.HTTPClient)}
+	if o.HTTPClient == nil {
+		platform.Transport.(*http.Transport).Proxy = nil
+	}
 	client, err := managedidentity.New(id, managedidentity.WithHTTPClient(platform))
 	if err != nil {
 		return entra.Credential{}, invalid("MSAL does not support this selection of a managed identity on this platform (%s); "+
@@ -189,5 +193,5 @@ func platformMessage(status int, body []byte) string {
 			return ""
 		}
 	}
-	return oneLine(text)
+	return redacted(text)
 }

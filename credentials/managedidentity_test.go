@@ -184,8 +184,8 @@ func TestManagedIdentityErrors(t *testing.T) {
 		"truncated": {response(200, `{"access_token":"s3cr3t`), "invalid_client", 0, service + " did not return a token", false, 1},
 		"too large": {response(200, strings.Replace(newFakeEntra().trust(t).platformToken(t, 1e6*time.Hour), "{", `{"x":"`+strings.Repeat("x", 1<<20)+`",`, 1)), "invalid_client", 0, service + " did not return a token", false, 1},
 		"no JWT": {response(200, `{"access_token":"s3cr3t","expires_in":"3600","resource":"r","token_type":"Bearer"}`), "invalid_client", 0,
-			"the client assertion is not a JWT", false, 1},
-		"broken": {func(*http.Request) (*http.Response, error) { return nil, errors.New("s3cr3t") }, "request_failed", 0, "request to " + service + " failed", true, 3},
+			"managed identity token: the assertion is not a JWT", false, 1},
+		"broken": {func(*http.Request) (*http.Response, error) { return nil, errors.New("s3cr3t") }, "request_failed", 0, "request to " + service + " failed: the connection or a proxy failed", true, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

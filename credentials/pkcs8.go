@@ -109,7 +109,7 @@ func (p parser) decrypt(der []byte) ([]byte, error) {
 	}
 	key, err := pbkdf2.Key(prf, password, kdf.Salt, kdf.Iterations, c.keySize)
 	if err != nil {
-		return nil, p.invalid("has a private key whose encryption is not allowed in this program: %s", oneLine(err.Error()))
+		return nil, p.invalid("has a private key whose encryption is not allowed in this program: %s", redacted(err.Error()))
 	}
 	block, err := c.block(key)
 	if err != nil || len(iv) != block.BlockSize() || len(info.Data) == 0 || len(info.Data)%block.BlockSize() != 0 {

@@ -5,16 +5,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/guid"
 )
-
-// guid matches the IDs that are mistaken for client secrets.
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // SecretFileOptions configures [SecretFile].
 type SecretFileOptions struct {
@@ -61,7 +58,7 @@ func secretProblem(secret string) string {
 	switch {
 	case strings.ContainsFunc(secret, notSecret):
 		return "contains white space, a control character or invalid UTF-8; it must be the value of the secret and nothing else"
-	case guid.MatchString(secret):
+	case guid.Valid(secret):
 		return "is a GUID, such as the ID of a secret, client or tenant; use the secret's Value, " +
 			"which the Entra admin center only shows when the secret is created (create a new one if it is lost)"
 	}
@@ -94,7 +91,7 @@ func SecretFunc(get func(context.Context) (string, error)) entra.Credential {
 			switch problem := secretProblem(secret); {
 			case err != nil:
 			case secret == "":
-				err = errors.New("the callback returned an empty client secret")
+				err = errors.New("the callback returned an empty string")
 			case problem != "":
 				err = invalid("the client secret that the callback returned %s", problem)
 			}

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // Exit codes.
@@ -36,7 +36,7 @@ func (s *System) Run(ctx context.Context, args []string) int {
 	own.Stdout = out
 	code := own.run(ctx, args)
 	if out.err != nil && code != Usage {
-		fmt.Fprintf(s.Stderr, "entra %s: writing to standard output failed: %s\n", args[0], plain.Text(out.err.Error(), 200))
+		fmt.Fprintf(s.Stderr, "entra %s: writing to standard output failed: %s\n", args[0], redact.Text(out.err.Error(), 200))
 		return Failure
 	}
 	return code

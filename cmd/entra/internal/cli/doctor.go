@@ -7,17 +7,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
-	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 func (s *System) doctor(ctx context.Context, o *options) int {
 	transport, err := s.transport(o)
 	if err != nil {
-		fmt.Fprintln(s.Stderr, "entra doctor:", plain.Text(err.Error(), 300))
+		fmt.Fprintln(s.Stderr, "entra doctor:", redact.Text(err.Error(), 300))
 		return Usage
 	}
 	recorder := &httprecord.Recorder{Base: transport}
@@ -56,5 +60,23 @@ func (s *System) encode(v any) {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	e.Encode(v)
-	io.WriteString(s.Stdout, plain.JSON(b.String()))
+	io.WriteString(s.Stdout, escapeJSON(b.String()))
+}
+
+// escapeJSON escapes all characters of a JSON text that are not printable. The result has the
+// same meaning, because outside of strings JSON only has line feeds (RFC 8259, section 2).
+func escapeJSON(s string) string {
+	var b strings.Builder
+	for _, c := range s {
+		switch {
+		case c == '\n' || unicode.IsPrint(c) && c != utf8.RuneError:
+			b.WriteRune(c)
+		case c > 0xffff:
+			high, low := utf16.EncodeRune(c)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, c)
+		}
+	}
+	return b.String()
 }

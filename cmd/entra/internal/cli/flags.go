@@ -14,7 +14,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
-	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // options are the flags and arguments of a command.
@@ -83,7 +83,7 @@ func (s *System) parse(command string, args []string) (*options, error) {
 			fmt.Fprint(s.Stderr, usageOf(command))
 			return nil, err
 		}
-		fmt.Fprintf(s.Stderr, "%s\n%s", plain.Text(err.Error(), 200), usageOf(command))
+		fmt.Fprintf(s.Stderr, "%s\n%s", redact.Text(err.Error(), 200), usageOf(command))
 		return nil, errUsage
 	}
 	o.scopes = f.Args()

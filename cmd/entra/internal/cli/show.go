@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
-	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -27,7 +27,7 @@ func (s *System) show(r *report) {
 	if r.Flow == obo.FlowName {
 		flow = "for a user (on behalf of)"
 	}
-	p.line("token", flow+", for "+plain.Text(strings.Join(r.Scopes, " "), 400))
+	p.line("token", flow+", for "+redact.Text(strings.Join(r.Scopes, " "), 400))
 	p.line("lifetime", fmt.Sprintf("%s, expires %s, refreshed from %s on", r.Expires.Sub(r.Obtained).Round(time.Second),
 		r.Expires.Format(time.DateTime+"Z"), r.RefreshAt.Format(time.DateTime+"Z")))
 	p.line("from", r.Authority)
@@ -42,7 +42,7 @@ func (s *System) show(r *report) {
 		days := int(time.Until(*r.CertExpires).Hours() / 24)
 		credential += fmt.Sprintf(", expires %s (%d days)", r.CertExpires.UTC().Format(time.DateOnly), days)
 	}
-	p.line("client", r.ClientID+", "+plain.Text(credential, 400))
+	p.line("client", r.ClientID+", "+redact.Text(credential, 400))
 	p.requests(r.Requests)
 	if r.Opaque != "" {
 		p.line("claims", "the token cannot be decoded: "+r.Opaque)
@@ -90,7 +90,7 @@ func (p *printer) claims(claims map[string]any) {
 		width = max(width, min(len(n), 30))
 	}
 	for _, n := range names {
-		head := fmt.Sprintf("  %-*s  ", width, plain.Text(n, 60))
+		head := fmt.Sprintf("  %-*s  ", width, redact.Text(n, 60))
 		p.wrapped(head, len(head), claimText(claims, n))
 	}
 }
@@ -104,11 +104,11 @@ func claimText(claims map[string]any, name string) string {
 		}
 	}
 	if text, ok := claims[name].(string); ok {
-		return plain.Text(text, 1000)
+		return redact.Text(text, 1000)
 	}
 	b, err := json.Marshal(claims[name])
 	if err != nil {
 		return "?"
 	}
-	return plain.Text(string(b), 2000)
+	return redact.Text(string(b), 2000)
 }

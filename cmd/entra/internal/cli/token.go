@@ -14,7 +14,7 @@ import (
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
-	"github.com/entratoken/entra/cmd/entra/internal/plain"
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -59,7 +59,7 @@ type failure struct {
 func (s *System) token(ctx context.Context, o *options) int {
 	transport, err := s.transport(o)
 	if err != nil {
-		fmt.Fprintln(s.Stderr, "entra token:", plain.Text(err.Error(), 300))
+		fmt.Fprintln(s.Stderr, "entra token:", redact.Text(err.Error(), 300))
 		return Usage
 	}
 	recorder := &httprecord.Recorder{Base: transport}
@@ -133,7 +133,7 @@ func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error)
 		assertion = strings.TrimSpace(assertion)
 	}
 	if err != nil {
-		return nil, &entra.Error{Code: "invalid_request", Description: "reading the assertion failed: " + plain.Text(err.Error(), 200)}
+		return nil, &entra.Error{Code: "invalid_request", Description: "reading the assertion failed: " + redact.Text(err.Error(), 200)}
 	}
 	scopes := o.scopes
 	if len(scopes) == 0 {
@@ -145,7 +145,7 @@ func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error)
 func requests(recorded []httprecord.Request) []request {
 	list := []request{}
 	for _, q := range recorded {
-		list = append(list, request{q.Method, plain.Text(q.Host, 200), q.Kind, q.Status, q.Took.Milliseconds()})
+		list = append(list, request{q.Method, redact.Text(q.Host, 200), q.Kind, q.Status, q.Took.Milliseconds()})
 	}
 	return list
 }
@@ -156,8 +156,8 @@ func (s *System) failed(o *options, err error, a doctor.Attempt) int {
 	f.Description, f.Advice = doctor.Explain(err, a)
 	var e *entra.Error
 	if errors.As(err, &e) {
-		f.Code, f.AADSTS = plain.Text(e.Code, 100), e.AADSTS
-		f.CorrelationID, f.TraceID = plain.Text(e.CorrelationID, 100), plain.Text(e.TraceID, 100)
+		f.Code, f.AADSTS = redact.Text(e.Code, 100), e.AADSTS
+		f.CorrelationID, f.TraceID = redact.Text(e.CorrelationID, 100), redact.Text(e.TraceID, 100)
 	}
 	if o.json {
 		s.encode(struct {

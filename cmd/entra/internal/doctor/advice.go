@@ -8,8 +8,8 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
-	"github.com/entratoken/entra/cmd/entra/internal/plain"
 	"github.com/entratoken/entra/internal/aadsts"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // Attempt describes an attempt to get a token.
@@ -41,7 +41,7 @@ func withoutTrailer(s string) string {
 	return strings.TrimSpace(s)
 }
 
-func clean(s string, limit int) string { return plain.Text(s, limit) }
+func clean(s string, limit int) string { return redact.Text(s, limit) }
 
 // failure is the part of an error that the advice depends on.
 type failure struct {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 const maxBody = 1 << 20
@@ -267,7 +268,7 @@ func (d *doctor) failedConnection(host, proxy string, err error) Step {
 		peer = "the proxy " + proxy
 	}
 	const setProxy = ", or set HTTPS_PROXY if the network requires a proxy."
-	rejected, isRejected := errorAs[httprecord.ProxyError](err)
+	rejected, isRejected := errorAs[neterr.ProxyError](err)
 	_, isPlain := errorAs[tls.RecordHeaderError](err)
 	timeout, isTimeout := errorAs[interface {
 		error

@@ -12,6 +12,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -26,8 +27,8 @@ func TestProxyErrors(t *testing.T) {
 	}{
 		{&net.DNSError{Err: "no such host", Name: "proxy.example", IsNotFound: true}, "name", "Correct it"},
 		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: syscall.ECONNREFUSED}, "connection", "address and port in HTTPS_PROXY"},
-		{httprecord.ProxyError(http.StatusProxyAuthRequired), "connection", "HTTPS_PROXY=http://USER:PASSWORD@"},
-		{httprecord.ProxyError(http.StatusForbidden), "connection", "allows connections to login.microsoftonline.com on port 443"},
+		{neterr.ProxyError(http.StatusProxyAuthRequired), "connection", "HTTPS_PROXY=http://USER:PASSWORD@"},
+		{neterr.ProxyError(http.StatusForbidden), "connection", "allows connections to login.microsoftonline.com on port 443"},
 		{errors.New("Proxy Authentication Required for user:pa55"), "connection", "address and port in HTTPS_PROXY"},
 	} {
 		steps := doctor.Examine(t.Context(), doctor.Config{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // checkToken requests a token and checks its claims.
@@ -59,7 +60,7 @@ func (d *doctor) checkClaims(raw string) {
 	resource := strings.TrimSuffix(d.Scope, "/.default")
 	tid := jwt.Text(claims, "tid")
 	switch {
-	case tid != "" && isGUID(d.App.TenantID) && !strings.EqualFold(tid, d.App.TenantID):
+	case tid != "" && guid.Valid(d.App.TenantID) && !strings.EqualFold(tid, d.App.TenantID):
 		s.Status, s.Text = StatusFail, "tid is not the requested tenant"
 		s.Advice = "Do not use this token, and report this. It should be impossible."
 	case len(audience) > 0 && !slices.ContainsFunc(audience, func(a string) bool { return sameResource(a, resource) }):
@@ -80,10 +81,8 @@ func (d *doctor) checkClaims(raw string) {
 // compared with a URI.
 func sameResource(audience, resource string) bool {
 	audience, resource = strings.TrimSuffix(audience, "/"), strings.TrimSuffix(resource, "/")
-	return strings.EqualFold(audience, resource) || isGUID(audience)
+	return strings.EqualFold(audience, resource) || guid.Valid(audience)
 }
-
-func isGUID(s string) bool { return len(s) == 36 && strings.Count(s, "-") == 4 }
 
 func days(d time.Duration) string {
 	if d < 48*time.Hour {

@@ -5,12 +5,9 @@ package httprecord
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -20,6 +17,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
+	"github.com/entratoken/entra/internal/httpclient"
 )
 
 // Request describes one request.
@@ -166,28 +164,12 @@ func assertionIn(body []byte) *Assertion {
 	return a
 }
 
-// Transport returns a transport that trusts the certificates in roots, or those of the
-// system if roots is nil, and uses the proxy of the environment.
+// Transport returns the default transport. It trusts the certificate authorities in roots,
+// or those of the system if roots is nil.
 func Transport(roots *x509.CertPool) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 20 * time.Second,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-			if resp.StatusCode != http.StatusOK {
-				return ProxyError(resp.StatusCode)
-			}
-			return nil
-		},
+	t := httpclient.Default().Transport.(*http.Transport)
+	if roots != nil {
+		t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
-}
-
-// ProxyError is the HTTP status with which a proxy rejects a connection.
-type ProxyError int
-
-func (e ProxyError) Error() string {
-	return fmt.Sprintf("the proxy rejected the connection with HTTP status %d", int(e))
+	return t
 }
