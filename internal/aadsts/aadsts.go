@@ -34,7 +34,6 @@ func (c Code) Fix(n Names) string {
 
 const (
 	secrets     = "in the app registration, under Certificates & secrets"
-	adminGrant  = "in the app registration, under API permissions, select Grant admin consent"
 	adminPage   = "https://{host}/{tenant}/adminconsent?client_id={client}"
 	oneSource   = "Create one token source for each API and keep it. Requesting a new token for each call is the usual cause."
 	tryLater    = "Try again in a few minutes. If the error persists, check https://status.azure.com."
@@ -114,7 +113,8 @@ var codes = map[int]Code{
 		"The API requires an app role, and this app has none. " +
 			"In the app registration, under API permissions, add an application permission of the API and grant admin consent."},
 	65001: {"consent is missing",
-		"No user or administrator has consented to this permission. To consent, " + adminGrant + ", or have an administrator open " + adminPage},
+		"No user or administrator has consented to this permission. " +
+			"In the app registration, under API permissions, select Grant admin consent, or have an administrator open " + adminPage},
 	53003: {"a Conditional Access policy blocks the request",
 		"A Conditional Access policy blocks this app or user. Find the correlation ID in the sign-in logs (Service principal sign-ins " +
 			"for an app) and open the Conditional Access tab to see which policy. An administrator must exclude the app or its network."},

@@ -150,7 +150,7 @@ func (f *failure) adviceBeforeToken(facts facts) string {
 	unreadable := f.code == entra.CodeRequestFailed || f.code == entra.CodeInvalidResponse
 	switch {
 	case facts.credentialService && (unreadable || f.code == "invalid_client"), facts.noRequests && unreadable:
-		return "The service that issues the credential did not provide it, so no token was requested from Entra. The text names the service."
+		return "The service that issues the credential did not provide it, so no token was requested from Entra. The error text names that service."
 	case f.code == entra.CodeInvalidResponse:
 		return "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the network intercepts the request. " +
 			"\"entra doctor\" shows what responds."
@@ -172,7 +172,7 @@ func specificAdvice(number int, f facts) string {
 	case 700027:
 		switch {
 		case f.cred.Thumbprint != "":
-			return "The app does not trust the certificate with the thumbprint " + f.cred.Thumbprint + ", or it has expired. " +
+			return "The app does not trust the certificate with the thumbprint " + f.cred.Thumbprint + ", or the certificate has expired. " +
 				secrets + "upload its public part (.cer or .pem) and compare the thumbprints."
 		case a != nil && a.Thumbprint != "":
 			return "The app does not trust the certificate with the SHA-256 thumbprint " + clean(a.Thumbprint, 100) + ". " +
@@ -197,7 +197,7 @@ func specificAdvice(number int, f facts) string {
 			break
 		}
 		return "No federated credential of the app matches the token exactly, including case and slashes. " + secrets +
-			"Federated credentials must have the issuer " + clean(a.Issuer, 200) + ", the subject " + clean(a.Subject, 200) +
+			"add one with the issuer " + clean(a.Issuer, 200) + ", the subject " + clean(a.Subject, 200) +
 			" and the audience " + clean(strings.Join(a.Audience, " "), 200) + "."
 	}
 	return ""

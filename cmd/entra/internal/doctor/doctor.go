@@ -145,11 +145,8 @@ func (d *doctor) skip(why string, names ...string) {
 // checkConfiguration checks everything but the credential.
 func (d *doctor) checkConfiguration() bool {
 	s := Step{Name: configurationStep, Status: StatusOK}
-	if err := d.configurationError(); err != nil {
-		s.Status, s.Text = StatusFail, describe(err)
-		s.Advice = "Set the tenant with -tenant or AZURE_TENANT_ID and the client with -client or AZURE_CLIENT_ID. " +
-			"Both IDs are on the Overview page of the app registration in the Entra admin center. " +
-			"Set the cloud with -cloud or AZURE_AUTHORITY_HOST and the region with -region. The scope is the last argument."
+	if err, advice := d.configurationError(); err != nil {
+		s.Status, s.Text, s.Advice = StatusFail, describe(err), advice
 		d.done(s)
 		return false
 	}
@@ -165,17 +162,19 @@ func (d *doctor) checkConfiguration() bool {
 	return true
 }
 
-func (d *doctor) configurationError() error {
+func (d *doctor) configurationError() (err error, advice string) {
 	if d.Missing != nil {
-		return d.Missing
+		return d.Missing, "Both IDs are on the Overview page of the app registration in the Entra admin center: " +
+			"Directory (tenant) ID and Application (client) ID."
 	}
 	cfg := d.App
 	cfg.Credential = entra.Secret("placeholder") // the real one is checked in a later step
 	c, err := entra.New(cfg)
 	if err != nil {
-		return err
+		return err, "Set TenantID with -tenant or AZURE_TENANT_ID, ClientID with -client or AZURE_CLIENT_ID, " +
+			"Cloud with -cloud or AZURE_AUTHORITY_HOST, and Region with -region."
 	}
-	return clientcreds.Check(c, d.Scope)
+	return clientcreds.Check(c, d.Scope), "The tenant is set with -tenant or AZURE_TENANT_ID. The scope is the last argument."
 }
 
 // checkCredential checks that the credential can be read and has not expired.
