@@ -9,18 +9,12 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 func newClient(t testing.TB, s *entratest.Server) *entra.Client {
 	t.Helper()
-	app := s.App("daemon")
-	c, err := entra.New(entra.Config{
-		TenantID: app.TenantID, ClientID: app.ClientID, Credential: entra.Secret(app.Secrets[0]), HTTPClient: s.Client(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return testkit.Client(t, testkit.ClientConfig(s, "daemon", s.Client().Transport))
 }
 
 // A scope that is not the default scope of one API is rejected without a request.

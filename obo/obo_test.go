@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -15,66 +14,22 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 	"github.com/entratoken/entra/verify"
 )
 
 const alice = "alice@contoso.onmicrosoft.com"
 
-// recorder records the forms of token requests.
-type recorder struct {
-	next  http.RoundTripper
-	forms []url.Values
-}
-
-func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Method == http.MethodPost {
-		body, err := req.GetBody()
-		if err != nil {
-			return nil, err
-		}
-		b, err := io.ReadAll(body)
-		if err != nil {
-			return nil, err
-		}
-		form, err := url.ParseQuery(string(b))
-		if err != nil {
-			return nil, err
-		}
-		r.forms = append(r.forms, form)
-	}
-	return r.next.RoundTrip(req)
-}
-
-func setup(t testing.TB, change ...func(*entratest.Config)) (*entratest.Server, *recorder, *entra.Client) {
+func setup(t testing.TB, changes ...func(*entratest.Config)) (*entratest.Server, *testkit.Recorder, *entra.Client) {
 	t.Helper()
-	cfg := entratest.Sample()
-	for _, f := range change {
-		f(&cfg)
-	}
-	s := entratest.NewServer(cfg)
-	r := &recorder{next: s.Client().Transport}
-	app := s.App("api-a")
-	c, err := entra.New(entra.Config{
-		TenantID: app.TenantID, ClientID: app.ClientID, Credential: entra.Secret(app.Secrets[0]), HTTPClient: &http.Client{Transport: r},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, r, c
+	s := testkit.Server(changes...)
+	r := testkit.NewRecorder(s.Client().Transport)
+	return s, r, testkit.Client(t, testkit.ClientConfig(s, "api-a", r))
 }
 
 func assertionOf(s *entratest.Server, user string, life time.Duration) string {
 	return s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: user, Lifetime: life})
-}
-
-func entraError(t *testing.T, err error) *entra.Error {
-	t.Helper()
-	var e *entra.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("got %T: %v, want an *entra.Error", err, err)
-	}
-	return e
 }
 
 func TestRequest(t *testing.T) {
@@ -93,8 +48,8 @@ func TestRequest(t *testing.T) {
 		"assertion":           {assertion},
 		"scope":               {"api://api-b/Orders.Read openid offline_access profile"},
 	}
-	if len(r.forms) != 1 || !reflect.DeepEqual(r.forms[0], want) {
-		t.Errorf("got %v, want %v", r.forms, want)
+	if len(r.Forms()) != 1 || !reflect.DeepEqual(r.Forms()[0], want) {
+		t.Errorf("got %v, want %v", r.Forms(), want)
 	}
 }
 
@@ -135,10 +90,10 @@ func TestAssertionsAreChecked(t *testing.T) {
 				Scopes: []string{"Orders.Read"}}), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := len(r.forms)
+			before := len(r.Forms())
 			_, err := obo.TokenSource(c, tt.assertion, "api://api-b/Orders.Read").Token()
-			e := entraError(t, err)
-			sent := len(r.forms) - before
+			e := testkit.Error(t, err)
+			sent := len(r.Forms()) - before
 			if tt.rejected != "" {
 				if e.InteractionRequired() != strings.Contains(tt.rejected, "expired") || e.StatusCode != 0 ||
 					!strings.Contains(e.Description, tt.rejected) || sent != 0 {
@@ -159,8 +114,8 @@ func TestScopesAreRequired(t *testing.T) {
 	s, r, c := setup(t)
 	for _, scopes := range [][]string{nil, {"openid", "profile"}} {
 		_, err := obo.TokenSource(c, assertionOf(s, alice, time.Hour), scopes...).Token()
-		if e := entraError(t, err); e.Code != "invalid_scope" || len(r.forms) != 0 {
-			t.Errorf("%v: got %v and %d requests, want invalid_scope and 0", scopes, err, len(r.forms))
+		if e := testkit.Error(t, err); e.Code != "invalid_scope" || len(r.Forms()) != 0 {
+			t.Errorf("%v: got %v and %d requests, want invalid_scope and 0", scopes, err, len(r.Forms()))
 		}
 	}
 }
@@ -183,12 +138,12 @@ func TestTokenIsNotServedPastItsAssertion(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		_, err = source.Token()
-		if e := entraError(t, err); e.Code != "invalid_grant" ||
+		if e := testkit.Error(t, err); e.Code != "invalid_grant" ||
 			!strings.Contains(e.Description, "the caller must send a new token") {
 			t.Errorf("got %v, want invalid_grant", err)
 		}
-		if len(r.forms) != 1 {
-			t.Errorf("got %d requests, want 1", len(r.forms))
+		if len(r.Forms()) != 1 {
+			t.Errorf("got %d requests, want 1", len(r.Forms()))
 		}
 	})
 }
@@ -225,10 +180,10 @@ func TestRefreshUsesTheAssertion(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(10 * time.Minute)
 		}
-		if len(r.forms) != 6 {
-			t.Errorf("got %d requests, want 6", len(r.forms))
+		if len(r.Forms()) != 6 {
+			t.Errorf("got %d requests, want 6", len(r.Forms()))
 		}
-		for _, form := range r.forms {
+		for _, form := range r.Forms() {
 			if form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" || form.Get("assertion") == "" {
 				t.Errorf("got grant_type %s, want the assertion's", form.Get("grant_type"))
 			}
@@ -242,7 +197,7 @@ func TestClaimsChallengeIsSent(t *testing.T) {
 	source := obo.TokenSource(c, assertionOf(s, alice, time.Hour), "api://api-b/Orders.Read")
 	source.WithClaims(`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`).Token()
 	const want = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	if got := r.forms[0].Get("claims"); got != want {
+	if got := r.Forms()[0].Get("claims"); got != want {
 		t.Errorf("got claims %s, want %s", got, want)
 	}
 }
@@ -269,8 +224,8 @@ func TestForTokenSharesTheToken(t *testing.T) {
 			t.Errorf("%d characters: got another token or %v", len(assertion), err)
 		}
 	}
-	if len(r.forms) != 3 {
-		t.Errorf("got %d requests, want 3", len(r.forms))
+	if len(r.Forms()) != 3 {
+		t.Errorf("got %d requests, want 3", len(r.Forms()))
 	}
 }
 
@@ -280,42 +235,31 @@ func TestForTokenWithoutToken(t *testing.T) {
 	for name, v := range map[string]obo.Verified{"nil": nil, "nil *verify.Token": (*verify.Token)(nil),
 		"zero verify.Token": &verify.Token{}} {
 		_, err := obo.ForToken(c, v, "api://api-b/Orders.Read").Token()
-		if e := entraError(t, err); e.Code != "invalid_request" ||
+		if e := testkit.Error(t, err); e.Code != "invalid_request" ||
 			!strings.Contains(e.Description, "the assertion is empty") {
 			t.Errorf("%s: got %v, want invalid_request", name, err)
 		}
 	}
-	if len(r.forms) != 0 {
-		t.Errorf("got %d requests, want 0", len(r.forms))
+	if len(r.Forms()) != 0 {
+		t.Errorf("got %d requests, want 0", len(r.Forms()))
 	}
 }
 
 func FuzzAssertion(f *testing.F) {
-	s, _, c := setup(f)
+	s := testkit.Server()
 	f.Add(assertionOf(s, alice, time.Hour))
 	f.Add("a.b.c")
 	f.Add(segment(`{}`) + "." + segment(`{"exp":1e400,"scp":null}`) + ".")
 	f.Add("....")
-	offline := &http.Client{Transport: offline{}}
-	c, err := entra.New(entra.Config{
-		TenantID: c.TenantID(), ClientID: c.ClientID(), Credential: entra.Secret("x"), HTTPClient: offline,
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
+	offline := testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("no network") })
+	c := testkit.Client(f, testkit.ClientConfig(s, "api-a", offline))
 	f.Fuzz(func(t *testing.T, assertion string) {
 		tok, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read").Token()
 		if tok != nil || err == nil {
 			t.Fatal("got a token without a response")
 		}
-		if e := entraError(t, err); e.Code == "" || len(assertion) > 8 && strings.Contains(e.Error(), assertion) {
+		if e := testkit.Error(t, err); e.Code == "" || len(assertion) > 8 && strings.Contains(e.Error(), assertion) {
 			t.Errorf("got %v, want an error with a code and without the assertion", err)
 		}
 	})
-}
-
-type offline struct{}
-
-func (offline) RoundTrip(*http.Request) (*http.Response, error) {
-	return nil, errors.New("no network")
 }
