@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -21,19 +22,19 @@ var consoleHTML string
 
 var consolePage = template.Must(template.New("console").Parse(consoleHTML))
 
-// A console is the estate with a page at its root that controls it.
+// A console serves a server, and a page that controls it at the root.
 type console struct {
 	cfg    entratest.Config
 	server *entratest.Server
 	mux    *http.ServeMux
 
 	mu     sync.Mutex // guards remove
-	remove []func()   // the faults injected here
+	remove []func()   // removes the faults injected by the console
 }
 
 func newConsole(cfg entratest.Config, s *entratest.Server) *console {
 	c := &console{cfg: cfg, server: s, mux: http.NewServeMux()}
-	// Other sites must not press the buttons.
+	// Forms of other sites are rejected.
 	protect := http.NewCrossOriginProtection()
 	c.mux.HandleFunc("GET /{$}", c.show)
 	c.mux.Handle("POST /{$}", protect.Handler(http.HandlerFunc(c.act)))
@@ -42,8 +43,8 @@ func newConsole(cfg entratest.Config, s *entratest.Server) *console {
 	return c
 }
 
-// ServeHTTP leaves all but the console's own paths to the estate, which reads
-// paths as Entra does.
+// ServeHTTP serves the console's own paths and passes other requests to the server.
+// A ServeMux would clean their paths.
 func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/", "/-/requests", "/favicon.ico":
@@ -53,7 +54,7 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// requests is the journal in JSON.
+// requests serves the journal in JSON.
 func (c *console) requests(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	list := c.server.Requests()
@@ -94,33 +95,34 @@ func (c *console) show(w http.ResponseWriter, r *http.Request) {
 		"Faults": describeFaults(c.server.Faults()), "Kinds": kinds, "Done": r.URL.Query().Get("done"),
 	})
 	if err != nil {
-		http.Error(w, "the page cannot be rendered", http.StatusInternalServerError)
+		http.Error(w, "failed to render the page", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Write(buf.Bytes())
 }
 
-// act does what a button says.
+// act performs the action of a form.
 func (c *console) act(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
-		http.Error(w, "the form cannot be read", http.StatusBadRequest)
+		http.Error(w, "invalid form", http.StatusBadRequest)
 		return
 	}
 	done := ""
 	switch r.PostForm.Get("action") {
 	case "announce":
 		c.server.AnnounceKey()
-		done = "A key is announced."
+		done = "A new key has been published."
 	case "rotate":
 		c.server.RotateKeys()
-		done = "Another key signs from now on."
+		done = "The newest key now signs tokens."
 	case "retire":
 		c.server.RetireKeys()
-		done = "Only the key in use is published."
+		done = "Only the signing key is published."
 	case "clear":
 		c.mu.Lock()
 		for _, remove := range c.remove {
@@ -128,17 +130,18 @@ func (c *console) act(w http.ResponseWriter, r *http.Request) {
 		}
 		c.remove = nil
 		c.mu.Unlock()
-		done = "No faults are left."
+		done = "All faults have been removed."
 	case "revoke":
 		name := r.PostForm.Get("username")
-		if !slices.ContainsFunc(c.cfg.Users, func(u entratest.User) bool { return strings.EqualFold(u.Username, name) }) {
-			http.Error(w, "there is no such user", http.StatusBadRequest)
+		known := func(u entratest.User) bool { return strings.EqualFold(u.Username, name) }
+		if !slices.ContainsFunc(c.cfg.Users, known) {
+			http.Error(w, "unknown user", http.StatusBadRequest)
 			return
 		}
 		c.server.RevokeSessions(name)
-		done = "The user's sessions are revoked."
+		done = "The user's sessions have been revoked."
 	case "fault":
-		f, err := faultOf(r)
+		f, err := parseFault(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -147,27 +150,28 @@ func (c *console) act(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		c.remove = append(c.remove, remove)
 		c.mu.Unlock()
-		done = "The fault is injected."
+		done = "The fault has been injected."
 	default:
-		http.Error(w, "there is no such action", http.StatusBadRequest)
+		http.Error(w, "unknown action", http.StatusBadRequest)
 		return
 	}
 	http.Redirect(w, r, "/?done="+template.URLQueryEscaper(done), http.StatusSeeOther)
 }
 
-// kinds are the faults that the page offers.
+// kinds are the kinds of faults that the page can inject.
 var kinds = []string{"429", "503", "500", "slow", "drop", "truncate", "html", "malformed", "redirect"}
 
-// faultOf reads the fault that a form describes.
-func faultOf(r *http.Request) (entratest.Fault, error) {
+// parseFault returns the fault described by a form.
+func parseFault(r *http.Request) (entratest.Fault, error) {
 	f := entratest.Fault{
-		Endpoint: r.PostForm.Get("path"), Tenant: r.PostForm.Get("tenant"), ClientID: r.PostForm.Get("client"), GrantType: r.PostForm.Get("grant"),
+		Endpoint: r.PostForm.Get("endpoint"), Tenant: r.PostForm.Get("tenant"),
+		ClientID: r.PostForm.Get("client"), GrantType: r.PostForm.Get("grant"),
 	}
 	for field, n := range map[string]*int{"times": &f.Times, "skip": &f.Skip} {
 		if text := r.PostForm.Get(field); text != "" {
 			value, err := strconv.Atoi(text)
 			if err != nil || value < 0 {
-				return f, fmt.Errorf("%s is no number", field)
+				return f, fmt.Errorf("%s is not a number", field)
 			}
 			*n = value
 		}
@@ -192,7 +196,7 @@ func faultOf(r *http.Request) (entratest.Fault, error) {
 	case "redirect":
 		f.Status, f.Header = 307, http.Header{"Location": {"https://elsewhere.example/"}}
 	default:
-		return f, fmt.Errorf("there is no such kind of fault")
+		return f, errors.New("unknown kind of fault")
 	}
 	if text := r.PostForm.Get("retryAfter"); text != "" {
 		f.RetryAfter = text
@@ -200,35 +204,35 @@ func faultOf(r *http.Request) (entratest.Fault, error) {
 	return f, nil
 }
 
-// describeFaults says in words what is injected.
+// describeFaults returns a line of text for each fault.
 func describeFaults(faults []entratest.Fault) []string {
 	var lines []string
 	for _, f := range faults {
-		where := "every request"
+		target := "every request"
 		if f.Endpoint != "" {
-			where = f.Endpoint
+			target = f.Endpoint
 		}
-		for _, only := range []string{f.Tenant, f.ClientID, f.GrantType} {
-			if only != "" {
-				where += ", " + only
+		for _, filter := range []string{f.Tenant, f.ClientID, f.GrantType} {
+			if filter != "" {
+				target += ", " + filter
 			}
 		}
-		what := fmt.Sprintf("status %d", f.Status)
+		effect := fmt.Sprintf("status %d", f.Status)
 		switch {
 		case f.Drop:
-			what = "dropped"
+			effect = "dropped"
 		case f.Truncate > 0:
-			what = fmt.Sprintf("truncated to %d bytes", f.Truncate)
+			effect = fmt.Sprintf("truncated to %d bytes", f.Truncate)
 		case f.Delay > 0:
-			what = fmt.Sprintf("delayed by %v", f.Delay)
+			effect = fmt.Sprintf("delayed by %v", f.Delay)
 		}
 		if f.RetryAfter != "" {
-			what += ", Retry-After " + f.RetryAfter
+			effect += ", Retry-After " + f.RetryAfter
 		}
 		if f.Times > 0 {
-			what += fmt.Sprintf(", %d times", f.Times)
+			effect += fmt.Sprintf(", %d times", f.Times)
 		}
-		lines = append(lines, where+": "+what)
+		lines = append(lines, target+": "+effect)
 	}
 	return lines
 }

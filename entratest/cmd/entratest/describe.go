@@ -11,7 +11,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// description is the first line of the output: what a test needs to know.
+// description is the JSON object in the first line of the output.
 type description struct {
 	Authority string              `json:"authority"`
 	CAFile    string              `json:"caFile"`
@@ -67,12 +67,12 @@ func describe(cfg entratest.Config, authority, caFile string) description {
 	return d
 }
 
-// printEnv writes the environment of an app as a shell reads it. SSL_CERT_FILE is in the
-// place of the system's authorities, for Go and OpenSSL.
+// printEnv writes the environment variables of an app as shell commands.
+// SSL_CERT_FILE replaces the system's CAs, for Go and OpenSSL.
 func (d description) printEnv(w io.Writer, app string) error {
 	i := slices.IndexFunc(d.Apps, func(a appDescription) bool { return a.Name == app })
 	if i < 0 {
-		return fmt.Errorf("there is no app %q", app)
+		return fmt.Errorf("unknown app %q", app)
 	}
 	a := d.Apps[i]
 	for _, v := range [][2]string{
@@ -86,7 +86,7 @@ func (d description) printEnv(w io.Writer, app string) error {
 	return nil
 }
 
-// list is an empty array in JSON rather than null.
+// list returns l, or an empty list if l is nil, so that JSON has [] and not null.
 func list(l []string) []string {
 	if l == nil {
 		return []string{}
@@ -94,7 +94,7 @@ func list(l []string) []string {
 	return l
 }
 
-// logger writes a line per request.
+// logger returns a function that writes one line per request to w.
 func logger(w io.Writer, cfg entratest.Config) func(entratest.Request) {
 	apps := map[string]string{}
 	for _, a := range cfg.Apps {
@@ -115,7 +115,7 @@ func logger(w io.Writer, cfg entratest.Config) func(entratest.Request) {
 		if r.Injected {
 			line += " (injected)"
 		}
-		// A path may hold anything; a line of the log is one line.
+		// A path may have line breaks and control characters.
 		line = strings.Map(func(c rune) rune {
 			if !unicode.IsPrint(c) {
 				return '?'

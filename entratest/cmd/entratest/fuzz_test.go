@@ -14,7 +14,7 @@ import (
 // repeats nothing as markup.
 func FuzzConsole(f *testing.F) {
 	cfg := entratest.Sample()
-	f.Add("POST", "/", "action=fault&kind=429&path=token&times=2&skip=1", "")
+	f.Add("POST", "/", "action=fault&kind=429&endpoint=token&times=2&skip=1", "")
 	f.Add("POST", "/", "action=fault&kind=html&client=<zq>&retryAfter=<zq>&tenant=<zq>&grant=<zq>", "")
 	f.Add("POST", "/", "action=revoke&username=alice@contoso.onmicrosoft.com", "")
 	f.Add("POST", "/", "action=fault&kind=slow&times=-1", "")

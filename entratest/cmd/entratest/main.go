@@ -1,27 +1,57 @@
 // Command entratest runs a fake Microsoft Entra ID on a loopback address, for
 // tests in any language.
 //
-//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen 127.0.0.1:0] [-estate FILE] [-ca-out FILE] [-env APP]
+//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-env APP]
 //
-// The first line of its standard output is one JSON object: the authority's
-// URL, the file with the certificate to trust, and the tenants, apps and users
-// with their secrets. Requests are logged on standard error. An interrupt or
-// SIGTERM stops it.
+// The first line of standard output is a JSON object. It has the URL of the
+// authority, the file with the CA certificate to trust, and the tenants, apps and
+// users with their secrets. The command logs requests to standard error. It stops
+// on an interrupt or SIGTERM.
 //
-// With -env the output is the environment of one of the apps instead, in the variables that
-// Azure's own tools and package credentials read, for a shell:
+// # Environment variables
 //
-//	entratest -env daemon > env.sh &    then, in the same shell or another:
-//	. ./env.sh; entra doctor api://api-b/.default
+// With -env, standard output has the environment variables of one app instead, as
+// commands for a shell. They are the variables that Azure's tools and package
+// credentials read:
 //
-// The authority's root page shows the estate and the last requests, and has
-// buttons that inject faults, roll keys over and revoke sessions. Scripts press
-// the same buttons, and read the journal at /-/requests:
+//	entratest -env daemon > env.sh &
+//	. ./env.sh; entra doctor api://api-b/.default    # after entratest has printed "serving"
 //
-//	curl --cacert ca.pem -d action=fault -d kind=429 -d path=token -d times=2 $AUTHORITY/
+// SSL_CERT_FILE replaces the system's CAs, for Go and OpenSSL.
+//
+// # Configuration file
+//
+// By default, the command serves [entratest.Sample]. With -config, it reads a JSON
+// file. Its fields are those of [entratest.Config], [entratest.App] and
+// [entratest.User]. Certificates, roots and keys are in PEM. Durations are strings:
+//
+//	{
+//	  "lifetime": "10m",
+//	  "tenants": [{"id": "11111111-1111-4111-8111-111111111111", "domain": "contoso.onmicrosoft.com"}],
+//	  "apps": [
+//	    {"name": "job", "clientId": "aaaaaaaa-0000-4000-8000-000000000001", "tenantId": "contoso.onmicrosoft.com",
+//	     "secrets": ["job-secret"], "permissions": [{"resource": "api://orders", "roles": ["Orders.Read.All"]}]},
+//	    {"name": "orders", "clientId": "aaaaaaaa-0000-4000-8000-000000000002", "tenantId": "contoso.onmicrosoft.com",
+//	     "appIdUri": "api://orders", "roles": ["Orders.Read.All"]}
+//	  ]
+//	}
+//
+// # Console
+//
+// The root page of the authority shows the last requests and the configuration.
+// Its buttons inject faults, rotate keys and revoke sessions. Scripts can send the
+// same forms, and read the journal at /-/requests:
+//
+//	curl --cacert ca.pem -d action=fault -d kind=429 -d endpoint=token -d times=2 $AUTHORITY/
+//	curl --cacert ca.pem -d action=clear $AUTHORITY/
 //	curl --cacert ca.pem -d action=rotate $AUTHORITY/
 //	curl --cacert ca.pem -d action=revoke -d username=alice@contoso.onmicrosoft.com $AUTHORITY/
 //	curl --cacert ca.pem $AUTHORITY/-/requests
+//
+// The fields of a fault are kind (429, 503, 500, slow, drop, truncate, html,
+// malformed or redirect), endpoint, tenant, client (a client ID), grant (a grant
+// type), times, skip and retryAfter. Other actions are announce and retire, for
+// signing keys.
 package main
 
 import (
@@ -57,14 +87,27 @@ func main() {
 	}
 }
 
+const usage = `Usage: entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-env APP]
+
+Runs a fake Microsoft Entra ID for tests, until it is interrupted. The first line
+of output is a JSON object with the URL of the authority, the file of the CA
+certificate to trust, and all IDs and secrets. The URL opens a page that shows
+requests and injects faults.
+
+`
+
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("entratest", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	listen := flags.String("listen", "127.0.0.1:0", "address to listen on")
-	file := flags.String("estate", "", "JSON file with the estate (default: a built-in sample)")
-	caOut := flags.String("ca-out", "", "file to write the certificate authority to, in PEM (default: a temporary one)")
-	env := flags.String("env", "", "print the variables that Azure's tools read, for the app of this name, in place of the JSON")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
+	listen := flags.String("listen", "127.0.0.1:0", "`address` to listen on; port 0 selects a free port")
+	file := flags.String("config", "", "JSON `file` with tenants, apps and users (default: a built-in sample)")
+	caOut := flags.String("ca-out", "", "`file` for the CA certificate in PEM (default: a temporary file)")
+	env := flags.String("env", "", "print the environment variables of the `app` with this name instead of the JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -74,7 +117,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg := entratest.Sample()
 	if *file != "" {
 		var err error
-		if cfg, err = readEstate(*file); err != nil {
+		if cfg, err = readConfig(*file); err != nil {
 			return err
 		}
 	}
@@ -83,8 +126,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for i, a := range cfg.Apps { // with their defaults
-		cfg.Apps[i] = s.App(a.Name)
+	for i, a := range cfg.Apps {
+		cfg.Apps[i] = s.App(a.Name) // with defaults
 	}
 	for i, u := range cfg.Users {
 		cfg.Users[i] = s.User(u.Username)
@@ -119,13 +162,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return serve(ctx, l, cert, newConsole(cfg, s))
 }
 
-// serve answers on l until ctx ends, then lets requests finish.
+// serve serves l until ctx ends, then waits up to five seconds for open requests.
 func serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler) error {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		ErrorLog:          log.New(io.Discard, "", 0), // clients that don't trust the authority yet
+		ErrorLog:          log.New(io.Discard, "", 0), // clients that do not trust the CA
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.ServeTLS(l, "", "") }()
@@ -134,15 +177,15 @@ func serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Han
 		return err
 	case <-ctx.Done():
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := srv.Shutdown(end); err != nil {
+	if err := srv.Shutdown(shutdownCtx); err != nil {
 		return srv.Close() // requests that a fault delays
 	}
 	return nil
 }
 
-// newServer turns an impossible estate into an error.
+// newServer returns an error if cfg is invalid.
 func newServer(cfg entratest.Config) (s *entratest.Server, err error) {
 	defer func() {
 		if problem := recover(); problem != nil {
@@ -152,14 +195,15 @@ func newServer(cfg entratest.Config) (s *entratest.Server, err error) {
 	return entratest.NewServer(cfg), nil
 }
 
-// publicHost is how clients reach what listens on addr.
+// publicHost returns the host and port for clients of the listener at addr, which
+// was opened for the address listen.
 func publicHost(listen string, addr net.Addr) (host, port string) {
 	host, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
 		return "127.0.0.1", "443"
 	}
-	if asked, _, err := net.SplitHostPort(listen); err == nil && asked != "" && net.ParseIP(asked) == nil {
-		return asked, port // a name
+	if name, _, err := net.SplitHostPort(listen); err == nil && name != "" && net.ParseIP(name) == nil {
+		return name, port
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -167,8 +211,8 @@ func publicHost(listen string, addr net.Addr) (host, port string) {
 	return host, port
 }
 
-// writeCA writes the authority's certificate where clients find it. A
-// temporary file goes when the command does.
+// writeCA writes the CA certificate to path, or to a temporary file if path is
+// empty. remove deletes the temporary file.
 func writeCA(path string, data []byte) (file string, remove func(), err error) {
 	if path != "" {
 		if path, err = filepath.Abs(path); err != nil {

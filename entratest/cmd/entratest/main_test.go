@@ -3,17 +3,21 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/entratoken/entra/entratest"
 )
@@ -135,8 +139,8 @@ func TestConsole(t *testing.T) {
 	defer stop()
 	secret := d.Apps[0].Secret
 	token(t, c, d, secret)
-	status, page := press(t, c, d, "action", "fault", "kind", "429", "path", "token", "times", "1")
-	if status != 200 || !strings.Contains(page, "The fault is injected.") || !strings.Contains(page, "token: status 429, Retry-After 30, 1 times") {
+	status, page := press(t, c, d, "action", "fault", "kind", "429", "endpoint", "token", "times", "1")
+	if status != 200 || !strings.Contains(page, "The fault has been injected.") || !strings.Contains(page, "token: status 429, Retry-After 30, 1 times") {
 		t.Fatalf("%d %s", status, page)
 	}
 	if strings.Contains(page, secret) || strings.Contains(page, "alice-password") {
@@ -147,11 +151,11 @@ func TestConsole(t *testing.T) {
 			t.Errorf("status %d, want %d", got, want)
 		}
 	}
-	press(t, c, d, "action", "fault", "kind", "500", "path", "")
+	press(t, c, d, "action", "fault", "kind", "500", "endpoint", "")
 	if got := token(t, c, d, secret); got != 500 {
 		t.Errorf("status %d", got)
 	}
-	if _, page := press(t, c, d, "action", "clear"); !strings.Contains(page, "No faults are left.") {
+	if _, page := press(t, c, d, "action", "clear"); !strings.Contains(page, "All faults have been removed.") {
 		t.Errorf("page %s", page)
 	}
 	if got := token(t, c, d, secret); got != 200 {
@@ -216,11 +220,11 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-func TestEstateFile(t *testing.T) {
+func TestConfigFile(t *testing.T) {
 	dir := t.TempDir()
-	estate, ca := filepath.Join(dir, "estate.json"), filepath.Join(dir, "ca.pem")
+	config, ca := filepath.Join(dir, "config.json"), filepath.Join(dir, "ca.pem")
 	write := func(text string) {
-		if err := os.WriteFile(estate, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -234,7 +238,7 @@ func TestEstateFile(t *testing.T) {
 			 "appIdUri": "api://api-b", "roles": ["Read.All"]}
 		]
 	}`)
-	d, c, _, stop := start(t, "-estate", estate, "-ca-out", ca, "-listen", "localhost:0")
+	d, c, _, stop := start(t, "-config", config, "-ca-out", ca, "-listen", "localhost:0")
 	defer stop()
 	if d.CAFile != ca || len(d.Apps) != 2 || d.Apps[0].ClientID != "aaaaaaaa-0000-4000-8000-000000000001" || d.Users == nil || !strings.HasPrefix(d.Authority, "https://localhost:") {
 		t.Fatalf("described as %+v", d)
@@ -249,18 +253,90 @@ func TestEstateFile(t *testing.T) {
 		"{":                                   "unexpected EOF",
 		`{"tennants": []}`:                    `unknown field "tennants"`,
 		`{"lifetime": "long"}`:                "lifetime",
-		`{"tenants": []}`:                     "impossible estate: there is no tenant",
-		`{"apps": [{"certificates": ["x"]}]}`: "a certificate is no PEM",
+		`{"tenants": []}`:                     "invalid Config: at least one tenant is required",
+		`{"apps": [{"certificates": ["x"]}]}`: "a certificate is not in PEM",
 	} {
 		write(text)
-		if err := run(t.Context(), []string{"-estate", estate}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		if err := run(t.Context(), []string{"-config", config}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for _, args := range [][]string{{"-estate", filepath.Join(dir, "nothing")}, {"-listen", "nowhere"}, {"surplus"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-config", filepath.Join(dir, "nothing")}, {"-listen", "nowhere"}, {"surplus"}, {"-unknown"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v: no error", args)
 		}
+	}
+}
+
+// Every field of a configuration file reaches the Config.
+func TestConfigFileSetsEveryField(t *testing.T) {
+	cert, ca := entratest.LocalCertificate()
+	certPEM := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))
+	der, err := x509.MarshalPKIXPublicKey(cert.PrivateKey.(crypto.Signer).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyPEM := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	quote := func(s string) string { data, _ := json.Marshal(s); return string(data) }
+	file := filepath.Join(t.TempDir(), "config.json")
+	err = os.WriteFile(file, []byte(`{
+		"host": "login.example", "lifetime": "10m", "refreshIn": "5m",
+		"tenants": [{"id": "t", "domain": "d", "name": "n"}],
+		"apps": [{
+			"name": "a", "clientId": "b", "tenantId": "c", "objectId": "d", "multiTenant": true, "public": true,
+			"secrets": ["e"], "expiredSecrets": ["f"], "certificates": [`+quote(certPEM)+`],
+			"trustedSubjects": [{"subject": "g", "roots": `+quote(certPEM)+`}],
+			"federated": [{"issuer": "h", "subject": "i", "audience": "j", "key": `+quote(keyPEM)+`}],
+			"appIdUri": "k", "scopes": ["l"], "adminScopes": ["m"], "roles": ["n"], "redirectUris": ["o"], "logoutUrl": "p",
+			"tokenVersion": 1, "permissions": [{"resource": "q", "scopes": ["r"], "roles": ["s"]}],
+			"required": [{"resource": "u"}], "knownClients": ["v"], "requireMfa": true, "requireAssignment": true,
+			"continuousAccess": true, "omitIdType": true, "optionalClaims": ["w"], "groupClaims": true, "idTokenGrant": true
+		}],
+		"users": [{
+			"username": "a", "password": "b", "tenantId": "c", "objectId": "d", "name": "e", "email": "f",
+			"roles": {"g": ["h"]}, "groups": ["i"], "guest": {"j": "k"}, "mfa": true, "admin": true, "disabled": true
+		}]
+	}`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := readConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, r := got.Lifetime(), got.RefreshIn(0); l != 10*time.Minute || r != 5*time.Minute {
+		t.Errorf("got lifetime %v, refresh_in %v, want 10m, 5m", l, r)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	if subjects := got.Apps[0].TrustedSubjects; len(subjects) != 1 || subjects[0].Subject != "g" || !subjects[0].Roots.Equal(roots) {
+		t.Errorf("got trusted subjects %+v", subjects)
+	}
+	got.Lifetime, got.RefreshIn, got.Apps[0].TrustedSubjects = nil, nil, nil
+	want := entratest.Config{
+		Host:    "login.example",
+		Tenants: []entratest.Tenant{{ID: "t", Domain: "d", Name: "n"}},
+		Apps: []entratest.App{{
+			Name: "a", ClientID: "b", TenantID: "c", ObjectID: "d", MultiTenant: true, Public: true,
+			Secrets: []string{"e"}, ExpiredSecrets: []string{"f"}, Certificates: []*x509.Certificate{ca},
+			Federated: []entratest.FederatedCredential{
+				{Issuer: "h", Subject: "i", Audience: "j", Key: cert.PrivateKey.(crypto.Signer).Public()},
+			},
+			AppIDURI: "k", Scopes: []string{"l"}, AdminScopes: []string{"m"}, Roles: []string{"n"},
+			RedirectURIs: []string{"o"}, LogoutURL: "p", TokenVersion: 1,
+			Permissions: []entratest.Permission{{Resource: "q", Scopes: []string{"r"}, Roles: []string{"s"}}},
+			Required:    []entratest.Permission{{Resource: "u"}}, KnownClients: []string{"v"}, RequireMFA: true,
+			RequireAssignment: true, ContinuousAccess: true, OmitIDType: true, OptionalClaims: []string{"w"},
+			GroupClaims: true, IDTokenGrant: true,
+		}},
+		Users: []entratest.User{{
+			Username: "a", Password: "b", TenantID: "c", ObjectID: "d", Name: "e", Email: "f",
+			Roles: map[string][]string{"g": {"h"}}, Groups: []string{"i"}, Guest: map[string]string{"j": "k"},
+			MFA: true, Admin: true, Disabled: true,
+		}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }
 
@@ -288,7 +364,7 @@ func TestEnv(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if err := run(t.Context(), []string{"-env", "nobody"}, io.Discard, &lines{}); err == nil || err.Error() != `there is no app "nobody"` {
+	if err := run(t.Context(), []string{"-env", "nobody"}, io.Discard, &lines{}); err == nil || err.Error() != `unknown app "nobody"` {
 		t.Errorf("an app that is not there: %v", err)
 	}
 }
