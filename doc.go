@@ -1,4 +1,4 @@
-// Package entra acquires access tokens from Microsoft Entra ID and hands them out as
+// Package entra acquires access tokens from Microsoft Entra ID and provides them as
 // [oauth2.TokenSource] values.
 //
 // A [Client] is one app registration in one tenant:
@@ -9,107 +9,114 @@
 //		Credential: entra.Secret(os.Getenv("AZURE_CLIENT_SECRET")),
 //	})
 //
-// A flow makes a [TokenSource] of it. There is one package for each:
+// A flow package turns it into a [TokenSource]:
 //
-//   - clientcreds: a daemon that calls an API as itself,
-//   - obo: an API that calls the next API for its caller,
-//   - authcode: a web app that signs users in and calls APIs for them; package signin
-//     adds its handlers and sessions.
+//   - clientcreds is for a daemon that calls an API as itself.
+//   - obo is for an API that calls the next API for its caller.
+//   - authcode is for a web app that signs users in and calls APIs for them. Package signin
+//     adds handlers and sessions.
 //
-// For instance:
+// For example:
 //
 //	source := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default")
 //	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
 //
-// Package verify is the other side: it validates the tokens that an API receives.
-// Package entratest is a fake Entra to test all of this against, in-process.
+// Package verify validates the tokens that an API receives. Package entratest is a fake
+// Entra for tests, which runs in the same process.
 //
 // # Sources and the cache
 //
-// A source is cheap to make and shares its token with every other source of the same
-// grant. Keep one, or make one for each request, as is convenient. All tokens are held
-// in one cache, which is bounded, makes one request however many callers wait, and
-// refreshes a token in the background well before it ends: once a token is held, no
-// caller waits for the next, and an outage of Entra of some minutes is not seen at all.
-// Package cache says how.
+// A TokenSource is cheap to create and shares its token with all sources of the same
+// grant. Keep one, or create one for each request. All tokens are stored in one cache. It
+// is bounded, sends one request however many callers wait, and refreshes tokens in the
+// background well before they expire. Once a token is cached, no caller waits for the next
+// one, and an outage of Entra of several minutes goes unnoticed. Package cache describes
+// the details.
 //
-// Use [TokenSource.HTTPClient], [Transport], or an [oauth2.Transport] with the source in
-// it. Do not use [oauth2.NewClient] or [oauth2.ReuseTokenSource]: they keep a token
-// until ten seconds before its end, so that it is never refreshed early.
+// Use [TokenSource.HTTPClient], [Transport], or an [oauth2.Transport] that contains the
+// source. Do not use [oauth2.NewClient] or [oauth2.ReuseTokenSource]: they keep a token
+// until ten seconds before its expiry and so prevent the early refresh.
 //
 // # Errors
 //
-// What goes wrong is an [*Error], with Entra's own codes in it:
+// Failures are [*Error] values with Entra's own codes:
 //
 //	var e *entra.Error
 //	switch {
 //	case errors.As(err, &e) && e.InteractionRequired():
-//		// only the user can help: sign in, consent, a second factor (e.Claims)
+//		// The user must sign in again, consent, or satisfy a policy (e.Claims).
 //	case errors.As(err, &e) && e.Temporary():
-//		// try again later, after e.RetryAfter
+//		// Retry later, after e.RetryAfter.
 //	}
 //
-// A caller whose own context ends gets an error that wraps that context's. No error, log line or
-// printed value contains a secret or a token.
+// If a caller's own context ends first, the error wraps the context's error. No error, log
+// record or printed value contains a secret or a token.
 //
-// # Credentials that change
+// # Credential rotation
 //
-// Secrets end, certificates are renewed, and keys are lost. A [CredentialFunc] credential asks
-// the program for what is current before each request to Entra, and once more when Entra
-// refuses that; [CredentialChain] goes on to the next of several. The request is then made again
-// at once, so that no caller sees the change, and neither tokens nor signed-in users are
-// lost by it:
+// Secrets expire, certificates are renewed, and keys are lost. A [CredentialFunc] calls the
+// program for the current credential before each request to Entra, and once more if Entra
+// rejects it. A [CredentialChain] tries several credentials. The request is then sent again
+// at once. No caller notices the change, and neither tokens nor signed-in users are lost:
 //
-//	Credential: entra.FirstOf(
-//		entra.Reloading(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
-//			anew := !refused.Equal(entra.Credential{}) // Entra has just refused the one that is held
-//			secret, err := vault.Secret(ctx, anew)
+//	Credential: entra.CredentialChain(
+//		entra.CredentialFunc(func(ctx context.Context, rejected entra.Credential) (entra.Credential, error) {
+//			reload := !rejected.Equal(entra.Credential{}) // Entra has just rejected the cached secret
+//			secret, err := vault.Secret(ctx, reload)
 //			return entra.Secret(secret), err
 //		}),
-//		entra.Certificate(certs, key, nil), // where that is refused or not to be had
+//		entra.Certificate(certs, key, nil), // if the secret is rejected or the vault fails
 //	)
 //
-// Package credentials has them ready-made: certificate and secret files that are read
-// again when they change, workload identities, the variables of Azure's tools. A key that
-// cannot leave its hardware module is a [crypto.Signer] in [Certificate].
+// Package credentials loads credentials from certificate and secret files, which it reads
+// again when they change, from workload identities, and from the variables of Azure's
+// tools. A key that cannot leave its hardware module is a [crypto.Signer] in [Certificate].
 //
 // # Several tenants
 //
-// [Client.WithTenant] gives the same app in another tenant, on the same cache and
-// connections. A token is only ever served for the tenant it was acquired in.
+// [Client.WithTenant] returns a client for the same app in another tenant. It shares the
+// cache and the connections. A token is only ever served for the tenant that issued it.
 //
 // # Clouds
 //
-// [Config.Cloud] is the authority: nothing for the public cloud, a constant for another of
-// Microsoft's, or a host, of a private cloud or of an external tenant (External ID).
-// [Config.Region] gets the app's own tokens in a region of Azure.
+// [Config.Cloud] selects the authority: the public cloud by default, a constant for another
+// of Microsoft's clouds, or the host of a private cloud or an external tenant (External
+// ID). [Config.Region] selects a region of Azure for the app's own tokens.
 //
 // # Claims challenges
 //
-// With the capability "cp1" (see [Config]) tokens live for up to 28 hours and a
-// resource may refuse one at any moment with a claims challenge. [Transport] answers it
-// by itself where it can; otherwise [ClaimsChallenge] reads it and
-// [TokenSource.WithClaims] gets the token that satisfies it.
+// With [CapabilityCAE] tokens live for up to 28 hours, and a resource may reject one at any
+// time with a claims challenge. [Transport] handles challenges where it can. Otherwise
+// [ClaimsChallenge] parses one and [TokenSource.WithClaims] acquires a token that satisfies
+// it.
 //
-// # With the Azure SDK
+// # Azure SDK
 //
-// A source becomes an azcore.TokenCredential in a few lines, for the Azure SDK's own
-// clients:
+// A few lines make a client an azcore.TokenCredential for the clients of the Azure SDK:
 //
 //	type credential struct{ client *entra.Client }
 //
 //	func (c credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-//		source := clientcreds.TokenSource(c.client, o.Scopes[0]).WithClaims(o.Claims)
+//		client := c.client
+//		if o.TenantID != "" {
+//			var err error
+//			if client, err = client.WithTenant(o.TenantID); err != nil {
+//				return azcore.AccessToken{}, err
+//			}
+//		}
+//		source := clientcreds.TokenSource(client, o.Scopes[0]).WithClaims(o.Claims)
 //		t, err := source.TokenContext(ctx)
 //		if err != nil {
 //			return azcore.AccessToken{}, err
 //		}
-//		return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry}, nil
+//		info, _ := source.Cached()
+//		return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry, RefreshOn: info.RefreshAt}, nil
 //	}
 //
 // # Other flows
 //
-// A flow is a [Grant]: a name, a subject and a function that asks for a token through
-// an MSAL client. [Client.TokenSource] puts the same cache under it; [Client.Redeem] is
-// for grants that are good once. The flow packages use nothing else.
+// A flow is a [Grant]: a name, a subject, scopes, and a function that sends the token
+// request with the methods of [TokenRequest]. [Client.TokenSource] adds the cache.
+// [Client.Exchange] is for single-use grants such as authorization codes. The flow packages
+// use nothing else.
 package entra
