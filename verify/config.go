@@ -17,7 +17,8 @@ import (
 const (
 	// AnyTenant accepts every tenant of the cloud, including personal Microsoft
 	// accounts. The program must then authorize each request by its claims, and must
-	// reach the data of a tenant only with the tid of that tenant. Config.Audiences should have only the client ID.
+	// reach the data of a tenant only with the tid of that tenant. Config.Audiences
+	// should have only the client ID.
 	AnyTenant = "*"
 	// AnyOrganization is like AnyTenant without personal Microsoft accounts.
 	AnyOrganization = "organizations-only"
@@ -94,7 +95,8 @@ type Config struct {
 
 	// HTTPClient fetches the keys. If nil, a client with time-outs is used, with the
 	// proxy and the certificate authorities that http.DefaultTransport has when New
-	// is called. Verifier uses a copy without a cookie jar that does not follow redirects.
+	// is called. Verifier uses a copy without a cookie jar that does not follow
+	// redirects.
 	HTTPClient *http.Client
 
 	// Logger logs failed key fetches at level Warn and rejected requests, by

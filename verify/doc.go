@@ -54,6 +54,9 @@
 //
 //	r.With(v.Middleware, verify.RequireScope("Tasks.Read")).Get("/tasks", tasks)
 //
+// Middleware alone is not authorization: it accepts every valid token, including
+// app-only tokens without any role.
+//
 // Names and email addresses in a token are for display only. The key for the data of a
 // user is the result of [Claims.User].
 //
@@ -61,7 +64,8 @@
 //
 // A gRPC interceptor, or the middleware of a framework with handlers of its own, calls
 // [Verifier.Verify] and stores the token with [NewContext]. [ClaimsFromContext] and
-// [TokenFromContext] then work as behind Middleware.
+// [TokenFromContext] then work as behind Middleware. A program that needs other error
+// responses than those of Middleware does the same.
 //
 // # Calling the next API
 //

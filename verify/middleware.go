@@ -24,8 +24,10 @@ import (
 // The token is read from the Authorization header only. In a query or a form it
 // would end up in logs and browser histories.
 //
-// Middleware only establishes who is calling. [RequireScope], [RequireRole] and
-// the other Require functions, or the handlers, decide about its permissions.
+// Middleware only establishes who is calling. It accepts app-only tokens without any
+// role, which Entra issues by default to every app of a tenant. So wrap next in
+// [RequireScope], [RequireRole] or another Require function, or check the claims in the
+// handler.
 //
 // Middleware panics if v was not created with [New].
 //

@@ -11,9 +11,9 @@ import (
 
 // RequireScope returns middleware that admits clients that act for a user and
 // have at least one of the scopes (delegated permissions, scp). Apps that act for
-// themselves never have scopes. Their roles do not replace a
-// scope; see [RequireRole]. Scopes are written as in scp, without the URI of the API:
-// "Tasks.Read".
+// themselves never have scopes, and their roles do not replace one; see
+// [RequireRole]. Scopes are written as in scp, without the URI of the API:
+// "Tasks.Read". To require several scopes, combine several calls.
 //
 // The middleware must run behind [Verifier.Middleware], or with a context made by
 // [NewContext]. It responds with 403 and a WWW-Authenticate challenge that names

@@ -36,9 +36,9 @@ func (v *Verifier) usable() error {
 	return nil
 }
 
-// Verify verifies an access token for this API. The error for a rejected token is
-// an [*Error]. If ctx is done while the keys are being fetched, Verify returns the
-// error of ctx, and the fetch continues for other callers.
+// Verify verifies an access token for this API. It does not check scopes or roles. The
+// error for a rejected token is an [*Error]. If ctx is done while the keys are being
+// fetched, Verify returns the error of ctx, and the fetch continues for other callers.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	if err := v.usable(); err != nil {
 		return nil, err
