@@ -134,7 +134,7 @@ func (c *Claims) forUser() bool {
 // if it lacks scp and its oid and sub are the same. Those of a user differ,
 // because each application gets another sub for the same user.
 //
-// Sources: idtyp in Microsoft's optional-claims reference; "Accepting app-only
+// Sources: idtyp in Microsoft's optional-claims reference, and "Accepting app-only
 // tokens" in its page on verifying scopes and app roles.
 func (c *Claims) AppOnly() bool {
 	if c.TokenType != "" {

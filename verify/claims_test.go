@@ -44,10 +44,12 @@ func testClaimsAreTyped(t *testing.T) {
 	}{
 		{v1, verify.Claims{
 			Issuer: "https://sts.windows.net/" + tenantA + "/", Audience: apiURI, Version: "1.0",
-			UPN: "ada@contoso.example", UniqueName: "ada@contoso.example", IdentityProvider: "https://sts.windows.net/" + tenantB + "/",
+			UPN: "ada@contoso.example", UniqueName: "ada@contoso.example",
+			IdentityProvider: "https://sts.windows.net/" + tenantB + "/",
 		}, []string{"pwd", "mfa"}},
 		{v2, verify.Claims{
-			Issuer: "https://" + host + "/" + tenantA + "/v2.0", Audience: apiID, Version: "2.0", PreferredUsername: "ada@contoso.example",
+			Issuer: "https://" + host + "/" + tenantA + "/v2.0", Audience: apiID, Version: "2.0",
+			PreferredUsername: "ada@contoso.example",
 		}, nil},
 	} {
 		c := accept(t, v, sign(0, headerOf(0), test.claims))
@@ -153,7 +155,8 @@ func TestGroupsOverage(t *testing.T) {
 		{"none", userV2(), false},
 		{"groups", userV2().with("groups", []string{"g"}), false},
 		{"no groups", userV2().with("groups", []string{}), false},
-		{"distributed", userV2().with("_claim_names", object{"groups": "src1"}).with("_claim_sources", object{"src1": object{"endpoint": "https://graph.windows.net/x"}}), true},
+		{"distributed", userV2().with("_claim_names", object{"groups": "src1"}).with("_claim_sources",
+			object{"src1": object{"endpoint": "https://graph.windows.net/x"}}), true},
 		{"another distributed", userV2().with("_claim_names", object{"wids": "src1"}), false},
 		{"hasgroups", userV2().with("hasgroups", true), true},
 		{"has no groups", userV2().with("hasgroups", false), false},
@@ -182,7 +185,8 @@ func TestPrintedClaimsHaveNoPersonalData(t *testing.T) {
 			t.Errorf("got %q in %s", personal, out.String())
 		}
 	}
-	for kind, claims := range map[string]object{"user": userV2(), "app": appV2(), "other": userV2().with("idtyp", "device")} {
+	for kind, claims := range map[string]object{"user": userV2(), "app": appV2(),
+		"other": userV2().with("idtyp", "device")} {
 		c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), claims))
 		if want := "verify.Claims(" + kind + " tid=" + tenantA + " uti=uti-1)"; c.String() != want {
 			t.Errorf("got %s, want %s", c, want)
@@ -204,7 +208,8 @@ func TestClaimsJSONHasNoNonce(t *testing.T) {
 
 func TestZeroClaimsGrantNothing(t *testing.T) {
 	var c verify.Claims
-	if _, ok := c.User(); ok || c.AppOnly() || c.Has("iss") || c.Decode("iss", new(string)) == nil || len(slices.Collect(c.Names())) != 0 {
+	if _, ok := c.User(); ok || c.AppOnly() || c.Has("iss") || c.Decode("iss", new(string)) == nil ||
+		len(slices.Collect(c.Names())) != 0 {
 		t.Error("the zero Claims have a user, a claim or app-only access")
 	}
 	text, err := json.Marshal(c.Roles)
@@ -217,7 +222,8 @@ func TestZeroClaimsGrantNothing(t *testing.T) {
 func TestClaimsSurviveMarshaling(t *testing.T) {
 	server := entratest.NewServer(entratest.Sample())
 	v, err := verify.New(verify.Config{
-		Audiences: []string{server.App("webapp").ClientID, server.App("api-a").ClientID}, Tenants: []string{entratest.SampleTenant},
+		Audiences:  []string{server.App("webapp").ClientID, server.App("api-a").ClientID},
+		Tenants:    []string{entratest.SampleTenant},
 		HTTPClient: server.Client(),
 	})
 	if err != nil {
@@ -230,7 +236,8 @@ func TestClaimsSurviveMarshaling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	access, err := v.Verify(t.Context(), server.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"}))
+	access, err := v.Verify(t.Context(),
+		server.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,8 +290,10 @@ func TestUnmarshalRejectsInvalidClaims(t *testing.T) {
 	}
 	c := verify.Claims{Name: "before"}
 	for text, reason := range map[string]verify.Reason{
-		"": verify.ReasonBadJSON, "null": verify.ReasonBadJSON, "[]": verify.ReasonBadJSON, `{"tid":1}`: verify.ReasonBadClaim, `{"a":1,"a":2}`: verify.ReasonDuplicateMember,
-		`{"roles":1}`: verify.ReasonBadClaim, "{\"a\":\"\xff\"}": verify.ReasonBadUTF8, `{"a":"` + strings.Repeat("x", verify.MaxTokenSize) + `"}`: verify.ReasonTooLarge,
+		"": verify.ReasonBadJSON, "null": verify.ReasonBadJSON, "[]": verify.ReasonBadJSON,
+		`{"tid":1}`: verify.ReasonBadClaim, `{"a":1,"a":2}`: verify.ReasonDuplicateMember,
+		`{"roles":1}`: verify.ReasonBadClaim, "{\"a\":\"\xff\"}": verify.ReasonBadUTF8,
+		`{"a":"` + strings.Repeat("x", verify.MaxTokenSize) + `"}`: verify.ReasonTooLarge,
 	} {
 		err := c.UnmarshalBinary([]byte(text))
 		if !errors.Is(err, &verify.Error{Reason: reason}) || c.Name != "before" {

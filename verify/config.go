@@ -53,8 +53,8 @@ type Config struct {
 	// URI only if all Tenants are trusted not to claim it. A URI with a verified
 	// domain or with the client ID is safer than a plain word.
 	//
-	// Sources: "Validate the audience" in Microsoft's claims-validation page; aud
-	// in its access token claims reference; requestedAccessTokenVersion in its
+	// Sources: "Validate the audience" in Microsoft's claims-validation page, aud
+	// in its access token claims reference, and requestedAccessTokenVersion in its
 	// page on the manifest.
 	Audiences []string
 

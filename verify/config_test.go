@@ -39,7 +39,8 @@ func TestNewValidatesConfig(t *testing.T) {
 		{change(func(c *verify.Config) { c.Cloud = "https://login.microsoftonline.com" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud = "login.microsoftonline.com/common" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud = "user@host" }), "Cloud"},
-		{change(func(c *verify.Config) { c.Cloud, c.Tenants = "contoso.ciamlogin.com", []string{verify.AnyTenant} }), "External ID"},
+		{change(func(c *verify.Config) { c.Cloud, c.Tenants = "contoso.ciamlogin.com", []string{verify.AnyTenant} }),
+			"External ID"},
 		{change(func(c *verify.Config) { c.Cloud = "[::1]:8443" }), ""},
 		{change(func(c *verify.Config) { c.V1Issuer = "https://sts.windows.net/" }), "V1Issuer"},
 		{change(func(c *verify.Config) { c.V1Issuer = "http://sts.windows.net/{tenantid}/" }), "V1Issuer"},
@@ -52,7 +53,9 @@ func TestNewValidatesConfig(t *testing.T) {
 			continue
 		}
 		var e *entra.Error
-		if err != nil && (!errors.As(err, &e) || e.Code != "invalid_request" || !strings.HasPrefix(e.Description, "Config.") || err.Error() != "verify: "+e.Description || !strings.Contains(e.Description, test.field)) {
+		if err != nil && (!errors.As(err, &e) || e.Code != "invalid_request" ||
+			!strings.HasPrefix(e.Description, "Config.") || err.Error() != "verify: "+e.Description ||
+			!strings.Contains(e.Description, test.field)) {
 			t.Errorf("got %v, want an error about %s", err, test.field)
 		}
 	}
@@ -69,7 +72,8 @@ func TestTenantsLimitWhoIsAccepted(t *testing.T) {
 	}{
 		{[]string{tenantA}, [3]verify.Reason{"", verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed}},
 		{[]string{strings.ToUpper(tenantA), tenantB}, [3]verify.Reason{"", "", verify.ReasonTenantNotAllowed}},
-		{[]string{verify.PersonalAccounts}, [3]verify.Reason{verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed, ""}},
+		{[]string{verify.PersonalAccounts},
+			[3]verify.Reason{verify.ReasonTenantNotAllowed, verify.ReasonTenantNotAllowed, ""}},
 		{[]string{verify.AnyOrganization}, [3]verify.Reason{"", "", verify.ReasonTenantNotAllowed}},
 		{[]string{verify.AnyTenant}, [3]verify.Reason{}},
 	} {

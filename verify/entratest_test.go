@@ -28,7 +28,8 @@ const (
 // sampleConfig returns a Config that accepts tokens for api-b from Contoso.
 func sampleConfig(s *entratest.Server) verify.Config {
 	api := s.App("api-b")
-	return verify.Config{Audiences: []string{api.ClientID, api.AppIDURI}, Tenants: []string{contoso}, HTTPClient: s.Client()}
+	return verify.Config{Audiences: []string{api.ClientID, api.AppIDURI}, Tenants: []string{contoso},
+		HTTPClient: s.Client()}
 }
 
 func TestTokensOfTheFakeEntra(t *testing.T) {
@@ -56,30 +57,55 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 		scopes  []string
 		roles   []string
 	}{
-		{"delegated v2", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 2}, one, "", false, "2.0", []string{"Orders.Read"}, nil},
-		{"delegated v1", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 1}, one, "", false, "1.0", []string{"Orders.Read"}, nil},
-		{"two scopes", s, entratest.MintOptions{Client: "api-a", User: alice, Scopes: []string{"Orders.Read", "Orders.Write"}}, one, "", false, "2.0", []string{"Orders.Read", "Orders.Write"}, nil},
-		{"app-only v2", s, entratest.MintOptions{Client: "daemon", Version: 2}, one, "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"app-only v1", s, entratest.MintOptions{Client: "daemon", Version: 1}, one, "", true, "1.0", nil, []string{"Orders.Read.All"}},
-		{"app-only v2 without idtyp", quiet, entratest.MintOptions{Client: "daemon", Version: 2}, one, "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"app-only v1 without idtyp", quiet, entratest.MintOptions{Client: "daemon", Version: 1}, one, "", true, "1.0", nil, []string{"Orders.Read.All"}},
-		{"another tenant, several listed", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, both, "", false, "2.0", []string{"Orders.Read"}, nil},
-		{"another tenant, any accepted", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam, Version: 1}, all, "", false, "1.0", []string{"Orders.Read"}, nil},
-		{"an app of another tenant, any accepted", s, entratest.MintOptions{Client: "daemon", Tenant: fabrikam}, all, "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"another tenant", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, one, verify.ReasonTenantNotAllowed, false, "", nil, nil},
-		{"US Government", s, entratest.MintOptions{Client: "api-a", User: alice, Host: entra.CloudUSGovernment.Host()}, in(entra.CloudUSGovernment), "", false, "2.0", []string{"Orders.Read"}, nil},
-		{"US Government v1", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 1, Host: entra.CloudUSGovernment.Host()}, in(entra.CloudUSGovernment), "", false, "1.0", []string{"Orders.Read"}, nil},
-		{"China", s, entratest.MintOptions{Client: "daemon", Host: entra.CloudChina.Host()}, in(entra.CloudChina), "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"Bleu", bleu, entratest.MintOptions{Client: "daemon"}, in(entra.CloudBleu), "", true, "2.0", nil, []string{"Orders.Read.All"}},
-		{"another cloud's", s, entratest.MintOptions{Client: "daemon", Host: entra.CloudChina.Host()}, one, verify.ReasonBadIssuer, false, "", nil, nil},
-		{"for another app", s, entratest.MintOptions{Client: "webapp", User: alice, Resource: "api-a"}, one, verify.ReasonBadAudience, false, "", nil, nil},
-		{"an ID token", s, entratest.MintOptions{User: alice, IDToken: true, Nonce: "n"}, one, verify.ReasonNotAccessToken, false, "", nil, nil},
-		{"expired", s, entratest.MintOptions{Client: "daemon", Lifetime: -time.Hour}, one, verify.ReasonExpired, false, "", nil, nil},
-		{"alg none", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "none"}}, one, verify.ReasonMalformed, false, "", nil, nil},
-		{"HS256 with the public key", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "HS256"}}, one, verify.ReasonBadAlgorithm, false, "", nil, nil},
-		{"an unpublished key", s, entratest.MintOptions{Client: "daemon", UnpublishedKey: true}, one, verify.ReasonBadSignature, false, "", nil, nil},
-		{"swapped tid", s, entratest.MintOptions{Client: "daemon", Claims: map[string]any{"tid": fabrikam}}, one, verify.ReasonTenantMismatch, false, "", nil, nil},
-		{"Graph's", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"nonce": "x"}}, one, verify.ReasonForeignToken, false, "", nil, nil},
+		{"delegated v2", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 2}, one, "", false, "2.0",
+			[]string{"Orders.Read"}, nil},
+		{"delegated v1", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 1}, one, "", false, "1.0",
+			[]string{"Orders.Read"}, nil},
+		{"two scopes", s, entratest.MintOptions{Client: "api-a", User: alice,
+			Scopes: []string{"Orders.Read", "Orders.Write"}}, one, "", false, "2.0", []string{"Orders.Read", "Orders.Write"},
+			nil},
+		{"app-only v2", s, entratest.MintOptions{Client: "daemon", Version: 2}, one, "", true, "2.0", nil,
+			[]string{"Orders.Read.All"}},
+		{"app-only v1", s, entratest.MintOptions{Client: "daemon", Version: 1}, one, "", true, "1.0", nil,
+			[]string{"Orders.Read.All"}},
+		{"app-only v2 without idtyp", quiet, entratest.MintOptions{Client: "daemon", Version: 2}, one, "", true, "2.0", nil,
+			[]string{"Orders.Read.All"}},
+		{"app-only v1 without idtyp", quiet, entratest.MintOptions{Client: "daemon", Version: 1}, one, "", true, "1.0", nil,
+			[]string{"Orders.Read.All"}},
+		{"another tenant, several listed", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, both, "",
+			false, "2.0", []string{"Orders.Read"}, nil},
+		{"another tenant, any accepted", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam, Version: 1},
+			all, "", false, "1.0", []string{"Orders.Read"}, nil},
+		{"an app of another tenant, any accepted", s, entratest.MintOptions{Client: "daemon", Tenant: fabrikam}, all, "",
+			true, "2.0", nil, []string{"Orders.Read.All"}},
+		{"another tenant", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, one,
+			verify.ReasonTenantNotAllowed, false, "", nil, nil},
+		{"US Government", s, entratest.MintOptions{Client: "api-a", User: alice, Host: entra.CloudUSGovernment.Host()},
+			in(entra.CloudUSGovernment), "", false, "2.0", []string{"Orders.Read"}, nil},
+		{"US Government v1", s, entratest.MintOptions{Client: "api-a", User: alice, Version: 1,
+			Host: entra.CloudUSGovernment.Host()}, in(entra.CloudUSGovernment), "", false, "1.0", []string{"Orders.Read"}, nil},
+		{"China", s, entratest.MintOptions{Client: "daemon", Host: entra.CloudChina.Host()}, in(entra.CloudChina), "", true,
+			"2.0", nil, []string{"Orders.Read.All"}},
+		{"Bleu", bleu, entratest.MintOptions{Client: "daemon"}, in(entra.CloudBleu), "", true, "2.0", nil,
+			[]string{"Orders.Read.All"}},
+		{"another cloud's", s, entratest.MintOptions{Client: "daemon", Host: entra.CloudChina.Host()}, one,
+			verify.ReasonBadIssuer, false, "", nil, nil},
+		{"for another app", s, entratest.MintOptions{Client: "webapp", User: alice, Resource: "api-a"}, one,
+			verify.ReasonBadAudience, false, "", nil, nil},
+		{"an ID token", s, entratest.MintOptions{User: alice, IDToken: true, Nonce: "n"}, one, verify.ReasonNotAccessToken,
+			false, "", nil, nil},
+		{"expired", s, entratest.MintOptions{Client: "daemon", Lifetime: -time.Hour}, one, verify.ReasonExpired, false, "",
+			nil, nil},
+		{"alg none", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "none"}}, one,
+			verify.ReasonMalformed, false, "", nil, nil},
+		{"HS256 with the public key", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"alg": "HS256"}}, one,
+			verify.ReasonBadAlgorithm, false, "", nil, nil},
+		{"an unpublished key", s, entratest.MintOptions{Client: "daemon", UnpublishedKey: true}, one,
+			verify.ReasonBadSignature, false, "", nil, nil},
+		{"swapped tid", s, entratest.MintOptions{Client: "daemon", Claims: map[string]any{"tid": fabrikam}}, one,
+			verify.ReasonTenantMismatch, false, "", nil, nil},
+		{"Graph's", s, entratest.MintOptions{Client: "daemon", Header: map[string]any{"nonce": "x"}}, one,
+			verify.ReasonForeignToken, false, "", nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := sampleConfig(test.server)
@@ -95,10 +121,12 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 				return
 			}
 			c := got.Claims()
-			if c.AppOnly() != test.appOnly || c.Version != test.version || c.ClientID != test.server.App(test.options.Client).ClientID {
+			if c.AppOnly() != test.appOnly || c.Version != test.version ||
+				c.ClientID != test.server.App(test.options.Client).ClientID {
 				t.Errorf("got app-only %v, version %s, client %s", c.AppOnly(), c.Version, c.ClientID)
 			}
-			if !slices.Equal(slices.Collect(c.Scopes.All()), test.scopes) || !slices.Equal(slices.Collect(c.Roles.All()), test.roles) {
+			if !slices.Equal(slices.Collect(c.Scopes.All()), test.scopes) ||
+				!slices.Equal(slices.Collect(c.Roles.All()), test.roles) {
 				t.Errorf("got scopes %v, roles %v, want %v, %v", c.Scopes, c.Roles, test.scopes, test.roles)
 			}
 			user, ok := c.User()
@@ -116,7 +144,8 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 func TestIDTokensOfTheFakeEntra(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	raw := s.Mint(entratest.MintOptions{Resource: "webapp", User: alice, IDToken: true, Nonce: "n-1"})
-	v := mustNew(t, verify.Config{Audiences: []string{s.App("webapp").ClientID}, Tenants: []string{verify.AnyOrganization}, HTTPClient: s.Client()})
+	v := mustNew(t, verify.Config{Audiences: []string{s.App("webapp").ClientID}, Tenants: []string{verify.AnyOrganization},
+		HTTPClient: s.Client()})
 	c, err := v.IDToken(context.Background(), raw, "n-1")
 	if err != nil || c.PreferredUsername != alice || c.TenantID != contoso {
 		t.Errorf("got %v, %v, want the claims of %s", c, err, alice)
@@ -198,7 +227,8 @@ func TestKeysOverTLS(t *testing.T) {
 
 	cfg.HTTPClient = nil // the default client does not trust the authority
 	var e *verify.Error
-	if _, err := mustNew(t, cfg).Verify(t.Context(), raw); !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.Temporary() ||
+	if _, err := mustNew(t, cfg).Verify(t.Context(), raw); !errors.As(err, &e) ||
+		e.Reason != verify.ReasonKeysUnavailable || e.Temporary() ||
 		!strings.Contains(e.Error(), "x509: ") {
 		t.Errorf("got %v, want a permanent error that names the certificate", err)
 	}

@@ -15,13 +15,20 @@ import (
 func TestEveryReasonHasAText(t *testing.T) {
 	seen := map[string]verify.Reason{}
 	for _, r := range []verify.Reason{
-		verify.ReasonNoToken, verify.ReasonBadAuthorization, verify.ReasonTooLarge, verify.ReasonMalformed, verify.ReasonEncrypted, verify.ReasonBadJSON,
-		verify.ReasonBadUTF8, verify.ReasonDuplicateMember, verify.ReasonTooComplex, verify.ReasonBadHeader, verify.ReasonForeignToken,
-		verify.ReasonBadAlgorithm, verify.ReasonBadType, verify.ReasonCriticalHeader, verify.ReasonEmbeddedKey, verify.ReasonNoKeyID,
-		verify.ReasonMissingClaim, verify.ReasonBadClaim, verify.ReasonBadVersion, verify.ReasonUnsupportedIssuer, verify.ReasonBadIssuer,
-		verify.ReasonTenantMismatch, verify.ReasonBadAudience, verify.ReasonNotAccessToken, verify.ReasonProofOfPossession, verify.ReasonNotIDToken, verify.ReasonExpired,
-		verify.ReasonNotYetValid, verify.ReasonIssuedInFuture, verify.ReasonBadLifetime, verify.ReasonUnknownKey, verify.ReasonKeysUnavailable,
-		verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce, verify.ReasonBadAuthorizedParty,
+		verify.ReasonNoToken, verify.ReasonBadAuthorization, verify.ReasonTooLarge, verify.ReasonMalformed,
+		verify.ReasonEncrypted, verify.ReasonBadJSON,
+		verify.ReasonBadUTF8, verify.ReasonDuplicateMember, verify.ReasonTooComplex, verify.ReasonBadHeader,
+		verify.ReasonForeignToken,
+		verify.ReasonBadAlgorithm, verify.ReasonBadType, verify.ReasonCriticalHeader, verify.ReasonEmbeddedKey,
+		verify.ReasonNoKeyID,
+		verify.ReasonMissingClaim, verify.ReasonBadClaim, verify.ReasonBadVersion, verify.ReasonUnsupportedIssuer,
+		verify.ReasonBadIssuer,
+		verify.ReasonTenantMismatch, verify.ReasonBadAudience, verify.ReasonNotAccessToken, verify.ReasonProofOfPossession,
+		verify.ReasonNotIDToken, verify.ReasonExpired,
+		verify.ReasonNotYetValid, verify.ReasonIssuedInFuture, verify.ReasonBadLifetime, verify.ReasonUnknownKey,
+		verify.ReasonKeysUnavailable,
+		verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce,
+		verify.ReasonBadAuthorizedParty,
 		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash,
 	} {
 		text := (&verify.Error{Reason: r}).Error()
@@ -37,7 +44,8 @@ func TestEveryReasonHasAText(t *testing.T) {
 		seen[text] = r
 	}
 	e := &verify.Error{Reason: verify.ReasonMissingClaim, Claim: "tid"}
-	if !errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim}) || errors.Is(e, &verify.Error{Reason: verify.ReasonBadClaim}) ||
+	if !errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim}) ||
+		errors.Is(e, &verify.Error{Reason: verify.ReasonBadClaim}) ||
 		errors.Is(e, &verify.Error{Reason: verify.ReasonMissingClaim, Claim: "iss"}) || errors.Is(e, context.Canceled) {
 		t.Error("errors.Is does not compare reason and claim")
 	}
@@ -46,12 +54,13 @@ func TestEveryReasonHasAText(t *testing.T) {
 // A log record has the fields of an error.
 func TestErrorsLogTheirFields(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && a.Key != "error" {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	log := slog.New(slog.NewTextHandler(&out,
+		&slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key != "error" {
+				return slog.Attr{}
+			}
+			return a
+		}}))
 	for _, e := range []error{
 		&verify.Error{Reason: verify.ReasonExpired},
 		&verify.Error{Reason: verify.ReasonMissingClaim, Claim: "tid"},
@@ -59,7 +68,8 @@ func TestErrorsLogTheirFields(t *testing.T) {
 	} {
 		log.Info("", "error", e)
 	}
-	const want = "error.reason=expired\nerror.reason=missing_claim error.claim=tid\nerror.reason=keys_unavailable error.status=500\n"
+	const want = "error.reason=expired\nerror.reason=missing_claim error.claim=tid\nerror.reason=keys_unavailable " +
+		"error.status=500\n"
 	if out.String() != want {
 		t.Errorf("got %s, want %s", out.String(), want)
 	}

@@ -29,15 +29,22 @@ func TestExternalID(t *testing.T) {
 	}{
 		{"its own", own, userV2().with("iss", externalA), ""},
 		{"a key that names no issuer", jwk(0).without("issuer"), userV2().with("iss", externalA), ""},
-		{"a key for all external tenants", key("https://{tenantid}.ciamlogin.com/{tenantid}/v2.0"), userV2().with("iss", externalA), ""},
+		{"a key for all external tenants", key("https://{tenantid}.ciamlogin.com/{tenantid}/v2.0"),
+			userV2().with("iss", externalA), ""},
 		{"the public cloud's key", jwk(0), userV2().with("iss", externalA), verify.ReasonKeyIssuer},
 		{"another external tenant's key", key(externalB), userV2().with("iss", externalA), verify.ReasonKeyIssuer},
-		{"a key of the host's name", key("https://" + externalHost + "/" + tenantA + "/v2.0"), userV2().with("iss", externalA), verify.ReasonKeyIssuer},
-		{"another external tenant", own, userV2().with("iss", externalB).with("tid", tenantB), verify.ReasonUnsupportedIssuer},
+		{"a key of the host's name", key("https://" + externalHost + "/" + tenantA + "/v2.0"),
+			userV2().with("iss", externalA), verify.ReasonKeyIssuer},
+		{"another external tenant", own, userV2().with("iss", externalB).with("tid", tenantB),
+			verify.ReasonUnsupportedIssuer},
 		{"another tenant in tid", own, userV2().with("iss", externalA).with("tid", tenantB), verify.ReasonTenantMismatch},
-		{"another tenant below the host", own, userV2().with("iss", "https://"+tenantA+".ciamlogin.com/"+tenantB+"/v2.0").with("tid", tenantB), verify.ReasonTenantNotAllowed},
-		{"the host's name", own, userV2().with("iss", "https://"+externalHost+"/"+tenantA+"/v2.0"), verify.ReasonUnsupportedIssuer},
-		{"a look-alike", own, userV2().with("iss", "https://"+tenantA+".ciamlogin.com.evil.example/"+tenantA+"/v2.0"), verify.ReasonBadIssuer},
+		{"another tenant below the host", own,
+			userV2().with("iss", "https://"+tenantA+".ciamlogin.com/"+tenantB+"/v2.0").with("tid", tenantB),
+			verify.ReasonTenantNotAllowed},
+		{"the host's name", own, userV2().with("iss", "https://"+externalHost+"/"+tenantA+"/v2.0"),
+			verify.ReasonUnsupportedIssuer},
+		{"a look-alike", own, userV2().with("iss", "https://"+tenantA+".ciamlogin.com.evil.example/"+tenantA+"/v2.0"),
+			verify.ReasonBadIssuer},
 		{"the public cloud", own, userV2(), verify.ReasonBadIssuer},
 		{"a bare GUID", own, userV1().with("iss", tenantA), verify.ReasonBadIssuer},
 		{"v1.0", own, userV1(), verify.ReasonBadIssuer},
@@ -57,7 +64,8 @@ func TestExternalID(t *testing.T) {
 	}
 	// A Verifier of the public cloud rejects them.
 	a := newAuthority(own)
-	if _, err := mustNew(t, a.config()).Verify(context.Background(), sign(0, headerOf(0), userV2().with("iss", externalA))); reason(t, err) != verify.ReasonUnsupportedIssuer {
+	if _, err := mustNew(t, a.config()).Verify(context.Background(),
+		sign(0, headerOf(0), userV2().with("iss", externalA))); reason(t, err) != verify.ReasonUnsupportedIssuer {
 		t.Errorf("in the public cloud: got %v, want %s", err, verify.ReasonUnsupportedIssuer)
 	}
 }

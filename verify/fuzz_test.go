@@ -28,7 +28,8 @@ func checkError(t *testing.T, err error) {
 
 var knownClaims = func() map[string]bool {
 	m := map[string]bool{}
-	for _, n := range strings.Fields("alg typ kid iss aud exp nbf iat sub scp roles tid oid upn preferred_username appid appidacr " +
+	for _, n := range strings.Fields("alg typ kid iss aud exp nbf iat sub scp roles tid oid upn preferred_username " +
+		"appid appidacr " +
 		"azp azpacr idtyp ver uti name groups acrs xms_cc idp wids amr sid nonce unique_name email hasgroups") {
 		m[n] = true
 	}
@@ -38,8 +39,10 @@ var knownClaims = func() map[string]bool {
 // encoding/json reads an accepted text in the same way, and rejects the texts that are not JSON.
 func FuzzParseObject(f *testing.F) {
 	for _, s := range []string{
-		`{}`, `{"a":1}`, ` { "a" : [ 1 , -0.5e+3 , true , false , null , "x\u00e9\ud83d\ude00\n" ] } `, `{"a":{"b":{"c":[[]]}}}`,
-		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"a":"\ud800"}`, `{"a":01}`, `{"a":1,}`, `{"a"}`, `[]`, `{} x`, "{\"a\":\"\xff\"}", `{"a":-}`, `{"a":1e}`, `{"a":"` + "\x00" + `"}`,
+		`{}`, `{"a":1}`, ` { "a" : [ 1 , -0.5e+3 , true , false , null , "x\u00e9\ud83d\ude00\n" ] } `,
+		`{"a":{"b":{"c":[[]]}}}`,
+		`{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"a":"\ud800"}`, `{"a":01}`, `{"a":1,}`, `{"a"}`, `[]`, `{} x`,
+		"{\"a\":\"\xff\"}", `{"a":-}`, `{"a":1e}`, `{"a":"` + "\x00" + `"}`,
 		`{"":{}}`, `{"a":[1,]}`, `{"a":"\x"}`, `{"a":"\u12"}`, strings.Repeat(`{"a":`, 20) + "1" + strings.Repeat("}", 20),
 	} {
 		f.Add(s)
@@ -114,7 +117,8 @@ func FuzzParse(f *testing.F) {
 			checkError(t, err)
 			return
 		}
-		if strings.Count(raw, ".") != 2 || p.signed+"."+p.signature != raw || p.header.keyID == "" || methods[p.header.algorithm] == nil {
+		if strings.Count(raw, ".") != 2 || p.signed+"."+p.signature != raw || p.header.keyID == "" ||
+			methods[p.header.algorithm] == nil {
 			t.Fatalf("%q was accepted", raw)
 		}
 		parts := strings.Split(raw, ".")
@@ -127,13 +131,17 @@ func FuzzParse(f *testing.F) {
 // Reading and checking the claims of any payload does not panic.
 func FuzzClaims(f *testing.F) {
 	for _, s := range []string{
-		`{"iss":"https://login.microsoftonline.com/aaaaaaaa-0000-4000-8000-000000000001/v2.0","tid":"aaaaaaaa-0000-4000-8000-000000000001","ver":"2.0","sub":"s","aud":"11111111-0000-4000-8000-00000000000a","azp":"c","exp":946688400,"iat":946684800,"nbf":946684800,"scp":"a b"}`,
-		`{"iss":"https://sts.windows.net/aaaaaaaa-0000-4000-8000-000000000001/","ver":"1.0","appid":"c","roles":["r"],"groups":"src1","_claim_names":{"groups":"src1"}}`,
+		`{"iss":"https://login.microsoftonline.com/aaaaaaaa-0000-4000-8000-000000000001/v2.0",` +
+			`"tid":"aaaaaaaa-0000-4000-8000-000000000001","ver":"2.0","sub":"s","aud":"11111111-0000-4000-8000-00000000000a",` +
+			`"azp":"c","exp":946688400,"iat":946684800,"nbf":946684800,"scp":"a b"}`,
+		`{"iss":"https://sts.windows.net/aaaaaaaa-0000-4000-8000-000000000001/","ver":"1.0","appid":"c","roles":["r"],` +
+			`"groups":"src1","_claim_names":{"groups":"src1"}}`,
 		`{"exp":1e300,"nbf":-1,"iat":1.5}`, `{"roles":[]}`, `{"scp":" "}`, `{"hasgroups":true}`, `{"_claim_names":[]}`,
 	} {
 		f.Add(s)
 	}
-	r, err := newRules(Config{Audiences: []string{"11111111-0000-4000-8000-00000000000a"}, Tenants: []string{"aaaaaaaa-0000-4000-8000-000000000001"}})
+	r, err := newRules(Config{Audiences: []string{"11111111-0000-4000-8000-00000000000a"},
+		Tenants: []string{"aaaaaaaa-0000-4000-8000-000000000001"}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -160,7 +168,8 @@ func FuzzClaims(f *testing.F) {
 				checkError(t, err)
 				continue
 			}
-			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !guid.ValidLower(c.TenantID) || c.Expires.IsZero() {
+			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !guid.ValidLower(c.TenantID) ||
+				c.Expires.IsZero() {
 				t.Fatalf("%q was accepted", text)
 			}
 			if k == accessToken && c.ClientID == "" || k == idToken && c.Scopes.Len() > 0 {
@@ -172,7 +181,8 @@ func FuzzClaims(f *testing.F) {
 
 // The token is the text behind the scheme, or there is an error.
 func FuzzAuthorization(f *testing.F) {
-	for _, s := range []string{"Bearer abc.def.ghi", "bearer  a=", "Basic dTpw", "Bearer", "Bearer a,b", "Bearer a b", "", " Bearer a", "Bearer\ta", "Bearer =", "BEARER ~+/-._"} {
+	for _, s := range []string{"Bearer abc.def.ghi", "bearer  a=", "Basic dTpw", "Bearer", "Bearer a,b", "Bearer a b", "",
+		" Bearer a", "Bearer\ta", "Bearer =", "BEARER ~+/-._"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
@@ -185,7 +195,8 @@ func FuzzAuthorization(f *testing.F) {
 			return
 		}
 		scheme, rest, ok := strings.Cut(value, " ")
-		if !ok || !strings.EqualFold(scheme, "bearer") || strings.TrimLeft(rest, " ") != token || token == "" || strings.ContainsAny(token, " ,\"\\\t\r\n") {
+		if !ok || !strings.EqualFold(scheme, "bearer") || strings.TrimLeft(rest, " ") != token || token == "" ||
+			strings.ContainsAny(token, " ,\"\\\t\r\n") {
 			t.Fatalf("%q: got token %q", value, token)
 		}
 	})
@@ -196,7 +207,9 @@ func FuzzKeys(f *testing.F) {
 	n := strings.Repeat("_", 341) + "8"
 	for _, s := range []string{
 		`{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"` + n + `"}]}`,
-		`{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"` + n + `","issuer":"https://x/{tenantid}/v2.0","alg":"PS256","use":"sig"},{"kty":"RSA","kid":"k","e":"Aw","n":"` + n + `"}]}`,
+		`{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"` + n +
+			`","issuer":"https://x/{tenantid}/v2.0","alg":"PS256","use":"sig"},{"kty":"RSA","kid":"k","e":"Aw","n":"` + n +
+			`"}]}`,
 		`{"keys":[{"kty":"oct","k":"AAAA","kid":"k"}]}`, `{"keys":{}}`, `{"keys":[1]}`, `[]`, ``,
 	} {
 		f.Add([]byte(s))
@@ -210,7 +223,8 @@ func FuzzKeys(f *testing.F) {
 			t.Fatal("no keys and no error")
 		}
 		for id, k := range keys {
-			if bits := k.public.N.BitLen(); id != k.id || id == "" || bits < minKeyBits || bits > maxKeyBits || k.public.E < 3 || k.public.E%2 == 0 {
+			if bits := k.public.N.BitLen(); id != k.id || id == "" || bits < minKeyBits || bits > maxKeyBits || k.public.E < 3 ||
+				k.public.E%2 == 0 {
 				t.Fatalf("key %q was accepted", id)
 			}
 			// Verifying with it must return.

@@ -98,8 +98,8 @@ func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	return &next, true
 }
 
-// since returns the time from t to now by the wall clock or the monotonic clock,
-// whichever is longer. The wall clock may be set back, and the monotonic clock may
+// since returns the longer of the times from t to now by the wall clock and by the
+// monotonic clock. The wall clock may be set back, and the monotonic clock may
 // stop while a machine sleeps. Neither may extend the use of old keys.
 func since(t, now time.Time) time.Duration {
 	return max(now.Sub(t), now.Round(0).Sub(t))

@@ -316,8 +316,10 @@ func TestIdleVerifierWaitsForNewKeys(t *testing.T) {
 			slow(a, 2*time.Second)
 			advance(quiet)
 			start := time.Now()
-			if _, err := v.Verify(t.Context(), longLived(0)); reason(t, err) != verify.ReasonUnknownKey || time.Since(start) != 2*time.Second {
-				t.Errorf("a token of a key withdrawn %v ago: got %v after %v, want %s after 2s", quiet, err, time.Since(start), verify.ReasonUnknownKey)
+			if _, err := v.Verify(t.Context(), longLived(0)); reason(t, err) != verify.ReasonUnknownKey ||
+				time.Since(start) != 2*time.Second {
+				t.Errorf("a token of a key withdrawn %v ago: got %v after %v, want %s after 2s", quiet, err, time.Since(start),
+					verify.ReasonUnknownKey)
 			}
 			accept(t, v, longLived(1))
 			if d := time.Since(start); d != 2*time.Second || a.fetches.Load() != 2 {
@@ -439,7 +441,8 @@ func TestKeyDocuments(t *testing.T) {
 		{"too many keys", set(append(manyKeys(200), k)...), verify.ReasonKeysUnavailable},
 		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.ReasonKeysUnavailable},
 		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.ReasonUnknownKey},
-		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other), verify.ReasonUnknownKey},
+		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other),
+			verify.ReasonUnknownKey},
 		{"for encryption", set(k.with("use", "enc"), other), verify.ReasonUnknownKey},
 		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.ReasonUnknownKey},
 		{"for HS256", set(k.with("alg", "HS256"), other), verify.ReasonUnknownKey},
@@ -452,9 +455,12 @@ func TestKeyDocuments(t *testing.T) {
 		{"n is a number", set(k.with("n", 5), other), verify.ReasonUnknownKey},
 		{"n is padded", set(k.with("n", k["n"].(string)+"=="), other), verify.ReasonUnknownKey},
 		{"n is short", set(k.with("n", b64.EncodeToString(make([]byte, 128))), other), verify.ReasonUnknownKey},
-		{"n has 1024 bits", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 128)))), other), verify.ReasonUnknownKey},
-		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other), verify.ReasonUnknownKey},
-		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other), verify.ReasonUnknownKey},
+		{"n has 1024 bits", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 128)))), other),
+			verify.ReasonUnknownKey},
+		{"n is even", set(k.with("n", b64.EncodeToString(append([]byte{0xff}, make([]byte, 255)...))), other),
+			verify.ReasonUnknownKey},
+		{"n is huge", set(k.with("n", b64.EncodeToString([]byte(strings.Repeat("\xff", 1025)))), other),
+			verify.ReasonUnknownKey},
 		{"e is one", set(k.with("e", "AQ"), other), verify.ReasonUnknownKey},
 		{"e is even", set(k.with("e", "Ag"), other), verify.ReasonUnknownKey},
 		{"e is empty", set(k.with("e", ""), other), verify.ReasonUnknownKey},
@@ -569,15 +575,23 @@ func TestErrorsSayWhyKeysAreUnavailable(t *testing.T) {
 		temporary bool
 	}{
 		{"status", respond(502, strings.NewReader("secret-thing")), host + " responded with HTTP status 502", nil, true},
-		{"certificate", fail(x509.UnknownAuthorityError{}), "request to " + host + " failed: x509: certificate signed by unknown authority; " +
-			"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient", x509.UnknownAuthorityError{}, false},
-		{"refused connection", fail(syscall.ECONNREFUSED), "request to " + host + " failed: connection refused", syscall.ECONNREFUSED, true},
+		{"certificate", fail(x509.UnknownAuthorityError{}),
+			"request to " + host + " failed: x509: certificate signed by unknown authority; " +
+				"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient",
+			x509.UnknownAuthorityError{}, false},
+		{"refused connection", fail(syscall.ECONNREFUSED), "request to " + host + " failed: connection refused",
+			syscall.ECONNREFUSED, true},
 		{"time-out", fail(context.DeadlineExceeded), "request to " + host + " timed out", context.DeadlineExceeded, true},
-		{"other", fail(errors.New("proxy says secret-thing")), "request to " + host + " failed: the connection or a proxy failed", nil, true},
-		{"broken body", respond(200, iotest.ErrReader(errors.New("secret-thing"))), "request to " + host + " failed: the connection or a proxy failed", nil, true},
-		{"long body", respond(200, strings.NewReader(strings.Repeat(" ", 1<<20+1))), "the key document of " + host + " is too large", nil, true},
-		{"HTML", respond(200, strings.NewReader("<html>")), "the key document of " + host + " is not a JSON object with an array of keys", nil, true},
-		{"no keys", respond(200, strings.NewReader(`{"keys":[]}`)), "the key document of " + host + " does not have a usable signing key", nil, true},
+		{"other", fail(errors.New("proxy says secret-thing")),
+			"request to " + host + " failed: the connection or a proxy failed", nil, true},
+		{"broken body", respond(200, iotest.ErrReader(errors.New("secret-thing"))),
+			"request to " + host + " failed: the connection or a proxy failed", nil, true},
+		{"long body", respond(200, strings.NewReader(strings.Repeat(" ", 1<<20+1))),
+			"the key document of " + host + " is too large", nil, true},
+		{"HTML", respond(200, strings.NewReader("<html>")),
+			"the key document of " + host + " is not a JSON object with an array of keys", nil, true},
+		{"no keys", respond(200, strings.NewReader(`{"keys":[]}`)),
+			"the key document of " + host + " does not have a usable signing key", nil, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAuthority()

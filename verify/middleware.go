@@ -31,7 +31,7 @@ import (
 //
 // Middleware panics if v was not created with [New].
 //
-// Sources: RFC 6750, sections 2 and 3; RFC 9110, section 11.
+// Sources: RFC 6750, sections 2 and 3, and RFC 9110, section 11.
 func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	if err := v.usable(); err != nil {
 		panic(err.Error())

@@ -36,7 +36,9 @@ func TestMiddlewareResponses(t *testing.T) {
 	good := sign(0, headerOf(0), userV2())
 	now := time.Now().Unix()
 	expired := sign(0, headerOf(0), userV2().with("iat", now-7200).with("nbf", now-7200).with("exp", now-3600))
-	invalidRequest := challenge + `, error="invalid_request", error_description="the request must have one Authorization header of the form: Bearer TOKEN"`
+	invalidRequest := challenge +
+		`, error="invalid_request", error_description="the request must have one Authorization header of the form: Bearer ` +
+		`TOKEN"`
 	for _, test := range []struct {
 		name          string
 		authorization []string
@@ -61,16 +63,19 @@ func TestMiddlewareResponses(t *testing.T) {
 		{"space at the end", []string{"Bearer " + good + " "}, 400, invalidRequest},
 		{"a quote", []string{`Bearer "` + good + `"`}, 400, invalidRequest},
 		{"only padding", []string{"Bearer =="}, 400, invalidRequest},
-		{"expired", []string{"Bearer " + expired}, 401, challenge + `, error="invalid_token", error_description="the token has expired; request a new one"`},
+		{"expired", []string{"Bearer " + expired}, 401,
+			challenge + `, error="invalid_token", error_description="the token has expired; request a new one"`},
 		{"a missing claim", []string{"Bearer " + sign(0, headerOf(0), userV2().without("tid"))}, 401,
 			challenge + `, error="invalid_token", error_description="the token does not have a required claim (tid)"`},
 		{"an ID token", []string{"Bearer " + sign(0, headerOf(0), idV2())}, 401,
-			challenge + `, error="invalid_token", error_description="the token is not an access token; APIs do not accept ID tokens"`},
+			challenge +
+				`, error="invalid_token", error_description="the token is not an access token; APIs do not accept ID tokens"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := request(h, test.authorization...)
 			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
-				t.Errorf("got status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
+				t.Errorf("got status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status,
+					test.challenge)
 			}
 			if (w.Body.String() == "welcome") != (test.status == 200) {
 				t.Errorf("got body %q with status %d", w.Body, w.Code)
@@ -124,8 +129,9 @@ func TestContextHasTokenAndClaims(t *testing.T) {
 			t.Errorf("got claims %v, %v", c, ok)
 		}
 		tok, ok := verify.TokenFromContext(r.Context())
-		if !ok || tok.Raw() != good || tok.SHA256() != sha256.Sum256([]byte(good)) || !tok.Expires().Equal(c.Expires) || tok.Claims() != c {
-			t.Error("the token in the context is not the one that was sent")
+		if !ok || tok.Raw() != good || tok.SHA256() != sha256.Sum256([]byte(good)) || !tok.Expires().Equal(c.Expires) ||
+			tok.Claims() != c {
+			t.Error("the context has another token than the request")
 		}
 	}))
 	for range 2 {
@@ -196,7 +202,8 @@ func TestNewContext(t *testing.T) {
 	if w := serve(verify.RequireScope("Tasks.Read")(welcome), tok); w.Code != 200 {
 		t.Errorf("got status %d, want 200", w.Code)
 	}
-	if w := serve(verify.RequireScope("Tasks.Admin")(welcome), tok); w.Code != 403 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), challenge) {
+	if w := serve(verify.RequireScope("Tasks.Admin")(welcome), tok); w.Code != 403 ||
+		!strings.HasPrefix(w.Header().Get("WWW-Authenticate"), challenge) {
 		t.Errorf("got status %d, challenge %s, want 403, %s", w.Code, w.Header().Get("WWW-Authenticate"), challenge)
 	}
 	for _, none := range []*verify.Token{nil, {}} {
@@ -220,7 +227,8 @@ func TestTokensDoNotPrint(t *testing.T) {
 	v.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tok, _ := verify.TokenFromContext(r.Context())
 		var out bytes.Buffer
-		for _, value := range []any{tok, *tok, []any{tok}, struct{ T *verify.Token }{tok}, struct{ t verify.Token }{*tok}, r.Context(), map[string]verify.Token{"t": *tok}} {
+		for _, value := range []any{tok, *tok, []any{tok}, struct{ T *verify.Token }{tok}, struct{ t verify.Token }{*tok},
+			r.Context(), map[string]verify.Token{"t": *tok}} {
 			fmt.Fprintf(&out, "%v %+v %#v %s %q %x\n", value, value, value, value, value, value)
 		}
 		text, err := json.Marshal(map[string]any{"pointer": tok, "value": *tok})
@@ -249,7 +257,8 @@ func TestRequire(t *testing.T) {
 	appNoRole := sign(0, headerOf(0), appV2().without("roles"))
 	// The role of this app has the name of a scope, and the role of this user that of an app role.
 	appWithScopeName := sign(0, headerOf(0), appV2().with("roles", []string{"Tasks.Read"}))
-	userWithRoleName := sign(0, headerOf(0), userV2().with("scp", "Other Tasks.Read.All").with("roles", []string{"Tasks.Read.All"}))
+	userWithRoleName := sign(0, headerOf(0),
+		userV2().with("scp", "Other Tasks.Read.All").with("roles", []string{"Tasks.Read.All"}))
 	// These tokens are neither for a user nor for an app.
 	device := sign(0, headerOf(0), userV2().with("idtyp", "device").with("roles", []string{"Approver"}))
 	unidentified := sign(0, headerOf(0), appV2().without("oid", "idtyp"))
@@ -258,7 +267,9 @@ func TestRequire(t *testing.T) {
 	oddApp := sign(0, headerOf(0), appV2().with("scp", "Tasks.Read"))
 
 	scope := func(text string) string {
-		return challenge + `, error="insufficient_scope", error_description="the client must act for a user and have one of the scopes: ` + text + `", scope="` + text + `"`
+		return challenge +
+			`, error="insufficient_scope", error_description="the client must act for a user and have one of the scopes: ` +
+			text + `", scope="` + text + `"`
 	}
 	role := func(kind, text string) string {
 		subject := map[string]string{
@@ -276,41 +287,55 @@ func TestRequire(t *testing.T) {
 	}{
 		{"scope, user", verify.RequireScope("Tasks.Read")(welcome), user, 200, ""},
 		{"one of two scopes", verify.RequireScope("Tasks.Admin", "Tasks.Write")(welcome), user, 200, ""},
-		{"missing scope", verify.RequireScope("Tasks.Admin", "Tasks.Own")(welcome), user, 403, scope("Tasks.Admin Tasks.Own")},
+		{"missing scope", verify.RequireScope("Tasks.Admin", "Tasks.Own")(welcome), user, 403,
+			scope("Tasks.Admin Tasks.Own")},
 		{"part of a scope", verify.RequireScope("Tasks")(welcome), user, 403, scope("Tasks")},
 		{"scope in another case", verify.RequireScope("tasks.read")(welcome), user, 403, scope("tasks.read")},
 		{"scope, app", verify.RequireScope("Tasks.Read")(welcome), app, 403, scope("Tasks.Read")},
-		{"scope, app with a role of that name", verify.RequireScope("Tasks.Read")(welcome), appWithScopeName, 403, scope("Tasks.Read")},
+		{"scope, app with a role of that name", verify.RequireScope("Tasks.Read")(welcome), appWithScopeName, 403,
+			scope("Tasks.Read")},
 		{"scope, app that says scp", verify.RequireScope("Tasks.Read")(welcome), oddApp, 403, scope("Tasks.Read")},
 		{"role, app", verify.RequireRole("Tasks.Read.All")(welcome), app, 200, ""},
 		{"missing role", verify.RequireRole("Tasks.Write.All")(welcome), app, 403, role("application", "Tasks.Write.All")},
 		{"no roles", verify.RequireRole("Tasks.Read.All")(welcome), appNoRole, 403, role("application", "Tasks.Read.All")},
-		{"role, user with a scope of that name", verify.RequireRole("Tasks.Read")(welcome), user, 403, role("application", "Tasks.Read")},
-		{"role, user with that role", verify.RequireRole("Tasks.Read.All")(welcome), userWithRoleName, 403, role("application", "Tasks.Read.All")},
+		{"role, user with a scope of that name", verify.RequireRole("Tasks.Read")(welcome), user, 403,
+			role("application", "Tasks.Read")},
+		{"role, user with that role", verify.RequireRole("Tasks.Read.All")(welcome), userWithRoleName, 403,
+			role("application", "Tasks.Read.All")},
 		{"user role", verify.RequireUserRole("Approver")(welcome), user, 200, ""},
 		{"missing user role", verify.RequireUserRole("Owner")(welcome), user, 403, role("user", "Owner")},
 		{"user role, app", verify.RequireUserRole("Tasks.Read.All")(welcome), app, 403, role("user", "Tasks.Read.All")},
 		{"either, user", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), user, 200, ""},
 		{"either, app", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), app, 200, ""},
-		{"either, app with a role of the scope's name", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), appWithScopeName, 403, role("application", "Tasks.Read.All")},
-		{"either, user with the app's role", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome), userWithRoleName, 403, scope("Tasks.Read")},
+		{"either, app with a role of the scope's name", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome),
+			appWithScopeName, 403, role("application", "Tasks.Read.All")},
+		{"either, user with the app's role", verify.RequireScopeOrRole("Tasks.Read", "Tasks.Read.All")(welcome),
+			userWithRoleName, 403, scope("Tasks.Read")},
 		{"tenant", verify.RequireTenant(tenantB, strings.ToUpper(tenantA))(welcome), user, 200, ""},
 		{"another tenant", verify.RequireTenant(tenantB)(welcome), user, 403, ""},
 		{"user role, device", verify.RequireUserRole("Approver")(welcome), device, 403, role("user", "Approver")},
-		{"user role, unidentified", verify.RequireUserRole("Tasks.Read.All")(welcome), unidentified, 403, role("user", "Tasks.Read.All")},
-		{"user role, idtyp in another case", verify.RequireUserRole("Tasks.Read.All")(welcome), upperApp, 403, role("user", "Tasks.Read.All")},
-		{"app role, idtyp in another case", verify.RequireRole("Tasks.Read.All")(welcome), upperApp, 403, role("application", "Tasks.Read.All")},
+		{"user role, unidentified", verify.RequireUserRole("Tasks.Read.All")(welcome), unidentified, 403,
+			role("user", "Tasks.Read.All")},
+		{"user role, idtyp in another case", verify.RequireUserRole("Tasks.Read.All")(welcome), upperApp, 403,
+			role("user", "Tasks.Read.All")},
+		{"app role, idtyp in another case", verify.RequireRole("Tasks.Read.All")(welcome), upperApp, 403,
+			role("application", "Tasks.Read.All")},
 		{"scope, device", verify.RequireScope("Tasks.Read")(welcome), device, 403, scope("Tasks.Read")},
-		{"scope or role, device", verify.RequireScopeOrRole("Tasks.Read", "Approver")(welcome), device, 403, scope("Tasks.Read")},
+		{"scope or role, device", verify.RequireScopeOrRole("Tasks.Read", "Approver")(welcome), device, 403,
+			scope("Tasks.Read")},
 		{"both", verify.RequireScope("Tasks.Read")(verify.RequireUserRole("Approver")(welcome)), user, 200, ""},
-		{"authentication context", verify.RequireAuthContext("c1")(welcome), sign(0, headerOf(0), userV2().with("acrs", []string{"c0", "c1"})), 200, ""},
+		{"authentication context", verify.RequireAuthContext("c1")(welcome),
+			sign(0, headerOf(0), userV2().with("acrs", []string{"c0", "c1"})), 200, ""},
 		{"no authentication context", verify.RequireAuthContext("c1")(welcome), user, 401,
-			challenge + `, error="insufficient_claims", error_description="a stronger sign-in is required; request a token with the given claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`},
+			challenge +
+				`, error="insufficient_claims", error_description="a stronger sign-in is required; request a token with the ` +
+				`given claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := request(v.Middleware(test.h), "Bearer "+test.raw)
 			if w.Code != test.status || w.Header().Get("WWW-Authenticate") != test.challenge {
-				t.Errorf("got status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status, test.challenge)
+				t.Errorf("got status %d, challenge %s\nwant %d, %s", w.Code, w.Header().Get("WWW-Authenticate"), test.status,
+					test.challenge)
 			}
 			if (w.Body.String() == "welcome") != (test.status == 200) {
 				t.Errorf("got body %q with status %d", w.Body, w.Code)
@@ -360,12 +385,13 @@ func TestRequirePanicsWithoutValidArguments(t *testing.T) {
 func TestRejectedRequestsAreLoggedByReason(t *testing.T) {
 	var out bytes.Buffer
 	cfg := newAuthority(jwk(0)).config()
-	cfg.Logger = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	cfg.Logger = slog.New(slog.NewTextHandler(&out,
+		&slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
 	request(mustNew(t, cfg).Middleware(welcome), "Bearer "+sign(2, headerOf(0), userV2()))
 	if got, want := out.String(), "level=DEBUG msg=\"request rejected\" reason=bad_signature\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -23,7 +23,7 @@ import (
 // because that is a mistake in the program.
 //
 // Sources: "Verify scopes in APIs called on behalf of users" in Microsoft's page
-// on verifying scopes and app roles; RFC 6750, section 3.1.
+// on verifying scopes and app roles, and RFC 6750, section 3.1.
 func RequireScope(scopes ...string) func(http.Handler) http.Handler {
 	scopes = mustBePermissions("RequireScope", scopes)
 	return require(func(c *Claims) *denial {

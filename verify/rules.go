@@ -328,7 +328,7 @@ func (r *rules) setV1Issuer(v1 string) error {
 // https://ID.ciamlogin.com/ID/v2.0. The v1.0 issuer is not documented, so v1.0 tokens
 // are rejected unless it is configured.
 //
-// Sources: "Microsoft Entra External ID" in MSAL's pages on authorities; the issuer in
+// Sources: "Microsoft Entra External ID" in MSAL's pages on authorities, and the issuer in
 // the openid-configuration of external tenants.
 func (r *rules) setExternalIssuers(v1 string) error {
 	if r.anyTenant || len(r.tenants) != 1 {

@@ -127,7 +127,8 @@ func signText(n int, header, payload string) string {
 	var signature []byte
 	var err error
 	if bytes.Contains([]byte(header), []byte(`"PS256"`)) {
-		signature, err = rsa.SignPSS(rand.Reader, testKeys[n](), crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+		signature, err = rsa.SignPSS(rand.Reader, testKeys[n](), crypto.SHA256, sum[:],
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 	} else {
 		signature, err = rsa.SignPKCS1v15(nil, testKeys[n](), crypto.SHA256, sum[:])
 	}
@@ -169,7 +170,8 @@ func (a *authority) publish(keys ...object) {
 // respondWith sets the response.
 func (a *authority) respondWith(status int, body string) {
 	a.do(func(*http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte(body)))}, nil
+		return &http.Response{StatusCode: status, Header: http.Header{},
+			Body: io.NopCloser(bytes.NewReader([]byte(body)))}, nil
 	})
 }
 

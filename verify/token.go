@@ -78,8 +78,9 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(t.LogValue().String
 type contextKey struct{}
 
 // NewContext returns a copy of ctx with t. If t is nil or zero, the copy has no
-// verified token. [Verifier.Middleware] calls NewContext for each request. Programs call it where Middleware does not fit, for example in
-// a gRPC interceptor or another web framework:
+// verified token. [Verifier.Middleware] calls NewContext for each request. Programs
+// call it where Middleware does not fit, for example in a gRPC interceptor or another
+// web framework:
 //
 //	t, err := v.Verify(ctx, raw)
 //	if err != nil {

@@ -16,12 +16,18 @@ const joe = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGx
 // RFC 7515, appendix A.2.
 func TestRFC7515RS256(t *testing.T) {
 	key := parseKey([]byte(`{"kty":"RSA","kid":"a2","e":"AQAB","n":"` +
-		"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ" + `"}`))
+		"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCg" +
+		"NMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg66" +
+		"5xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWy" +
+		"uXpoQ" + `"}`))
 	if key == nil {
 		t.Fatal("got no key")
 	}
 	const signed = "eyJhbGciOiJSUzI1NiJ9." + joe
-	signature, err := encoding.DecodeString("cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw")
+	signature, err := encoding.DecodeString("cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-" +
+		"0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L0" +
+		"7Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rq" +
+		"Vt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,14 +57,23 @@ func TestPublishedExamplesAreRejected(t *testing.T) {
 		name, raw string
 		want      Reason
 	}{
-		{"RFC 7519 section 3.1 (HS256)", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + joe + ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", ReasonBadAlgorithm},
-		{"RFC 7515 appendix A.2 (no typ)", "eyJhbGciOiJSUzI1NiJ9." + joe + ".cC4hiUPo", ReasonBadType},
-		{"RFC 7515 appendix A.3 (ES256)", "eyJhbGciOiJFUzI1NiJ9." + joe + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", ReasonBadAlgorithm},
-		{"RFC 7519 section 6.1 (unsecured)", "eyJhbGciOiJub25lIn0." + joe + ".", ReasonMalformed},
+		{"RFC 7519, section 3.1 (HS256)", "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9." + joe +
+			".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", ReasonBadAlgorithm},
+		{"RFC 7515, appendix A.2 (no typ)", "eyJhbGciOiJSUzI1NiJ9." + joe + ".cC4hiUPo", ReasonBadType},
+		{"RFC 7515, appendix A.3 (ES256)", "eyJhbGciOiJFUzI1NiJ9." + joe +
+			".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q", ReasonBadAlgorithm},
+		{"RFC 7519, section 6.1 (unsecured)", "eyJhbGciOiJub25lIn0." + joe + ".", ReasonMalformed},
 		{"the same, with a signature", "eyJhbGciOiJub25lIn0." + joe + ".AAAA", ReasonBadAlgorithm},
-		{"RFC 7515 appendix A.6 (JSON, two signatures)", `{"payload":"` + joe + `","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","signature":"cC4h"},{"protected":"eyJhbGciOiJFUzI1NiJ9","signature":"DtEh"}]}`, ReasonMalformed},
-		{"RFC 7515 appendix E (crit)", base64.RawURLEncoding.EncodeToString([]byte("{\"alg\":\"none\",\r\n \"crit\":[\"http://example.com/UNDEFINED\"],\r\n \"http://example.com/UNDEFINED\":true\r\n}")) + ".RkFJTA.AAAA", ReasonCriticalHeader},
-		{"RFC 7516 appendix A.3 (encrypted)", "eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.6KB707dM9YTIgHtLvtgWQ8mKwboJW3of9locizkDTHzBC2IlrT1oOQ.AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY.U0m_YmjN04DJvceFICbCVQ", ReasonEncrypted},
+		{"RFC 7515, appendix A.6 (JSON, two signatures)",
+			`{"payload":"` + joe +
+				`","signatures":[{"protected":"eyJhbGciOiJSUzI1NiJ9","signature":"cC4h"},{"protected":"eyJhbGciOiJFUzI1NiJ9",` +
+				`"signature":"DtEh"}]}`, ReasonMalformed},
+		{"RFC 7515, appendix E (crit)",
+			base64.RawURLEncoding.EncodeToString([]byte("{\"alg\":\"none\",\r\n \"crit\":[\"http://example.com/UNDEFINED\"],"+
+				"\r\n \"http://example.com/UNDEFINED\":true\r\n}")) + ".RkFJTA.AAAA", ReasonCriticalHeader},
+		{"RFC 7516, appendix A.3 (encrypted)",
+			"eyJhbGciOiJBMTI4S1ciLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.6KB707dM9YTIgHtLvtgWQ8mKwboJW3of9locizkDTHzBC2IlrT1oOQ." +
+				"AxY8DCtDaGlsbGljb3RoZQ.KDlTtXchhZTGufMYmOYGS4HffxPSUrfmqCHXaI9wOGY.U0m_YmjN04DJvceFICbCVQ", ReasonEncrypted},
 	} {
 		if _, err := parseJWS(test.raw); !errors.Is(err, &Error{Reason: test.want}) {
 			t.Errorf("%s: got %v, want %s", test.name, err, test.want)

@@ -26,21 +26,28 @@ func TestAccessTokensOfEveryKindAreAccepted(t *testing.T) {
 		tenant  string
 		appOnly bool
 	}{
-		"user v2":                         {v, sign(0, headerOf(0), userV2()), tenantA, false},
-		"user v1":                         {v, sign(0, headerOf(0), userV1()), tenantA, false},
-		"v1 for the client ID":            {v, sign(0, headerOf(0), userV1().with("aud", apiID)), tenantA, false},
-		"app":                             {v, sign(0, headerOf(0), appV2()), tenantA, true},
-		"app without idtyp":               {v, sign(0, headerOf(0), appV2().without("idtyp")), tenantA, true},
-		"PS256":                           {v, sign(0, headerOf(0).with("alg", "PS256"), userV2()), tenantA, false},
-		"x5t":                             {v, sign(0, headerOf(0).with("x5t", kid(0)), userV2()), tenantA, false},
-		"RFC 9068 type":                   {v, sign(0, headerOf(0).with("typ", "application/at+JWT"), userV2()), tenantA, false},
-		"key of the tenant":               {v, sign(1, headerOf(1), userV2()), tenantA, false},
-		"key of the tenant, v1":           {v, sign(1, headerOf(1), userV1()), tenantA, false},
-		"long-lived (CAE)":                {v, sign(0, headerOf(0), userV2().with("exp", time.Now().Unix()+28*3600)), tenantA, false},
-		"fractions of seconds":            {v, sign(0, headerOf(0), userV2().with("exp", float64(time.Now().Unix())+4500.5)), tenantA, false},
-		"another tenant, any accepted":    {anyone, sign(0, headerOf(0), inB(userV2(), "https://"+host+"/"+tenantB+"/v2.0")), tenantB, false},
-		"another tenant, any accepted v1": {anyone, sign(0, headerOf(0), inB(userV1(), "https://sts.windows.net/"+tenantB+"/")), tenantB, false},
-		"personal account, any accepted":  {anyone, sign(0, headerOf(0), userV2().with("tid", verify.PersonalAccounts).with("iss", "https://"+host+"/"+verify.PersonalAccounts+"/v2.0")), verify.PersonalAccounts, false},
+		"user v2":              {v, sign(0, headerOf(0), userV2()), tenantA, false},
+		"user v1":              {v, sign(0, headerOf(0), userV1()), tenantA, false},
+		"v1 for the client ID": {v, sign(0, headerOf(0), userV1().with("aud", apiID)), tenantA, false},
+		"app":                  {v, sign(0, headerOf(0), appV2()), tenantA, true},
+		"app without idtyp":    {v, sign(0, headerOf(0), appV2().without("idtyp")), tenantA, true},
+		"PS256":                {v, sign(0, headerOf(0).with("alg", "PS256"), userV2()), tenantA, false},
+		"x5t":                  {v, sign(0, headerOf(0).with("x5t", kid(0)), userV2()), tenantA, false},
+		"RFC 9068 type": {v, sign(0, headerOf(0).with("typ", "application/at+JWT"), userV2()), tenantA,
+			false},
+		"key of the tenant":     {v, sign(1, headerOf(1), userV2()), tenantA, false},
+		"key of the tenant, v1": {v, sign(1, headerOf(1), userV1()), tenantA, false},
+		"long-lived (CAE)": {v, sign(0, headerOf(0), userV2().with("exp", time.Now().Unix()+28*3600)), tenantA,
+			false},
+		"fractions of seconds": {v, sign(0, headerOf(0), userV2().with("exp", float64(time.Now().Unix())+4500.5)),
+			tenantA, false},
+		"another tenant, any accepted": {anyone, sign(0, headerOf(0), inB(userV2(), "https://"+host+"/"+tenantB+"/v2.0")),
+			tenantB, false},
+		"another tenant, any accepted v1": {anyone,
+			sign(0, headerOf(0), inB(userV1(), "https://sts.windows.net/"+tenantB+"/")), tenantB, false},
+		"personal account, any accepted": {anyone,
+			sign(0, headerOf(0), userV2().with("tid", verify.PersonalAccounts).with("iss",
+				"https://"+host+"/"+verify.PersonalAccounts+"/v2.0")), verify.PersonalAccounts, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // the second time from the cache
@@ -71,11 +78,16 @@ func TestSovereignAndPrivateClouds(t *testing.T) {
 		{"GovSG v2", entra.CloudGovSG, "", "https://login.sovcloud-identity.sg/" + tenantA + "/v2.0", "2.0", ""},
 		{"private v2", "127.0.0.1:43210", "", "https://127.0.0.1:43210/" + tenantA + "/v2.0", "2.0", ""},
 		{"private v1", "127.0.0.1:43210", "", "https://sts.windows.net/" + tenantA + "/", "1.0", ""},
-		{"private v1, configured", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/", "https://127.0.0.1:43210/" + tenantA + "/", "1.0", ""},
-		{"private v1, configured otherwise", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/", "https://sts.windows.net/" + tenantA + "/", "1.0", verify.ReasonBadIssuer},
-		{"public token in China", entra.CloudChina, "", "https://login.microsoftonline.com/" + tenantA + "/v2.0", "2.0", verify.ReasonBadIssuer},
-		{"public v1 token in China", entra.CloudChina, "", "https://sts.windows.net/" + tenantA + "/", "1.0", verify.ReasonBadIssuer},
-		{"China's token in the public cloud", "", "", "https://login.partner.microsoftonline.cn/" + tenantA + "/v2.0", "2.0", verify.ReasonBadIssuer},
+		{"private v1, configured", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/",
+			"https://127.0.0.1:43210/" + tenantA + "/", "1.0", ""},
+		{"private v1, configured otherwise", "127.0.0.1:43210", "https://127.0.0.1:43210/{tenantid}/",
+			"https://sts.windows.net/" + tenantA + "/", "1.0", verify.ReasonBadIssuer},
+		{"public token in China", entra.CloudChina, "", "https://login.microsoftonline.com/" + tenantA + "/v2.0", "2.0",
+			verify.ReasonBadIssuer},
+		{"public v1 token in China", entra.CloudChina, "", "https://sts.windows.net/" + tenantA + "/", "1.0",
+			verify.ReasonBadIssuer},
+		{"China's token in the public cloud", "", "", "https://login.partner.microsoftonline.cn/" + tenantA + "/v2.0", "2.0",
+			verify.ReasonBadIssuer},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAuthority(jwk(0).with("issuer", "https://"+test.cloud.Host()+"/{tenantid}/v2.0"))
@@ -90,7 +102,8 @@ func TestSovereignAndPrivateClouds(t *testing.T) {
 			if got := reason(t, err); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			if want := "https://" + test.cloud.Host() + "/" + tenantA + "/discovery/v2.0/keys"; test.want == "" && *a.lastURL.Load() != want {
+			if want := "https://" + test.cloud.Host() + "/" + tenantA + "/discovery/v2.0/keys"; test.want == "" &&
+				*a.lastURL.Load() != want {
 				t.Errorf("got keys from %s, want %s", *a.lastURL.Load(), want)
 			}
 		})
@@ -180,20 +193,26 @@ func TestIDTokens(t *testing.T) {
 		{"with an unexpected nonce", headerOf(0), idV2(), verify.Expected{}, verify.ReasonBadNonce},
 		{"with an empty nonce", headerOf(0), idV2().with("nonce", ""), verify.Expected{}, verify.ReasonBadNonce},
 		{"azp is us", headerOf(0), idV2().with("azp", apiID), verify.Expected{Nonce: "n-1"}, ""},
-		{"azp is another", headerOf(0), idV2().with("azp", clientID), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAuthorizedParty},
+		{"azp is another", headerOf(0), idV2().with("azp", clientID), verify.Expected{Nonce: "n-1"},
+			verify.ReasonBadAuthorizedParty},
 		{"hybrid", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", Code: code, AccessToken: access}, ""},
 		{"another code", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", Code: code + "x"}, verify.ReasonBadCodeHash},
-		{"another access token", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", AccessToken: access + "x"}, verify.ReasonBadAccessTokenHash},
+		{"another access token", headerOf(0), hybrid, verify.Expected{Nonce: "n-1", AccessToken: access + "x"},
+			verify.ReasonBadAccessTokenHash},
 		{"no c_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", Code: code}, verify.ReasonBadCodeHash},
-		{"no at_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", AccessToken: access}, verify.ReasonBadAccessTokenHash},
+		{"no at_hash", headerOf(0), idV2(), verify.Expected{Nonce: "n-1", AccessToken: access},
+			verify.ReasonBadAccessTokenHash},
 		{"an access token", headerOf(0), userV2(), verify.Expected{}, verify.ReasonNotIDToken},
-		{"an access token with a nonce", headerOf(0), userV2().with("nonce", "n-1"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"an access token with a nonce", headerOf(0), userV2().with("nonce", "n-1"), verify.Expected{Nonce: "n-1"},
+			verify.ReasonNotIDToken},
 		{"an access token to itself", headerOf(0), userV2().with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"an app-only token to itself", headerOf(0), appV2().with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"a v1 access token", headerOf(0), userV1(), verify.Expected{}, verify.ReasonNotIDToken},
-		{"an app-only token to itself without idtyp and azpacr", headerOf(0), appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
+		{"an app-only token to itself without idtyp and azpacr", headerOf(0),
+			appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"for an App ID URI", headerOf(0), v1.with("aud", apiURI), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAudience},
-		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"},
+			verify.ReasonNotIDToken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v := mustNew(t, newAuthority(jwk(0)).config())
@@ -211,7 +230,8 @@ func TestIDTokens(t *testing.T) {
 	if err != nil || c.Nonce != "n-1" || c.Name != "Ada Example" {
 		t.Errorf("IDToken: got %v, %v", c, err)
 	}
-	if _, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2().without("nonce")), ""); reason(t, err) != verify.ReasonBadNonce {
+	if _, err := v.IDToken(context.Background(), sign(0, headerOf(0), idV2().without("nonce")), ""); reason(t,
+		err) != verify.ReasonBadNonce {
 		t.Errorf("IDToken with an empty nonce: got %v, want %s", err, verify.ReasonBadNonce)
 	}
 }
