@@ -136,7 +136,7 @@ func TestMixUpFails(t *testing.T) {
 	}
 
 	w = newWebApp(t)
-	w.tamperResponses(func(body map[string]any) {
+	w.ChangeResponses(func(_ url.Values, body map[string]any) {
 		w.remintIDToken(body, func(o *entratest.MintOptions) { o.User, o.Tenant = carol, entratest.SampleOtherTenant })
 	})
 	b = w.browser(t)

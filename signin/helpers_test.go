@@ -1,10 +1,8 @@
 package signin_test
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,13 +11,13 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 	"github.com/entratoken/entra/verify"
 )
@@ -42,47 +40,15 @@ const (
 // webApp is a web app at origin, with a fake Entra.
 type webApp struct {
 	*entratest.Server
-	flow *authcode.Flow
-	site *signin.Site
-	app  http.Handler // the site's Handler
-	log  *logBuffer
+	*testkit.Recorder // of the app's requests
+	flow              *authcode.Flow
+	site              *signin.Site
+	app               http.Handler // the site's Handler
+	log               *logBuffer
 
 	tokens *cache.Cache // the flow's token cache
 
 	calls func(http.ResponseWriter, *http.Request) // replaces the handler of /call
-
-	mu     sync.Mutex // guards tamper
-	tamper func(body map[string]any)
-}
-
-// tamperResponses changes later responses of the token endpoint with f. If f is nil, they are unchanged.
-func (w *webApp) tamperResponses(f func(body map[string]any)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.tamper = f
-}
-
-// RoundTrip sends the app's requests to the fake Entra.
-func (w *webApp) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := w.Client().Transport.RoundTrip(req)
-	w.mu.Lock()
-	tamper := w.tamper
-	w.mu.Unlock()
-	if err != nil || tamper == nil || req.Method != http.MethodPost || resp.StatusCode != http.StatusOK {
-		return resp, err
-	}
-	var body map[string]any
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		return nil, err
-	}
-	tamper(body)
-	changed, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(changed)), int64(len(changed))
-	resp.Header.Del("Content-Length")
-	return resp, nil
 }
 
 // remintIDToken replaces the ID token in a token response with a changed one.
@@ -106,7 +72,7 @@ func (w *webApp) remintIDToken(body map[string]any, change func(*entratest.MintO
 
 // withClaims makes Entra put these claims into ID tokens.
 func (w *webApp) withClaims(claims map[string]any) {
-	w.tamperResponses(func(body map[string]any) {
+	w.ChangeResponses(func(_ url.Values, body map[string]any) {
 		w.remintIDToken(body, func(o *entratest.MintOptions) { o.Claims = claims })
 	})
 }
@@ -137,14 +103,13 @@ func newWebApp(t testing.TB, changes ...func(*settings)) *webApp {
 	if w.Server = c.server; w.Server == nil {
 		w.Server = entratest.NewServer(c.entra)
 	}
+	w.Recorder = testkit.NewRecorder(w.Client().Transport)
 	if c.client.HTTPClient == nil {
 		c.client.HTTPClient = &http.Client{Transport: w}
 	}
-	client, err := entra.New(c.client)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := testkit.Client(t, c.client)
 	w.tokens = client.Cache()
+	var err error
 	if w.flow, err = authcode.New(client, c.flow); err != nil {
 		t.Fatal(err)
 	}
@@ -184,44 +149,17 @@ func (w *webApp) routes() http.Handler {
 }
 
 // logBuffer collects log records.
-type logBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
+type logBuffer struct{ testkit.Log }
 
 // rejections returns the kinds of the logged rejections.
 func (l *logBuffer) rejections(t testing.TB) (kinds []string) {
 	t.Helper()
-	for _, line := range l.lines(t) {
+	for _, line := range l.Lines(t) {
 		if line["msg"] == "signin: request rejected" {
 			kinds = append(kinds, line["kind"].(string))
 		}
 	}
 	return kinds
-}
-
-func (l *logBuffer) lines(t testing.TB) (all []map[string]any) {
-	t.Helper()
-	for line := range strings.Lines(l.String()) {
-		var m map[string]any
-		if err := json.Unmarshal([]byte(line), &m); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, m)
-	}
-	return all
 }
 
 // browser has cookies and does not follow redirects. Its requests reach the app in process.
@@ -441,14 +379,4 @@ func (b *browser) deleteCookie(name string) {
 func anyOrganization(s *settings) {
 	s.client.TenantID = "organizations"
 	s.flow.Tenants = []string{verify.AnyOrganization}
-}
-
-// entraError returns err's *entra.Error.
-func entraError(t testing.TB, err error) *entra.Error {
-	t.Helper()
-	var e *entra.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("got %T: %v, want an *entra.Error", err, err)
-	}
-	return e
 }

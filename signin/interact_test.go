@@ -14,6 +14,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -173,7 +174,7 @@ func TestChallengeReadsClaims(t *testing.T) {
 			}
 			continue
 		}
-		if e := entraError(t, err); e.Claims != test.claims || !e.InteractionRequired() {
+		if e := testkit.Error(t, err); e.Claims != test.claims || !e.InteractionRequired() {
 			t.Errorf("%s: %v", name, e)
 		}
 	}

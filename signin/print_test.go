@@ -73,7 +73,7 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	if got := fmt.Sprint(w.site); got != "signin.Site{"+origin+"}" {
 		t.Errorf("got %s", got)
 	}
-	for _, line := range w.log.lines(t) {
+	for _, line := range w.log.Lines(t) {
 		text := fmt.Sprint(line)
 		for _, h := range hidden {
 			if strings.Contains(text, h) {

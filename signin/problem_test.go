@@ -14,6 +14,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -38,7 +39,7 @@ func errorResponse(code, description string) func(*webApp, *browser, url.Values)
 
 func idToken(change func(*entratest.MintOptions)) func(*webApp, *browser, url.Values) {
 	return func(w *webApp, _ *browser, _ url.Values) {
-		w.tamperResponses(func(body map[string]any) { w.remintIDToken(body, change) })
+		w.ChangeResponses(func(_ url.Values, body map[string]any) { w.remintIDToken(body, change) })
 	}
 }
 
@@ -300,11 +301,11 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 			t.Errorf("%s: got no error", name)
 			continue
 		}
-		if e := entraError(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, test.want) {
+		if e := testkit.Error(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, test.want) {
 			t.Errorf("%s: got %v, want %q", name, e, test.want)
 		}
 	}
-	if site, err := signin.New(nil, signin.Config{}); site != nil || entraError(t, err).Code != "invalid_request" {
+	if site, err := signin.New(nil, signin.Config{}); site != nil || testkit.Error(t, err).Code != "invalid_request" {
 		t.Errorf("without a flow: got %v, want invalid_request", err)
 	}
 	for _, redirect := range []string{origin, origin + "/"} {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -224,7 +225,7 @@ func TestLogRedactsStoreErrors(t *testing.T) {
 	const token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzIn0.c2lnbmF0dXJl"
 	store.setError("Find", errors.New("AUTH failed: "+token+strings.Repeat(" x", 1000)))
 	b.wantStatus(b.get("/private/x"), http.StatusServiceUnavailable, "")
-	log := w.log.lines(t)
+	log := w.log.Lines(t)
 	cause, _ := log[len(log)-1]["cause"].(string)
 	if !strings.HasPrefix(cause, "AUTH failed: [redacted] x") || strings.Contains(w.log.String(), token) || len(cause) > 1003 {
 		t.Errorf("got cause %q", cause)
@@ -526,7 +527,7 @@ func TestContextWithoutHandlerHasNoUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = w.site.TokenSource(req, scopeA).TokenContext(t.Context())
-	if e := entraError(t, err); e.Code != "login_required" || !e.InteractionRequired() {
+	if e := testkit.Error(t, err); e.Code != "login_required" || !e.InteractionRequired() {
 		t.Errorf("got %v, want login_required", err)
 	}
 	if n := len(w.Requests()); n != 0 {

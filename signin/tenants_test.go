@@ -110,7 +110,7 @@ func TestSamePersonInAnotherTenantIsAnotherUser(t *testing.T) {
 	if a := thief.get("/"); a.body != "true Carol Clark "+entratest.SampleOtherTenant {
 		t.Fatalf("got page %q", a.body)
 	}
-	w.tamperResponses(func(body map[string]any) {
+	w.ChangeResponses(func(_ url.Values, body map[string]any) {
 		w.remintIDToken(body, func(o *entratest.MintOptions) { o.Tenant = entratest.SampleTenant })
 	})
 	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), carol)), http.StatusSeeOther, "/")
