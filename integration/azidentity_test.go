@@ -17,7 +17,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// azureOptions names the authority and the HTTP client that trusts it.
+// azureOptions returns options with the authority and an HTTP client that trusts its certificate.
 func (f *fake) azureOptions() azcore.ClientOptions {
 	return azcore.ClientOptions{
 		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: f.url},
@@ -25,7 +25,7 @@ func (f *fake) azureOptions() azcore.ClientOptions {
 	}
 }
 
-// federatedToken is a token of the cluster that the app federatedID trusts.
+// federatedToken returns a token of the cluster that the app federatedID trusts.
 func (f *fake) federatedToken(context.Context) (string, error) {
 	now := time.Now()
 	return jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
@@ -71,14 +71,14 @@ func TestAzidentityForApps(t *testing.T) {
 			}
 			f.wantApp(t, token.Token, test.client)
 			if life := time.Until(token.ExpiresOn); life < 59*time.Minute || life > 91*time.Minute {
-				t.Errorf("the token lives for %v, want 60 to 90 minutes", life)
+				t.Errorf("lifetime: got %v, want 60 to 90 minutes", life)
 			}
 			again, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{appScope}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if again.Token != token.Token {
-				t.Error("the second call made another token")
+				t.Error("second call: got a new token, want the cached one")
 			}
 		})
 	}
@@ -99,8 +99,8 @@ func TestAzidentityOnBehalfOf(t *testing.T) {
 	f.wantAlice(t, token.Token, apiBID, apiAID, "Orders.Read")
 }
 
-// Through the in-process client azidentity isn't even told of another authority: it asks the public
-// cloud whether the cloud is known, where its endpoints are, and for a token.
+// With the in-process client, azidentity uses the authority of the public cloud. It requests instance discovery, the
+// endpoints, and a token.
 func TestAzidentityInProcess(t *testing.T) {
 	server := entratest.NewServer(entratest.Sample())
 	credential, err := azidentity.NewClientSecretCredential(tenant, daemonID, daemonSecret,
@@ -113,16 +113,16 @@ func TestAzidentityInProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	if life := time.Until(token.ExpiresOn); life < 59*time.Minute || life > 91*time.Minute {
-		t.Errorf("the token lives for %v, want 60 to 90 minutes", life)
+		t.Errorf("lifetime: got %v, want 60 to 90 minutes", life)
 	}
 	for _, endpoint := range []string{"instance", "discovery", "token"} {
 		if n := server.Count(entratest.Match{Endpoint: endpoint}); n != 1 {
-			t.Errorf("%d requests to %s, want 1", n, endpoint)
+			t.Errorf("requests to %s: got %d, want 1", endpoint, n)
 		}
 	}
 }
 
-func TestAzidentityIsRefused(t *testing.T) {
+func TestAzidentityReportsRejections(t *testing.T) {
 	f := newFake(t)
 	assertion := f.aliceAtAPIA(t)
 	options := f.azureOptions()
@@ -130,7 +130,7 @@ func TestAzidentityIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		scope  string
-		want   string // the code that Microsoft documents
+		want   string // as in Microsoft's documentation
 		status int
 		make   func() (azcore.TokenCredential, error)
 	}{
@@ -142,14 +142,16 @@ func TestAzidentityIsRefused(t *testing.T) {
 			return azidentity.NewClientSecretCredential(tenant, "aaaaaaaa-0000-4000-8000-000000000999", "secret",
 				&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
 		}},
-		{"certificate of another app", appScope, "AADSTS700027", http.StatusUnauthorized, func() (azcore.TokenCredential, error) {
-			return azidentity.NewClientCertificateCredential(tenant, certSNIID, f.cert, f.key,
-				&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
-		}},
-		{"no consent for the next API", "api://api-b/Orders.Write", "AADSTS65001", http.StatusBadRequest, func() (azcore.TokenCredential, error) {
-			return azidentity.NewOnBehalfOfCredentialWithSecret(tenant, apiAID, assertion, apiASecret,
-				&azidentity.OnBehalfOfCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
-		}},
+		{"certificate of another app", appScope, "AADSTS700027", http.StatusUnauthorized,
+			func() (azcore.TokenCredential, error) {
+				return azidentity.NewClientCertificateCredential(tenant, certSNIID, f.cert, f.key,
+					&azidentity.ClientCertificateCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
+			}},
+		{"no consent for the next API", "api://api-b/Orders.Write", "AADSTS65001", http.StatusBadRequest,
+			func() (azcore.TokenCredential, error) {
+				return azidentity.NewOnBehalfOfCredentialWithSecret(tenant, apiAID, assertion, apiASecret,
+					&azidentity.OnBehalfOfCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
+			}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			credential, err := test.make()
@@ -159,20 +161,20 @@ func TestAzidentityIsRefused(t *testing.T) {
 			_, err = credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{test.scope}})
 			var failed *azidentity.AuthenticationFailedError
 			if !errors.As(err, &failed) {
-				t.Fatalf("error %v, want an AuthenticationFailedError", err)
+				t.Fatalf("got error %v, want an AuthenticationFailedError", err)
 			}
 			if failed.RawResponse == nil || failed.RawResponse.StatusCode != test.status {
-				t.Errorf("response %v, want status %d", failed.RawResponse, test.status)
+				t.Errorf("got response %v, want status %d", failed.RawResponse, test.status)
 			}
 			if !strings.Contains(err.Error(), test.want+":") {
-				t.Errorf("error %v, want %s", err, test.want)
+				t.Errorf("got error %v, want %s", err, test.want)
 			}
 		})
 	}
 }
 
-// azidentity declares the capability as CP1, in capitals: a resource that evaluates access continuously
-// then gives it tokens of a day.
+// azidentity declares the capability as CP1, in capitals. A resource with continuous access evaluation then issues
+// tokens for a day.
 func TestAzidentityContinuousAccess(t *testing.T) {
 	f := newFake(t, func(estate *entratest.Config) {
 		for i := range estate.Apps {
@@ -191,12 +193,13 @@ func TestAzidentityContinuousAccess(t *testing.T) {
 		{false, 59 * time.Minute, 91 * time.Minute},
 		{true, 23 * time.Hour, 28 * time.Hour},
 	} {
-		token, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{appScope}, EnableCAE: test.enable})
+		token, err := credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{appScope},
+			EnableCAE: test.enable})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if life := time.Until(token.ExpiresOn); life < test.min || life > test.max {
-			t.Errorf("EnableCAE %v: the token lives for %v, want %v to %v", test.enable, life, test.min, test.max)
+			t.Errorf("EnableCAE %v: got lifetime %v, want %v to %v", test.enable, life, test.min, test.max)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// What is on the fake's pages, and on the web app's.
+// Elements on the pages of the fake and of the web app.
 const (
 	usernameField = chromedp.CSS("#username")
 	passwordField = chromedp.CSS("#password")
@@ -27,7 +27,7 @@ const (
 	welcome       = chromedp.CSS("#details")
 )
 
-// browse starts a relying party that calls api-a for its users, and a browser at its sign-in.
+// browse starts a relying party that calls api-a for its users, and a browser at its sign-in page.
 func browse(t *testing.T, query string, changes ...func(*entratest.Config)) (*fake, *relyingParty, *chromium) {
 	t.Helper()
 	f := newFake(t, changes...)
@@ -37,25 +37,25 @@ func browse(t *testing.T, query string, changes ...func(*entratest.Config)) (*fa
 	return f, party, c
 }
 
-// signIn types a name and a password and presses Enter, with no mouse.
+// signIn types a name and a password and presses Enter. It does not use the mouse.
 func (c *chromium) signIn(t *testing.T, username, password string) {
 	t.Helper()
 	c.do(t,
 		chromedp.WaitVisible(passwordField),
 		chromedp.Focus(usernameField),
-		chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)), // over what the form begins with
+		chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)), // replaces the initial value
 		chromedp.KeyEvent(username+kb.Tab+password+kb.Enter),
 	)
 }
 
-// details reads what the web app knows.
+// details returns the details on the page of the web app.
 func (c *chromium) details(t *testing.T) signedIn {
 	t.Helper()
 	c.do(t, chromedp.WaitVisible(welcome))
-	return details(t, ask(t, c, chromedp.OuterHTML(chromedp.CSS("html"))))
+	return details(t, eval(t, c, chromedp.OuterHTML(chromedp.CSS("html"))))
 }
 
-// Bob signs in for the first time: the password, the consent, the web app; by keyboard alone.
+// Bob signs in for the first time, with only the keyboard.
 func TestBrowserSignsIn(t *testing.T) {
 	f, _, c := browse(t, "")
 	c.do(t, chromedp.WaitVisible(passwordField))
@@ -66,19 +66,19 @@ func TestBrowserSignsIn(t *testing.T) {
 	c.do(t, chromedp.WaitVisible(consentItem))
 	c.screenshot(t, "consent")
 	c.wantText(t, bob, "webapp", "api-a", "access_as_user")
-	c.do(t, chromedp.KeyEvent(kb.Enter)) // on the button that has the focus: Accept
+	c.do(t, chromedp.KeyEvent(kb.Enter)) // the button Accept has the focus
 
 	got := c.details(t)
 	if got.Claims.PreferredUsername != bob || got.Claims.Claims["oid"] != bobID {
-		t.Errorf("claims = %+v", got.Claims)
+		t.Errorf("got claims %+v, want those of Bob", got.Claims)
 	}
 	if claims := f.verified(t, got.AccessToken, apiAID); claims.Scope != "access_as_user" || claims.ObjectID != bobID {
-		t.Errorf("scp = %q, oid = %q", claims.Scope, claims.ObjectID)
+		t.Errorf("got scp %q and oid %q, want those of Bob", claims.Scope, claims.ObjectID)
 	}
 }
 
-// api-a demands a second factor. On a phone, nothing is wider than the screen.
-func TestBrowserOnPhone(t *testing.T) {
+// api-a requires a second factor. On a phone, no page is wider than the screen.
+func TestPagesFitAPhone(t *testing.T) {
 	f, party, c := browse(t, "", func(estate *entratest.Config) {
 		for i := range estate.Apps {
 			estate.Apps[i].RequireMFA = estate.Apps[i].ClientID == apiAID
@@ -88,8 +88,8 @@ func TestBrowserOnPhone(t *testing.T) {
 	wantFits := func(page string) {
 		t.Helper()
 		c.screenshot(t, page+" on a phone")
-		if width := ask(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
-			t.Errorf("the page %s is %d wide", page, width)
+		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
+			t.Errorf("page %s: got width %d, want at most 360", page, width)
 		}
 	}
 
@@ -103,21 +103,21 @@ func TestBrowserOnPhone(t *testing.T) {
 	wantFits("consent")
 	c.do(t, chromedp.Click(submitButton))
 	if claims := f.verified(t, c.details(t).AccessToken, apiAID); claims.ObjectID != aliceID {
-		t.Errorf("oid = %q, want Alice's", claims.ObjectID)
+		t.Errorf("got oid %q, want %q", claims.ObjectID, aliceID)
 	}
 }
 
-// The second time Entra remembers who signed in and what they agreed to.
+// At the second sign-in, Entra remembers the account and the consent.
 func TestBrowserRemembers(t *testing.T) {
 	_, party, c := browse(t, "")
 	c.signIn(t, alice, alicePassword)
 	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton))
 	first := c.details(t)
 
-	c.do(t, chromedp.Navigate(party.url+"/login")) // ends at the web app, with no page in between
+	c.do(t, chromedp.Navigate(party.url+"/login")) // returns to the web app without showing a page
 	second := c.details(t)
 	if second.Claims.PreferredUsername != alice || second.AccessToken == first.AccessToken {
-		t.Errorf("signed in as %q", second.Claims.PreferredUsername)
+		t.Errorf("got user %q, want Alice with a new token", second.Claims.PreferredUsername)
 	}
 
 	c.do(t, chromedp.Navigate(party.url+"/login?prompt=select_account"),
@@ -128,7 +128,7 @@ func TestBrowserRemembers(t *testing.T) {
 	c.signIn(t, bob, bobPassword)
 	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton))
 	if third := c.details(t); third.Claims.PreferredUsername != bob {
-		t.Errorf("signed in as %q, want Bob", third.Claims.PreferredUsername)
+		t.Errorf("got user %q, want Bob", third.Claims.PreferredUsername)
 	}
 }
 
@@ -145,24 +145,24 @@ func TestBrowserDeclinesConsent(t *testing.T) {
 func TestBrowserMistypesPassword(t *testing.T) {
 	_, _, c := browse(t, "?login_hint="+alice)
 	c.do(t, chromedp.WaitVisible(passwordField))
-	if hint := ask(t, c, chromedp.Value(usernameField)); hint != alice {
-		t.Errorf("the form begins with %q, want the login hint", hint)
+	if hint := eval(t, c, chromedp.Value(usernameField)); hint != alice {
+		t.Errorf("got initial username %q, want the login hint", hint)
 	}
 	c.signIn(t, alice, "not the password")
 	c.do(t, chromedp.WaitVisible(errorText))
 	c.screenshot(t, "mistyped")
-	name, password := ask(t, c, chromedp.Value(usernameField)), ask(t, c, chromedp.Value(passwordField))
+	name, password := eval(t, c, chromedp.Value(usernameField)), eval(t, c, chromedp.Value(passwordField))
 	if name != alice || password != "" {
-		t.Errorf("the form has %q and a password of %d characters, want the name alone", name, len(password))
+		t.Errorf("got %q and a password of %d characters, want only the name", name, len(password))
 	}
 	if text := c.text(t); strings.Contains(text, "AADSTS") {
-		t.Errorf("the page shows a person a number:\n%s", text)
+		t.Errorf("got an error number on the page:\n%s", text)
 	}
 	c.signIn(t, alice, alicePassword)
 	c.do(t, chromedp.WaitVisible(consentItem))
 }
 
-// A redirect URI that isn't the app's is never sent anything: the page says so at Entra.
+// For a redirect URI that is not registered, Entra shows an error and does not redirect.
 func TestBrowserStaysOnError(t *testing.T) {
 	f := newFake(t)
 	c := f.newChromium(t)
@@ -174,8 +174,8 @@ func TestBrowserStaysOnError(t *testing.T) {
 	c.wantText(t, f.host, "AADSTS50011", "Correlation Id")
 }
 
-// With response_mode=form_post the browser posts the answer, and the app's address has none of it.
-func TestBrowserPostsAnswer(t *testing.T) {
+// With response_mode=form_post, the browser posts the response, and the URL of the app does not contain it.
+func TestBrowserPostsResponse(t *testing.T) {
 	f := newFake(t)
 	listener, origin := listen(t)
 	posted := make(chan url.Values, 1)
@@ -198,9 +198,9 @@ func TestBrowserPostsAnswer(t *testing.T) {
 
 	form := <-posted
 	if form.Get("code") == "" || form.Get("state") != "a state & more" || form.Get("error") != "" {
-		t.Errorf("posted %v", slices.Sorted(maps.Keys(form)))
+		t.Errorf("got form fields %v, want code and state", slices.Sorted(maps.Keys(form)))
 	}
-	if at := ask(t, c, chromedp.Location()); at != origin+"/callback" {
-		t.Errorf("the browser is at %s", at)
+	if at := eval(t, c, chromedp.Location()); at != origin+"/callback" {
+		t.Errorf("got location %s, want %s", at, origin+"/callback")
 	}
 }

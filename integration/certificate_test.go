@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// makeCertificates makes one RSA key with a self-signed certificate and with a chain from an
-// authority of its own.
+// makeCertificates generates an RSA key, a self-signed certificate for it, and a chain from a CA of its own.
 func makeCertificates(t *testing.T) (key *rsa.PrivateKey, self, chain []*x509.Certificate, roots *x509.CertPool) {
 	t.Helper()
 	key = newKey(t)
@@ -30,8 +29,9 @@ func newKey(t *testing.T) *rsa.PrivateKey {
 	return must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048))
 }
 
-// certify issues a certificate for a key. Without a parent it signs itself and is an authority.
-func certify(t *testing.T, name string, key crypto.Signer, parent *x509.Certificate, parentKey crypto.Signer) *x509.Certificate {
+// certify issues a certificate for a key. Without a parent, it is self-signed and a CA.
+func certify(t *testing.T, name string, key crypto.Signer, parent *x509.Certificate,
+	parentKey crypto.Signer) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),

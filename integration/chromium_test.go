@@ -14,27 +14,27 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A chromium is a window of a headless browser with an empty profile.
+// chromium is a window of a headless browser with an empty profile.
 type chromium struct {
 	ctx       context.Context
-	artifacts string // where its screenshots go; kept by `go test -artifacts -outputdir DIR`
+	artifacts string // directory of its screenshots; see `go test -artifacts -outputdir DIR`
 }
 
-// newChromium starts one. It trusts the fake's certificate by its public key, and nothing else that
-// Debian's certificates don't vouch for. It ends with the test.
+// newChromium starts a browser that runs until the test ends. In addition to the system's roots, it trusts the public
+// key of the fake's certificate.
 func (f *fake) newChromium(t *testing.T) *chromium {
 	t.Helper()
 	pin := sha256.Sum256(f.leaf.RawSubjectPublicKeyInfo)
 	return newChromium(t, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(pin[:])))
 }
 
-// newChromium starts one that trusts what Debian's certificates vouch for.
+// newChromium starts a browser that trusts the system's roots.
 func newChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) *chromium {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.WindowSize(800, 900),
-		chromedp.NoSandbox, // which can't be had as root
+		chromedp.NoSandbox, // the sandbox does not work for root
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
@@ -44,13 +44,13 @@ func newChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) *chromium {
 	return openWindow(t, ctx)
 }
 
-// fresh opens a window of the same browser with a profile of its own, without cookies.
+// fresh opens a window of the same browser with a new profile, without cookies.
 func (c *chromium) fresh(t *testing.T) *chromium {
 	t.Helper()
 	return openWindow(t, c.ctx, chromedp.WithNewBrowserContext())
 }
 
-// tab opens another tab beside a window, with the same cookies.
+// tab opens another tab of the window, with the same cookies.
 func (c *chromium) tab(t *testing.T) *chromium {
 	t.Helper()
 	return openWindow(t, c.ctx)
@@ -60,7 +60,7 @@ func openWindow(t *testing.T, ctx context.Context, options ...chromedp.ContextOp
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(ctx, options...)
 	t.Cleanup(cancel)
-	// A person looks at the window, so it has the focus.
+	// The window has the focus, as in front of a person.
 	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled,
 		emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
 		t.Fatal(err)
@@ -68,15 +68,14 @@ func openWindow(t *testing.T, ctx context.Context, options ...chromedp.ContextOp
 	return &chromium{ctx: ctx, artifacts: t.ArtifactDir()}
 }
 
-// do acts in the window. Each step waits for what it acts on; a minute of that fails the test, which
-// then shows the page.
+// do runs actions in the window. Each waits for its element. After a minute the test fails and logs the page.
 func (c *chromium) do(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	ask(t, c, chromedp.Steps(actions...))
+	eval(t, c, chromedp.Steps(actions...))
 }
 
-// ask is do for an action with a result.
-func ask[T any](t *testing.T, c *chromium, action chromedp.Action[T]) T {
+// eval runs an action and returns its result.
+func eval[T any](t *testing.T, c *chromium, action chromedp.Action[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
 	defer cancel()
@@ -87,37 +86,37 @@ func ask[T any](t *testing.T, c *chromium, action chromedp.Action[T]) T {
 	return result
 }
 
-// text is where the window is and what it says.
+// text returns the location of the window and the text of its page.
 func (c *chromium) text(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 	defer cancel()
 	location, err := chromedp.Run(ctx, chromedp.Location())
 	if err != nil {
-		t.Errorf("no page: %v", err)
+		t.Errorf("get the location: %v", err)
 	}
 	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
 	if err != nil {
-		t.Errorf("no text: %v", err)
+		t.Errorf("get the text: %v", err)
 	}
 	return location + "\n" + text
 }
 
-// wantText fails the test unless the page says all of it.
+// wantText fails the test unless the page contains all parts.
 func (c *chromium) wantText(t *testing.T, want ...string) {
 	t.Helper()
 	text := c.text(t)
 	for _, part := range want {
 		if !strings.Contains(text, part) {
-			t.Errorf("the page does not say %q:\n%s", part, text)
+			t.Errorf("got a page without %q:\n%s", part, text)
 		}
 	}
 }
 
-// screenshot keeps a picture of the page.
+// screenshot saves a picture of the page.
 func (c *chromium) screenshot(t *testing.T, name string) {
 	t.Helper()
-	png := ask(t, c, chromedp.FullScreenshot(100))
+	png := eval(t, c, chromedp.FullScreenshot(100))
 	if err := os.WriteFile(filepath.Join(c.artifacts, name+".png"), png, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The command serves a program in another language that knows nothing but the first line it prints.
+// The first line that the command prints is enough for a program in another language to use it.
 func TestCommandServesNode(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "entratest")
 	build := exec.Command("go", "build", "-o", binary, "github.com/entratoken/entra/entratest/cmd/entratest")
@@ -31,7 +31,7 @@ func TestCommandServesNode(t *testing.T) {
 			t.Error(err)
 		}
 		if err := command.Wait(); err != nil {
-			t.Errorf("the command did not end in order: %v", err)
+			t.Errorf("exit after an interrupt: %v", err)
 		}
 	})
 
@@ -45,7 +45,7 @@ func TestCommandServesNode(t *testing.T) {
 	f := &fake{caFile: estate.CAFile}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(must[[]byte](t)(os.ReadFile(estate.CAFile))) {
-		t.Fatal("the CA file has no certificate")
+		t.Fatal("got a CA file without a certificate")
 	}
 	f.reach(t, estate.Authority, pool)
 
@@ -55,7 +55,7 @@ func TestCommandServesNode(t *testing.T) {
 			continue
 		}
 		if app.TenantID != tenant {
-			t.Errorf("the daemon's tenant is %q", app.TenantID)
+			t.Errorf("tenant of the daemon: got %q, want %q", app.TenantID, tenant)
 		}
 		node.app(t, f, app.Name, app.ClientID, map[string]any{"clientSecret": app.Secret})
 		var result msalResult
@@ -63,5 +63,5 @@ func TestCommandServesNode(t *testing.T) {
 		f.wantApp(t, result.AccessToken, daemonID)
 		return
 	}
-	t.Errorf("no daemon among %v", estate.Apps)
+	t.Errorf("got apps %v, want one named daemon", estate.Apps)
 }

@@ -1,9 +1,7 @@
-// Package integration runs clients that this project did not write against package entratest over
-// TLS on loopback: other Go identity libraries, MSAL for Node.js, and a real browser. They are
-// changed in nothing but the authority, the CA to trust and the credentials. And it runs this project's
-// own clients with what only other people's software has: keys in a PKCS #11 token (SoftHSM).
+// Package integration tests package entratest with foreign clients over TLS on loopback: other Go identity libraries,
+// MSAL for Node.js, and a real browser. Only their authority, trusted CA and credentials are configured. It also tests
+// this project's clients with foreign software, such as keys in a PKCS #11 token (SoftHSM).
 //
-// It is a module of its own so that none of these clients becomes a requirement of
-// github.com/entratoken/entra. All of it is in the tests; `make integration` installs what they
-// need and runs them.
+// It is a module of its own so that github.com/entratoken/entra does not depend on these clients. It consists of tests.
+// `make integration` installs the programs that they need and runs them.
 package integration

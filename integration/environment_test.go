@@ -18,10 +18,9 @@ import (
 	"github.com/entratoken/entra/credentials"
 )
 
-// One environment means the same app and the same credential to Microsoft's azidentity and
-// to credentials.FromEnvironment: each variable, and which one counts where several are
-// set. The unused ones name files that are not there.
-func TestEnvironmentAsAzidentityReadsIt(t *testing.T) {
+// azidentity and credentials.FromEnvironment read the same app and the same credential from an environment, also if
+// several credentials are set. The variables that must not be used name missing files.
+func TestEnvironmentIsReadLikeAzidentity(t *testing.T) {
 	f := newFake(t)
 	dir := t.TempDir()
 	file := func(name, content string) string {
@@ -37,8 +36,9 @@ func TestEnvironmentAsAzidentityReadsIt(t *testing.T) {
 	}
 	one := file("one.pem", f.pemOf(t, f.cert))
 	pfx := filepath.Join(dir, "one.pfx")
-	// azidentity reads only the old form.
-	export := exec.Command("openssl", "pkcs12", "-export", "-legacy", "-in", one, "-passout", "pass:secret of the file", "-out", pfx)
+	// azidentity reads only the legacy format.
+	export := exec.Command("openssl", "pkcs12", "-export", "-legacy", "-in", one, "-passout", "pass:secret of the file",
+		"-out", pfx)
 	if out, err := export.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -46,14 +46,18 @@ func TestEnvironmentAsAzidentityReadsIt(t *testing.T) {
 	for _, test := range []struct {
 		name, client string
 		env          env
-		workload     bool // azidentity has another type for it
+		workload     bool // azidentity has a separate type for it
 	}{
 		{"secret", daemonID, env{"AZURE_CLIENT_SECRET": daemonSecret}, false},
-		{"secret before certificate", daemonID, env{"AZURE_CLIENT_SECRET": daemonSecret, "AZURE_CLIENT_CERTIFICATE_PATH": "/none", "AZURE_FEDERATED_TOKEN_FILE": "/none"}, false},
+		{"secret before certificate", daemonID, env{"AZURE_CLIENT_SECRET": daemonSecret,
+			"AZURE_CLIENT_CERTIFICATE_PATH": "/none", "AZURE_FEDERATED_TOKEN_FILE": "/none"}, false},
 		{"certificate", certID, env{"AZURE_CLIENT_CERTIFICATE_PATH": one}, false},
-		{"certificate before token", certID, env{"AZURE_CLIENT_CERTIFICATE_PATH": one, "AZURE_FEDERATED_TOKEN_FILE": "/none"}, false},
-		{"certificate with a password", certID, env{"AZURE_CLIENT_CERTIFICATE_PATH": pfx, "AZURE_CLIENT_CERTIFICATE_PASSWORD": "secret of the file"}, false},
-		{"chain", certSNIID, env{"AZURE_CLIENT_CERTIFICATE_PATH": file("chain.pem", f.pemOf(t, f.certChain)), "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": "True"}, false},
+		{"certificate before token", certID, env{"AZURE_CLIENT_CERTIFICATE_PATH": one, "AZURE_FEDERATED_TOKEN_FILE": "/none"},
+			false},
+		{"certificate with a password", certID, env{"AZURE_CLIENT_CERTIFICATE_PATH": pfx,
+			"AZURE_CLIENT_CERTIFICATE_PASSWORD": "secret of the file"}, false},
+		{"chain", certSNIID, env{"AZURE_CLIENT_CERTIFICATE_PATH": file("chain.pem", f.pemOf(t, f.certChain)),
+			"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN": "True"}, false},
 		{"token", federatedID, env{"AZURE_FEDERATED_TOKEN_FILE": file("token", federated)}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,9 +71,11 @@ func TestEnvironmentAsAzidentityReadsIt(t *testing.T) {
 			var theirs azcore.TokenCredential
 			var err error
 			if test.workload {
-				theirs, err = azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
+				theirs, err = azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
+					ClientOptions: options, DisableInstanceDiscovery: true})
 			} else {
-				theirs, err = azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true})
+				theirs, err = azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: options,
+					DisableInstanceDiscovery: true})
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -97,7 +103,7 @@ func TestEnvironmentAsAzidentityReadsIt(t *testing.T) {
 	}
 }
 
-// pemOf is a PEM file with certificates and the key that they are for.
+// pemOf returns a PEM file with certificates and their key.
 func (f *fake) pemOf(t *testing.T, certs []*x509.Certificate) string {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(f.key)

@@ -16,7 +16,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// What entratest.Sample documents, under short names, and what newFake adds to it.
+// Values that entratest.Sample documents, and those that newFake adds.
 const (
 	tenant = entratest.SampleTenant
 
@@ -28,9 +28,9 @@ const (
 	apiASecret   = "api-a-secret"
 	apiBID       = "aaaaaaaa-0000-4000-8000-00000000000b"
 
-	certID      = "aaaaaaaa-0000-4000-8000-0000000000ce" // signs with one certificate's key
-	certSNIID   = "aaaaaaaa-0000-4000-8000-0000000000c5" // signs with any key certified for its name
-	federatedID = "aaaaaaaa-0000-4000-8000-0000000000fe" // acts by another issuer's tokens
+	certID      = "aaaaaaaa-0000-4000-8000-0000000000ce" // authenticates with a registered certificate
+	certSNIID   = "aaaaaaaa-0000-4000-8000-0000000000c5" // authenticates with any certificate for its subject name
+	federatedID = "aaaaaaaa-0000-4000-8000-0000000000fe" // authenticates with tokens of another issuer
 
 	alice         = "alice@contoso.onmicrosoft.com"
 	alicePassword = "alice-password"
@@ -50,20 +50,19 @@ const (
 	sniName          = "daemon.contoso.example"
 )
 
-// A fake is the sample estate on a loopback listener, with three more daemons: each proves itself
-// in another way, and each has the role Orders.Read.All of api-b. Tests may change the estate before
-// it runs.
+// fake is the sample configuration on a loopback listener, with three more daemons. Each authenticates in another way
+// and has the role Orders.Read.All of api-b. Tests may change the configuration before it starts.
 type fake struct {
 	*entratest.Server
-	url    string            // the authority without a tenant, https
+	url    string            // of the authority, without a tenant; https
 	host   string            // its host and port
 	client *http.Client      // trusts its certificate and no other
-	caFile string            // who issued that certificate, as PEM
-	leaf   *x509.Certificate // the certificate
+	caFile string            // PEM file of the CA that issued that certificate
+	leaf   *x509.Certificate // the server certificate
 
-	key       *rsa.PrivateKey     // of the certificates, and of the federated issuer
-	cert      []*x509.Certificate // registered at the app certID
-	certChain []*x509.Certificate // for sniName, issued by an authority that the app certSNIID trusts
+	key       *rsa.PrivateKey     // for the certificates and the federated issuer
+	cert      []*x509.Certificate // registered for the app certID
+	certChain []*x509.Certificate // for sniName, issued by a CA that the app certSNIID trusts
 }
 
 func newFake(t *testing.T, changes ...func(*entratest.Config)) *fake {
@@ -109,7 +108,7 @@ func newFake(t *testing.T, changes ...func(*entratest.Config)) *fake {
 	return f
 }
 
-// reach notes where the fake is and makes a client that trusts it.
+// reach sets the address of f and creates a client that trusts it.
 func (f *fake) reach(t *testing.T, address string, pool *x509.CertPool) {
 	t.Helper()
 	f.url, f.host = address, must[*url.URL](t)(url.Parse(address)).Host
@@ -118,14 +117,14 @@ func (f *fake) reach(t *testing.T, address string, pool *x509.CertPool) {
 	f.client = &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-// issuer is the issuer of version 2 tokens of the sample's tenant.
+// issuer returns the issuer of version 2 tokens of the sample tenant.
 func (f *fake) issuer() string { return f.url + "/" + tenant + "/v2.0" }
 
-// authority is what MSAL libraries call the sample's tenant.
+// authority returns the URL of the sample tenant for MSAL libraries.
 func (f *fake) authority() string { return f.url + "/" + tenant }
 
-// serverChain is how a server's certificate leads to one in the pool. Programs in other languages
-// want that one as a file, and a pool doesn't hand out what it has.
+// serverChain returns the chain from the certificate of a server to its root in the pool. Programs in other languages
+// need the root as a file, and a pool does not return its certificates.
 func serverChain(t *testing.T, host string, pool *x509.CertPool) []*x509.Certificate {
 	t.Helper()
 	conn, err := tls.Dial("tcp", host, &tls.Config{RootCAs: pool})
@@ -136,8 +135,8 @@ func serverChain(t *testing.T, host string, pool *x509.CertPool) []*x509.Certifi
 	return conn.ConnectionState().VerifiedChains[0]
 }
 
-// listen opens a loopback port for an app of a test and gives its origin, which uses the name
-// localhost because that is how the app's redirect URI is registered.
+// listen opens a loopback port for an app of a test. It returns the origin with the name localhost, as in the
+// registered redirect URI.
 func listen(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -151,7 +150,7 @@ func listen(t *testing.T) (net.Listener, string) {
 	return l, "http://localhost:" + port
 }
 
-// must gives the value of a call that has to work: must[T](t)(call()).
+// must returns the value of a call that must succeed: must[T](t)(call()).
 func must[T any](t *testing.T) func(T, error) T {
 	return func(value T, err error) T {
 		t.Helper()

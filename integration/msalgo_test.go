@@ -18,8 +18,9 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// msal makes a client of MSAL for Go in the sample's tenant.
-func (f *fake) msal(t *testing.T, client string, credential confidential.Credential, options ...confidential.Option) confidential.Client {
+// msal returns a client of MSAL for Go in the sample tenant.
+func (f *fake) msal(t *testing.T, client string, credential confidential.Credential,
+	options ...confidential.Option) confidential.Client {
 	t.Helper()
 	options = append(options, confidential.WithHTTPClient(f.client), confidential.WithInstanceDiscovery(false))
 	return must[confidential.Client](t)(confidential.New(f.authority(), client, credential, options...))
@@ -52,35 +53,35 @@ func TestMSALGoForApps(t *testing.T) {
 			}
 			f.wantApp(t, result.AccessToken, test.client)
 			if life := time.Until(result.ExpiresOn); life < 59*time.Minute || life > 91*time.Minute {
-				t.Errorf("the token lives for %v, want 60 to 90 minutes", life)
+				t.Errorf("lifetime: got %v, want 60 to 90 minutes", life)
 			}
 		})
 	}
 }
 
-// Without the chain the app that trusts a subject name can't know whose key it was.
-func TestMSALGoIsRefused(t *testing.T) {
+// An app that trusts a subject name requires the certificate chain.
+func TestMSALGoReportsRejections(t *testing.T) {
 	f := newFake(t)
 	app := f.msal(t, certSNIID, must[confidential.Credential](t)(confidential.NewCredFromCert(f.certChain, f.key)))
 	_, err := app.AcquireTokenByCredential(t.Context(), []string{appScope})
 	var failed msalerrors.CallErr
 	if !errors.As(err, &failed) {
-		t.Fatalf("error %v, want a CallErr", err)
+		t.Fatalf("got error %v, want a CallErr", err)
 	}
 	body, readErr := io.ReadAll(failed.Resp.Body)
 	if readErr != nil {
 		t.Fatal(readErr)
 	}
 	if failed.Resp.StatusCode != http.StatusUnauthorized || !strings.Contains(string(body), "AADSTS700027:") {
-		t.Errorf("status %d, body %s; want 401, AADSTS700027", failed.Resp.StatusCode, body)
+		t.Errorf("got status %d, body %s; want 401, AADSTS700027", failed.Resp.StatusCode, body)
 	}
 }
 
-// Alice signs in to a web app, whose tokens live so short that MSAL refreshes them at once; the API
-// that she calls calls the next one for her.
+// Alice signs in to a web app with tokens so short-lived that MSAL refreshes them at once. The API that she calls calls
+// the next one for her.
 func TestMSALGoForUsers(t *testing.T) {
 	var life atomic.Int64              // in nanoseconds
-	life.Store(int64(4 * time.Minute)) // under the five minutes in which MSAL refreshes
+	life.Store(int64(4 * time.Minute)) // less than the five minutes before expiry in which MSAL refreshes
 	f := newFake(t, func(estate *entratest.Config) {
 		estate.Lifetime = func() time.Duration { return time.Duration(life.Load()) }
 	})
@@ -98,26 +99,26 @@ func TestMSALGoForUsers(t *testing.T) {
 	address.RawQuery = params.Encode()
 	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, address.String())
 
-	signedIn, err := webapp.AcquireTokenByAuthCode(t.Context(), answer(t, back, "a-state").Get("code"), redirect, scopes,
+	signedIn, err := webapp.AcquireTokenByAuthCode(t.Context(), authResponse(t, back, "a-state").Get("code"), redirect, scopes,
 		confidential.WithChallenge(verifier))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.wantAlice(t, signedIn.AccessToken, apiAID, webappID, "access_as_user")
 	if signedIn.Account.HomeAccountID != aliceID+"."+tenant || signedIn.Account.PreferredUsername != alice {
-		t.Errorf("account = %+v", signedIn.Account)
+		t.Errorf("got account %+v, want that of Alice", signedIn.Account)
 	}
 	if signedIn.IDToken.Name != aliceName || signedIn.IDToken.Oid != aliceID {
-		t.Errorf("name = %q, oid = %q", signedIn.IDToken.Name, signedIn.IDToken.Oid)
+		t.Errorf("got name %q and oid %q, want those of Alice", signedIn.IDToken.Name, signedIn.IDToken.Oid)
 	}
 
-	life.Store(int64(time.Hour)) // MSAL takes no shorter one on behalf of a user
+	life.Store(int64(time.Hour)) // MSAL rejects shorter-lived tokens on behalf of a user
 	refreshed, err := webapp.AcquireTokenSilent(t.Context(), scopes, confidential.WithSilentAccount(signedIn.Account))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if refreshed.AccessToken == signedIn.AccessToken {
-		t.Error("the refresh token was not redeemed")
+		t.Error("got the old token, want a refreshed one")
 	}
 	f.wantAlice(t, refreshed.AccessToken, apiAID, webappID, "access_as_user")
 

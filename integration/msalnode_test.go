@@ -33,7 +33,7 @@ func TestMSALNodeForApps(t *testing.T) {
 
 	for _, test := range []struct {
 		name, client string
-		proof        map[string]any
+		credential   map[string]any
 	}{
 		{"secret", daemonID, map[string]any{"clientSecret": daemonSecret}},
 		{"certificate", certID, map[string]any{"clientCertificate": map[string]any{
@@ -45,32 +45,34 @@ func TestMSALNodeForApps(t *testing.T) {
 		{"assertion", federatedID, map[string]any{"clientAssertion": federated}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			node.app(t, f, test.name, test.client, test.proof)
+			node.app(t, f, test.name, test.client, test.credential)
 			get := call(test.name, "acquireTokenByClientCredential", map[string]any{"scopes": []string{appScope}})
 			var first, second msalResult
 			node.must(t, get, &first)
 			f.wantApp(t, first.AccessToken, test.client)
 			if first.FromCache || first.TokenType != "Bearer" {
-				t.Errorf("fromCache = %v, tokenType = %q", first.FromCache, first.TokenType)
+				t.Errorf("got fromCache %v, tokenType %q; want false, Bearer", first.FromCache, first.TokenType)
 			}
 			node.must(t, get, &second)
 			if !second.FromCache || second.AccessToken != first.AccessToken {
-				t.Error("the second call was not answered from MSAL's cache")
+				t.Error("second call: got a new token, want the one in MSAL's cache")
 			}
 		})
 	}
 
 	t.Run("wrong secret", func(t *testing.T) {
 		node.app(t, f, "wrong", daemonID, map[string]any{"clientSecret": "not-the-secret"})
-		failed := node.do(t, call("wrong", "acquireTokenByClientCredential", map[string]any{"scopes": []string{appScope}}), nil)
-		if failed == nil || failed.Name != "ServerError" || failed.ErrorCode != "invalid_client" || failed.ErrorNo != 7000215 {
-			t.Errorf("error = %+v, want invalid_client, 7000215", failed)
+		failed := node.do(t, call("wrong", "acquireTokenByClientCredential", map[string]any{"scopes": []string{appScope}}),
+			nil)
+		if failed == nil || failed.Name != "ServerError" || failed.ErrorCode != "invalid_client" ||
+			failed.ErrorNo != 7000215 {
+			t.Errorf("got error %+v, want invalid_client, 7000215", failed)
 		}
 	})
 }
 
-// Alice signs in to a web app: the code with PKCE, the cache, the refresh token; then the API she
-// called calls the next one for her.
+// Alice signs in to a web app, which uses PKCE, MSAL's cache and the refresh token. The API that she calls calls the
+// next one for her.
 func TestMSALNodeForUsers(t *testing.T) {
 	f := newFake(t)
 	node := f.newMSALNode(t)
@@ -87,7 +89,7 @@ func TestMSALNodeForUsers(t *testing.T) {
 		"codeChallenge": pkce.Challenge, "codeChallengeMethod": "S256",
 	}), &address)
 	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, address)
-	params := answer(t, back, "a-state")
+	params := authResponse(t, back, "a-state")
 
 	var signedIn msalResult
 	redeem := call("webapp", "acquireTokenByCode",
@@ -99,14 +101,15 @@ func TestMSALNodeForUsers(t *testing.T) {
 	node.must(t, redeem, &signedIn)
 	f.wantAlice(t, signedIn.AccessToken, apiAID, webappID, "access_as_user")
 	if signedIn.UniqueID != aliceID || signedIn.TenantID != tenant || signedIn.IDTokenClaims.Nonce != "a-nonce" {
-		t.Errorf("uniqueId = %q, tenantId = %q, nonce = %q", signedIn.UniqueID, signedIn.TenantID, signedIn.IDTokenClaims.Nonce)
+		t.Errorf("got uniqueId %q, tenantId %q, nonce %q", signedIn.UniqueID, signedIn.TenantID,
+			signedIn.IDTokenClaims.Nonce)
 	}
 	var account struct{ HomeAccountID, Username, Name string }
 	if err := json.Unmarshal(signedIn.Account, &account); err != nil {
 		t.Fatal(err)
 	}
 	if account.HomeAccountID != aliceID+"."+tenant || account.Username != alice || account.Name != aliceName {
-		t.Errorf("account = %+v", account)
+		t.Errorf("got account %+v, want that of Alice", account)
 	}
 
 	silent := func(force bool) map[string]any {
@@ -117,11 +120,11 @@ func TestMSALNodeForUsers(t *testing.T) {
 	var cached, refreshed msalResult
 	node.must(t, silent(false), &cached)
 	if !cached.FromCache || cached.AccessToken != signedIn.AccessToken {
-		t.Error("the token was not taken from MSAL's cache")
+		t.Error("got a new token, want the one in MSAL's cache")
 	}
 	node.must(t, silent(true), &refreshed)
 	if refreshed.FromCache || refreshed.AccessToken == signedIn.AccessToken {
-		t.Error("the refresh token was not redeemed")
+		t.Error("got the old token, want a refreshed one")
 	}
 	f.wantAlice(t, refreshed.AccessToken, apiAID, webappID, "access_as_user")
 
@@ -133,11 +136,11 @@ func TestMSALNodeForUsers(t *testing.T) {
 	f.wantAlice(t, next.AccessToken, apiBID, apiAID, "Orders.Read")
 	node.must(t, onBehalf, &again)
 	if !again.FromCache {
-		t.Error("the second call on behalf of Alice was not answered from MSAL's cache")
+		t.Error("second call on behalf of Alice: got a new token, want the one in MSAL's cache")
 	}
 
 	reused := node.do(t, redeem, nil)
 	if reused == nil || reused.ErrorCode != "invalid_grant" || reused.ErrorNo != 54005 {
-		t.Errorf("the code a second time: %+v, want invalid_grant, 54005", reused)
+		t.Errorf("code used twice: got %+v, want invalid_grant, 54005", reused)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// msalNode is a Node.js process with MSAL in it, node/msal.mjs.
+// msalNode is a Node.js process that runs MSAL, with node/msal.mjs.
 type msalNode struct {
 	in  io.Writer
 	out *bufio.Reader
 }
 
-// msalResult are the parts of MSAL's AuthenticationResult that the tests look at.
+// msalResult has the fields of MSAL's AuthenticationResult that the tests check.
 type msalResult struct {
 	AccessToken   string
 	IDToken       string
@@ -28,13 +28,13 @@ type msalResult struct {
 	Account       json.RawMessage
 }
 
-// msalError are the parts of MSAL's errors that the tests look at.
+// msalError has the fields of MSAL's errors that the tests check.
 type msalError struct {
 	Name, Message, ErrorCode, SubError string
 	ErrorNo                            int
 }
 
-// newMSALNode starts a process that trusts the fake's certificate; it ends with the test.
+// newMSALNode starts a process that trusts the fake's certificate. It stops when the test ends.
 func (f *fake) newMSALNode(t *testing.T) *msalNode {
 	t.Helper()
 	command := exec.Command("node", "msal.mjs")
@@ -61,7 +61,7 @@ func (f *fake) newMSALNode(t *testing.T) *msalNode {
 	return &msalNode{in: in, out: bufio.NewReader(out)}
 }
 
-// do sends a command. It gives MSAL's error, if that is the answer, or fills in result.
+// do sends a command. It returns MSAL's error, or fills in result.
 func (n *msalNode) do(t *testing.T, command map[string]any, result any) *msalError {
 	t.Helper()
 	line, err := json.Marshal(command)
@@ -75,27 +75,27 @@ func (n *msalNode) do(t *testing.T, command map[string]any, result any) *msalErr
 	if err != nil {
 		t.Fatal(err)
 	}
-	var answer struct {
+	var response struct {
 		Result json.RawMessage
 		Error  *msalError
 	}
-	if err := json.Unmarshal(line, &answer); err != nil {
+	if err := json.Unmarshal(line, &response); err != nil {
 		t.Fatal(err)
 	}
-	if answer.Error == nil && result != nil {
-		if err := json.Unmarshal(answer.Result, result); err != nil {
+	if response.Error == nil && result != nil {
+		if err := json.Unmarshal(response.Result, result); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return answer.Error
+	return response.Error
 }
 
-// call is the command that calls a method of an application.
+// call returns the command that calls a method of an application.
 func call(app, method string, arguments ...any) map[string]any {
 	return map[string]any{"on": app, "call": method, "with": arguments}
 }
 
-// must is do for a command that works.
+// must runs a command that must succeed.
 func (n *msalNode) must(t *testing.T, command map[string]any, result any) {
 	t.Helper()
 	if failed := n.do(t, command, result); failed != nil {
@@ -103,13 +103,13 @@ func (n *msalNode) must(t *testing.T, command map[string]any, result any) {
 	}
 }
 
-// app makes an application of the sample's tenant; proof is its credential.
-func (n *msalNode) app(t *testing.T, f *fake, name, client string, proof map[string]any) {
+// app creates an application in the sample tenant with a credential.
+func (n *msalNode) app(t *testing.T, f *fake, name, client string, credential map[string]any) {
 	t.Helper()
 	auth := map[string]any{
 		"clientId": client, "authority": f.authority(), "knownAuthorities": []string{f.host},
 	}
-	for key, value := range proof {
+	for key, value := range credential {
 		auth[key] = value
 	}
 	n.must(t, map[string]any{"new": name, "auth": auth}, nil)

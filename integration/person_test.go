@@ -13,15 +13,15 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// A person reads pages and fills in forms, as someone at a browser without scripts would: knows a
-// form by what its fields are for, not by their names.
+// person reads pages and fills in forms, like a user of a browser without scripts. It recognizes fields by their type,
+// not by their name.
 type person struct {
 	username, password string
 
 	client *http.Client
 }
 
-// newPerson sits at a browser without cookies. The address where the errand ends is not visited.
+// newPerson returns a person with a browser without cookies. URLs for which end returns true are not visited.
 func (f *fake) newPerson(t *testing.T, username, password string, end func(*url.URL) bool) *person {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -42,11 +42,11 @@ func (f *fake) newPerson(t *testing.T, username, password string, end func(*url.
 	return p
 }
 
-// away tells whether an address is somewhere else than at the fake.
+// away reports whether a URL is not one of the fake.
 func (f *fake) away(u *url.URL) bool { return u.Host != f.host }
 
-// follow goes to an address and through every page that asks for something. It ends at an address
-// that is not visited, or on a page that asks for nothing; then it gives that page, too.
+// follow opens a URL and fills in every form. It returns the first URL that must not be visited, or the URL and the
+// page that has no form.
 func (p *person) follow(t *testing.T, address string) (end *url.URL, page string) {
 	t.Helper()
 	request := must[*http.Request](t)(http.NewRequest(http.MethodGet, address, nil))
@@ -68,11 +68,11 @@ func (p *person) follow(t *testing.T, address string) (end *url.URL, page string
 		}
 		request = p.fill(t, form, response.Request.URL)
 	}
-	t.Fatalf("the pages never end; the last one was\n%s", page)
+	t.Fatalf("got more than six forms, the last one on\n%s", page)
 	return nil, ""
 }
 
-// fill answers a form and presses the button that goes on.
+// fill fills in a form and presses its primary button.
 func (p *person) fill(t *testing.T, form *html.Node, at *url.URL) *http.Request {
 	t.Helper()
 	values := url.Values{}
@@ -94,7 +94,8 @@ func (p *person) fill(t *testing.T, form *html.Node, at *url.URL) *http.Request 
 		action.RawQuery = values.Encode()
 		return must[*http.Request](t)(http.NewRequest(http.MethodGet, action.String(), nil))
 	}
-	request := must[*http.Request](t)(http.NewRequest(http.MethodPost, action.String(), strings.NewReader(values.Encode())))
+	request := must[*http.Request](t)(http.NewRequest(http.MethodPost, action.String(),
+		strings.NewReader(values.Encode())))
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Origin", at.Scheme+"://"+at.Host)
 	return request
@@ -118,10 +119,10 @@ func attribute(n *html.Node, name string) string {
 	return ""
 }
 
-// nowhere ends no errand.
+// nowhere reports false for all URLs.
 func nowhere(*url.URL) bool { return false }
 
-// aliceAtAPIA is an access token that the web app got for Alice to call api-a, by x/oauth2 alone.
+// aliceAtAPIA returns an access token of Alice for api-a, acquired with x/oauth2.
 func (f *fake) aliceAtAPIA(t *testing.T) string {
 	t.Helper()
 	config := oauth2.Config{
@@ -137,7 +138,7 @@ func (f *fake) aliceAtAPIA(t *testing.T) string {
 	verifier := oauth2.GenerateVerifier()
 	back, _ := f.newPerson(t, alice, alicePassword, f.away).
 		follow(t, config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)))
-	code := answer(t, back, "state").Get("code")
+	code := authResponse(t, back, "state").Get("code")
 	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, f.client)
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
@@ -146,15 +147,15 @@ func (f *fake) aliceAtAPIA(t *testing.T) string {
 	return token.AccessToken
 }
 
-// answer is what the authorization endpoint sent to the redirect URI, which must not be an error.
-func answer(t *testing.T, back *url.URL, state string) url.Values {
+// authResponse returns the parameters of a redirect from the authorization endpoint. An error fails the test.
+func authResponse(t *testing.T, back *url.URL, state string) url.Values {
 	t.Helper()
 	params := back.Query()
 	if params.Get("error") != "" {
-		t.Fatalf("sign-in answered %s: %s", params.Get("error"), params.Get("error_description"))
+		t.Fatalf("sign-in failed: %s: %s", params.Get("error"), params.Get("error_description"))
 	}
 	if params.Get("code") == "" || params.Get("state") != state {
-		t.Fatalf("sign-in answered %v, want a code and state %q", params, state)
+		t.Fatalf("got parameters %v, want a code and state %q", params, state)
 	}
 	return params
 }

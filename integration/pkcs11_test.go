@@ -19,21 +19,25 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// newToken makes a PKCS #11 token, which lasts as long as the test, with SoftHSM.
+// newToken creates a PKCS #11 token with SoftHSM for the duration of the test.
 func newToken(t *testing.T) *crypto11.Context {
 	t.Helper()
 	const pin = "5678"
 	dir := t.TempDir()
 	config := filepath.Join(dir, "softhsm2.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", dir), 0o600); err != nil {
+	if err := os.WriteFile(config,
+		fmt.Appendf(nil, "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", dir),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("SOFTHSM2_CONF", config)
-	init := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "daemon", "--so-pin", "12345678", "--pin", pin)
+	init := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "daemon", "--so-pin", "12345678", "--pin",
+		pin)
 	if out, err := init.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	token := must[*crypto11.Context](t)(crypto11.Configure(&crypto11.Config{Path: softHSM(t), TokenLabel: "daemon", Pin: pin}))
+	token := must[*crypto11.Context](t)(crypto11.Configure(&crypto11.Config{Path: softHSM(t), TokenLabel: "daemon",
+		Pin: pin}))
 	t.Cleanup(func() {
 		if err := token.Close(); err != nil {
 			t.Error(err)
@@ -42,7 +46,7 @@ func newToken(t *testing.T) *crypto11.Context {
 	return token
 }
 
-// softHSM finds the module, which Debian, Fedora and Homebrew put in different places.
+// softHSM returns the path of the module, which differs between Debian, Fedora and Homebrew.
 func softHSM(t *testing.T) string {
 	t.Helper()
 	for _, path := range []string{
@@ -53,17 +57,16 @@ func softHSM(t *testing.T) string {
 			return path
 		}
 	}
-	t.Fatal("libsofthsm2.so is not where distributions put it; integration/install.sh installs it")
+	t.Fatal("libsofthsm2.so not found; integration/install.sh installs it")
 	return ""
 }
 
-// A key that was made in a PKCS #11 token and never leaves it signs the daemon's assertions,
-// for many callers at once.
-func TestKeyInAModule(t *testing.T) {
+// A key that was generated in a PKCS #11 token and never leaves it signs the assertions of concurrent callers.
+func TestKeyInPKCS11TokenSigns(t *testing.T) {
 	token := newToken(t)
 	key := must[crypto11.SignerDecrypter](t)(token.GenerateRSAKeyPairWithLabel([]byte{1}, []byte("daemon"), 2048))
 	if _, err := token.GetAttribute(key, crypto11.CkaPrivateExponent); err == nil {
-		t.Error("the module gives the private key away")
+		t.Error("got the private key from the token, want an error")
 	}
 	certs := []*x509.Certificate{certify(t, sniName, key, nil, nil)}
 	roots := x509.NewCertPool()
@@ -110,14 +113,14 @@ func TestKeyInAModule(t *testing.T) {
 			}
 			f.wantApp(t, tok.AccessToken, daemonID)
 			if n := f.Count(entratest.Match{Endpoint: "token", Error: "invalid_client"}); n != 0 {
-				t.Errorf("%d assertions were refused", n)
+				t.Errorf("rejected assertions: got %d, want 0", n)
 			}
 		})
 	}
 }
 
-// What a module has that is no key for Entra, and a module that is gone, are errors that say so.
-func TestModuleFails(t *testing.T) {
+// Unsuitable keys and a deleted key are reported with their cause.
+func TestPKCS11FailuresAreReported(t *testing.T) {
 	token := newToken(t)
 	f := newFake(t)
 	config := func(key crypto.Signer) entra.Config {
@@ -126,10 +129,13 @@ func TestModuleFails(t *testing.T) {
 			Credential: entra.Certificate([]*x509.Certificate{certify(t, "daemon", key, nil, nil)}, key, nil),
 		}
 	}
-	_, err := entra.New(config(must[crypto11.Signer](t)(token.GenerateECDSAKeyPairWithLabel([]byte{2}, []byte("EC"), elliptic.P256()))))
-	wantRefusal(t, err, "the certificate's private key, of type *crypto11.pkcs11PrivateKeyECDSA, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys")
-	_, err = entra.New(config(must[crypto11.SignerDecrypter](t)(token.GenerateRSAKeyPairWithLabel([]byte{3}, []byte("small"), 1024))))
-	wantRefusal(t, err, "the certificate's RSA key has 1024 bits; it needs at least 2048")
+	_, err := entra.New(config(must[crypto11.Signer](t)(token.GenerateECDSAKeyPairWithLabel([]byte{2}, []byte("EC"),
+		elliptic.P256()))))
+	wantRejection(t, err, "the certificate's private key, of type *crypto11.pkcs11PrivateKeyECDSA, is not an RSA key: "+
+		"its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys")
+	_, err = entra.New(config(must[crypto11.SignerDecrypter](t)(token.GenerateRSAKeyPairWithLabel([]byte{3},
+		[]byte("small"), 1024))))
+	wantRejection(t, err, "the certificate's RSA key has 1024 bits; it needs at least 2048")
 
 	key := must[crypto11.SignerDecrypter](t)(token.GenerateRSAKeyPairWithLabel([]byte{4}, []byte("gone"), 2048))
 	client := must[*entra.Client](t)(entra.New(config(key)))
@@ -137,14 +143,14 @@ func TestModuleFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = clientcreds.TokenSource(client, appScope).Token()
-	wantRefusal(t, err, "the certificate's key failed to sign: pkcs11: 0x82: CKR_OBJECT_HANDLE_INVALID")
+	wantRejection(t, err, "the certificate's key failed to sign: pkcs11: 0x82: CKR_OBJECT_HANDLE_INVALID")
 	if n := f.TokenRequests(); n != 0 {
-		t.Errorf("%d requests without an assertion", n)
+		t.Errorf("requests without an assertion: got %d, want 0", n)
 	}
 }
 
-// wantRefusal compares what is refused without asking Entra.
-func wantRefusal(t *testing.T, err error, description string) {
+// wantRejection compares an error that is decided without a request to Entra.
+func wantRejection(t *testing.T, err error, description string) {
 	t.Helper()
 	var e *entra.Error
 	if !errors.As(err, &e) || e.Code != "invalid_client" || e.Description != description || e.StatusCode != 0 {

@@ -15,21 +15,21 @@ import (
 	"golang.org/x/net/html"
 )
 
-// A relyingParty is a web app that signs users in with zitadel/oidc: discovery, PKCE, the exchange,
-// the ID token's validation and its own cookies are all that library's.
+// relyingParty is a web app that signs users in with zitadel/oidc. The library does discovery, PKCE, the exchange, the
+// validation of the ID token and the cookies.
 type relyingParty struct {
 	url string
 }
 
-// signedIn is what the web app knows after a sign-in, as its page shows it.
+// signedIn is the result of a sign-in, as the page of the web app shows it.
 type signedIn struct {
 	Claims      *oidc.IDTokenClaims
 	IDToken     string
 	AccessToken string
-	Refreshable bool // it got a refresh token
+	Refreshable bool // has a refresh token
 }
 
-// pages are those of the web app. The one after a sign-in carries the details for the tests.
+// pages of the web app. The page after a sign-in contains the details for the tests.
 var pages = template.Must(template.New("").Parse(`
 {{define "home"}}<!doctype html><html lang="en"><title>Web app</title>
 <h1>Web app</h1><p id="state">signed out</p><a id="login" href="/login">Sign in</a></html>{{end}}
@@ -37,7 +37,7 @@ var pages = template.Must(template.New("").Parse(`
 <h1>Welcome</h1><p id="state">signed in</p><pre id="details">{{.Details}}</pre>
 <a id="logout" href="{{.Logout}}">Sign out</a></html>{{end}}
 {{define "failed"}}<!doctype html><html lang="en"><title>Failed</title>
-<h1>Sign-in failed</h1><p id="state">refused</p><p id="error">{{.}}</p></html>{{end}}
+<h1>Sign-in failed</h1><p id="state">failed</p><p id="error">{{.}}</p></html>{{end}}
 `))
 
 func show(w http.ResponseWriter, page string, data any) {
@@ -47,7 +47,7 @@ func show(w http.ResponseWriter, page string, data any) {
 	}
 }
 
-// newRelyingParty serves the web app on loopback until the test ends.
+// newRelyingParty serves a web app on loopback until the test ends.
 func (f *fake) newRelyingParty(t *testing.T, scopes ...string) *relyingParty {
 	t.Helper()
 	listener, origin := listen(t)
@@ -73,7 +73,8 @@ func (f *fake) newRelyingParty(t *testing.T, scopes ...string) *relyingParty {
 	})
 	mux.Handle("GET /callback", rp.CodeExchangeHandler(
 		func(w http.ResponseWriter, _ *http.Request, tokens *oidc.Tokens[*oidc.IDTokenClaims], _ string, _ rp.RelyingParty) {
-			details, err := json.Marshal(signedIn{tokens.IDTokenClaims, tokens.IDToken, tokens.AccessToken, tokens.RefreshToken != ""})
+			details, err := json.Marshal(signedIn{tokens.IDTokenClaims, tokens.IDToken, tokens.AccessToken,
+				tokens.RefreshToken != ""})
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
@@ -88,7 +89,7 @@ func (f *fake) newRelyingParty(t *testing.T, scopes ...string) *relyingParty {
 	return &relyingParty{url: origin}
 }
 
-// details reads them from the page after a sign-in.
+// details returns the details on the page after a sign-in.
 func details(t *testing.T, page string) signedIn {
 	t.Helper()
 	root, err := html.Parse(strings.NewReader(page))
@@ -97,7 +98,7 @@ func details(t *testing.T, page string) signedIn {
 	}
 	pre := find(root, func(n *html.Node) bool { return attribute(n, "id") == "details" })
 	if pre == nil {
-		t.Fatalf("not signed in:\n%s", page)
+		t.Fatalf("got a page without details:\n%s", page)
 	}
 	var s signedIn
 	if err := json.Unmarshal([]byte(pre.FirstChild.Data), &s); err != nil {

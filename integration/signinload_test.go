@@ -24,13 +24,12 @@ const (
 	loadTime     = time.Minute
 	loadInterval = 4 * time.Second // between two requests of a user
 	loadLife     = time.Minute
-	loadRefresh  = 20 * time.Second // after which a token is refreshed
-	loadMargin   = 2 << 20          // bytes by which the heap may grow while requests are made
+	loadRefresh  = 20 * time.Second // the age at which a token is refreshed
+	loadMargin   = 2 << 20          // allowed growth of the heap in bytes
 )
 
-// A web app with a thousand signed-in users, over sockets, for a minute of tokens that are refreshed
-// every third of it: no request fails, Entra is asked for no token more than the refreshes are
-// due, and the memory stays as it is.
+// A thousand signed-in users send requests to a web app over sockets for a minute. Tokens are refreshed every third of
+// it. No request fails, Entra receives one request for each due refresh, and the heap does not grow.
 func TestSignInLoad(t *testing.T) {
 	f := newFake(t, func(estate *entratest.Config) {
 		estate.Users = nil
@@ -55,12 +54,12 @@ func TestSignInLoad(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	for i := range 4200 { // which fill the fake's journal
-		if err := f.refusals(i); err != nil {
+	for i := range 4200 { // fill the fake's journal
+		if err := f.rejections(i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	app.load(t, users, loadTime/3) // until all have had a refresh
+	app.load(t, users, loadTime/3) // until all tokens were refreshed once
 	before := app.quiet()
 	app.load(t, users, loadTime*2/3)
 	app.settle(users)
@@ -70,22 +69,23 @@ func TestSignInLoad(t *testing.T) {
 	for _, u := range users {
 		refreshes += u.check(t)
 	}
-	asked := app.refreshes.Load()
-	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB", loadUsers, app.served.Load(), asked, after>>10, (int64(after)-int64(before))>>10)
-	if int(asked) != refreshes {
-		t.Errorf("Entra was asked for %d new tokens, and the app has had %d", asked, refreshes)
+	requested := app.refreshes.Load()
+	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB", loadUsers, app.served.Load(), requested,
+		after>>10, (int64(after)-int64(before))>>10)
+	if int(requested) != refreshes {
+		t.Errorf("refresh requests: got %d, want %d", requested, refreshes)
 	}
 	if n := app.codes.Load(); n != loadUsers {
-		t.Errorf("%d codes were redeemed", n)
+		t.Errorf("redeemed codes: got %d, want %d", n, loadUsers)
 	}
 	if after > before+loadMargin {
-		t.Errorf("the heap grew from %d to %d bytes", before, after)
+		t.Errorf("heap: got %d bytes, want at most %d more than %d", after, loadMargin, before)
 	}
 }
 
 func loadUser(i int) string { return fmt.Sprintf("user%04d@contoso.onmicrosoft.com", i) }
 
-// A loadApp is a web app that gets a token for each request.
+// loadApp is a web app that gets a token for each request.
 type loadApp struct {
 	*fake
 	url    string
@@ -117,27 +117,29 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
 		HTTPClient: &http.Client{Transport: tokenRequests{app, app.toEntra}},
 	}))
-	app.flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback", Scopes: []string{apiAScope}}))
+	app.flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback",
+		Scopes: []string{apiAScope}}))
 	site := must[*signin.Site](t)(signin.New(app.flow, signin.Config{}))
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: site.Handler(site.RequireSignIn(http.HandlerFunc(
-		func(w http.ResponseWriter, r *http.Request) {
-			account, _ := signin.AccountFromContext(r.Context())
-			source := site.TokenSource(r)
-			if _, err := source.TokenContext(r.Context()); err != nil {
-				http.Error(w, err.Error(), http.StatusBadGateway)
-				return
-			}
-			if held := source.Held(); held != nil {
-				app.note(account, held.ObtainedAt())
-			}
-			fmt.Fprint(w, account.ObjectID)
-		})))}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{
+		Handler: site.Handler(site.RequireSignIn(http.HandlerFunc(
+			func(w http.ResponseWriter, r *http.Request) {
+				account, _ := signin.AccountFromContext(r.Context())
+				source := site.TokenSource(r)
+				if _, err := source.TokenContext(r.Context()); err != nil {
+					http.Error(w, err.Error(), http.StatusBadGateway)
+					return
+				}
+				if current := source.Held(); current != nil {
+					app.note(account, current.ObtainedAt())
+				}
+				fmt.Fprint(w, account.ObjectID)
+			})))}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return app
 }
 
-// note remembers when a user's tokens were obtained.
+// note records the time at which a user's token was acquired.
 func (a *loadApp) note(account authcode.Account, obtained time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -147,7 +149,7 @@ func (a *loadApp) note(account authcode.Account, obtained time.Time) {
 	}
 }
 
-// tokenRequests counts what is asked of the token endpoint.
+// tokenRequests counts the requests to the token endpoint.
 type tokenRequests struct {
 	app  *loadApp
 	next http.RoundTripper
@@ -173,13 +175,13 @@ func (c tokenRequests) RoundTrip(r *http.Request) (*http.Response, error) {
 		case "refresh_token":
 			c.app.refreshes.Add(1)
 		default:
-			return nil, fmt.Errorf("a request with the grant type %q", form.Get("grant_type"))
+			return nil, fmt.Errorf("unexpected grant type %q", form.Get("grant_type"))
 		}
 	}
 	return c.next.RoundTrip(r)
 }
 
-// A loadedUser is signed in.
+// loadedUser is a signed-in user.
 type loadedUser struct {
 	app     *loadApp
 	cookies []*http.Cookie
@@ -187,7 +189,7 @@ type loadedUser struct {
 	account authcode.Account
 }
 
-// open asks for a page as a browser does.
+// open requests a page as a browser does.
 func (a *loadApp) open(target string, cookies []*http.Cookie) (*http.Response, string, error) {
 	r, err := http.NewRequest(http.MethodGet, target, nil)
 	if err != nil {
@@ -209,7 +211,7 @@ func (a *loadApp) open(target string, cookies []*http.Cookie) (*http.Response, s
 func (a *loadApp) signIn(t *testing.T, i int) *loadedUser {
 	resp, _, err := a.open(a.url+"/", nil)
 	if err != nil || resp.StatusCode != http.StatusSeeOther {
-		t.Errorf("user %d is not sent to sign in: %v", i, err)
+		t.Errorf("user %d: got %v, want a redirect to Entra", i, err)
 		return nil
 	}
 	callback, err := a.SignIn(t.Context(), resp.Header.Get("Location"), loadUser(i))
@@ -219,7 +221,7 @@ func (a *loadApp) signIn(t *testing.T, i int) *loadedUser {
 	}
 	resp, _, err = a.open(callback.String(), resp.Cookies())
 	if err != nil || resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/" {
-		t.Errorf("user %d is not signed in: %v", i, err)
+		t.Errorf("user %d: got %v, want a redirect from the callback", i, err)
 		return nil
 	}
 	u := &loadedUser{app: a, cookies: resp.Cookies()}
@@ -233,7 +235,7 @@ func (a *loadApp) signIn(t *testing.T, i int) *loadedUser {
 	return u
 }
 
-// visit makes requests until the end.
+// visit sends requests until end.
 func (u *loadedUser) visit(t *testing.T, a *loadApp, end time.Time) {
 	tick := time.NewTicker(loadInterval)
 	defer tick.Stop()
@@ -243,7 +245,7 @@ func (u *loadedUser) visit(t *testing.T, a *loadApp, end time.Time) {
 		}
 		resp, body, err := a.open(a.url+"/", u.cookies)
 		if err != nil || resp.StatusCode != http.StatusOK || body != u.id {
-			t.Errorf("status %d, %q: %v", status(resp), body, err)
+			t.Errorf("got status %d, %q, %v; want 200, %q", status(resp), body, err, u.id)
 			return
 		}
 		a.served.Add(1)
@@ -257,7 +259,7 @@ func status(resp *http.Response) int {
 	return resp.StatusCode
 }
 
-// load has all users make requests for a time.
+// load lets all users send requests for a time.
 func (a *loadApp) load(t *testing.T, users []*loadedUser, length time.Duration) {
 	var wg sync.WaitGroup
 	end := time.Now().Add(length)
@@ -267,8 +269,8 @@ func (a *loadApp) load(t *testing.T, users []*loadedUser, length time.Duration) 
 	wg.Wait()
 }
 
-// quiet is the heap without the buffers of connections, which their other ends give back when they
-// notice.
+// quiet returns the size of the heap without the buffers of idle connections. The other ends release theirs with a
+// delay.
 func (a *loadApp) quiet() uint64 {
 	least := uint64(math.MaxUint64)
 	for range 10 {
@@ -280,13 +282,13 @@ func (a *loadApp) quiet() uint64 {
 	return least
 }
 
-// settle waits for the refreshes that are under way, and notes the tokens that they brought.
+// settle waits for the refreshes in flight and records their tokens.
 func (a *loadApp) settle(users []*loadedUser) {
 	for range 50 {
 		before := a.refreshes.Load()
 		for _, u := range users {
-			if held := a.flow.TokenSource(u.account).Held(); held != nil {
-				a.note(u.account, held.ObtainedAt())
+			if current := a.flow.TokenSource(u.account).Held(); current != nil {
+				a.note(u.account, current.ObtainedAt())
 			}
 		}
 		a.mu.Lock()
@@ -302,19 +304,18 @@ func (a *loadApp) settle(users []*loadedUser) {
 	}
 }
 
-// check looks at the times of a user's tokens and returns how many were refreshes: as many as were
-// due, none before its time.
+// check returns the number of a user's refreshes. It fails the test if one was early or if there was none.
 func (u *loadedUser) check(t *testing.T) int {
 	u.app.mu.Lock()
 	defer u.app.mu.Unlock()
 	all := slices.SortedFunc(slices.Values(u.app.got[u.id]), time.Time.Compare)
 	for i := 1; i < len(all); i++ {
 		if gap := all[i].Sub(all[i-1]); gap < loadRefresh {
-			t.Errorf("a token was refreshed after %v", gap)
+			t.Errorf("refresh: got one after %v, want at least %v", gap, loadRefresh)
 		}
 	}
 	if len(all) < 2 {
-		t.Errorf("a user had %d tokens in more than a minute", len(all))
+		t.Errorf("tokens of a user in a minute: got %d, want at least 2", len(all))
 	}
 	return len(all) - 1
 }

@@ -16,18 +16,20 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// Whatever is a store for scs is one for package signin.
+// Every store for scs implements signin.Store.
 var _ signin.Store = scs.Store(nil)
 
-// Two processes share the sessions in a store of scs's, which sees nothing of them.
-func TestSignInWithStoreOfSCS(t *testing.T) {
+// Two processes share sessions in a store of scs. The store contains neither cookies nor names in the clear.
+func TestProcessesShareSessionsInSCSStore(t *testing.T) {
 	f := newFake(t)
 	store := memstore.NewWithCleanupInterval(0)
 	process := func() http.Handler {
 		client := must[*entra.Client](t)(entra.New(entra.Config{
-			TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host), HTTPClient: f.client,
+			TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
+			HTTPClient: f.client,
 		}))
-		flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: "https://webapp.contoso.example/callback"}))
+		flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{
+			RedirectURL: "https://webapp.contoso.example/callback"}))
 		site := must[*signin.Site](t)(signin.New(flow, signin.Config{
 			Store: store, Keys: []signin.Key{signin.NewKey([]byte("0123456789abcdef0123456789abcdef"))},
 		}))
@@ -44,41 +46,44 @@ func TestSignInWithStoreOfSCS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back := b.send(second, http.MethodGet, callback.String()); back.Header().Get("Location") != "/page" { // begun in one, ended in the other
-		t.Fatalf("status %d to %q", back.Code, back.Header().Get("Location"))
+	// begun in one, ended in the other
+	if back := b.send(second, http.MethodGet, callback.String()); back.Header().Get("Location") != "/page" {
+		t.Fatalf("got status %d to %q, want a redirect to /page", back.Code, back.Header().Get("Location"))
 	}
 	for _, app := range []http.Handler{first, second} {
 		if w := b.send(app, http.MethodGet, page); w.Body.String() != aliceName {
-			t.Errorf("the page says %q", w.Body)
+			t.Errorf("got page %q, want %q", w.Body, aliceName)
 		}
 	}
 	entries := must[map[string][]byte](t)(store.All())
 	for token, entry := range entries {
 		for _, c := range b {
 			if strings.Contains(token, c.Value) || bytes.Contains(entry, []byte("Alice")) {
-				t.Error("the store shows a session")
+				t.Error("got a session in the clear in the store")
 			}
 		}
 	}
 	if len(entries) == 0 {
-		t.Error("the store is empty")
+		t.Error("got an empty store")
 	}
 	if w := b.send(first, http.MethodPost, "https://webapp.contoso.example/logout"); w.Code != http.StatusSeeOther {
-		t.Fatalf("status %d", w.Code)
+		t.Fatalf("got status %d, want 303", w.Code)
 	}
 	if w := b.send(second, http.MethodGet, page); w.Code != http.StatusSeeOther {
-		t.Errorf("after the sign-out: status %d, %q", w.Code, w.Body)
+		t.Errorf("after the sign-out: got status %d, %q; want a redirect", w.Code, w.Body)
 	}
 }
 
-// An app with sessions of its own keeps nothing in them from one user to the next, nor past a sign-out:
-// ownSessions is what docs/webapps.md shows.
-func TestSessionsOfTheAppsOwn(t *testing.T) {
+// The sessions of an app itself are cleared when another user signs in and at a sign-out. ownSessions is the code in
+// docs/webapps.md.
+func TestAppSessionsEndWithTheUser(t *testing.T) {
 	f := newFake(t)
 	client := must[*entra.Client](t)(entra.New(entra.Config{
-		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host), HTTPClient: f.client,
+		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
+		HTTPClient: f.client,
 	}))
-	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: "https://webapp.contoso.example/callback"}))
+	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{
+		RedirectURL: "https://webapp.contoso.example/callback"}))
 	site := must[*signin.Site](t)(signin.New(flow, signin.Config{}))
 	sessions := scs.New()
 	visits := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +99,7 @@ func TestSessionsOfTheAppsOwn(t *testing.T) {
 	want := func(text string) {
 		t.Helper()
 		if got := b.send(app, http.MethodGet, page).Body.String(); got != text {
-			t.Errorf("the page says %q, want %q", got, text)
+			t.Errorf("got page %q, want %q", got, text)
 		}
 	}
 	signIn := func(user string) {
@@ -106,11 +111,11 @@ func TestSessionsOfTheAppsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if back := b.send(app, http.MethodGet, callback.String()); back.Code != http.StatusSeeOther {
-			t.Fatalf("status %d: %s", back.Code, back.Body)
+			t.Fatalf("got status %d: %s, want a redirect", back.Code, back.Body)
 		}
 		b.send(app, http.MethodGet, page)
 		if b[sessions.Cookie.Name].Value == before {
-			t.Error("the session's cookie is that of before the sign-in")
+			t.Error("got the session cookie from before the sign-in, want a new one")
 		}
 	}
 	want(" 1")
@@ -121,18 +126,18 @@ func TestSessionsOfTheAppsOwn(t *testing.T) {
 	signIn(bob) // in the same browser, without a sign-out
 	want("Bob Brown 2")
 	if w := b.send(app, http.MethodPost, "https://webapp.contoso.example/logout"); w.Code != http.StatusSeeOther {
-		t.Fatalf("status %d", w.Code)
+		t.Fatalf("got status %d, want 303", w.Code)
 	}
 	want(" 1")
 }
 
 func ownSessions(sessions *scs.SessionManager, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, who := r.Context(), ""
+		ctx, user := r.Context(), ""
 		if a, ok := signin.AccountFromContext(ctx); ok {
-			who = a.TenantID + " " + a.ObjectID + " " + a.Session
+			user = a.TenantID + " " + a.ObjectID + " " + a.Session
 		}
-		if sessions.GetString(ctx, "who") != who { // signed in, or out, since
+		if sessions.GetString(ctx, "user") != user { // the user signed in or out
 			err := sessions.Clear(ctx)
 			if err == nil {
 				err = sessions.RenewToken(ctx)
@@ -141,16 +146,16 @@ func ownSessions(sessions *scs.SessionManager, next http.Handler) http.Handler {
 				http.Error(w, "Please try again in a moment.", http.StatusServiceUnavailable)
 				return
 			}
-			sessions.Put(ctx, "who", who)
+			sessions.Put(ctx, "user", user)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// cookies are a browser's, of one host.
+// cookies of one host in a browser, by name.
 type cookies map[string]*http.Cookie
 
-// send sends an app a request for a page and keeps the cookies of its answer.
+// send sends a request for a page to an app and stores the cookies of the response.
 func (b cookies) send(app http.Handler, method, target string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
 	r.Header.Set("Accept", "text/html")

@@ -11,12 +11,12 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// Signing out at Entra tells the apps through the browser, comes back to the one that asked for it,
-// and the next sign-in asks for the password.
+// A sign-out at Entra notifies the apps through the browser and returns to the app that started it. The next sign-in
+// requires the password.
 func TestBrowserSignsOut(t *testing.T) {
-	told := make(chan url.Values, 10)
+	notified := make(chan url.Values, 10)
 	frontChannel := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		told <- r.URL.Query()
+		notified <- r.URL.Query()
 	}))
 	t.Cleanup(frontChannel.Close)
 	f, party, c := browse(t, "", func(estate *entratest.Config) {
@@ -32,19 +32,19 @@ func TestBrowserSignsOut(t *testing.T) {
 	sid, _ := c.details(t).Claims.Claims["sid"].(string)
 
 	c.do(t, chromedp.Click(chromedp.CSS("#logout")), chromedp.WaitVisible(chromedp.CSS("#login")))
-	if at := ask(t, c, chromedp.Location()); at != party.url+"/" {
-		t.Errorf("the browser is at %s, want the app's page", at)
+	if at := eval(t, c, chromedp.Location()); at != party.url+"/" {
+		t.Errorf("got location %s, want %s", at, party.url+"/")
 	}
-	if got := <-told; got.Get("iss") != f.issuer() || got.Get("sid") != sid || sid == "" {
-		t.Errorf("the app was told %v, want issuer %s and session %q", got, f.issuer(), sid)
+	if got := <-notified; got.Get("iss") != f.issuer() || got.Get("sid") != sid || sid == "" {
+		t.Errorf("got notification %v, want issuer %s and session %q", got, f.issuer(), sid)
 	}
 	c.do(t, chromedp.Click(chromedp.CSS("#login")))
 	c.signIn(t, alice, alicePassword)
 	if again := c.details(t); again.Claims.PreferredUsername != alice {
-		t.Errorf("signed in as %q", again.Claims.PreferredUsername)
+		t.Errorf("got user %q, want Alice", again.Claims.PreferredUsername)
 	}
 
-	c.do(t, chromedp.Navigate(f.authority()+"/oauth2/v2.0/logout")) // asked for by nobody: it stays at Entra
+	c.do(t, chromedp.Navigate(f.authority()+"/oauth2/v2.0/logout")) // without an app to return to
 	c.screenshot(t, "signed out")
 	c.wantText(t, f.host, "signed out")
 }

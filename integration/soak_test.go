@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	soakTime   = 10 * time.Second // of each of the rounds
+	soakTime   = 10 * time.Second // of each round
 	soakRounds = 6
-	soakUsers  = 4       // at once, besides the person at the pages
-	soakMargin = 1 << 20 // bytes by which the heap may grow from the first round to any later one
+	soakUsers  = 4       // concurrent, in addition to one who uses the pages
+	soakMargin = 1 << 20 // allowed growth of the heap in bytes, from the first round on
 )
 
-// A minute of everything that a token endpoint sees leaves the memory as it was: nothing is kept per
-// token, code, session or request. The journal, which keeps 4,096 requests, is filled before.
-func TestSoak(t *testing.T) {
+// A minute of all kinds of requests does not grow the heap, so the fake stores nothing per token, code, session or
+// request. The journal of 4,096 requests is filled first.
+func TestSoakDoesNotGrowTheHeap(t *testing.T) {
 	f := newFake(t)
 	for i := range 4200 {
-		if err := f.refusals(i); err != nil {
+		if err := f.rejections(i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestSoak(t *testing.T) {
 		t.Logf("round %d: %d flows, %d sign-ins at the pages, %d requests; the heap has %d KiB, %+d KiB",
 			n+1, flows.Load(), signIns.Load(), f.Count(entratest.Match{}), now>>10, (int64(now)-int64(before))>>10)
 		if now > before+soakMargin {
-			t.Errorf("the heap grew from %d to %d bytes", before, now)
+			t.Errorf("heap: got %d bytes, want at most %d more than %d", now, soakMargin, before)
 		}
 		if t.Failed() {
 			return
@@ -71,23 +71,25 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// heap is how many bytes are in use when nothing is left to collect.
+// heap returns the bytes in use after garbage collection.
 func heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what pools held through the first one
+	runtime.GC() // pools survive the first one
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// everyGrant is a sign-in and all that can follow from it, and an app's own token.
+// everyGrant signs a user in and sends every kind of token request.
 func (f *fake) everyGrant(t *testing.T, i int) error {
 	verifier := oauth2.GenerateVerifier()
 	config := oauth2.Config{
-		ClientID: webappID, RedirectURL: "http://localhost/callback", Scopes: []string{"openid", "profile", "offline_access", apiAScope},
+		ClientID: webappID, RedirectURL: "http://localhost/callback",
+		Scopes:   []string{"openid", "profile", "offline_access", apiAScope},
 		Endpoint: oauth2.Endpoint{AuthURL: f.url + "/organizations/oauth2/v2.0/authorize"},
 	}
-	back, err := f.SignIn(t.Context(), config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)), []string{alice, bob}[i%2])
+	back, err := f.SignIn(t.Context(), config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)),
+		[]string{alice, bob}[i%2])
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,8 @@ func (f *fake) everyGrant(t *testing.T, i int) error {
 	if _, err := f.exchange(code, 54005); err != nil {
 		return err
 	}
-	refreshed, err := f.exchange(with(webapp, "grant_type", "refresh_token", "refresh_token", signedIn.RefreshToken, "scope", apiAScope+" offline_access"), 0)
+	refreshed, err := f.exchange(with(webapp, "grant_type", "refresh_token", "refresh_token", signedIn.RefreshToken,
+		"scope", apiAScope+" offline_access"), 0)
 	if err != nil {
 		return err
 	}
@@ -123,20 +126,22 @@ func (f *fake) everyGrant(t *testing.T, i int) error {
 	if _, err := f.exchange(daemon, 0); err != nil {
 		return err
 	}
-	return f.refusals(i)
+	return f.rejections(i)
 }
 
-// refusals asks for something that is refused, each time in another way.
-func (f *fake) refusals(i int) error {
-	long := fmt.Sprintf("%0400d", i) // no two requests are alike
+// rejections sends a request that is rejected. The reason depends on i.
+func (f *fake) rejections(i int) error {
+	long := fmt.Sprintf("%0400d", i) // makes every request different
 	var err error
 	switch i % 4 {
 	case 0:
 		_, err = f.exchange(url.Values{
-			"client_id": {daemonID}, "client_secret": {long}, "grant_type": {"client_credentials"}, "scope": {appScope}}, 7000215)
+			"client_id": {daemonID}, "client_secret": {long}, "grant_type": {"client_credentials"}, "scope": {appScope}},
+			7000215)
 	case 1:
 		_, err = f.exchange(url.Values{
-			"client_id": {webappID}, "client_secret": {webappSecret}, "grant_type": {"refresh_token"}, "refresh_token": {long}}, 9002313)
+			"client_id": {webappID}, "client_secret": {webappSecret}, "grant_type": {"refresh_token"}, "refresh_token": {long}},
+			9002313)
 	case 2:
 		_, err = f.exchange(url.Values{
 			"client_id": {webappID}, "client_secret": {webappSecret}, "grant_type": {"authorization_code"}, "code": {long},
@@ -149,7 +154,7 @@ func (f *fake) refusals(i int) error {
 	return err
 }
 
-// tokens are those of an answer.
+// tokens is a token response.
 type tokens struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token"`
@@ -157,8 +162,8 @@ type tokens struct {
 	ErrorCodes   []int  `json:"error_codes"`
 }
 
-// exchange asks the token endpoint and wants a token, or the refusal of that AADSTS number.
-func (f *fake) exchange(form url.Values, refused int) (tokens, error) {
+// exchange sends a token request. It expects a token if code is zero, and otherwise an error with that AADSTS code.
+func (f *fake) exchange(form url.Values, code int) (tokens, error) {
 	response, err := f.client.PostForm(f.authority()+"/oauth2/v2.0/token", form)
 	if err != nil {
 		return tokens{}, err
@@ -173,15 +178,15 @@ func (f *fake) exchange(form url.Values, refused int) (tokens, error) {
 		return tokens{}, err
 	}
 	switch {
-	case refused == 0 && response.StatusCode == http.StatusOK && got.AccessToken != "" && got.ErrorCodes == nil:
-	case refused != 0 && got.AccessToken == "" && len(got.ErrorCodes) == 1 && got.ErrorCodes[0] == refused:
+	case code == 0 && response.StatusCode == http.StatusOK && got.AccessToken != "" && got.ErrorCodes == nil:
+	case code != 0 && got.AccessToken == "" && len(got.ErrorCodes) == 1 && got.ErrorCodes[0] == code:
 	default:
-		return tokens{}, fmt.Errorf("status %d, errors %v, want %d", response.StatusCode, got.ErrorCodes, refused)
+		return tokens{}, fmt.Errorf("got status %d, errors %v, want %d", response.StatusCode, got.ErrorCodes, code)
 	}
 	return got, nil
 }
 
-// with is a form and more parameters, in pairs.
+// with returns form with more parameters, given in pairs.
 func with(form url.Values, pairs ...string) url.Values {
 	more := url.Values{}
 	for name, values := range form {

@@ -6,7 +6,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 )
 
-// claims are those that the tests look at.
+// claims that the tests check.
 type claims struct {
 	Issuer            string   `json:"iss"`
 	Audience          string   `json:"aud"`
@@ -23,8 +23,7 @@ type claims struct {
 	Version           string   `json:"ver"`
 }
 
-// verified is what a token says, once go-oidc has found its issuer, its signature by a key of the
-// issuer, its audience and its times in order.
+// verified returns the claims of a token after go-oidc has validated its issuer, signature, audience and times.
 func (f *fake) verified(t *testing.T, raw, audience string) claims {
 	t.Helper()
 	ctx := oidc.ClientContext(t.Context(), f.client)
@@ -34,7 +33,7 @@ func (f *fake) verified(t *testing.T, raw, audience string) claims {
 	}
 	token, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: audience}).Verify(ctx, raw)
 	if err != nil {
-		t.Fatalf("go-oidc refuses the token: %v", err)
+		t.Fatalf("go-oidc: %v", err)
 	}
 	var c claims
 	if err := token.Claims(&c); err != nil {
@@ -48,10 +47,10 @@ func (f *fake) wantApp(t *testing.T, raw, client string) {
 	t.Helper()
 	c := f.verified(t, raw, apiBID)
 	if len(c.Roles) != 1 || c.Roles[0] != "Orders.Read.All" {
-		t.Errorf("roles = %q, want Orders.Read.All", c.Roles)
+		t.Errorf("got roles %q, want Orders.Read.All", c.Roles)
 	}
 	if c.Scope != "" {
-		t.Errorf("scp = %q in an app-only token", c.Scope)
+		t.Errorf("got scp %q in an app-only token, want none", c.Scope)
 	}
 	for _, claim := range []struct{ name, got, want string }{
 		{"iss", c.Issuer, f.issuer()},
@@ -63,12 +62,12 @@ func (f *fake) wantApp(t *testing.T, raw, client string) {
 		{"ver", c.Version, "2.0"},
 	} {
 		if claim.got != claim.want {
-			t.Errorf("%s = %q, want %q", claim.name, claim.got, claim.want)
+			t.Errorf("%s: got %q, want %q", claim.name, claim.got, claim.want)
 		}
 	}
 }
 
-// wantAlice fails the test unless the token is Alice's, for an API and by a client.
+// wantAlice fails the test unless the token is Alice's, for the given API, client and scope.
 func (f *fake) wantAlice(t *testing.T, raw, audience, client, scope string) {
 	t.Helper()
 	c := f.verified(t, raw, audience)
@@ -82,10 +81,10 @@ func (f *fake) wantAlice(t *testing.T, raw, audience, client, scope string) {
 		{"ver", c.Version, "2.0"},
 	} {
 		if claim.got != claim.want {
-			t.Errorf("%s = %q, want %q", claim.name, claim.got, claim.want)
+			t.Errorf("%s: got %q, want %q", claim.name, claim.got, claim.want)
 		}
 	}
 	if c.IDType == "app" {
-		t.Error("idtyp = app in a user's token")
+		t.Error("got idtyp app in a user's token")
 	}
 }

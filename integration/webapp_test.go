@@ -17,33 +17,34 @@ import (
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
-// What is on the pages of examples/webapp.
+// Elements on the pages of examples/webapp.
 const (
 	loginLink    = chromedp.CSS("#login")
 	logoutButton = chromedp.CSS("#logout")
 	items        = chromedp.CSS("#items")
 	problem      = chromedp.CSS("[role=alert]")
-	firstWay     = chromedp.CSS(".ways .button") // on from a problem
+	firstWay     = chromedp.CSS(".ways .button") // leads on from a problem
 )
 
-// A webApp is examples/webapp with the company around it.
+// webApp is examples/webapp with the rest of the example company.
 type webApp struct {
 	*contoso.Contoso
 	url string
 
-	mu    sync.Mutex // guards asked
-	asked []string   // the addresses that browsers asked for, without the host
+	mu       sync.Mutex // guards requests
+	requests []string   // method and URL of each request from browsers, without the host
 }
 
-// newWebApp serves it until the test ends. Tests may change what the fake Entra knows (with a change
-// that has the app's address), and how the app signs people in.
+// newWebApp serves a webApp until the test ends. Tests may change the configuration of the fake Entra, for which estate
+// gets the app's origin, and that of the sign-in.
 func newWebApp(t *testing.T, estate func(*entratest.Config, string), changes ...func(*authcode.Config)) *webApp {
 	t.Helper()
 	return newWebAppOf(t, estate, func(*site.Config) {}, changes...)
 }
 
-// newWebAppOf lets a test change the pages, too.
-func newWebAppOf(t *testing.T, estate func(*entratest.Config, string), pages func(*site.Config), changes ...func(*authcode.Config)) *webApp {
+// newWebAppOf is newWebApp for tests that also change the pages.
+func newWebAppOf(t *testing.T, estate func(*entratest.Config, string), pages func(*site.Config),
+	changes ...func(*authcode.Config)) *webApp {
 	t.Helper()
 	listener, origin := listen(t)
 	w := &webApp{url: origin}
@@ -60,46 +61,48 @@ func newWebAppOf(t *testing.T, estate func(*entratest.Config, string), pages fun
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.mu.Lock()
-		w.asked = append(w.asked, r.Method+" "+r.URL.RequestURI())
-		w.mu.Unlock()
-		handler.ServeHTTP(rw, r)
-	})}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			w.mu.Lock()
+			w.requests = append(w.requests, r.Method+" "+r.URL.RequestURI())
+			w.mu.Unlock()
+			handler.ServeHTTP(rw, r)
+		})}}
 	server.Start()
 	t.Cleanup(server.Close)
 	return w
 }
 
-// lastAsked is the last request that began like that.
-func (w *webApp) lastAsked(t *testing.T, begins string) string {
+// lastRequest returns the last request with a prefix.
+func (w *webApp) lastRequest(t *testing.T, prefix string) string {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, asked := range slices.Backward(w.asked) {
-		if strings.HasPrefix(asked, begins) {
-			return asked
+	for _, request := range slices.Backward(w.requests) {
+		if strings.HasPrefix(request, prefix) {
+			return request
 		}
 	}
-	t.Fatalf("nobody asked for %s", begins)
+	t.Fatalf("got no request with prefix %s", prefix)
 	return ""
 }
 
-// timesAsked is how many requests began like that.
-func (w *webApp) timesAsked(begins string) (n int) {
+// countRequests returns the number of requests with a prefix.
+func (w *webApp) countRequests(prefix string) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, asked := range w.asked {
-		if strings.HasPrefix(asked, begins) {
+	for _, request := range w.requests {
+		if strings.HasPrefix(request, prefix) {
 			n++
 		}
 	}
 	return n
 }
 
-// pagesAtEntra is how often a browser was sent to Entra's authorization endpoint, and tokens how often
-// the web app asked for some with a grant.
+// pagesAtEntra returns the number of requests to Entra's authorization endpoint.
 func (w *webApp) pagesAtEntra() int { return w.Entra.Count(entratest.Match{Endpoint: "authorize"}) }
+
+// tokens returns the number of token requests of the web app with a grant type.
 func (w *webApp) tokens(grant string) int {
 	return w.Entra.Count(entratest.Match{Endpoint: "token", ClientID: webappID, GrantType: grant})
 }
@@ -107,12 +110,12 @@ func (w *webApp) tokens(grant string) int {
 // wantAt fails the test unless the browser ends on a page of the web app.
 func (w *webApp) wantAt(t *testing.T, c *chromium, path string) {
 	t.Helper()
-	if at := ask(t, c, chromedp.Location()); at != w.url+path {
-		t.Errorf("the browser is at %s, want %s", at, w.url+path)
+	if at := eval(t, c, chromedp.Location()); at != w.url+path {
+		t.Errorf("got location %s, want %s", at, w.url+path)
 	}
 }
 
-// signInAlice has Alice sign in at the web app, from its home page, and consent to what it begins with.
+// signInAlice signs Alice in from the home page of the web app and consents to its first scopes.
 func (w *webApp) signInAlice(t *testing.T, c *chromium) {
 	t.Helper()
 	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.Click(loginLink))
@@ -120,13 +123,13 @@ func (w *webApp) signInAlice(t *testing.T, c *chromium) {
 	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(logoutButton))
 }
 
-// scheme makes the person one who likes their screen light or dark.
+// scheme sets the preferred color scheme, light or dark.
 func (c *chromium) scheme(t *testing.T, scheme string) {
 	t.Helper()
 	c.prefers(t, "prefers-color-scheme", scheme)
 }
 
-// prefers sets one of the things that a person can prefer, and no other.
+// prefers sets one preference of the user and resets the others.
 func (c *chromium) prefers(t *testing.T, feature, value string) {
 	t.Helper()
 	_, err := chromedp.Call(c.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{

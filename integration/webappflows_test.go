@@ -11,7 +11,7 @@ import (
 	"github.com/entratoken/entra/examples/webapp/site"
 )
 
-// What a person meets at the web app, in one browser; each has a profile of their own.
+// The subtests share a browser. Each has a profile of its own.
 func TestWebApp(t *testing.T) {
 	browser := newChromium(t)
 	browser.do(t) // starts it
@@ -41,7 +41,7 @@ func TestWebApp(t *testing.T) {
 	}
 }
 
-// Whoever wants a page that needs a sign-in gets it after one.
+// webAppSignIn checks that after the sign-in, the browser shows the page that required it.
 func webAppSignIn(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	c.do(t, chromedp.Navigate(w.url+"/orders?page=2"))
@@ -51,7 +51,7 @@ func webAppSignIn(t *testing.T, c *chromium) {
 	c.wantText(t, aliceName, "1017 Ladder", "web app", "api-a", "api-b", "on_behalf_of")
 }
 
-// Consent to an API is asked when it is first needed, and for that API alone.
+// webAppConsent checks that consent to an API is requested at its first use, and only for that API.
 func webAppConsent(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.Click(loginLink))
@@ -59,14 +59,14 @@ func webAppConsent(t *testing.T, c *chromium) {
 	c.do(t, chromedp.WaitVisible(consentItem))
 	c.wantText(t, "access_as_user")
 	if strings.Contains(c.text(t), "Deliveries") {
-		t.Error("consent to shipping is asked at sign-in")
+		t.Error("got consent to shipping at sign-in, want it later")
 	}
 	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(logoutButton),
 		chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(consentItem))
 	c.screenshot(t, "webapp consent to shipping")
 	c.wantText(t, "Deliveries.Read")
 	if strings.Contains(c.text(t), "access_as_user") {
-		t.Error("consent to api-a is asked again")
+		t.Error("got consent to api-a a second time")
 	}
 	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(items))
 	w.wantAt(t, c, "/deliveries")
@@ -76,11 +76,11 @@ func webAppConsent(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(items),
 		chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
 	if n := w.pagesAtEntra() - before; n != 0 {
-		t.Errorf("the browser was sent to Entra %d times for what was consented to", n)
+		t.Errorf("pages at Entra after the consent: got %d, want 0", n)
 	}
 }
 
-// Declining ends on a page that says so; what was consented to goes on.
+// webAppConsentDeclined checks that declined consent is explained, and earlier consent still works.
 func webAppConsentDeclined(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	w.signInAlice(t, c)
@@ -88,18 +88,19 @@ func webAppConsentDeclined(t *testing.T, c *chromium) {
 		chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
 	c.screenshot(t, "webapp consent declined")
 	c.wantText(t, aliceName, "You did not give permission", "You are still signed in")
-	if text := ask(t, c, chromedp.Text(chromedp.CSS("body"))); strings.Contains(text, "AADSTS") {
-		t.Errorf("the page shows a person a number:\n%s", text)
+	if text := eval(t, c, chromedp.Text(chromedp.CSS("body"))); strings.Contains(text, "AADSTS") {
+		t.Errorf("got an error number on the page:\n%s", text)
 	}
-	// Who thinks better of it is asked again.
-	c.do(t, chromedp.Click(firstWay), chromedp.WaitVisible(consentItem), chromedp.Click(cancelButton), chromedp.WaitVisible(problem))
+	// The user can try again.
+	c.do(t, chromedp.Click(firstWay), chromedp.WaitVisible(consentItem), chromedp.Click(cancelButton),
+		chromedp.WaitVisible(problem))
 
 	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
 }
 
-// An API that demands an authentication context, with a claims challenge, gets it: a second factor, and
-// back to the page. It is the session's: another browser, signed in with the password alone, is asked for
-// its own.
+// webAppStepUp checks that a claims challenge for an authentication context leads to a second factor and back to the
+// page. This holds for one session. Another browser, which signed in with only the password, needs its own second
+// factor.
 func webAppStepUp(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	other := c.fresh(t)
@@ -112,12 +113,12 @@ func webAppStepUp(t *testing.T, c *chromium) {
 	before := w.pagesAtEntra()
 	c.do(t, chromedp.Navigate(w.url+"/payslip"), chromedp.WaitVisible(items))
 	if n := w.pagesAtEntra() - before; n != 0 {
-		t.Errorf("the second factor was asked for again, %d times", n)
+		t.Errorf("pages at Entra after the second factor: got %d, want 0", n)
 	}
 	w.stepUp(t, other, "/payslip")
 }
 
-// stepUp goes to a page, gives the second factor that it asks for, and is there.
+// stepUp opens a page that requires a second factor, approves it, and checks the page.
 func (w *webApp) stepUp(t *testing.T, c *chromium, path string) {
 	t.Helper()
 	c.do(t, chromedp.Navigate(w.url+path), chromedp.WaitVisible(submitButton))
@@ -127,7 +128,7 @@ func (w *webApp) stepUp(t *testing.T, c *chromium, path string) {
 	c.wantText(t, "Bonus for no falls", "acrs", "c1")
 }
 
-// Where the app itself demands it the person sees the same.
+// webAppDemands checks that the same holds if the app itself requires the authentication context.
 func webAppDemands(t *testing.T, c *chromium) {
 	w := newWebAppOf(t, nil, func(app *site.Config) {
 		for i := range app.APIs {
@@ -139,11 +140,11 @@ func webAppDemands(t *testing.T, c *chromium) {
 	before := w.pagesAtEntra()
 	c.do(t, chromedp.Navigate(w.url+"/orders"), chromedp.WaitVisible(items))
 	if n := w.pagesAtEntra() - before; n != 0 {
-		t.Errorf("the session was asked for the second factor again, %d times", n)
+		t.Errorf("pages at Entra after the second factor: got %d, want 0", n)
 	}
 }
 
-// A policy on the resource, which Entra tells the app of instead of giving it a token, does the same.
+// webAppPolicy checks that the same holds for a policy on the resource, which Entra reports instead of issuing a token.
 func webAppPolicy(t *testing.T, c *chromium) {
 	w := newWebApp(t, func(estate *entratest.Config, _ string) {
 		for i := range estate.Apps {
@@ -153,6 +154,7 @@ func webAppPolicy(t *testing.T, c *chromium) {
 	w.signInAlice(t, c)
 	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(submitButton))
 	c.wantText(t, "Approve sign-in request", alice)
-	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))
+	c.do(t, chromedp.Click(submitButton), chromedp.WaitVisible(consentItem), chromedp.Click(submitButton),
+		chromedp.WaitVisible(items))
 	w.wantAt(t, c, "/deliveries")
 }

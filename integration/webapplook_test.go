@@ -16,21 +16,22 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// On every page of the web app no accessibility rule of axe-core is violated, light and dark, and nothing
-// is wider than a phone. The screenshots are to be looked at.
+// webAppLooks checks that every page passes the accessibility rules of axe-core, light and dark, and fits a phone. The
+// screenshots are for inspection.
 func webAppLooks(t *testing.T, c *chromium) {
 	w := newWebApp(t, nil)
 	look := func(name, path string) {
 		t.Helper()
 		for _, scheme := range []string{"light", "dark"} {
 			c.scheme(t, scheme)
-			c.do(t, chromedp.EmulateViewport(1000, 800), chromedp.Navigate(w.url+path), chromedp.WaitVisible(chromedp.CSS("main")))
+			c.do(t, chromedp.EmulateViewport(1000, 800), chromedp.Navigate(w.url+path),
+				chromedp.WaitVisible(chromedp.CSS("main")))
 			c.screenshot(t, "webapp "+name+" "+scheme)
 			c.wantAccessible(t, name+", "+scheme)
 			c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
 			c.screenshot(t, "webapp "+name+" "+scheme+" on a phone")
-			if width := ask(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
-				t.Errorf("the page %s is %d wide", name, width)
+			if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
+				t.Errorf("page %s: got width %d, want at most 360", name, width)
 			}
 		}
 	}
@@ -45,29 +46,31 @@ func webAppLooks(t *testing.T, c *chromium) {
 	look("tokens", "/tokens")
 	look("claims", "/claims")
 
-	// The bar of a token's life moves, but not for those who would rather have it still.
+	// The bar of a token's lifetime moves unless the user prefers reduced motion.
 	c.do(t, chromedp.Navigate(w.url+"/tokens"), chromedp.WaitVisible(logoutButton))
 	for preference, shown := range map[string]string{"no-preference": "none inline", "reduce": "inline none"} {
 		c.prefers(t, "prefers-reduced-motion", preference)
-		got := ask(t, c, chromedp.Evaluate[string](`[".still", ".moving"].map(s => getComputedStyle(document.querySelector(s)).display).join(" ")`))
+		got := eval(t, c, chromedp.Evaluate[string](
+			`[".still", ".moving"].map(s => getComputedStyle(document.querySelector(s)).display).join(" ")`))
 		if got != shown {
-			t.Errorf("with %s, what is still and what moves are displayed as %s, want %s", preference, got, shown)
+			t.Errorf("%s: got display %s of the still and the moving bar, want %s", preference, got, shown)
 		}
 	}
 
-	// By keyboard alone: the first stop leads past the navigation.
+	// For keyboards, the first link skips the navigation.
 	c.do(t, chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(logoutButton), chromedp.KeyEvent(kb.Tab))
-	if top := ask(t, c, chromedp.Evaluate[float64](`document.querySelector(".skip:focus").getBoundingClientRect().top`)); top < 0 {
-		t.Errorf("the link past the navigation has the focus and cannot be seen (%v)", top)
+	top := eval(t, c, chromedp.Evaluate[float64](`document.querySelector(".skip:focus").getBoundingClientRect().top`))
+	if top < 0 {
+		t.Errorf("top of the focused skip link: got %v, want it visible", top)
 	}
 	c.screenshot(t, "webapp by keyboard")
 	c.do(t, chromedp.KeyEvent(kb.Enter))
-	if at := ask(t, c, chromedp.Evaluate[string](`document.activeElement.id`)); at != "main" {
-		t.Errorf("the link past the navigation leads to %q", at)
+	if at := eval(t, c, chromedp.Evaluate[string](`document.activeElement.id`)); at != "main" {
+		t.Errorf("skip link: got focus on %q, want main", at)
 	}
 }
 
-// The page that package signin shows by itself is as good.
+// webAppBuiltInPage checks that the built-in page of package signin passes the same checks.
 func webAppBuiltInPage(t *testing.T, c *chromium) {
 	company := must[*contoso.Contoso](t)(contoso.Start())
 	t.Cleanup(company.Stop)
@@ -84,8 +87,8 @@ func webAppBuiltInPage(t *testing.T, c *chromium) {
 			chromedp.Navigate(origin+"/login?return_to=//elsewhere.example"), chromedp.WaitVisible(chromedp.CSS("main")))
 		c.screenshot(t, "signin's page "+scheme)
 		c.wantAccessible(t, "of signin itself, "+scheme)
-		if width := ask(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
-			t.Errorf("the page is %d wide", width)
+		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
+			t.Errorf("got width %d, want at most 360", width)
 		}
 	}
 }
@@ -102,7 +105,9 @@ func (c *chromium) wantAccessible(t *testing.T, page string) {
 		ID, Help string
 		Nodes    []string
 	}
-	found := ask(t, c, chromedp.Evaluate[[]violation](`axe.run().then(r => r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => n.failureSummary + "\n" + n.html)})))`, chromedp.EvalAwaitPromise))
+	found := eval(t, c, chromedp.Evaluate[[]violation](
+		`axe.run().then(r => r.violations.map(v => (
+			{ID: v.id, Help: v.help, Nodes: v.nodes.map(n => n.failureSummary + "\n" + n.html)})))`, chromedp.EvalAwaitPromise))
 	for _, v := range found {
 		t.Errorf("the page %s violates %s: %s\n%s", page, v.ID, v.Help, strings.Join(v.Nodes, "\n"))
 	}

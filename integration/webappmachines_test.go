@@ -19,9 +19,9 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// Two machines with one store and the same keys: a sign-in that began on one ends on the other, the
-// session is good on both, and tokens, which stay where they were got, cost a way through Entra
-// without a page. Signing out on one is signing out on both.
+// webAppMachines checks that two machines have one store and the same keys. A sign-in may start on one and finish on
+// the other, and the session works on both. Tokens stay on one machine, so the other redirects through Entra without
+// showing a page. A sign-out on one machine holds for both.
 func webAppMachines(t *testing.T, c *chromium) {
 	listener, origin := listen(t)
 	company := must[*contoso.Contoso](t)(contoso.Start(func(e *entratest.Config) { consented(e, origin) }))
@@ -33,10 +33,11 @@ func webAppMachines(t *testing.T, c *chromium) {
 	var machines []http.Handler
 	for range 2 {
 		config := company.Config("webapp")
-		config.Cache = nil // its own
+		config.Cache = nil // one for each machine
 		client := must[*entra.Client](t)(entra.New(config))
 		app := must[site.Config](t)(company.WebApp(origin))
-		app.Flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback", Scopes: []string{contoso.DeskScope}}))
+		app.Flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback",
+			Scopes: []string{contoso.DeskScope}}))
 		app.SignIn = settings
 		handler, stop, err := company.Browser(must[*site.Site](t)(site.New(app)))
 		if err != nil {
@@ -45,10 +46,11 @@ func webAppMachines(t *testing.T, c *chromium) {
 		t.Cleanup(stop)
 		machines = append(machines, handler)
 	}
-	var chosen atomic.Int32 // by the load balancer
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		machines[chosen.Load()].ServeHTTP(w, r)
-	})}}
+	var chosen atomic.Int32 // the machine that the load balancer chooses
+	server := &httptest.Server{Listener: listener, Config: &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			machines[chosen.Load()].ServeHTTP(w, r)
+		})}}
 	server.Start()
 	t.Cleanup(server.Close)
 	w := &webApp{Contoso: company, url: origin}
@@ -63,14 +65,14 @@ func webAppMachines(t *testing.T, c *chromium) {
 	chosen.Store(0)
 	c.do(t, chromedp.Navigate(w.url+"/claims"), chromedp.WaitVisible(logoutButton))
 	if n := w.tokens("authorization_code") - redeemed; n != 0 {
-		t.Errorf("a page without tokens took %d sign-ins on the other machine", n)
+		t.Errorf("sign-ins for a page without tokens: got %d, want 0", n)
 	}
 	for range 2 {
 		c.do(t, chromedp.Navigate(w.url+"/deliveries?page=2"), chromedp.WaitVisible(items))
 		w.wantAt(t, c, "/deliveries?page=2")
 	}
 	if n := w.tokens("authorization_code") - redeemed; n != 1 {
-		t.Errorf("two pages with tokens took %d sign-ins on the other machine, want one that nobody sees", n)
+		t.Errorf("sign-ins for two pages with tokens on the other machine: got %d, want 1", n)
 	}
 
 	c.do(t, chromedp.Click(logoutButton), chromedp.WaitVisible(loginLink))
@@ -78,13 +80,13 @@ func webAppMachines(t *testing.T, c *chromium) {
 	c.do(t, chromedp.Navigate(w.url+"/"), chromedp.WaitVisible(loginLink))
 }
 
-// A sharedStore is a signin.Store that several machines reach.
+// sharedStore is a signin.Store that several machines share.
 type sharedStore struct {
-	mu   sync.Mutex // guards kept
-	kept map[string]kept
+	mu      sync.Mutex // guards entries
+	entries map[string]storeEntry
 }
 
-type kept struct {
+type storeEntry struct {
 	b      []byte
 	expiry time.Time
 }
@@ -92,7 +94,7 @@ type kept struct {
 func (s *sharedStore) Find(token string) ([]byte, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k, found := s.kept[token]
+	k, found := s.entries[token]
 	if found && time.Now().After(k.expiry) {
 		return nil, false, nil
 	}
@@ -102,16 +104,16 @@ func (s *sharedStore) Find(token string) ([]byte, bool, error) {
 func (s *sharedStore) Commit(token string, b []byte, expiry time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.kept == nil {
-		s.kept = map[string]kept{}
+	if s.entries == nil {
+		s.entries = map[string]storeEntry{}
 	}
-	s.kept[token] = kept{b, expiry}
+	s.entries[token] = storeEntry{b, expiry}
 	return nil
 }
 
 func (s *sharedStore) Delete(token string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.kept, token)
+	delete(s.entries, token)
 	return nil
 }

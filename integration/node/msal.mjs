@@ -1,12 +1,12 @@
-// Lets a Go test drive MSAL for Node.js. Each line of standard input is a command, a JSON object;
-// each line of standard output is its answer, in the same order:
+// Lets a Go test drive MSAL for Node.js. Each line of standard input is a command, a JSON object. Each line of standard
+// output is its response, in the same order.
 //
-//   {"new": NAME, "auth": {...}}                     makes a ConfidentialClientApplication
-//   {"on": NAME, "call": METHOD, "with": [...]}      calls a method of it; answers {"result": ...}
-//   {"call": "pkce"}                                 answers {"result": {verifier, challenge}}
+//   {"new": NAME, "auth": {...}}                     creates a ConfidentialClientApplication
+//   {"on": NAME, "call": METHOD, "with": [...]}      calls its method; the response is {"result": ...}
+//   {"call": "pkce"}                                 the response is {"result": {verifier, challenge}}
 //
-// A call that fails answers {"error": {...}} with the fields of MSAL's error. Results are what MSAL
-// gives, not changed, so that an account goes back in as it came out.
+// The response to a failed call is {"error": {...}} with the fields of MSAL's error. Results are not changed, so an
+// account can be passed to a later call.
 import { createInterface } from "node:readline";
 import { ConfidentialClientApplication, CryptoProvider } from "@azure/msal-node";
 
@@ -24,12 +24,12 @@ async function run(command) {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  let answer;
+  let response;
   try {
-    answer = { result: await run(JSON.parse(line)) };
+    response = { result: await run(JSON.parse(line)) };
   } catch (error) {
     const { name, message, errorCode, errorNo, subError, claims, correlationId } = error;
-    answer = { error: { name, message, errorCode, errorNo, subError, claims, correlationId } };
+    response = { error: { name, message, errorCode, errorNo, subError, claims, correlationId } };
   }
-  process.stdout.write(JSON.stringify(answer) + "\n");
+  process.stdout.write(JSON.stringify(response) + "\n");
 }

@@ -1,4 +1,4 @@
-// Package page writes what a program has measured into a page of documentation.
+// Package page writes measured results into a page of the documentation.
 package page
 
 import (
@@ -10,15 +10,15 @@ import (
 
 var mark = regexp.MustCompile(`(?s)<!-- begin ([a-z]+) -->\n.*?<!-- end ([a-z]+) -->\n`)
 
-// Fill replaces what stands between the lines "<!-- begin NAME -->" and "<!-- end NAME -->" of the
-// file by the text of that name. The file must have each of the names exactly once and no other.
+// Fill replaces the text between the lines "<!-- begin NAME -->" and "<!-- end NAME -->" of the file with the text of
+// that name. The file must contain each name exactly once and no other.
 func Fill(file string, texts map[string]string) error {
 	old, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
 	filled, err := fill(string(old), texts)
-	if err != nil { // the page stays as it is
+	if err != nil { // the page is not changed
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return os.WriteFile(file, []byte(filled), 0o666)
@@ -32,20 +32,20 @@ func fill(page string, texts map[string]string) (string, error) {
 		begin, end := names[1], names[2]
 		text, ok := texts[begin]
 		if !ok || begin != end || seen[begin] {
-			wrong = fmt.Errorf("the marks of %q and %q are not those of one text, or not the first ones", begin, end)
+			wrong = fmt.Errorf("marks %q and %q are unknown, repeated or do not match", begin, end)
 		}
 		seen[begin] = true
 		return fmt.Sprintf("<!-- begin %s -->\n%s\n<!-- end %s -->\n", begin, strings.TrimSpace(text), begin)
 	})
 	for name := range texts {
 		if !seen[name] {
-			wrong = fmt.Errorf("there are no marks of %q", name)
+			wrong = fmt.Errorf("marks %q are missing", name)
 		}
 	}
 	return filled, wrong
 }
 
-// Table is a Markdown table. The first row is its head; columns after the first are right-aligned.
+// Table returns a Markdown table. The first row is the header. Columns after the first are right-aligned.
 func Table(rows [][]string) string {
 	var b strings.Builder
 	for i, row := range rows {

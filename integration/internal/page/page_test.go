@@ -13,7 +13,7 @@ func TestFill(t *testing.T) {
 	for _, test := range []struct {
 		name, before string
 		texts        map[string]string
-		want         string // "" if the page can't be filled
+		want         string // empty if Fill fails
 	}{
 		{"both", before, map[string]string{"one": "\nnew\n", "two": "too"},
 			"# Page\n\n<!-- begin one -->\nnew\n<!-- end one -->\n\ntext\n<!-- begin two -->\ntoo\n<!-- end two -->\n"},
@@ -36,7 +36,7 @@ func TestFill(t *testing.T) {
 			want = test.before
 		}
 		if (err != nil) != (test.want == "") || string(after) != want {
-			t.Errorf("%s: error %v, page %q", test.name, err, after)
+			t.Errorf("%s: got error %v, page %q; want page %q", test.name, err, after, want)
 		}
 	}
 }
