@@ -382,6 +382,15 @@ func TestOversizedRequestsAreRejected(t *testing.T) {
 		b.wantStatus(b.get(target), http.StatusBadRequest, "")
 	}
 	b.wantStatus(b.get("/logout/frontchannel?sid="+big), http.StatusOK, "")
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch state_mismatch invalid_return_to]" {
+		t.Errorf("got rejections %s", kinds)
+	}
+	for size, kind := range map[int]string{64 << 10: "no_cookies", 64<<10 + 1: "state_mismatch"} {
+		b.wantStatus(b.get("/callback?state="+strings.Repeat("x", size-len("state="))), http.StatusBadRequest, "")
+		if kinds := w.log.rejections(t); kinds[len(kinds)-1] != kind {
+			t.Errorf("query of %d bytes: got rejections %v, want last %s", size, kinds, kind)
+		}
+	}
 	prefix := b.newCookie(b.get("/login")).Name
 	prefix = prefix[:len(prefix)-16]
 	cookies := make([]string, 0, 2000)

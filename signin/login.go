@@ -174,7 +174,7 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 		s.handleStrayCallback(w, r, st)
 		return
 	}
-	deleteCookie(w, s.cookies.login(name, "", -1)) // a login can be used once
+	s.deleteLogin(w, name) // a login can be used once
 	signIn, err := s.flow.Exchange(r.Context(), st.Login, params)
 	if v, _ := s.requestState(r).session(); v != nil && errors.Is(err, authcode.ErrUsed) {
 		redirect(w, r, st.Login.ReturnTo())
@@ -299,6 +299,10 @@ func (s *Site) setLogin(w http.ResponseWriter, name string, st *loginState, ttl 
 	return size
 }
 
+func (s *Site) deleteLogin(w http.ResponseWriter, name string) {
+	deleteCookie(w, s.cookies.login(name, "", 0))
+}
+
 // login returns the valid login in a cookie of that name, or nil.
 func (s *Site) login(r *http.Request, name string) *loginState {
 	cookies := r.CookiesNamed(name)
@@ -348,12 +352,12 @@ func (s *Site) logins(r *http.Request) (valid []loginCookie, invalid []string) {
 func (s *Site) evictLogins(w http.ResponseWriter, r *http.Request, size int) {
 	valid, invalid := s.logins(r)
 	for _, name := range invalid {
-		deleteCookie(w, s.cookies.login(name, "", -1))
+		s.deleteLogin(w, name)
 	}
 	slices.SortFunc(valid, func(a, b loginCookie) int { return b.At.Compare(a.At) }) // newest first
 	for i, c := range valid {
 		if size += c.size; i >= maxLogins-1 || size > maxLoginBytes {
-			deleteCookie(w, s.cookies.login(c.name, "", -1))
+			s.deleteLogin(w, c.name)
 		}
 	}
 }

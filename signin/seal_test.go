@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,41 @@ func TestSealIsBoundToItsName(t *testing.T) {
 	clear(secret)
 	if !ring("site", key).open("name", sealed, &map[string]int{}) {
 		t.Error("changing the slice changed the key")
+	}
+}
+
+// Frames and subresources of another site are embedded. Old browsers send neither mode nor destination.
+func TestIsEmbedded(t *testing.T) {
+	for _, test := range []struct {
+		site, mode, dest string
+		want             bool
+	}{
+		{"cross-site", "no-cors", "image", true}, {"cross-site", "no-cors", "", true}, {"cross-site", "", "iframe", true},
+		{"cross-site", "navigate", "iframe", true}, {"cross-site", "cors", "document", true},
+		{"cross-site", "navigate", "document", false}, {"cross-site", "navigate", "", false}, {"cross-site", "", "document", false},
+		{"cross-site", "", "", false}, {"same-origin", "no-cors", "image", false}, {"", "", "", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		for name, value := range map[string]string{
+			"Sec-Fetch-Site": test.site, "Sec-Fetch-Mode": test.mode, "Sec-Fetch-Dest": test.dest,
+		} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		if got := isEmbedded(r); got != test.want {
+			t.Errorf("%+v: got %t", test, got)
+		}
+	}
+}
+
+// Cookie values are decoded up to maxCookieBytes.
+func TestDecodeCookieIsBounded(t *testing.T) {
+	if b, ok := decodeCookie(strings.Repeat("A", maxCookieBytes)); !ok || len(b) != maxCookieBytes/4*3 {
+		t.Errorf("got %d bytes, %t at the bound", len(b), ok)
+	}
+	if _, ok := decodeCookie(strings.Repeat("A", maxCookieBytes+4)); ok {
+		t.Error("got a value above the bound")
 	}
 }
 

@@ -32,7 +32,7 @@ func (s *Site) handleLogout(w http.ResponseWriter, r *http.Request) {
 		names = append(names, c.name)
 	}
 	for _, name := range names {
-		deleteCookie(w, s.cookies.login(name, "", -1))
+		s.deleteLogin(w, name)
 	}
 	to := s.flow.SignOutURL(s.config.SignedOutURL)
 	if v != nil && v.Hint != "" {
