@@ -354,6 +354,21 @@ func TestForgedCookiesAreRejected(t *testing.T) {
 	own.wantStatus(own.callback(callback), http.StatusBadRequest, "")
 }
 
+// A callback of another login is reported as such, also if the browser has valid and invalid login cookies.
+func TestCallbackOfAnotherLogin(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	mallory := w.browser(t)
+	foreign := mallory.signInAtEntra(mallory.get("/login"), bob)
+	b.get("/login")
+	valid := b.cookie("__Host-login-")
+	b.setCookie(&http.Cookie{Name: valid.Name[:len(valid.Name)-16] + "0123456789abcdef", Value: "AAAA"})
+	b.wantStatus(b.callback(foreign), http.StatusBadRequest, "")
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch]" {
+		t.Errorf("got rejections %s", kinds)
+	}
+}
+
 // Each cookie value has exactly one valid encoding.
 func TestCookieEncodingIsStrict(t *testing.T) {
 	w := newWebApp(t)

@@ -21,17 +21,19 @@
 //
 // # The current user
 //
-// In a handler, [AccountFromContext] returns the signed-in user. Store a user's data under the account's TenantID
-// and ObjectID, never under a name or an address. [Site.RequireSignIn] admits only signed-in users. It redirects
-// page loads to the sign-in and returns 401 to scripts.
+// In a handler, [AccountFromContext] returns the [authcode.Account] of the signed-in user. Store a user's data under the
+// account's TenantID and ObjectID, never under a name or an address. [ClaimsFromContext] returns the claims of the ID
+// token, if Config.KeepClaims is set.
+//
+// [Site.RequireSignIn] admits only signed-in users. It redirects page loads to the sign-in and returns 401 to scripts.
 //
 // [Site.RequireRole] admits users with an app role, and [Site.RequireAuthContext] demands a step-up, such as a
 // second factor. Everything else a user may do is for the app to decide.
 //
 // # Calling APIs
 //
-// [Site.TokenSource] returns a source of tokens for the user. Tokens are cached and refreshed. If a token requires
-// the user, [Site.Interact] redirects the browser to Entra and back to the same page:
+// [Site.TokenSource] returns a source of tokens for the user. Tokens are cached and refreshed. If the user must do
+// something first, such as consent, [Site.Interact] redirects the browser to Entra and back to the same page:
 //
 //	func orders(w http.ResponseWriter, r *http.Request) {
 //		token, err := site.TokenSource(r, "api://orders/Orders.Write").TokenContext(r.Context())

@@ -18,7 +18,7 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// Kind classifies a [Problem].
+// Kind classifies a [Problem]. Programs may branch on it.
 type Kind string
 
 // Kinds of a [Problem].

@@ -14,9 +14,9 @@ import (
 // databases. If a store also has the methods FindCtx, CommitCtx and DeleteCtx of that package, they are called with
 // the context of the request instead. Methods are called concurrently.
 //
-// A Store needs no secrets. Tokens are hashes of session IDs, which do not work as session IDs. Data is encrypted with
-// Config.Keys for its token. An attacker who can write to the store can end sessions and restore old ones, but
-// cannot create any.
+// The parameter token is the key of a record, as scs calls it. It is a hash of a session ID and does not work as one.
+// The data is encrypted with Config.Keys and bound to its token. An attacker who can write to the store can end sessions
+// and restore old ones, but cannot create any.
 type Store interface {
 	// Find returns the data stored under token. If it is missing or has expired, found is false and err is nil.
 	Find(token string) (b []byte, found bool, err error)
