@@ -70,6 +70,9 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 // rejects the refresh token. It is also the case if Config.Tenants excludes the account's
 // tenant.
 func (f *Flow) TokenSource(a Account, scopes ...string) *entra.TokenSource {
+	if f.isZero() {
+		return new(entra.TokenSource)
+	}
 	var rejection *entra.Error
 	client, err := f.client.WithTenant(a.TenantID)
 	if err != nil || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID) {
@@ -103,7 +106,10 @@ func (f *Flow) TokenSource(a Account, scopes ...string) *entra.TokenSource {
 // SignOut makes no network requests, and ctx is not used yet. It is for caches that share
 // their entries through a store. The error is an [*entra.Error] with the code
 // "invalid_request" if the account is empty.
-func (f *Flow) SignOut(_ context.Context, a Account) error {
+func (f *Flow) SignOut(ctx context.Context, a Account) error {
+	if f.isZero() {
+		return errZeroFlow
+	}
 	if a.HomeAccountID == "" {
 		return invalid("the Account is empty; pass the account that signed in")
 	}

@@ -228,9 +228,15 @@ func TestLoginRequired(t *testing.T) {
 		"tenant":        e.flow(t),
 		"organizations": newFlow(t, organizations, func(c *authcode.Config) { c.Tenants = []string{verify.AnyTenant} }),
 	} {
-		for _, a := range []authcode.Account{{}, {HomeAccountID: "a.b", TenantID: "contoso.onmicrosoft.com"},
-			{HomeAccountID: "a.b",
-				TenantID: "common"}, {TenantID: entratest.SampleTenant}, {HomeAccountID: "a.b"}, {HomeAccountID: "a.b", TenantID: "../x"}, known} {
+		for _, a := range []authcode.Account{
+			{},
+			{TenantID: entratest.SampleTenant},
+			{HomeAccountID: "a.b"},
+			{HomeAccountID: "a.b", TenantID: "contoso.onmicrosoft.com"},
+			{HomeAccountID: "a.b", TenantID: "common"},
+			{HomeAccountID: "a.b", TenantID: "../x"},
+			known,
+		} {
 			_, err := f.TokenSource(a).TokenContext(t.Context())
 			if got := testkit.Error(t, err); got.Code != "login_required" || !got.InteractionRequired() ||
 				got.StatusCode != 0 {
@@ -280,8 +286,11 @@ func TestSignOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, s := range map[string]*entra.TokenSource{
-		"existing source": one.Source, "new source": home.TokenSource(one.Account), "other API": home.TokenSource(one.Account, scopeB),
-		"other tenant": guest.Source, "new source there": away.TokenSource(guest.Account),
+		"existing source":            one.Source,
+		"new source":                 home.TokenSource(one.Account),
+		"other API":                  home.TokenSource(one.Account, scopeB),
+		"other tenant":               guest.Source,
+		"new source of other tenant": away.TokenSource(guest.Account),
 	} {
 		_, err := s.TokenContext(t.Context())
 		if got := testkit.Error(t, err); got.Code != "login_required" {

@@ -85,7 +85,8 @@ func TestAuthorizeURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := u.Scheme+"://"+u.Host+u.Path, "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/authorize"; got != want {
+		const want = "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/authorize"
+		if got := u.Scheme + "://" + u.Host + u.Path; got != want {
 			t.Errorf("got URL %s, want %s", got, want)
 		}
 		s := unmarshal(t, login)
@@ -193,7 +194,8 @@ func TestBeginMergesClaimsAndCapabilities(t *testing.T) {
 func TestBeginRejectsInvalidRequests(t *testing.T) {
 	f := newEstate().flow(t)
 	const badPrompt = `Request.Prompt must be "login", "select_account", "consent" or "none"`
-	const badScope = "Request.Scopes or Request.ExtraScopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"
+	const badScope = "Request.Scopes or Request.ExtraScopes has an invalid entry; " +
+		"each entry must be one scope, in printable ASCII without spaces"
 	for _, test := range []struct {
 		r    authcode.Request
 		want string
@@ -214,7 +216,7 @@ func TestBeginRejectsInvalidRequests(t *testing.T) {
 	}
 }
 
-// Different forms of an API's name are accepted. Only Entra can tell whether they name one API.
+// Different forms of an API's name are accepted. Only Entra knows which of them name the same API.
 func TestScopesOfOneAPI(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, scopes := range [][]string{
@@ -232,7 +234,7 @@ func TestScopesOfOneAPI(t *testing.T) {
 }
 
 // A Login with the longest return path fits into a cookie after encryption and base64
-// encoding, whatever characters the path contains.
+// encoding, for every kind of character in the path.
 func TestLoginFitsIntoACookie(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, returnTo := range []string{"/?" + strings.Repeat("x", 1998), "/?" + strings.Repeat("&", 333),
@@ -261,7 +263,8 @@ func TestReturnToWithNonASCII(t *testing.T) {
 func TestReturnToStaysOnTheSite(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, ok := range []string{
-		"", "/", "/orders", "/orders/", "/orders/17?next=https%3A%2F%2Fexample.com&q=a%0Ab", "/a%20b", "/%C3%BCber", "/a?b//c", "/a#//b",
+		"", "/", "/orders", "/orders/", "/orders/17?next=https%3A%2F%2Fexample.com&q=a%0Ab", "/a%20b",
+		"/%C3%BCber", "/a?b//c", "/a#//b",
 		"/~user/@me;v=1/*", "/.well-known/x", "/a..b/...", "/?" + strings.Repeat("x", 1998),
 	} {
 		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: ok}); err != nil {
@@ -271,11 +274,16 @@ func TestReturnToStaysOnTheSite(t *testing.T) {
 	for _, bad := range []string{
 		"https://evil.example/", "http:evil.example", "//evil.example", "///evil.example", "////evil.example/%2e%2e",
 		`/\evil.example`, `\/evil.example`, `\\evil.example`, `/\/evil.example`, `/a\b`, `/a?b=\c`,
-		"/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%5Cevil.example", "/%252fevil.example", "/%252fevil", "/%2fevil", "/a%5cb", "/%2e%2e/a", "/%2e", "/%255cevil.example",
-		"/a%2f%2fevil.example", "/%2e%2e//evil.example", "/.//evil.example", "/..//evil.example", "/./evil.example", "/a/../../evil.example", "/a/..", "/.",
+		"/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%5Cevil.example",
+		"/%252fevil.example", "/%252fevil", "/%2fevil", "/a%5cb", "/%2e%2e/a", "/%2e",
+		"/%255cevil.example",
+		"/a%2f%2fevil.example", "/%2e%2e//evil.example", "/.//evil.example", "/..//evil.example",
+		"/./evil.example", "/a/../../evil.example", "/a/..", "/.",
 		"/%2e/evil.example", "/a//evil.example", "/a//",
-		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "/%09/evil.example", "/%0a/evil.example", "/%0d%0aLocation:x", "/%00", "/%7f",
-		"/\x00", "/\x7f", "/a b", " /", "/ ", "evil.example", "@evil.example", ":80/", "?a", "#a", ".evil.example", "javascript:alert(1)", "data:text/html,x",
+		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "/%09/evil.example",
+		"/%0a/evil.example", "/%0d%0aLocation:x", "/%00", "/%7f",
+		"/\x00", "/\x7f", "/a b", " /", "/ ", "evil.example", "@evil.example", ":80/", "?a", "#a",
+		".evil.example", "javascript:alert(1)", "data:text/html,x",
 		"/über", "/\u2028", "/\uff0fevil.example", "/%", "/%zz", "/%2", "/\xff", "/?" + strings.Repeat("x", 1999),
 	} {
 		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: bad}); !errors.Is(err, authcode.ErrReturnTo) {
@@ -287,9 +295,11 @@ func TestReturnToStaysOnTheSite(t *testing.T) {
 func TestNewValidatesConfig(t *testing.T) {
 	noTenants := func(of string) string {
 		return `Config.Tenants is empty, and the client's tenant "` + of +
-			`" is not an ID; list the Directory (tenant) IDs of the tenants whose users may sign in, or verify.AnyOrganization for all organizations`
+			`" is not an ID; list the Directory (tenant) IDs of the tenants whose users may sign in, ` +
+			`or verify.AnyOrganization for all organizations`
 	}
-	const badRedirect = "Config.RedirectURL must be an absolute https URL without a fragment; http is allowed for localhost only"
+	const badRedirect = "Config.RedirectURL must be an absolute https URL without a fragment; " +
+		"http is allowed for localhost only"
 	client := testkit.Client(t, newEstate().clientConfig())
 	many, err := client.WithTenant("organizations")
 	if err != nil {
@@ -314,6 +324,8 @@ func TestNewValidatesConfig(t *testing.T) {
 			badRedirect},
 		{"no client", nil, authcode.Config{RedirectURL: redirect},
 			"authcode.New requires a client; create one with entra.New"},
+		{"zero client", new(entra.Client), authcode.Config{RedirectURL: redirect},
+			"authcode.New requires a client; create one with entra.New"},
 		{"no redirect", client, authcode.Config{},
 			"Config.RedirectURL is missing; set it to the registered URL of this app to which Entra redirects the browser"},
 		{"relative", client, authcode.Config{RedirectURL: "/callback"}, badRedirect},
@@ -324,9 +336,9 @@ func TestNewValidatesConfig(t *testing.T) {
 		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}},
 			"Config.Scopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"},
 		{"scopes of two APIs", client,
-			authcode.Config{RedirectURL: redirect,
-				Scopes: []string{"openid", scopeA,
-					scopeB}}, "Config.Scopes names several APIs, but a token is for one; move the scopes of the others to Request.ExtraScopes"},
+			authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}},
+			"Config.Scopes names several APIs, but a token is for one; " +
+				"move the scopes of the others to Request.ExtraScopes"},
 		{"mode", client, authcode.Config{RedirectURL: redirect, ResponseMode: "fragment"},
 			`Config.ResponseMode must be "query" or "form_post"`},
 		{"timeout", client, authcode.Config{RedirectURL: redirect, LoginTimeout: -1},
@@ -336,7 +348,8 @@ func TestNewValidatesConfig(t *testing.T) {
 			""},
 		{"domain", named, authcode.Config{RedirectURL: redirect}, noTenants("contoso.onmicrosoft.com")},
 		{"domain listed", client, authcode.Config{RedirectURL: redirect, Tenants: []string{"contoso.onmicrosoft.com"}},
-			"Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a tenant ID (a GUID); domain names are not accepted"},
+			"Config.Tenants is invalid: verify: Config.Tenants has an entry that is not a tenant ID (a GUID); " +
+				"domain names are not accepted"},
 		{"domain and ID", named, authcode.Config{RedirectURL: redirect, Tenants: []string{entratest.SampleTenant}}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -442,5 +455,21 @@ func TestAdminConsentURL(t *testing.T) {
 	}
 	if _, err := f.Exchange(t.Context(), nil, callback.Query()); !errors.Is(err, authcode.ErrNoLogin) {
 		t.Errorf("got %v, want ErrNoLogin", err)
+	}
+}
+
+// Methods of a Flow that was not created with New return an error.
+func TestZeroFlow(t *testing.T) {
+	for name, f := range map[string]*authcode.Flow{"nil": nil, "zero": new(authcode.Flow)} {
+		const want = "authcode: Flow must be created with New"
+		if _, err := f.Begin(t.Context(), authcode.Request{}); err == nil || err.Error() != want {
+			t.Errorf("%s: Begin: got %v, want %s", name, err, want)
+		}
+		if _, err := f.Exchange(t.Context(), nil, nil); err == nil || err.Error() != want {
+			t.Errorf("%s: Exchange: got %v, want %s", name, err, want)
+		}
+		if err := f.SignOut(t.Context(), authcode.Account{HomeAccountID: "a.b"}); err == nil || err.Error() != want {
+			t.Errorf("%s: SignOut: got %v, want %s", name, err, want)
+		}
 	}
 }

@@ -7,7 +7,7 @@ import "encoding/json"
 // contain the capabilities claim (xms_cc) itself.
 //
 // Sources: "Claims challenges, claims requests, and client capabilities" in Microsoft's
-// identity platform documentation; OpenID Connect Core, section 5.5.
+// identity platform documentation, and OpenID Connect Core, section 5.5.
 func mergeClaims(challenge string, capabilities []string) (string, error) {
 	var claims, access map[string]json.RawMessage
 	if challenge != "" {

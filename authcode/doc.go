@@ -47,7 +47,7 @@
 // changes as you protect a Login. Store a user's data under the claims tid and oid
 // ([verify.User]), never under a name. Give the session a new ID at every sign-in.
 //
-// Sources: RFC 6749, section 4.1; RFC 7636; RFC 9700, section 2.1; OpenID Connect Core,
-// section 3.1; "Microsoft identity platform and OAuth 2.0 authorization code flow" and
-// "OpenID Connect on the Microsoft identity platform".
+// The protocol is that of RFC 6749, section 4.1, RFC 7636, RFC 9700, section 2.1, and OpenID
+// Connect Core, section 3.1. Microsoft documents it in "Microsoft identity platform and OAuth
+// 2.0 authorization code flow" and "OpenID Connect on the Microsoft identity platform".
 package authcode

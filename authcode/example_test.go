@@ -56,18 +56,18 @@ func ExampleNew() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("signed in:", signIn.Account.Name)
-	fmt.Println("return to:", signIn.ReturnTo)
+	fmt.Println("signed in as", signIn.Account.Name)
+	fmt.Println("return to", signIn.ReturnTo)
 
 	token, err := flow.TokenSource(signIn.Account).TokenContext(ctx)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("token:", token.TokenType, token.Valid())
+	fmt.Println(token.TokenType, token.Valid())
 	// Output:
-	// signed in: Alice Adams
-	// return to: /orders
-	// token: Bearer true
+	// signed in as Alice Adams
+	// return to /orders
+	// Bearer true
 }
 
 // A login handler stores the login and redirects the browser to Entra. Here a map stands for
@@ -101,16 +101,16 @@ func ExampleFlow_Begin() {
 		log.Fatal(err)
 	}
 	fmt.Println(w.Code, "to", to.Host)
-	fmt.Println("PKCE:", to.Query().Get("code_challenge_method"))
-	fmt.Println("scope:", to.Query().Get("scope"))
+	fmt.Println("PKCE method", to.Query().Get("code_challenge_method"))
+	fmt.Println("scope", to.Query().Get("scope"))
 
 	w = httptest.NewRecorder()
 	login(w, httptest.NewRequest(http.MethodGet, "/login?return_to=//evil.example", nil))
 	fmt.Println(w.Code)
 	// Output:
 	// 303 to login.microsoftonline.com
-	// PKCE: S256
-	// scope: api://api-a/access_as_user openid profile offline_access
+	// PKCE method S256
+	// scope api://api-a/access_as_user openid profile offline_access
 	// 400
 }
 
@@ -134,7 +134,7 @@ func ExampleFlow_Exchange() {
 			http.Error(w, "the sign-in failed", http.StatusBadGateway)
 		default:
 			// Store signIn.Account in a new session of the browser here.
-			fmt.Println("signed in:", signIn.Claims.PreferredUsername)
+			fmt.Println("signed in as", signIn.Claims.PreferredUsername)
 			http.Redirect(w, r, signIn.ReturnTo, http.StatusSeeOther)
 		}
 	}
@@ -154,7 +154,7 @@ func ExampleFlow_Exchange() {
 		fmt.Println(w.Code, w.Header().Get("Location"))
 	}
 	// Output:
-	// signed in: alice@contoso.onmicrosoft.com
+	// signed in as alice@contoso.onmicrosoft.com
 	// 303 /orders
 	// 400
 }
@@ -204,7 +204,7 @@ func ExampleFlow_TokenSource() {
 
 	w := httptest.NewRecorder()
 	orders(w, httptest.NewRequest(http.MethodGet, "/orders", nil))
-	fmt.Println("without consent:", w.Code)
+	fmt.Println("status without consent", w.Code)
 
 	// Alice signs in again and consents.
 	if login, err = flow.Begin(ctx, authcode.Request{Scopes: []string{scope}}); err != nil {
@@ -218,8 +218,8 @@ func ExampleFlow_TokenSource() {
 	}
 	w = httptest.NewRecorder()
 	orders(w, httptest.NewRequest(http.MethodGet, "/orders", nil))
-	fmt.Println("with consent:", w.Code)
+	fmt.Println("status with consent", w.Code)
 	// Output:
-	// without consent: 303
-	// with consent: 200
+	// status without consent 303
+	// status with consent 200
 }

@@ -51,12 +51,16 @@ func (s SignIn) LogValue() slog.Value { return s.Account.LogValue() }
 //   - The ID token has a valid signature, issuer, audience, tenant, time and nonce.
 //   - The account of the response is the one of the ID token.
 //
-// Exchange stores the tokens in the client's cache only after all checks.
+// Exchange stores the tokens in the client's cache only after all checks. ctx and
+// [entra.TokenTimeout] bound the token request.
 //
-// The error is one of this package's, an [*entra.Error] if Entra rejects the request, or wraps
-// a [*verify.Error] if the ID token is invalid. Once the state has been accepted, the login
-// cannot be retried; begin a new one.
+// The error is one of this package's, an [*entra.Error] if Entra rejects the request or cannot
+// be reached, or wraps a [*verify.Error] if the ID token is invalid. Both types have a method
+// Temporary. Once the state has been accepted, the login cannot be retried; begin a new one.
 func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*SignIn, error) {
+	if f.isZero() {
+		return nil, errZeroFlow
+	}
 	p := l.get()
 	if err := f.checkResponse(p, params); err != nil {
 		return nil, err

@@ -65,7 +65,9 @@ func TestSignIn(t *testing.T) {
 			signIn.ReturnTo, signIn.Claims)
 	}
 	for name, source := range map[string]*entra.TokenSource{
-		"SignIn.Source": signIn.Source, "TokenSource": f.TokenSource(want), "TokenSource with scope": f.TokenSource(want, scopeA),
+		"SignIn.Source":          signIn.Source,
+		"TokenSource":            f.TokenSource(want),
+		"TokenSource with scope": f.TokenSource(want, scopeA),
 	} {
 		claims := testkit.Claims(t, token(t, source))
 		if claims["scp"] != "access_as_user" || claims["oid"] != want.ObjectID || claims["azp"] != webapp {
@@ -224,13 +226,15 @@ func TestExchangeRejectsInvalidResponses(t *testing.T) {
 		{name: "expired ID token", mint: &entratest.MintOptions{Lifetime: -2 * time.Minute},
 			want: &verify.Error{Reason: verify.ReasonExpired}, sent: 1},
 		{name: "ID token not valid yet",
-			mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}, want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
+			mint: &entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}},
+			want: &verify.Error{Reason: verify.ReasonNotYetValid}, sent: 1},
 		{name: "ID token signed with another key", mint: &entratest.MintOptions{UnpublishedKey: true},
 			want: &verify.Error{Reason: verify.ReasonBadSignature}, sent: 1},
 		{name: "unsigned ID token", mint: &entratest.MintOptions{Header: map[string]any{"alg": "none"}},
 			want: &verify.Error{Reason: verify.ReasonMalformed}, sent: 1},
 		{name: "ID token signed with the public key",
-			mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}, want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
+			mint: &entratest.MintOptions{Header: map[string]any{"alg": "HS256"}},
+			want: &verify.Error{Reason: verify.ReasonBadAlgorithm}, sent: 1},
 		{name: "ID token without oid", mint: &entratest.MintOptions{Claims: map[string]any{"oid": nil}},
 			want: authcode.ErrAccount, sent: 1},
 		{name: "ID token of another user", mint: &entratest.MintOptions{User: bob}, want: authcode.ErrAccount, sent: 1},
@@ -243,7 +247,8 @@ func TestExchangeRejectsInvalidResponses(t *testing.T) {
 		{name: "no client_info", tamper: func(a map[string]any) { delete(a, "client_info") }, want: authcode.ErrAccount,
 			sent: 1},
 		{name: "malformed client_info",
-			tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) }, want: authcode.ErrAccount, sent: 1},
+			tamper: func(a map[string]any) { a["client_info"] = base64JSON(`{"uid":"a.b","utid":"c"}`) },
+			want:   authcode.ErrAccount, sent: 1},
 		{name: "client_info without an object ID", tamper: func(a map[string]any) {
 			a["client_info"] = base64JSON(`{"uid":"x y\u0000","utid":"` + entratest.SampleOtherTenant + `"}`)
 		}, want: authcode.ErrAccount, sent: 1},
@@ -581,12 +586,16 @@ func TestErrorResponses(t *testing.T) {
 		{
 			"access_denied",
 			url.Values{"error": {"access_denied"}, "error_subcode": {"cancel"},
-				"error_description": {"AADSTS65004: User declined to consent to access the app.\r\nTrace ID: 0e8b6f3c-1111-4222-8333-444455556666\r\nCorrelation ID: 77777777-1111-4222-8333-444455556666\r\nTimestamp: 2026-01-02 03:04:05Z"}},
+				"error_description": {"AADSTS65004: User declined to consent to access the app.\r\n" +
+					"Trace ID: 0e8b6f3c-1111-4222-8333-444455556666\r\n" +
+					"Correlation ID: 77777777-1111-4222-8333-444455556666\r\nTimestamp: 2026-01-02 03:04:05Z"}},
 			entra.Error{
 				Code: "access_denied", SubError: "cancel", AADSTS: []int{65004},
 				TraceID: "0e8b6f3c-1111-4222-8333-444455556666", CorrelationID: "77777777-1111-4222-8333-444455556666",
 			},
-			"entra: access_denied (cancel): AADSTS65004: User declined to consent to access the app. Trace ID: 0e8b6f3c-1111-4222-8333-444455556666 Correlation ID: 77777777-1111-4222-8333-444455556666 Timestamp: 2026-01-02 03:04:05Z",
+			"entra: access_denied (cancel): AADSTS65004: User declined to consent to access the app. " +
+				"Trace ID: 0e8b6f3c-1111-4222-8333-444455556666 " +
+				"Correlation ID: 77777777-1111-4222-8333-444455556666 Timestamp: 2026-01-02 03:04:05Z",
 			false,
 		},
 		{

@@ -2,6 +2,7 @@ package authcode
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -33,11 +34,13 @@ type Config struct {
 	// http on this machine (localhost, 127.0.0.1, [::1]) for development. Required.
 	RedirectURL string
 	// Scopes are permissions in one API, such as "api://orders/Orders.Read" or
-	// "https://graph.microsoft.com/User.Read". Users are asked to consent to them at
-	// sign-in, and tokens are for them by default. If empty, the app only signs users in.
+	// "https://graph.microsoft.com/User.Read". Users consent to them at sign-in, and
+	// tokens are for them by default. The scopes openid, profile and
+	// offline_access are always requested. If empty, the app only signs users in.
 	Scopes []string
 	// Tenants are the IDs of the tenants whose users may sign in, or verify.AnyTenant or
-	// verify.AnyOrganization. Guests sign in to the tenant that invited them. If empty,
+	// verify.AnyOrganization. Guests sign in to the tenant that invited them. An app for
+	// several tenants has a client with the tenant "organizations" or "common". If empty,
 	// only users of the client's tenant may sign in, and that tenant must be an ID.
 	Tenants []string
 	// ResponseMode is how the authorization response reaches the app: FormPost, or "query"
@@ -48,8 +51,8 @@ type Config struct {
 	LoginTimeout time.Duration
 }
 
-// Flow signs users in to one app. It is safe for concurrent use. Create it once, with [New];
-// the zero Flow is not usable.
+// Flow signs users in to one app. It must be created with [New] and is safe for concurrent
+// use. Create it once.
 type Flow struct {
 	client   *entra.Client
 	config   Config
@@ -57,13 +60,18 @@ type Flow struct {
 	used     *usedLogins
 }
 
+var errZeroFlow = errors.New("authcode: Flow must be created with New")
+
+// isZero reports whether f was not created with New.
+func (f *Flow) isZero() bool { return f == nil || f.client == nil }
+
 // oneScope ends the errors about lists of scopes.
 const oneScope = "each entry must be one scope, in printable ASCII without spaces"
 
 // New returns a flow for the app of c. It makes no network requests and only validates cfg.
 // The error is an [*entra.Error] with the code "invalid_request".
 func New(c *entra.Client, cfg Config) (*Flow, error) {
-	if c == nil {
+	if c == nil || c.ClientID() == "" {
 		return nil, invalid("authcode.New requires a client; create one with entra.New")
 	}
 	cfg.Scopes, cfg.Tenants = slices.Clone(cfg.Scopes), slices.Clone(cfg.Tenants)
@@ -163,7 +171,7 @@ func (f *Flow) tokenScopes(requested []string) []string {
 // redirects the browser to returnTo, which must be a registered redirect URI. If returnTo is
 // empty, the browser stays at Entra. Call [Flow.SignOut] as well to drop the user's tokens.
 //
-// Sources: OpenID Connect RP-Initiated Logout; "Send a sign-out request" in Microsoft's
+// Sources: OpenID Connect RP-Initiated Logout, and "Send a sign-out request" in Microsoft's
 // page on OpenID Connect.
 func (f *Flow) SignOutURL(returnTo string) string {
 	q := url.Values{}

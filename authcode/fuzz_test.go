@@ -64,8 +64,11 @@ func FuzzReturnTo(f *testing.F) {
 		}
 		w := httptest.NewRecorder()
 		http.Redirect(w, httptest.NewRequest(http.MethodGet, site.String(), nil), returnTo, http.StatusSeeOther)
-		for name, location := range map[string]string{"unchanged": returnTo,
-			"after http.Redirect": w.Header().Get("Location"), "unescaped": must(url.PathUnescape(strings.SplitN(returnTo, "?", 2)[0]))} {
+		for name, location := range map[string]string{
+			"unchanged":           returnTo,
+			"after http.Redirect": w.Header().Get("Location"),
+			"unescaped":           must(url.PathUnescape(strings.SplitN(returnTo, "?", 2)[0])),
+		} {
 			location = strings.Map(func(c rune) rune { // like a browser
 				switch c {
 				case '\t', '\r', '\n':

@@ -48,11 +48,11 @@ type Request struct {
 	// ReturnTo is the page to which the user returns: a path on this site, with a query if
 	// needed, in printable ASCII. It may be about 2,000 bytes long. Defaults to "/".
 	ReturnTo string
-	// Scopes are permissions in one API. They replace the Config's: the user is asked to
-	// consent to them, and SignIn.Source is for them. If empty, the Config's are used.
+	// Scopes are permissions in one API. They replace the Config's: the user consents to
+	// them, and SignIn.Source is for them. If empty, the Config's are used.
 	Scopes []string
-	// ExtraScopes are further permissions, in any APIs, that the user is asked to consent
-	// to at the same time. Tokens for them can be acquired later.
+	// ExtraScopes are further permissions, in any APIs, to which the user consents at the
+	// same time. Tokens for them can be acquired later.
 	ExtraScopes []string
 	// Session names the session of this browser if its tokens must be separate. Two
 	// browsers of one user then share no tokens: a second factor in one does not count in
@@ -97,13 +97,16 @@ func (f *Flow) binding() binding {
 		f.config.RedirectURL}
 }
 
-// Begin begins a sign-in. Redirect the browser to the URL of the returned [Login], and store
+// Begin starts a sign-in. Redirect the browser to the URL of the returned [Login], and store
 // the Login for this browser.
 //
 // Begin makes no network requests, and ctx is not used yet. It allows for authorization
 // requests that are sent to Entra first (RFC 9126). The error is [ErrReturnTo], or an
 // [*entra.Error] with the code "invalid_request".
-func (f *Flow) Begin(_ context.Context, r Request) (*Login, error) {
+func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
+	if f.isZero() {
+		return nil, errZeroFlow
+	}
 	if r.ReturnTo == "" {
 		r.ReturnTo = "/"
 	}

@@ -69,7 +69,8 @@ func TestPrintedFormsContainNoSecrets(t *testing.T) {
 			expectNone(t, name+" "+format, text, hidden)
 		}
 	}
-	if got, want := fmt.Sprint(login), "authcode.Login{until "+login.Expires().Format("2006-01-02T15:04:05Z")+"}"; got != want {
+	want := "authcode.Login{until " + login.Expires().Format("2006-01-02T15:04:05Z") + "}"
+	if got := fmt.Sprint(login); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 
@@ -83,7 +84,8 @@ func TestPrintedFormsContainNoSecrets(t *testing.T) {
 			expectNone(t, name+" "+format, text, append(hidden, alice, "Alice"))
 		}
 	}
-	if got, want := fmt.Sprint(signIn), "authcode.SignIn{tid="+entratest.SampleTenant+" oid="+signIn.Account.ObjectID+"}"; got != want {
+	want = "authcode.SignIn{tid=" + entratest.SampleTenant + " oid=" + signIn.Account.ObjectID + "}"
+	if got := fmt.Sprint(signIn); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	whole, err := json.Marshal(signIn)

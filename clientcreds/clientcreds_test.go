@@ -50,7 +50,8 @@ func TestTokenSourceAcceptsBothNamesOfAnAPI(t *testing.T) {
 func TestCheck(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	c := newClient(t, s)
-	const daemonScope = " is not the default scope of an API, and a daemon has the permissions that it was granted in advance; use "
+	const daemonScope = " is not the default scope of an API, " +
+		"and a daemon has the permissions that it was granted in advance; use "
 	const examples = `a scope such as "https://graph.microsoft.com/.default" or "api://<client ID>/.default"`
 	for _, tt := range []struct{ scope, tenant, code, description string }{
 		{"api://api-b/.default", "", "", ""},

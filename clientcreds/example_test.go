@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
@@ -44,9 +45,10 @@ func ExampleCheck() {
 	var e *entra.Error
 	if errors.As(err, &e) {
 		fmt.Println(e.Code)
-		fmt.Println(e.Description)
+		_, advice, _ := strings.Cut(e.Description, "; ")
+		fmt.Println(advice)
 	}
 	// Output:
 	// invalid_scope
-	// "https://graph.microsoft.com/User.Read.All" is not the default scope of an API, and a daemon has the permissions that it was granted in advance; use "https://graph.microsoft.com/.default"
+	// use "https://graph.microsoft.com/.default"
 }

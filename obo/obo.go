@@ -85,12 +85,12 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested 
 	} else {
 		g.Scopes = scopes.WithoutOIDC(requested)
 	}
-	noScopes, tenantID := g.Scope == "" && len(g.Scopes) == 0, c.TenantID()
+	noScopes := g.Scope == "" && len(g.Scopes) == 0
 	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 		if noScopes {
 			return nil, errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
 		}
-		expires, err := checkAssertion(assertion, tenantID)
+		expires, err := checkAssertion(assertion, c.TenantID())
 		if err != nil {
 			return nil, err
 		}

@@ -27,8 +27,8 @@ func TestDaemon(t *testing.T) {
 	if err := run(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
-	const want = `The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.
-Acquired a token for api://api-b/.default. It expires in N minutes.
+	const want = "The tenant is a fake in this process; " +
+		"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n" + `Acquired a token for api://api-b/.default. It expires in N minutes.
 The API returned 200 OK: 1017 Ladder, 1018 Rope
 The API returned 200 OK: 1017 Ladder, 1018 Rope
 The API returned 200 OK: 1017 Ladder, 1018 Rope

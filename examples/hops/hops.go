@@ -22,13 +22,13 @@ type Token struct {
 
 // TokenOf describes the cached token of s. It returns nil if there is none.
 func TokenOf(flow string, s *entra.TokenSource) *Token {
-	held := s.Held()
-	if held == nil {
+	cached := s.Held()
+	if cached == nil {
 		return nil
 	}
-	t := &Token{Flow: flow, Obtained: held.ObtainedAt(), Expires: held.Expiry()}
-	if held.RefreshAt().Before(held.UsableUntil()) {
-		t.Refresh = held.RefreshAt()
+	t := &Token{Flow: flow, Obtained: cached.ObtainedAt(), Expires: cached.Expiry()}
+	if cached.RefreshAt().Before(cached.UsableUntil()) {
+		t.Refresh = cached.RefreshAt()
 	}
 	return t
 }

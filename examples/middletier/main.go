@@ -108,8 +108,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, resp.Body) // fails only if the caller disconnects
 }
 
-// writeError responds with what the caller can do about err. An API cannot prompt the user, but
-// its caller can.
+// writeError responds with a status that says how the caller can react to err. An API cannot
+// prompt the user, but its caller can.
 func writeError(w http.ResponseWriter, err error) {
 	slog.Warn("call of the next API failed", "error", err) // errors of entra contain no secrets
 	var e *entra.Error

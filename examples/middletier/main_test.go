@@ -31,19 +31,20 @@ func TestMiddleTier(t *testing.T) {
 	if err := run(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
-	const want = `The tenant is a fake in this process; set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.
-A call without a token returned 401 Unauthorized: the request has no bearer token; send one in the Authorization header
-A call with Alice's token returned 200 OK: 1017 Ladder, 1018 Rope
+	const want = "The tenant is a fake in this process; " +
+		"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n" + `A call without a token returned 401 Unauthorized: ` +
+		"the request does not have a bearer token; send one in the Authorization header\n" + `A call with Alice's token returned 200 OK: 1017 Ladder, 1018 Rope
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }
 
-// The response to an error of Entra says what the caller can do.
+// The response to an error of Entra says how the caller can react.
 func TestErrorResponses(t *testing.T) {
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	const challenge = `Bearer error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`
+	const challenge = `Bearer error="insufficient_claims", ` +
+		`claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`
 	for _, test := range []struct {
 		name                  string
 		fault                 entratest.Fault
