@@ -26,7 +26,7 @@ func (e *Error) namesCredential() bool { return slices.ContainsFunc(credentialEr
 var (
 	otherClientErrors = []int{
 		50011,   // the redirect URI is not registered
-		500112,  // the redirect URI differs from the one that the code was sent to
+		500112,  // the redirect URI differs from that of the authorization request
 		700025,  // the app is registered as a public client
 		7000112, // the app is disabled
 		7000216, // a grant that requires a credential was sent without one

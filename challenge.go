@@ -12,8 +12,8 @@ import (
 // object. Pass it to [TokenSource.WithClaims], or to a new sign-in. [Transport] handles
 // challenges by itself.
 //
-// Source: "Claims challenges, claims requests, and client capabilities" in Microsoft's
-// identity platform documentation; RFC 9110, section 11.6.1.
+// Sources: "Claims challenges, claims requests, and client capabilities" in Microsoft's
+// identity platform documentation, and RFC 9110, section 11.6.1.
 func ClaimsChallenge(h http.Header) (claims string, ok bool) {
 	for _, line := range h.Values("WWW-Authenticate") {
 		for _, c := range parseChallenges(line) {
@@ -34,13 +34,14 @@ func ClaimsChallenge(h http.Header) (claims string, ok bool) {
 // Microsoft's libraries parse it. If claims is empty, the challenge is invalid_token, after
 // which the caller acquires a new token.
 //
-// Source: see [ClaimsChallenge]; RFC 6750, section 3.
+// Sources: RFC 6750, section 3, and those of [ClaimsChallenge].
 func SetClaimsChallenge(h http.Header, claims string) {
 	if claims == "" {
 		h.Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		return
 	}
-	h.Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(claims))+`"`)
+	encoded := base64.StdEncoding.EncodeToString([]byte(claims))
+	h.Set("WWW-Authenticate", `Bearer error="insufficient_claims", claims="`+encoded+`"`)
 }
 
 // A challenge is one challenge of a WWW-Authenticate header. The names of its parameters

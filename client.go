@@ -43,9 +43,9 @@ type Config struct {
 	// authority in its Transport. If nil, the client uses connections of its own, with the
 	// settings of http.DefaultTransport, HTTP/2 health checks and a time-out of 30 seconds.
 	HTTPClient *http.Client
-	// Logger logs the events of the client's tokens with the messages of cache.Log: a
-	// failed request without a usable token, and throttling, at level Warn; a failed
-	// background refresh at Info; the rest at Debug. It also logs at Warn that a
+	// Logger logs the events of the client's tokens with the messages of cache.Log. A
+	// failed request without a usable token, and throttling, are logged at level Warn, a
+	// failed background refresh at Info, and the rest at Debug. It also logs at Warn that a
 	// credential failed and another is tried. Records contain neither secrets nor names
 	// of users. If a shared Cache already logs with cache.Log, leave Logger nil. If
 	// nil, nothing is logged.
@@ -101,11 +101,13 @@ func New(cfg Config) (*Client, error) {
 	}
 	for _, c := range cfg.Capabilities {
 		if !capabilityName.MatchString(c) {
-			return nil, errorf("invalid_request", "Config.Capabilities contains %q, which is not a capability such as \"cp1\"", c)
+			return nil, errorf("invalid_request", "Config.Capabilities contains %q, which is not a capability "+
+				"such as \"cp1\"", c)
 		}
 	}
 	if cfg.Credential.start == nil {
-		return nil, errorf("invalid_client", "Config.Credential is missing; create one with entra.Secret, entra.Certificate or "+
+		return nil, errorf("invalid_client", "Config.Credential is missing; create one with entra.Secret, "+
+			"entra.Certificate or "+
 			"entra.Assertion, or with package credentials")
 	}
 	if invalid := cfg.Credential.validate(); invalid != nil {
@@ -194,7 +196,7 @@ func (c *Client) HTTPClient() *http.Client { return c.httpClient }
 // Logger returns the configured logger, or nil.
 func (c *Client) Logger() *slog.Logger { return c.logger }
 
-// Format prints the app and its tenant, whatever the verb.
+// Format prints the app and its tenant for every verb.
 func (c *Client) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "entra.Client{%s client=%s}", c.authority, c.clientID)
 }
@@ -210,12 +212,14 @@ func (c *Client) requireTenant() *Error {
 	if !isMultiTenant(c.tenantID) {
 		return nil
 	}
-	return errorf("invalid_request", "the tenant is %q, which is only for sign-in; a daemon needs the ID or domain of one tenant, "+
+	return errorf("invalid_request", "the tenant is %q, which is only for sign-in; a daemon needs the ID or "+
+		"domain of one tenant, "+
 		"and a user's token comes from the user's tenant (Client.WithTenant)", c.tenantID)
 }
 
 var (
-	domainName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	domainName = regexp.MustCompile(
+		`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
 	capabilityName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 )
@@ -231,11 +235,14 @@ func validateClientID(id string) *Error {
 	case guid.Valid(id):
 		return nil
 	case id == "":
-		return errorf("invalid_request", "Config.ClientID is missing; it is the Application (client) ID of the app registration, a GUID")
+		return errorf("invalid_request", "Config.ClientID is missing; it is the Application (client) ID of the "+
+			"app registration, a GUID")
 	case isDecoratedGUID(id):
-		return errorf("invalid_request", "Config.ClientID has white space, quotes or braces around it; use the GUID alone")
+		return errorf("invalid_request", "Config.ClientID has white space, quotes or braces around it; use the "+
+			"GUID alone")
 	}
-	return errorf("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the app registration "+
+	return errorf("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the "+
+		"app registration "+
 		"(if it contains the secret, the two are swapped: replace the secret if it has been logged as an ID)")
 }
 
@@ -244,12 +251,15 @@ func validateClientID(id string) *Error {
 func tenantError(id string) *Error {
 	switch {
 	case id == "":
-		return errorf("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or a domain of the tenant")
+		return errorf("invalid_request", "the tenant ID is missing; it is the Directory (tenant) ID, a GUID, or "+
+			"a domain of the tenant")
 	case strings.Contains(id, "/"):
-		return errorf("invalid_request", "the tenant ID is a URL or a path, not a GUID or a domain; use the tenant alone, "+
+		return errorf("invalid_request", "the tenant ID is a URL or a path, not a GUID or a domain; use the "+
+			"tenant alone, "+
 			"and set Config.Cloud to the host of its authority if that is not in the public cloud")
 	case isDecoratedGUID(id):
-		return errorf("invalid_request", "the tenant ID has white space, quotes or braces around it; use the GUID alone")
+		return errorf("invalid_request", "the tenant ID has white space, quotes or braces around it; use the "+
+			"GUID alone")
 	case strings.EqualFold(id, "adfs"):
 		return errorf("invalid_request", "the tenant ID is \"adfs\", but AD FS is not supported; "+
 			"use an OpenID Connect library with golang.org/x/oauth2")

@@ -97,7 +97,8 @@ var hostPattern = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-
 // validate reports a cloud that is not the host of a supported authority.
 func (c Cloud) validate() *Error {
 	h := c.Host()
-	if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && hostPattern.MatchString(u.Host) {
+	u, err := url.Parse(h)
+	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && hostPattern.MatchString(u.Host) {
 		return errorf("invalid_request", "Config.Cloud is a URL; use its host alone, %q", u.Host)
 	}
 	switch {
@@ -109,7 +110,8 @@ func (c Cloud) validate() *Error {
 			"use the tenant's own host, such as \"contoso.ciamlogin.com\"")
 	case h == "b2clogin.com" || strings.Contains(h, ".b2clogin.com"):
 		return errorf("invalid_request", "Config.Cloud is a host of Azure AD B2C, which MSAL for Go does not support; "+
-			"use an OpenID Connect library with golang.org/x/oauth2, or move the app to an external tenant (NAME.ciamlogin.com)")
+			"use an OpenID Connect library with golang.org/x/oauth2, or move the app to an external tenant "+
+			"(NAME.ciamlogin.com)")
 	}
 	return nil
 }

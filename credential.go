@@ -98,12 +98,12 @@ func newCredential(id string, cred confidential.Credential, invalid *Error) Cred
 // other kind. The zero Credential is equal only to itself.
 func (c Credential) Equal(d Credential) bool { return c.id == d.id }
 
-// Format prints that there is a credential, whatever the verb.
+// Format prints that there is a credential, for every verb.
 func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Credential{...}") }
 
 // Secret returns a credential for a client secret. It takes the secret's Value, not its ID,
 // from the Entra admin center (RFC 6749, section 2.3.1). Certificates and federated
-// credentials are safer, because what they send cannot be used again.
+// credentials are safer, because the assertions that they send expire.
 func Secret(secret string) Credential {
 	cred, err := confidential.NewCredFromSecret(secret)
 	var invalid *Error
@@ -114,7 +114,8 @@ func Secret(secret string) Credential {
 		invalid = errorf("invalid_client", "the client secret contains white space or a control character, "+
 			"such as a line feed from a file; Entra's secrets contain neither")
 	case guid.Valid(secret):
-		invalid = errorf("invalid_client", "the client secret is a GUID, so it is the ID of a secret, a client or a tenant; "+
+		invalid = errorf("invalid_client", "the client secret is a GUID, so it is the ID of a secret, a client "+
+			"or a tenant; "+
 			"use the secret's Value, which the Entra admin center shows only once (create a new secret if it is lost)")
 	}
 	return newCredential(fingerprint("secret", []byte(secret)), cred, invalid).
@@ -139,7 +140,9 @@ func fingerprint(kind string, parts ...[]byte) string {
 
 // callWithin calls f, a function of the program, until ctx ends. If more is set, another
 // credential follows, and f gets half of the remaining time.
-func callWithin[T any](ctx context.Context, l safecall.Limiter, more bool, f func(context.Context) (T, error)) (T, error) {
+func callWithin[T any](
+	ctx context.Context, l safecall.Limiter, more bool, f func(context.Context) (T, error),
+) (T, error) {
 	if deadline, ok := ctx.Deadline(); ok && more {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)

@@ -22,9 +22,9 @@ type AssertionRequest struct {
 // the app registration trusts as a federated credential, such as a Kubernetes cluster (RFC
 // 7523, section 2.2).
 //
-// get is called for every request to Entra, possibly concurrently, and should cache what is
-// expensive. If Entra rejects the assertion, get is called once more with Rejected set. If
-// it returns another assertion, the request is sent once more. get must return when its
+// get is called for every request to Entra, possibly concurrently, and should cache
+// expensive results. If Entra rejects the assertion, get is called again with Rejected set. If
+// it returns another assertion, the request is sent again. get must return when its
 // context ends, which it does with the request or, if another credential follows in a
 // [CredentialChain], earlier. Its error becomes the Err of an [*Error] with the code
 // "invalid_client". That is temporary if the error is a time-out or a temporary [*Error].
@@ -72,7 +72,9 @@ func (a *assertions) accepted() {}
 func (a *assertions) assertion(ctx context.Context, o confidential.AssertionRequestOptions) (string, error) {
 	x := exchangeFromContext(ctx)
 	r := AssertionRequest{ClientID: o.ClientID, TokenEndpoint: o.TokenEndpoint, Rejected: a.rejection != nil}
-	text, err := callWithin(ctx, a.limiter, x.candidate.more, func(ctx context.Context) (string, error) { return a.get(ctx, r) })
+	text, err := callWithin(ctx, a.limiter, x.candidate.more, func(ctx context.Context) (string, error) {
+		return a.get(ctx, r)
+	})
 	if err == nil && text == "" {
 		err = errors.New("the callback returned an empty assertion")
 	}

@@ -90,20 +90,25 @@ type assertionSigner struct {
 
 const minKeyBits = 2048
 
-func newAssertionSigner(certs []*x509.Certificate, key crypto.PrivateKey, o CertificateOptions) (*assertionSigner, *Error) {
+func newAssertionSigner(
+	certs []*x509.Certificate, key crypto.PrivateKey, o CertificateOptions,
+) (*assertionSigner, *Error) {
 	signer, ok := key.(crypto.Signer)
 	if v := reflect.ValueOf(key); !ok || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, errorf("invalid_client", "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got %T", key)
+		return nil, errorf("invalid_client", "the certificate credential needs an RSA private key, an "+
+			"*rsa.PrivateKey or another crypto.Signer, got %T", key)
 	}
 	public, ok := signer.Public().(*rsa.PublicKey)
 	switch {
 	case !ok:
-		return nil, errorf("invalid_client", "the certificate's private key, of type %T, is not an RSA key: its public key has type %T; "+
+		return nil, errorf("invalid_client", "the certificate's private key, of type %T, is not an RSA key: its "+
+			"public key has type %T; "+
 			"Entra accepts only RSA keys", key, signer.Public())
 	case public == nil || public.N == nil:
 		return nil, errorf("invalid_client", "the private key of the certificate is empty")
 	case public.N.BitLen() < minKeyBits:
-		return nil, errorf("invalid_client", "the certificate's RSA key has %d bits; it needs at least %d", public.N.BitLen(), minKeyBits)
+		return nil, errorf("invalid_client", "the certificate's RSA key has %d bits; it needs at least "+
+			"%d", public.N.BitLen(), minKeyBits)
 	}
 	var leaf *x509.Certificate
 	var chain []string
@@ -123,7 +128,8 @@ func newAssertionSigner(certs []*x509.Certificate, key crypto.PrivateKey, o Cert
 	case found == 0:
 		return nil, errorf("invalid_client", "the certificate credential has no certificate")
 	case leaf == nil:
-		return nil, errorf("invalid_client", "the private key does not belong to the certificate; pass the certificate that was issued for it, "+
+		return nil, errorf("invalid_client", "the private key does not belong to the certificate; pass the "+
+			"certificate that was issued for it, "+
 			"alone or with its chain")
 	}
 	// RFC 7515, section 4.1.
@@ -170,7 +176,8 @@ func (s *assertionSigner) assertion(ctx context.Context, o confidential.Assertio
 	digest := sha256.Sum256([]byte(signed))
 	signature, err := s.sign(ctx, digest[:])
 	if err != nil {
-		return "", exchangeFromContext(ctx).unauthenticated(callbackFailed(ctx, "the certificate's key failed to sign", err), false)
+		return "", exchangeFromContext(ctx).unauthenticated(callbackFailed(ctx, "the certificate's key failed to "+
+			"sign", err), false)
 	}
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
@@ -180,7 +187,9 @@ func (s *assertionSigner) sign(ctx context.Context, digest []byte) ([]byte, erro
 		return s.key.Sign(rand.Reader, digest, s.opts)
 	}
 	more := exchangeFromContext(ctx).candidate.more
-	return callWithin(ctx, s.limiter, more, func(context.Context) ([]byte, error) { return s.key.Sign(rand.Reader, digest, s.opts) })
+	return callWithin(ctx, s.limiter, more, func(context.Context) ([]byte, error) {
+		return s.key.Sign(rand.Reader, digest, s.opts)
+	})
 }
 
 // encodeJWTPart returns v as JSON in base64url, like the parts of a JWT.

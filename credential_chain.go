@@ -12,8 +12,8 @@ import (
 	"github.com/entratoken/entra/internal/redact"
 )
 
-// CredentialChain returns a credential that tries several in order, beginning with the one
-// that worked last: two secrets of which one expires soon, a new certificate before its
+// CredentialChain returns a credential that tries several in order, beginning with the last
+// one that worked: two secrets of which one expires soon, a new certificate before its
 // old one, a federated credential with a secret to fall back on. The next one is tried when
 // Entra rejects a credential, or when it cannot be loaded. Every other outcome is final. If
 // none works, the error describes the failure of each.
@@ -34,7 +34,9 @@ func CredentialChain(creds ...Credential) Credential {
 					order = append(order, i)
 				}
 			}
-			return &chain{creds: creds, first: &first, start: start, order: order, depth: depth, failed: make([]*Error, len(creds))}
+			return &chain{
+				creds: creds, first: &first, start: start, order: order, depth: depth, failed: make([]*Error, len(creds)),
+			}
 		},
 	}
 }

@@ -12,11 +12,11 @@ import (
 // while the program runs: a secret that is rotated, a certificate that is renewed. A change
 // affects neither cached tokens nor signed-in users.
 //
-// load is called for every request to Entra, possibly concurrently. It should cache what is
-// expensive. rejected is the zero Credential, unless Entra has just rejected the credential
+// load is called for every request to Entra, possibly concurrently. It should cache
+// expensive results. rejected is the zero Credential, unless Entra has just rejected the credential
 // that load returned. Then load is called again with that one, and should reload it unless
 // it has already been replaced. If load returns a credential that is not [Credential.Equal]
-// to the rejected one, the request is sent once more, and its outcome is final. So a lasting
+// to the rejected one, the request is sent again, and its outcome is final. So a lasting
 // rejection costs two requests, and is then cached like any other failure (see package
 // cache). Secrets, and certificates with an *[rsa.PrivateKey], that are made again of the
 // same parts are Equal. Assertions and certificates with another signer are not, so load
@@ -90,9 +90,12 @@ func (l *loader) accepted() { l.current.accepted() }
 func (l *loader) reload(ctx context.Context, more bool) *Error {
 	const what = "failed to load the credential"
 	if l.depth >= maxDepth {
-		return errorf("invalid_client", "%s: CredentialFunc loads itself, or is nested more than %d times", what, maxDepth)
+		return errorf("invalid_client", "%s: CredentialFunc loads itself, or is nested more than %d "+
+			"times", what, maxDepth)
 	}
-	c, err := callWithin(ctx, l.limiter, more, func(ctx context.Context) (Credential, error) { return l.load(ctx, l.loaded) })
+	c, err := callWithin(ctx, l.limiter, more, func(ctx context.Context) (Credential, error) {
+		return l.load(ctx, l.loaded)
+	})
 	switch {
 	case err != nil:
 	case c.start == nil:

@@ -73,7 +73,8 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		}
 		return resp, nil
 	case <-ctx.Done():
-		return nil, &Error{Code: CodeRequestFailed, Description: "the discovery request to " + req.URL.Host + " timed out", Err: ctx.Err()}
+		return nil, &Error{Code: CodeRequestFailed, Description: "the discovery request to " +
+			"" + req.URL.Host + " timed out", Err: ctx.Err()}
 	}
 }
 
@@ -138,11 +139,13 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 	}
 	isJSON := json.Unmarshal(resp.body, &doc) == nil
 	switch {
-	case resp.status == http.StatusOK && isJSON && doc.Issuer != "" && doc.AuthorizationEndpoint != "" && doc.TokenEndpoint != "":
+	case resp.status == http.StatusOK && isJSON &&
+		doc.Issuer != "" && doc.AuthorizationEndpoint != "" && doc.TokenEndpoint != "":
 	case resp.status != http.StatusOK && isJSON:
 		return nil, parseErrorResponse(resp, redact.Redactor{}, "")
 	default:
-		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s; check whether a proxy sent it", u.Host, describe(resp))
+		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s; check whether a proxy sent "+
+			"it", u.Host, describe(resp))
 		e.StatusCode = resp.status
 		return nil, e
 	}
@@ -150,7 +153,8 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 	if Cloud(u.Host).ExternalID() {
 		id := externalid.Tenant(lowerHost(doc.Issuer))
 		if id == "" || guid.Valid(tenant) && !strings.EqualFold(tenant, id) {
-			return nil, errorf(CodeInvalidResponse, "the discovery document of %s names the issuer of another tenant", u.Host)
+			return nil, errorf(CodeInvalidResponse, "the discovery document of %s names the issuer of another "+
+				"tenant", u.Host)
 		}
 		// MSAL requires an issuer on the authority's host and does not know External ID's.
 		doc.Issuer = "https://" + u.Host + "/" + id + "/v2.0"
@@ -165,8 +169,11 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 		}
 		// The endpoints of a tenant that was named by its ID must be that tenant's. For a
 		// domain the document contains the ID.
-		if guid.Valid(tenant) && (!strings.HasPrefix(strings.ToLower(e.Path), "/"+strings.ToLower(tenant)+"/") || strings.Contains(e.Path, "..")) {
-			return nil, errorf(CodeInvalidResponse, "the discovery document of tenant %s names a URL of another tenant", tenant)
+		prefix := "/" + strings.ToLower(tenant) + "/"
+		path := strings.ToLower(e.Path)
+		if guid.Valid(tenant) && (!strings.HasPrefix(path, prefix) || strings.Contains(path, "..")) {
+			return nil, errorf(CodeInvalidResponse, "the discovery document of tenant %s names a URL of another "+
+				"tenant", tenant)
 		}
 	}
 	body, _ := json.Marshal(doc) // strings always marshal

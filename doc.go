@@ -55,7 +55,7 @@
 // # Credential rotation
 //
 // Secrets expire, certificates are renewed, and keys are lost. A [CredentialFunc] calls the
-// program for the current credential before each request to Entra, and once more if Entra
+// program for the current credential before each request to Entra, and again if Entra
 // rejects it. A [CredentialChain] tries several credentials. The request is then sent again
 // at once. No caller notices the change, and neither tokens nor signed-in users are lost:
 //

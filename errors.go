@@ -70,7 +70,8 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 		b.WriteString(e.Description)
 	}
-	if e.StatusCode != 0 && (e.Code == CodeInvalidResponse || e.Code == CodeRequestFailed || e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500) {
+	if e.StatusCode != 0 && (e.Code == CodeInvalidResponse || e.Code == CodeRequestFailed ||
+		e.StatusCode == http.StatusTooManyRequests || e.StatusCode >= 500) {
 		fmt.Fprintf(&b, " (HTTP status %d)", e.StatusCode)
 	}
 	return b.String()

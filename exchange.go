@@ -44,7 +44,9 @@ func exchangeFromContext(ctx context.Context) *exchange { return ctx.Value(excha
 // another until Entra accepts one. Entra authenticates the client before it examines the
 // grant (RFC 6749, section 4.1.3), so a single-use grant is still valid after a rejected
 // credential.
-func (c *Client) request(ctx context.Context, g *Grant, forUser bool, claims string, rt *refreshToken) (*TokenResponse, *Error) {
+func (c *Client) request(
+	ctx context.Context, g *Grant, forUser bool, claims string, rt *refreshToken,
+) (*TokenResponse, *Error) {
 	candidates := c.credential.start(0)
 	var prev *failure
 	for {
@@ -120,12 +122,13 @@ func (x *exchange) allow(id string) *Error {
 	return rejection
 }
 
-// admit checks a token request before it is sent: whatever MSAL makes of a grant, a
-// request for the app's own token never yields a user's token, nor the reverse.
+// admit checks a token request before it is sent. A user's grant never sends a request for
+// the app's own token, nor the reverse.
 func (x *exchange) admit(form url.Values) *Error {
 	x.redactor = redact.Form(form)
 	if forApp := form.Get("grant_type") == "client_credentials"; forApp == x.forUser {
-		return errorf("invalid_request", "the grant is for %s, but the request is for %s and was not sent", tokenKind(x.forUser), tokenKind(!forApp))
+		return errorf("invalid_request", "the grant is for %s, but the request is for %s and was not "+
+			"sent", tokenKind(x.forUser), tokenKind(!forApp))
 	}
 	for _, failed := range x.candidate.tried {
 		x.logRetry(failed)
@@ -199,11 +202,13 @@ func (x *exchange) fetchError(ctx context.Context, err error) *Error {
 	if ctx.Err() != nil {
 		return x.timedOut(ctx)
 	}
-	return errorf("invalid_request", "the grant's Fetch failed with an error that is not an *entra.Error, so its text is not repeated")
+	return errorf("invalid_request", "the grant's Fetch failed with an error that is not an *entra.Error, so its "+
+		"text is not repeated")
 }
 
 func (x *exchange) timedOut(ctx context.Context) *Error {
-	return &Error{Code: CodeRequestFailed, Description: "the token request timed out", CorrelationID: x.requestID, Err: ctx.Err()}
+	return &Error{Code: CodeRequestFailed, Description: "the token request timed " +
+		"out", CorrelationID: x.requestID, Err: ctx.Err()}
 }
 
 // rejectedToken returns the reason why MSAL rejected a response that contains a token.
@@ -218,7 +223,8 @@ func (x *exchange) rejectedToken() *Error {
 	e := errorf(CodeInvalidResponse, "MSAL rejected the response: its ID token or client_info is malformed, "+
 		"or an on-behalf-of token expires within five minutes")
 	if len(missing) > 0 {
-		e = errorf("consent_required", "Entra granted fewer scopes than requested; missing: %s", strings.Join(missing, " "))
+		e = errorf("consent_required", "Entra granted fewer scopes than requested; missing: "+
+			"%s", strings.Join(missing, " "))
 	}
 	e.StatusCode, e.CorrelationID = x.response.status, x.requestID
 	return e
@@ -228,7 +234,9 @@ func (x *exchange) rejectedToken() *Error {
 func (x *exchange) logRetry(failed *Error) {
 	if l := x.client.logger; l != nil {
 		g := x.grant
-		key := cache.Key{Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session}
+		key := cache.Key{
+			Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session,
+		}
 		l.LogAttrs(context.Background(), slog.LevelWarn, "entra: a credential failed, trying another",
 			slog.String("key", key.String()), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
 	}

@@ -70,14 +70,18 @@ func (r *TokenRequest) ClientCredentials(ctx context.Context) (*TokenResponse, e
 // OnBehalfOf exchanges assertion, an access token for this app, for a token for the same
 // user ("Microsoft identity platform and OAuth 2.0 On-Behalf-Of flow").
 func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*TokenResponse, error) {
-	result, err := r.app.AcquireTokenOnBehalfOf(r.context(ctx), assertion, r.grant.scopes(), confidential.WithClaims(r.claims))
+	result, err := r.app.AcquireTokenOnBehalfOf(
+		r.context(ctx), assertion, r.grant.scopes(), confidential.WithClaims(r.claims))
 	return r.response(ctx, result, err)
 }
 
 // AuthorizationCode redeems an authorization code (RFC 6749, section 4.1.3). redirectURI
 // is the one of the authorization request, and verifier its PKCE code verifier (RFC 7636).
-func (r *TokenRequest) AuthorizationCode(ctx context.Context, code, redirectURI, verifier string) (*TokenResponse, error) {
-	result, err := r.app.AcquireTokenByAuthCode(r.context(ctx), code, redirectURI, r.grant.scopes(), confidential.WithChallenge(verifier))
+func (r *TokenRequest) AuthorizationCode(
+	ctx context.Context, code, redirectURI, verifier string,
+) (*TokenResponse, error) {
+	result, err := r.app.AcquireTokenByAuthCode(
+		r.context(ctx), code, redirectURI, r.grant.scopes(), confidential.WithChallenge(verifier))
 	return r.response(ctx, result, err)
 }
 
@@ -97,7 +101,9 @@ func (r *TokenRequest) context(ctx context.Context) context.Context {
 }
 
 // response returns MSAL's result if it is the token in the response.
-func (r *TokenRequest) response(ctx context.Context, result confidential.AuthResult, err error) (*TokenResponse, error) {
+func (r *TokenRequest) response(
+	ctx context.Context, result confidential.AuthResult, err error,
+) (*TokenResponse, error) {
 	x := r.exchange
 	if x.failure != nil {
 		return nil, x.failure
@@ -141,7 +147,7 @@ type TokenResponse struct {
 	refreshToken *string // a pointer, which fmt does not follow; may be nil
 }
 
-// Format prints the expiry and the scopes, whatever the verb.
+// Format prints the expiry and the scopes for every verb.
 func (r TokenResponse) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "entra.TokenResponse{expires_in=%s scopes=%v}", r.ExpiresIn, r.Scopes)
 }
@@ -166,7 +172,7 @@ func (r *TokenResponse) validate(g *Grant, forUser bool) *Error {
 	return nil
 }
 
-// cached returns what the cache stores of a response of the given age.
+// cached converts a response of the given age for the cache.
 func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Response {
 	resp := cache.Response{
 		AccessToken: r.AccessToken,
@@ -193,9 +199,9 @@ func (g *Grant) expired() *Error {
 	return nil
 }
 
-// fetch acquires a token for the cache. kept is the session's refresh token, if any.
-func (c *Client) fetch(ctx context.Context, g *Grant, claims string, kept any) (cache.Response, error) {
-	rt, _ := kept.(*refreshToken)
+// fetch acquires a token for the cache. stored is the session's refresh token, if any.
+func (c *Client) fetch(ctx context.Context, g *Grant, claims string, stored any) (cache.Response, error) {
+	rt, _ := stored.(*refreshToken)
 	resp, err := c.request(ctx, g, g.Subject != "", claims, rt)
 	if err != nil {
 		return cache.Response{}, err
@@ -282,5 +288,5 @@ func (r *CodeResult) Store(c *Client, subject string) error {
 	return nil
 }
 
-// Format prints that there is a result, whatever the verb.
+// Format prints that there is a result, for every verb.
 func (r *CodeResult) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.CodeResult{...}") }

@@ -117,7 +117,8 @@ func (t *msalTransport) roundTrip(req *http.Request, x *exchange) (*response, *E
 	case req.Method == http.MethodPost:
 		return t.sendTokenRequest(req, x)
 	}
-	return nil, errorf("invalid_request", "MSAL sent a %s request that is neither for a token nor for discovery", req.Method)
+	return nil, errorf("invalid_request", "MSAL sent a %s request that is neither for a token nor for "+
+		"discovery", req.Method)
 }
 
 // sendTokenRequest sends a token request and records the response in x.
@@ -190,11 +191,13 @@ func (t *msalTransport) send(req *http.Request) (*response, *Error) {
 // networkError returns the error for a request without a response.
 func networkError(req *http.Request, err error) *Error {
 	text, cause := neterr.Describe(req.URL.Host, err)
-	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: req.Header.Get("Client-Request-Id"), Err: cause}
+	return &Error{
+		Code: CodeRequestFailed, Description: text, CorrelationID: req.Header.Get("Client-Request-Id"), Err: cause,
+	}
 }
 
-// allow rejects URLs to which no request with a secret may be sent, whatever a discovery
-// document contains.
+// allow rejects URLs to which no request with a secret may be sent, even if a
+// discovery document contains them.
 func (t *msalTransport) allow(u *url.URL) *Error {
 	if u.Scheme != "https" {
 		return errorf(CodeInvalidResponse, "the authority names a URL without TLS (%s://%s)", u.Scheme, u.Host)

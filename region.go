@@ -147,12 +147,15 @@ func validateRegion(region string, cloud Cloud) *Error {
 	}
 	switch {
 	case region != DetectRegion && !regionName.MatchString(region):
-		return errorf("invalid_request", "Config.Region is neither the short name of a region in lower case, such as \"westeurope\", "+
+		return errorf("invalid_request", "Config.Region is neither the short name of a region in lower case, "+
+			"such as \"westeurope\", "+
 			"nor entra.DetectRegion")
 	case cloud.ExternalID():
-		return errorf("invalid_request", "Config.Region is set, but External ID does not have regional endpoints; leave it empty")
+		return errorf("invalid_request", "Config.Region is set, but External ID does not have regional "+
+			"endpoints; leave it empty")
 	case net.ParseIP(strings.Trim(name, "[]")) != nil:
-		return errorf("invalid_request", "Config.Region is set, but Config.Cloud is an IP address, and regional endpoints need a name; "+
+		return errorf("invalid_request", "Config.Region is set, but Config.Cloud is an IP address, and regional "+
+			"endpoints need a name; "+
 			"leave it empty")
 	}
 	return nil

@@ -93,7 +93,8 @@ func parseTokenResponse(r *response, redactor redact.Redactor, requestID string)
 	case strings.ContainsFunc(t.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }): // RFC 6750, section 2.1
 		return nil, malformed(r, redactor, requestID, "the access_token in the response contains an invalid character")
 	case t.ExpiresIn <= 0:
-		return nil, malformed(r, redactor, requestID, "expires_in in the response is not a number of seconds between one second and ten years")
+		return nil, malformed(r, redactor, requestID, "expires_in in the response is not a number of seconds "+
+			"between one second and ten years")
 	case !strings.EqualFold(t.TokenType, "Bearer"):
 		return nil, malformed(r, redactor, requestID, "token_type in the response is not Bearer")
 	}
@@ -134,7 +135,10 @@ var aadstsPrefix = regexp.MustCompile(`^AADSTS(\d{1,9})`)
 
 // malformed returns the error for an unusable response.
 func malformed(r *response, redactor redact.Redactor, requestID, text string) *Error {
-	e := &Error{Code: CodeInvalidResponse, Description: redactor.Text(text, 300), StatusCode: r.status, RetryAfter: retryAfter(r.header)}
+	e := &Error{
+		Code: CodeInvalidResponse, Description: redactor.Text(text, 300),
+		StatusCode: r.status, RetryAfter: retryAfter(r.header),
+	}
 	return e.identify(r, redactor, requestID)
 }
 
