@@ -13,6 +13,7 @@ import (
 
 	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // replaceDefault sets http.DefaultTransport for the test.
@@ -23,15 +24,11 @@ func replaceDefault(t *testing.T, rt http.RoundTripper) {
 	http.DefaultTransport = rt
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 func TestDefaultHasTimeouts(t *testing.T) {
 	for name, original := range map[string]http.RoundTripper{
 		"net/http's":     http.DefaultTransport,
 		"empty":          &http.Transport{},
-		"unknown type":   roundTripper(nil),
+		"unknown type":   testkit.RoundTripper(nil),
 		"user's HTTP/2":  &http.Transport{HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 20}},
 		"user's numbers": &http.Transport{TLSHandshakeTimeout: time.Hour, ResponseHeaderTimeout: time.Hour, IdleConnTimeout: time.Hour},
 	} {

@@ -24,6 +24,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const scopeOfB = "api://api-b/.default"
@@ -60,7 +61,7 @@ func (b *bench) dial(t *testing.T, f func(context.Context) (net.Conn, error), ca
 // setDates sets the Date header of all responses to d ago.
 func (b *bench) setDates(d time.Duration) {
 	next := b.transport
-	b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+	b.transport = testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
 		if err == nil {
 			resp.Header.Set("Date", time.Now().Add(-d).UTC().Format(http.TimeFormat))
@@ -182,7 +183,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 
 		{"certificate expired", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			b.transport = roundTripper(func(*http.Request) (*http.Response, error) {
+			b.transport = testkit.RoundTripper(func(*http.Request) (*http.Response, error) {
 				return nil, &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
 			})
 			return nil
@@ -246,12 +247,12 @@ func TestDoctorFindsFaults(t *testing.T) {
 		}, 1, "token", 700027},
 		{"federated credential missing", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			write(t, "token", federated(t, b, time.Hour))
+			testkit.WriteFile(t, "token", federated(t, b, time.Hour))
 			return []string{"-federated-token-file", "token", scopeOfB}
 		}, 1, "token", 700211},
 		{"federated token", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			write(t, "token", b.trustsCluster(t))
+			testkit.WriteFile(t, "token", b.trustsCluster(t))
 			t.Setenv("AZURE_CLIENT_SECRET", "")
 			t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "token")
 			return []string{scopeOfB}
@@ -273,13 +274,13 @@ func TestDoctorFindsFaults(t *testing.T) {
 			b.UpdateCredentials("daemon", func(a *entratest.App) {
 				a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
 			})
-			write(t, "token", token)
+			testkit.WriteFile(t, "token", token)
 			return []string{"-federated-token-file", "token", scopeOfB}
 		}, 1, "credential", 0},
 		{"region unreachable", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			next := b.transport
-			b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			b.transport = testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Host == "nowhere.login.microsoft.com" {
 					return nil, &net.DNSError{Err: "no such host", Name: r.URL.Host, IsNotFound: true}
 				}
@@ -428,8 +429,8 @@ func TestTrustedCA(t *testing.T) {
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
 	defer srv.Close()
-	write(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})))
-	write(t, "empty.pem", "")
+	testkit.WriteFile(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})))
+	testkit.WriteFile(t, "empty.pem", "")
 	t.Setenv("AZURE_AUTHORITY_HOST", srv.URL)
 	if code, out, _ := b.run(t, "doctor", scopeOfB); code != 1 || !strings.Contains(out, "is not trusted; it is issued by entratest") {
 		t.Errorf("exit code %d: %s", code, out)
@@ -454,7 +455,7 @@ func TestTrustedCA(t *testing.T) {
 func TestAdviceNamesPort(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
-	b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED })
+	b.transport = testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, syscall.ECONNREFUSED })
 	for host, want := range map[string]string{
 		"login.example.internal:8443": "connections to login.example.internal on port 8443,",
 		"login.example.internal":      "connections to login.example.internal on port 443,",

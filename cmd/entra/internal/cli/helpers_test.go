@@ -2,13 +2,8 @@ package cli_test
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"flag"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +14,7 @@ import (
 
 	"github.com/entratoken/entra/cmd/entra/internal/cli"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the output to testdata; check the difference afterwards")
@@ -135,37 +131,10 @@ func testdata(t *testing.T, sub string) string {
 }
 
 // certificate writes a new certificate and its key to a file.
-func certificate(t *testing.T, path string, expiry time.Time) *x509.Certificate {
+func certificate(t *testing.T, path string, expires time.Time) *x509.Certificate {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "daemon"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: expiry}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
-	write(t, path, string(text))
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.RSAKey(t)
+	cert := testkit.Certificate(t, key, testkit.Valid(time.Now().Add(-time.Hour), expires))
+	testkit.WriteFile(t, path, testkit.PEM(t, key, cert))
 	return cert
 }
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

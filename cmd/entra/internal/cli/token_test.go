@@ -16,6 +16,7 @@ import (
 
 	"github.com/entratoken/entra/cmd/entra/internal/cli"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const alice = "alice@contoso.onmicrosoft.com"
@@ -30,7 +31,7 @@ func TestTokenOutput(t *testing.T) {
 		{"from the environment", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{scopeOfB} }},
 		{"for Graph", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }},
 		{"secret in a file", func(t *testing.T, b *bench) []string {
-			write(t, "secret", "daemon-secret\n")
+			testkit.WriteFile(t, "secret", "daemon-secret\n")
 			return []string{"-tenant", "contoso.onmicrosoft.com", "-client", b.App("daemon").ClientID, "-secret-file", "secret", scopeOfB}
 		}},
 		{"secret on standard input", func(t *testing.T, b *bench) []string {
@@ -73,7 +74,7 @@ func TestTokenOutput(t *testing.T) {
 			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://pipelines.example/token?api-version=2")
 			t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cret~request")
 			next := b.transport
-			b.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			b.transport = testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Host != "pipelines.example" {
 					return next.RoundTrip(r)
 				}
@@ -99,7 +100,7 @@ func TestTokenOutput(t *testing.T) {
 			return []string{"-managed-identity", "99999999-0000-4000-8000-000000000001", scopeOfB}
 		}},
 		{"on behalf of a user", func(t *testing.T, b *bench) []string {
-			write(t, "assertion", b.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})+"\n")
+			testkit.WriteFile(t, "assertion", b.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})+"\n")
 			t.Setenv("MY_SECRET", "api-a-secret")
 			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("api-a").ClientID, "-secret-env", "MY_SECRET", "-assertion", "assertion", "api://api-b/Orders.Read"}
 		}},
@@ -175,7 +176,7 @@ func TestTokenErrors(t *testing.T) {
 		{"assertion is not a JWT", []string{"-assertion", "-", scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); b.stdin = "s3cret" }},
 		{"no network", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
-			b.transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
+			b.transport = testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
 		}},
 		{"proxy page", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
@@ -196,7 +197,7 @@ func TestTokenErrors(t *testing.T) {
 		}},
 		{"federated subject", []string{"-federated-token-file", "token", scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
-			write(t, "token", federated(t, b, time.Hour))
+			testkit.WriteFile(t, "token", federated(t, b, time.Hour))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,7 +226,7 @@ func part(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(
 
 // returning returns token as the response to token requests.
 func returning(next http.RoundTripper, token string) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
+	return testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Method != http.MethodPost {
 			return next.RoundTrip(r)
 		}
@@ -284,7 +285,7 @@ func TestHostileArguments(t *testing.T) {
 		b.terminal = terminal
 		t.Setenv("NO_COLOR", "1")
 		for _, name := range []string{"a\x1b]0;b\x07", "a\u009b2J"} {
-			write(t, name, "daemon-secret")
+			testkit.WriteFile(t, name, "daemon-secret")
 			for _, args := range [][]string{{"token", "-secret-file", name, scopeOfB}, {"doctor", "-secret-file", name, scopeOfB}, {"token", "-secret-file", name + "x"}, {"doctor", "-secret-file", name + "x"},
 				{"doctor", "-cloud", name}, {"token", "-cloud", name}, {"token", "-tenant", name}, {"doctor", "-client", name}, {"token", "-region", name}, {"token", name}, {"doctor", name}, {"doctor", "-managed-identity", name},
 				{"token", "-assertion", name + "x", scopeOfB}, {name}, {"token", "-" + name}} {

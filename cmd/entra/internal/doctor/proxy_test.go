@@ -13,11 +13,8 @@ import (
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/testkit"
 )
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // Connection errors name the proxy, without the password in its URL.
 func TestProxyErrors(t *testing.T) {
@@ -37,7 +34,7 @@ func TestProxyErrors(t *testing.T) {
 			Open: func() (entra.Credential, doctor.Credential, error) {
 				return entra.Secret("secret"), doctor.Credential{}, nil
 			},
-			Recorder: &httprecord.Recorder{Base: roundTripper(func(*http.Request) (*http.Response, error) { return nil, tt.err })},
+			Recorder: &httprecord.Recorder{Base: testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, tt.err })},
 			Proxy:    func(*http.Request) (*url.URL, error) { return url.Parse("http://user:pa55@proxy.example:8080") },
 		})
 		if !doctor.Failed(steps) {
