@@ -106,7 +106,7 @@ func (t *Tenant) servedBy(base string) bool {
 }
 
 // v2Issuer returns the issuer of version 2 tokens of the tenant. In External ID,
-// its host is made of the tenant's ID, whichever host the request named.
+// its host is made of the tenant's ID, for any host in the request.
 func v2Issuer(base, tenant string) string {
 	if isExternalID(base) {
 		base = "https://" + tenant + ".ciamlogin.com"

@@ -82,7 +82,7 @@ func (s *Server) signInPage(r *request, q *signInRequest, name, title string) pa
 	return data
 }
 
-// passwordPage asks for username and password. aerr is the error of the last
+// passwordPage requests username and password. aerr is the error of the last
 // attempt, or nil.
 func (s *Server) passwordPage(r *request, q *signInRequest, username string, aerr *aadstsError) *response {
 	q.Auth = nil
@@ -106,7 +106,7 @@ func (s *Server) pickPage(r *request, q *signInRequest, sessions []authenticatio
 	return page(http.StatusOK, "pick", data)
 }
 
-// mfaPage asks for the second factor.
+// mfaPage requests the second factor.
 func (s *Server) mfaPage(r *request, q *signInRequest, u *User) *response {
 	data := s.signInPage(r, q, "mfa", "Approve sign-in request")
 	data.Username = u.Username

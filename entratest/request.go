@@ -24,7 +24,7 @@ type request struct {
 	malformed     bool // the body could not be read as a form
 	traceID       string
 	correlationID string
-	clientID      string // as sent, in whichever place
+	clientID      string // from the form, a Basic header or an assertion
 	secret        string // from the form or a Basic header
 	basic         bool
 	signInUser    *User // for SignIn: the user to sign in without pages

@@ -197,7 +197,7 @@ func (s *Server) route(r *request) *response {
 		return s.handleInstance(r)
 	}
 	if r.tenant == nil && (isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
-		aerr := newError(90002, "There is no tenant '%s' in this cloud.", printable(r.tenantName))
+		aerr := newError(90002, "The tenant '%s' was not found in this cloud.", printable(r.tenantName))
 		switch r.endpoint {
 		case EndpointAuthorize, EndpointLogin, EndpointLogout, EndpointAdminConsent:
 			return errorPage(r, aerr)
