@@ -11,8 +11,8 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// TestAuthorizeErrors has the refusals that the app is told, in its redirect.
-func TestAuthorizeErrors(t *testing.T) {
+// These errors are sent to the app in the redirect.
+func TestAuthorizeErrorsAreSentToApp(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for _, test := range []struct {
 		name   string
@@ -35,7 +35,7 @@ func TestAuthorizeErrors(t *testing.T) {
 		{"no challenge", []string{"code_challenge", ""}, "invalid_request", "AADSTS50147"},
 		{"request object", []string{"request", "x"}, "invalid_request", "AADSTS90023"},
 		{"resource", []string{"resource", "x"}, "invalid_request", "AADSTS901002"},
-		{"nobody signed in", []string{"prompt", "none"}, "login_required", "AADSTS50058"},
+		{"no session", []string{"prompt", "none"}, "login_required", "AADSTS50058"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cb, err := s.SignIn(t.Context(), authorizeURL(tenant, test.change...), alice)
@@ -47,21 +47,21 @@ func TestAuthorizeErrors(t *testing.T) {
 				t.Errorf("got %s %s", q.Get("error"), q.Get("error_description"))
 			}
 			if q.Get("state") != "a state" || q.Get("code") != "" {
-				t.Errorf("state %q, code %q", q.Get("state"), q.Get("code"))
+				t.Errorf("got state %q, code %q", q.Get("state"), q.Get("code"))
 			}
 		})
 	}
 }
 
-// TestAuthorizeErrorPages has the refusals that only the person may see:
-// redirecting them would send the person wherever the URL says.
-func TestAuthorizeErrorPages(t *testing.T) {
+// These errors are shown to the user. A redirect would send the user to an unregistered
+// URL.
+func TestAuthorizeErrorsAreShownToUser(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Apps = append(cfg.Apps,
 		entratest.App{Name: "local", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c2", TenantID: tenant, RedirectURIs: []string{callback}},
 		entratest.App{Name: "assigned", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c5", TenantID: tenant, RedirectURIs: []string{callback}, RequireAssignment: true},
 	)
-	cfg.Users = append(cfg.Users, entratest.User{Username: "gone@contoso.onmicrosoft.com", TenantID: tenant, Disabled: true})
+	cfg.Users = append(cfg.Users, entratest.User{Username: "disabled@contoso.onmicrosoft.com", TenantID: tenant, Disabled: true})
 	s := entratest.NewServer(cfg)
 	const local = "aaaaaaaa-0000-4000-8000-0000000000c2"
 	for _, test := range []struct {
@@ -90,7 +90,7 @@ func TestAuthorizeErrorPages(t *testing.T) {
 		{"consumers", authorizeURL("consumers"), alice, 9002332},
 		{"user of another tenant", authorizeURL(tenant), carol, 50020},
 		{"user not assigned", authorizeURL(tenant, "client_id", "aaaaaaaa-0000-4000-8000-0000000000c5"), alice, 50105},
-		{"disabled user", authorizeURL(tenant), "gone@contoso.onmicrosoft.com", 50057},
+		{"disabled user", authorizeURL(tenant), "disabled@contoso.onmicrosoft.com", 50057},
 		{"repeated parameter", authorizeURL(tenant) + "&state=again", alice, 9002313},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -103,14 +103,14 @@ func TestAuthorizeErrorPages(t *testing.T) {
 	}
 }
 
-// pageCodes are the OAuth errors of what only the person sees.
+// pageCodes are the OAuth errors of the errors shown to the user.
 var pageCodes = map[int]string{
 	50011: "invalid_client", 50020: "interaction_required", 50057: "invalid_grant", 50105: "invalid_grant", 50194: "invalid_request",
 	90002: "invalid_request", 500113: "invalid_request", 700016: "unauthorized_client", 900144: "invalid_request",
 	9002313: "invalid_request", 9002332: "invalid_request",
 }
 
-func TestRedirectPort(t *testing.T) {
+func TestLoopbackRedirectURIMatchesAnyPort(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for _, uri := range []string{"http://localhost:8080/callback", "https://webapp.contoso.example/callback"} {
 		cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "redirect_uri", uri), alice)
@@ -118,17 +118,17 @@ func TestRedirectPort(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(cb.String(), uri+"?") {
-			t.Errorf("callback %s", cb)
+			t.Errorf("got callback %s", cb)
 		}
 		wantToken(t, redeem(t, s, cb.Query().Get("code"), "redirect_uri", uri))
 	}
 	cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "redirect_uri", ""), alice)
 	if err != nil || !strings.HasPrefix(cb.String(), callback) {
-		t.Errorf("without a redirect URI: %v %v", cb, err)
+		t.Errorf("without a redirect URI: got %v %v", cb, err)
 	}
 }
 
-func TestHybridFlow(t *testing.T) {
+func TestHybridFlowReturnsCodeAndIDToken(t *testing.T) {
 	s := entratest.NewServer(sample("webapp", func(a *entratest.App) { a.IDTokenGrant = true }))
 	cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "response_type", "id_token code"), alice)
 	if err != nil {
@@ -136,17 +136,17 @@ func TestHybridFlow(t *testing.T) {
 	}
 	q, err := url.ParseQuery(cb.Fragment)
 	if err != nil || cb.RawQuery != "" {
-		t.Fatalf("callback %s, %v: not in the fragment", cb, err)
+		t.Fatalf("got callback %s, %v, want parameters in the fragment", cb, err)
 	}
 	id := decode(t, q.Get("id_token"))
-	if id.text("nonce") != "a nonce" || id.text("c_hash") != halfHash(q.Get("code")) || q.Get("state") != "a state" {
-		t.Errorf("ID token %v, state %q", id, q.Get("state"))
+	if id.stringClaim("nonce") != "a nonce" || id.stringClaim("c_hash") != leftHalfHash(q.Get("code")) || q.Get("state") != "a state" {
+		t.Errorf("got ID token %v, state %q", id, q.Get("state"))
 	}
 	wantToken(t, redeem(t, s, q.Get("code")))
 
 	cb, err = s.SignIn(t.Context(), authorizeURL(tenant, "response_type", "id_token", "response_mode", "form_post"), alice)
 	if err != nil || cb.Query().Get("id_token") == "" || cb.Query().Get("code") != "" {
-		t.Errorf("id_token alone: %v %v", cb, err)
+		t.Errorf("id_token alone: got %v %v", cb, err)
 	}
 	for name, change := range map[string][]string{
 		"no nonce":  {"response_type", "id_token", "nonce", ""},
@@ -155,29 +155,28 @@ func TestHybridFlow(t *testing.T) {
 	} {
 		cb, err := s.SignIn(t.Context(), authorizeURL(tenant, change...), alice)
 		if err != nil || !strings.Contains(cb.String(), "error=") || strings.Contains(cb.String(), "id_token=") {
-			t.Errorf("%s: %v %v", name, cb, err)
+			t.Errorf("%s: got %v %v", name, cb, err)
 		}
 	}
 }
 
-func TestDotDefaultConsent(t *testing.T) {
+func TestDefaultScopeGrantsRequiredPermissions(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	code := signIn(t, s, bob, "scope", "api://api-a/.default openid")
-	a := redeem(t, s, code, "scope", "api://api-a/.default")
-	if c := wantToken(t, a); c.text("scp") != "access_as_user" || a.text("scope") != "api://api-a/access_as_user api://api-a/.default" {
-		t.Errorf("scp %q, scope %q", c.text("scp"), a.text("scope"))
+	resp := redeem(t, s, code, "scope", "api://api-a/.default")
+	if c := wantToken(t, resp); c.stringClaim("scp") != "access_as_user" || resp.stringField("scope") != "api://api-a/access_as_user api://api-a/.default" {
+		t.Errorf("got scp %q, scope %q", c.stringClaim("scp"), resp.stringField("scope"))
 	}
 }
 
-// TestCombinedConsent grants the middle tier what it needs along with the
-// client's own consent.
-func TestCombinedConsent(t *testing.T) {
+// Consent to a client includes the permissions of the middle tier.
+func TestConsentIncludesKnownClients(t *testing.T) {
 	cfg := sample("api-a", func(a *entratest.App) {
 		a.Permissions = nil
 		a.Required = []entratest.Permission{{Resource: "api://api-b", Scopes: []string{"Orders.Write"}}}
 	})
-	write := func(s *entratest.Server) answer {
-		token := redeem(t, s, signIn(t, s, bob, "scope", "api://api-a/.default openid"), "scope", "api://api-a/.default").text("access_token")
+	write := func(s *entratest.Server) response {
+		token := redeem(t, s, signIn(t, s, bob, "scope", "api://api-a/.default openid"), "scope", "api://api-a/.default").stringField("access_token")
 		return onBehalfOf(t, s, token, "scope", "api://api-b/Orders.Write")
 	}
 	wantError(t, write(entratest.NewServer(cfg)), 400, "invalid_grant", 65001)
@@ -186,12 +185,12 @@ func TestCombinedConsent(t *testing.T) {
 			cfg.Apps[i].KnownClients = []string{webapp}
 		}
 	}
-	if c := wantToken(t, write(entratest.NewServer(cfg))); c.text("scp") != "Orders.Write" {
-		t.Errorf("scp %q", c.text("scp"))
+	if c := wantToken(t, write(entratest.NewServer(cfg))); c.stringClaim("scp") != "Orders.Write" {
+		t.Errorf("got scp %q", c.stringClaim("scp"))
 	}
 }
 
-func TestGuest(t *testing.T) {
+func TestGuestHasOwnObjectIDAndHomeIssuer(t *testing.T) {
 	cfg := entratest.Sample()
 	for i := range cfg.Users {
 		if cfg.Users[i].Username == carol {
@@ -203,101 +202,99 @@ func TestGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := redeem(t, s, cb.Query().Get("code"))
-	c := wantToken(t, a)
-	if c.text("oid") != "cccccccc-0000-4000-8000-00000000ca01" || c.text("tid") != tenant || c.text("idp") != "https://sts.windows.net/"+fabrikam+"/" {
-		t.Errorf("claims %v", c)
+	resp := redeem(t, s, cb.Query().Get("code"))
+	c := wantToken(t, resp)
+	if c.stringClaim("oid") != "cccccccc-0000-4000-8000-00000000ca01" || c.stringClaim("tid") != tenant || c.stringClaim("idp") != "https://sts.windows.net/"+fabrikam+"/" {
+		t.Errorf("got claims %v", c)
 	}
-	wantToken(t, onBehalfOf(t, s, a.text("access_token")))
+	wantToken(t, onBehalfOf(t, s, resp.stringField("access_token")))
 }
 
-func TestSignInArguments(t *testing.T) {
+func TestSignInRejectsInvalidArguments(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for name, call := range map[string][2]string{
 		"not a URL":     {"://", alice},
 		"not authorize": {authHost + tenant + "/oauth2/v2.0/token", alice},
-		"unknown user":  {authorizeURL(tenant), "nobody"},
+		"unknown user":  {authorizeURL(tenant), "unknown"},
 	} {
 		if cb, err := s.SignIn(t.Context(), call[0], call[1]); err == nil {
-			t.Errorf("%s: %v", name, cb)
+			t.Errorf("%s: got %v", name, cb)
 		}
 	}
 }
 
-// TestAuthenticationContext demands a context by name, as an API's claims
-// challenge does.
-func TestAuthenticationContext(t *testing.T) {
+// An API's claims challenge requires an authentication context.
+func TestAuthenticationContextOfAccessToken(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	const demand = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	a := redeem(t, s, signIn(t, s, alice), "claims", demand)
-	wantError(t, a, 400, "interaction_required", 50076)
-	if a.text("claims") != demand {
-		t.Errorf("claims %q", a.text("claims"))
+	resp := redeem(t, s, signIn(t, s, alice), "claims", demand)
+	wantError(t, resp, 400, "interaction_required", 50076)
+	if resp.stringField("claims") != demand {
+		t.Errorf("got claims %q", resp.stringField("claims"))
 	}
 	got := redeem(t, s, signIn(t, s, alice, "claims", demand), "claims", demand)
-	if c := wantToken(t, got); c.list("acrs") != "c1" {
-		t.Errorf("acrs %v", c["acrs"])
+	if c := wantToken(t, got); c.joined("acrs") != "c1" {
+		t.Errorf("got acrs %v", c["acrs"])
 	}
 }
 
-// TestAuthenticationContextOfSession demands a context for the client itself: it is in
-// the ID token then, and not without.
-func TestAuthenticationContextOfSession(t *testing.T) {
+// The ID token has an authentication context only if the request requires it.
+func TestAuthenticationContextOfIDToken(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	const demand = `{"id_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	id := decode(t, redeem(t, s, signIn(t, s, alice, "claims", demand), "scope", "api://api-a/access_as_user openid").text("id_token"))
-	if id.list("acrs") != "c1" {
-		t.Errorf("acrs %v", id["acrs"])
+	id := decode(t, redeem(t, s, signIn(t, s, alice, "claims", demand), "scope", "api://api-a/access_as_user openid").stringField("id_token"))
+	if id.joined("acrs") != "c1" {
+		t.Errorf("got acrs %v", id["acrs"])
 	}
-	id = decode(t, redeem(t, s, signIn(t, s, alice), "scope", "api://api-a/access_as_user openid").text("id_token"))
+	id = decode(t, redeem(t, s, signIn(t, s, alice), "scope", "api://api-a/access_as_user openid").stringField("id_token"))
 	if id["acrs"] != nil {
-		t.Errorf("acrs %v of a sign-in that nothing was demanded of", id["acrs"])
+		t.Errorf("sign-in without claims request: got acrs %v", id["acrs"])
 	}
-	cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "claims", demand), bob) // who has no second factor
+	cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "claims", demand), bob) // Bob has no second factor
 	if err == nil {
-		t.Errorf("Bob is signed in: %v", cb.Query().Get("error"))
+		t.Errorf("user without second factor: got error %v", cb.Query().Get("error"))
 	}
 }
 
-func TestLifetimes(t *testing.T) {
+func TestTokenLifetimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		life := func(cfg entratest.Config, pairs ...string) (time.Duration, answer) {
-			a := credentials(t, entratest.NewServer(cfg), pairs...)
-			c := wantToken(t, a)
-			d := time.Duration(a.body["expires_in"].(float64)) * time.Second
+		life := func(cfg entratest.Config, pairs ...string) (time.Duration, response) {
+			resp := clientCredentials(t, entratest.NewServer(cfg), pairs...)
+			c := wantToken(t, resp)
+			d := time.Duration(resp.body["expires_in"].(float64)) * time.Second
 			if exp := time.Unix(int64(c["exp"].(float64)), 0); !exp.Equal(time.Now().Add(d)) {
-				t.Errorf("exp %v for %v", exp, d)
+				t.Errorf("got exp %v for expires_in %v", exp, d)
 			}
-			return d, a
+			return d, resp
 		}
 		cfg := entratest.Sample()
 		seen := map[time.Duration]bool{}
 		for range 20 {
-			d, a := life(cfg)
-			if d < time.Hour || d > 90*time.Minute || a.body["refresh_in"] != nil {
-				t.Errorf("life %v, refresh_in %v", d, a.body["refresh_in"])
+			d, resp := life(cfg)
+			if d < time.Hour || d > 90*time.Minute || resp.body["refresh_in"] != nil {
+				t.Errorf("got lifetime %v, refresh_in %v", d, resp.body["refresh_in"])
 			}
 			seen[d] = true
 		}
 		if len(seen) < 10 {
-			t.Errorf("20 tokens have %d lives", len(seen))
+			t.Errorf("got %d distinct lifetimes of 20 tokens, want 20", len(seen))
 		}
 		cfg.Lifetime = func() time.Duration { return 10 * time.Minute }
 		cfg.RefreshIn = func(life time.Duration) time.Duration { return life / 2 }
-		if d, a := life(cfg); d != 10*time.Minute || a.body["refresh_in"] != 300.0 {
-			t.Errorf("life %v, refresh_in %v", d, a.body["refresh_in"])
+		if d, resp := life(cfg); d != 10*time.Minute || resp.body["refresh_in"] != 300.0 {
+			t.Errorf("got lifetime %v, refresh_in %v", d, resp.body["refresh_in"])
 		}
 		cae := sample("api-b", func(a *entratest.App) { a.ContinuousAccess = true })
 		const cp1 = `{"access_token":{"xms_cc":{"values":["cp1"]}}}`
-		d, a := life(cae, "claims", cp1)
-		if c := decode(t, a.text("access_token")); d < 24*time.Hour || d > 28*time.Hour || c.list("xms_cc") != "cp1" {
-			t.Errorf("continuous access: %v, xms_cc %v", d, c["xms_cc"])
+		d, resp := life(cae, "claims", cp1)
+		if c := decode(t, resp.stringField("access_token")); d < 24*time.Hour || d > 28*time.Hour || c.joined("xms_cc") != "cp1" {
+			t.Errorf("continuous access: got %v, xms_cc %v", d, c["xms_cc"])
 		}
-		if d, a := life(cae); d > 90*time.Minute || decode(t, a.text("access_token"))["xms_cc"] != nil {
-			t.Errorf("without the capability: %v", d)
+		if d, resp := life(cae); d > 90*time.Minute || decode(t, resp.stringField("access_token"))["xms_cc"] != nil {
+			t.Errorf("client without cp1: got %v", d)
 		}
-		if d, a := life(entratest.Sample(), "claims", cp1); d > 90*time.Minute || decode(t, a.text("access_token"))["xms_cc"] != nil {
-			t.Errorf("for a resource without it: %v", d)
+		if d, resp := life(entratest.Sample(), "claims", cp1); d > 90*time.Minute || decode(t, resp.stringField("access_token"))["xms_cc"] != nil {
+			t.Errorf("resource without ContinuousAccess: got %v", d)
 		}
 	})
 }
@@ -321,19 +318,19 @@ func TestOptionalClaims(t *testing.T) {
 	}
 	s := entratest.NewServer(cfg)
 	c := decode(t, userToken(t, s, alice))
-	if c.text("email") != "alice@contoso.example" || c.text("upn") != alice || c["auth_time"] == nil || c["acct"] != 0.0 || c.text("sid") == "" || c.text("login_hint") == "" || c["unknown"] != nil {
-		t.Errorf("claims %v", c)
+	if c.stringClaim("email") != "alice@contoso.example" || c.stringClaim("upn") != alice || c["auth_time"] == nil || c["acct"] != 0.0 || c.stringClaim("sid") == "" || c.stringClaim("login_hint") == "" || c["unknown"] != nil {
+		t.Errorf("got claims %v", c)
 	}
-	if c.list("groups") != groups[0]+" "+groups[1] {
-		t.Errorf("groups %v", c["groups"])
+	if c.joined("groups") != groups[0]+" "+groups[1] {
+		t.Errorf("got groups %v", c["groups"])
 	}
 	c = decode(t, userToken(t, s, bob))
 	names, _ := c["_claim_names"].(map[string]any)
 	if c["groups"] != nil || names["groups"] != "src1" || c["_claim_sources"] == nil || c["email"] != nil {
-		t.Errorf("overage: %v", c)
+		t.Errorf("overage: got %v", c)
 	}
-	id := decode(t, redeem(t, s, signIn(t, s, alice), "scope", "api://api-a/access_as_user openid email").text("id_token"))
-	if id.text("email") != "alice@contoso.example" || id.text("preferred_username") != "" || id.text("oid") != "" {
-		t.Errorf("ID token without profile: %v", id)
+	id := decode(t, redeem(t, s, signIn(t, s, alice), "scope", "api://api-a/access_as_user openid email").stringField("id_token"))
+	if id.stringClaim("email") != "alice@contoso.example" || id.stringClaim("preferred_username") != "" || id.stringClaim("oid") != "" {
+		t.Errorf("ID token without profile: got %v", id)
 	}
 }

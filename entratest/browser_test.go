@@ -15,11 +15,11 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// browser is a person with a browser that keeps cookies.
+// browser is a browser that stores cookies.
 type browser struct {
 	t      *testing.T
 	client *http.Client
-	at     *url.URL
+	url    *url.URL
 	status int
 	page   string
 	header http.Header
@@ -47,9 +47,9 @@ func (b *browser) do(req *http.Request) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.status, b.page, b.at, b.header = resp.StatusCode, string(data), req.URL, resp.Header
+	b.status, b.page, b.url, b.header = resp.StatusCode, string(data), req.URL, resp.Header
 	if to := resp.Header.Get("Location"); to != "" {
-		if b.at, err = url.Parse(to); err != nil {
+		if b.url, err = url.Parse(to); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -70,12 +70,12 @@ var (
 	hiddenInput = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 )
 
-// press submits the page's form with a button and the fields given.
+// press submits the page's form with the given button and fields.
 func (b *browser) press(step string, pairs ...string) *browser {
 	b.t.Helper()
 	m := formAction.FindStringSubmatch(b.page)
 	if m == nil {
-		b.t.Fatalf("no form at %s: %s", b.at, b.page)
+		b.t.Fatalf("no form at %s: %s", b.url, b.page)
 	}
 	f := form(pairs...)
 	f.Set("step", step)
@@ -84,7 +84,7 @@ func (b *browser) press(step string, pairs ...string) *browser {
 			f.Set(html.UnescapeString(in[1]), html.UnescapeString(in[2]))
 		}
 	}
-	req, err := http.NewRequest("POST", b.at.ResolveReference(&url.URL{Path: html.UnescapeString(m[1])}).String(), strings.NewReader(f.Encode()))
+	req, err := http.NewRequest("POST", b.url.ResolveReference(&url.URL{Path: html.UnescapeString(m[1])}).String(), strings.NewReader(f.Encode()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -93,26 +93,27 @@ func (b *browser) press(step string, pairs ...string) *browser {
 	return b
 }
 
-// sees checks the page's heading and some of its text.
-func (b *browser) sees(title string, texts ...string) {
+// wantPage checks the page's heading and parts of its text.
+func (b *browser) wantPage(title string, texts ...string) {
 	b.t.Helper()
 	if !strings.Contains(b.page, "<h1>"+title) {
-		b.t.Fatalf("not %q but %d %s: %s", title, b.status, b.at, b.page)
+		b.t.Fatalf("no heading %q: got %d %s: %s", title, b.status, b.url, b.page)
 	}
 	for _, text := range texts {
 		if !strings.Contains(html.UnescapeString(b.page), text) {
-			b.t.Errorf("%q is missing: %s", text, b.page)
+			b.t.Errorf("page has no %q: %s", text, b.page)
 		}
 	}
 }
 
-// arrives checks that the browser was sent to the app, and returns with what.
-func (b *browser) arrives() url.Values {
+// wantCallback checks that the browser was redirected to the app, and returns the
+// parameters.
+func (b *browser) wantCallback() url.Values {
 	b.t.Helper()
-	if b.status != 302 || !strings.HasPrefix(b.at.String(), callback) {
-		b.t.Fatalf("%d %s: %s", b.status, b.at, b.page)
+	if b.status != 302 || !strings.HasPrefix(b.url.String(), callback) {
+		b.t.Fatalf("got %d %s: %s", b.status, b.url, b.page)
 	}
-	return b.at.Query()
+	return b.url.Query()
 }
 
 func (b *browser) signIn(user, password string) *browser {
@@ -124,196 +125,196 @@ func TestSignInPages(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	b.open(authorizeURL(tenant))
-	b.sees("Sign in", "webapp", "Contoso")
+	b.wantPage("Sign in", "webapp", "Contoso")
 	b.signIn(alice, "a typo")
-	b.sees("Sign in", "The password is wrong.", alice)
-	b.signIn("nobody@contoso.onmicrosoft.com", "x")
-	b.sees("Sign in", "This username does not exist.")
+	b.wantPage("Sign in", "The password is wrong.", alice)
+	b.signIn("unknown@contoso.onmicrosoft.com", "x")
+	b.wantPage("Sign in", "This username does not exist.")
 	b.signIn(strings.ToUpper(alice), "alice-password")
-	b.sees("Permissions requested", "Use api-a as you: access_as_user", "api://api-a/access_as_user", "Maintain access to data you have given it access to", "Sign you in")
-	q := b.press("consent").arrives()
+	b.wantPage("Permissions requested", "Use api-a as you: access_as_user", "api://api-a/access_as_user", "Maintain access to data you have given it access to", "Sign you in")
+	q := b.press("consent").wantCallback()
 	if q.Get("state") != "a state" {
-		t.Errorf("state %q", q.Get("state"))
+		t.Errorf("got state %q", q.Get("state"))
 	}
 	wantToken(t, redeem(t, s, q.Get("code")))
 	if n := s.Count(entratest.Match{AADSTS: 50126}); n != 1 {
-		t.Errorf("%d wrong passwords in the journal", n)
+		t.Errorf("got %d wrong passwords in the journal", n)
 	}
 
-	// The second time there is nothing to ask.
-	if q := b.open(authorizeURL(tenant, "prompt", "none")).arrives(); q.Get("code") == "" {
-		t.Errorf("silently: %v", q)
+	// The second sign-in needs no page.
+	if q := b.open(authorizeURL(tenant, "prompt", "none")).wantCallback(); q.Get("code") == "" {
+		t.Errorf("prompt=none: got %v", q)
 	}
-	b.open(authorizeURL(tenant)).arrives()
-	b.open(authorizeURL(tenant, "prompt", "login")).sees("Sign in")
-	b.open(authorizeURL(tenant, "prompt", "consent")).sees("Permissions requested")
-	b.press("consent").arrives()
-	b.open(authorizeURL(tenant, "prompt", "select_account")).sees("Pick an account", "Alice Adams", alice)
-	b.press("pick").arrives()
-	b.open(authorizeURL(tenant, "login_hint", bob)).sees("Sign in", bob)
-	b.signIn(bob, "bob-password").press("consent").arrives()
+	b.open(authorizeURL(tenant)).wantCallback()
+	b.open(authorizeURL(tenant, "prompt", "login")).wantPage("Sign in")
+	b.open(authorizeURL(tenant, "prompt", "consent")).wantPage("Permissions requested")
+	b.press("consent").wantCallback()
+	b.open(authorizeURL(tenant, "prompt", "select_account")).wantPage("Pick an account", "Alice Adams", alice)
+	b.press("pick").wantCallback()
+	b.open(authorizeURL(tenant, "login_hint", bob)).wantPage("Sign in", bob)
+	b.signIn(bob, "bob-password").press("consent").wantCallback()
 
-	// Two accounts now.
-	b.open(authorizeURL(tenant)).sees("Pick an account", alice, bob, "Use another account")
-	b.press("other").sees("Sign in")
-	b.open(authorizeURL(tenant, "login_hint", alice)).arrives()
-	if q := b.open(authorizeURL(tenant, "prompt", "none")).arrives(); q.Get("error") != "login_required" {
-		t.Errorf("two accounts and none hinted: %v", q)
+	// The browser now has two accounts.
+	b.open(authorizeURL(tenant)).wantPage("Pick an account", alice, bob, "Use another account")
+	b.press("other").wantPage("Sign in")
+	b.open(authorizeURL(tenant, "login_hint", alice)).wantCallback()
+	if q := b.open(authorizeURL(tenant, "prompt", "none")).wantCallback(); q.Get("error") != "login_required" {
+		t.Errorf("two accounts without login_hint: got %v", q)
 	}
-	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", bob)).arrives(); q.Get("code") == "" {
-		t.Errorf("two accounts and one hinted: %v", q)
+	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", bob)).wantCallback(); q.Get("code") == "" {
+		t.Errorf("two accounts with login_hint: got %v", q)
 	}
 
-	// A session that was revoked is none.
+	// A revoked session is not used.
 	s.RevokeSessions(alice)
-	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", alice)).arrives(); q.Get("error") != "login_required" {
-		t.Errorf("after revocation: %v", q)
+	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", alice)).wantCallback(); q.Get("error") != "login_required" {
+		t.Errorf("after revocation: got %v", q)
 	}
 }
 
-func TestDecline(t *testing.T) {
+func TestCancelIsReportedToApp(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
-	q := b.open(authorizeURL(tenant)).press("cancel").arrives()
+	q := b.open(authorizeURL(tenant)).press("cancel").wantCallback()
 	if q.Get("error") != "access_denied" || !strings.HasPrefix(q.Get("error_description"), "AADSTS65004: ") || q.Get("state") != "a state" {
-		t.Errorf("cancelled: %v", q)
+		t.Errorf("canceled: got %v", q)
 	}
-	q = b.open(authorizeURL(tenant)).signIn(bob, "bob-password").press("cancel").arrives()
+	q = b.open(authorizeURL(tenant)).signIn(bob, "bob-password").press("cancel").wantCallback()
 	if q.Get("error") != "access_denied" || q.Get("code") != "" {
-		t.Errorf("declined: %v", q)
+		t.Errorf("declined: got %v", q)
 	}
-	b.open(authorizeURL(tenant)).signIn(bob, "bob-password").sees("Permissions requested")
+	b.open(authorizeURL(tenant)).signIn(bob, "bob-password").wantPage("Permissions requested")
 }
 
-func TestSilentErrors(t *testing.T) {
+func TestPromptNoneErrors(t *testing.T) {
 	s := entratest.NewServer(sample("api-b", func(a *entratest.App) { a.RequireMFA = true }))
 	b := newBrowser(t, s)
-	b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").arrives()
-	q := b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-a/.default https://graph.microsoft.com/Mail.Read")).arrives()
+	b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").wantCallback()
+	q := b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-a/.default https://graph.microsoft.com/Mail.Read")).wantCallback()
 	if q.Get("error") != "invalid_scope" {
-		t.Errorf("mixed: %v", q)
+		t.Errorf("mixed: got %v", q)
 	}
-	q = b.open(authorizeURL(tenant, "prompt", "none", "scope", "https://graph.microsoft.com/Mail.Read")).arrives()
+	q = b.open(authorizeURL(tenant, "prompt", "none", "scope", "https://graph.microsoft.com/Mail.Read")).wantCallback()
 	if q.Get("error") != "interaction_required" || q.Get("suberror") != "consent_required" || !strings.HasPrefix(q.Get("error_description"), "AADSTS65001: ") {
-		t.Errorf("no consent: %v", q)
+		t.Errorf("no consent: got %v", q)
 	}
-	q = b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-b/Orders.Read")).arrives()
+	q = b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-b/Orders.Read")).wantCallback()
 	if q.Get("error") != "interaction_required" || !strings.HasPrefix(q.Get("error_description"), "AADSTS50076: ") || q.Get("claims") == "" {
-		t.Errorf("MFA: %v", q)
+		t.Errorf("MFA: got %v", q)
 	}
-	b.open(authorizeURL(tenant, "scope", "api://api-b/Orders.Read")).sees("Approve sign-in request", alice)
-	b.press("mfa").sees("Permissions requested", "Use api-b as you: Orders.Read")
-	code := b.press("consent").arrives().Get("code")
+	b.open(authorizeURL(tenant, "scope", "api://api-b/Orders.Read")).wantPage("Approve sign-in request", alice)
+	b.press("mfa").wantPage("Permissions requested", "Use api-b as you: Orders.Read")
+	code := b.press("consent").wantCallback().Get("code")
 	wantToken(t, redeem(t, s, code, "scope", "api://api-b/Orders.Read"))
-	// The session has the second factor from now on.
-	b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-b/Orders.Read")).arrives()
+	// The session now has the second factor.
+	b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-b/Orders.Read")).wantCallback()
 }
 
-func TestMaxAge(t *testing.T) {
+func TestMaxAgeRequiresNewSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
 		b := newBrowser(t, s)
-		b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").arrives()
+		b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").wantCallback()
 		time.Sleep(time.Minute)
-		b.open(authorizeURL(tenant, "max_age", "60")).arrives()
+		b.open(authorizeURL(tenant, "max_age", "60")).wantCallback()
 		time.Sleep(time.Second)
-		b.open(authorizeURL(tenant, "max_age", "60")).sees("Sign in")
+		b.open(authorizeURL(tenant, "max_age", "60")).wantPage("Sign in")
 		page := *b
-		if q := b.open(authorizeURL(tenant, "max_age", "60", "prompt", "none")).arrives(); q.Get("error") != "login_required" {
-			t.Errorf("silently: %v", q)
+		if q := b.open(authorizeURL(tenant, "max_age", "60", "prompt", "none")).wantCallback(); q.Get("error") != "login_required" {
+			t.Errorf("prompt=none: got %v", q)
 		}
 		time.Sleep(time.Hour + time.Second)
-		page.signIn(alice, "alice-password").sees("Sign-in failed", "AADSTS90013")
+		page.signIn(alice, "alice-password").wantPage("Sign-in failed", "AADSTS90013")
 	})
 }
 
-func TestFormPost(t *testing.T) {
+func TestFormPostResponse(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	b.open(authorizeURL(tenant, "response_mode", "form_post", "state", `"><script>zq</script>`)).signIn(alice, "alice-password").press("consent")
 	m := formAction.FindStringSubmatch(b.page)
 	if b.status != 200 || m == nil || html.UnescapeString(m[1]) != callback {
-		t.Fatalf("%d: %s", b.status, b.page)
+		t.Fatalf("got %d: %s", b.status, b.page)
 	}
 	values := url.Values{}
 	for _, in := range hiddenInput.FindAllStringSubmatch(b.page, -1) {
 		values.Set(in[1], html.UnescapeString(in[2]))
 	}
 	if values.Get("state") != `"><script>zq</script>` || strings.Contains(b.page, "<script>zq") {
-		t.Errorf("state %q: %s", values.Get("state"), b.page)
+		t.Errorf("got state %q: %s", values.Get("state"), b.page)
 	}
 	wantToken(t, redeem(t, s, values.Get("code")))
 	if csp := b.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "script-src 'nonce-") {
-		t.Errorf("policy %q", csp)
+		t.Errorf("got policy %q", csp)
 	}
 }
 
-func TestPagesEscape(t *testing.T) {
+func TestPagesEscapeMarkup(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	const evil = `"><img src=x onerror=alert(1)>`
 	b.open(authorizeURL(tenant, "login_hint", evil))
 	if strings.Contains(b.page, "<img") {
-		t.Errorf("the hint is markup: %s", b.page)
+		t.Errorf("hint is not escaped: %s", b.page)
 	}
 	b.open(authorizeURL(tenant, "client_id", evil))
 	if strings.Contains(b.page, "<img") || b.status != 400 {
-		t.Errorf("%d, the error is markup: %s", b.status, b.page)
+		t.Errorf("got status %d and unescaped markup: %s", b.status, b.page)
 	}
 	if csp := b.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") {
-		t.Errorf("policy %q", csp)
+		t.Errorf("got policy %q", csp)
 	}
 }
 
-// TestTamperedPages sends forms that the server did not make.
-func TestTamperedPages(t *testing.T) {
+// The server rejects forms that it did not make.
+func TestTamperedFormsAreRejected(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	b.open(authorizeURL(tenant))
 	first := *b
 	for _, step := range []string{"mfa", "consent", "nothing", ""} {
 		page := first
-		page.press(step).sees("Sign-in failed", "AADSTS90013")
+		page.press(step).wantPage("Sign-in failed", "AADSTS90013")
 	}
 	page := first
-	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").sees("Sign-in failed", "AADSTS90013")
+	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").wantPage("Sign-in failed", "AADSTS90013")
 	page = first
-	page.press("pick", "username", alice).sees("Sign-in failed", "AADSTS90013")
+	page.press("pick", "username", alice).wantPage("Sign-in failed", "AADSTS90013")
 	page = first
 	page.page = strings.Replace(page.page, "/"+tenant+"/login", "/"+fabrikam+"/login", 1)
-	page.signIn(alice, "alice-password").sees("Sign-in failed", "AADSTS90013")
+	page.signIn(alice, "alice-password").wantPage("Sign-in failed", "AADSTS90013")
 	b.open(authHost + tenant + "/login")
 	if b.status != 405 {
-		t.Errorf("status %d", b.status)
+		t.Errorf("got status %d", b.status)
 	}
 }
 
-func TestSignOut(t *testing.T) {
+func TestSignOutNotifiesApps(t *testing.T) {
 	s := entratest.NewServer(sample("webapp", func(a *entratest.App) { a.LogoutURL = "https://webapp.contoso.example/logout" }))
 	b := newBrowser(t, s)
 	logout := authHost + tenant + "/oauth2/v2.0/logout?"
 	for _, user := range []string{"alice", "bob"} {
-		b.open(authorizeURL(tenant, "login_hint", user+"@contoso.onmicrosoft.com")).signIn(user+"@contoso.onmicrosoft.com", user+"-password").press("consent").arrives()
+		b.open(authorizeURL(tenant, "login_hint", user+"@contoso.onmicrosoft.com")).signIn(user+"@contoso.onmicrosoft.com", user+"-password").press("consent").wantCallback()
 	}
 	b.open(logout + form("logout_hint", bob).Encode())
-	b.sees("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=", "</span>Contoso</p>")
+	b.wantPage("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=", "</span>Contoso</p>")
 	if strings.Count(b.page, "<iframe") != 1 || !strings.Contains(b.header.Get("Content-Security-Policy"), "frame-src https://webapp.contoso.example") {
-		t.Errorf("%q: %s", b.header.Get("Content-Security-Policy"), b.page)
+		t.Errorf("%q: got %s", b.header.Get("Content-Security-Policy"), b.page)
 	}
-	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", bob)).arrives(); q.Get("error") != "login_required" {
-		t.Errorf("bob: %v", q)
+	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", bob)).wantCallback(); q.Get("error") != "login_required" {
+		t.Errorf("bob: got %v", q)
 	}
-	b.open(authorizeURL(tenant, "prompt", "none")).arrives()
-	b.open(logout+form("post_logout_redirect_uri", callback, "state", "s").Encode()).sees("Signed out", `href="`+callback+`?state=s"`)
-	if q := b.open(authorizeURL(tenant, "prompt", "none")).arrives(); q.Get("error") != "login_required" {
-		t.Errorf("alice: %v", q)
+	b.open(authorizeURL(tenant, "prompt", "none")).wantCallback()
+	b.open(logout+form("post_logout_redirect_uri", callback, "state", "s").Encode()).wantPage("Signed out", `href="`+callback+`?state=s"`)
+	if q := b.open(authorizeURL(tenant, "prompt", "none")).wantCallback(); q.Get("error") != "login_required" {
+		t.Errorf("alice: got %v", q)
 	}
-	if q := b.open(logout + form("post_logout_redirect_uri", callback).Encode()).arrives(); len(q) != 0 {
-		t.Errorf("nobody to tell: %v", q)
+	if q := b.open(logout + form("post_logout_redirect_uri", callback).Encode()).wantCallback(); len(q) != 0 {
+		t.Errorf("no app to notify: got %v", q)
 	}
-	b.open(logout + form("post_logout_redirect_uri", "https://evil.example/").Encode()).sees("Signed out")
+	b.open(logout + form("post_logout_redirect_uri", "https://evil.example/").Encode()).wantPage("Signed out")
 	if strings.Contains(b.page, "evil") {
-		t.Errorf("it leads to a stranger: %s", b.page)
+		t.Errorf("got a link to an unregistered URL: %s", b.page)
 	}
 }
 
@@ -331,78 +332,76 @@ func TestAdminConsent(t *testing.T) {
 	}
 	s := entratest.NewServer(cfg)
 	roles := func(tenant string) string {
-		return wantToken(t, ask(t, s, tenant, "grant_type", "client_credentials", "client_id", webapp, "client_secret", "webapp-secret", "scope", "api://api-b/.default")).list("roles")
+		return wantToken(t, tokenRequest(t, s, tenant, "grant_type", "client_credentials", "client_id", webapp, "client_secret", "webapp-secret", "scope", "api://api-b/.default")).joined("roles")
 	}
 	write := authorizeURL(tenant, "scope", "api://api-b/Orders.Write openid")
 	b := newBrowser(t, s)
-	b.open(write).signIn(bob, "bob-password").sees("Sign-in failed", "AADSTS90094")
+	b.open(write).signIn(bob, "bob-password").wantPage("Sign-in failed", "AADSTS90094")
 	if got := roles(tenant); got != "" {
-		t.Errorf("roles before: %q", got)
+		t.Errorf("roles before: got %q", got)
 	}
 
 	consent := authHost + tenant + "/v2.0/adminconsent?" + form("client_id", webapp, "redirect_uri", callback, "state", "s", "scope", "api://api-b/Orders.Write").Encode()
-	newBrowser(t, s).open(consent).signIn(bob, "bob-password").sees("Sign-in failed", "AADSTS90094")
+	newBrowser(t, s).open(consent).signIn(bob, "bob-password").wantPage("Sign-in failed", "AADSTS90094")
 	b = newBrowser(t, s).open(consent).signIn(alice, "alice-password")
-	b.sees("Review for your organization", "Use api-b as you: Orders.Write", "all users of Contoso")
+	b.wantPage("Review for your organization", "Use api-b as you: Orders.Write", "all users of Contoso")
 	declined := *b
-	if q := declined.press("cancel").arrives(); q.Get("error") != "consent_required" || q.Get("admin_consent") != "True" || q.Get("state") != "s" {
-		t.Errorf("declined: %v", q)
+	if q := declined.press("cancel").wantCallback(); q.Get("error") != "consent_required" || q.Get("admin_consent") != "True" || q.Get("state") != "s" {
+		t.Errorf("declined: got %v", q)
 	}
-	q := b.press("consent").arrives()
+	q := b.press("consent").wantCallback()
 	if q.Get("admin_consent") != "True" || q.Get("tenant") != tenant || q.Get("scope") != "api://api-b/Orders.Write" || q.Get("state") != "s" {
-		t.Errorf("granted: %v", q)
+		t.Errorf("granted: got %v", q)
 	}
-	code := newBrowser(t, s).open(write).signIn(bob, "bob-password").arrives().Get("code")
+	code := newBrowser(t, s).open(write).signIn(bob, "bob-password").wantCallback().Get("code")
 	wantToken(t, redeem(t, s, code, "scope", "api://api-b/Orders.Write"))
 
-	// Everything registered, roles included, without a browser.
+	// All registered permissions, including roles, without a browser.
 	cb, err := s.SignIn(t.Context(), authHost+tenant+"/adminconsent?"+form("client_id", webapp, "redirect_uri", callback).Encode(), alice)
 	if err != nil || cb.Query().Get("admin_consent") != "True" {
-		t.Fatalf("%v %v", cb, err)
+		t.Fatalf("got %v %v", cb, err)
 	}
 	if got := roles(tenant); got != "Orders.Write.All" {
-		t.Errorf("roles after: %q", got)
+		t.Errorf("roles after: got %q", got)
 	}
 	if got := roles(fabrikam); got != "" {
-		t.Errorf("roles in another tenant: %q", got)
+		t.Errorf("roles in another tenant: got %q", got)
 	}
 }
 
-// TestConsentIsNotSkipped posts the consent of a page that was never shown: the
-// form of the page before it.
-func TestConsentIsNotSkipped(t *testing.T) {
+// The form of the sign-in page cannot grant consent.
+func TestConsentFormOfOtherPageIsRejected(t *testing.T) {
 	cfg := sample("api-b", func(a *entratest.App) { a.RequireMFA, a.AdminScopes = true, []string{"Orders.Write"} })
 	s := entratest.NewServer(cfg)
 	b := newBrowser(t, s).open(authorizeURL(tenant, "scope", "api://api-b/Orders.Write")).signIn(alice, "alice-password")
-	b.sees("Approve sign-in request")
+	b.wantPage("Approve sign-in request")
 	hasty := *b
-	hasty.press("consent").sees("Sign-in failed", "AADSTS90013")
-	b.press("mfa").sees("Sign-in failed", "AADSTS90094")
+	hasty.press("consent").wantPage("Sign-in failed", "AADSTS90013")
+	b.press("mfa").wantPage("Sign-in failed", "AADSTS90094")
 }
 
-// TestFactorIsNotInvented posts the second factor from the consent page, for a
-// user who has none.
-func TestFactorIsNotInvented(t *testing.T) {
+// The form of the consent page cannot pass multifactor authentication.
+func TestMFAFormOfOtherPageIsRejected(t *testing.T) {
 	s := entratest.NewServer(sample("api-b", func(a *entratest.App) { a.RequireMFA = true }))
 	b := newBrowser(t, s).open(authorizeURL(tenant)).signIn(bob, "bob-password")
-	b.sees("Permissions requested")
+	b.wantPage("Permissions requested")
 	forged := *b
-	forged.press("mfa").sees("Sign-in failed", "AADSTS90013")
-	token := redeem(t, s, b.press("consent").arrives().Get("code")).text("access_token")
+	forged.press("mfa").wantPage("Sign-in failed", "AADSTS90013")
+	token := redeem(t, s, b.press("consent").wantCallback().Get("code")).stringField("access_token")
 	wantError(t, onBehalfOf(t, s, token), 400, "interaction_required", 50076)
 }
 
-// TestPromptIsNotDodged picks an account where the app asked for the password.
-func TestPromptIsNotDodged(t *testing.T) {
+// The form of the password page cannot pick an account.
+func TestPickFormOfOtherPageIsRejected(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
-	b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").arrives()
-	b.open(authorizeURL(tenant, "prompt", "login")).sees("Sign in")
-	b.press("pick", "username", alice).sees("Sign-in failed", "AADSTS90013")
+	b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").wantCallback()
+	b.open(authorizeURL(tenant, "prompt", "login")).wantPage("Sign in")
+	b.press("pick", "username", alice).wantPage("Sign-in failed", "AADSTS90013")
 }
 
-// TestGuestAdministrator has an administrator consent where they are a guest.
-func TestGuestAdministrator(t *testing.T) {
+// An administrator cannot consent for a tenant in which they are a guest.
+func TestGuestCannotConsentAsAdministrator(t *testing.T) {
 	cfg := sample("api-b", func(a *entratest.App) { a.AdminScopes = []string{"Orders.Write"} })
 	for i := range cfg.Users {
 		if u := &cfg.Users[i]; u.Username == carol {
@@ -411,6 +410,6 @@ func TestGuestAdministrator(t *testing.T) {
 	}
 	s := entratest.NewServer(cfg)
 	write := func(tenant string) string { return authorizeURL(tenant, "scope", "api://api-b/Orders.Write") }
-	newBrowser(t, s).open(write(fabrikam)).signIn(carol, "carol-password").press("consent").arrives()
-	newBrowser(t, s).open(write(tenant)).signIn(carol, "carol-password").sees("Sign-in failed", "AADSTS90094")
+	newBrowser(t, s).open(write(fabrikam)).signIn(carol, "carol-password").press("consent").wantCallback()
+	newBrowser(t, s).open(write(tenant)).signIn(carol, "carol-password").wantPage("Sign-in failed", "AADSTS90094")
 }

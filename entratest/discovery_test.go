@@ -54,7 +54,7 @@ func TestDiscovery(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var doc map[string]any
 			if status := get(t, test.server.Client(), test.url+"/.well-known/openid-configuration", &doc); status != 200 {
-				t.Fatalf("status %d", status)
+				t.Fatalf("got status %d", status)
 			}
 			keys := "/discovery/v2.0/keys"
 			if strings.HasPrefix(test.name, "v1") {
@@ -73,7 +73,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	var e map[string]any
 	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration", &e); status != 400 || e["error"] != "invalid_tenant" || e["error_codes"].([]any)[0] != float64(90002) {
-		t.Errorf("an unknown tenant: %d %v", status, e)
+		t.Errorf("unknown tenant: got %d %v", status, e)
 	}
 }
 
@@ -86,18 +86,20 @@ func TestKeys(t *testing.T) {
 	keys := func(path string) []key {
 		var set struct{ Keys []key }
 		if status := get(t, s.Client(), authHost+path, &set); status != 200 {
-			t.Fatalf("status %d", status)
+			t.Fatalf("got status %d", status)
 		}
 		return set.Keys
 	}
-	signedWith := func() string { return decodePart(t, credentials(t, s).text("access_token"), 0).text("kid") }
+	signedWith := func() string {
+		return decodePart(t, clientCredentials(t, s).stringField("access_token"), 0).stringClaim("kid")
+	}
 
 	first := keys(tenant + "/discovery/v2.0/keys")
 	if len(first) != 1 || first[0].Kid != signedWith() || first[0].Issuer != authHost+tenant+"/v2.0" || first[0].Kty != "RSA" || first[0].Use != "sig" {
-		t.Fatalf("keys %+v", first)
+		t.Fatalf("got keys %+v", first)
 	}
 	if k := keys("common/discovery/v2.0/keys"); k[0].Issuer != authHost+"{tenantid}/v2.0" {
-		t.Errorf("issuer %q", k[0].Issuer)
+		t.Errorf("got issuer %q", k[0].Issuer)
 	}
 	der, err := base64.StdEncoding.DecodeString(first[0].X5c[0])
 	if err != nil {
@@ -113,22 +115,22 @@ func TestKeys(t *testing.T) {
 	}
 	n, err := base64.RawURLEncoding.DecodeString(first[0].N)
 	if err != nil || first[0].E != "AQAB" || cert.PublicKey.(*rsa.PublicKey).N.Cmp(new(big.Int).SetBytes(n)) != 0 {
-		t.Error("the certificate is for another key")
+		t.Error("certificate has another key")
 	}
 
 	announced := s.AnnounceKey()
 	if k := keys(tenant + "/discovery/v2.0/keys"); len(k) != 2 || k[1].Kid != announced || signedWith() != first[0].Kid {
-		t.Errorf("after announcing: %+v", k)
+		t.Errorf("after announcing: got %+v", k)
 	}
 	if kid := s.RotateKeys(); kid != announced || signedWith() != announced {
-		t.Errorf("rotated to %s, announced %s", kid, announced)
+		t.Errorf("got kid %s, want the announced %s", kid, announced)
 	}
 	if kid := s.RotateKeys(); kid == announced || signedWith() != kid || len(keys(tenant+"/discovery/v2.0/keys")) != 3 {
-		t.Errorf("rotated again to %s", kid)
+		t.Errorf("second rotation: got kid %s", kid)
 	}
 	s.RetireKeys()
 	if k := keys(tenant + "/discovery/v2.0/keys"); len(k) != 1 || k[0].Kid != signedWith() {
-		t.Errorf("after retiring: %+v", k)
+		t.Errorf("after retiring: got %+v", k)
 	}
 }
 
@@ -145,17 +147,17 @@ func TestInstanceDiscovery(t *testing.T) {
 	}
 	url := authHost + "common/discovery/instance?api-version=1.1&authorization_endpoint="
 	if status := get(t, s.Client(), url+"https://login.windows.net/"+tenant+"/oauth2/v2.0/authorize", &doc); status != 200 {
-		t.Fatalf("status %d", status)
+		t.Fatalf("got status %d", status)
 	}
 	if doc.Endpoint != "https://login.windows.net/"+tenant+"/v2.0/.well-known/openid-configuration" {
-		t.Errorf("endpoint %q", doc.Endpoint)
+		t.Errorf("got endpoint %q", doc.Endpoint)
 	}
 	if doc.Metadata[0].Network != "login.microsoftonline.com" || doc.Metadata[0].Aliases[1] != "login.windows.net" {
-		t.Errorf("metadata %+v", doc.Metadata)
+		t.Errorf("got metadata %+v", doc.Metadata)
 	}
 	for _, bad := range []string{"https://evil.example/x", "http://login.microsoftonline.com/x", "", "%zz", "https://login.microsoftonline.com.evil.example/x"} {
 		if status := get(t, s.Client(), url+bad, &doc); status != 400 || doc.Error != "invalid_instance" || doc.Codes[0] != 50049 {
-			t.Errorf("%q: %d %s %v", bad, status, doc.Error, doc.Codes)
+			t.Errorf("%q: got %d %s %v", bad, status, doc.Error, doc.Codes)
 		}
 	}
 }
@@ -165,7 +167,7 @@ func TestClientHosts(t *testing.T) {
 	for _, url := range []string{"https://graph.microsoft.com/v1.0/me", "https://evil.example/", "http://login.microsoftonline.com/", "https://login.microsoftonline.com.evil.example/"} {
 		if resp, err := s.Client().Get(url); err == nil {
 			resp.Body.Close()
-			t.Errorf("%s was answered", url)
+			t.Errorf("%s: got a response, want an error", url)
 		}
 	}
 	for _, host := range []string{
@@ -176,7 +178,7 @@ func TestClientHosts(t *testing.T) {
 	} {
 		var doc map[string]any
 		if status := get(t, s.Client(), "https://"+host+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc); status != 200 {
-			t.Errorf("%s: status %d", host, status)
+			t.Errorf("%s: got status %d", host, status)
 		}
 	}
 	resp, err := s.Client().Get(authHost + tenant + "/nothing")
@@ -185,12 +187,12 @@ func TestClientHosts(t *testing.T) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != 404 {
-		t.Errorf("status %d", resp.StatusCode)
+		t.Errorf("got status %d", resp.StatusCode)
 	}
 }
 
-// TestHandler serves an estate from a server of the caller's, over plain HTTP.
-func TestHandler(t *testing.T) {
+// A server can be the handler of the caller's own listener, over plain HTTP.
+func TestHandlerUsesRequestHost(t *testing.T) {
 	srv := httptest.NewServer(entratest.NewServer(entratest.Sample()))
 	defer srv.Close()
 	var doc map[string]any
@@ -208,13 +210,13 @@ func TestHandler(t *testing.T) {
 		defer resp.Body.Close()
 		var doc map[string]any
 		if json.NewDecoder(resp.Body).Decode(&doc) == nil && strings.Contains(doc["issuer"].(string), "script") {
-			t.Errorf("issuer %v", doc["issuer"])
+			t.Errorf("got issuer %v", doc["issuer"])
 		}
 	}
 }
 
-// A region answers for its cloud, and names itself for token requests alone.
-func TestRegions(t *testing.T) {
+// The discovery document of a regional host names it only as the token endpoint.
+func TestRegionalHosts(t *testing.T) {
 	custom := entratest.Sample()
 	custom.Host = "login.example.test"
 	for _, test := range []struct {
@@ -228,7 +230,7 @@ func TestRegions(t *testing.T) {
 	} {
 		var doc map[string]any
 		if status := get(t, test.server.Client(), "https://"+test.host+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc); status != 200 {
-			t.Fatalf("%s: status %d", test.host, status)
+			t.Fatalf("%s: got status %d", test.host, status)
 		}
 		for name, want := range map[string]string{
 			"token_endpoint":         "https://" + test.host + "/" + tenant + "/oauth2/v2.0/token",
@@ -242,7 +244,7 @@ func TestRegions(t *testing.T) {
 	}
 }
 
-// A host of External ID serves its own tenant and no name that stands for many.
+// A host of External ID serves its own tenant, but not common or organizations.
 func TestExternalHostServesOneTenant(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for _, path := range []string{"22222222-2222-4222-8222-222222222222", "fabrikam.onmicrosoft.com", "common", "organizations", "consumers"} {
@@ -250,7 +252,7 @@ func TestExternalHostServesOneTenant(t *testing.T) {
 			Codes []int `json:"error_codes"`
 		}
 		if status := get(t, s.Client(), "https://contoso.ciamlogin.com/"+path+"/v2.0/.well-known/openid-configuration", &body); status != 400 || len(body.Codes) != 1 || body.Codes[0] != 90002 {
-			t.Errorf("%s: status %d, %v", path, status, body.Codes)
+			t.Errorf("%s: got status %d, %v", path, status, body.Codes)
 		}
 	}
 }

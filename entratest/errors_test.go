@@ -45,45 +45,45 @@ func TestErrorBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	if resp.StatusCode != 401 || body.Error != "invalid_client" || len(body.Codes) != 1 || body.Codes[0] != 7000215 {
-		t.Fatalf("%d %+v", resp.StatusCode, body)
+		t.Fatalf("got %d %+v", resp.StatusCode, body)
 	}
 	if body.CorrelationID != id || resp.Header.Get("client-request-id") != id {
-		t.Errorf("correlation ID %q, header %q", body.CorrelationID, resp.Header.Get("client-request-id"))
+		t.Errorf("got correlation ID %q, header %q", body.CorrelationID, resp.Header.Get("client-request-id"))
 	}
 	if body.TraceID == "" || body.TraceID != resp.Header.Get("x-ms-request-id") {
-		t.Errorf("trace ID %q, x-ms-request-id %q", body.TraceID, resp.Header.Get("x-ms-request-id"))
+		t.Errorf("got trace ID %q, x-ms-request-id %q", body.TraceID, resp.Header.Get("x-ms-request-id"))
 	}
 	if body.URI != authHost+"error?code=7000215" {
-		t.Errorf("error_uri %q", body.URI)
+		t.Errorf("got error_uri %q", body.URI)
 	}
 	want := `^AADSTS7000215: .* Trace ID: ` + body.TraceID + ` Correlation ID: ` + id + ` Timestamp: \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$`
 	if !regexp.MustCompile(want).MatchString(body.Description) {
-		t.Errorf("error_description %q", body.Description)
+		t.Errorf("got error_description %q", body.Description)
 	}
 	if _, err := time.Parse("2006-01-02 15:04:05Z", body.Timestamp); err != nil {
 		t.Error(err)
 	}
 	if strings.Contains(body.Description, "wrong") {
-		t.Error("the description repeats the secret")
+		t.Error("description has the secret")
 	}
 }
 
 func TestErrorLookup(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
-	b.open(authHost+"error?code=7000215").sees("Error lookup", "AADSTS7000215: the OAuth error invalid_client.")
+	b.open(authHost+"error?code=7000215").wantPage("Error lookup", "AADSTS7000215: the OAuth error invalid_client.")
 	if b.status != 200 {
-		t.Errorf("status %d", b.status)
+		t.Errorf("got status %d", b.status)
 	}
 	for _, code := range []string{"1", "x", "<zq>"} {
 		if b.open(authHost + "error?code=" + code); b.status != 404 || strings.Contains(b.page, "<zq") {
-			t.Errorf("%s: %d %s", code, b.status, b.page)
+			t.Errorf("%s: got %d %s", code, b.status, b.page)
 		}
 	}
 }
 
-// TestErrorNumbers has the OAuth error that goes with each AADSTS number.
-func TestErrorNumbers(t *testing.T) {
+// Each AADSTS number has one OAuth error.
+func TestErrorCodeOfEachNumber(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	for code, numbers := range map[string][]int{
@@ -103,15 +103,14 @@ func TestErrorNumbers(t *testing.T) {
 	} {
 		for _, number := range numbers {
 			remove := s.Inject(entratest.Fault{Endpoint: "token", Status: 400, AADSTS: number})
-			wantError(t, credentials(t, s), 400, code, number)
+			wantError(t, clientCredentials(t, s), 400, code, number)
 			remove()
-			b.open(fmt.Sprintf("%serror?code=%d", authHost, number)).sees("Error lookup", fmt.Sprintf("AADSTS%d: the OAuth error %s.", number, code))
+			b.open(fmt.Sprintf("%serror?code=%d", authHost, number)).wantPage("Error lookup", fmt.Sprintf("AADSTS%d: the OAuth error %s.", number, code))
 		}
 	}
 }
 
-// TestClientErrors has what the token endpoint says about a client's proof and
-// about requests that are wrong in themselves.
+// Errors of client authentication and of malformed token requests.
 func TestClientErrors(t *testing.T) {
 	cfg := sample("daemon", func(a *entratest.App) { a.ExpiredSecrets = []string{"old-secret"} })
 	cfg.Apps = append(cfg.Apps,
@@ -156,13 +155,13 @@ func TestClientErrors(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := []string{"grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", "api://api-b/.default"}
-			wantError(t, ask(t, s, test.tenant, append(f, test.change...)...), test.status, test.code, test.aadsts)
+			wantError(t, tokenRequest(t, s, test.tenant, append(f, test.change...)...), test.status, test.code, test.aadsts)
 		})
 	}
 	t.Run("GET", func(t *testing.T) {
-		var a answer
-		a.status = get(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", &a.body)
-		wantError(t, a, 405, "invalid_request", 900561)
+		var resp response
+		resp.status = get(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", &resp.body)
+		wantError(t, resp, 405, "invalid_request", 900561)
 	})
 	for name, request := range map[string][2]string{
 		"not a form":         {"application/json", `{"grant_type":"client_credentials"}`},
@@ -179,7 +178,7 @@ func TestClientErrors(t *testing.T) {
 				Codes []int `json:"error_codes"`
 			}
 			if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.StatusCode != 400 || body.Codes[0] != 9002313 {
-				t.Errorf("%d %v %v", resp.StatusCode, body, err)
+				t.Errorf("got %d %v %v", resp.StatusCode, body, err)
 			}
 		})
 	}
@@ -203,16 +202,16 @@ func TestBasicAuthentication(t *testing.T) {
 		return resp.StatusCode
 	}
 	if got := do(daemon, "a%3Ab+c%25"); got != 200 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d", got)
 	}
 	if got := do(daemon, "nope"); got != 401 {
-		t.Errorf("wrong secret: status %d", got)
+		t.Errorf("wrong secret: got status %d", got)
 	}
 	if got := do(daemon, "a%3Ab+c%25", "&client_secret=another"); got != 400 {
-		t.Errorf("two secrets: status %d", got)
+		t.Errorf("two secrets: got status %d", got)
 	}
 	if got := do(daemon, "a%3Ab+c%25", "&client_id="+apiA); got != 400 {
-		t.Errorf("two clients: status %d", got)
+		t.Errorf("two clients: got status %d", got)
 	}
 }
 
@@ -242,8 +241,8 @@ func TestClientAssertionErrors(t *testing.T) {
 			"nbf": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
 		}
 	}
-	send := func(t *testing.T, assertion string) answer {
-		return credentials(t, s, "client_secret", "", "client_assertion", assertion,
+	send := func(t *testing.T, assertion string) response {
+		return clientCredentials(t, s, "client_secret", "", "client_assertion", assertion,
 			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 	}
 	for _, aud := range []string{
@@ -280,7 +279,7 @@ func TestClientAssertionErrors(t *testing.T) {
 			delete(h, "x5t")
 			h["x5c"] = []string{base64.StdEncoding.EncodeToString(impostor.Raw)}
 		}, 700030},
-		{"x5c that is none", func(h, _ map[string]any) { delete(h, "x5t"); h["x5c"] = []any{1} }, 50027},
+		{"x5c without a certificate", func(h, _ map[string]any) { delete(h, "x5t"); h["x5c"] = []any{1} }, 50027},
 		{"unknown issuer", func(_, p map[string]any) { p["iss"] = "https://other.example" }, 700211},
 		{"federated subject", func(_, p map[string]any) { p["iss"], p["sub"] = "https://ci.example", "repo:dev" }, 700213},
 		{"federated audience", func(_, p map[string]any) {
@@ -315,18 +314,18 @@ func TestClientAssertionErrors(t *testing.T) {
 		h, p = good()
 		s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{ecCert(t, ec)} }))
 		h["x5t"] = thumbprint(s.App("daemon").Certificates[0])
-		wantError(t, credentials(t, s, "client_secret", "", "client_assertion", signEC(t, ec, h, p),
+		wantError(t, clientCredentials(t, s, "client_secret", "", "client_assertion", signEC(t, ec, h, p),
 			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), 401, "invalid_client", 700027)
 	})
 }
 
-// TestExpiredCertificate uses a certificate when its day is over.
+// A certificate cannot be used after it has expired.
 func TestExpiredCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cert := certify(t, "daemon", testKey(), nil, nil)
 		s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} }))
-		do := func() answer {
-			return credentials(t, s, "client_secret", "", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+		do := func() response {
+			return clientCredentials(t, s, "client_secret", "", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
 				"client_assertion", sign(t, testKey(), map[string]any{"x5t": thumbprint(cert)}, map[string]any{
 					"iss": daemon, "sub": daemon, "aud": authHost + tenant + "/oauth2/v2.0/token", "exp": time.Now().Add(time.Minute).Unix(),
 				}))
@@ -369,17 +368,17 @@ func TestCodeErrors(t *testing.T) {
 		{"no consent", []string{"scope", "api://api-b/Orders.Read"}, 400, "invalid_grant", 65001},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a := redeem(t, s, signIn(t, s, alice), test.change...)
-			wantError(t, a, test.status, test.code, test.aadsts)
-			if test.aadsts == 65001 && a.text("suberror") != "consent_required" {
-				t.Errorf("suberror %q", a.text("suberror"))
+			resp := redeem(t, s, signIn(t, s, alice), test.change...)
+			wantError(t, resp, test.status, test.code, test.aadsts)
+			if test.aadsts == 65001 && resp.stringField("suberror") != "consent_required" {
+				t.Errorf("got suberror %q", resp.stringField("suberror"))
 			}
 		})
 	}
 	t.Run("another tenant", func(t *testing.T) {
-		a := ask(t, s, fabrikam, "grant_type", "authorization_code", "client_id", webapp, "client_secret", "webapp-secret",
+		resp := tokenRequest(t, s, fabrikam, "grant_type", "authorization_code", "client_id", webapp, "client_secret", "webapp-secret",
 			"code", signIn(t, s, alice), "redirect_uri", callback, "code_verifier", verifier)
-		wantError(t, a, 400, "invalid_grant", 700005)
+		wantError(t, resp, 400, "invalid_grant", 700005)
 	})
 	t.Run("verifier without a challenge", func(t *testing.T) {
 		code := signIn(t, s, alice, "code_challenge", "", "code_challenge_method", "")
@@ -389,34 +388,34 @@ func TestCodeErrors(t *testing.T) {
 		code := signIn(t, s, alice, "code_challenge", verifier, "code_challenge_method", "")
 		wantToken(t, redeem(t, s, code))
 	})
-	t.Run("a refused redemption leaves the code alone", func(t *testing.T) {
+	t.Run("a rejected redemption does not use the code", func(t *testing.T) {
 		code := signIn(t, s, alice)
 		wantError(t, redeem(t, s, code, "client_secret", "wrong"), 401, "invalid_client", 7000215)
 		wantToken(t, redeem(t, s, code))
 	})
-	t.Run("a code is no refresh token", func(t *testing.T) {
-		a := ask(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", signIn(t, s, alice))
-		wantError(t, a, 400, "invalid_grant", 9002313)
+	t.Run("a code is not a refresh token", func(t *testing.T) {
+		resp := tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", signIn(t, s, alice))
+		wantError(t, resp, 400, "invalid_grant", 9002313)
 	})
 }
 
-func TestExpiry(t *testing.T) {
+func TestExpiredGrants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
 		code := signIn(t, s, alice)
 		time.Sleep(10*time.Minute + time.Second)
 		wantError(t, redeem(t, s, code), 400, "invalid_grant", 70008)
 
-		a := redeem(t, s, signIn(t, s, alice))
-		wantToken(t, a)
+		resp := redeem(t, s, signIn(t, s, alice))
+		wantToken(t, resp)
 		time.Sleep(2 * time.Hour)
-		wantError(t, onBehalfOf(t, s, a.text("access_token")), 400, "invalid_grant", 500133)
+		wantError(t, onBehalfOf(t, s, resp.stringField("access_token")), 400, "invalid_grant", 500133)
 
-		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", a.text("refresh_token")}
+		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", resp.stringField("refresh_token")}
 		time.Sleep(89 * 24 * time.Hour)
-		wantToken(t, ask(t, s, tenant, refresh...))
+		wantToken(t, tokenRequest(t, s, tenant, refresh...))
 		time.Sleep(24 * time.Hour)
-		wantError(t, ask(t, s, tenant, refresh...), 400, "invalid_grant", 700082)
+		wantError(t, tokenRequest(t, s, tenant, refresh...), 400, "invalid_grant", 700082)
 	})
 }
 
@@ -426,17 +425,17 @@ func TestRefreshErrors(t *testing.T) {
 		Name: "other", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c4", TenantID: tenant, MultiTenant: true, Secrets: []string{"other-secret"},
 	})
 	s := entratest.NewServer(cfg)
-	token := redeem(t, s, signIn(t, s, alice)).text("refresh_token")
+	token := redeem(t, s, signIn(t, s, alice)).stringField("refresh_token")
 	base := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", token}
-	wantError(t, ask(t, s, fabrikam, base...), 400, "invalid_grant", 70000)
-	wantError(t, ask(t, s, tenant, append(base, "client_id", "aaaaaaaa-0000-4000-8000-0000000000c4", "client_secret", "other-secret")...), 400, "invalid_grant", 70000)
-	wantError(t, ask(t, s, tenant, append(base, "refresh_token", "x")...), 400, "invalid_grant", 9002313)
-	wantError(t, ask(t, s, tenant, append(base, "refresh_token", "")...), 400, "invalid_request", 900144)
-	wantError(t, ask(t, entratest.NewServer(cfg), tenant, base...), 400, "invalid_grant", 9002313)
+	wantError(t, tokenRequest(t, s, fabrikam, base...), 400, "invalid_grant", 70000)
+	wantError(t, tokenRequest(t, s, tenant, append(base, "client_id", "aaaaaaaa-0000-4000-8000-0000000000c4", "client_secret", "other-secret")...), 400, "invalid_grant", 70000)
+	wantError(t, tokenRequest(t, s, tenant, append(base, "refresh_token", "x")...), 400, "invalid_grant", 9002313)
+	wantError(t, tokenRequest(t, s, tenant, append(base, "refresh_token", "")...), 400, "invalid_request", 900144)
+	wantError(t, tokenRequest(t, entratest.NewServer(cfg), tenant, base...), 400, "invalid_grant", 9002313)
 	if !s.RevokeToken(token) || s.RevokeToken("nothing") || s.RevokeToken(s.Mint(entratest.MintOptions{Resource: "api-a", UnpublishedKey: true})) {
-		t.Error("RevokeToken knows its tokens wrongly")
+		t.Error("RevokeToken: got true for other text or false for a token")
 	}
-	wantError(t, ask(t, s, tenant, base...), 400, "invalid_grant", 50173)
+	wantError(t, tokenRequest(t, s, tenant, base...), 400, "invalid_grant", 50173)
 	wantToken(t, redeem(t, s, signIn(t, s, alice)))
 }
 
@@ -490,21 +489,21 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		})
 	}
 	t.Run("another tenant", func(t *testing.T) {
-		a := ask(t, s, fabrikam, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", apiA, "client_secret", "api-a-secret",
+		resp := tokenRequest(t, s, fabrikam, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", apiA, "client_secret", "api-a-secret",
 			"assertion", good, "requested_token_use", "on_behalf_of", "scope", "api://api-b/Orders.Read")
-		wantError(t, a, 400, "invalid_grant", 50013)
+		wantError(t, resp, 400, "invalid_grant", 50013)
 	})
 	t.Run("revoked", func(t *testing.T) {
 		s.RevokeSessions(alice)
 		wantError(t, onBehalfOf(t, s, good), 400, "invalid_grant", 50173)
 		if !s.IsRevoked(good) {
-			t.Error("a resource would not learn of it")
+			t.Error("IsRevoked: got false, want true")
 		}
 		wantToken(t, onBehalfOf(t, s, userToken(t, s, alice)))
 	})
 }
 
-func TestRotatedKeyIsRefused(t *testing.T) {
+func TestRetiredKeyIsRejected(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	token := userToken(t, s, alice)
 	s.RotateKeys()
@@ -514,13 +513,12 @@ func TestRotatedKeyIsRefused(t *testing.T) {
 	wantToken(t, onBehalfOf(t, s, userToken(t, s, alice)))
 }
 
-// TestMFA follows a claims challenge from the downstream API to the browser and
-// back.
-func TestMFA(t *testing.T) {
+// A claims challenge of the downstream API is satisfied by a new sign-in with its claims.
+func TestMFAChallengeIsSatisfiedBySignIn(t *testing.T) {
 	s := entratest.NewServer(sample("api-b", func(a *entratest.App) { a.RequireMFA = true }))
-	a := onBehalfOf(t, s, userToken(t, s, alice))
-	wantError(t, a, 400, "interaction_required", 50076)
-	challenge := a.text("claims")
+	resp := onBehalfOf(t, s, userToken(t, s, alice))
+	wantError(t, resp, 400, "interaction_required", 50076)
+	challenge := resp.stringField("claims")
 	var c struct {
 		AccessToken struct {
 			Polids struct {
@@ -530,41 +528,41 @@ func TestMFA(t *testing.T) {
 		} `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(challenge), &c); err != nil || !c.AccessToken.Polids.Essential || len(c.AccessToken.Polids.Values) != 1 {
-		t.Fatalf("claims %q", challenge)
+		t.Fatalf("got claims %q", challenge)
 	}
-	if a.text("suberror") != "basic_action" {
-		t.Errorf("suberror %q", a.text("suberror"))
+	if resp.stringField("suberror") != "basic_action" {
+		t.Errorf("got suberror %q", resp.stringField("suberror"))
 	}
-	token := redeem(t, s, signIn(t, s, alice, "claims", challenge)).text("access_token")
+	token := redeem(t, s, signIn(t, s, alice, "claims", challenge)).stringField("access_token")
 	wantToken(t, onBehalfOf(t, s, token))
 
 	_, err := s.SignIn(t.Context(), authorizeURL(tenant, "claims", challenge), bob)
 	if e, ok := err.(*entratest.SignInError); !ok || e.AADSTS != 50079 {
-		t.Errorf("a user without a second factor: %v", err)
+		t.Errorf("user without second factor: got %v", err)
 	}
 }
 
 func TestPasswordGrant(t *testing.T) {
 	cfg := entratest.Sample()
-	cfg.Users = append(cfg.Users, entratest.User{Username: "gone@contoso.onmicrosoft.com", Password: "gone-password", TenantID: tenant, Disabled: true})
+	cfg.Users = append(cfg.Users, entratest.User{Username: "disabled@contoso.onmicrosoft.com", Password: "disabled-password", TenantID: tenant, Disabled: true})
 	s := entratest.NewServer(cfg)
-	do := func(pairs ...string) answer {
+	do := func(pairs ...string) response {
 		f := []string{"grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password", "alice-password", "scope", "api://api-b/Orders.Read"}
-		return ask(t, s, tenant, append(f, pairs...)...)
+		return tokenRequest(t, s, tenant, append(f, pairs...)...)
 	}
-	if c := wantToken(t, do()); c.text("preferred_username") != alice {
-		t.Errorf("claims %v", c)
+	if c := wantToken(t, do()); c.stringClaim("preferred_username") != alice {
+		t.Errorf("got claims %v", c)
 	}
 	wantError(t, do("password", "wrong"), 400, "invalid_grant", 50126)
-	wantError(t, do("username", "nobody@contoso.onmicrosoft.com"), 400, "invalid_grant", 50034)
-	wantError(t, do("username", "gone@contoso.onmicrosoft.com", "password", "gone-password"), 400, "invalid_grant", 50057)
+	wantError(t, do("username", "unknown@contoso.onmicrosoft.com"), 400, "invalid_grant", 50034)
+	wantError(t, do("username", "disabled@contoso.onmicrosoft.com", "password", "disabled-password"), 400, "invalid_grant", 50057)
 	wantError(t, do("username", carol, "password", "carol-password"), 400, "interaction_required", 50020)
 }
 
-// TestPasswordGrantPolicies has what the sign-in page would have asked.
-func TestPasswordGrantPolicies(t *testing.T) {
-	do := func(cfg entratest.Config, scope string) answer {
-		return ask(t, entratest.NewServer(cfg), tenant, "grant_type", "password", "client_id", webapp, "client_secret", "webapp-secret",
+// The password grant applies the policies of the sign-in pages.
+func TestPasswordGrantAppliesPolicies(t *testing.T) {
+	do := func(cfg entratest.Config, scope string) response {
+		return tokenRequest(t, entratest.NewServer(cfg), tenant, "grant_type", "password", "client_id", webapp, "client_secret", "webapp-secret",
 			"username", bob, "password", "bob-password", "scope", scope)
 	}
 	wantError(t, do(entratest.Sample(), "openid profile offline_access"), 400, "invalid_grant", 65001)

@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/verify"
 )
 
-// exchange posts a form to the token endpoint, as any OAuth client does.
+// exchange posts a form to the token endpoint.
 func exchange(c *http.Client, form url.Values) (status int, body map[string]any) {
 	resp, err := c.PostForm("https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token", form)
 	if err != nil {
@@ -26,7 +30,7 @@ func exchange(c *http.Client, form url.Values) (status int, body map[string]any)
 	return resp.StatusCode, body
 }
 
-// claimsOf reads a token without verifying it.
+// claimsOf parses a token without verifying it.
 func claimsOf(token any) map[string]any {
 	data, err := base64.RawURLEncoding.DecodeString(strings.Split(token.(string), ".")[1])
 	if err != nil {
@@ -39,19 +43,19 @@ func claimsOf(token any) map[string]any {
 	return c
 }
 
-// A daemon gets an app-only token. Client answers for Microsoft's own hosts, so
-// the code under test needs no other configuration than its HTTP client.
+// A daemon acquires an app-only token. Client serves Microsoft's own hosts, so only
+// the HTTP client of the code under test is different from production.
 func ExampleServer_Client() {
 	s := entratest.NewServer(entratest.Sample())
 	daemon := s.App("daemon")
 
-	_, answer := exchange(s.Client(), url.Values{
+	_, body := exchange(s.Client(), url.Values{
 		"grant_type":    {"client_credentials"},
 		"client_id":     {daemon.ClientID},
 		"client_secret": {daemon.Secrets[0]},
 		"scope":         {"api://api-b/.default"},
 	})
-	c := claimsOf(answer["access_token"])
+	c := claimsOf(body["access_token"])
 	fmt.Println(c["idtyp"], c["roles"], c["aud"] == s.App("api-b").ClientID)
 	// Output:
 	// app [Orders.Read.All] true
@@ -76,34 +80,34 @@ func ExampleServer_SignIn() {
 	}
 	fmt.Println(callback.Host+callback.Path, callback.Query().Get("state"))
 
-	_, answer := exchange(s.Client(), url.Values{
+	_, body := exchange(s.Client(), url.Values{
 		"grant_type":    {"authorization_code"},
 		"client_id":     {webapp.ClientID},
 		"client_secret": {webapp.Secrets[0]},
 		"code":          {callback.Query().Get("code")},
 		"redirect_uri":  {webapp.RedirectURIs[0]},
 	})
-	c := claimsOf(answer["access_token"])
+	c := claimsOf(body["access_token"])
 	fmt.Println(c["preferred_username"], c["scp"])
 	// Output:
 	// localhost/callback 12345
 	// alice@contoso.onmicrosoft.com access_as_user
 }
 
-// An outage: the first two requests for a token are throttled.
+// The first two token requests are throttled.
 func ExampleServer_Inject() {
 	s := entratest.NewServer(entratest.Sample())
 	s.Inject(entratest.Fault{Endpoint: "token", Times: 2, Status: 429, RetryAfter: "30"})
 
 	daemon := s.App("daemon")
 	for range 3 {
-		status, answer := exchange(s.Client(), url.Values{
+		status, body := exchange(s.Client(), url.Values{
 			"grant_type":    {"client_credentials"},
 			"client_id":     {daemon.ClientID},
 			"client_secret": {daemon.Secrets[0]},
 			"scope":         {"api://api-b/.default"},
 		})
-		fmt.Println(status, answer["error"])
+		fmt.Println(status, body["error"])
 	}
 	fmt.Println(s.TokenRequests(), "requests")
 	// Output:
@@ -113,7 +117,7 @@ func ExampleServer_Inject() {
 	// 3 requests
 }
 
-// A key rollover: the new key is announced, used, and the old one withdrawn.
+// A key rollover announces a new key, signs with it, and retires the old one.
 func ExampleServer_RotateKeys() {
 	s := entratest.NewServer(entratest.Sample())
 	published := func() int {
@@ -141,23 +145,22 @@ func ExampleServer_RotateKeys() {
 	// 1
 }
 
-// An API is tested with tokens that nobody asked for: here one for another
-// audience.
+// An API rejects a token for another audience.
 func ExampleServer_Mint() {
 	s := entratest.NewServer(entratest.Sample())
 	token := s.Mint(entratest.MintOptions{
 		Resource: "api-a",
 		Client:   "webapp",
 		User:     "alice@contoso.onmicrosoft.com",
-		Claims:   map[string]any{"aud": "api://somebody-else"},
+		Claims:   map[string]any{"aud": "api://other"},
 	})
 	c := claimsOf(token)
 	fmt.Println(c["aud"], c["scp"])
 	// Output:
-	// api://somebody-else access_as_user
+	// api://other access_as_user
 }
 
-// Other processes reach the estate over TLS.
+// Other processes connect to the server over TLS.
 func ExampleServer_StartTLS() {
 	s := entratest.NewServer(entratest.Sample())
 	authority, ca, stop := s.StartTLS()
@@ -168,7 +171,7 @@ func ExampleServer_StartTLS() {
 	// true true
 }
 
-// The journal shows what was asked, without secrets.
+// The journal has the requests without secrets.
 func ExampleServer_Requests() {
 	s := entratest.NewServer(entratest.Sample())
 	daemon := s.App("daemon")
@@ -184,4 +187,61 @@ func ExampleServer_Requests() {
 	// Output:
 	// token client_credentials REDACTED
 	// 401 invalid_client 7000215
+}
+
+// A test of a daemon. Only its HTTP client differs from production. The test counts
+// its requests.
+func Example_daemon() {
+	s := entratest.NewServer(entratest.Sample())
+	daemon := s.App("daemon")
+
+	client, err := entra.New(entra.Config{
+		TenantID:   daemon.TenantID,
+		ClientID:   daemon.ClientID,
+		Credential: entra.Secret(daemon.Secrets[0]),
+		HTTPClient: s.Client(),
+	})
+	if err != nil {
+		panic(err)
+	}
+	source := clientcreds.TokenSource(client, "api://api-b/.default")
+	for range 100 {
+		if _, err := source.Token(); err != nil {
+			panic(err)
+		}
+	}
+	fmt.Println(s.TokenRequests(), "request")
+	// Output:
+	// 1 request
+}
+
+// A test of an API. It fetches the keys from the server and receives a valid and an
+// invalid token.
+func Example_api() {
+	s := entratest.NewServer(entratest.Sample())
+	verifier, err := verify.New(verify.Config{
+		Audiences:  []string{s.App("api-a").ClientID},
+		Tenants:    []string{entratest.SampleTenant},
+		HTTPClient: s.Client(),
+	})
+	if err != nil {
+		panic(err)
+	}
+	api := verifier.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "hello")
+	}))
+
+	alice := entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"}
+	forged := alice
+	forged.UnpublishedKey = true
+	for _, options := range []entratest.MintOptions{alice, forged} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+s.Mint(options))
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		fmt.Println(w.Code)
+	}
+	// Output:
+	// 200
+	// 401
 }

@@ -19,7 +19,7 @@ func daemonForm() *strings.Reader {
 	return strings.NewReader("grant_type=client_credentials&client_id=" + daemon + "&client_secret=daemon-secret&scope=api://api-b/.default")
 }
 
-// daemonPost returns the answer's status and body, or the error of either.
+// daemonPost returns the response and its body, or the error of either.
 func daemonPost(ctx context.Context, c *http.Client, base string) (*http.Response, string, error) {
 	req, err := http.NewRequestWithContext(ctx, "POST", base+tenant+"/oauth2/v2.0/token", daemonForm())
 	if err != nil {
@@ -35,7 +35,7 @@ func daemonPost(ctx context.Context, c *http.Client, base string) (*http.Respons
 	return resp, string(data), err
 }
 
-func TestFaultAnswers(t *testing.T) {
+func TestFaultResponses(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for _, test := range []struct {
 		name       string
@@ -61,14 +61,14 @@ func TestFaultAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			if resp.StatusCode != test.status || resp.Header.Get("Content-Type") != test.kind || resp.Header.Get("Retry-After") != test.retryAfter {
-				t.Errorf("%d %q %q", resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Retry-After"))
+				t.Errorf("got %d %q %q", resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Retry-After"))
 			}
 			if !strings.Contains(body, test.contains) {
-				t.Errorf("body %s", body)
+				t.Errorf("got body %s", body)
 			}
 			remove()
 			if resp, _, err := daemonPost(t.Context(), s.Client(), authHost); err != nil || resp.StatusCode != 200 {
-				t.Errorf("after remove: %v %v", resp, err)
+				t.Errorf("after remove: got %v %v", resp, err)
 			}
 		})
 	}
@@ -76,22 +76,22 @@ func TestFaultAnswers(t *testing.T) {
 
 func TestFaultMatching(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	status := func(pairs ...string) int { return credentials(t, s, pairs...).status }
+	status := func(pairs ...string) int { return clientCredentials(t, s, pairs...).status }
 	s.Inject(entratest.Fault{Endpoint: "token", Tenant: "fabrikam.onmicrosoft.com", Status: 500})
 	s.Inject(entratest.Fault{Endpoint: "keys", Status: 500})
 	s.Inject(entratest.Fault{ClientID: apiA, Status: 500})
 	s.Inject(entratest.Fault{GrantType: "refresh_token", Status: 500})
 	if got := status(); got != 200 {
-		t.Fatalf("status %d: a fault hit another request", got)
+		t.Fatalf("got status %d of a request that does not match", got)
 	}
-	if got := ask(t, s, fabrikam, "grant_type", "x").status; got != 500 {
-		t.Errorf("by tenant: %d", got)
+	if got := tokenRequest(t, s, fabrikam, "grant_type", "x").status; got != 500 {
+		t.Errorf("by tenant: got %d", got)
 	}
 	if got := status("client_id", apiA); got != 500 {
-		t.Errorf("by client: %d", got)
+		t.Errorf("by client: got %d", got)
 	}
 	if got := status("grant_type", "refresh_token"); got != 500 {
-		t.Errorf("by grant: %d", got)
+		t.Errorf("by grant: got %d", got)
 	}
 	s.Inject(entratest.Fault{GrantType: "client_credentials", Skip: 1, Times: 2, Status: 503})
 	var got []int
@@ -100,11 +100,11 @@ func TestFaultMatching(t *testing.T) {
 	}
 	for i, want := range []int{200, 503, 503, 200, 200} {
 		if got[i] != want {
-			t.Fatalf("nth request: %v", got)
+			t.Fatalf("requests with Skip and Times: got %v", got)
 		}
 	}
 	if n := len(s.Faults()); n != 4 {
-		t.Errorf("%d faults left", n)
+		t.Errorf("got %d faults left", n)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestFaultDelay(t *testing.T) {
 			t.Fatal(resp, err)
 		}
 		if d := time.Since(start); d != 2*time.Second {
-			t.Errorf("it took %v", d)
+			t.Errorf("got delay %v", d)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -126,16 +126,16 @@ func TestFaultDelay(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		if d := time.Since(start); d != time.Second {
-			t.Errorf("leaving took %v", d)
+			t.Errorf("canceled request took %v", d)
 		}
 		c := s.Client()
 		c.Timeout = 500 * time.Millisecond
 		if _, _, err := daemonPost(t.Context(), c, authHost); err == nil || time.Since(start) != 1500*time.Millisecond {
-			t.Errorf("with a client timeout: %v after %v", err, time.Since(start))
+			t.Errorf("with a client timeout: got %v after %v", err, time.Since(start))
 		}
 		log := s.Requests()
 		if len(log) != 3 || log[0].Status != 200 || log[1].Status != 0 || !log[1].Injected {
-			t.Errorf("journal %+v", log)
+			t.Errorf("got journal %+v", log)
 		}
 	})
 }
@@ -153,17 +153,17 @@ func TestFaultBrokenConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			remove := s.Inject(entratest.Fault{Endpoint: "token", Drop: true})
 			if _, _, err := daemonPost(t.Context(), c.client, c.base); err == nil {
-				t.Error("a dropped connection answered")
+				t.Error("dropped connection: got a response, want an error")
 			}
 			remove()
 			remove = s.Inject(entratest.Fault{Endpoint: "token", Truncate: 40})
 			resp, body, err := daemonPost(t.Context(), c.client, c.base)
 			if !errors.Is(err, io.ErrUnexpectedEOF) || len(body) != 40 || resp.StatusCode != 200 || resp.ContentLength <= 40 {
-				t.Errorf("truncated: %d bytes of %+v, %v", len(body), resp, err)
+				t.Errorf("truncated: got %d bytes of %+v, %v", len(body), resp, err)
 			}
 			remove()
 			if _, body, err := daemonPost(t.Context(), c.client, c.base); err != nil || !json.Valid([]byte(body)) {
-				t.Errorf("after both: %v", err)
+				t.Errorf("after the faults: got %v", err)
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestFaultOnSignIn(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	defer s.Inject(entratest.Fault{Endpoint: "authorize", Drop: true, Times: 1})()
 	if _, err := s.SignIn(t.Context(), authorizeURL(tenant), alice); err == nil {
-		t.Error("it signed in")
+		t.Error("SignIn: got no error")
 	}
 	if _, err := s.SignIn(t.Context(), authorizeURL(tenant), alice); err != nil {
 		t.Error(err)

@@ -39,21 +39,21 @@ const (
 	authHost = "https://login.microsoftonline.com/"
 )
 
-// answer is what came back from the token endpoint.
-type answer struct {
+// response is a response of the token endpoint.
+type response struct {
 	status int
 	header http.Header
 	body   map[string]any
 }
 
-func (a answer) text(name string) string {
-	s, _ := a.body[name].(string)
+func (resp response) stringField(name string) string {
+	s, _ := resp.body[name].(string)
 	return s
 }
 
-// aadsts is the first error code.
-func (a answer) aadsts() int {
-	codes, _ := a.body["error_codes"].([]any)
+// aadsts returns the first error number.
+func (resp response) aadsts() int {
+	codes, _ := resp.body["error_codes"].([]any)
 	if len(codes) == 0 {
 		return 0
 	}
@@ -61,26 +61,26 @@ func (a answer) aadsts() int {
 	return int(n)
 }
 
-func post(t testing.TB, client *http.Client, endpoint string, form url.Values) answer {
+func post(t testing.TB, client *http.Client, endpoint string, form url.Values) response {
 	t.Helper()
-	resp, err := client.PostForm(endpoint, form)
+	httpResp, err := client.PostForm(endpoint, form)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
+	defer httpResp.Body.Close()
+	data, err := io.ReadAll(httpResp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := answer{status: resp.StatusCode, header: resp.Header}
-	if err := json.Unmarshal(data, &a.body); err != nil {
-		t.Fatalf("%d: %v: %.200s", resp.StatusCode, err, data)
+	resp := response{status: httpResp.StatusCode, header: httpResp.Header}
+	if err := json.Unmarshal(data, &resp.body); err != nil {
+		t.Fatalf("status %d, decode body: %v: %.200s", httpResp.StatusCode, err, data)
 	}
-	return a
+	return resp
 }
 
-// ask posts to the token endpoint of a tenant; the pairs are parameters.
-func ask(t testing.TB, s *entratest.Server, tenant string, pairs ...string) answer {
+// tokenRequest posts to the token endpoint of a tenant. pairs are parameters.
+func tokenRequest(t testing.TB, s *entratest.Server, tenant string, pairs ...string) response {
 	t.Helper()
 	return post(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", form(pairs...))
 }
@@ -93,33 +93,33 @@ func form(pairs ...string) url.Values {
 	return f
 }
 
-// wantError checks an error answer as Entra makes them.
-func wantError(t testing.TB, a answer, status int, code string, aadsts int) {
+// wantError checks an error response.
+func wantError(t testing.TB, resp response, status int, code string, aadsts int) {
 	t.Helper()
-	if a.status != status || a.text("error") != code || a.aadsts() != aadsts {
-		t.Fatalf("got %d %s %d, want %d %s %d: %s", a.status, a.text("error"), a.aadsts(), status, code, aadsts, a.text("error_description"))
+	if resp.status != status || resp.stringField("error") != code || resp.aadsts() != aadsts {
+		t.Fatalf("got %d %s %d, want %d %s %d: %s", resp.status, resp.stringField("error"), resp.aadsts(), status, code, aadsts, resp.stringField("error_description"))
 	}
-	if a.text("access_token") != "" {
-		t.Fatal("an error with a token")
+	if resp.stringField("access_token") != "" {
+		t.Fatal("error response has a token")
 	}
 }
 
-func wantToken(t testing.TB, a answer) claims {
+func wantToken(t testing.TB, resp response) claims {
 	t.Helper()
-	if a.status != 200 {
-		t.Fatalf("%d %v", a.status, a.body)
+	if resp.status != 200 {
+		t.Fatalf("got %d %v", resp.status, resp.body)
 	}
-	return decode(t, a.text("access_token"))
+	return decode(t, resp.stringField("access_token"))
 }
 
 type claims map[string]any
 
-func (c claims) text(name string) string {
+func (c claims) stringClaim(name string) string {
 	s, _ := c[name].(string)
 	return s
 }
 
-func (c claims) list(name string) string {
+func (c claims) joined(name string) string {
 	var parts []string
 	list, _ := c[name].([]any)
 	for _, v := range list {
@@ -135,7 +135,7 @@ func decodePart(t testing.TB, raw string, n int) claims {
 	t.Helper()
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		t.Fatalf("no token: %q", raw)
+		t.Fatalf("not a token: %q", raw)
 	}
 	data, err := base64.RawURLEncoding.DecodeString(parts[n])
 	if err != nil {
@@ -153,8 +153,8 @@ func challenge(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// authorizeURL is webapp's request; the pairs override parameters, and remove
-// them if empty.
+// authorizeURL returns webapp's authorization request. pairs replace parameters. An
+// empty value removes one.
 func authorizeURL(tenant string, pairs ...string) string {
 	q := form(
 		"client_id", webapp, "response_type", "code", "redirect_uri", callback,
@@ -170,7 +170,7 @@ func authorizeURL(tenant string, pairs ...string) string {
 	return authHost + tenant + "/oauth2/v2.0/authorize?" + q.Encode()
 }
 
-// signIn returns the code of a sign-in to webapp.
+// signIn signs a user in to webapp and returns the code.
 func signIn(t testing.TB, s *entratest.Server, user string, pairs ...string) string {
 	t.Helper()
 	cb, err := s.SignIn(t.Context(), authorizeURL("organizations", pairs...), user)
@@ -179,52 +179,52 @@ func signIn(t testing.TB, s *entratest.Server, user string, pairs ...string) str
 	}
 	code := cb.Query().Get("code")
 	if code == "" {
-		t.Fatalf("no code: %s", cb)
+		t.Fatalf("no code in callback: %s", cb)
 	}
 	return code
 }
 
-// redeem is webapp's redemption of a code; the pairs override parameters.
-func redeem(t testing.TB, s *entratest.Server, code string, pairs ...string) answer {
+// redeem redeems a code of webapp. pairs replace parameters.
+func redeem(t testing.TB, s *entratest.Server, code string, pairs ...string) response {
 	t.Helper()
 	f := []string{
 		"grant_type", "authorization_code", "client_id", webapp, "client_secret", "webapp-secret", "code", code,
 		"redirect_uri", callback, "code_verifier", verifier, "client_info", "1",
 		"scope", "api://api-a/access_as_user openid offline_access profile",
 	}
-	return ask(t, s, "organizations", append(f, pairs...)...)
+	return tokenRequest(t, s, "organizations", append(f, pairs...)...)
 }
 
-// userToken is a user's access token for api-a.
+// userToken returns a user's access token for api-a.
 func userToken(t testing.TB, s *entratest.Server, user string) string {
 	t.Helper()
-	a := redeem(t, s, signIn(t, s, user))
-	wantToken(t, a)
-	return a.text("access_token")
+	resp := redeem(t, s, signIn(t, s, user))
+	wantToken(t, resp)
+	return resp.stringField("access_token")
 }
 
-// onBehalfOf is api-a's exchange for a token for api-b.
-func onBehalfOf(t testing.TB, s *entratest.Server, assertion string, pairs ...string) answer {
+// onBehalfOf exchanges a token for api-a for a token for api-b.
+func onBehalfOf(t testing.TB, s *entratest.Server, assertion string, pairs ...string) response {
 	t.Helper()
 	f := []string{
 		"grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", apiA, "client_secret", "api-a-secret",
 		"assertion", assertion, "requested_token_use", "on_behalf_of", "client_info", "1",
 		"scope", "api://api-b/Orders.Read openid offline_access profile",
 	}
-	return ask(t, s, "organizations", append(f, pairs...)...)
+	return tokenRequest(t, s, "organizations", append(f, pairs...)...)
 }
 
-// credentials is the daemon's request for a token for api-b.
-func credentials(t testing.TB, s *entratest.Server, pairs ...string) answer {
+// clientCredentials requests a token for api-b for the daemon.
+func clientCredentials(t testing.TB, s *entratest.Server, pairs ...string) response {
 	t.Helper()
 	f := []string{
 		"grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret",
 		"scope", "api://api-b/.default openid offline_access profile",
 	}
-	return ask(t, s, tenant, append(f, pairs...)...)
+	return tokenRequest(t, s, tenant, append(f, pairs...)...)
 }
 
-// testKey and otherKey are RSA keys of the tests.
+// testKey and otherKey return the RSA keys of the tests.
 var (
 	testKey  = sync.OnceValue(newKey)
 	otherKey = sync.OnceValue(newKey)
@@ -238,7 +238,8 @@ func newKey() *rsa.PrivateKey {
 	return key
 }
 
-// certify makes a certificate for key, signed by parent, or itself if nil.
+// certify returns a certificate for key, signed by parent. If parent is nil, it is
+// self-signed.
 func certify(t testing.TB, name string, key *rsa.PrivateKey, parent *x509.Certificate, signer *rsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
@@ -260,7 +261,7 @@ func certify(t testing.TB, name string, key *rsa.PrivateKey, parent *x509.Certif
 	return cert
 }
 
-// sample is the sample estate with the app changed.
+// sample returns the sample Config with one app changed.
 func sample(app string, change func(*entratest.App)) entratest.Config {
 	cfg := entratest.Sample()
 	for i := range cfg.Apps {
@@ -271,7 +272,7 @@ func sample(app string, change func(*entratest.App)) entratest.Config {
 	return cfg
 }
 
-// sign makes a token with RS256.
+// sign returns a token signed with RS256, or with PS256 if header says so.
 func sign(t testing.TB, key *rsa.PrivateKey, header, payload map[string]any) string {
 	t.Helper()
 	h := map[string]any{"typ": "JWT", "alg": "RS256"}
@@ -298,19 +299,19 @@ func sign(t testing.TB, key *rsa.PrivateKey, header, payload map[string]any) str
 	return signed + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
-// thumbprint is the x5t of a certificate.
+// thumbprint returns the x5t of a certificate.
 func thumbprint(c *x509.Certificate) string {
 	sum := sha1.Sum(c.Raw)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// halfHash is a c_hash.
-func halfHash(raw string) string {
+// leftHalfHash returns a c_hash.
+func leftHalfHash(raw string) string {
 	sum := sha256.Sum256([]byte(raw))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// ecCert is a certificate of an ECDSA key.
+// ecCert returns a self-signed certificate of an ECDSA key.
 func ecCert(t testing.TB, key *ecdsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
@@ -325,7 +326,7 @@ func ecCert(t testing.TB, key *ecdsa.PrivateKey) *x509.Certificate {
 	return cert
 }
 
-// signEC makes a token with ES256 (RFC 7518 section 3.4).
+// signEC returns a token signed with ES256 (RFC 7518, section 3.4).
 func signEC(t testing.TB, key *ecdsa.PrivateKey, header, payload map[string]any) string {
 	t.Helper()
 	header["alg"] = "ES256"

@@ -19,9 +19,9 @@ func TestJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
 		start := time.Now()
-		credentials(t, s)
+		clientCredentials(t, s)
 		time.Sleep(time.Minute)
-		credentials(t, s, "client_secret", "wrong")
+		clientCredentials(t, s, "client_secret", "wrong")
 		got := s.Requests()
 		want := entratest.Request{
 			Time: start, Method: "POST", Host: "login.microsoftonline.com", Path: "/" + tenant + "/oauth2/v2.0/token",
@@ -35,14 +35,13 @@ func TestJournal(t *testing.T) {
 			t.Fatalf("got %+v\nwant %+v", got, want)
 		}
 		if got[1].Status != 401 || got[1].Error != "invalid_client" || got[1].AADSTS != 7000215 || !got[1].Time.Equal(start.Add(time.Minute)) {
-			t.Errorf("the refusal: %+v", got[1])
+			t.Errorf("rejected request: got %+v", got[1])
 		}
 	})
 }
 
-// TestJournalRoom sends long requests: the journal keeps a little of each, and
-// shows what matters.
-func TestJournalRoom(t *testing.T) {
+// The journal truncates long requests and keeps the parameters that it shows.
+func TestJournalLimitsParameters(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	heap := func() uint64 {
 		runtime.GC()
@@ -59,14 +58,14 @@ func TestJournalRoom(t *testing.T) {
 		post(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", f)
 	}
 	if after := heap(); after > before+2<<20 {
-		t.Errorf("64 requests left %d bytes", after-before)
+		t.Errorf("64 requests use %d bytes", after-before)
 	}
 	size := 0
 	for name, values := range s.Requests()[0].Form {
 		size += len(name) + len(strings.Join(values, ""))
 	}
 	if size > 8<<10 {
-		t.Errorf("a request's parameters have %d bytes", size)
+		t.Errorf("parameters of a request have %d bytes", size)
 	}
 	runtime.KeepAlive(s)
 }
@@ -74,9 +73,9 @@ func TestJournalRoom(t *testing.T) {
 func TestCount(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	redeem(t, s, signIn(t, s, alice))
-	credentials(t, s)
-	credentials(t, s, "client_secret", "wrong")
-	ask(t, s, fabrikam, "grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", "api://api-b/.default")
+	clientCredentials(t, s)
+	clientCredentials(t, s, "client_secret", "wrong")
+	tokenRequest(t, s, fabrikam, "grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", "api://api-b/.default")
 	for _, test := range []struct {
 		match entratest.Match
 		want  int
@@ -98,17 +97,17 @@ func TestCount(t *testing.T) {
 		}
 	}
 	if got := s.TokenRequests(); got != 4 {
-		t.Errorf("%d token requests", got)
+		t.Errorf("got %d token requests", got)
 	}
 }
 
 func TestJournalHasNoSecrets(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	code := signIn(t, s, alice)
-	a := redeem(t, s, code)
-	onBehalfOf(t, s, a.text("access_token"))
-	ask(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", a.text("refresh_token"))
-	ask(t, s, tenant, "grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password", "alice-password")
+	resp := redeem(t, s, code)
+	onBehalfOf(t, s, resp.stringField("access_token"))
+	tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", resp.stringField("refresh_token"))
+	tokenRequest(t, s, tenant, "grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password", "alice-password")
 	data, err := json.Marshal(s.Requests())
 	if err != nil {
 		t.Fatal(err)
@@ -116,10 +115,10 @@ func TestJournalHasNoSecrets(t *testing.T) {
 	log := string(data) + fmt.Sprintf("%v %+v %#v", s.Requests(), s, s)
 	for name, value := range map[string]string{
 		"secret": "webapp-secret", "password": "alice-password", "code": code, "verifier": verifier,
-		"access token": a.text("access_token"), "refresh token": a.text("refresh_token"),
+		"access token": resp.stringField("access_token"), "refresh token": resp.stringField("refresh_token"),
 	} {
 		if strings.Contains(log, value) {
-			t.Errorf("the journal has the %s", name)
+			t.Errorf("journal has the %s", name)
 		}
 	}
 }
@@ -128,13 +127,13 @@ func TestJournalIsBounded(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	const n = 6000
 	for i := range n {
-		ask(t, s, tenant, "grant_type", fmt.Sprint("grant-", i), "client_id", daemon)
+		tokenRequest(t, s, tenant, "grant_type", fmt.Sprint("grant-", i), "client_id", daemon)
 	}
 	log := s.Requests()
 	if len(log) != 4096 || log[0].GrantType != fmt.Sprint("grant-", n-4096) || log[4095].GrantType != fmt.Sprint("grant-", n-1) {
-		t.Errorf("%d requests, from %s to %s", len(log), log[0].GrantType, log[len(log)-1].GrantType)
+		t.Errorf("got %d requests, from %s to %s", len(log), log[0].GrantType, log[len(log)-1].GrantType)
 	}
 	if got := s.TokenRequests(); got != n {
-		t.Errorf("%d counted", got)
+		t.Errorf("got %d counted", got)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// verified reports whether the server's first published key signed the token.
+// verified reports whether the first published key of the server signed the token.
 func verified(t *testing.T, s *entratest.Server, raw string) bool {
 	t.Helper()
 	var set struct{ Keys []struct{ X5c []string } }
@@ -36,58 +36,58 @@ func verified(t *testing.T, s *entratest.Server, raw string) bool {
 	return rsa.VerifyPKCS1v15(cert.PublicKey.(*rsa.PublicKey), crypto.SHA256, sum[:], sig) == nil
 }
 
-func TestMint(t *testing.T) {
+func TestMintOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
 		raw := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Lifetime: 10 * time.Minute})
 		c := decode(t, raw)
-		if !verified(t, s, raw) || c.text("aud") != apiA || c.text("azp") != webapp || c.text("scp") != "access_as_user" || c.text("oid") != s.User(alice).ObjectID || c["exp"] != float64(time.Now().Add(10*time.Minute).Unix()) {
-			t.Errorf("a user's token: %v", c)
+		if !verified(t, s, raw) || c.stringClaim("aud") != apiA || c.stringClaim("azp") != webapp || c.stringClaim("scp") != "access_as_user" || c.stringClaim("oid") != s.User(alice).ObjectID || c["exp"] != float64(time.Now().Add(10*time.Minute).Unix()) {
+			t.Errorf("a user's token: got %v", c)
 		}
 		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api://api-b", Client: "daemon", Tenant: "fabrikam.onmicrosoft.com", Host: "https://127.0.0.1:1"}))
-		if c.text("aud") != apiB || c.list("roles") != "Orders.Read.All" || c.text("iss") != "https://127.0.0.1:1/"+fabrikam+"/v2.0" || c.text("idtyp") != "app" {
-			t.Errorf("an app's token: %v", c)
+		if c.stringClaim("aud") != apiB || c.joined("roles") != "Orders.Read.All" || c.stringClaim("iss") != "https://127.0.0.1:1/"+fabrikam+"/v2.0" || c.stringClaim("idtyp") != "app" {
+			t.Errorf("an app's token: got %v", c)
 		}
 		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, User: alice, Scopes: []string{"a", "b"}, Roles: []string{"r"}}))
-		if c.text("iss") != "https://sts.windows.net/"+tenant+"/" || c.text("scp") != "a b" || c.list("roles") != "r" || c.text("aud") != "api://api-b" {
-			t.Errorf("version 1: %v", c)
+		if c.stringClaim("iss") != "https://sts.windows.net/"+tenant+"/" || c.stringClaim("scp") != "a b" || c.joined("roles") != "r" || c.stringClaim("aud") != "api://api-b" {
+			t.Errorf("version 1: got %v", c)
 		}
 		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, Host: "login.partner.microsoftonline.cn"}))
-		if want := "https://sts.chinacloudapi.cn/" + tenant + "/"; c.text("iss") != want || c.text("idp") != want {
-			t.Errorf("version 1 in China: %v", c)
+		if want := "https://sts.chinacloudapi.cn/" + tenant + "/"; c.stringClaim("iss") != want || c.stringClaim("idp") != want {
+			t.Errorf("version 1 in China: got %v", c)
 		}
 		raw = s.Mint(entratest.MintOptions{Resource: "webapp", User: alice, IDToken: true, Nonce: "n"})
-		if c = decode(t, raw); !verified(t, s, raw) || c.text("aud") != webapp || c.text("nonce") != "n" || c["scp"] != nil {
-			t.Errorf("an ID token: %v", c)
+		if c = decode(t, raw); !verified(t, s, raw) || c.stringClaim("aud") != webapp || c.stringClaim("nonce") != "n" || c["scp"] != nil {
+			t.Errorf("an ID token: got %v", c)
 		}
 		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Lifetime: -time.Hour}))
 		if exp, nbf := c["exp"].(float64), c["nbf"].(float64); exp != float64(time.Now().Add(-time.Hour).Unix()) || nbf >= exp {
-			t.Errorf("an expired token: nbf %v, exp %v", nbf, exp)
+			t.Errorf("an expired token: got nbf %v, exp %v", nbf, exp)
 		}
 		raw = s.Mint(entratest.MintOptions{
 			Resource: "api-b", Claims: map[string]any{"aud": nil, "extra": []int{1}, "iss": "x"}, Header: map[string]any{"typ": nil, "x": "y"},
 		})
 		h := decodePart(t, raw, 0)
-		if c = decode(t, raw); !verified(t, s, raw) || c["aud"] != nil || c["extra"] == nil || c.text("iss") != "x" || h["typ"] != nil || h.text("x") != "y" {
-			t.Errorf("overridden: %v %v", h, c)
+		if c = decode(t, raw); !verified(t, s, raw) || c["aud"] != nil || c["extra"] == nil || c.stringClaim("iss") != "x" || h["typ"] != nil || h.stringClaim("x") != "y" {
+			t.Errorf("overridden: got %v %v", h, c)
 		}
 	})
 }
 
 func TestMintForgeries(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	kid := decodePart(t, s.Mint(entratest.MintOptions{Resource: "api-b"}), 0).text("kid")
+	kid := decodePart(t, s.Mint(entratest.MintOptions{Resource: "api-b"}), 0).stringClaim("kid")
 	foreign := s.Mint(entratest.MintOptions{Resource: "api-b", UnpublishedKey: true})
-	if verified(t, s, foreign) || decodePart(t, foreign, 0).text("kid") != kid {
-		t.Error("a foreign token is not one")
+	if verified(t, s, foreign) || decodePart(t, foreign, 0).stringClaim("kid") != kid {
+		t.Error("token signed with an unpublished key is valid")
 	}
 	none := s.Mint(entratest.MintOptions{Resource: "api-b", Header: map[string]any{"alg": "none"}})
-	if !strings.HasSuffix(none, ".") || decodePart(t, none, 0).text("alg") != "none" {
-		t.Errorf("unsigned: %s", none)
+	if !strings.HasSuffix(none, ".") || decodePart(t, none, 0).stringClaim("alg") != "none" {
+		t.Errorf("unsigned: got %s", none)
 	}
 	confused := s.Mint(entratest.MintOptions{Resource: "api-b", Header: map[string]any{"alg": "HS256"}})
 	if sig := confused[strings.LastIndexByte(confused, '.')+1:]; len(sig) != 43 {
-		t.Errorf("an HMAC of %d characters", len(sig))
+		t.Errorf("got a signature of %d characters", len(sig))
 	}
 }
 
@@ -105,7 +105,7 @@ func TestMintPanics(t *testing.T) {
 		func() {
 			defer func() {
 				if msg, _ := recover().(string); !strings.HasPrefix(msg, "entratest: ") {
-					t.Errorf("%s: panic %q", name, msg)
+					t.Errorf("%s: got panic %q", name, msg)
 				}
 			}()
 			s.Mint(o)

@@ -16,7 +16,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// msal is an MSAL client of an app of the server, in process.
+// msal returns an MSAL client for an app of the server.
 func msal(t *testing.T, s *entratest.Server, tenant, clientID string, cred confidential.Credential, opts ...confidential.Option) confidential.Client {
 	t.Helper()
 	c, err := confidential.New(authHost+tenant, clientID, cred, append([]confidential.Option{confidential.WithHTTPClient(s.Client())}, opts...)...)
@@ -76,11 +76,11 @@ func TestMSALClientCredentials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if claims := decode(t, got.AccessToken); claims.text("azpacr") != test.class || claims.list("roles") != "Orders.Read.All" {
-				t.Errorf("claims %v", claims)
+			if claims := decode(t, got.AccessToken); claims.stringClaim("azpacr") != test.class || claims.joined("roles") != "Orders.Read.All" {
+				t.Errorf("got claims %v", claims)
 			}
 			if life := time.Until(got.ExpiresOn); life < 59*time.Minute || life > 90*time.Minute {
-				t.Errorf("expires in %v", life)
+				t.Errorf("got lifetime %v", life)
 			}
 		})
 	}
@@ -100,9 +100,9 @@ func TestMSALClientCredentials(t *testing.T) {
 	})
 }
 
-// TestMSALChain signs a user in, refreshes silently, and passes the user on
-// along two middle tiers.
-func TestMSALChain(t *testing.T) {
+// MSAL signs a user in, refreshes silently, and requests tokens on behalf of the user
+// through two middle tiers.
+func TestMSALSignInRefreshAndOnBehalfOf(t *testing.T) {
 	cfg := sample("api-b", func(a *entratest.App) {
 		a.Permissions = []entratest.Permission{{Resource: "https://graph.microsoft.com", Scopes: []string{"User.Read"}}}
 	})
@@ -115,17 +115,17 @@ func TestMSALChain(t *testing.T) {
 	}
 	home := s.User(carol).ObjectID + "." + fabrikam
 	if got.Account.HomeAccountID != home || got.IDToken.PreferredUsername != carol {
-		t.Fatalf("account %+v", got.Account)
+		t.Fatalf("got account %+v", got.Account)
 	}
 	silent, err := web.AcquireTokenSilent(t.Context(), []string{"openid"}, confidential.WithSilentAccount(got.Account), confidential.WithTenantID(fabrikam))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := decode(t, silent.AccessToken); c.text("aud") != "https://graph.microsoft.com" {
-		t.Errorf("silent: %v", c)
+	if c := decode(t, silent.AccessToken); c.stringClaim("aud") != "https://graph.microsoft.com" {
+		t.Errorf("silent: got %v", c)
 	}
 	if n := s.Count(entratest.Match{GrantType: "refresh_token"}); n != 1 {
-		t.Errorf("%d refreshes", n)
+		t.Errorf("got %d refreshes", n)
 	}
 	tierA := msal(t, s, fabrikam, apiA, secret(t, "api-a-secret"))
 	second, err := tierA.AcquireTokenOnBehalfOf(t.Context(), got.AccessToken, []string{"api://api-b/.default"})
@@ -137,8 +137,8 @@ func TestMSALChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := decode(t, third.AccessToken); c.text("oid") != s.User(carol).ObjectID || c.text("appid") != apiB || !strings.Contains(c.text("scp"), "User.Read") {
-		t.Errorf("third hop: %v", c)
+	if c := decode(t, third.AccessToken); c.stringClaim("oid") != s.User(carol).ObjectID || c.stringClaim("appid") != apiB || !strings.Contains(c.stringClaim("scp"), "User.Read") {
+		t.Errorf("third hop: got %v", c)
 	}
 }
 
@@ -156,25 +156,25 @@ func TestMSALOverTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if iss := decode(t, got.AccessToken).text("iss"); iss != url+"/"+tenant+"/v2.0" {
-		t.Errorf("iss %q", iss)
+	if iss := decode(t, got.AccessToken).stringClaim("iss"); iss != url+"/"+tenant+"/v2.0" {
+		t.Errorf("got iss %q", iss)
 	}
 	stop()
 	if _, err := hc.Get(url); err == nil {
-		t.Error("it answers after stop")
+		t.Error("got a response after stop")
 	}
 }
 
-// TestMSALRegion resolves a region, whose hosts belong to the public cloud.
-func TestMSALRegion(t *testing.T) {
+// MSAL sends requests to the hosts of a region of the public cloud.
+func TestMSALRegionalHost(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	c := msal(t, s, tenant, daemon, secret(t, "daemon-secret"), confidential.WithAzureRegion("westeurope"))
 	got, err := c.AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if iss := decode(t, got.AccessToken).text("iss"); iss != authHost+tenant+"/v2.0" {
-		t.Errorf("iss %q", iss)
+	if iss := decode(t, got.AccessToken).stringClaim("iss"); iss != authHost+tenant+"/v2.0" {
+		t.Errorf("got iss %q", iss)
 	}
 }
 
@@ -190,10 +190,10 @@ func TestMSALInstanceDiscovery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if iss := decode(t, got.AccessToken).text("iss"); iss != "https://login.example.test/"+tenant+"/v2.0" {
-		t.Errorf("iss %q", iss)
+	if iss := decode(t, got.AccessToken).stringClaim("iss"); iss != "https://login.example.test/"+tenant+"/v2.0" {
+		t.Errorf("got iss %q", iss)
 	}
 	if s.Count(entratest.Match{Endpoint: "instance"}) == 0 {
-		t.Error("MSAL trusted an unknown host without asking")
+		t.Error("MSAL did not request instance discovery for an unknown host")
 	}
 }

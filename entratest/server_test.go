@@ -3,6 +3,8 @@ package entratest_test
 import (
 	"crypto/x509"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -59,7 +61,7 @@ func TestNewServerPanicsForInvalidConfig(t *testing.T) {
 			defer func() {
 				msg, _ := recover().(string)
 				if !strings.HasPrefix(msg, "entratest: invalid Config: ") || !strings.Contains(msg, want) {
-					t.Errorf("panic %q", msg)
+					t.Errorf("got panic %q", msg)
 				}
 			}()
 			entratest.NewServer(cfg)
@@ -67,13 +69,13 @@ func TestNewServerPanicsForInvalidConfig(t *testing.T) {
 	}
 }
 
-func TestLookups(t *testing.T) {
+func TestAppAndUser(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	if a := s.App("daemon"); a.ClientID != daemon || a.TokenVersion != 2 || a.AppIDURI != "api://"+daemon {
-		t.Errorf("app %+v", a)
+		t.Errorf("got app %+v", a)
 	}
 	if u := s.User(strings.ToUpper(alice)); u.Username != alice {
-		t.Errorf("user %+v", u)
+		t.Errorf("got user %+v", u)
 	}
 	for _, call := range []func(){func() { s.App("x") }, func() { s.User("x") }, func() { s.RevokeSessions("x") }} {
 		func() {
@@ -86,43 +88,43 @@ func TestLookups(t *testing.T) {
 		}()
 	}
 	if got := fmt.Sprintf("%v %+v %#v %s", s, s, s, s); got != "entratest.Server entratest.Server entratest.Server entratest.Server" {
-		t.Errorf("formatted: %s", got)
+		t.Errorf("formatted: got %s", got)
 	}
 }
 
-// TestConcurrency makes a thousand token requests at once, while others read the
-// journal, inject faults, revoke and roll keys over; the race detector judges.
-func TestConcurrency(t *testing.T) {
+// A thousand concurrent token requests succeed while other goroutines read the journal,
+// inject faults, revoke sessions and rotate keys.
+func TestConcurrentRequests(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Users = append(cfg.Users, entratest.User{Username: "dave@contoso.onmicrosoft.com", TenantID: tenant})
 	s := entratest.NewServer(cfg)
 	users := []string{alice, bob, carol}
 	assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
-	refresh := redeem(t, s, signIn(t, s, alice)).text("refresh_token")
+	refresh := redeem(t, s, signIn(t, s, alice)).stringField("refresh_token")
 	before := s.TokenRequests()
 	start := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range 1000 {
 		wg.Go(func() {
 			<-start
-			var a answer
+			var resp response
 			switch i % 4 {
 			case 0:
-				a = credentials(t, s)
+				resp = clientCredentials(t, s)
 			case 1:
 				cb, err := s.SignIn(t.Context(), authorizeURL("organizations"), users[i%3])
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				a = redeem(t, s, cb.Query().Get("code"))
+				resp = redeem(t, s, cb.Query().Get("code"))
 			case 2:
-				a = onBehalfOf(t, s, assertion)
+				resp = onBehalfOf(t, s, assertion)
 			case 3:
-				a = ask(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", refresh)
+				resp = tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", refresh)
 			}
-			if a.status != 200 || a.text("access_token") == "" {
-				t.Errorf("%d %v", a.status, a.body)
+			if resp.status != 200 || resp.stringField("access_token") == "" {
+				t.Errorf("got %d %v", resp.status, resp.body)
 			}
 		})
 	}
@@ -141,12 +143,12 @@ func TestConcurrency(t *testing.T) {
 	close(start)
 	wg.Wait()
 	if n := s.TokenRequests() - before; n != 1000 {
-		t.Errorf("%d token requests", n)
+		t.Errorf("got %d token requests", n)
 	}
 }
 
-// TestOneCodeOneToken redeems one code many times at once.
-func TestOneCodeOneToken(t *testing.T) {
+// Of many concurrent redemptions of a code, one succeeds.
+func TestCodeIsRedeemedOnce(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	code := signIn(t, s, alice)
 	var mu sync.Mutex
@@ -154,20 +156,20 @@ func TestOneCodeOneToken(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			a := redeem(t, s, code)
+			resp := redeem(t, s, code)
 			mu.Lock()
 			defer mu.Unlock()
-			got[a.aadsts()]++
+			got[resp.aadsts()]++
 		})
 	}
 	wg.Wait()
 	if got[0] != 1 || got[54005] != 19 {
-		t.Errorf("answers by error: %v", got)
+		t.Errorf("got responses by error number: %v", got)
 	}
 }
 
-// TestMemory issues many tokens: none is kept.
-func TestMemory(t *testing.T) {
+// The server does not store issued tokens.
+func TestIssuedTokensUseNoMemory(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	heap := func() uint64 {
 		runtime.GC()
@@ -176,20 +178,19 @@ func TestMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	for range 4200 { // fill the journal
-		credentials(t, s, "client_secret", "", "padding", strings.Repeat("x", 3000))
+		clientCredentials(t, s, "client_secret", "", "padding", strings.Repeat("x", 3000))
 	}
 	before := heap()
 	for range 300 {
 		wantToken(t, onBehalfOf(t, s, s.Mint(entratest.MintOptions{Resource: "api-a", User: alice})))
 	}
 	if after := heap(); after > before+256<<10 {
-		t.Errorf("the heap grew from %d to %d bytes", before, after)
+		t.Errorf("heap grew from %d to %d bytes", before, after)
 	}
 }
 
-// TestCodesAreForgotten redeems codes for hours: none works twice, however long
-// ago.
-func TestCodesAreForgotten(t *testing.T) {
+// No code can be redeemed twice, however long ago it was redeemed.
+func TestCodeIsNeverRedeemedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
 		for range 200 {
@@ -203,4 +204,21 @@ func TestCodesAreForgotten(t *testing.T) {
 			wantError(t, redeem(t, s, code), 400, "invalid_grant", 70008)
 		}
 	})
+}
+
+func TestZeroServerNamesNewServer(t *testing.T) {
+	const want = "entratest: Server must be created with NewServer"
+	var s entratest.Server
+	_, err := s.Client().Get(authHost + tenant + "/v2.0/.well-known/openid-configuration")
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("Client: got error %v, want %q", err, want)
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), want) {
+		t.Errorf("ServeHTTP: got %d %q, want 500 %q", w.Code, w.Body, want)
+	}
+	if _, err := s.SignIn(t.Context(), authorizeURL(tenant), alice); err == nil || err.Error() != want {
+		t.Errorf("SignIn: got error %v, want %q", err, want)
+	}
 }

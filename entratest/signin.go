@@ -37,6 +37,9 @@ func (e *SignInError) Error() string {
 // authorizeURL is not an authorization endpoint, if the user is unknown, or if
 // ctx ends during the delay of a fault.
 func (s *Server) SignIn(ctx context.Context, authorizeURL, username string) (callback *url.URL, err error) {
+	if s.registry == nil {
+		return nil, errZeroServer
+	}
 	hr, err := http.NewRequestWithContext(ctx, http.MethodGet, authorizeURL, nil)
 	if err != nil {
 		return nil, errors.New("entratest: invalid authorization URL")

@@ -10,8 +10,8 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// FuzzConsole presses any button. No answer is a server error, and the page
-// repeats nothing as markup.
+// FuzzConsole sends any form. No response is a server error, and the page escapes
+// markup.
 func FuzzConsole(f *testing.F) {
 	cfg := entratest.Sample()
 	f.Add("POST", "/", "action=fault&kind=429&endpoint=token&times=2&skip=1", "")
@@ -24,7 +24,7 @@ func FuzzConsole(f *testing.F) {
 	f.Add("DELETE", "/favicon.ico", "", "%")
 	f.Fuzz(func(t *testing.T, method, path, body, query string) {
 		c := newConsole(cfg, entratest.NewServer(cfg))
-		ask := func(method, path, body, query string) *httptest.ResponseRecorder {
+		send := func(method, path, body, query string) *httptest.ResponseRecorder {
 			r := httptest.NewRequest(http.MethodPost, "https://127.0.0.1/", strings.NewReader(body))
 			r.Method, r.URL = method, &url.URL{Path: path, RawQuery: query}
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -32,12 +32,12 @@ func FuzzConsole(f *testing.F) {
 			c.ServeHTTP(w, r)
 			return w
 		}
-		if w := ask(method, path, body, query); w.Code >= 500 {
-			t.Fatalf("%d %s", w.Code, w.Body)
+		if w := send(method, path, body, query); w.Code >= 500 {
+			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
-		w := ask("GET", "/", "", query)
+		w := send("GET", "/", "", query)
 		if w.Code != 200 || strings.Contains(w.Body.String(), "<zq") {
-			t.Fatalf("%d %s", w.Code, w.Body)
+			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
 	})
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// lines is a log that may be read while it is written.
+// lines is a log that can be read while it is written.
 type lines struct {
 	mu   sync.Mutex // guards text
 	text strings.Builder
@@ -40,8 +40,8 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// start runs the command and returns its first line, a client that trusts it,
-// its log, and a function that stops it and returns its error.
+// start runs the command. It returns the first line of output, a client that trusts
+// the CA, the log, and a function that stops the command and returns its error.
 func start(t *testing.T, args ...string) (d description, c *http.Client, log *lines, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -67,7 +67,7 @@ func start(t *testing.T, args ...string) (d description, c *http.Client, log *li
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		t.Fatal("the authority's file has no certificate")
+		t.Fatal("CA file has no certificate")
 	}
 	c = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	t.Cleanup(c.CloseIdleConnections)
@@ -108,29 +108,29 @@ func TestSample(t *testing.T) {
 	d, c, log, stop := start(t)
 	defer stop()
 	if len(d.Tenants) != 2 || d.Tenants[0].Domain != "contoso.onmicrosoft.com" || len(d.Apps) != 4 || len(d.Users) != 3 {
-		t.Fatalf("described as %+v", d)
+		t.Fatalf("got description %+v", d)
 	}
 	if a := d.Apps[2]; a.Name != "api-a" || a.AppIDURI != "api://api-a" || a.Secret != "api-a-secret" || a.Scopes[0] != "access_as_user" || a.RedirectURIs == nil {
-		t.Errorf("app %+v", a)
+		t.Errorf("got app %+v", a)
 	}
 	if u := d.Users[0]; u.Password != "alice-password" || u.OID == "" || u.TenantID != d.Tenants[0].ID {
-		t.Errorf("user %+v", u)
+		t.Errorf("got user %+v", u)
 	}
 	if got := token(t, c, d, d.Apps[0].Secret); got != 200 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d", got)
 	}
 	if got := token(t, c, d, "wrong"); got != 401 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d", got)
 	}
 	if text := log.String(); !strings.Contains(text, " 200 POST /"+d.Tenants[0].ID+"/oauth2/v2.0/token client_credentials by daemon\n") ||
 		!strings.Contains(text, "by daemon: invalid_client AADSTS7000215\n") || strings.Contains(text, "daemon-secret") {
-		t.Errorf("log: %s", text)
+		t.Errorf("log: got %s", text)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Stat(d.CAFile); err == nil {
-		t.Error("the temporary file stays")
+		t.Error("temporary file was not removed")
 	}
 }
 
@@ -141,10 +141,10 @@ func TestConsole(t *testing.T) {
 	token(t, c, d, secret)
 	status, page := press(t, c, d, "action", "fault", "kind", "429", "endpoint", "token", "times", "1")
 	if status != 200 || !strings.Contains(page, "The fault has been injected.") || !strings.Contains(page, "token: status 429, Retry-After 30, 1 times") {
-		t.Fatalf("%d %s", status, page)
+		t.Fatalf("got %d %s", status, page)
 	}
 	if strings.Contains(page, secret) || strings.Contains(page, "alice-password") {
-		t.Error("the page has secrets")
+		t.Error("page has secrets")
 	}
 	for _, want := range []int{429, 200} {
 		if got := token(t, c, d, secret); got != want {
@@ -153,13 +153,13 @@ func TestConsole(t *testing.T) {
 	}
 	press(t, c, d, "action", "fault", "kind", "500", "endpoint", "")
 	if got := token(t, c, d, secret); got != 500 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d", got)
 	}
 	if _, page := press(t, c, d, "action", "clear"); !strings.Contains(page, "All faults have been removed.") {
-		t.Errorf("page %s", page)
+		t.Errorf("got page %s", page)
 	}
 	if got := token(t, c, d, secret); got != 200 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d", got)
 	}
 	keys := func() int {
 		resp, err := c.Get(d.Authority + "/common/discovery/v2.0/keys")
@@ -176,22 +176,22 @@ func TestConsole(t *testing.T) {
 	for action, want := range map[string]int{"announce": 2} {
 		press(t, c, d, "action", action)
 		if got := keys(); got != want {
-			t.Errorf("%s: %d keys", action, got)
+			t.Errorf("%s: got %d keys", action, got)
 		}
 	}
 	press(t, c, d, "action", "rotate")
 	press(t, c, d, "action", "retire")
 	if got := keys(); got != 1 {
-		t.Errorf("%d keys", got)
+		t.Errorf("got %d keys", got)
 	}
 	if status, _ := press(t, c, d, "action", "revoke", "username", d.Users[0].Username); status != 200 {
-		t.Errorf("revoking: %d", status)
+		t.Errorf("revoke: got status %d", status)
 	}
 	for _, bad := range [][]string{
-		{"action", "revoke", "username", "nobody"}, {"action", "fault", "kind", "x"}, {"action", "fault", "kind", "500", "times", "x"}, {"action", "x"}, {},
+		{"action", "revoke", "username", "unknown"}, {"action", "fault", "kind", "x"}, {"action", "fault", "kind", "500", "times", "x"}, {"action", "x"}, {},
 	} {
 		if status, _ := press(t, c, d, bad...); status != 400 {
-			t.Errorf("%v: %d", bad, status)
+			t.Errorf("%v: got %d", bad, status)
 		}
 	}
 	req, err := http.NewRequest("POST", d.Authority+"/", strings.NewReader("action=rotate"))
@@ -207,7 +207,7 @@ func TestConsole(t *testing.T) {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != 403 {
-		t.Errorf("another site's form: %d", resp.StatusCode)
+		t.Errorf("form of another site: got status %d", resp.StatusCode)
 	}
 	resp, err = c.Get(d.Authority + "/-/requests")
 	if err != nil {
@@ -216,7 +216,7 @@ func TestConsole(t *testing.T) {
 	defer resp.Body.Close()
 	var journal []entratest.Request
 	if err := json.NewDecoder(resp.Body).Decode(&journal); err != nil || len(journal) == 0 || journal[1].Status != 429 || !journal[1].Injected {
-		t.Errorf("journal %+v, %v", journal, err)
+		t.Errorf("got journal %+v, %v", journal, err)
 	}
 }
 
@@ -241,10 +241,10 @@ func TestConfigFile(t *testing.T) {
 	d, c, _, stop := start(t, "-config", config, "-ca-out", ca, "-listen", "localhost:0")
 	defer stop()
 	if d.CAFile != ca || len(d.Apps) != 2 || d.Apps[0].ClientID != "aaaaaaaa-0000-4000-8000-000000000001" || d.Users == nil || !strings.HasPrefix(d.Authority, "https://localhost:") {
-		t.Fatalf("described as %+v", d)
+		t.Fatalf("got description %+v", d)
 	}
 	if got := token(t, c, d, "s"); got != 200 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d", got)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -258,17 +258,17 @@ func TestConfigFile(t *testing.T) {
 	} {
 		write(text)
 		if err := run(t.Context(), []string{"-config", config}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", text, err)
+			t.Errorf("%s: got %v", text, err)
 		}
 	}
 	for _, args := range [][]string{{"-config", filepath.Join(dir, "nothing")}, {"-listen", "nowhere"}, {"surplus"}, {"-unknown"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
-			t.Errorf("%v: no error", args)
+			t.Errorf("%v: got no error", args)
 		}
 	}
 }
 
-// Every field of a configuration file reaches the Config.
+// Every field of a configuration file sets a field of the Config.
 func TestConfigFileSetsEveryField(t *testing.T) {
 	cert, ca := entratest.LocalCertificate()
 	certPEM := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))
@@ -340,7 +340,7 @@ func TestConfigFileSetsEveryField(t *testing.T) {
 	}
 }
 
-// With -env the output is what a shell reads: the variables of one app.
+// With -env, the output has the environment variables of one app.
 func TestEnv(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -355,7 +355,7 @@ func TestEnv(t *testing.T) {
 	}
 	if got["AZURE_TENANT_ID"] != entratest.SampleTenant || got["AZURE_CLIENT_ID"] != "aaaaaaaa-0000-4000-8000-00000000000d" || got["AZURE_CLIENT_SECRET"] != "daemon-secret" ||
 		!strings.HasPrefix(got["AZURE_AUTHORITY_HOST"], "https://127.0.0.1:") {
-		t.Errorf("printed %v", got)
+		t.Errorf("got output %v", got)
 	}
 	if _, err := os.Stat(got["SSL_CERT_FILE"]); err != nil {
 		t.Error(err)
@@ -364,7 +364,7 @@ func TestEnv(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if err := run(t.Context(), []string{"-env", "nobody"}, io.Discard, &lines{}); err == nil || err.Error() != `unknown app "nobody"` {
-		t.Errorf("an app that is not there: %v", err)
+	if err := run(t.Context(), []string{"-env", "unknown"}, io.Discard, &lines{}); err == nil || err.Error() != `unknown app "unknown"` {
+		t.Errorf("unknown app: got %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// secretWorks asks for a token with a secret and returns the AADSTS number, 0 if there was a token.
+// secretWorks requests a token with a secret. It returns the AADSTS number, or 0 for success.
 func secretWorks(t *testing.T, s *entratest.Server, secret string) int {
 	t.Helper()
 	before := s.Count(entratest.Match{Endpoint: "token"})
@@ -28,31 +28,31 @@ func secretWorks(t *testing.T, s *entratest.Server, secret string) int {
 	return s.Requests()[len(s.Requests())-1].AADSTS
 }
 
-func TestUpdateCredentials(t *testing.T) {
+func TestUpdateCredentialsAppliesAtOnce(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	other := entratest.NewServer(entratest.Sample())
 	if n := secretWorks(t, s, "daemon-secret"); n != 0 {
-		t.Fatalf("AADSTS%d", n)
+		t.Fatalf("got AADSTS%d", n)
 	}
 	s.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets = append(a.Secrets, "new") })
 	if old, fresh := secretWorks(t, s, "daemon-secret"), secretWorks(t, s, "new"); old != 0 || fresh != 0 {
-		t.Errorf("with both secrets: AADSTS%d, AADSTS%d", old, fresh)
+		t.Errorf("both secrets valid: got AADSTS%d, AADSTS%d", old, fresh)
 	}
 	s.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{"new"}, []string{"daemon-secret"} })
 	if old, fresh := secretWorks(t, s, "daemon-secret"), secretWorks(t, s, "new"); old != 7000222 || fresh != 0 {
-		t.Errorf("with the old one expired: AADSTS%d, AADSTS%d", old, fresh)
+		t.Errorf("old secret expired: got AADSTS%d, AADSTS%d", old, fresh)
 	}
 	if got := s.App("daemon"); !slices.Equal(got.Secrets, []string{"new"}) || got.AppIDURI == "" {
-		t.Errorf("App gives %v", got)
+		t.Errorf("App: got secrets %v", got)
 	}
 	if n := secretWorks(t, other, "daemon-secret"); n != 0 {
-		t.Errorf("another server of the same Config refuses with AADSTS%d", n)
+		t.Errorf("another server of the same Config: got AADSTS%d", n)
 	}
 }
 
 func TestUpdateCredentialsPanics(t *testing.T) {
 	for want, update := range map[string]func(*entratest.Server){
-		`unknown app "nobody"`: func(s *entratest.Server) { s.UpdateCredentials("nobody", func(*entratest.App) {}) },
+		`unknown app "unknown"`: func(s *entratest.Server) { s.UpdateCredentials("unknown", func(*entratest.App) {}) },
 		`of app "daemon" modified a field that is not a credential`: func(s *entratest.Server) {
 			s.UpdateCredentials("daemon", func(a *entratest.App) { a.AppIDURI = "api://x" })
 		},
@@ -64,19 +64,19 @@ func TestUpdateCredentialsPanics(t *testing.T) {
 		func() {
 			defer func() {
 				if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
-					t.Errorf("panics with %q, want %q", got, want)
+					t.Errorf("got panic %q, want %q", got, want)
 				}
 			}()
 			update(s)
 		}()
 		if n := secretWorks(t, s, "daemon-secret"); n != 0 {
-			t.Errorf("afterwards the secret is refused with AADSTS%d", n)
+			t.Errorf("previous secret: got AADSTS%d, want a token", n)
 		}
 	}
 }
 
-// Credentials change while requests arrive: those that are good before and after always work.
-func TestUpdateCredentialsConcurrently(t *testing.T) {
+// A credential that is valid before and after an update is valid during the update.
+func TestUpdateCredentialsDuringRequests(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	var wg sync.WaitGroup
 	for i := range 8 {
