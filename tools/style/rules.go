@@ -98,7 +98,7 @@ var rules = []rule{
 	},
 	{
 		name: "colons", in: comment | markdown,
-		find: regexp.MustCompile(`[^.!?:;]*[:;] [^.!?:;]*[:;] [^.!?:;]*`),
+		find: regexp.MustCompile(`[^.!?:;|]*[:;] [^.!?:;|]*[:;] [^.!?:;|]*`),
 		want: "at most one colon or semicolon in a sentence",
 	},
 }
