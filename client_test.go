@@ -120,19 +120,23 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	info, ok := source.Cached()
+	if !ok {
+		t.Fatal("no cached token")
+	}
 	hidden := struct {
 		cred   entra.Credential
 		config entra.Config
 		client *entra.Client
 		source *entra.TokenSource
-		held   *cache.Token
+		cached entra.TokenInfo
 		cache  *cache.Cache
-	}{cfg.Credential, cfg, c, source, source.Held(), cfg.Cache}
+	}{cfg.Credential, cfg, c, source, info, cfg.Cache}
 	list := []entra.Credential{
 		entra.CredentialChain(cfg.Credential),
 		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return cfg.Credential, nil }),
 	}
-	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, source.Held(), cfg.Cache, hidden, &hidden} {
+	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, info, cfg.Cache, hidden, &hidden} {
 		j, _ := json.Marshal(v)
 		forms := []string{string(j)}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

@@ -481,7 +481,7 @@ func TestLogger(t *testing.T) {
 				t.Fatal(err)
 			}
 			other.Token()
-			time.Sleep(time.Until(source.Held().RefreshAt()))
+			time.Sleep(time.Until(cached(t, source).RefreshAt))
 			e.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "60", Times: 1})
 			tok, err := source.Token() // starts a refresh that is throttled
 			if err != nil {

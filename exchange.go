@@ -3,6 +3,7 @@ package entra
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -238,6 +239,6 @@ func (x *exchange) logRetry(failed *Error) {
 			Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session,
 		}
 		l.LogAttrs(context.Background(), slog.LevelWarn, "entra: a credential failed, trying another",
-			slog.String("key", key.String()), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
+			slog.String("key", fmt.Sprint(key)), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
 	}
 }

@@ -186,7 +186,7 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 		resp.NotAfter = r.NotAfter
 	}
 	if g.RefreshToken && r.refreshToken != nil && *r.refreshToken != "" {
-		resp.Keep = newRefreshToken(c, g.Subject, *r.refreshToken)
+		resp.State = newRefreshToken(c, g.Subject, *r.refreshToken)
 	}
 	return resp
 }
@@ -199,9 +199,9 @@ func (g *Grant) expired() *Error {
 	return nil
 }
 
-// fetch acquires a token for the cache. stored is the session's refresh token, if any.
-func (c *Client) fetch(ctx context.Context, g *Grant, claims string, stored any) (cache.Response, error) {
-	rt, _ := stored.(*refreshToken)
+// fetch acquires a token for the cache. state is the session's refresh token, if any.
+func (c *Client) fetch(ctx context.Context, g *Grant, claims string, state any) (cache.Response, error) {
+	rt, _ := state.(*refreshToken)
 	resp, err := c.request(ctx, g, g.Subject != "", claims, rt)
 	if err != nil {
 		return cache.Response{}, err

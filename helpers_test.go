@@ -186,3 +186,23 @@ func (f *fastEntra) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 }
+
+// cached returns what the cache has for a source.
+func cached(t testing.TB, s *entra.TokenSource) entra.TokenInfo {
+	t.Helper()
+	info, ok := s.Cached()
+	if !ok {
+		t.Fatal("no cached token")
+	}
+	return info
+}
+
+// invalidate drops the cached token of a source, which must be usable.
+func invalidate(t testing.TB, s *entra.TokenSource) {
+	t.Helper()
+	tok, err := s.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Invalidate(tok)
+}

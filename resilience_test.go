@@ -113,12 +113,12 @@ func TestHalfOpen(t *testing.T) {
 		s := newService(t)
 		s.run(time.Minute)
 		remove := s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 1000 * time.Hour})
-		old := s.source.Held()
+		old := cached(t, s.source)
 		s.run(50 * time.Minute)
 		remove()
-		s.run(time.Until(old.UsableUntil()) + time.Minute)
+		s.run(time.Until(old.ExpiresAt.Add(-time.Minute)) + time.Minute)
 		s.want(0, 0, 3, 30)
-		if s.source.Held() == old {
+		if cached(t, s.source).ObtainedAt.Equal(old.ObtainedAt) {
 			t.Error("the token has not been replaced")
 		}
 	})
@@ -156,7 +156,7 @@ func TestThrottledUntilExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.run(time.Second)
-		time.Sleep(time.Until(s.source.Held().UsableUntil()) - time.Minute)
+		time.Sleep(time.Until(cached(t, s.source).ExpiresAt) - 2*time.Minute)
 		s.estate.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "120", Times: 1})
 		s.run(time.Minute)
 		s.want(0, 0, 2, 2)
@@ -192,8 +192,8 @@ func TestLifeAsString(t *testing.T) {
 		s.estate.wire.intercept(answerWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
 		s.run(time.Second)
 		s.want(0, 0, 1, 1)
-		tok := s.source.Held()
-		if life, early := tok.Expiry().Sub(tok.ObtainedAt()), tok.RefreshAt().Sub(tok.ObtainedAt()); life != time.Hour || early != 30*time.Minute {
+		tok := cached(t, s.source)
+		if life, early := tok.ExpiresAt.Sub(tok.ObtainedAt), tok.RefreshAt.Sub(tok.ObtainedAt); life != time.Hour || early != 30*time.Minute {
 			t.Errorf("life %v, early after %v", life, early)
 		}
 	})

@@ -79,12 +79,12 @@ func TestRotationInEveryFlow(t *testing.T) {
 	if form := e.wantTwice(t, "authorization_code", "zero", "one"); form.Get("code") == "" || form.Get("code_verifier") == "" {
 		t.Errorf("no code in %v", form)
 	}
-	if held := signIn.Source.Held(); held == nil {
-		t.Error("the token of the sign-in is not held")
+	if _, ok := signIn.Source.Cached(); !ok {
+		t.Error("the token of the sign-in is not cached")
 	}
 
 	e.replace("webapp", "zero")
-	signIn.Source.Invalidate(signIn.Source.Held().OAuth2())
+	invalidate(t, signIn.Source)
 	wantToken(t, signIn.Source)
 	refreshToken := e.wantTwice(t, "refresh_token", "one", "zero").Get("refresh_token")
 	if refreshToken == "" {
@@ -208,7 +208,7 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			signIn.Source.Invalidate(signIn.Source.Held().OAuth2())
+			invalidate(t, signIn.Source)
 			wantToken(t, signIn.Source)
 			var grants []string
 			for _, form := range e.wire.tokenRequests() {

@@ -103,7 +103,7 @@ func TestCredentialFuncReloadsOnRejection(t *testing.T) {
 		}
 	}
 	wantForms(t, e, form("old"), form("new"))
-	source.Invalidate(source.Held().OAuth2())
+	invalidate(t, source)
 	wantToken(t, source)
 	wantForms(t, e, form("old"), form("new"), form("new"))
 	if want := []int{-1, 0, -1}; !slices.Equal(l.asked, want) {
@@ -502,8 +502,8 @@ func TestCredentialChainStartsWithTheOneThatWorked(t *testing.T) {
 	source := e.daemonWith(t, entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"), entra.Secret("three")))
 	again := func() {
 		t.Helper()
-		if held := source.Held(); held != nil {
-			source.Invalidate(held.OAuth2())
+		if _, ok := source.Cached(); ok {
+			invalidate(t, source)
 		}
 		wantToken(t, source)
 	}

@@ -20,111 +20,138 @@ import (
 // TokenTimeout bounds [TokenSource.Token], which has no context.
 const TokenTimeout = 30 * time.Second
 
-// TokenSource is a grant bound to a client and its cache. It is safe for concurrent use
-// and cheap to make: all sources for the same grant of the same app share one token.
+// TokenSource is a [Grant] bound to a [Client] and its cache. It is safe for concurrent use and cheap to create: all
+// sources of an app for the same grant share one cached token.
 //
-// Do not wrap it in [oauth2.ReuseTokenSource], and so not in [oauth2.NewClient], which
-// does: they hold on to a token until ten seconds before its end, so that it would
-// never be refreshed early. Use [TokenSource.HTTPClient] or [Transport].
+// Do not wrap a TokenSource in [oauth2.ReuseTokenSource] or [oauth2.NewClient]. They keep a token until ten seconds
+// before its expiry, so that it is never refreshed early. Use [TokenSource.HTTPClient] or [Transport].
 type TokenSource struct {
 	client *Client
 	grant  Grant
 	handle cache.Handle
 
-	claims      string      // the challenge that this source is to satisfy, or ""
-	answered    atomic.Bool // a token that satisfies it has been got
-	conditional bool        // not every held token will do: there are claims or a NotAfter
+	claims      string      // the claims challenge to satisfy, or ""
+	satisfied   atomic.Bool // a token that satisfies the challenge was acquired
+	conditional bool        // a cached token may not do: there are claims or a NotAfter
 }
 
 var _ oauth2.TokenSource = (*TokenSource)(nil)
 
-// TokenSource returns a source of tokens for g. It asks for nothing yet; what is wrong
-// with g is the error of its first token.
+// TokenSource returns a source of tokens for g. It sends no request. An invalid Grant is reported by the first
+// call of Token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
-	s.handle.OnEvent = c.onEvent
 	f := c.flow(g.Flow)
-	if last := f.app.Load(); last != nil && g.ofApp() && last.grant.Scope == g.Scope {
-		s.handle.Share(&last.handle)
-	} else {
-		s.handle.Bind(c.cache, f.partition, g.Subject, g.Session, g.scopes())
-	}
+	key := f.key
+	key.Subject, key.Session = g.Subject, g.Session
+	s.handle.OnEvent = c.onEvent
+	s.handle.Bind(c.cache, key, g.scopes(), f.last.Load())
 	return s
 }
 
-// ofApp reports whether the grant is the app's own, for one scope.
-func (g *Grant) ofApp() bool { return g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 }
+// A flow is what a client knows about a flow, which makes a source for each request cheap.
+type flow struct {
+	key  cache.Key // without subject and session
+	last atomic.Pointer[cache.Handle]
+}
 
-// Token returns a token, as [TokenSource.TokenContext] does within [TokenTimeout]. It is the
-// caller's own copy: the wrappers of package oauth2, which call this method, change it.
+// maxFlows bounds the flows that a client remembers. A client uses fewer.
+const maxFlows = 16
+
+// flows are the flows that a client has used. A list is never modified.
+type flows struct{ list atomic.Pointer[[]*flow] }
+
+func (c *Client) flow(name string) *flow {
+	var known []*flow
+	if list := c.flows.list.Load(); list != nil {
+		known = *list
+	}
+	for _, f := range known {
+		if f.key.Flow == name {
+			return f
+		}
+	}
+	f := &flow{key: cache.Key{Authority: c.authority, ClientID: c.clientID, Flow: name, Variant: c.variant}}
+	h := new(cache.Handle)
+	h.Bind(c.cache, f.key, nil, nil)
+	f.last.Store(h)
+	if len(known) < maxFlows {
+		list := append(slices.Clip(known), f)
+		c.flows.list.Store(&list) // a concurrent call may replace it, then f is created again
+	}
+	return f
+}
+
+// forApp reports whether g is for the app itself, with at most one scope.
+func (g *Grant) forApp() bool { return g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 }
+
+// Token returns a token, as [TokenSource.TokenContext] does within [TokenTimeout]. The token is a copy, since the
+// wrappers of package oauth2 call this method and modify the token.
 func (s *TokenSource) Token() (*oauth2.Token, error) {
 	t := s.hit()
 	if t == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), TokenTimeout)
 		defer cancel()
 		var err error
-		if t, err = s.ask(ctx); err != nil {
+		if t, err = s.wait(ctx); err != nil {
 			return nil, err
 		}
 	}
-	own := *t
-	return &own, nil
+	copied := *t
+	return &copied, nil
 }
 
-// TokenContext returns a token that is good for a while: at once if one is held, even
-// while it is being refreshed, and otherwise when Entra has answered the one request
-// that is made however many callers wait. If ctx ends first the error wraps ctx's; the
-// request goes on for the others. Any other error is an [*Error]; it is remembered for
-// a while and given to everybody who asks (see package cache).
+// TokenContext returns a usable token. It returns a cached token at once, even while that is being refreshed.
+// Otherwise it waits for the response to one request, which all callers share.
 //
-// The token is shared by all callers and must not be changed. It has no refresh token.
+// If ctx ends first, the error wraps ctx's error, and the request continues for the other callers. Any other error is
+// an [*Error]. It is cached for a while and returned to all callers (see package cache).
+//
+// All callers share the token and must not modify it. It has no refresh token.
 func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	if t := s.hit(); t != nil {
 		return t, nil
 	}
-	return s.ask(ctx)
+	return s.wait(ctx)
 }
 
 func (s *TokenSource) hit() *oauth2.Token {
-	if s.conditional && (s.claims != "" && !s.answered.Load() || !s.grant.NotAfter.IsZero() && !time.Now().Before(s.grant.NotAfter)) {
+	if s.conditional && (s.claims != "" && !s.satisfied.Load() || s.grant.expired() != nil) {
 		return nil
 	}
-	if t := s.handle.Hit(); t != nil {
-		return t.OAuth2()
-	}
-	return nil
+	return s.handle.Hit()
 }
 
-func (s *TokenSource) ask(ctx context.Context) (*oauth2.Token, error) {
+func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	challenge := s.claims
-	if s.answered.Load() {
-		challenge = ""
+	claims := s.claims
+	if s.satisfied.Load() {
+		claims = ""
 	}
-	t, err := s.handle.Token(ctx, challenge, func(ctx context.Context, claims string, keep any) (cache.Response, error) {
-		return s.client.fetch(ctx, &s.grant, claims, keep)
+	t, err := s.handle.Token(ctx, claims, func(ctx context.Context, claims string, state any) (cache.Response, error) {
+		return s.client.fetch(ctx, &s.grant, claims, state)
 	})
 	if err != nil {
-		return nil, s.explain(ctx, err)
+		return nil, s.convert(ctx, err)
 	}
-	s.answered.Store(true)
-	if s.grant.ofApp() {
-		s.client.flow(s.grant.Flow).app.Store(s)
+	s.satisfied.Store(true)
+	if s.grant.forApp() {
+		s.client.flow(s.grant.Flow).last.Store(&s.handle)
 	}
-	return t.OAuth2(), nil
+	return t, nil
 }
 
-// explain makes of an error of the cache one for the caller.
-func (s *TokenSource) explain(ctx context.Context, err error) error {
-	if _, own := errors.AsType[*Error](err); own {
+// convert returns an error of the cache as the caller's.
+func (s *TokenSource) convert(ctx context.Context, err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	if err == ctx.Err() {
-		return fmt.Errorf("entra: waiting for a token from %s: %w", s.client.cloud.Host(), err)
+		return fmt.Errorf("entra: wait for a token from %s: %w", s.client.cloud.Host(), err)
 	}
-	// The grant's Fetch panicked, or did not return when its time was over.
+	// The grant's Fetch panicked, called runtime.Goexit or did not return.
 	return errorf("invalid_request", "%v", err)
 }
 
@@ -140,7 +167,7 @@ func (s *TokenSource) validate() error {
 	}
 	for _, scope := range s.grant.scopes() {
 		if !validScope(scope) {
-			return errorf("invalid_scope", "%q is not a scope: it is empty, or has a space or a control character in it", scope)
+			return errorf("invalid_scope", "%q is not a scope: it is empty, or contains a space or a control character", scope)
 		}
 	}
 	if err := s.grant.expired(); err != nil {
@@ -152,21 +179,20 @@ func (s *TokenSource) validate() error {
 	return nil
 }
 
-// validScope says whether scope is a scope-token of RFC 6749, section 3.3.
+// validScope reports whether scope is a scope-token (RFC 6749, section 3.3).
 func validScope(scope string) bool {
 	return scope != "" && !strings.ContainsFunc(scope, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
 }
 
-// badClaims stands for a challenge that cannot be sent.
+// badClaims replaces a claims challenge that is invalid.
 const badClaims = "\x00"
 
-// WithClaims returns a source for the same token whose next token satisfies a claims
-// challenge and replaces the held one for everybody. After that it is a source like s.
+// WithClaims returns a source for the same token whose next token satisfies a claims challenge. That token replaces the
+// cached one for all sources. Afterwards the source is like s.
 //
-// claims is the claims parameter of a resource's WWW-Authenticate header, as it stands
-// there, in base64, or decoded (see [ClaimsChallenge]); or that of an [Error].
-// Any number of sources with one challenge make one request. If a token that was got
-// with a challenge is refused with the same one again, call Invalidate first.
+// claims is the claims parameter of a resource's WWW-Authenticate header, in base64 as it arrives or decoded (see
+// [ClaimsChallenge]), or [Error].Claims. Sources with the same claims share one request. If a resource
+// rejects a token that was acquired with claims and sends the same claims again, call Invalidate first.
 func (s *TokenSource) WithClaims(claims string) *TokenSource {
 	c := s.client.TokenSource(s.grant)
 	if claims != "" {
@@ -178,10 +204,10 @@ func (s *TokenSource) WithClaims(claims string) *TokenSource {
 	return c
 }
 
-// maxClaims bounds a challenge, which a resource chooses and we send to Entra.
+// maxClaims bounds a claims challenge, which a resource chooses and we send to Entra.
 const maxClaims = 16 << 10
 
-// decodeClaims returns a challenge as JSON.
+// decodeClaims returns a claims challenge as JSON.
 func decodeClaims(claims string) (string, bool) {
 	if len(claims) > maxClaims {
 		return "", false
@@ -199,30 +225,47 @@ func decodeClaims(claims string) (string, bool) {
 	return "", false
 }
 
-// Invalidate drops t because a resource refused it (status 401), so that the next call
-// gets a new token. It does nothing unless t is still the held one: a burst of refusals
-// of one token causes one refresh.
+// Invalidate drops t from the cache, so that the next call acquires a new token. Call it when a resource has rejected
+// t with status 401. Invalidate does nothing if the cached token is not t: many rejections of one token cause
+// one request.
 func (s *TokenSource) Invalidate(t *oauth2.Token) {
 	if t != nil {
-		s.handle.Invalidate(t.AccessToken)
+		s.handle.Invalidate(t.AccessToken, "")
 	}
 }
 
-// Held returns the token as the cache holds it now, with the moment of its next refresh,
-// or nil. It asks nobody.
-func (s *TokenSource) Held() *cache.Token { return s.handle.Held() }
+// TokenInfo describes a cached token without its text.
+type TokenInfo struct {
+	ObtainedAt time.Time
+	RefreshAt  time.Time // the first call after it starts a refresh; if zero, the token is not refreshed before it expires
+	ExpiresAt  time.Time
+	Scopes     []string // the granted scopes
+}
 
-// Scopes returns the scopes asked for.
+// Cached returns information about the cached token, whether it is usable or not. ok is false if there is none. Cached
+// sends no request.
+func (s *TokenSource) Cached() (info TokenInfo, ok bool) {
+	r, obtainedAt, ok := s.handle.Cached()
+	if !ok {
+		return TokenInfo{}, false
+	}
+	info = TokenInfo{ObtainedAt: obtainedAt, ExpiresAt: obtainedAt.Add(r.Lifetime), Scopes: strings.Fields(r.Scope)}
+	if r.RefreshIn > 0 {
+		info.RefreshAt = obtainedAt.Add(r.RefreshIn)
+	}
+	return info, true
+}
+
+// Scopes returns the requested scopes.
 func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.scopes()) }
 
-// HTTPClient returns a new client whose requests carry a token of s; see [Transport]. It
-// has no time-out and [http.DefaultTransport] as its base; set Timeout, or make a client
-// with a Transport of your own.
+// HTTPClient returns a new client that adds a token of s to its requests; see [Transport]. It has no time-out, and
+// its base is [http.DefaultTransport]. To change that, set Timeout or create a client with your own Transport.
 func (s *TokenSource) HTTPClient() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}}
 }
 
-// Format prints what the source is for, whatever the verb.
+// Format prints the cache key and the scopes, whatever the verb.
 func (s *TokenSource) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "entra.TokenSource{%s scopes=%v}", s.handle.Key(), s.grant.scopes())
+	fmt.Fprintf(f, "entra.TokenSource{%v scopes=%v}", &s.handle, s.grant.scopes())
 }

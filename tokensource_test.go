@@ -154,7 +154,7 @@ func TestOutageIsUnseen(t *testing.T) {
 		if _, err := source.Token(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Until(source.Held().RefreshAt()))
+		time.Sleep(time.Until(cached(t, source).RefreshAt))
 		remove := e.Inject(entratest.Fault{Endpoint: "token", Drop: true})
 		before := e.TokenRequests()
 		ask := func() {
@@ -173,11 +173,11 @@ func TestOutageIsUnseen(t *testing.T) {
 			t.Errorf("%d attempts in ten minutes", n)
 		}
 		remove()
-		old := source.Held()
-		for time.Now().Before(old.UsableUntil()) {
+		old := cached(t, source)
+		for time.Now().Before(old.ExpiresAt.Add(-time.Minute)) {
 			ask()
 		}
-		if source.Held() == old {
+		if cached(t, source).ObtainedAt.Equal(old.ObtainedAt) {
 			t.Error("not refreshed before the token's end")
 		}
 	})
@@ -255,7 +255,7 @@ func TestFetchMayUseAnotherSource(t *testing.T) {
 		}
 		source := c.TokenSource(entra.Grant{Flow: "f", Fetch: fetch})
 		tok, err := source.Token()
-		if err != nil || tok.AccessToken != "x" || time.Until(tok.Expiry) != time.Hour || !reflect.DeepEqual(source.Held().Scopes(), []string{"s"}) {
+		if err != nil || tok.AccessToken != "x" || time.Until(tok.Expiry) != time.Hour || !reflect.DeepEqual(cached(t, source).Scopes, []string{"s"}) {
 			t.Errorf("got %v, %v", tok, err)
 		}
 		for _, g := range []entra.Grant{{Flow: "f", Subject: "user", Fetch: fetch}} {
@@ -346,14 +346,14 @@ func TestSourceForEachCall(t *testing.T) {
 				t.Error("not the token that is held")
 			}
 		}
-		c.Cache().Purge("")
+		c.Cache().Purge(t.Context(), "")
 		if get(c, b) == first {
 			t.Error("a purged token was served")
 		}
 		if allocs := testing.AllocsPerRun(100, func() { clientcreds.TokenSource(c, b).TokenContext(t.Context()) }); allocs > 2 {
 			t.Errorf("%v allocations for a source and a hit", allocs)
 		}
-		c.Cache().Purge("")
+		c.Cache().Purge(t.Context(), "")
 	}
 	if got := e.TokenRequests(); got != 10 {
 		t.Errorf("%d requests, want 10", got)
@@ -553,7 +553,7 @@ func TestRedemption(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.Subject = account
-		if left := time.Until(c.TokenSource(g).Held().Expiry()); left != 50*time.Minute {
+		if left := time.Until(cached(t, c.TokenSource(g)).ExpiresAt); left != 50*time.Minute {
 			t.Errorf("%v left, want 50m", left)
 		}
 		time.Sleep(time.Hour)

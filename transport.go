@@ -58,7 +58,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	t.Source.handle.Refused(tok.AccessToken, claims)
+	t.Source.handle.Invalidate(tok.AccessToken, claims)
 	tok, err = t.Source.WithClaims(claims).TokenContext(req.Context())
 	if err != nil {
 		if retry.Body != nil {

@@ -273,7 +273,7 @@ func TestHTTPClientRefreshesEarly(t *testing.T) {
 				t.Fatal(err)
 			}
 			old := last
-			time.Sleep(time.Until(source.Held().RefreshAt()))
+			time.Sleep(time.Until(cached(t, source).RefreshAt))
 			for range 2 {
 				if _, err := client.Get("https://api.example/"); err != nil {
 					t.Fatal(err)

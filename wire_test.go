@@ -209,8 +209,8 @@ func TestDiscoveryIsRemembered(t *testing.T) {
 		get := func() {
 			t.Helper()
 			s := clientcreds.TokenSource(c, scope[0])
-			if tok := s.Held(); tok != nil {
-				s.Invalidate(tok.OAuth2())
+			if _, ok := s.Cached(); ok {
+				invalidate(t, s)
 			}
 			if _, err := s.Token(); err != nil {
 				t.Fatal(err)

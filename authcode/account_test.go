@@ -28,11 +28,11 @@ func TestTokenIsRefreshedEarly(t *testing.T) {
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: 2 * time.Second})
 		first := token(t, signIn.Source)
 		for range 3 { // each response replaces the refresh token
-			cached := signIn.Source.Held()
-			if early := cached.RefreshAt().Sub(cached.ObtainedAt()); early < 36*time.Minute || early > 42*time.Minute {
+			cached, _ := signIn.Source.Cached()
+			if early := cached.RefreshAt.Sub(cached.ObtainedAt); early < 36*time.Minute || early > 42*time.Minute {
 				t.Fatalf("got a refresh point after %v of an hour, want 36 to 42 minutes", early)
 			}
-			time.Sleep(time.Until(cached.RefreshAt()))
+			time.Sleep(time.Until(cached.RefreshAt))
 			before := time.Now()
 			if token(t, signIn.Source) != first || time.Now() != before {
 				t.Fatal("the caller that starts the refresh waited or got another token")
@@ -315,7 +315,8 @@ func TestSignOutDuringRefresh(t *testing.T) {
 		f := e.flow(t)
 		signIn := e.signIn(t, f, alice, authcode.Request{})
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: 2 * time.Second})
-		time.Sleep(time.Until(signIn.Source.Held().RefreshAt()))
+		cached, _ := signIn.Source.Cached()
+		time.Sleep(time.Until(cached.RefreshAt))
 		token(t, signIn.Source)
 		time.Sleep(time.Second)
 		if err := f.SignOut(t.Context(), signIn.Account); err != nil {
@@ -326,7 +327,7 @@ func TestSignOutDuringRefresh(t *testing.T) {
 		if n := e.Count(entratest.Match{GrantType: "refresh_token"}); n != 1 {
 			t.Fatalf("got %d refreshes, want 1", n)
 		}
-		if cached := signIn.Source.Held(); cached != nil {
+		if cached, ok := signIn.Source.Cached(); ok {
 			t.Errorf("got the cached token %v, want none", cached)
 		}
 		if _, err := signIn.Source.TokenContext(t.Context()); testkit.Error(t, err).Code != "login_required" {
@@ -353,7 +354,8 @@ func TestSignOutDuringSignIn(t *testing.T) {
 		if err := f.SignOut(t.Context(), one.Account); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-done; err != nil || f.TokenSource(one.Account).Held() == nil {
+		err := <-done
+		if _, ok := f.TokenSource(one.Account).Cached(); err != nil || !ok {
 			t.Errorf("got %v, want a completed sign-in with a cached token", err)
 		}
 	})
@@ -377,7 +379,8 @@ func TestSignOutAffectsOneApp(t *testing.T) {
 	} {
 		k := own
 		change(&k)
-		h := shared.Handle(k, []string{"x"})
+		h := new(cache.Handle)
+		h.Bind(shared, k, []string{"x"}, nil)
 		must(h.Put(cache.Response{AccessToken: "x", Lifetime: time.Hour}))
 		handles = append(handles, h)
 	}
@@ -385,11 +388,13 @@ func TestSignOutAffectsOneApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, h := range handles {
-		if h.Held() == nil {
-			t.Errorf("%s was removed", h.Key())
+		if h.Hit() == nil {
+			t.Errorf("%v was removed", h)
 		}
 	}
-	if shared.Handle(own, []string{scopeA}).Held() != nil {
+	var h cache.Handle
+	h.Bind(shared, own, []string{scopeA}, nil)
+	if _, _, ok := h.Cached(); ok {
 		t.Error("the account's token is still cached")
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-func answer(token string, life time.Duration) cache.Response {
+func response(token string, life time.Duration) cache.Response {
 	return cache.Response{AccessToken: token, TokenType: "Bearer", Lifetime: life}
 }
 
 func warm(b *testing.B, c *cache.Cache) *cache.Handle {
-	h := c.Handle(cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}, []string{"api://b/.default"})
-	if _, err := h.Put(answer("token", time.Hour)); err != nil {
+	h := cache.NewHandle(c, cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}, "api://b/.default")
+	if _, err := h.Put(response("token", time.Hour)); err != nil {
 		b.Fatal(err)
 	}
 	return h
@@ -64,7 +64,7 @@ func BenchmarkHandleHit(b *testing.B) {
 	scopes := []string{"api://b/.default"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.Handle(k, scopes).Token(context.Background(), "", nil); err != nil {
+		if _, err := cache.NewHandle(c, k, scopes...).Token(context.Background(), "", nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -77,11 +77,11 @@ func BenchmarkInsert(b *testing.B) {
 			c := cache.New(cache.Options{Size: size})
 			k := cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "on_behalf_of"}
 			scopes := []string{"api://b/.default"}
-			a := answer("token", time.Hour)
+			a := response("token", time.Hour)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				k.Subject = strconv.Itoa(i)
-				c.Handle(k, scopes).Put(a)
+				cache.NewHandle(c, k, scopes...).Put(a)
 			}
 		})
 	}

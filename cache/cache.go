@@ -1,141 +1,181 @@
 package cache
 
 import (
+	"context"
 	"hash/maphash"
+	"sync"
 	"sync/atomic"
 )
 
-// DefaultSize is the number of sessions that a cache holds if [Options].Size is zero.
+// DefaultSize is the number of sessions that a cache holds if [Options].Size is not positive.
 const DefaultSize = 10_000
 
-// Options configures a [Cache]. The zero value is usable.
+// Options configures a [Cache]. The zero value is valid.
 type Options struct {
-	// Size bounds the number of sessions. 0: [DefaultSize].
+	// Size bounds the number of sessions. It should exceed the number of subjects that need tokens at
+	// the same time: an evicted session has lost its tokens. Defaults to DefaultSize.
 	Size int
-	// OnEvent is called with everything that happens, from the goroutine in which it
-	// happens, with no lock held; it must be quick and safe for concurrent use.
-	// nil: nobody is told.
+	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must
+	// return quickly and must be safe for concurrent use. If nil, events are discarded.
 	OnEvent func(Event)
 }
 
-// Cache holds access tokens. It is safe for concurrent use. Make it with [New].
+// Cache holds access tokens. It is safe for concurrent use and must not be copied. Create it with [New].
+// The zero Cache is an empty cache with default options.
 type Cache struct {
+	once    sync.Once // sets the fields of the next group
 	size    int64
 	onEvent func(Event)
 	seed    maphash.Seed
 	shards  []*shard
 
-	sessions                                          atomic.Int64
-	hits                                              counter
-	misses, fetches, failed, evictions, invalidations atomic.Uint64
+	sessions                                            atomic.Int64
+	hits                                                counter
+	misses, fetches, failures, evictions, invalidations atomic.Uint64
 }
-
-// Below shardedSize the order of eviction is exact, above it locks are not shared.
-const (
-	shardedSize = 1024
-	shards      = 64
-)
 
 // New returns an empty cache.
 func New(o Options) *Cache {
-	if o.Size <= 0 {
-		o.Size = DefaultSize
-	}
-	n := 1
-	if o.Size >= shardedSize {
-		n = shards
-	}
-	c := &Cache{size: int64(o.Size), onEvent: o.OnEvent, seed: maphash.MakeSeed()}
-	for range n {
-		c.shards = append(c.shards, newShard())
-	}
+	c := &Cache{size: int64(o.Size), onEvent: o.OnEvent}
+	c.init()
 	return c
 }
 
-// Stats returns the cache's counters. They only ever grow, except Sessions. They are
-// read one after the other, not at one instant.
+// A cache with room for shardedSize sessions or more is divided, so that its callers do not all wait for
+// one mutex. The order of eviction is then exact within a shard only.
+const (
+	shardedSize = 1024
+	shardCount  = 64
+)
+
+func (c *Cache) init() {
+	c.once.Do(func() {
+		if c.size <= 0 {
+			c.size = DefaultSize
+		}
+		n := 1
+		if c.size >= shardedSize {
+			n = shardCount
+		}
+		c.seed = maphash.MakeSeed()
+		for range n {
+			c.shards = append(c.shards, newShard())
+		}
+	})
+}
+
+// Stats counts what a cache has done since it was created. Hits+Misses is the number of completed calls for
+// a token.
+type Stats struct {
+	Hits          uint64 // calls that returned a cached token at once
+	Misses        uint64 // calls that waited, returned an error, or left when their context ended
+	Fetches       uint64 // completed fetches, which are token requests or were rejected before a request
+	Failures      uint64 // fetches without a token
+	Evictions     uint64 // sessions evicted by Options.Size or by the bound per user
+	Invalidations uint64 // tokens dropped because a resource rejected them
+	Sessions      int    // sessions in the cache now
+}
+
+// Stats returns the cache's counters. It reads them one after the other, not at one instant.
 func (c *Cache) Stats() Stats {
 	return Stats{
 		Hits:          c.hits.load(),
 		Misses:        c.misses.Load(),
 		Fetches:       c.fetches.Load(),
-		Failures:      c.failed.Load(),
+		Failures:      c.failures.Load(),
 		Evictions:     c.evictions.Load(),
 		Invalidations: c.invalidations.Load(),
 		Sessions:      int(c.sessions.Load()),
 	}
 }
 
-// Purge drops every session of subject, of whatever app and authority, and returns how
-// many there were. Handles on them forget their tokens too, and what a request under
-// way brings for them is not kept.
-func (c *Cache) Purge(subject string) int {
-	return c.PurgeFunc(func(k Key) bool { return k.Subject == subject })
+// Purge drops all sessions of subject, of every app and authority, and returns their number. A response
+// that arrives later for one of them reaches the callers that wait for it and is not stored.
+//
+// Purge completes even if ctx has ended, and its error is always nil: both are for a cache with a store.
+func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
+	return c.PurgeFunc(func(k Key) bool { return k.Subject == subject }), nil
 }
 
-// PurgeFunc drops every session whose key satisfies drop, as [Cache.Purge] does. drop is
-// called with a lock held and must not call the cache.
-func (c *Cache) PurgeFunc(drop func(Key) bool) (n int) {
-	for _, s := range c.shards {
-		n += c.purge(s, drop)
+// PurgeFunc drops all sessions for whose keys match returns true, in the way of [Cache.Purge]. It calls match
+// with a lock held, so match must not use the cache.
+func (c *Cache) PurgeFunc(match func(Key) bool) (n int) {
+	c.init()
+	for _, sh := range c.shards {
+		n += c.purge(sh, match)
 	}
 	return n
 }
 
-func (c *Cache) purge(s *shard, drop func(Key) bool) int {
-	s.mu.Lock()
-	defer s.mu.Unlock() // also if drop panics
-	listed, all := s.purge(drop)
-	c.sessions.Add(int64(-listed))
-	return all
+func (c *Cache) purge(sh *shard, match func(Key) bool) (n int) {
+	sh.mu.Lock()
+	defer func() { // also if match panics
+		c.sessions.Add(int64(-n))
+		sh.mu.Unlock()
+	}()
+	for _, l := range sh.lists {
+		for _, k := range l.lru.Keys() {
+			if match(k.key()) {
+				sh.remove(k).drop()
+				n++
+			}
+		}
+	}
+	return n
 }
 
-// session returns the session of k, making it if need be and room for it.
-func (c *Cache) session(k place) *session {
+// session returns the session of k. If there is none it adds one, and evicts another if the user or the
+// cache then has too many.
+func (c *Cache) session(k sessionKey) *session {
 	i := c.shard(k)
-	s := c.shards[i]
-	s.mu.Lock()
-	v, added, excess, over := s.session(k)
-	s.mu.Unlock()
-	switch {
-	case over: // one came and one went
+	sh := c.shards[i]
+	sh.mu.Lock()
+	s := sh.use(k)
+	if s != nil {
+		sh.mu.Unlock()
+		return s
+	}
+	s = sh.add(k)
+	excess, over := sh.userExcess(k)
+	if over {
+		sh.remove(excess).drop()
+	}
+	sh.mu.Unlock()
+	if over {
 		c.evicted(excess)
-	case added && c.sessions.Add(1) > c.size:
-		c.evict(i, v)
+	} else if c.sessions.Add(1) > c.size {
+		c.evict(i, s)
 	}
-	return v
+	return s
 }
 
-// find returns the place of a scope set if it is there.
-func (c *Cache) find(k place, scopes string) *entry {
-	s := c.shards[c.shard(k)]
-	s.mu.Lock()
-	v := s.peek(k)
-	s.mu.Unlock()
-	if v == nil {
-		return nil
-	}
-	return v.find(scopes)
+// peek returns the session of k, or nil. It does not count as a use.
+func (c *Cache) peek(k sessionKey) *session {
+	sh := c.shards[c.shard(k)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.peek(k)
 }
 
-// shard returns where k is: with all sessions of its user.
-func (c *Cache) shard(k place) int {
+// shard returns the index of the shard of k, which has all sessions of its user.
+func (c *Cache) shard(k sessionKey) int {
+	c.init()
 	if len(c.shards) == 1 {
 		return 0
 	}
-	if user, ok := k.user(); ok {
-		k = user
-	}
-	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
+	return int(maphash.Comparable(c.seed, k.user()) % uint64(len(c.shards)))
 }
 
-// evict gives up one session, but not keep, from the i-th shard if it can spare one.
-func (c *Cache) evict(i int, keep *session) {
+// evict drops a session other than added, from the i-th shard if that has one.
+func (c *Cache) evict(i int, added *session) {
 	for range c.shards {
-		s := c.shards[i]
-		s.mu.Lock()
-		k, ok := s.evict(keep)
-		s.mu.Unlock()
+		sh := c.shards[i]
+		sh.mu.Lock()
+		k, ok := sh.victim(added)
+		if ok {
+			sh.remove(k).drop()
+		}
+		sh.mu.Unlock()
 		if ok {
 			c.sessions.Add(-1)
 			c.evicted(k)
@@ -145,7 +185,7 @@ func (c *Cache) evict(i int, keep *session) {
 	}
 }
 
-func (c *Cache) evicted(k place) {
+func (c *Cache) evicted(k sessionKey) {
 	c.evictions.Add(1)
 	c.emit(Event{Kind: EventEvicted, Key: k.key()})
 }
@@ -154,4 +194,31 @@ func (c *Cache) emit(e Event) {
 	if c.onEvent != nil {
 		c.onEvent(e)
 	}
+}
+
+// A counter counts hits without a cache line that all CPUs write to. A sync.Pool gives each CPU a cell of
+// its own most of the time, for five nanoseconds. The cells are never freed, so no count is lost.
+type counter struct {
+	cells [64]struct {
+		n atomic.Uint64
+		_ [56]byte
+	}
+	next atomic.Uint32
+	pool sync.Pool
+}
+
+func (c *counter) add() {
+	cell, ok := c.pool.Get().(*atomic.Uint64)
+	if !ok {
+		cell = &c.cells[c.next.Add(1)%uint32(len(c.cells))].n
+	}
+	cell.Add(1)
+	c.pool.Put(cell)
+}
+
+func (c *counter) load() (n uint64) {
+	for i := range c.cells {
+		n += c.cells[i].n.Load()
+	}
+	return n
 }

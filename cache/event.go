@@ -2,52 +2,39 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 )
 
-// EventKind says what happened in the cache.
-type EventKind int
+// EventKind is the kind of an [Event], in words.
+type EventKind string
 
-// The kinds of events. A hit is none.
+// The kinds of events. A hit is not an event.
 const (
-	EventFetchStarted EventKind = iota + 1 // a request to the authority began
-	EventFetchDone                         // it brought a token
-	EventFetchFailed                       // it failed
-	EventThrottled                         // the authority wants to be left alone (Retry-After); follows FetchFailed
-	EventWaited                            // a caller waited for a request to end, or left before it did
-	EventEvicted                           // a session was pushed out by the bound
-	EventInvalidated                       // a token was dropped because a resource refused it
+	EventFetchStarted EventKind = "fetch started"
+	EventFetchDone    EventKind = "fetch done"   // the fetch returned a token
+	EventFetchFailed  EventKind = "fetch failed" // it returned an error, or a response without a usable token
+	EventThrottled    EventKind = "throttled"    // follows EventFetchFailed if the server sent Retry-After
+	EventWaited       EventKind = "waited"       // a caller has waited for a fetch, or left before it ended
+	EventEvicted      EventKind = "evicted"      // a session was evicted by a bound
+	EventInvalidated  EventKind = "invalidated"  // a token was dropped because a resource rejected it
 )
 
-var eventNames = [...]string{
-	"unknown", "fetch started", "fetch done", "fetch failed", "throttled", "waited", "evicted", "invalidated",
-}
-
-// String returns the kind in words.
-func (k EventKind) String() string {
-	if k < 0 || int(k) >= len(eventNames) {
-		k = 0
-	}
-	return eventNames[k]
-}
-
-// Event is something that happened in the cache. None of it is secret, and Key prints
-// without its subject.
+// Event describes something that happened in the cache. It has no secrets, and Key prints no personal data.
 type Event struct {
 	Kind       EventKind
 	Key        Key
-	Scopes     string        // the scope set, separated by spaces; "" for Evicted
-	Background bool          // of a fetch: a token is being served meanwhile, so that nobody waits
-	Took       time.Duration // of FetchDone, FetchFailed and Waited
-	Err        error         // of FetchFailed and Throttled; of Waited, what the caller got in place of a token
-	Life       time.Duration // of FetchDone: how long the token lives
-	RetryIn    time.Duration // of FetchFailed and Throttled: no new request before this
+	Scopes     string        // the scope set, separated by spaces; empty for EventEvicted
+	Background bool          // of a fetch: callers are served a cached token and do not wait
+	Took       time.Duration // of EventFetchDone, EventFetchFailed and EventWaited
+	Err        error         // of EventFetchFailed, EventThrottled, and EventWaited if the caller got an error
+	Lifetime   time.Duration // of EventFetchDone: that of the token
+	RetryIn    time.Duration // of EventFetchFailed and EventThrottled: no request before this
 }
 
-// Log returns an [Options].OnEvent that writes events to l: what callers notice or an
-// operator must know (a request failed while nothing could be served, throttling) at
-// level Warn, a failed background refresh and evictions at Info, the rest at Debug.
+// Log returns an [Options].OnEvent that logs events to l: throttling, and failed fetches that callers
+// wait for, at level Warn; failed background refreshes and evictions at Info; the others at Debug.
 func Log(l *slog.Logger) func(Event) {
 	return func(e Event) {
 		level := slog.LevelDebug
@@ -60,7 +47,7 @@ func Log(l *slog.Logger) func(Event) {
 		if !l.Enabled(context.Background(), level) {
 			return
 		}
-		attrs := []slog.Attr{slog.String("key", e.Key.String())}
+		attrs := []slog.Attr{slog.String("key", fmt.Sprint(e.Key))}
 		if e.Scopes != "" {
 			attrs = append(attrs, slog.String("scopes", e.Scopes))
 		}
@@ -70,8 +57,8 @@ func Log(l *slog.Logger) func(Event) {
 		if e.Took > 0 {
 			attrs = append(attrs, slog.Duration("took", e.Took))
 		}
-		if e.Life > 0 {
-			attrs = append(attrs, slog.Duration("life", e.Life))
+		if e.Lifetime > 0 {
+			attrs = append(attrs, slog.Duration("lifetime", e.Lifetime))
 		}
 		if e.RetryIn > 0 {
 			attrs = append(attrs, slog.Duration("retry_in", e.RetryIn))
@@ -79,18 +66,6 @@ func Log(l *slog.Logger) func(Event) {
 		if e.Err != nil {
 			attrs = append(attrs, slog.Any("error", e.Err))
 		}
-		l.LogAttrs(context.Background(), level, "token cache: "+e.Kind.String(), attrs...)
+		l.LogAttrs(context.Background(), level, "token cache: "+string(e.Kind), attrs...)
 	}
-}
-
-// Stats counts what a cache has done since it was made. Hits+Misses is the number of
-// calls for a token that have been answered.
-type Stats struct {
-	Hits          uint64 // calls answered at once with a held token, fresh or early
-	Misses        uint64 // calls that waited, were refused a token, or left
-	Fetches       uint64 // Fetches that have ended: requests to the authority, and what was refused without one
-	Failures      uint64 // those of them that brought no token
-	Evictions     uint64 // sessions pushed out by the bound
-	Invalidations uint64 // tokens dropped because a resource refused them
-	Sessions      int    // sessions held now
 }

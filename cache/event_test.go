@@ -26,10 +26,10 @@ func TestEvents(t *testing.T) {
 			if e.Key.Subject != "person" && e.Key.Subject != "other" {
 				t.Errorf("event of %q", e.Key.Subject)
 			}
-			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v life=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0, e.Life))
+			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v life=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0, e.Lifetime))
 		}})
 		a := &authority{takes: time.Second}
-		h := c.Handle(key("t", "person"), []string{"s"})
+		h := cache.NewHandle(c, key("t", "person"), "s")
 		var own []cache.EventKind
 		h.OnEvent = func(e cache.Event) {
 			mu.Lock()
@@ -39,19 +39,19 @@ func TestEvents(t *testing.T) {
 		get(t, h, a.fetch)
 		synctest.Wait()
 		get(t, h, a.fetch) // a hit is no event
-		time.Sleep(time.Until(h.Held().RefreshAt()))
+		time.Sleep(time.Until(h.Current().RefreshAt()))
 		a.fail(throttled{time.Minute})
 		get(t, h, a.fetch)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		h.Invalidate("token 1")
+		h.Invalidate("token 1", "")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		h.Token(ctx, "", a.fetch)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		h.Token(t.Context(), "", a.fetch) // the remembered failure is no event
-		c.Handle(key("t", "other"), nil).Put(answer("x", time.Hour))
+		cache.NewHandle(c, key("t", "other")).Put(response("x", time.Hour))
 		want := []string{
 			"fetch started s background=false took=0s err=<nil> retry=false life=0s",
 			"fetch done s background=false took=1s err=<nil> retry=false life=1h0m0s",

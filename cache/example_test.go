@@ -18,12 +18,12 @@ func ExampleNew() {
 		Size: 50_000,
 		OnEvent: func(e cache.Event) {
 			if e.Took > 0 {
-				observe(e.Kind.String(), e.Took.Seconds())
+				observe(string(e.Kind), e.Took.Seconds())
 			}
 		},
 	})
 	// Give it to clients as entra.Config.Cache. What they do with it:
-	place := c.Handle(cache.Key{Authority: "https://login.microsoftonline.com/tenant", ClientID: "app", Flow: "flow"}, []string{"scope"})
+	place := cache.NewHandle(c, cache.Key{Authority: "https://login.microsoftonline.com/tenant", ClientID: "app", Flow: "flow"}, "scope")
 	for range 3 {
 		if place.Hit() == nil {
 			place.Token(context.Background(), "", func(context.Context, string, any) (cache.Response, error) {

@@ -2,154 +2,194 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/oauth2"
 )
 
-// Handle is a caller's hold on one place in the cache: one session, one scope set. It
-// keeps working after the session was evicted or purged. It is safe for concurrent use
-// and must not be copied. Make it with [Cache.Handle] or [Handle.Bind].
+// Handle gives access to one entry: the token of a session for one scope set. [Handle.Bind] makes a
+// zero Handle usable. A Handle stays usable after its session was evicted or purged. It is safe for concurrent
+// use and must not be copied.
 type Handle struct {
-	// OnEvent is told what happens through this handle, besides [Options].OnEvent and in
-	// the same way. It is set before the first use. nil: nobody is told.
+	// OnEvent is called with the events of this handle, in the way of Options.OnEvent and in addition to
+	// it. Set it before the first use. If nil, only Options.OnEvent is called.
 	OnEvent func(Event)
 
 	cache  *Cache
-	place  place
+	key    sessionKey
 	scopes string
-	entry  atomic.Pointer[entry]
+	entry  atomic.Pointer[entry] // once looked up
 }
 
-// Handle returns a handle on the token of k for scopes, which are compared as a
-// case-insensitive set. It asks for nothing yet.
-func (c *Cache) Handle(k Key, scopes []string) *Handle {
-	return &Handle{cache: c, place: k.place(), scopes: scopeSet(scopes)}
-}
+var errUnbound = errors.New("cache: Handle must be initialized with Handle.Bind")
 
-// Bind makes of a zero Handle, as one stands in a struct, what [Cache.Handle] returns for
-// the key of the partition, the subject and the session.
-func (h *Handle) Bind(c *Cache, p Partition, subject, session string, scopes []string) {
-	h.cache, h.place, h.scopes = c, p.place(subject, session), scopeSet(scopes)
+// Bind makes h, which must be zero, a handle to the token of k for scopes. Scopes are compared as a
+// case-insensitive set. Bind looks nothing up.
+//
+// like may be nil. If it is a handle of the same app and flow, Bind costs less, and if it is one to the
+// same entry, a later lookup is saved.
+func (h *Handle) Bind(c *Cache, k Key, scopes []string, like *Handle) {
+	h.cache, h.scopes = c, scopeSet(scopes)
+	if like == nil || like.cache != c || like.key.partition.Value() != k.partition() {
+		h.key = k.sessionKey()
+		return
+	}
+	h.key = sessionKey{like.key.partition, k.Subject, k.Session}
+	if h.key == like.key && h.scopes == like.scopes {
+		h.entry.Store(like.entry.Load())
+	}
 }
-
-// Share makes of a zero Handle a hold on the place that o holds, which o has looked up
-// already, perhaps: then a hit on h looks nothing up. What h's events are told is its own.
-func (h *Handle) Share(o *Handle) {
-	h.cache, h.place, h.scopes = o.cache, o.place, o.scopes
-	h.entry.Store(o.entry.Load())
-}
-
-// Key returns the key of the handle's session.
-func (h *Handle) Key() Key { return h.place.key() }
 
 // Format prints the handle's key, whatever the verb.
-func (h *Handle) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "cache.Handle{%s}", h.place.key()) }
+func (h *Handle) Format(f fmt.State, _ rune) {
+	if h.cache == nil {
+		fmt.Fprint(f, "cache.Handle{}")
+		return
+	}
+	fmt.Fprintf(f, "cache.Handle{%s}", h.key.key())
+}
 
-// Hit returns the token if it can be served as it is, or else nil: then [Handle.Token]
-// is to be called. Except for the first call on a handle, which looks the place up, it
-// takes no lock and allocates nothing.
-func (h *Handle) Hit() *Token {
+// Hit returns the cached token if no decision about it is due, and otherwise nil. The caller then calls
+// [Handle.Token]. Apart from a handle's first lookup, Hit takes no lock and allocates nothing.
+//
+// All callers share the token and must not change it.
+func (h *Handle) Hit() *oauth2.Token {
+	if h.cache == nil {
+		return nil
+	}
 	e := h.entry.Load()
 	if e == nil {
-		e = h.resolve()
+		e = h.lookup()
 	}
-	return h.hit(e)
-}
-
-func (h *Handle) hit(e *entry) *Token {
 	t := e.hit()
-	if t != nil {
-		h.cache.hits.add()
+	if t == nil {
+		return nil
 	}
-	return t
+	h.cache.hits.add()
+	return &t.oauth
 }
 
-// Token returns the held token if it can be served, and otherwise the outcome of the
-// one fetch that is under way or that it starts. If ctx ends first it returns ctx's
-// error; the fetch goes on for the others.
+// Token returns the cached token if it is usable. Otherwise it waits for the entry's fetch, which it starts if
+// none is in flight. If ctx ends first, Token returns ctx's error and the fetch continues.
 //
-// A challenge other than "" is a claims challenge: the token must have been acquired
-// with it, else a new one is fetched that replaces the held one.
-func (h *Handle) Token(ctx context.Context, challenge string, fetch Fetch) (*Token, error) {
-	e := h.resolve()
-	if challenge == "" {
-		if t := h.hit(e); t != nil {
-			return t, nil
+// If claims is not empty, it is a claims challenge: Token returns only a token that was acquired with it, and
+// a new token replaces the cached one.
+//
+// Token calls fetch with the claims that the new token must satisfy and the last [Response].State of the
+// session. There is one call at a time for each entry, except next to one that a sign-in or a purge has
+// overtaken or that hangs. The context of fetch has the values of ctx and ends after 30 seconds. An error with
+// a method RetryAfterDelay() time.Duration reports how long the server wants no requests, at most a day. A panic
+// counts as a failed fetch, and so does a fetch that has not returned 5 seconds after its context ended.
+func (h *Handle) Token(ctx context.Context, claims string,
+	fetch func(ctx context.Context, claims string, state any) (Response, error)) (*oauth2.Token, error) {
+	var start time.Time
+	for {
+		e, err := h.lock()
+		if err != nil {
+			return nil, err
+		}
+		t, f, err := e.next(ctx, h, claims, fetch)
+		e.session.mu.Unlock()
+		if f == nil {
+			return h.result(t, err, start)
+		}
+		if start.IsZero() {
+			start = time.Now()
+		}
+		select {
+		case <-f.done:
+			// The outcome for other claims is not this caller's, but any token satisfies a caller without claims.
+			if f.claims == claims || claims == "" && f.err == nil {
+				return h.result(f.token, f.err, start)
+			}
+		case <-ctx.Done():
+			return h.result(nil, ctx.Err(), start)
 		}
 	}
-	start, waited := time.Now(), false
-	for {
-		t, f, err := e.ask(ctx, h, challenge, fetch)
-		switch {
-		case f != nil:
-			waited = true
-			select {
-			case <-f.done:
-				// What a request for another challenge brings is no answer, except that
-				// any token is one to a caller without a challenge.
-				if f.challenge != challenge && (challenge != "" || f.err != nil) {
-					continue
-				}
-				t, err = f.token, f.err
-			case <-ctx.Done():
-				err = ctx.Err()
-			}
-		case t == nil && err == nil:
-			e = h.resolve()
-			continue
-		}
-		if t != nil && !waited {
-			h.cache.hits.add()
-			return t, nil
-		}
+}
+
+// result counts a call of Token that has waited since start, or not at all if start is zero.
+func (h *Handle) result(t *token, err error, start time.Time) (*oauth2.Token, error) {
+	if waited := !start.IsZero(); err == nil && !waited {
+		h.cache.hits.add()
+	} else {
 		h.cache.misses.Add(1)
 		if waited {
-			h.emit(Event{Kind: EventWaited, Key: h.place.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
+			h.emit(Event{Kind: EventWaited, Key: h.key.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
 		}
-		return t, err
 	}
+	if err != nil {
+		return nil, err
+	}
+	return &t.oauth, nil
 }
 
-// Put stores an answer that was acquired otherwise, such as that to an authorization
-// code, and returns its token. It is newer than what requests under way bring, and what
-// failed for the session before may be asked again.
-func (h *Handle) Put(a Response) (*Token, error) {
-	e := h.resolve()
-	t, err := e.put(a)
-	if err == nil {
-		e.session.forgive()
+// Put stores a response that was acquired by other means, such as an authorization code, and returns its token.
+// Responses in flight for the session are older and do not replace it. The session's cached failures are
+// forgotten.
+func (h *Handle) Put(r Response) (*oauth2.Token, error) {
+	e, err := h.lock()
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	defer e.session.mu.Unlock()
+	t, err := e.put(r)
+	if err != nil {
+		return nil, err
+	}
+	return &t.oauth, nil
 }
 
-// Held returns the token that the cache holds now, fresh or not, or nil. It changes
-// nothing.
-func (h *Handle) Held() *Token {
+// Cached returns the response of the cached token, usable or not, and when it arrived. Lifetime and RefreshIn are
+// those that the cache uses, counted from obtainedAt. RefreshIn is 0 if the token is not refreshed before
+// it expires. Cached changes nothing.
+func (h *Handle) Cached() (r Response, obtainedAt time.Time, ok bool) {
+	var t *token
 	if e := h.find(); e != nil {
-		if held := e.held.Load(); held != nil {
-			return held.token
-		}
+		t = e.current.Load()
 	}
-	return nil
+	if t == nil {
+		return Response{}, time.Time{}, false
+	}
+	r = Response{
+		AccessToken: t.oauth.AccessToken, TokenType: t.oauth.TokenType, Scope: t.scope,
+		Lifetime: t.oauth.Expiry.Sub(t.obtainedAt), RefreshIn: t.refreshAfter,
+	}
+	if t.refreshAfter == t.usableFor {
+		r.RefreshIn = 0
+	}
+	return r, t.obtainedAt, true
 }
 
-// Invalidate drops the token if its text is still accessToken, and with it the memory
-// of failures, so that the next caller fetches a new one. It reports whether it did.
-func (h *Handle) Invalidate(accessToken string) bool { return h.invalidate(accessToken, "") }
-
-// Refused is Invalidate for a token that was got with a challenge, more than a minute ago,
-// and was refused with the same one again. Any other token stays.
-func (h *Handle) Refused(accessToken, challenge string) bool {
-	return challenge != "" && h.invalidate(accessToken, challenge)
-}
-
-func (h *Handle) invalidate(accessToken, challenge string) bool {
-	if e := h.find(); e == nil || !e.invalidate(accessToken, challenge) {
+// Invalidate drops the cached token if it is accessToken, and the cached failures with it, so that the next caller
+// fetches a new one. It reports whether it did. If claims is not empty, Invalidate drops the token only
+// if it was acquired with them more than a minute ago. A resource that rejects every token then causes one
+// request a minute.
+func (h *Handle) Invalidate(accessToken, claims string) bool {
+	e := h.find()
+	if e == nil || !e.invalidate(accessToken, claims) {
 		return false
 	}
 	h.cache.invalidations.Add(1)
-	h.emit(Event{Kind: EventInvalidated, Key: h.place.key(), Scopes: h.scopes})
+	h.emit(Event{Kind: EventInvalidated, Key: h.key.key(), Scopes: h.scopes})
+	return true
+}
+
+func (e *entry) invalidate(accessToken, claims string) bool {
+	e.session.mu.Lock()
+	defer e.session.mu.Unlock()
+	t := e.current.Load()
+	if t == nil || t.oauth.AccessToken != accessToken {
+		return false
+	}
+	if claims != "" && (t.claims != claims || time.Since(t.obtainedAt) < time.Minute) {
+		return false
+	}
+	e.current.Store(nil)
+	e.failures = [2]*failure{}
 	return true
 }
 
@@ -160,17 +200,54 @@ func (h *Handle) emit(e Event) {
 	}
 }
 
-// find returns the place if there is one, and changes nothing.
+// find returns the entry of h, or nil. It changes nothing.
 func (h *Handle) find() *entry {
-	if e := h.entry.Load(); e != nil && !e.retired.Load() {
+	if h.cache == nil {
+		return nil
+	}
+	if e := h.entry.Load(); e != nil && e.attached() {
 		return e
 	}
-	return h.cache.find(h.place, h.scopes)
+	if s := h.cache.peek(h.key); s != nil {
+		return s.find(h.scopes)
+	}
+	return nil
 }
 
-// resolve finds the place in the cache, putting the session back if it was evicted.
-func (h *Handle) resolve() *entry {
-	e := h.cache.session(h.place).entry(h.scopes)
-	h.entry.Store(e)
-	return e
+func (e *entry) attached() bool {
+	e.session.mu.Lock()
+	defer e.session.mu.Unlock()
+	return !e.detached
+}
+
+// lock returns the entry of h and locks its session. It adds both to the cache if they are missing.
+func (h *Handle) lock() (*entry, error) {
+	if h.cache == nil {
+		return nil, errUnbound
+	}
+	e := h.entry.Load()
+	if e != nil {
+		e.session.touched.Store(true)
+	}
+	for {
+		if e == nil {
+			e = h.lookup()
+		}
+		e.session.mu.Lock()
+		if !e.detached {
+			return e, nil
+		}
+		e.session.mu.Unlock()
+		e = nil
+	}
+}
+
+// lookup finds the entry in the cache. It adds the entry and its session if they are missing.
+func (h *Handle) lookup() *entry {
+	for {
+		if e := h.cache.session(h.key).entry(h.scopes); e != nil { // nil: dropped since
+			h.entry.Store(e)
+			return e
+		}
+	}
 }

@@ -8,15 +8,15 @@ import (
 	"unsafe"
 )
 
-// wallJump returns t as it would have been read after somebody had moved the wall clock
-// by d, in whole seconds. Nothing in package time makes such a value.
+// wallJump returns t as it would read after a change of the wall clock by d, in whole seconds. Package time cannot
+// make such a value.
 func wallJump(t time.Time, d time.Duration) time.Time {
 	const secondsShift = 30 // of time.Time.wall, when there is a monotonic reading
 	*(*uint64)(unsafe.Pointer(&t)) += uint64(int64(d/time.Second)) << secondsShift
 	return t
 }
 
-// Both clocks must agree that a token is still good.
+// A token is usable only while both clocks agree.
 func TestClockJumps(t *testing.T) {
 	now := time.Now()
 	due := now.Add(time.Hour)
@@ -29,9 +29,9 @@ func TestClockJumps(t *testing.T) {
 		{"just before", due.Add(-1), true},
 		{"at the moment", due, false},
 		{"a second after", due.Add(time.Second), false},
-		{"the machine slept for two hours", wallJump(now, 2*time.Hour), false},
+		{"the machine was suspended for two hours", wallJump(now, 2*time.Hour), false},
 		{"the wall clock was set back by a day", wallJump(now, -24*time.Hour), true},
-		{"it was set back, but the hour is over", wallJump(due.Add(time.Second), -24*time.Hour), false},
+		{"the wall clock was set back after the hour was over", wallJump(due.Add(time.Second), -24*time.Hour), false},
 	} {
 		if got := before(tt.now, due); got != tt.want {
 			t.Errorf("%s: before = %v, want %v", tt.name, got, tt.want)
@@ -39,14 +39,14 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// A hit looks at both clocks at least once a second.
+// A hit checks both clocks at least once a second.
 func TestLease(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {
 		name  string
 		due   time.Time
 		ok    bool
-		lease time.Duration // at the most
+		lease time.Duration // at most
 	}{
 		{"far ahead", now.Add(time.Hour), true, time.Second},
 		{"half a second ahead", now.Add(500 * time.Millisecond), true, 500 * time.Millisecond},
@@ -54,53 +54,29 @@ func TestLease(t *testing.T) {
 		{"past by the wall clock", wallJump(now.Add(time.Hour), -2*time.Hour), false, 0},
 		{"past by the monotonic clock", wallJump(now.Add(-time.Second), 2*time.Hour), false, 0},
 	} {
-		h := held{token: &Token{obtainedAt: tt.due.Add(-time.Minute)}, due: time.Minute}
-		const uptime = int64(time.Hour)
-		ok := h.renew(uptime)
-		if lease := time.Duration(h.lease.Load() - uptime); ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
-			t.Errorf("%s: %v, a lease of %v", tt.name, ok, lease)
+		tok := &token{obtainedAt: tt.due.Add(-time.Minute)}
+		tok.setDue(time.Minute)
+		const uptime = time.Hour
+		ok := (&entry{session: &session{}}).renew(tok, uptime)
+		if lease := time.Duration(tok.lease.Load()) - uptime; ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
+			t.Errorf("%s: renew = %v with a lease of %v, want %v and at most %v", tt.name, ok, lease, tt.ok, tt.lease)
 		}
 	}
 }
 
-// After a machine has slept only the wall clock knows how little is left of a token. The wait
-// after a failed refresh is drawn from that.
-func TestPatienceAfterSleep(t *testing.T) {
+// After a machine was suspended only the wall clock knows how much time a token has left. The wait after a failed
+// refresh must end before that.
+func TestRetryAfterSuspend(t *testing.T) {
 	e := &entry{session: &session{}}
-	e.hold(&Token{obtainedAt: wallJump(time.Now(), -50*time.Minute), usableFor: 59 * time.Minute}, 0)
+	tok := &token{obtainedAt: wallJump(time.Now(), -50*time.Minute), usableFor: 59 * time.Minute}
+	e.current.Store(tok)
 	for range 1000 {
-		wait := e.fail(&flight{served: e.held.Load()}, errors.New("no network yet"))
+		wait := e.fail(&flight{served: tok}, errors.New("no network yet"))
 		if wait > 9*time.Minute*9/10 {
-			t.Fatalf("waits %v with nine minutes left", wait)
+			t.Fatalf("wait is %v with nine minutes left", wait)
 		}
 		if e.hit() == nil {
-			t.Fatal("the token is due before the wait is over")
-		}
-	}
-}
-
-// A place whose request is under way is not taken for a retired one, not even for the moment
-// of the question: what the request brings at that moment would not be kept.
-func TestRetireLeavesFlightsAlone(t *testing.T) {
-	e := &entry{session: &session{}}
-	e.flying.Store(true)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range 100_000 {
-			if e.retire() {
-				t.Error("retired")
-			}
-		}
-	}()
-	for {
-		select {
-		case <-done:
-			return
-		default:
-			if e.retired.Load() {
-				t.Fatal("looks retired")
-			}
+			t.Fatal("the token is due before the wait has ended")
 		}
 	}
 }
@@ -119,32 +95,32 @@ func TestScopeSets(t *testing.T) {
 		{nil, []string{"a"}, false},
 	} {
 		if got := sameScopes(scopeSet(tt.a), scopeSet(tt.b)); got != tt.same {
-			t.Errorf("%q and %q: same = %v", tt.a, tt.b, got)
+			t.Errorf("sameScopes of %q and %q = %v, want %v", tt.a, tt.b, got, tt.same)
 		}
 	}
 }
 
-// A session that is alone in its shard is not the one to give up when the cache is full:
-// another shard spares one.
+// A new session that is alone in its shard is not evicted at once. Another shard evicts one.
 func TestNewSessionStays(t *testing.T) {
 	const size = 2 * shardedSize
 	c := New(Options{Size: size})
-	partition, alone := Key{}.Partition().alone, ""
-	for i, held := 0, 0; held < size || alone == ""; i++ {
-		k := place{partition, strconv.Itoa(i)}
+	k, alone := (&Key{}).sessionKey(), ""
+	for i, n := 0, 0; n < size || alone == ""; i++ {
+		k.subject = strconv.Itoa(i)
 		switch {
 		case c.shard(k) == 0:
-			alone = k.holder
-		case held < size:
+			alone = k.subject
+		case n < size:
 			c.session(k)
-			held++
+			n++
 		}
 	}
-	v := c.session(place{partition, alone})
-	if got := c.shards[0].listed.peek(place{partition, alone}); got != v {
-		t.Error("the new session was given up")
+	k.subject = alone
+	s := c.session(k)
+	if got := c.shards[0].peek(k); got != s {
+		t.Error("the new session was evicted")
 	}
 	if s := c.Stats(); s.Sessions != size || s.Evictions != 1 {
-		t.Errorf("%+v", s)
+		t.Errorf("got %d sessions and %d evictions, want %d and 1", s.Sessions, s.Evictions, size)
 	}
 }

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -10,22 +9,20 @@ import (
 	"unique"
 )
 
-// Key names a session: one subject of one app at one authority. A token is only ever
-// served for the key it was acquired for.
-//
-// A Key prints without its subject, which may be a person; see [Key.String].
+// Key identifies a session: one subject of one app at one authority. A token is served only for the key that
+// it was acquired for.
 type Key struct {
-	Authority string // authority with its tenant, "https://login.microsoftonline.com/<tenant>"
-	ClientID  string // the app's client ID
+	Authority string // with its tenant: "https://login.microsoftonline.com/<tenant>"
+	ClientID  string
 	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
-	Subject   string // whom the token speaks for; "" for the app itself
-	Session   string // which of the subject's sessions, if they share nothing
-	Variant   string // what else sets an app's tokens apart: its credential and capabilities
+	Subject   string `json:"-"` // the user or assertion; if empty, the app itself
+	Session   string `json:"-"` // tells sessions of one subject apart that share nothing
+	Variant   string // tells apart apps with the same ID by their credential and capabilities
 }
 
-// String returns the key with short hashes in place of the subject and the session, so
-// that it is safe to log and lines about one can be told from those about another.
-func (k Key) String() string {
+// Format prints the key with short hashes in place of the subject and the session, whatever the verb. So a log has no
+// personal data, and its lines about one user can still be found.
+func (k Key) Format(f fmt.State, _ rune) {
 	short := func(s string) string {
 		sum := sha256.Sum256([]byte(s))
 		return hex.EncodeToString(sum[:6])
@@ -37,91 +34,41 @@ func (k Key) String() string {
 	if k.Session != "" {
 		subject += " session=" + short(k.Session)
 	}
-	return fmt.Sprintf("%s client=%s flow=%s subject=%s", k.Authority, k.ClientID, k.Flow, subject)
+	fmt.Fprintf(f, "%s client=%s flow=%s subject=%s", k.Authority, k.ClientID, k.Flow, subject)
 }
 
-// Format prints the key as [Key.String] does, whatever the verb.
-func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, k.String()) }
-
-// MarshalText gives the form of [Key.String].
-func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
-
-// Partition is a flow of an app in a tenant: a [Key] without its subject and session, and
-// whose share of the bound a session counts against. It is short and quick to compare;
-// what makes many handles keeps it. Make it with [Key.Partition].
-type Partition struct {
-	alone, divided unique.Handle[partition] // subjects without sessions of their own, and those with
-}
-
+// A partition is one flow of one app in one tenant. The bound of the cache is shared fairly among partitions.
 type partition struct {
 	authority, clientID, flow, variant string
-	divided                            bool
 }
 
-// Partition returns the key's partition.
-func (k Key) Partition() Partition { return Partition{k.partition(false), k.partition(true)} }
-
-func (k Key) partition(divided bool) unique.Handle[partition] {
-	return unique.Make(partition{k.Authority, k.ClientID, k.Flow, k.Variant, divided})
+// A sessionKey is a [Key] that is quick to compare.
+type sessionKey struct {
+	partition        unique.Handle[partition]
+	subject, session string
 }
 
-// A place is a [Key] as the cache compares it.
-type place struct {
-	partition unique.Handle[partition]
-	holder    string // the subject; if the partition is divided, with the session and its length
+func (k *Key) partition() partition { return partition{k.Authority, k.ClientID, k.Flow, k.Variant} }
+
+func (k *Key) sessionKey() sessionKey {
+	return sessionKey{unique.Make(k.partition()), k.Subject, k.Session}
 }
 
-func (p Partition) place(subject, session string) place {
-	if session == "" {
-		return place{p.alone, subject}
-	}
-	return place{p.divided, join(subject, session)}
+func (k sessionKey) key() Key {
+	p := k.partition.Value()
+	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant, Subject: k.subject, Session: k.session}
 }
 
-func (k Key) place() place {
-	if k.Session == "" {
-		return place{k.partition(false), k.Subject}
-	}
-	return place{k.partition(true), join(k.Subject, k.Session)}
-}
-
-// join makes one string of two such that split finds them again.
-func join(subject, session string) string {
-	both := append([]byte(subject), session...)
-	return string(binary.BigEndian.AppendUint32(both, uint32(len(session))))
-}
-
-// split returns the subject and the session.
-func (p place) split() (subject, session string) {
-	if !p.partition.Value().divided {
-		return p.holder, ""
-	}
-	both, length := p.holder[:len(p.holder)-4], p.holder[len(p.holder)-4:]
-	i := len(both) - int(binary.BigEndian.Uint32([]byte(length)))
-	return both[:i], both[i:]
-}
-
-func (p place) key() Key {
-	v := p.partition.Value()
-	k := Key{Authority: v.authority, ClientID: v.clientID, Flow: v.flow, Variant: v.variant}
-	k.Subject, k.Session = p.split()
+// user returns the key of k's subject.
+func (k sessionKey) user() sessionKey {
+	k.session = ""
 	return k
 }
 
-// user returns the place of the subject whose session this is, if it is one.
-func (p place) user() (place, bool) {
-	if !p.partition.Value().divided {
-		return place{}, false
-	}
-	subject, _ := p.split()
-	return place{p.partition, subject}, true
-}
+// Format prints what [Key.Format] prints.
+func (k sessionKey) Format(f fmt.State, _ rune) { k.key().Format(f, 's') }
 
-// Format prints the place as its key does, whatever the verb.
-func (p place) Format(f fmt.State, _ rune) { fmt.Fprint(f, p.key()) }
-
-// scopeSet returns a form of a scope set in which equal sets are equal but for the case
-// of letters. That of one scope is the scope.
+// scopeSet returns a string that is equal for equal sets of scopes, apart from case.
 func scopeSet(scopes []string) string {
 	if len(scopes) == 1 {
 		return scopes[0]
@@ -134,8 +81,8 @@ func scopeSet(scopes []string) string {
 	return strings.Join(slices.Compact(set), " ")
 }
 
-// sameScopes compares two scope sets. (RFC 6749, section 3.3, would have them compared by
-// case; Entra does not.)
+// sameScopes compares the results of scopeSet, without regard to case. Scopes are case-sensitive in RFC 6749,
+// section 3.3, but not in Entra.
 func sameScopes(a, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -148,7 +95,7 @@ func sameScopes(a, b string) bool {
 	return true
 }
 
-// lower is for ASCII alone, which scopes are made of: no other letter is one of them.
+// lower maps only ASCII letters: scopes have no others.
 func lower(s string) string {
 	b := []byte(s)
 	for i := range b {

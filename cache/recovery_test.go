@@ -18,11 +18,11 @@ import (
 // early returns a handle whose held token, got with challenge, has just become early.
 func early(t *testing.T, c *cache.Cache, scope, challenge string) *cache.Handle {
 	t.Helper()
-	h := c.Handle(key("t", "user"), []string{scope})
+	h := cache.NewHandle(c, key("t", "user"), scope)
 	if _, err := h.Token(t.Context(), challenge, (&authority{}).fetch); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Until(h.Held().RefreshAt()))
+	time.Sleep(time.Until(h.Current().RefreshAt()))
 	return h
 }
 
@@ -38,7 +38,7 @@ func TestFailedRefreshWithChallenge(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		a.fail(nil)
-		for old := h.Held(); h.Held() == old; time.Sleep(time.Second) {
+		for old := h.Current(); h.Current() == old; time.Sleep(time.Second) {
 			if !time.Now().Before(old.UsableUntil()) {
 				t.Fatal("not refreshed before the token's end")
 			}
@@ -60,7 +60,7 @@ func TestRefreshFailsAfterSignIn(t *testing.T) {
 		a.fail(errors.New("revoked"))
 		get(t, h, a.fetch)
 		synctest.Wait()
-		if _, err := c.Handle(key("t", "user"), []string{"another"}).Put(answer("signed in", time.Hour)); err != nil {
+		if _, err := cache.NewHandle(c, key("t", "user"), "another").Put(response("signed in", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
@@ -83,7 +83,7 @@ func TestThrottledAfterSignIn(t *testing.T) {
 		a.fail(throttled{5 * time.Minute})
 		get(t, h, a.fetch)
 		synctest.Wait()
-		if _, err := c.Handle(key("t", "user"), []string{"another"}).Put(answer("signed in", time.Hour)); err != nil {
+		if _, err := cache.NewHandle(c, key("t", "user"), "another").Put(response("signed in", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
@@ -101,10 +101,10 @@ func TestPatienceEndsWithTheToken(t *testing.T) {
 	for range 20 { // the patient wait is drawn; at least nine in ten outlast a token of three minutes
 		synctest.Test(t, func(t *testing.T) {
 			c := cache.New(cache.Options{})
-			h := c.Handle(key("t", "user"), []string{"s"})
+			h := cache.NewHandle(c, key("t", "user"), "s")
 			day := &authority{life: func() time.Duration { return 28 * time.Hour }}
 			get(t, h, day.fetch)
-			time.Sleep(time.Until(h.Held().RefreshAt()))
+			time.Sleep(time.Until(h.Current().RefreshAt()))
 			day.fail(errors.New("down"))
 			get(t, h, day.fetch)
 			synctest.Wait()
@@ -127,14 +127,14 @@ func TestOvertakenRequestIsCounted(t *testing.T) {
 			c := cache.New(cache.Options{OnEvent: func(e cache.Event) {
 				mu.Lock()
 				defer mu.Unlock()
-				got = append(got, fmt.Sprintf("%s %v err=%v retry=%v", e.Kind, e.Life, e.Err, e.RetryIn))
+				got = append(got, fmt.Sprintf("%s %v err=%v retry=%v", e.Kind, e.Lifetime, e.Err, e.RetryIn))
 			}})
-			h := c.Handle(key("t", "user"), []string{"s"})
+			h := cache.NewHandle(c, key("t", "user"), "s")
 			a := &authority{takes: time.Second}
 			a.fail(fails)
 			go h.Token(t.Context(), "", a.fetch)
 			synctest.Wait()
-			if _, err := h.Put(answer("signed in", 2*time.Hour)); err != nil {
+			if _, err := h.Put(response("signed in", 2*time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
@@ -167,7 +167,7 @@ func TestBackgroundEnds(t *testing.T) {
 			var got []string
 			c := cache.New(cache.Options{})
 			early(t, c, "s", "")
-			h := c.Handle(key("t", "user"), []string{"s"})
+			h := cache.NewHandle(c, key("t", "user"), "s")
 			h.OnEvent = func(e cache.Event) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -177,10 +177,10 @@ func TestBackgroundEnds(t *testing.T) {
 			}
 			a := &authority{takes: 10 * time.Second}
 			a.fail(errors.New("down"))
-			time.Sleep(time.Until(h.Held().UsableUntil()) - time.Second)
+			time.Sleep(time.Until(h.Current().UsableUntil()) - time.Second)
 			get(t, h, a.fetch)
 			if refused {
-				h.Invalidate(h.Held().OAuth2().AccessToken)
+				h.Invalidate(h.Current().Text(), "")
 			}
 			time.Sleep(2 * time.Second)
 			if _, err := h.Token(t.Context(), "", a.fetch); err == nil {
@@ -208,7 +208,7 @@ func TestWaitsAreCountedWhole(t *testing.T) {
 				waits = append(waits, e.Took)
 			}
 		}})
-		h := c.Handle(key("t", "user"), []string{"s"})
+		h := cache.NewHandle(c, key("t", "user"), "s")
 		a := &authority{takes: time.Second}
 		go h.Token(t.Context(), "", a.fetch)
 		synctest.Wait()
@@ -232,7 +232,7 @@ func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+				h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
 				h.OnEvent = func(e cache.Event) {
 					if e.Kind == cache.EventFetchStarted {
 						tell()
@@ -253,28 +253,28 @@ func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
 // A handle whose session was purged finds what another one has put there since.
 func TestHeldAfterPurge(t *testing.T) {
 	c := cache.New(cache.Options{})
-	a, b := c.Handle(key("t", "user"), []string{"s"}), c.Handle(key("t", "user"), []string{"s"})
+	a, b := cache.NewHandle(c, key("t", "user"), "s"), cache.NewHandle(c, key("t", "user"), "s")
 	get(t, a, (&authority{}).fetch)
-	c.Purge("user")
-	if a.Held() != nil {
+	purge(c, "user")
+	if a.Current() != nil {
 		t.Error("held after a purge")
 	}
 	get(t, b, (&authority{}).fetch)
-	if got := a.Held(); got == nil || got != b.Held() {
-		t.Errorf("held: %v, want %v", got, b.Held())
+	if got := a.Current(); got == nil || got != b.Current() {
+		t.Errorf("held: %v, want %v", got, b.Current())
 	}
 }
 
 // To invalidate what is not held pushes nobody out.
 func TestInvalidateMakesNoSession(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1})
-	h := c.Handle(key("t", "user"), []string{"s"})
+	h := cache.NewHandle(c, key("t", "user"), "s")
 	get(t, h, (&authority{}).fetch)
-	if c.Handle(key("t", "other"), []string{"s"}).Invalidate("token 1") {
+	if cache.NewHandle(c, key("t", "other"), "s").Invalidate("token 1", "") {
 		t.Error("another's token was dropped")
 	}
 	wantStats(t, c, cache.Stats{Misses: 1, Fetches: 1, Sessions: 1})
-	if !c.Handle(key("t", "user"), []string{"s"}).Invalidate("token 1") || h.Held() != nil {
+	if !cache.NewHandle(c, key("t", "user"), "s").Invalidate("token 1", "") || h.Current() != nil {
 		t.Error("a new handle does not drop the token")
 	}
 }
@@ -283,7 +283,7 @@ func TestInvalidateMakesNoSession(t *testing.T) {
 func TestRetryAfterNonsense(t *testing.T) {
 	for _, after := range []time.Duration{-time.Hour, 1<<63 - 1, -1 << 63} {
 		synctest.Test(t, func(t *testing.T) {
-			h := cache.New(cache.Options{}).Handle(key("t", ""), []string{"s"})
+			h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
 			a := &authority{}
 			a.fail(throttled{after})
 			for range 2 {

@@ -28,7 +28,7 @@ func randomSequence(t *testing.T, r *rand.Rand) {
 	c := cache.New(cache.Options{Size: 2})
 	var handles []*cache.Handle
 	for _, subject := range []string{"a", "b", "c"} {
-		handles = append(handles, c.Handle(key("t", subject), []string{"x"}), c.Handle(key("t", subject), []string{"y"}))
+		handles = append(handles, cache.NewHandle(c, key("t", subject), "x"), cache.NewHandle(c, key("t", subject), "y"))
 	}
 	w := weather{fine: time.Now()}
 	for range 400 {
@@ -37,13 +37,13 @@ func randomSequence(t *testing.T, r *rand.Rand) {
 		case 0, 1:
 			w.change([]error{nil, errors.New("down"), throttled{time.Duration(r.IntN(3600)) * time.Second}}[r.IntN(3)])
 		case 2:
-			if held := h.Held(); held != nil {
-				h.Invalidate(held.OAuth2().AccessToken)
+			if held := h.Current(); held != nil {
+				h.Invalidate(held.Text(), "")
 			}
 		case 3:
 			h.Put(w.token(h))
 		case 4:
-			c.Purge(h.Key().Subject)
+			purge(c, h.Key().Subject)
 		case 5, 6, 7:
 			go w.ask(t, h, []string{"", "mfa", "other"}[r.IntN(3)])
 		case 8:
@@ -57,12 +57,12 @@ func randomSequence(t *testing.T, r *rand.Rand) {
 	time.Sleep(2 * time.Hour)
 	for _, h := range handles {
 		w.ask(t, h, "")
-		old := h.Held()
+		old := h.Current()
 		time.Sleep(time.Until(old.RefreshAt()))
 		w.ask(t, h, "")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if h.Held() == old {
+		if h.Current() == old {
 			t.Error("not refreshed early")
 		}
 	}
@@ -87,7 +87,7 @@ func (w *weather) change(err error) {
 // token returns a token that says whom it is for and when it ends.
 func (w *weather) token(h *cache.Handle) cache.Response {
 	life := []time.Duration{3 * time.Minute, time.Hour, 28 * time.Hour}[time.Now().Unix()%3]
-	return answer(fmt.Sprint(h.Key().Subject, " ", time.Now().Add(life).UnixNano()), life)
+	return response(fmt.Sprint(h.Key().Subject, " ", time.Now().Add(life).UnixNano()), life)
 }
 
 func (w *weather) ask(t *testing.T, h *cache.Handle, challenge string) {
@@ -111,8 +111,8 @@ func (w *weather) ask(t *testing.T, h *cache.Handle, challenge string) {
 	}
 	var subject string
 	var end int64
-	fmt.Sscan(tok.OAuth2().AccessToken, &subject, &end)
+	fmt.Sscan(tok.AccessToken, &subject, &end)
 	if subject != h.Key().Subject || !time.Now().Before(time.Unix(0, end)) {
-		t.Errorf("%s got %q at %d", h.Key().Subject, tok.OAuth2().AccessToken, time.Now().UnixNano())
+		t.Errorf("%s got %q at %d", h.Key().Subject, tok.AccessToken, time.Now().UnixNano())
 	}
 }

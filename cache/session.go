@@ -1,63 +1,78 @@
 package cache
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/internal/refresh"
 )
 
-// maxScopeSets bounds the access tokens of one session.
+// maxScopeSets bounds the entries of one session.
 const maxScopeSets = 64
 
-// A session is everything held about one subject of one app.
+// A session is what the cache holds for one subject of one app. Its mutex guards its entries and
+// flights too. It is never held during a fetch or a call of OnEvent.
 type session struct {
-	used uint64 // when it was used last, in uses of its shard; guarded by the shard
+	used    uint64      // when it was last looked up; guarded by shard.mu
+	touched atomic.Bool // it was in use without a lookup; see shard.victim
 
-	mu      sync.Mutex // guards the fields below
-	dead    bool       // purged: nothing may be stored in it any more
-	entries []*entry   // most recently resolved first
-	keep    any        // Response.Keep of the last fetch that had one
-	version uint64     // of keep: the fetches that began with an older one do not replace it
+	mu      sync.Mutex // guards the fields below, and those of entries and flights
+	dropped bool       // evicted or purged: it stores nothing
+	entries []*entry   // most recently looked up first
+	state   any        // Response.State of the last response that had one
+	version uint64     // counts changes of state, and calls of Put
 }
 
-// entry returns the place of a scope set, making it if need be. Beyond the bound the
-// least recently resolved place without a request under way is given up.
+// An entry holds the token of one scope set of a session.
+type entry struct {
+	session *session
+	scopes  string
+
+	current  atomic.Pointer[token] // may be nil; hits read it without the mutex
+	detached bool                  // evicted or purged: it stores nothing
+	flight   *flight               // the request in flight that callers wait for, if any
+	failures [2]*failure           // the last failures, of requests without and with claims
+}
+
+// entry returns the entry of a scope set, or nil if the session was dropped. If there is none, it adds one.
+// Beyond maxScopeSets it evicts the least recently looked up entries that have no request in flight.
 func (s *session) entry(scopes string) *entry {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped {
+		return nil
+	}
 	if i := s.index(scopes); i >= 0 {
-		defer s.mu.Unlock()
 		e := s.entries[i]
 		copy(s.entries[1:i+1], s.entries[:i])
 		s.entries[0] = e
 		return e
 	}
-	e := &entry{session: s, scopes: scopes}
-	e.retired.Store(s.dead)
-	old := s.spare()
-	s.entries = slices.Insert(s.entries, 0, e)
-	s.mu.Unlock() // an entry's lock comes before its session's
-	for _, o := range old {
-		o.clear()
+	for i := len(s.entries) - 1; i >= 0 && len(s.entries) >= maxScopeSets; i-- {
+		if e := s.entries[i]; e.flight == nil {
+			e.detach()
+			s.entries = slices.Delete(s.entries, i, i+1)
+		}
 	}
+	e := &entry{session: s, scopes: scopes}
+	s.entries = slices.Insert(s.entries, 0, e)
 	return e
 }
 
-// index returns where the place of a scope set stands, or -1. mu is held.
 func (s *session) index(scopes string) int {
 	return slices.IndexFunc(s.entries, func(e *entry) bool { return sameScopes(e.scopes, scopes) })
 }
 
-// spare takes out what places it can until there is room for another. mu is held.
-func (s *session) spare() (old []*entry) {
-	for i := len(s.entries) - 1; i >= 0 && len(s.entries) >= maxScopeSets; i-- {
-		if e := s.entries[i]; e.retire() {
-			s.entries = slices.Delete(s.entries, i, i+1)
-			old = append(old, e)
-		}
-	}
-	return old
-}
-
-// find returns the place of a scope set if there is one.
+// find returns the entry of a scope set, or nil.
 func (s *session) find(scopes string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,45 +82,277 @@ func (s *session) find(scopes string) *entry {
 	return nil
 }
 
-func (s *session) kept() (keep any, version uint64) {
+// drop empties the session for good. Handles then look for a new one. shard.mu is held.
+func (s *session) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.keep, s.version
+	for _, e := range s.entries {
+		e.detach()
+	}
+	s.dropped, s.entries, s.state = true, nil, nil
 }
 
-// store keeps what a fetch brought for the whole session, unless something newer than
-// what the fetch began with is kept by now.
-func (s *session) store(keep any, version uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if keep != nil && !s.dead && version == s.version {
-		s.keep = keep
+// The session's mutex is held during the calls of the methods below.
+
+func (e *entry) detach() {
+	e.detached = true
+	e.current.Store(nil)
+}
+
+// next decides what a caller gets: the cached token, an error, or a flight to wait for. It starts a flight
+// if the token is missing or due.
+func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchFunc) (*token, *flight, error) {
+	now, t := time.Now(), e.current.Load()
+	if t != nil && !(t.usableAt(now) && (claims == "" || t.claims == claims)) {
+		t = nil
+	}
+	if e.flight == nil && (t == nil || !t.freshAt(now)) {
+		if err := e.blocked(claims, now); err == nil {
+			e.start(ctx, h, claims, t, fetch)
+		} else if t == nil {
+			return nil, nil, err
+		}
+	}
+	if t != nil {
+		return t, nil, nil
+	}
+	return nil, e.flight, nil
+}
+
+// blocked returns the cached error of a request if no new one may be sent yet: the error of a request with
+// the same claims, or of any request after which the server sent Retry-After.
+func (e *entry) blocked(claims string, now time.Time) error {
+	for _, last := range e.failures {
+		if last != nil && (last.claims == claims && before(now, last.retryAt) || before(now, last.throttledUntil)) {
+			return last.err
+		}
+	}
+	return nil
+}
+
+// start starts a flight. The token served during the flight is nil if callers wait.
+func (e *entry) start(ctx context.Context, h *Handle, claims string, served *token, fetch fetchFunc) {
+	e.flight = &flight{
+		handle: h, entry: e, claims: claims, served: served, replaces: e.current.Load(),
+		version: e.session.version, done: make(chan struct{}),
+		event: Event{Kind: EventFetchStarted, Key: h.key.key(), Scopes: e.scopes, Background: served != nil},
+	}
+	if served != nil { // until the flight ends, no other is due
+		served.setDue(served.usableFor)
+	}
+	go e.flight.run(context.WithoutCancel(ctx), e.session.state, fetch)
+}
+
+// accept makes a token of a response to a request with claims. It stores the token unless a newer one has
+// arrived, and the response's state unless the session has changed since version. spread is that of
+// [refresh.Policy.Schedule].
+func (e *entry) accept(r Response, claims string, version uint64, spread, newest bool) (*token, error) {
+	now := time.Now()
+	var left time.Duration
+	if !r.NotAfter.IsZero() {
+		if left = r.NotAfter.Sub(now); left <= 0 {
+			return nil, errUnusable
+		}
+	}
+	if r.AccessToken == "" || r.Lifetime <= 0 {
+		return nil, errUnusable
+	}
+	expiry := now.Add(r.Lifetime)
+	if left > 0 && left < r.Lifetime {
+		expiry = r.NotAfter
+	}
+	t := &token{
+		oauth: oauth2.Token{AccessToken: r.AccessToken, TokenType: r.TokenType, Expiry: expiry.Round(0)},
+		scope: r.Scope, claims: claims, obtainedAt: now,
+	}
+	failed := &e.failures[kindOf(claims)]
+	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(r.Lifetime, r.RefreshIn, left, spread || *failed != nil, rand.Float64())
+	t.setDue(t.refreshAfter)
+	if newest && !e.detached {
+		e.current.Store(t)
+	}
+	if s := e.session; r.State != nil && !s.dropped && version == s.version {
+		s.state = r.State
 		s.version++
 	}
+	*failed, e.failures[plain] = nil, nil // the wait of the plain one was drawn for an older token
+	return t, nil
 }
 
-// forgive lets every place ask again at once.
-func (s *session) forgive() {
-	var few [4]*entry
-	s.mu.Lock()
-	entries := append(few[:0], s.entries...)
-	s.mu.Unlock()
-	for _, e := range entries {
-		e.forgive()
+// put stores a response that was acquired by other means. It is newer than the responses of all requests in
+// flight for the session, and it ends the waits after earlier failures.
+func (e *entry) put(r Response) (*token, error) {
+	s := e.session
+	t, err := e.accept(r, "", s.version, false, true)
+	if err != nil {
+		return nil, err
+	}
+	s.version++
+	for _, other := range s.entries {
+		other.failures = [2]*failure{}
+	}
+	if f := e.flight; f != nil && f.claims == "" {
+		e.end(f, t, nil)
+	}
+	return t, nil
+}
+
+// end gives the callers that wait for f their result. The request itself may still be in flight.
+func (e *entry) end(f *flight, t *token, err error) {
+	f.token, f.err = t, err
+	e.flight = nil
+	close(f.done)
+}
+
+// A failure is a request without a token.
+type failure struct {
+	err            error
+	claims         string
+	inARow         int
+	retryAt        time.Time // no request with the same claims before this
+	throttledUntil time.Time // no request at all before this
+}
+
+// The indexes of entry.failures. A failed claims challenge says little about other requests, and the other
+// way round.
+const (
+	plain = iota
+	challenged
+)
+
+func kindOf(claims string) int {
+	if claims == "" {
+		return plain
+	}
+	return challenged
+}
+
+// fail stores the failure of f and returns the wait before the next request. It ignores a failure from
+// before a sign-in, except for its Retry-After.
+func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
+	now, t := time.Now(), e.current.Load()
+	served := t != nil && t == f.served
+	var left, patience time.Duration // left is that of the token, patience is 0 if callers wait
+	if t != nil {
+		left = max(0, until(now, t.usableUntil()))
+	}
+	if served {
+		patience = left
+	}
+	if throttled := retryAfter(err); f.version == e.session.version || throttled > 0 {
+		last, inARow := &e.failures[kindOf(f.claims)], 1
+		if *last != nil {
+			inARow += (*last).inARow
+		}
+		retryIn = refresh.Policy{}.RetryIn(inARow, throttled, patience, rand.Float64())
+		*last = &failure{err, f.claims, inARow, now.Add(retryIn), now.Add(throttled)}
+	}
+	// A failed request with claims changes nothing about a fresh token.
+	if served || t != nil && !t.freshAt(now) {
+		t.setDue(t.usableFor - max(0, left-retryIn))
+	}
+	return retryIn
+}
+
+// retryAfter returns the server's Retry-After.
+func retryAfter(err error) time.Duration {
+	var e interface{ RetryAfterDelay() time.Duration }
+	if errors.As(err, &e) {
+		return max(0, min(e.RetryAfterDelay(), refresh.MaxWait))
+	}
+	return 0
+}
+
+type fetchFunc = func(ctx context.Context, claims string, state any) (Response, error)
+
+// A fetch gets fetchTimeout, and then grace to return.
+const (
+	fetchTimeout = 30 * time.Second
+	grace        = 5 * time.Second
+)
+
+// A flight is one request. It belongs to the cache, not to the caller that started it.
+type flight struct {
+	handle   *Handle // of the caller that started it
+	entry    *entry
+	claims   string
+	served   *token // returned to callers during the flight; if nil, they wait
+	replaces *token // current when the flight started
+	version  uint64 // of the session when the flight started
+	event    Event
+	done     chan struct{} // closed when token and err are set
+	token    *token
+	err      error
+}
+
+var (
+	errUnusable = errors.New("cache: the response has no usable token: it is empty or has expired")
+	errExited   = errors.New("cache: the function that fetches the token called runtime.Goexit")
+	errStuck    = errors.New("cache: the function that fetches the token did not return when its context ended")
+)
+
+// run calls fetch. The flight finishes exactly once, even if fetch panics, exits or never returns.
+func (f *flight) run(ctx context.Context, state any, fetch fetchFunc) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	start := time.Now()
+	watchdog := time.AfterFunc(fetchTimeout+grace, func() { f.finish(start, Response{}, errStuck) })
+	r, err := Response{}, errExited
+	defer func() {
+		if watchdog.Stop() {
+			f.finish(start, r, err)
+		}
+	}()
+	f.handle.emit(f.event)
+	r, err = call(ctx, f.claims, state, fetch)
+}
+
+// call returns a panic of fetch as an error. The value of a panic can hold a secret, so that only errors
+// of the runtime are repeated.
+func call(ctx context.Context, claims string, state any, fetch fetchFunc) (r Response, err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("cache: the function that fetches the token panicked: %w", v)
+		default:
+			err = fmt.Errorf("cache: the function that fetches the token panicked with a value of type %T", v)
+		}
+	}()
+	return fetch(ctx, claims, state)
+}
+
+// finish stores the outcome of a flight, gives it to the callers that wait, and emits its events.
+func (f *flight) finish(start time.Time, r Response, err error) {
+	event := f.land(r, err)
+	event.Took = time.Since(start)
+	f.handle.emit(event)
+	if event.Err != nil && retryAfter(event.Err) > 0 {
+		event.Kind, event.Took = EventThrottled, 0
+		f.handle.emit(event)
 	}
 }
 
-// kill empties the session for good.
-func (s *session) kill() {
-	s.mu.Lock()
-	s.dead, s.keep = true, nil
-	entries := s.entries
-	s.entries = nil
-	for _, e := range entries {
-		e.retired.Store(true)
+func (f *flight) land(r Response, err error) Event {
+	e, c, event := f.entry, f.handle.cache, f.event
+	e.session.mu.Lock()
+	defer e.session.mu.Unlock()
+	current := e.current.Load()
+	event.Background = f.served != nil && current != nil && current.usableAt(time.Now())
+	var t *token
+	if err == nil {
+		spread := f.handle.key.subject == "" && !event.Background
+		t, err = e.accept(r, f.claims, f.version, spread, current == nil || current == f.replaces)
 	}
-	s.mu.Unlock()
-	for _, e := range entries {
-		e.clear()
+	c.fetches.Add(1)
+	if err == nil {
+		event.Kind, event.Lifetime = EventFetchDone, t.oauth.Expiry.Sub(t.obtainedAt)
+	} else {
+		c.failures.Add(1)
+		event.Kind, event.Err, event.RetryIn = EventFetchFailed, err, e.fail(f, err)
 	}
+	if e.flight == f { // otherwise put has ended it
+		e.end(f, t, err)
+	}
+	return event
 }

@@ -1,72 +1,100 @@
 package cache
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
+	"math"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
 )
 
-// Token is an access token as the cache holds it. It never changes, and may be read
-// from any goroutine. No printed or marshaled form of it contains the access token.
-type Token struct {
-	// A pointer, because fmt prints what an unexported field of another struct points
-	// to without asking the methods below, but no further.
-	oauth *oauth2.Token
+// Response is the result of a fetch: an access token, and what belongs to it. No printed or marshaled
+// form of it has the token or the state.
+type Response struct {
+	AccessToken string        `json:"-"`
+	TokenType   string        // if empty, "Bearer"
+	Scope       string        // the granted scopes, separated by spaces
+	Lifetime    time.Duration // counted from now; the cache rejects a response without one
+	RefreshIn   time.Duration // the server's refresh_in; if zero, the cache chooses
+	NotAfter    time.Time     // when the grant ends; if zero, the token is served for its lifetime
+	State       any           `json:"-"` // passed to the session's next fetch; if nil, the state stays as it is
+}
 
+// Format prints no secret, whatever the verb.
+func (r Response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Response{...}") }
+
+// A token is a cached access token. Only due and lease change after it was stored.
+type token struct {
+	oauth                   oauth2.Token
 	scope                   string
+	claims                  string // the claims challenge that it was acquired with
 	obtainedAt              time.Time
 	refreshAfter, usableFor time.Duration
-	challenge               string
+
+	due   atomic.Int64 // until when a hit may return it, counted from obtainedAt
+	lease atomic.Int64 // until when hits need not check due, in uptime
 }
 
-// newToken returns a token in one piece of memory.
-func newToken(o oauth2.Token) *Token {
-	both := &struct {
-		token Token
-		oauth oauth2.Token
-	}{oauth: o}
-	both.token.oauth = &both.oauth
-	return &both.token
+func (t *token) usableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
+
+func (t *token) usableAt(now time.Time) bool { return before(now, t.usableUntil()) }
+
+func (t *token) dueAt() time.Time { return t.obtainedAt.Add(time.Duration(t.due.Load())) }
+
+// freshAt reports whether the token can be served at now without a decision about a refresh.
+func (t *token) freshAt(now time.Time) bool { return before(now, t.dueAt()) }
+
+func (t *token) setDue(due time.Duration) {
+	t.due.Store(int64(due))
+	t.lease.Store(noLease)
 }
 
-// OAuth2 returns the token in the form that callers get. It is shared by all of them
-// and must not be changed.
-func (t *Token) OAuth2() *oauth2.Token { return t.oauth }
+// noLease is before every uptime. An uptime can be negative under testing/synctest.
+const noLease = math.MinInt64
 
-// Scopes returns the scopes that the authority granted.
-func (t *Token) Scopes() []string { return strings.Fields(t.scope) }
+// maxLease is how long a hit relies on an earlier check of both clocks.
+const maxLease = time.Second
 
-// ObtainedAt is when the token arrived.
-func (t *Token) ObtainedAt() time.Time { return t.obtainedAt }
+var started = time.Now()
 
-// RefreshAt is when the token becomes early: the first read after it starts a refresh in
-// the background. It equals UsableUntil where no refresh can help.
-func (t *Token) RefreshAt() time.Time { return t.obtainedAt.Add(t.refreshAfter) }
+// uptime reads only the monotonic clock, which takes half as long as [time.Now].
+func uptime() time.Duration { return time.Since(started) }
 
-// UsableUntil is when the cache stops serving the token, a margin before its expiry.
-func (t *Token) UsableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
-
-// Expiry is when the token ends.
-func (t *Token) Expiry() time.Time { return t.oauth.Expiry }
-
-// Challenge returns the claims challenge that the token was acquired with, or "".
-func (t *Token) Challenge() string { return t.challenge }
-
-// String describes the token without its text.
-func (t Token) String() string {
-	return fmt.Sprintf("token for %q, usable until %s", t.scope, t.UsableUntil().Format(time.RFC3339))
+// hit returns the token if it can be served at once, or nil.
+//
+// A token is usable while both clocks agree: the monotonic clock stops while a machine is suspended, and the
+// wall clock can be set back. Hits check both once a second, and only the monotonic clock in between.
+func (e *entry) hit() *token {
+	t := e.current.Load()
+	if t == nil {
+		return nil
+	}
+	if now := uptime(); int64(now) < t.lease.Load() || e.renew(t, now) {
+		return t
+	}
+	return nil
 }
 
-// Format prints the token as [Token.String] does, whatever the verb.
-func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+// renew checks both clocks.
+func (e *entry) renew(t *token, uptime time.Duration) bool {
+	now, due := time.Now(), t.dueAt()
+	if !before(now, due) {
+		return false
+	}
+	if t.lease.Load() != noLease { // the first hit follows a lookup, which was a use
+		e.session.touched.Store(true)
+	}
+	t.lease.Store(int64(uptime + min(maxLease, until(now, due))))
+	return true
+}
 
-// MarshalJSON describes the token without its text.
-func (t Token) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Scopes                             []string
-		ObtainedAt, RefreshAt, UsableUntil time.Time
-	}{t.Scopes(), t.ObtainedAt(), t.RefreshAt(), t.UsableUntil()})
+// until returns how long it is from now to t by the clock that is nearer to t.
+func until(now, t time.Time) time.Duration {
+	return min(t.Sub(now), t.Round(0).Sub(now.Round(0)))
+}
+
+// before reports whether now is before t by both clocks.
+func before(now, t time.Time) bool {
+	return now.Before(t) && now.Round(0).Before(t.Round(0))
 }

@@ -129,8 +129,8 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 					http.Error(w, err.Error(), http.StatusBadGateway)
 					return
 				}
-				if current := source.Held(); current != nil {
-					app.note(account, current.ObtainedAt())
+				if info, ok := source.Cached(); ok {
+					app.note(account, info.ObtainedAt)
 				}
 				fmt.Fprint(w, account.ObjectID)
 			})))}}
@@ -287,8 +287,8 @@ func (a *loadApp) settle(users []*loadedUser) {
 	for range 50 {
 		before := a.refreshes.Load()
 		for _, u := range users {
-			if current := a.flow.TokenSource(u.account).Held(); current != nil {
-				a.note(u.account, current.ObtainedAt())
+			if info, ok := a.flow.TokenSource(u.account).Cached(); ok {
+				a.note(u.account, info.ObtainedAt)
 			}
 		}
 		a.mu.Lock()

@@ -158,8 +158,12 @@ func TestTokenIsNotServedJustPastItsAssertion(t *testing.T) {
 		if err != nil || !tok.Expiry.Equal(end) {
 			t.Fatalf("got expiry %v, %v, want %v", tok.Expiry, err, end)
 		}
-		if served := source.Held().UsableUntil(); served.After(end) {
-			t.Errorf("served until %v, want at most %v", served, end)
+		if info, ok := source.Cached(); !ok || !info.ExpiresAt.Equal(end) {
+			t.Errorf("cached until %v, want %v", info.ExpiresAt, end)
+		}
+		time.Sleep(time.Until(end))
+		if _, err := source.Token(); err == nil {
+			t.Error("a token was served after its assertion expired")
 		}
 	})
 }

@@ -22,15 +22,11 @@ type Token struct {
 
 // TokenOf describes the cached token of s. It returns nil if there is none.
 func TokenOf(flow string, s *entra.TokenSource) *Token {
-	cached := s.Held()
-	if cached == nil {
+	info, ok := s.Cached()
+	if !ok {
 		return nil
 	}
-	t := &Token{Flow: flow, Obtained: cached.ObtainedAt(), Expires: cached.Expiry()}
-	if cached.RefreshAt().Before(cached.UsableUntil()) {
-		t.Refresh = cached.RefreshAt()
-	}
-	return t
+	return &Token{Flow: flow, Obtained: info.ObtainedAt, Refresh: info.RefreshAt, Expires: info.ExpiresAt}
 }
 
 // Caller describes the caller of an API, by the claims of its token.

@@ -54,7 +54,9 @@ func BenchmarkMillion(b *testing.B) {
 	inParallel(b, sessions, func(i int) error {
 		subject := sha256.Sum256(fmt.Append(nil, i))
 		k := cache.Key{Authority: authority, ClientID: clientID, Flow: obo.FlowName, Subject: string(subject[:])}
-		_, err := held.Handle(k, scopes).Put(cache.Response{
+		var h cache.Handle
+		h.Bind(held, k, scopes, nil)
+		_, err := h.Put(cache.Response{
 			AccessToken: fmt.Sprintf("%0*d", tokenSize, i), TokenType: "Bearer", Lifetime: 24 * time.Hour,
 		})
 		return err

@@ -16,6 +16,12 @@ func key(i int) cache.Key {
 	return cache.Key{Authority: authority, ClientID: clientID, Flow: "on_behalf_of", Subject: fmt.Sprintf("subject %032d", i)}
 }
 
+func handle(c *cache.Cache, k cache.Key, scopes []string) *cache.Handle {
+	h := new(cache.Handle)
+	h.Bind(c, k, scopes, nil)
+	return h
+}
+
 // BenchmarkLookup finds the tokens of many keys in the cache, each through a handle of its own, from
 // several goroutines.
 func BenchmarkLookup(b *testing.B) {
@@ -24,7 +30,7 @@ func BenchmarkLookup(b *testing.B) {
 	all, scopes := make([]cache.Key, keys), []string{scope}
 	for i := range all {
 		all[i] = key(i)
-		if _, err := c.Handle(all[i], scopes).Put(cache.Response{AccessToken: "token", Lifetime: time.Hour}); err != nil {
+		if _, err := handle(c, all[i], scopes).Put(cache.Response{AccessToken: "token", Lifetime: time.Hour}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -37,7 +43,7 @@ func BenchmarkLookup(b *testing.B) {
 				wg.Go(func() {
 					for i := g; i < b.N; i += goroutines {
 						// An odd factor, so that neighbors in time are not neighbors in memory.
-						if _, err := c.Handle(all[i*2_654_435_761%keys], scopes).Token(ctx, "", nil); err != nil {
+						if _, err := handle(c, all[i*2_654_435_761%keys], scopes).Token(ctx, "", nil); err != nil {
 							b.Error(err)
 							return
 						}
@@ -74,10 +80,10 @@ func BenchmarkInsert(b *testing.B) {
 	answer := cache.Response{AccessToken: "token", TokenType: "Bearer", Lifetime: time.Hour}
 	for _, size := range []int{cache.DefaultSize, 100_000} {
 		c, scopes := cache.New(cache.Options{Size: size}), []string{scope}
-		partition := key(0).Partition() // a client keeps it
+		like := handle(c, key(0), scopes) // a client keeps one
 		insert := func(k cache.Key) {
 			h := new(cache.Handle)
-			h.Bind(c, partition, k.Subject, "", scopes)
+			h.Bind(c, k, scopes, like)
 			if _, err := h.Put(answer); err != nil {
 				b.Fatal(err)
 			}

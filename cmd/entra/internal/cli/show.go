@@ -28,8 +28,11 @@ func (s *System) show(r *report) {
 		flow = "for a user (on behalf of)"
 	}
 	p.line("token", flow+", for "+redact.Text(strings.Join(r.Scopes, " "), 400))
-	p.line("lifetime", fmt.Sprintf("%s, expires %s, refreshed from %s on", r.Expires.Sub(r.Obtained).Round(time.Second),
-		r.Expires.Format(time.DateTime+"Z"), r.RefreshAt.Format(time.DateTime+"Z")))
+	lifetime := fmt.Sprintf("%s, expires %s", r.Expires.Sub(r.Obtained).Round(time.Second), r.Expires.Format(time.DateTime+"Z"))
+	if !r.RefreshAt.IsZero() {
+		lifetime += fmt.Sprintf(", refreshed from %s on", r.RefreshAt.Format(time.DateTime+"Z"))
+	}
+	p.line("lifetime", lifetime)
 	p.line("from", r.Authority)
 	if r.Region != "" {
 		p.line("", "in region "+r.Region)

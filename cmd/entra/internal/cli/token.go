@@ -29,7 +29,7 @@ type report struct {
 	Region      string         `json:"region,omitempty"`
 	Scopes      []string       `json:"scopes"`
 	Obtained    time.Time      `json:"obtained"`
-	RefreshAt   time.Time      `json:"refresh_at"`
+	RefreshAt   time.Time      `json:"refresh_at,omitzero"`
 	Expires     time.Time      `json:"expires"`
 	Requests    []request      `json:"requests"`
 	Claims      map[string]any `json:"claims,omitempty"` // nil if the token cannot be decoded
@@ -100,8 +100,8 @@ func (s *System) token(ctx context.Context, o *options) int {
 	if facts.Thumbprint != "" {
 		r.CertExpires = &facts.NotAfter
 	}
-	if held := source.Held(); held != nil {
-		r.Obtained, r.RefreshAt, r.Expires = held.ObtainedAt().UTC(), held.RefreshAt().UTC(), held.Expiry().UTC()
+	if info, ok := source.Cached(); ok {
+		r.Obtained, r.RefreshAt, r.Expires = info.ObtainedAt.UTC(), info.RefreshAt.UTC(), info.ExpiresAt.UTC()
 	}
 	_, r.Claims, err = jwt.Decode(tok.AccessToken)
 	if err != nil {

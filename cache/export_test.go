@@ -1,0 +1,29 @@
+package cache
+
+import "time"
+
+// Token is what tests see of a cached token.
+type Token = token
+
+// NewHandle returns a bound handle.
+func NewHandle(c *Cache, k Key, scopes ...string) *Handle {
+	h := new(Handle)
+	h.Bind(c, k, scopes, nil)
+	return h
+}
+
+// Current returns the cached token, usable or not, or nil.
+func (h *Handle) Current() *Token {
+	if e := h.find(); e != nil {
+		return e.current.Load()
+	}
+	return nil
+}
+
+func (h *Handle) Key() Key { return h.key.key() }
+
+func (t *token) Text() string           { return t.oauth.AccessToken }
+func (t *token) Claims() string         { return t.claims }
+func (t *token) ObtainedAt() time.Time  { return t.obtainedAt }
+func (t *token) RefreshAt() time.Time   { return t.obtainedAt.Add(t.refreshAfter) }
+func (t *token) UsableUntil() time.Time { return t.usableUntil() }
