@@ -98,3 +98,26 @@ func TestTenantsLimitWhoIsAccepted(t *testing.T) {
 		}
 	}
 }
+
+func TestAllowsTenant(t *testing.T) {
+	for _, test := range []struct {
+		tenants []string
+		tenant  string
+		want    bool
+	}{
+		{[]string{tenantA}, tenantA, true},
+		{[]string{tenantA}, tenantB, false},
+		{[]string{tenantA}, strings.ToUpper(tenantA), false},
+		{[]string{verify.AnyTenant}, tenantB, true},
+		{[]string{verify.AnyTenant}, verify.PersonalAccounts, true},
+		{[]string{verify.AnyTenant}, "contoso.onmicrosoft.com", false},
+		{[]string{verify.AnyTenant}, "", false},
+		{[]string{verify.AnyOrganization}, tenantB, true},
+		{[]string{verify.AnyOrganization}, verify.PersonalAccounts, false},
+	} {
+		v := mustNew(t, verify.Config{Audiences: []string{apiID}, Tenants: test.tenants})
+		if got := v.AllowsTenant(test.tenant); got != test.want {
+			t.Errorf("%v: AllowsTenant(%q): got %v, want %v", test.tenants, test.tenant, got, test.want)
+		}
+	}
+}

@@ -297,6 +297,48 @@ func TestHostileTokens(t *testing.T) {
 	}
 }
 
+// sized returns a token of that length.
+func sized(t *testing.T, length int) string {
+	t.Helper()
+	for _, h := range []object{headerOf(0), headerOf(0).with("x", ""), headerOf(0).with("x", "y")} {
+		rest := len(part(h.text())) + len("..") + b64.EncodedLen(256)
+		for pad := 3*(length-rest)/4 - len(userV2().text()) - 20; pad < length; pad++ {
+			claims := userV2().with("pad", strings.Repeat("x", max(0, pad)))
+			switch n := rest + b64.EncodedLen(len(claims.text())); {
+			case n == length:
+				return sign(0, h, claims)
+			case n > length:
+				pad = length
+			}
+		}
+	}
+	t.Fatalf("no token has %d bytes", length)
+	return ""
+}
+
+func TestTokensHaveAMaximumSize(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	largest, larger := sized(t, verify.MaxTokenSize), sized(t, verify.MaxTokenSize+1)
+	if len(largest) != 32<<10 || len(larger) != 32<<10+1 {
+		t.Fatalf("got tokens of %d and %d bytes", len(largest), len(larger))
+	}
+	c := accept(t, v, largest)
+	if _, err := v.Verify(t.Context(), larger); reason(t, err) != verify.ReasonTooLarge {
+		t.Errorf("got %v, want %s", err, verify.ReasonTooLarge)
+	}
+	data, err := c.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := string(data) + strings.Repeat(" ", verify.MaxTokenSize-len(data))
+	if err := new(verify.Claims).UnmarshalBinary([]byte(stored)); err != nil {
+		t.Errorf("UnmarshalBinary of the maximum size: %v", err)
+	}
+	if err := new(verify.Claims).UnmarshalBinary([]byte(stored + " ")); reason(t, err) != verify.ReasonTooLarge {
+		t.Errorf("UnmarshalBinary: got %v, want %s", err, verify.ReasonTooLarge)
+	}
+}
+
 // checkSafe fails if a text of the error repeats a part of the token.
 func checkSafe(t *testing.T, err error, raw string) {
 	t.Helper()

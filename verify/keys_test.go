@@ -438,6 +438,8 @@ func TestKeyDocuments(t *testing.T) {
 		{"keys is null", `{"keys":null}`, verify.ReasonKeysUnavailable},
 		{"keys is a string", `{"keys":"none"}`, verify.ReasonKeysUnavailable},
 		{"keys are strings", `{"keys":["none"]}`, verify.ReasonKeysUnavailable},
+		{"the maximum number of keys", set(append(manyKeys(199), k)...), ""},
+		{"the maximum length", set(k) + strings.Repeat(" ", 1<<20-len(set(k))), ""},
 		{"too many keys", set(append(manyKeys(200), k)...), verify.ReasonKeysUnavailable},
 		{"too long", set(k) + strings.Repeat(" ", 1<<20), verify.ReasonKeysUnavailable},
 		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.ReasonUnknownKey},

@@ -381,6 +381,17 @@ func TestRequirePanicsWithoutValidArguments(t *testing.T) {
 	}
 }
 
+// Changing the arguments later does not change the rule.
+func TestRequireCopiesItsArguments(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	scopes := []string{"Tasks.Admin"}
+	h := v.Middleware(verify.RequireScope(scopes...)(welcome))
+	scopes[0] = "Tasks.Read"
+	if w := request(h, "Bearer "+sign(0, headerOf(0), userV2())); w.Code != 403 {
+		t.Errorf("got status %d, want 403", w.Code)
+	}
+}
+
 // Rejected requests are logged at level Debug, with the reason only.
 func TestRejectedRequestsAreLoggedByReason(t *testing.T) {
 	var out bytes.Buffer

@@ -211,6 +211,11 @@ func TestIDTokens(t *testing.T) {
 		{"an app-only token to itself without idtyp and azpacr", headerOf(0),
 			appV2().without("idtyp", "azpacr").with("azp", apiID), verify.Expected{}, verify.ReasonNotIDToken},
 		{"for an App ID URI", headerOf(0), v1.with("aud", apiURI), verify.Expected{Nonce: "n-1"}, verify.ReasonBadAudience},
+		{"with scp", headerOf(0), idV2().with("scp", "Tasks.Read"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"with idtyp", headerOf(0), idV2().with("idtyp", "user"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"with appid", headerOf(0), idV2().with("appid", "x"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"with appidacr", headerOf(0), idV2().with("appidacr", "1"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
+		{"with azpacr", headerOf(0), idV2().with("azpacr", "1"), verify.Expected{Nonce: "n-1"}, verify.ReasonNotIDToken},
 		{"typed as an access token", headerOf(0).with("typ", "at+jwt"), idV2(), verify.Expected{Nonce: "n-1"},
 			verify.ReasonNotIDToken},
 	} {

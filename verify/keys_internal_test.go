@@ -1,10 +1,46 @@
 package verify
 
 import (
+	"fmt"
+	"math/big"
 	"testing"
 	"time"
 	"unsafe"
 )
+
+func TestKeysHaveBounds(t *testing.T) {
+	// number returns the largest number of that many bits, which is odd.
+	number := func(bits uint) []byte {
+		n := new(big.Int).Lsh(big.NewInt(1), bits)
+		return n.Sub(n, big.NewInt(1)).Bytes()
+	}
+	for _, test := range []struct {
+		name string
+		n, e []byte
+		ok   bool
+	}{
+		{"2047 bits", number(2047), []byte{3}, false},
+		{"2048 bits", number(2048), []byte{3}, true},
+		{"8192 bits", number(8192), []byte{3}, true},
+		{"8193 bits", number(8193), []byte{3}, false},
+		{"exponent 1", number(2048), []byte{1}, false},
+		{"exponent 4", number(2048), []byte{4}, false},
+		{"exponent of 31 bits", number(2048), number(31), true},
+		{"exponent of 32 bits", number(2048), number(32), false},
+		{"exponent of five bytes", number(2048), []byte{0, 0, 0, 0, 3}, false},
+	} {
+		k := parseKey(fmt.Appendf(nil, `{"kty":"RSA","kid":"k","n":%q,"e":%q}`,
+			encoding.EncodeToString(test.n), encoding.EncodeToString(test.e)))
+		if (k != nil) != test.ok {
+			t.Errorf("%s: got key %v, want %v", test.name, k != nil, test.ok)
+			continue
+		}
+		if k != nil && (k.public.N.Cmp(new(big.Int).SetBytes(test.n)) != 0 ||
+			int64(k.public.E) != new(big.Int).SetBytes(test.e).Int64()) {
+			t.Errorf("%s: got exponent %d and another modulus or exponent", test.name, k.public.E)
+		}
+	}
+}
 
 // The age of keys is the longer of the wall clock's and the monotonic clock's.
 func TestSinceUsesTheClockThatAdvancedMore(t *testing.T) {
