@@ -106,7 +106,9 @@ func TestAssertionFuncIsDown(t *testing.T) {
 		s.wantCalls(t, 1+17) // every forty seconds; each call takes two
 		err := p.use(c)
 		e, ok := err.(*entra.Error)
-		if !ok || e.Code != "invalid_client" || e.Description != "failed to load the credential: client assertion: the issuer is down" || !errors.Is(err, down) || e.Temporary() {
+		if !ok || e.Code != "invalid_client" ||
+			e.Description != "failed to load the credential: client assertion: the issuer is down" || !errors.Is(err, down) ||
+			e.Temporary() {
 			t.Errorf("got %#v", err)
 		}
 		s.next = p.tokens(time.Hour).next
@@ -116,13 +118,15 @@ func TestAssertionFuncIsDown(t *testing.T) {
 
 // A temporary error of the callback is a temporary error of the client.
 func TestTemporaryErrorOfCallback(t *testing.T) {
-	throttled := &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, Description: "come back later", RetryAfter: 7 * time.Second}
+	throttled := &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, Description: "come back later",
+		RetryAfter: 7 * time.Second}
 	for _, c := range []entra.Credential{
 		credentials.AssertionFunc(func(context.Context) (string, error) { return "", throttled }),
 		credentials.SecretFunc(func(context.Context) (string, error) { return "", throttled }),
 	} {
 		e, ok := newFakeEntra().use(c).(*entra.Error)
-		if !ok || !e.Temporary() || e.RetryAfter != 7*time.Second || e.Description != "failed to load the credential: come back later" {
+		if !ok || !e.Temporary() || e.RetryAfter != 7*time.Second ||
+			e.Description != "failed to load the credential: come back later" {
 			t.Errorf("got %#v", e)
 		}
 	}
@@ -283,16 +287,26 @@ func TestInvalidCallbacks(t *testing.T) {
 	}{
 		"no callback":         {credentials.AssertionFunc(nil), "the client assertion callback is nil"},
 		"no callback, secret": {credentials.SecretFunc(nil), "the client secret callback is nil"},
-		"empty":               {credentials.AssertionFunc(func(context.Context) (string, error) { return "", nil }), "client assertion: the assertion is not a JWT"},
-		"not a JWT":           {credentials.AssertionFunc(func(context.Context) (string, error) { return "s3cr3t.s3cr3t", nil }), "client assertion: the assertion is not a JWT"},
-		"empty secret":        {credentials.SecretFunc(func(context.Context) (string, error) { return "", nil }), "client secret: the callback returned an empty string"},
+		"empty": {credentials.AssertionFunc(func(context.Context) (string, error) { return "", nil }),
+			"client assertion: the assertion is not a JWT"},
+		"not a JWT": {credentials.AssertionFunc(func(context.Context) (string, error) { return "s3cr3t.s3cr3t", nil }),
+			"client assertion: the assertion is not a JWT"},
+		"empty secret": {credentials.SecretFunc(func(context.Context) (string, error) { return "", nil }),
+			"client secret: the callback returned an empty string"},
 		"secret with a line feed": {credentials.SecretFunc(func(context.Context) (string, error) { return "s3cr3t\n", nil }),
-			"the client secret that the callback returned contains white space, a control character or invalid UTF-8; it must be the value of the secret and nothing else"},
-		"ID of a secret": {credentials.SecretFunc(func(context.Context) (string, error) { return "7d1c5a0e-1111-4a7b-9c9f-0123456789ab", nil }),
+			"the client secret that the callback returned contains white space, a control character or invalid UTF-8; it " +
+				"must be the value of the secret and nothing else"},
+		"ID of a secret": {credentials.SecretFunc(func(context.Context) (string,
+			error) {
+			return "7d1c5a0e-1111-4a7b-9c9f-0123456789ab", nil
+		}),
 			"the client secret that the callback returned is a GUID, such as the ID of a secret, client or tenant; " +
-				"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one if it is lost)"},
-		"panic":         {credentials.AssertionFunc(func(context.Context) (string, error) { panic("s3cr3t") }), "client assertion: the function panicked with a value of type string"},
-		"panic, secret": {credentials.SecretFunc(func(context.Context) (string, error) { panic(errors.New("s3cr3t")) }), "client secret: the function panicked with a value of type *errors.errorString"},
+				"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one " +
+				"if it is lost)"},
+		"panic": {credentials.AssertionFunc(func(context.Context) (string, error) { panic("s3cr3t") }),
+			"client assertion: the function panicked with a value of type string"},
+		"panic, secret": {credentials.SecretFunc(func(context.Context) (string, error) { panic(errors.New("s3cr3t")) }),
+			"client secret: the function panicked with a value of type *errors.errorString"},
 	} {
 		err := newFakeEntra().use(test.credential)
 		e, ok := err.(*entra.Error)
@@ -343,7 +357,9 @@ func TestSecretFuncRefresh(t *testing.T) {
 		time.Sleep(time.Second)
 		e.secrets("secret-4")
 		got := e.use(c)
-		if f, ok := got.(*entra.Error); !ok || !f.Has(7000215) || !strings.HasSuffix(f.Description, "; no other credential was tried: failed to load the credential: client secret: down") {
+		if f, ok := got.(*entra.Error); !ok || !f.Has(7000215) ||
+			!strings.HasSuffix(f.Description,
+				"; no other credential was tried: failed to load the credential: client secret: down") {
 			t.Errorf("got %v", got)
 		}
 		e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2", "secret-2", "secret-3", "secret-3", "secret-3")
@@ -369,7 +385,9 @@ func TestSecretFuncReturnsInvalidSecret(t *testing.T) {
 			s.wantCalls(t, 2)
 			time.Sleep(time.Second)
 			e.secrets("secret-2")
-			if f, ok := e.use(c).(*entra.Error); !ok || !f.Has(7000215) || !strings.Contains(f.Description, "; no other credential was tried: failed to load the credential: the client secret ") {
+			if f, ok := e.use(c).(*entra.Error); !ok || !f.Has(7000215) ||
+				!strings.Contains(f.Description,
+					"; no other credential was tried: failed to load the credential: the client secret ") {
 				t.Errorf("got %v", f)
 			}
 			now = "secret-2"
@@ -385,7 +403,8 @@ func TestCallbackEndsItsGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := credentials.SecretFunc(func(context.Context) (string, error) { runtime.Goexit(); return "", nil })
 		err := newFakeEntra().use(c)
-		if e, ok := err.(*entra.Error); !ok || e.Description != "failed to load the credential: client secret: the function called runtime.Goexit" {
+		if e, ok := err.(*entra.Error); !ok ||
+			e.Description != "failed to load the credential: client secret: the function called runtime.Goexit" {
 			t.Errorf("got %v", err)
 		}
 	})

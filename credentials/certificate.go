@@ -44,9 +44,9 @@ type CertificateFileOptions struct {
 // from the name. A relative path is resolved each time the file is read.
 //
 // The key must be RSA with at least 2048 bits. Files must not exceed 1 MiB. The certificate
-// is the one that matches the key. If several match, the one that expires last is used. The
-// certificates of its issuers, in any order, become the chain. Other certificates are
-// ignored.
+// must match the key. If several match, CertificateFile uses the certificate that expires
+// last. The certificates of its issuers, in any order, become the chain. Other certificates
+// are ignored.
 //
 // The error is an [*entra.Error] with the code "invalid_client". It names the file and the
 // problem. An expired certificate is an error, too. A certificate that expires while it is
@@ -108,9 +108,10 @@ func readCertificate(
 	certFile, keyFile := paths[0], paths[len(paths)-1]
 	switch {
 	case len(all.certs) == 0:
-		return nil, nil, invalid("the file %q has no certificate; add the one that is registered with the app", certFile)
+		return nil, nil, invalid("the file %q has no certificate; add the certificate of the app registration", certFile)
 	case len(all.keys) == 0 && len(paths) == 1:
-		return nil, nil, invalid("the file %q has no private key; add the certificate's or configure the key's file", certFile)
+		return nil, nil, invalid("the file %q has no private key; add the certificate's or configure the key's file",
+			certFile)
 	case len(all.keys) == 0:
 		return nil, nil, invalid("the file %q has no private key; it must contain the certificate's", keyFile)
 	case len(all.keys) > 1:

@@ -8,7 +8,7 @@
 //
 // # Which credential to use
 //
-// The best credential is one that does not have to be stored:
+// The best credential is one that you need not store:
 //
 //   - in Kubernetes: [WorkloadIdentity],
 //   - elsewhere in Azure: [ManagedIdentity],

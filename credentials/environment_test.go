@@ -35,13 +35,17 @@ func TestFromEnvironmentPrecedence(t *testing.T) {
 		check               func(assertion string) bool
 	}{
 		{"ACTIONS_ID_TOKEN_REQUEST_URL", g.URL, `[]`, func(string) bool { return len(g.requests) == 1 }},
-		{"AZURE_FEDERATED_TOKEN_FILE", write(t, filepath.Join(dir, "token"), p.token(t, time.Hour)), `[ACTIONS_ID_TOKEN_REQUEST_URL]`,
+		{"AZURE_FEDERATED_TOKEN_FILE", write(t, filepath.Join(dir, "token"), p.token(t, time.Hour)),
+			`[ACTIONS_ID_TOKEN_REQUEST_URL]`,
 			func(assertion string) bool { return assertion == read(t, dir, "token") }},
-		{"AZURE_CLIENT_CERTIFICATE_PATH", filepath.Join(dir, "cert"), `"[AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`,
+		{"AZURE_CLIENT_CERTIFICATE_PATH", filepath.Join(dir, "cert"),
+			`"[AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`,
 			func(assertion string) bool {
 				return header(t, assertion).S256 != "" && len(header(t, assertion).X5C) == 0
 			}},
-		{"AZURE_CLIENT_SECRET", "secret-1", `"[AZURE_CLIENT_CERTIFICATE_PATH AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`, func(assertion string) bool { return assertion == "" }},
+		{"AZURE_CLIENT_SECRET", "secret-1",
+			`"[AZURE_CLIENT_CERTIFICATE_PATH AZURE_FEDERATED_TOKEN_FILE ACTIONS_ID_TOKEN_REQUEST_URL]"`,
+			func(assertion string) bool { return assertion == "" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			// All credentials with lower precedence are set, too.
@@ -57,13 +61,15 @@ func TestFromEnvironmentPrecedence(t *testing.T) {
 			}
 			e := p.fakeEntra
 			e.secrets("secret-1")
-			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
+			e.UpdateCredentials("daemon",
+				func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
 			log := newLogRecorder()
 			cfg, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{Logger: log.Logger, HTTPClient: g.Client()})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if cfg.TenantID != entratest.SampleTenant || cfg.ClientID != e.App("daemon").ClientID || cfg.Cloud != "" || cfg.Region != "" || cfg.HTTPClient != g.Client() || cfg.Logger != log.Logger {
+			if cfg.TenantID != entratest.SampleTenant || cfg.ClientID != e.App("daemon").ClientID || cfg.Cloud != "" ||
+				cfg.Region != "" || cfg.HTTPClient != g.Client() || cfg.Logger != log.Logger {
 				t.Errorf("got %+v", cfg)
 			}
 			e.mustUse(t, cfg.Credential)
@@ -71,7 +77,8 @@ func TestFromEnvironmentPrecedence(t *testing.T) {
 			if !test.check(sent[len(sent)-1]) {
 				t.Error("a different credential was used")
 			}
-			want := `level=INFO msg="entra: configured from the environment" credential=` + test.name + ` not_used=` + test.unused
+			want := `level=INFO msg="entra: configured from the environment" credential=` + test.name + ` not_used=` +
+				test.unused
 			if lines := log.lines(); !slices.Contains(lines, want) {
 				t.Errorf("logged %q\nwant   %s", lines, want)
 			}
@@ -89,7 +96,8 @@ func TestFromEnvironmentSendsChain(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := newFakeEntra()
-		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
+		e.UpdateCredentials("daemon",
+			func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
 		e.mustUse(t, cfg.Credential)
 		if got := len(header(t, e.sent("client_assertion")[0]).X5C); got != want {
 			t.Errorf("%q: %d certificates, want %d", value, got, want)
@@ -137,38 +145,55 @@ func TestFromEnvironmentRegion(t *testing.T) {
 
 // Errors contain the names of the variables and not their values.
 func TestFromEnvironmentErrors(t *testing.T) {
-	const nothing = "no credential is set (checked AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL)"
-	const host = "AZURE_AUTHORITY_HOST is not the URL of an authority; it must be https with a host and without a path, such as https://login.microsoftonline.us/"
+	const nothing = "no credential is set (checked AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, " +
+		"AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL)"
+	const host = "AZURE_AUTHORITY_HOST is not the URL of an authority; it must be https with a host and without a " +
+		"path, such as https://login.microsoftonline.us/"
 	for name, test := range map[string]struct {
 		env  []string
 		want string
 	}{
-		"no tenant":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_TENANT_ID", ""}, "the environment does not configure an app: AZURE_TENANT_ID is not set"},
-		"no client":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", " "}, "the environment does not configure an app: AZURE_CLIENT_ID is not set"},
+		"no tenant": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_TENANT_ID", ""},
+			"the environment does not configure an app: AZURE_TENANT_ID is not set"},
+		"no client": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", " "},
+			"the environment does not configure an app: AZURE_CLIENT_ID is not set"},
 		"no credential": {nil, "the environment does not configure an app: " + nothing},
 		"nothing": {[]string{"AZURE_TENANT_ID", "", "AZURE_CLIENT_ID", ""},
 			"the environment does not configure an app: AZURE_TENANT_ID is not set; AZURE_CLIENT_ID is not set; " + nothing},
-		"incomplete": {[]string{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "s3cr3t", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"},
-			"the environment does not configure an app: " + nothing + "; AZURE_CLIENT_CERTIFICATE_PASSWORD is set but needs AZURE_CLIENT_CERTIFICATE_PATH; " +
-				"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is set but needs AZURE_CLIENT_CERTIFICATE_PATH; ACTIONS_ID_TOKEN_REQUEST_TOKEN is set but needs ACTIONS_ID_TOKEN_REQUEST_URL"},
-		"a user": {[]string{"AZURE_USERNAME", "s3cr3t", "AZURE_PASSWORD", "s3cr3t"}, "the environment does not configure an app: " + nothing +
-			"; AZURE_USERNAME is set but is not supported, because an app signs in as itself; AZURE_PASSWORD is set but is not supported, because an app signs in as itself"},
-		"misspelled": {[]string{"AZURE_TENANT_ID", "", "AZURE_TENANTID", "s3cr3t", "AZURE_CLIENT_SECRTE", "s3cr3t", "AZURE_SUBSCRIPTION_ID", "s3cr3t", "AZURE_CLIENTS", ""},
+		"incomplete": {[]string{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "s3cr3t", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "1",
+			"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"},
+			"the environment does not configure an app: " + nothing +
+				"; AZURE_CLIENT_CERTIFICATE_PASSWORD is set but needs AZURE_CLIENT_CERTIFICATE_PATH; " +
+				"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is set but needs AZURE_CLIENT_CERTIFICATE_PATH; " +
+				"ACTIONS_ID_TOKEN_REQUEST_TOKEN is set but needs ACTIONS_ID_TOKEN_REQUEST_URL"},
+		"a user": {[]string{"AZURE_USERNAME", "s3cr3t", "AZURE_PASSWORD", "s3cr3t"},
+			"the environment does not configure an app: " + nothing +
+				"; AZURE_USERNAME is set but is not supported, because an app signs in as itself; AZURE_PASSWORD is set but is " +
+				"not supported, because an app signs in as itself"},
+		"misspelled": {[]string{"AZURE_TENANT_ID", "", "AZURE_TENANTID", "s3cr3t", "AZURE_CLIENT_SECRTE", "s3cr3t",
+			"AZURE_SUBSCRIPTION_ID", "s3cr3t", "AZURE_CLIENTS", ""},
 			"the environment does not configure an app: AZURE_TENANT_ID is not set; " + nothing +
-				"; AZURE_CLIENT_SECRTE is set (did you mean AZURE_CLIENT_SECRET?); AZURE_TENANTID is set (did you mean AZURE_TENANT_ID?)"},
+				"; AZURE_CLIENT_SECRTE is set (did you mean AZURE_CLIENT_SECRET?); AZURE_TENANTID is set (did you mean " +
+				"AZURE_TENANT_ID?)"},
 		"lower case": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "azure_clientid", "s3cr3t"},
-			"the environment does not configure an app: AZURE_CLIENT_ID is not set; azure_clientid is set (did you mean AZURE_CLIENT_ID?)"},
+			"the environment does not configure an app: AZURE_CLIENT_ID is not set; azure_clientid is set (did you mean " +
+				"AZURE_CLIENT_ID?)"},
 		"empty variable": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_CLIENT_ID", "", "AZURE_CLIENT_IDS", ""},
 			"the environment does not configure an app: AZURE_CLIENT_ID is not set"},
-		"no file": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none"}, `AZURE_CLIENT_CERTIFICATE_PATH: cannot read the certificate file "/none": no such file or directory`},
+		"no file": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none"},
+			`AZURE_CLIENT_CERTIFICATE_PATH: cannot read the certificate file "/none": no such file or directory`},
 		"chain": {[]string{"AZURE_CLIENT_CERTIFICATE_PATH", "/none", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "perhaps"},
 			`AZURE_CLIENT_CERTIFICATE_PATH: AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither "true" nor "false"`},
-		"no token": {[]string{"AZURE_FEDERATED_TOKEN_FILE", "/none"}, `AZURE_FEDERATED_TOKEN_FILE: cannot read the federated token file "/none": no such file or directory`},
-		"incomplete job": {[]string{"ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example"}, "ACTIONS_ID_TOKEN_REQUEST_URL: ACTIONS_ID_TOKEN_REQUEST_URL or " +
-			`ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; GitHub sets both in jobs with the permission "id-token: write"`},
-		"plain":     {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"}, host},
-		"path":      {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://adfs.example/adfs"}, host},
-		"user":      {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://s3cr3t@login.microsoftonline.com"}, host},
+		"no token": {[]string{"AZURE_FEDERATED_TOKEN_FILE", "/none"},
+			`AZURE_FEDERATED_TOKEN_FILE: cannot read the federated token file "/none": no such file or directory`},
+		"incomplete job": {[]string{"ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example"},
+			"ACTIONS_ID_TOKEN_REQUEST_URL: ACTIONS_ID_TOKEN_REQUEST_URL or " +
+				`ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; GitHub sets both in jobs with the permission "id-token: write"`},
+		"plain": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "http://login.microsoftonline.com"},
+			host},
+		"path": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://adfs.example/adfs"}, host},
+		"user": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST",
+			"https://s3cr3t@login.microsoftonline.com"}, host},
 		"no host":   {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://"}, host},
 		"a control": {[]string{"AZURE_CLIENT_SECRET", "s3cr3t", "AZURE_AUTHORITY_HOST", "https://login\x7f.example"}, host},
 	} {

@@ -2,12 +2,14 @@ package credentials_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
@@ -58,9 +60,10 @@ func ExampleSecretFile_logger() {
 
 // A TLS secret of Kubernetes, as cert-manager renews it.
 func ExampleCertificateFile() {
-	certificate, err := credentials.CertificateFile("/var/run/orders/tls.crt", &credentials.CertificateFileOptions{KeyPath: "/var/run/orders/tls.key",
-		Logger: slog.Default(),
-	})
+	certificate, err := credentials.CertificateFile("/var/run/orders/tls.crt",
+		&credentials.CertificateFileOptions{KeyPath: "/var/run/orders/tls.key",
+			Logger: slog.Default(),
+		})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -77,10 +80,11 @@ func ExampleCertificateFile() {
 
 // A PKCS#12 file with a password.
 func ExampleCertificateFile_pfx() {
-	_, err := credentials.CertificateFile("/etc/orders/app.pfx", &credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
-		return os.Getenv("ORDERS_PFX_PASSWORD"), nil
-	},
-	})
+	_, err := credentials.CertificateFile("/etc/orders/app.pfx",
+		&credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
+			return os.Getenv("ORDERS_PFX_PASSWORD"), nil
+		},
+		})
 	fmt.Println(err)
 	// Output: entra: invalid_client: cannot read the certificate file "/etc/orders/app.pfx": no such file or directory
 }
@@ -209,18 +213,24 @@ func ExampleFromEnvironment() {
 		log.Fatal(err)
 	}
 	info := cfg.Credential.Info()
-	fmt.Println(client)
+	fmt.Println(client.TenantID(), client.ClientID())
 	fmt.Println(info.Kind, "in", info.Variable)
 	// Output:
-	// entra.Client{https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111 client=22222222-2222-2222-2222-222222222222}
+	// 11111111-1111-1111-1111-111111111111 22222222-2222-2222-2222-222222222222
 	// client secret in AZURE_CLIENT_SECRET
 }
 
 func ExampleFromEnvironment_error() {
 	_, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{
+		Env:        []string{"AZURE_TENANT_ID=contoso.com", "AZURE_CLIENTID=...", "AZURE_CLIENT_SECRET=..."},
 		Logger:     slog.Default(),
 		HTTPClient: &http.Client{Timeout: 20 * time.Second},
 	})
-	fmt.Println(err)
-	// Output: entra: invalid_client: the environment does not configure an app: AZURE_TENANT_ID is not set; AZURE_CLIENT_ID is not set; no credential is set (checked AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL)
+	var e *entra.Error
+	if errors.As(err, &e) {
+		fmt.Println(strings.ReplaceAll(e.Description, "; ", "\n"))
+	}
+	// Output:
+	// the environment does not configure an app: AZURE_CLIENT_ID is not set
+	// AZURE_CLIENTID is set (did you mean AZURE_CLIENT_ID?)
 }

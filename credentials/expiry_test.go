@@ -30,7 +30,8 @@ func newCertificate(t testing.TB, from, to time.Time) (*x509.Certificate, string
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dated"}, NotBefore: from, NotAfter: to}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dated"}, NotBefore: from,
+		NotAfter: to}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,8 @@ func TestCertificateExpiryWarning(t *testing.T) {
 			cert, content := newCertificate(t, start, end)
 			path := write(t, filepath.Join(dir, "cert"), content)
 			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} })
-			c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger, WarnBefore: test.before})
+			c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger,
+				WarnBefore: test.before})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +111,8 @@ func TestNoExpiryWarning(t *testing.T) {
 		log := newLogRecorder()
 		_, content := newCertificate(t, time.Now(), time.Now().Add(time.Hour))
 		path := write(t, filepath.Join(t.TempDir(), "cert"), content)
-		if _, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger, WarnBefore: -1}); err != nil {
+		if _, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger,
+			WarnBefore: -1}); err != nil {
 			t.Fatal(err)
 		}
 		wantLines(t, log, "")
@@ -131,16 +134,20 @@ func TestInvalidCertificateDoesNotReplaceValid(t *testing.T) {
 		write(t, path, content)
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{first} })
 		e.mustUse(t, c)
-		const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" file=DIR/cert error.code=invalid_client error.description="`
-		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" is not valid before 2000-01-02T00:00:00Z; until then the previous one is used"`)
+		const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" ` +
+			`file=DIR/cert error.code=invalid_client error.description="`
+		wantLines(t, log, dir, prefix+
+			`the certificate in \"DIR/cert\" is not valid before 2000-01-02T00:00:00Z; until then the previous one is used"`)
 		time.Sleep(day)
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{next} })
 		e.mustUse(t, c)
-		wantLines(t, log, dir, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/cert thumbprint=%s not_after=2000-04-01T00:00:00.000Z`, thumbprint(next)))
+		wantLines(t, log, dir, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/cert thumbprint=%s `+
+			`not_after=2000-04-01T00:00:00.000Z`, thumbprint(next)))
 		_, content = newCertificate(t, start, start.Add(time.Hour))
 		write(t, path, content)
 		e.mustUse(t, c)
-		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" expired at 2000-01-01T01:00:00Z; renew it and add the new one to the app registration"`)
+		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" expired at 2000-01-01T01:00:00Z; renew it and add `+
+			`the new one to the app registration"`)
 		if n := len(e.sent("client_assertion")); n != 3 {
 			t.Errorf("%d requests", n)
 		}
@@ -163,14 +170,17 @@ func TestFederatedTokenExpires(t *testing.T) {
 		wantLines(t, log, dir)
 		time.Sleep(2 * time.Minute)
 		err = p.use(c)
-		want := fmt.Sprintf("; no other credential was tried: failed to load the credential: the federated token in %q expired at 2000-01-01T01:00:00Z and the file has not been renewed", path)
+		want := fmt.Sprintf("; no other credential was tried: failed to load the credential: the federated token in %q "+
+			"expired at 2000-01-01T01:00:00Z and the file has not been renewed", path)
 		if e, ok := err.(*entra.Error); !ok || !e.Has(700024) || !bytes.HasSuffix([]byte(e.Description), []byte(want)) {
 			t.Errorf("got %v", err)
 		}
-		wantLines(t, log, dir, `level=WARN msg="entra: the federated token has expired; renew it" file=DIR/token not_after=2000-01-01T01:00:00.000Z`)
+		wantLines(t, log, dir, `level=WARN msg="entra: the federated token has expired; renew it" file=DIR/token `+
+			`not_after=2000-01-01T01:00:00.000Z`)
 		write(t, path, p.token(t, time.Hour)+"\n")
 		p.mustUse(t, c)
-		wantLines(t, log, dir, `level=INFO msg="entra: new federated token loaded" file=DIR/token not_after=2000-01-01T02:01:00.000Z`)
+		wantLines(t, log, dir, `level=INFO msg="entra: new federated token loaded" file=DIR/token `+
+			`not_after=2000-01-01T02:01:00.000Z`)
 		if n := len(p.sent("client_assertion")); n != 4 {
 			t.Errorf("%d requests, want 4", n)
 		}

@@ -171,14 +171,16 @@ func TestRejectedSecretIsReadAgain(t *testing.T) {
 	write(t, path, "")
 	got = e.use(c)
 	if !errors.As(got, &failed) || !slices.Equal(failed.AADSTS, []int{7000215}) ||
-		!strings.HasSuffix(failed.Description, fmt.Sprintf("; no other credential was tried: failed to load the credential: the client secret file %q is empty", path)) {
+		!strings.HasSuffix(failed.Description,
+			fmt.Sprintf("; no other credential was tried: failed to load the credential: the client secret file %q is empty",
+				path)) {
 		t.Errorf("got %v", got)
 	}
 }
 
 // While the file is invalid, the previous secret stays in use. The same error is logged
 // once, and the file is read each time.
-func TestInvalidChangeKeepsSecret(t *testing.T) {
+func TestInvalidChangeIsIgnored(t *testing.T) {
 	e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 	e.secrets("secret-1", "secret-2")
 	path := write(t, filepath.Join(dir, "secret"), "secret-1")
@@ -186,7 +188,8 @@ func TestInvalidChangeKeepsSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const prefix = `level=WARN msg="entra: reloading the client secret failed; the previous one stays in use" file=DIR/secret error.code=invalid_client error.description="`
+	const prefix = `level=WARN msg="entra: reloading the client secret failed; the previous one stays in use" ` +
+		`file=DIR/secret error.code=invalid_client error.description="`
 	for _, change := range []func() string{
 		func() string {
 			if err := os.Remove(path); err != nil {
@@ -243,7 +246,8 @@ func TestKubernetesVolumeChanges(t *testing.T) {
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = c })
 	}
 	accept(first)
-	c, err := credentials.CertificateFile(filepath.Join(made, "tls.crt"), &credentials.CertificateFileOptions{KeyPath: filepath.Join(made, "tls.key"), Logger: log.Logger, WarnBefore: -1})
+	c, err := credentials.CertificateFile(filepath.Join(made, "tls.crt"),
+		&credentials.CertificateFileOptions{KeyPath: filepath.Join(made, "tls.key"), Logger: log.Logger, WarnBefore: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +261,8 @@ func TestKubernetesVolumeChanges(t *testing.T) {
 	if n := len(e.sent("client_assertion")); n != 2 {
 		t.Errorf("%d requests", n)
 	}
-	wantLines(t, log, made, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/tls.crt thumbprint=%s not_after=%s`,
+	wantLines(t, log, made, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/tls.crt thumbprint=%s `+
+		`not_after=%s`,
 		thumbprint(second), second.NotAfter.UTC().Format("2006-01-02T15:04:05.000Z")))
 }
 
@@ -269,7 +274,8 @@ func TestHalfWrittenCertificate(t *testing.T) {
 	e, log := newFakeEntra(), newLogRecorder()
 	old, renewed := certificate(t, dir, "leaf.crt"), certificate(t, dir, "other.crt")
 	e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{old, renewed} })
-	c, err := credentials.CertificateFile(cert, &credentials.CertificateFileOptions{KeyPath: key, SendChain: true, Logger: log.Logger, WarnBefore: -1})
+	c, err := credentials.CertificateFile(cert, &credentials.CertificateFileOptions{KeyPath: key, SendChain: true,
+		Logger: log.Logger, WarnBefore: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +299,8 @@ func TestHalfWrittenCertificate(t *testing.T) {
 	}
 	write(t, key, newKey)
 	uses(renewed)
-	const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" file=DIR/cert error.code=invalid_client error.description="`
+	const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" ` +
+		`file=DIR/cert error.code=invalid_client error.description="`
 	wantLines(t, log, dir,
 		prefix+`the file \"DIR/cert\" is empty"`,
 		prefix+`the file \"DIR/cert\" is truncated or corrupt: only 0 of 1 PEM blocks are complete"`, // twice
@@ -365,11 +372,12 @@ func TestCallersShareOneRead(t *testing.T) {
 		var slow time.Duration
 		var calls atomic.Int64
 		path := write(t, filepath.Join(dir, "cert"), files[0])
-		c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
-			calls.Add(1)
-			time.Sleep(slow)
-			return password, nil
-		}})
+		c, err := credentials.CertificateFile(path,
+			&credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
+				calls.Add(1)
+				time.Sleep(slow)
+				return password, nil
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}

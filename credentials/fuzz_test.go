@@ -36,7 +36,8 @@ func seeds(f *testing.F) [][]byte {
 	}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	check(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seed"}, NotAfter: time.Now().Add(1e6 * time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "seed"},
+		NotAfter: time.Now().Add(1e6 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	check(err)
 	cert, err := x509.ParseCertificate(der)
@@ -82,11 +83,14 @@ func encrypt(plain []byte, iterations int) ([]byte, error) {
 		b, _ := asn1.Marshal(v)
 		return asn1.RawValue{FullBytes: b}
 	}
-	prf := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}, Parameters: asn1.NullRawValue}
+	prf := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9},
+		Parameters: asn1.NullRawValue}
 	return asn1.Marshal(encryptedPrivateKeyInfo{
 		Algorithm: pkix.AlgorithmIdentifier{Algorithm: oidPBES2, Parameters: raw(pbes2{
-			KDF:    pkix.AlgorithmIdentifier{Algorithm: oidPBKDF2, Parameters: raw(kdf2{Salt: salt, Iterations: iterations, PRF: prf})},
-			Cipher: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}, Parameters: raw(iv)},
+			KDF: pkix.AlgorithmIdentifier{Algorithm: oidPBKDF2,
+				Parameters: raw(kdf2{Salt: salt, Iterations: iterations, PRF: prf})},
+			Cipher: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42},
+				Parameters: raw(iv)},
 		})},
 		Data: data,
 	})
@@ -104,7 +108,8 @@ func FuzzCertificateFile(f *testing.F) {
 			f.Add(changed)
 		}
 	}
-	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n"))
+	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END " +
+		"RSA PRIVATE KEY-----\n"))
 	f.Add([]byte{0x30, 0x80, 2, 1, 3, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, password := range []func() (string, error){nil, func() (string, error) { return fuzzPassword, nil }} {
@@ -122,7 +127,8 @@ func FuzzCertificateFile(f *testing.F) {
 				}
 			case !errors.As(err, &e) || e.Code != "invalid_client" || e.Err != nil:
 				t.Errorf("got %#v", err)
-			case !strings.Contains(e.Description, `"/file"`) || len(e.Description) > 500 || strings.Contains(e.Description, fuzzPassword):
+			case !strings.Contains(e.Description, `"/file"`) || len(e.Description) > 500 ||
+				strings.Contains(e.Description, fuzzPassword):
 				t.Errorf("got %q", e.Description)
 			}
 		}
@@ -131,7 +137,8 @@ func FuzzCertificateFile(f *testing.F) {
 
 // The claims of a JWT are only used if they are plausible.
 func FuzzJWTClaims(f *testing.F) {
-	for _, payload := range []string{`{"exp":1700000000}`, `{"exp":1.7e9}`, `{"exp":-1}`, `{"exp":1e300}`, `{"exp":"1700000000"}`, `{"exp":null}`, `{}`, `[]`, `null`, `{"exp":{}}`} {
+	for _, payload := range []string{`{"exp":1700000000}`, `{"exp":1.7e9}`, `{"exp":-1}`, `{"exp":1e300}`,
+		`{"exp":"1700000000"}`, `{"exp":null}`, `{}`, `[]`, `null`, `{"exp":{}}`} {
 		f.Add("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln")
 	}
 	f.Add("e30.e30")
@@ -154,7 +161,8 @@ func FuzzJWTClaims(f *testing.F) {
 
 // AZURE_AUTHORITY_HOST yields a host and nothing else.
 func FuzzAuthorityHost(f *testing.F) {
-	for _, s := range []string{"https://login.microsoftonline.us/", "login.microsoftonline.com", "http://a", "https://u:p@a", "https://a/b", "https://a?b", "https://[::1]:443", "a@b", "//a"} {
+	for _, s := range []string{"https://login.microsoftonline.us/", "login.microsoftonline.com", "http://a",
+		"https://u:p@a", "https://a/b", "https://a?b", "https://[::1]:443", "a@b", "//a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

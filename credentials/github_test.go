@@ -66,13 +66,16 @@ func TestGitHubActionsRequest(t *testing.T) {
 		t.Fatalf("%d requests", len(g.requests))
 	}
 	r := g.requests[0]
-	if r.Method != http.MethodGet || r.URL.Path != "/idtoken/42" || r.Header.Get("Authorization") != "Bearer "+requestToken {
+	if r.Method != http.MethodGet || r.URL.Path != "/idtoken/42" || r.Header.Get("Authorization") != "Bearer "+
+		requestToken {
 		t.Errorf("%s %s %v", r.Method, r.URL, r.Header)
 	}
-	if q := r.URL.Query(); q.Get("api-version") != "2.0" || q.Get("audience") != "api://AzureADTokenExchange" || len(q) != 2 {
+	if q := r.URL.Query(); q.Get("api-version") != "2.0" || q.Get("audience") != "api://AzureADTokenExchange" ||
+		len(q) != 2 {
 		t.Errorf("got the query %v", q)
 	}
-	if err := newFakeEntra().use(g.credential(t, "api://another")); err == nil || g.requests[1].URL.Query().Get("audience") != "api://another" {
+	if err := newFakeEntra().use(g.credential(t, "api://another")); err == nil ||
+		g.requests[1].URL.Query().Get("audience") != "api://another" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -121,7 +124,8 @@ func TestGitHubActionsErrors(t *testing.T) {
 			err := p.use(g.credential(t, ""))
 			want := "failed to load the credential: " + strings.ReplaceAll(test.want, "HOST", host)
 			e, ok := err.(*entra.Error)
-			if !ok || e.Code != test.code || e.StatusCode != test.status || e.Description != want || e.Temporary() != test.temporary {
+			if !ok || e.Code != test.code || e.StatusCode != test.status || e.Description != want ||
+				e.Temporary() != test.temporary {
 				t.Errorf("got %#v\nwant %s", err, want)
 			}
 			for err := error(e); err != nil; err = errors.Unwrap(err) {
@@ -133,7 +137,8 @@ func TestGitHubActionsErrors(t *testing.T) {
 	}
 	g.Close()
 	err := p.use(g.credential(t, ""))
-	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" || e.Description != "failed to load the credential: request to "+host+" failed: dial "+host+": connection refused" {
+	if e, ok := err.(*entra.Error); !ok || e.Code != "request_failed" ||
+		e.Description != "failed to load the credential: request to "+host+" failed: dial "+host+": connection refused" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -148,7 +153,8 @@ func TestGitHubActionsChecksTheCertificate(t *testing.T) {
 	}
 	err = p.use(c)
 	var unknown x509.UnknownAuthorityError
-	if e, ok := err.(*entra.Error); !ok || e.Code != "invalid_client" || e.Temporary() || len(g.requests) != 0 || !errors.As(err, &unknown) ||
+	if e, ok := err.(*entra.Error); !ok || e.Code != "invalid_client" || e.Temporary() || len(g.requests) != 0 ||
+		!errors.As(err, &unknown) ||
 		!strings.HasSuffix(e.Description, "failed: x509: certificate signed by unknown authority; "+
 			"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient") {
 		t.Errorf("got %v", err)
@@ -156,7 +162,8 @@ func TestGitHubActionsChecksTheCertificate(t *testing.T) {
 }
 
 func TestGitHubActionsEnvironment(t *testing.T) {
-	const missing = "ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; GitHub sets both in jobs with the permission \"id-token: write\""
+	const missing = "ACTIONS_ID_TOKEN_REQUEST_URL or ACTIONS_ID_TOKEN_REQUEST_TOKEN is not set; GitHub sets both in " +
+		"jobs with the permission \"id-token: write\""
 	const address = "ACTIONS_ID_TOKEN_REQUEST_URL is not an https URL; the request token is not sent elsewhere"
 	for _, test := range []struct{ url, token, want string }{
 		{"", "", missing},

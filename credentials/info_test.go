@@ -84,7 +84,8 @@ func TestFromEnvironmentInfo(t *testing.T) {
 		env  []string
 		want entra.CredentialInfo
 	}{
-		{[]string{"AZURE_CLIENT_SECRET=s3cr3t"}, entra.CredentialInfo{Kind: "client secret", Variable: "AZURE_CLIENT_SECRET"}},
+		{[]string{"AZURE_CLIENT_SECRET=s3cr3t"}, entra.CredentialInfo{Kind: "client secret",
+			Variable: "AZURE_CLIENT_SECRET"}},
 		{[]string{"AZURE_FEDERATED_TOKEN_FILE=" + path},
 			entra.CredentialInfo{Kind: "federated token", Variable: "AZURE_FEDERATED_TOKEN_FILE", File: path}},
 		{[]string{"ACTIONS_ID_TOKEN_REQUEST_URL=https://a.example", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=s3cr3t"},

@@ -30,60 +30,96 @@ func TestInvalidCertificateFiles(t *testing.T) {
 		password string
 		want     string
 	}{
-		"no file":           {"", "", `cannot read the certificate file "DIR/cert": no such file or directory`},
-		"empty":             {": > cert", "", `the file "DIR/cert" is empty`},
-		"blank":             {"echo > cert", "", `the file "DIR/cert" is empty`},
-		"directory":         {"mkdir cert", "", `the certificate file "DIR/cert" is a directory`},
-		"pipe":              {"mkfifo cert", "", `the certificate file "DIR/cert" is not a regular file, so it cannot be read again when it changes`},
-		"loop":              {"ln -s cert cert", "", `cannot read the certificate file "DIR/cert": too many levels of symbolic links`},
-		"large":             {"head -c 1048577 /dev/zero > cert", "", `the certificate file "DIR/cert" is larger than 1048576 bytes`},
-		"text":              {"echo hello > cert", "", `the file "DIR/cert" contains neither PEM nor PKCS#12 (PFX); provide the certificate and its private key in one of these formats`},
-		"no key":            {"cp leaf.crt cert", "", `the file "DIR/cert" has no private key; add the certificate's or configure the key's file`},
-		"no key, two files": {"cp leaf.crt cert; cp leaf.crt key", "", `the file "DIR/key" has no private key; it must contain the certificate's`},
-		"no certificate":    {"cp leaf.key cert", "", `the file "DIR/cert" has no certificate; add the one that is registered with the app`},
-		"two keys":          {"cat leaf.key leaf.crt other.key > cert", "", `the file "DIR/cert" has 2 private keys; keep only the certificate's`},
+		"no file":   {"", "", `cannot read the certificate file "DIR/cert": no such file or directory`},
+		"empty":     {": > cert", "", `the file "DIR/cert" is empty`},
+		"blank":     {"echo > cert", "", `the file "DIR/cert" is empty`},
+		"directory": {"mkdir cert", "", `the certificate file "DIR/cert" is a directory`},
+		"pipe": {"mkfifo cert", "",
+			`the certificate file "DIR/cert" is not a regular file, so it cannot be read again when it changes`},
+		"loop": {"ln -s cert cert", "",
+			`cannot read the certificate file "DIR/cert": too many levels of symbolic links`},
+		"large": {"head -c 1048577 /dev/zero > cert", "",
+			`the certificate file "DIR/cert" is larger than 1048576 bytes`},
+		"text": {"echo hello > cert", "", `the file "DIR/cert" contains neither PEM nor PKCS#12 (PFX); ` +
+			`provide the certificate and its private key in one of these formats`},
+		"no key": {"cp leaf.crt cert", "",
+			`the file "DIR/cert" has no private key; add the certificate's or configure the key's file`},
+		"no key, two files": {"cp leaf.crt cert; cp leaf.crt key", "",
+			`the file "DIR/key" has no private key; it must contain the certificate's`},
+		"no certificate": {"cp leaf.key cert", "",
+			`the file "DIR/cert" has no certificate; add the certificate of the app registration`},
+		"two keys": {"cat leaf.key leaf.crt other.key > cert", "",
+			`the file "DIR/cert" has 2 private keys; keep only the certificate's`},
 		"wrong key": {"cat leaf.crt other.key > cert", "",
 			`the private key in "DIR/cert" does not match any certificate in "DIR/cert"`},
 		"wrong key, two files": {"cp leaf.crt cert; cp other.key key", "",
 			`the private key in "DIR/key" does not match any certificate in "DIR/cert"`},
 		"weak": {"cat weak.crt weak.key > cert", "", `the private key in "DIR/cert" has 1024 bits; it needs at least 2048`},
-		"EC": {"cat ec.key ec.crt > cert", "", `the file "DIR/cert" has an elliptic curve (EC) private key; Entra only accepts RSA keys; ` +
-			`create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME -keyout KEY -out CERT`},
-		"EC, SEC 1": {"cat ec-sec1.key ec.crt > cert", "", `the file "DIR/cert" has an elliptic curve (EC) private key; Entra only accepts RSA keys; ` +
-			`create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME -keyout KEY -out CERT`},
-		"EC, PFX": {"openssl pkcs12 -export -inkey ec.key -in ec.crt -passout pass: -out cert", "", `the file "DIR/cert" has an elliptic curve (EC) private key; ` +
-			`Entra only accepts RSA keys; create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME -keyout KEY -out CERT`},
-		"Ed25519":           {"cat ed25519.key leaf.crt > cert", "", `the file "DIR/cert" has a private key of type ed25519.PrivateKey; Entra only accepts RSA keys`},
-		"RSA-PSS":           {"openssl genpkey -algorithm RSA-PSS -out cert", "", `the file "DIR/cert" has a private key that is corrupt or of an unknown type; Entra only accepts RSA keys`},
-		"OpenSSH":           {"sed 's/PRIVATE KEY/OPENSSH PRIVATE KEY/' leaf.key > cert", "", `the file "DIR/cert" has a private key in OpenSSH format; convert a copy to PEM: ssh-keygen -p -m PKCS8 -f COPY`},
-		"legacy encryption": {"cat leaf.crt leaf-old.key > cert", password, `the file "DIR/cert" has a private key in OpenSSL's legacy encryption (Proc-Type), which is weak; ` + reencrypt},
+		"EC": {"cat ec.key ec.crt > cert", "",
+			`the file "DIR/cert" has an elliptic curve (EC) private key; Entra only accepts RSA keys; ` +
+				`create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME -keyout KEY -out CERT`},
+		"EC, SEC 1": {"cat ec-sec1.key ec.crt > cert", "",
+			`the file "DIR/cert" has an elliptic curve (EC) private key; Entra only accepts RSA keys; ` +
+				`create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME -keyout KEY -out CERT`},
+		"EC, PFX": {"openssl pkcs12 -export -inkey ec.key -in ec.crt -passout pass: -out cert", "",
+			`the file "DIR/cert" has an elliptic curve (EC) private key; ` +
+				`Entra only accepts RSA keys; create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME ` +
+				`-keyout KEY -out CERT`},
+		"Ed25519": {"cat ed25519.key leaf.crt > cert", "",
+			`the file "DIR/cert" has a private key of type ed25519.PrivateKey; Entra only accepts RSA keys`},
+		"RSA-PSS": {"openssl genpkey -algorithm RSA-PSS -out cert", "",
+			`the file "DIR/cert" has a private key that is corrupt or of an unknown type; Entra only accepts RSA keys`},
+		"OpenSSH": {"sed 's/PRIVATE KEY/OPENSSH PRIVATE KEY/' leaf.key > cert", "",
+			`the file "DIR/cert" has a private key in OpenSSH format; convert a copy to PEM: ssh-keygen -p -m PKCS8 -f COPY`},
+		"legacy encryption": {"cat leaf.crt leaf-old.key > cert", password,
+			`the file "DIR/cert" has a private key in OpenSSL's legacy encryption (Proc-Type), which is weak; ` + reencrypt},
 
-		"truncated in the key":         {"cat leaf.crt leaf.key | head -c 2000 > cert", "", `the file "DIR/cert" is truncated or corrupt: only 1 of 2 PEM blocks are complete`},
-		"truncated in the certificate": {"cat leaf.key leaf.crt | head -c 2000 > cert", "", `the file "DIR/cert" is truncated or corrupt: only 1 of 2 PEM blocks are complete`},
-		"truncated in the chain":       {"cat leaf.key leaf.crt between.crt | head -c 3100 > cert", "", `the file "DIR/cert" is truncated or corrupt: only 2 of 3 PEM blocks are complete`},
-		"truncated DER":                {"openssl x509 -in leaf.crt -outform DER | head -c 500 > cert", "", `the file "DIR/cert" is truncated or corrupt: its DER ends too early`},
-		"truncated PFX":                {"head -c 2000 leaf.pfx > cert", password, `the file "DIR/cert" is truncated or corrupt: its DER ends too early`},
-		"trailing data":                {"cat leaf.pfx leaf.crt > cert", password, `the file "DIR/cert" is corrupt: %d bytes follow the end of its DER`},
-		"damaged certificate":          {"sed '3s/./A/g' leaf.crt > cert; cat leaf.key >> cert", "", `the file "DIR/cert" has a certificate that is corrupt or invalid`},
-		"damaged key":                  {"sed '3s/./A/g' leaf.key > cert; cat leaf.crt >> cert", "", `the file "DIR/cert" has a private key that is corrupt or of an unknown type; Entra only accepts RSA keys`},
-		"other DER":                    {"openssl req -in leaf.csr -outform DER -out cert", "", `the file "DIR/cert" is DER, but not PKCS#12 (PFX), a certificate or a private key`},
-		"BER":                          {`printf '\060\200\002\001\003\060\000\000\000' > cert`, "", `the file "DIR/cert" is BER with indefinite lengths instead of DER; convert it: openssl pkcs12 -in OLD -out NEW.pem`},
-		"expired":                      {"cat late.crt leaf.key > cert", "", `the certificate in "DIR/cert" expired at %s; renew it and add the new one to the app registration`},
+		"truncated in the key": {"cat leaf.crt leaf.key | head -c 2000 > cert", "",
+			`the file "DIR/cert" is truncated or corrupt: only 1 of 2 PEM blocks are complete`},
+		"truncated in the certificate": {"cat leaf.key leaf.crt | head -c 2000 > cert", "",
+			`the file "DIR/cert" is truncated or corrupt: only 1 of 2 PEM blocks are complete`},
+		"truncated in the chain": {"cat leaf.key leaf.crt between.crt | head -c 3100 > cert", "",
+			`the file "DIR/cert" is truncated or corrupt: only 2 of 3 PEM blocks are complete`},
+		"truncated DER": {"openssl x509 -in leaf.crt -outform DER | head -c 500 > cert", "",
+			`the file "DIR/cert" is truncated or corrupt: its DER ends too early`},
+		"truncated PFX": {"head -c 2000 leaf.pfx > cert", password,
+			`the file "DIR/cert" is truncated or corrupt: its DER ends too early`},
+		"trailing data": {"cat leaf.pfx leaf.crt > cert", password,
+			`the file "DIR/cert" is corrupt: %d bytes follow the end of its DER`},
+		"damaged certificate": {"sed '3s/./A/g' leaf.crt > cert; cat leaf.key >> cert", "",
+			`the file "DIR/cert" has a certificate that is corrupt or invalid`},
+		"damaged key": {"sed '3s/./A/g' leaf.key > cert; cat leaf.crt >> cert", "",
+			`the file "DIR/cert" has a private key that is corrupt or of an unknown type; Entra only accepts RSA keys`},
+		"other DER": {"openssl req -in leaf.csr -outform DER -out cert", "",
+			`the file "DIR/cert" is DER, but not PKCS#12 (PFX), a certificate or a private key`},
+		"BER": {`printf '\060\200\002\001\003\060\000\000\000' > cert`, "",
+			`the file "DIR/cert" is BER with indefinite lengths instead of DER; ` +
+				`convert it: openssl pkcs12 -in OLD -out NEW.pem`},
+		"expired": {"cat late.crt leaf.key > cert", "",
+			`the certificate in "DIR/cert" expired at %s; renew it and add the new one to the app registration`},
 
-		"wrong password":      {"cat leaf.crt leaf-encrypted.key > cert", "Tr0ub4dor&3", `the file "DIR/cert" has an encrypted private key and the password is wrong`},
-		"no password":         {"cat leaf.crt leaf-encrypted.key > cert", "", `the file "DIR/cert" has an encrypted private key and needs its password`},
-		"wrong password, PFX": {"cp leaf.pfx cert", "Tr0ub4dor&3", `the file "DIR/cert" is a PKCS#12 (PFX) file and the password is wrong`},
-		"no password, PFX":    {"cp leaf.pfx cert", "", `the file "DIR/cert" is a PKCS#12 (PFX) file that needs a password`},
+		"wrong password": {"cat leaf.crt leaf-encrypted.key > cert", "Tr0ub4dor&3",
+			`the file "DIR/cert" has an encrypted private key and the password is wrong`},
+		"no password": {"cat leaf.crt leaf-encrypted.key > cert", "",
+			`the file "DIR/cert" has an encrypted private key and needs its password`},
+		"wrong password, PFX": {"cp leaf.pfx cert", "Tr0ub4dor&3",
+			`the file "DIR/cert" is a PKCS#12 (PFX) file and the password is wrong`},
+		"no password, PFX": {"cp leaf.pfx cert", "", `the file "DIR/cert" is a PKCS#12 (PFX) file that needs a password`},
 		"PBES1": {`openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES -in leaf.key -passout "pass:$PASSWORD" -out cert`, password,
 			`the file "DIR/cert" has a private key encrypted with 1.2.840.113549.1.12.1.3, which is not PBES2; ` + reencrypt},
 		"scrypt": {`openssl pkcs8 -topk8 -scrypt -in leaf.key -passout "pass:$PASSWORD" -out cert`, password,
-			`the file "DIR/cert" has a private key encrypted with the key derivation 1.3.6.1.4.1.11591.4.11, which is not PBKDF2; ` + reencrypt},
+			`the file "DIR/cert" has a private key encrypted with the key derivation 1.3.6.1.4.1.11591.4.11, which is ` +
+				`not PBKDF2; ` + reencrypt},
 		"Camellia": {`openssl pkcs8 -topk8 -v2 camellia-256-cbc -in leaf.key -passout "pass:$PASSWORD" -out cert`, password,
-			`the file "DIR/cert" has a private key encrypted with 1.2.392.200011.61.1.1.1.4, which is neither AES nor triple DES in CBC mode; ` + reencrypt},
-		"PFX, SHA-384": {`openssl pkcs12 -export -macalg SHA384 -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, password,
-			`the file "DIR/cert" is a PKCS#12 (PFX) file with an unsupported algorithm (pkcs12: MAC digest algorithm not supported: 2.16.840.1.101.3.4.2.2); ` + reexport},
+			`the file "DIR/cert" has a private key encrypted with 1.2.392.200011.61.1.1.1.4, which is neither AES nor triple ` +
+				`DES in CBC mode; ` + reencrypt},
+		"PFX, SHA-384": {`openssl pkcs12 -export -macalg SHA384 -inkey leaf.key -in leaf.crt -passout ` +
+			`"pass:$PASSWORD" -out cert`, password,
+			`the file "DIR/cert" is a PKCS#12 (PFX) file with an unsupported algorithm (pkcs12: MAC digest algorithm not ` +
+				`supported: 2.16.840.1.101.3.4.2.2); ` + reexport},
 		"PFX without a key": {`openssl pkcs12 -export -nokeys -in leaf.crt -passout "pass:$PASSWORD" -out cert`, password,
-			`the file "DIR/cert" is a PKCS#12 (PFX) file that is corrupt or does not have one private key with its certificate; ` + reexport},
+			`the file "DIR/cert" is a PKCS#12 (PFX) file that is corrupt or does not have one private key ` +
+				`with its certificate; ` + reexport},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,8 +167,10 @@ func TestEmptyPaths(t *testing.T) {
 func TestPasswordCallbackFails(t *testing.T) {
 	dir := testFiles(t, "cp leaf.pfx cert")
 	down := errors.New("the vault is down\nfor now (eyJhbGciOiJub25lIn0.e30.)")
-	_, err := credentials.CertificateFile(filepath.Join(dir, "cert"), &credentials.CertificateFileOptions{Password: func(context.Context) (string, error) { return "", down }})
-	wantInvalid(t, err, dir, `cannot get the password of the certificate file "DIR/cert": the vault is down for now ([redacted])`)
+	_, err := credentials.CertificateFile(filepath.Join(dir, "cert"),
+		&credentials.CertificateFileOptions{Password: func(context.Context) (string, error) { return "", down }})
+	wantInvalid(t, err, dir, `cannot get the password of the certificate file "DIR/cert": the vault is down for now `+
+		`([redacted])`)
 	if !errors.Is(err, down) {
 		t.Errorf("got %v, want the error of the callback", err)
 	}
@@ -145,12 +183,14 @@ func TestIterationsAreBounded(t *testing.T) {
 		openssl pkcs12 -export -iter 70000 -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out slow.pfx`)
 	for name, want := range map[string]string{
 		"slow.key": `the file "DIR/slow.key" has a private key encrypted with 8388607 iterations; 1 to 5000000 are allowed`,
-		"slow.pfx": `the file "DIR/slow.pfx" is a PKCS#12 (PFX) file with 8388607 iterations; the limit is 5000000; ` + reexport,
+		"slow.pfx": `the file "DIR/slow.pfx" is a PKCS#12 (PFX) file with 8388607 iterations; the limit is 5000000; ` +
+			reexport,
 	} {
 		// 70000 is an INTEGER of three bytes in DER.
 		slow := bytes.ReplaceAll([]byte(read(t, dir, name)), []byte{2, 3, 0x01, 0x11, 0x70}, []byte{2, 3, 0x7f, 0xff, 0xff})
 		write(t, filepath.Join(dir, name), string(slow))
-		_, err := credentials.CertificateFile(filepath.Join(dir, name), &credentials.CertificateFileOptions{Password: withPassword})
+		_, err := credentials.CertificateFile(filepath.Join(dir, name),
+			&credentials.CertificateFileOptions{Password: withPassword})
 		wantInvalid(t, err, dir, want)
 	}
 }
@@ -166,7 +206,8 @@ func TestInvalidSecretFiles(t *testing.T) {
 		"sec\x00ret":         "contains white space, a control character or invalid UTF-8; " + text,
 		"\xff\xfes\x00e\x00": "contains white space, a control character or invalid UTF-8; " + text,
 		"7D1C5A0E-1111-4a7b-9c9f-0123456789ab\n": "is a GUID, such as the ID of a secret, client or tenant; " +
-			"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one if it is lost)",
+			"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one if " +
+			"it is lost)",
 	} {
 		path := write(t, filepath.Join(dir, "secret"), content)
 		_, err := credentials.SecretFile(path, nil)
@@ -193,7 +234,8 @@ func TestInvalidTokenFiles(t *testing.T) {
 	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "")
 	_, err := credentials.WorkloadIdentity(nil)
 	wantInvalid(t, err, "", "AZURE_FEDERATED_TOKEN_FILE is not set; "+
-		`the pod needs the label azure.workload.identity/use: "true" and a service account that the app trusts, or set WorkloadIdentityOptions.TokenFile`)
+		`the pod needs the label azure.workload.identity/use: "true" and a service account that the app trusts, or set `+
+		`WorkloadIdentityOptions.TokenFile`)
 }
 
 // Printing options, credentials and their info does not reveal a secret.

@@ -33,8 +33,11 @@ func TestHugeKeyIsRejected(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for form, data := range map[string][]byte{"DER": der, "PEM": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})} {
-		if _, err := (parser{file: "/file"}).parse(data); err == nil || !strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes; the limit is 16384`, len(der))) {
+	for form, data := range map[string][]byte{"DER": der,
+		"PEM": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})} {
+		if _, err := (parser{file: "/file"}).parse(data); err == nil ||
+			!strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes; the limit is 16384`,
+				len(der))) {
 			t.Errorf("%s: %v", form, err)
 		}
 	}
@@ -47,8 +50,10 @@ func TestHugeIssuerIsIgnored(t *testing.T) {
 		t.Fatal(err)
 	}
 	huge := &rsa.PublicKey{N: new(big.Int).SetBytes(bytes.Repeat([]byte{0xfd}, 60_000)), E: 1<<31 - 1}
-	issuer := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "issuer"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, NotAfter: time.Now().Add(time.Hour)}
+	issuer := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "issuer"},
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"},
+		NotAfter: time.Now().Add(time.Hour)}
 	data := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	for template, public := range map[*x509.Certificate]*rsa.PublicKey{issuer: huge, leaf: &key.PublicKey} {
 		der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, key)
@@ -125,13 +130,15 @@ func TestIterationsUnderAnyTag(t *testing.T) {
 	seq := func(parts ...[]byte) []byte { return der(asn1.ClassUniversal, asn1.TagSequence, parts...) }
 	data, encrypted := asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}, asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 6}
 	aes256 := asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
-	scheme := seq(of(oidPBES2), seq(seq(of(oidPBKDF2), seq(of([]byte("salt")), of(maxIterations+1))), seq(of(aes256), of(make([]byte, 16)))))
+	scheme := seq(of(oidPBES2), seq(seq(of(oidPBKDF2), seq(of([]byte("salt")), of(maxIterations+1))),
+		seq(of(aes256), of(make([]byte, 16)))))
 	content := seq(of(data), scheme, of(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, Bytes: make([]byte, 16)}))
 	safe := seq(seq(of(encrypted), der(asn1.ClassContextSpecific, 0, seq(of(0), content))))
 	for _, tag := range []int{asn1.TagOctetString, asn1.TagUTF8String, asn1.TagBitString} {
 		pfx := seq(of(3), seq(of(data), der(asn1.ClassContextSpecific, 0, der(asn1.ClassUniversal, tag, safe))))
 		_, err := parser{file: "/file"}.parse(pfx)
-		if want := fmt.Sprintf(`the file "/file" is a PKCS#12 (PFX) file with %d iterations; the limit is %d`, maxIterations+1, maxIterations); err == nil || !strings.Contains(err.Error(), want) {
+		if want := fmt.Sprintf(`the file "/file" is a PKCS#12 (PFX) file with %d iterations; the limit is %d`,
+			maxIterations+1, maxIterations); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("tag %d: got %v", tag, err)
 		}
 	}

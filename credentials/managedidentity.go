@@ -78,8 +78,9 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	}
 	client, err := managedidentity.New(id, managedidentity.WithHTTPClient(platform))
 	if err != nil {
-		return entra.Credential{}, invalid("MSAL does not support this selection of a managed identity on this platform (%s); "+
-			"use a different one of ClientID, ObjectID and ResourceID, or none", source)
+		return entra.Credential{},
+			invalid("MSAL does not support this selection of a managed identity on this platform (%s); "+
+				"use a different one of ClientID, ObjectID and ResourceID, or none", source)
 	}
 	audience := cmp.Or(o.Audience, Audience)
 	return newAssertion("managed identity token", func(ctx context.Context) (string, time.Time, error) {

@@ -45,7 +45,8 @@ func (a *fakePlatform) credential(t testing.TB, opts credentials.ManagedIdentity
 
 func response(status int, body string) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)),
+			Request: r}, nil
 	}
 }
 
@@ -63,13 +64,17 @@ func (p *idp) platformToken(t testing.TB, life time.Duration) string {
 }
 
 func (p *idp) platform(t testing.TB, life time.Duration) *fakePlatform {
-	return &fakePlatform{respond: func(r *http.Request) (*http.Response, error) { return response(200, p.platformToken(t, life))(r) }}
+	return &fakePlatform{respond: func(r *http.Request) (*http.Response,
+		error) {
+		return response(200, p.platformToken(t, life))(r)
+	}}
 }
 
 // The request has the form that each platform requires, and the audience of federated
 // credentials.
 func TestManagedIdentityRequest(t *testing.T) {
-	const id, path = "33333333-3333-3333-3333-333333333333", "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+	const id, path = "33333333-3333-3333-3333-333333333333",
+		"/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
 	for name, test := range map[string]struct {
 		cfg    credentials.ManagedIdentityOptions
 		env    map[string]string
@@ -77,17 +82,26 @@ func TestManagedIdentityRequest(t *testing.T) {
 		query  url.Values
 		header string
 	}{
-		"virtual machine": {credentials.ManagedIdentityOptions{}, nil, "http://169.254.169.254/metadata/identity/oauth2/token",
+		"virtual machine": {credentials.ManagedIdentityOptions{}, nil,
+			"http://169.254.169.254/metadata/identity/oauth2/token",
 			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}}, "Metadata"},
-		"by client ID": {credentials.ManagedIdentityOptions{ClientID: id}, nil, "http://169.254.169.254/metadata/identity/oauth2/token",
-			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}, "client_id": {id}}, "Metadata"},
-		"by object ID": {credentials.ManagedIdentityOptions{ObjectID: id}, nil, "http://169.254.169.254/metadata/identity/oauth2/token",
-			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}, "object_id": {id}}, "Metadata"},
-		"by resource ID": {credentials.ManagedIdentityOptions{ResourceID: path}, nil, "http://169.254.169.254/metadata/identity/oauth2/token",
-			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}, "msi_res_id": {path}}, "Metadata"},
+		"by client ID": {credentials.ManagedIdentityOptions{ClientID: id}, nil,
+			"http://169.254.169.254/metadata/identity/oauth2/token",
+			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}, "client_id": {id}},
+			"Metadata"},
+		"by object ID": {credentials.ManagedIdentityOptions{ObjectID: id}, nil,
+			"http://169.254.169.254/metadata/identity/oauth2/token",
+			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}, "object_id": {id}},
+			"Metadata"},
+		"by resource ID": {credentials.ManagedIdentityOptions{ResourceID: path}, nil,
+			"http://169.254.169.254/metadata/identity/oauth2/token",
+			url.Values{"api-version": {"2018-02-01"}, "resource": {"api://AzureADTokenExchange"}, "msi_res_id": {path}},
+			"Metadata"},
 		"App Service": {credentials.ManagedIdentityOptions{ClientID: id, Audience: "api://AzureADTokenExchangeUSGov"},
-			map[string]string{"IDENTITY_ENDPOINT": "http://127.0.0.1:41234/msi/token", "IDENTITY_HEADER": "s3cr3t"}, "http://127.0.0.1:41234/msi/token",
-			url.Values{"api-version": {"2019-08-01"}, "resource": {"api://AzureADTokenExchangeUSGov"}, "client_id": {id}}, "X-Identity-Header"},
+			map[string]string{"IDENTITY_ENDPOINT": "http://127.0.0.1:41234/msi/token", "IDENTITY_HEADER": "s3cr3t"},
+			"http://127.0.0.1:41234/msi/token",
+			url.Values{"api-version": {"2019-08-01"}, "resource": {"api://AzureADTokenExchangeUSGov"}, "client_id": {id}},
+			"X-Identity-Header"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k, v := range test.env {
@@ -140,11 +154,13 @@ func TestManagedIdentityTokenIsRefreshed(t *testing.T) {
 
 // If the response and the token state different expiries, the earlier one counts.
 func TestManagedIdentityTokenExpiry(t *testing.T) {
-	for _, test := range []struct{ token, response time.Duration }{{time.Hour, 24 * time.Hour}, {24 * time.Hour, time.Hour}} {
+	for _, test := range []struct{ token, response time.Duration }{{time.Hour, 24 * time.Hour},
+		{24 * time.Hour, time.Hour}} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newFakeEntra().trust(t)
 			a := &fakePlatform{respond: func(r *http.Request) (*http.Response, error) {
-				body := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","resource":"r","expires_on":"%d"}`, p.token(t, test.token), time.Now().Add(test.response).Unix())
+				body := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","resource":"r","expires_on":"%d"}`,
+					p.token(t, test.token), time.Now().Add(test.response).Unix())
 				return response(200, body)(r)
 			}}
 			c := a.credential(t, credentials.ManagedIdentityOptions{})
@@ -171,21 +187,28 @@ func TestManagedIdentityErrors(t *testing.T) {
 		temporary bool
 		requests  int
 	}{
-		"unknown":      {response(400, `{"error":"invalid_request","error_description":"Identity\nnot found"}`), "invalid_client", 0, service + " did not return a token: Identity not found", false, 1},
-		"message":      {response(400, `{"statusCode":400,"message":"No User Assigned Identity"}`), "invalid_client", 0, service + " did not return a token: No User Assigned Identity", false, 1},
-		"echo":         {response(400, `{"message":"bad header s3cr3t-header"}`), "invalid_client", 0, service + " did not return a token", false, 1},
+		"unknown": {response(400, `{"error":"invalid_request","error_description":"Identity\nnot found"}`),
+			"invalid_client", 0, service + " did not return a token: Identity not found", false, 1},
+		"message": {response(400, `{"statusCode":400,"message":"No User Assigned Identity"}`), "invalid_client", 0,
+			service + " did not return a token: No User Assigned Identity", false, 1},
+		"echo": {response(400, `{"message":"bad header s3cr3t-header"}`), "invalid_client", 0, service +
+			" did not return a token", false, 1},
 		"server error": {response(500, `oops`), "invalid_client", 500, service + " did not return a token", true, 3},
 		"redirect": {func(r *http.Request) (*http.Response, error) {
 			resp, err := response(302, "")(r)
 			resp.Header.Set("Location", "https://elsewhere.example/")
 			return resp, err
 		}, "invalid_client", 0, service + " did not return a token", false, 1},
-		"HTML":      {response(200, `<html>s3cr3t`), "invalid_client", 0, service + " did not return a token", false, 1},
-		"truncated": {response(200, `{"access_token":"s3cr3t`), "invalid_client", 0, service + " did not return a token", false, 1},
-		"too large": {response(200, strings.Replace(newFakeEntra().trust(t).platformToken(t, 1e6*time.Hour), "{", `{"x":"`+strings.Repeat("x", 1<<20)+`",`, 1)), "invalid_client", 0, service + " did not return a token", false, 1},
-		"no JWT": {response(200, `{"access_token":"s3cr3t","expires_in":"3600","resource":"r","token_type":"Bearer"}`), "invalid_client", 0,
+		"HTML": {response(200, `<html>s3cr3t`), "invalid_client", 0, service + " did not return a token", false, 1},
+		"truncated": {response(200, `{"access_token":"s3cr3t`), "invalid_client", 0, service + " did not return a token",
+			false, 1},
+		"too large": {response(200, strings.Replace(newFakeEntra().trust(t).platformToken(t, 1e6*time.Hour), "{", `{"x":"`+
+			strings.Repeat("x", 1<<20)+`",`, 1)), "invalid_client", 0, service + " did not return a token", false, 1},
+		"no JWT": {response(200, `{"access_token":"s3cr3t","expires_in":"3600","resource":"r","token_type":"Bearer"}`),
+			"invalid_client", 0,
 			"managed identity token: the assertion is not a JWT", false, 1},
-		"broken": {func(*http.Request) (*http.Response, error) { return nil, errors.New("s3cr3t") }, "request_failed", 0, "request to " + service + " failed: the connection or a proxy failed", true, 3},
+		"broken": {func(*http.Request) (*http.Response, error) { return nil, errors.New("s3cr3t") }, "request_failed", 0,
+			"request to " + service + " failed: the connection or a proxy failed", true, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -193,7 +216,8 @@ func TestManagedIdentityErrors(t *testing.T) {
 				err := newFakeEntra().use(a.credential(t, credentials.ManagedIdentityOptions{}))
 				want := prefix + test.want
 				e, ok := err.(*entra.Error)
-				if !ok || e.Code != test.code || e.StatusCode != test.status || e.Description != want || e.Temporary() != test.temporary || len(a.requests) != test.requests {
+				if !ok || e.Code != test.code || e.StatusCode != test.status || e.Description != want ||
+					e.Temporary() != test.temporary || len(a.requests) != test.requests {
 					t.Errorf("got %#v after %d requests\nwant %s", err, len(a.requests), want)
 				}
 				for err := error(e); err != nil; err = errors.Unwrap(err) {
@@ -225,8 +249,10 @@ func TestManagedIdentityOnServiceFabric(t *testing.T) {
 	}
 	p.mustUse(t, c)
 
-	_, err = credentials.ManagedIdentity(&credentials.ManagedIdentityOptions{ClientID: "33333333-3333-3333-3333-333333333333"})
-	wantInvalid(t, err, "", "MSAL does not support this selection of a managed identity on this platform (ServiceFabric); "+
+	opts := &credentials.ManagedIdentityOptions{ClientID: "33333333-3333-3333-3333-333333333333"}
+	_, err = credentials.ManagedIdentity(opts)
+	wantInvalid(t, err, "", "MSAL does not support this selection of a managed identity on this platform "+
+		"(ServiceFabric); "+
 		"use a different one of ClientID, ObjectID and ResourceID, or none")
 }
 
@@ -236,7 +262,9 @@ func TestManagedIdentityInvalidEndpoint(t *testing.T) {
 	t.Setenv("IDENTITY_HEADER", "s3cr3t")
 	a := &fakePlatform{}
 	e, ok := newFakeEntra().use(a.credential(t, credentials.ManagedIdentityOptions{})).(*entra.Error)
-	if want := "failed to load the credential: MSAL could not send a request to the managed identity service (AppService); check the environment variables that the platform sets"; !ok || e.Description != want || e.Temporary() {
+	if want := "failed to load the credential: MSAL could not send a request to the managed identity service " +
+		"(AppService); check the environment variables that the platform sets"; !ok || e.Description != want ||
+		e.Temporary() {
 		t.Errorf("got %v", e)
 	}
 }
@@ -270,28 +298,38 @@ func TestManagedIdentityTakesOneID(t *testing.T) {
 // networks an attacker could read the secret header, or return a token of another identity.
 func TestManagedIdentityIsLocal(t *testing.T) {
 	for address, local := range map[string]bool{
-		"http://127.0.0.1:41234/msi/token": true, "http://[::1]:41234/msi/token": true, "http://localhost:42356/msi/token": true,
-		"http://169.254.130.3:8081/msi/token": true, "http://10.0.0.4:8911/v1/token": true, "https://identity.example/msi/token": true,
-		"http://identity.example/msi/token": false, "http://203.0.113.7/msi/token": false, "http://[2001:db8::1]/msi/token": false,
-		"http://localhost.evil.example/": false, "http://127.0.0.1.evil.example/": false, "http://127.0.0.1@evil.example/": false, "http://2130706433/": false, "http://0/": false,
+		"http://127.0.0.1:41234/msi/token": true, "http://[::1]:41234/msi/token": true,
+		"http://localhost:42356/msi/token":    true,
+		"http://169.254.130.3:8081/msi/token": true, "http://10.0.0.4:8911/v1/token": true,
+		"https://identity.example/msi/token": true,
+		"http://identity.example/msi/token":  false, "http://203.0.113.7/msi/token": false,
+		"http://[2001:db8::1]/msi/token": false,
+		"http://localhost.evil.example/": false, "http://127.0.0.1.evil.example/": false,
+		"http://127.0.0.1@evil.example/": false, "http://2130706433/": false, "http://0/": false,
 	} {
 		t.Run(address, func(t *testing.T) {
 			t.Setenv("IDENTITY_ENDPOINT", address)
 			t.Setenv("IDENTITY_HEADER", "s3cr3t")
-			p := newFakeEntra().trust(t)
-			a := p.platform(t, time.Hour)
-			err := p.use(a.credential(t, credentials.ManagedIdentityOptions{}))
-			if local {
-				if err != nil || len(a.requests) != 1 {
-					t.Errorf("%d requests, %v", len(a.requests), err)
-				}
-				return
-			}
-			var e *entra.Error
-			if len(a.requests) != 0 || !errors.As(err, &e) || e.Code != "invalid_client" || e.Temporary() || !strings.HasSuffix(e.Description,
-				"the managed identity service (AppService) is not on a local network and does not use TLS, so no request was sent; check the environment variables that the platform sets") {
-				t.Errorf("%d requests, %v", len(a.requests), err)
-			}
+			synctest.Test(t, func(t *testing.T) { testIsLocal(t, local) })
 		})
+	}
+}
+
+func testIsLocal(t *testing.T, local bool) {
+	p := newFakeEntra().trust(t)
+	a := p.platform(t, time.Hour)
+	err := p.use(a.credential(t, credentials.ManagedIdentityOptions{}))
+	if local {
+		if err != nil || len(a.requests) != 1 {
+			t.Errorf("%d requests, %v", len(a.requests), err)
+		}
+		return
+	}
+	var e *entra.Error
+	if len(a.requests) != 0 || !errors.As(err, &e) || e.Code != "invalid_client" || e.Temporary() ||
+		!strings.HasSuffix(e.Description,
+			"the managed identity service (AppService) is not on a local network and does not use TLS, so no request was "+
+				"sent; check the environment variables that the platform sets") {
+		t.Errorf("%d requests, %v", len(a.requests), err)
 	}
 }

@@ -55,8 +55,10 @@ var hierarchy = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	for _, name := range []string{ // the machine's own
 		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME",
-		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
-		"AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+		"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
+		"AZURE_FEDERATED_TOKEN_FILE", "AZURE_USERNAME", "AZURE_PASSWORD", "ACTIONS_ID_TOKEN_REQUEST_URL",
+		"ACTIONS_ID_TOKEN_REQUEST_TOKEN",
 		"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
 	} {
 		os.Unsetenv(name)
@@ -132,31 +134,48 @@ func TestCertificateFormats(t *testing.T) {
 			cat x.crt leaf.key leaf.crt between.crt root.crt > cert`, true, chain},
 		"duplicates":                {`cat leaf.crt leaf.key leaf.crt leaf.key > cert`, true, leaf},
 		"previous certificate, too": {`cat leaf-before.crt leaf.key leaf.crt > cert`, true, leaf},
-		"other blocks":              {`openssl dhparam -dsaparam 512 > cert; openssl ecparam -name P-256 >> cert; cat leaf.csr leaf.key leaf.crt >> cert`, true, leaf},
-		"text between":              {`openssl x509 -in leaf.crt -text > cert; openssl rsa -in leaf.key -text >> cert`, true, leaf},
-		"CRLF line ends":            {`cat leaf.crt leaf.key | sed 's/$/\r/' > cert`, true, leaf},
-		"byte order mark":           {`printf '\357\273\277' > cert; cat leaf.crt leaf.key >> cert`, true, leaf},
-		"unneeded password":         {`cat leaf.crt leaf.key > cert`, false, leaf},
+		"other blocks": {`openssl dhparam -dsaparam 512 > cert; openssl ecparam -name P-256 >> cert; cat ` +
+			`leaf.csr leaf.key leaf.crt >> cert`, true, leaf},
+		"text between":      {`openssl x509 -in leaf.crt -text > cert; openssl rsa -in leaf.key -text >> cert`, true, leaf},
+		"CRLF line ends":    {`cat leaf.crt leaf.key | sed 's/$/\r/' > cert`, true, leaf},
+		"byte order mark":   {`printf '\357\273\277' > cert; cat leaf.crt leaf.key >> cert`, true, leaf},
+		"unneeded password": {`cat leaf.crt leaf.key > cert`, false, leaf},
 
-		"encrypted, default":    {`openssl pkcs8 -topk8 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"encrypted, one file":   {`cat leaf-encrypted.key leaf.crt > cert`, false, leaf},
-		"AES-128, SHA-1":        {`openssl pkcs8 -topk8 -v2 aes-128-cbc -v2prf hmacWithSHA1 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"AES-192, SHA-224":      {`openssl pkcs8 -topk8 -v2 aes-192-cbc -v2prf hmacWithSHA224 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"AES-256, SHA-384":      {`openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA384 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"AES-256, SHA-512":      {`openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA512 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"triple DES":            {`openssl pkcs8 -topk8 -v2 des3 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"600000 iterations":     {`openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
-		"DER":                   {`openssl x509 -in leaf.crt -outform DER -out cert; openssl pkcs8 -topk8 -nocrypt -in leaf.key -outform DER -out key`, true, leaf},
-		"DER, PKCS#1":           {`openssl x509 -in leaf.crt -outform DER -out cert; openssl rsa -in leaf.key -traditional -outform DER -out key`, true, leaf},
-		"DER, encrypted":        {`openssl x509 -in leaf.crt -outform DER -out cert; openssl pkcs8 -topk8 -in leaf.key -outform DER -passout "pass:$PASSWORD" -out key`, false, leaf},
-		"PFX":                   {`cp leaf.pfx cert`, false, leaf},
-		"PFX, chain":            {`cat root.crt between.crt > above; openssl pkcs12 -export -inkey leaf.key -in leaf.crt -certfile above -passout "pass:$PASSWORD" -out cert`, false, chain},
-		"PFX, legacy":           {`openssl pkcs12 -export -legacy -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, false, leaf},
-		"PFX, triple DES":       {`openssl pkcs12 -export -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg SHA1 -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, false, leaf},
-		"PFX, SHA-512":          {`openssl pkcs12 -export -macalg SHA512 -iter 100000 -inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, false, leaf},
-		"PFX, empty password":   {`openssl pkcs12 -export -inkey leaf.key -in leaf.crt -passout pass: -out cert`, true, leaf},
-		"PFX, unencrypted":      {`openssl pkcs12 -export -keypbe NONE -certpbe NONE -nomac -inkey leaf.key -in leaf.crt -passout pass: -out cert`, true, leaf},
-		"PFX, converted to PEM": {`openssl pkcs12 -in leaf.pfx -passin "pass:$PASSWORD" -passout "pass:$PASSWORD" -out cert`, false, leaf},
+		"encrypted, default": {`openssl pkcs8 -topk8 -in leaf.key -passout "pass:$PASSWORD" -out key; cp leaf.crt cert`,
+			false, leaf},
+		"encrypted, one file": {`cat leaf-encrypted.key leaf.crt > cert`, false, leaf},
+		"AES-128, SHA-1": {`openssl pkcs8 -topk8 -v2 aes-128-cbc -v2prf hmacWithSHA1 -in leaf.key -passout ` +
+			`"pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
+		"AES-192, SHA-224": {`openssl pkcs8 -topk8 -v2 aes-192-cbc -v2prf hmacWithSHA224 -in leaf.key -passout ` +
+			`"pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
+		"AES-256, SHA-384": {`openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA384 -in leaf.key -passout ` +
+			`"pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
+		"AES-256, SHA-512": {`openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA512 -in leaf.key -passout ` +
+			`"pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
+		"triple DES": {`openssl pkcs8 -topk8 -v2 des3 -in leaf.key -passout "pass:$PASSWORD" -out key; cp ` +
+			`leaf.crt cert`, false, leaf},
+		"600000 iterations": {`openssl pkcs8 -topk8 -v2 aes-256-cbc -iter 600000 -in leaf.key -passout ` +
+			`"pass:$PASSWORD" -out key; cp leaf.crt cert`, false, leaf},
+		"DER": {`openssl x509 -in leaf.crt -outform DER -out cert; openssl pkcs8 -topk8 -nocrypt -in ` +
+			`leaf.key -outform DER -out key`, true, leaf},
+		"DER, PKCS#1": {`openssl x509 -in leaf.crt -outform DER -out cert; openssl rsa -in leaf.key ` +
+			`-traditional -outform DER -out key`, true, leaf},
+		"DER, encrypted": {`openssl x509 -in leaf.crt -outform DER -out cert; openssl pkcs8 -topk8 -in leaf.key ` +
+			`-outform DER -passout "pass:$PASSWORD" -out key`, false, leaf},
+		"PFX": {`cp leaf.pfx cert`, false, leaf},
+		"PFX, chain": {`cat root.crt between.crt > above; openssl pkcs12 -export -inkey leaf.key -in leaf.crt ` +
+			`-certfile above -passout "pass:$PASSWORD" -out cert`, false, chain},
+		"PFX, legacy": {`openssl pkcs12 -export -legacy -inkey leaf.key -in leaf.crt -passout ` +
+			`"pass:$PASSWORD" -out cert`, false, leaf},
+		"PFX, triple DES": {`openssl pkcs12 -export -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg SHA1 ` +
+			`-inkey leaf.key -in leaf.crt -passout "pass:$PASSWORD" -out cert`, false, leaf},
+		"PFX, SHA-512": {`openssl pkcs12 -export -macalg SHA512 -iter 100000 -inkey leaf.key -in leaf.crt ` +
+			`-passout "pass:$PASSWORD" -out cert`, false, leaf},
+		"PFX, empty password": {`openssl pkcs12 -export -inkey leaf.key -in leaf.crt -passout pass: -out cert`, true, leaf},
+		"PFX, unencrypted": {`openssl pkcs12 -export -keypbe NONE -certpbe NONE -nomac -inkey leaf.key -in leaf.crt ` +
+			`-passout pass: -out cert`, true, leaf},
+		"PFX, converted to PEM": {`openssl pkcs12 -in leaf.pfx -passin "pass:$PASSWORD" -passout "pass:$PASSWORD" -out cert`,
+			false, leaf},
 		"PFX for a certificate": {`cp leaf.pfx cert; cp leaf.key key`, false, leaf},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,12 +224,14 @@ func TestCertificateOptions(t *testing.T) {
 		{false, true, "RS256", x5t, "", 0},
 		{true, true, "RS256", x5t, "", 1},
 	} {
-		c, err := credentials.CertificateFile(filepath.Join(dir, "cert"), &credentials.CertificateFileOptions{SendChain: test.chain, RS256: test.rs256})
+		c, err := credentials.CertificateFile(filepath.Join(dir, "cert"),
+			&credentials.CertificateFileOptions{SendChain: test.chain, RS256: test.rs256})
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := newFakeEntra()
-		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
+		e.UpdateCredentials("daemon",
+			func(a *entratest.App) { a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")} })
 		e.mustUse(t, c)
 		h := header(t, e.sent("client_assertion")[0])
 		if h.Alg != test.alg || h.X5T != test.x5t || h.S256 != test.s256 || len(h.X5C) != test.certs {
@@ -235,7 +256,8 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.mustUse(t, c)
-	replace(t, path, strings.Join([]string{read(t, dir, "leaf.crt"), read(t, dir, "between.crt"), read(t, dir, "leaf.key")}, ""))
+	replace(t, path, strings.Join([]string{read(t, dir, "leaf.crt"), read(t, dir, "between.crt"),
+		read(t, dir, "leaf.key")}, ""))
 	e.mustUse(t, c)
 	sent := e.sent("client_assertion")
 	if a, b := header(t, sent[0]).S256, header(t, sent[1]).S256; a == b {

@@ -31,7 +31,8 @@ func TestFileBecomesAPipe(t *testing.T) {
 			default:
 			}
 			err := syscall.Mkfifo(next, 0o600)
-			err = errors.Join(err, os.Rename(next, path), os.WriteFile(next, []byte("daemon-secret"), 0o600), os.Rename(next, path))
+			err = errors.Join(err, os.Rename(next, path), os.WriteFile(next, []byte("daemon-secret"), 0o600),
+				os.Rename(next, path))
 			if err != nil {
 				stopped <- err
 				return

@@ -35,7 +35,8 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 		return b, p.invalid("is a PKCS#12 (PFX) file with an unsupported algorithm (%s); %s",
 			redacted(unsupported.Error()), reexport)
 	default: // the library's error describes the bytes of the file
-		return b, p.invalid("is a PKCS#12 (PFX) file that is corrupt or does not have one private key with its certificate; %s",
+		return b, p.invalid("is a PKCS#12 (PFX) file that is corrupt or does not have one private key with its "+
+			"certificate; %s",
 			reexport)
 	}
 	k, ok := key.(*rsa.PrivateKey)

@@ -101,7 +101,8 @@ func (h *loadTest) finish(aadsts, rotations int) {
 	if rejected > 100*rotations {
 		h.t.Errorf("%d requests were rejected in %d rotations", rejected, rotations)
 	}
-	h.t.Logf("%d calls, %d rotations, %d requests of which %d were rejected and retried", calls, rotations, h.e.TokenRequests(), rejected)
+	h.t.Logf("%d calls, %d rotations, %d requests of which %d were rejected and retried", calls, rotations,
+		h.e.TokenRequests(), rejected)
 }
 
 const rotations = 3

@@ -57,7 +57,8 @@ func secretProblem(secret string) string {
 	}
 	switch {
 	case strings.ContainsFunc(secret, notSecret):
-		return "contains white space, a control character or invalid UTF-8; it must be the value of the secret and nothing else"
+		return "contains white space, a control character or invalid UTF-8; it must be the value of the secret and " +
+			"nothing else"
 	case guid.Valid(secret):
 		return "is a GUID, such as the ID of a secret, client or tenant; use the secret's Value, " +
 			"which the Entra admin center only shows when the secret is created (create a new one if it is lost)"

@@ -7,7 +7,7 @@
 // token requests a token for the app or on behalf of a user. It shows the token's claims and
 // lifetime and the requests that were made. It does not show the token itself, unless -raw
 // is given. doctor checks a configuration step by step (configuration, name, connection,
-// clock, discovery, credential, token, claims) and says how to fix what it finds.
+// clock, discovery, credential, token, claims) and says how to fix each problem.
 //
 // Without flags, the app and its credential come from the environment variables of Azure's
 // own tools (see package credentials). Secrets are not accepted as values of flags. Claims
@@ -28,7 +28,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second interrupt terminates the program
-	s := &cli.System{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Environ(), Terminal: isTerminal(os.Stdout)}
+	s := &cli.System{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Environ(),
+		Terminal: isTerminal(os.Stdout)}
 	code := s.Run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

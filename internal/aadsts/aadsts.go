@@ -33,9 +33,10 @@ func (c Code) Fix(n Names) string {
 }
 
 const (
-	secrets     = "in the app registration, under Certificates & secrets"
-	adminPage   = "https://{host}/{tenant}/adminconsent?client_id={client}"
-	oneSource   = "Create one token source for each API and keep it. Requesting a new token for each call is the usual cause."
+	secrets   = "in the app registration, under Certificates & secrets"
+	adminPage = "https://{host}/{tenant}/adminconsent?client_id={client}"
+	oneSource = "Create one token source for each API and keep it. Requesting a new token for each call is the " +
+		"usual cause."
 	tryLater    = "Try again in a few minutes. If the error persists, check https://status.azure.com."
 	interactive = "Sign the user in again with the claims challenge of the error. " +
 		"An API returns the challenge to its client, which signs the user in."
@@ -49,10 +50,12 @@ var codes = map[int]Code{
 	900023: {"the tenant is neither an ID nor a known domain",
 		"Entra does not know this tenant. Use the Directory (tenant) ID on the Overview page of the app registration."},
 	700016: {"the app does not exist in the tenant",
-		"The tenant has no app {client}. Check that this is the Application (client) ID and not the Object ID, and that the tenant is the app's. " +
+		"The tenant has no app {client}. Check that this is the Application (client) ID and not the Object ID, and that " +
+			"the tenant is the app's. " +
 			"An app of another tenant must be multi-tenant, and an administrator of this tenant must consent to it."},
 	7000229: {"the app is not installed in the tenant",
-		"The app exists, but has no service principal in tenant {tenant}. An administrator installs it by consenting at " + adminPage},
+		"The app exists, but has no service principal in tenant {tenant}. An administrator installs it by consenting at " +
+			adminPage},
 	7000112: {"the app is disabled in the tenant",
 		"The app is disabled in this tenant. Find out who disabled it and why. " +
 			"To enable it, open its Properties in Enterprise applications and set \"Enabled for users to sign-in\" to Yes."},
@@ -68,7 +71,8 @@ var codes = map[int]Code{
 			"the secret belongs to another app; it was deleted; or the shell or YAML truncated or quoted it. " +
 			"Create a new client secret " + secrets + ", and copy its Value at once."},
 	7000222: {"the client secret has expired",
-		"The secret has expired. Create a new one " + secrets + ", replace it where the app reads it, and then delete the old one. " +
+		"The secret has expired. Create a new one " + secrets +
+			", replace it where the app reads it, and then delete the old one. " +
 			"A federated credential does not expire."},
 	7000216: {"the request has no client credential", noCredential},
 	7000218: {"the request has no client credential", noCredential},
@@ -78,16 +82,20 @@ var codes = map[int]Code{
 		"The app does not trust the key that signed the assertion. Compare the certificate, " +
 			"or the issuer of the federated credential, with those " + secrets + "."},
 	700030: {"the certificate does not match a trusted subject name and issuer of the app",
-		"Compare the certificate's subject with trustedCertificateSubjects in the app's manifest, or upload the certificate itself."},
+		"Compare the certificate's subject with trustedCertificateSubjects in the app's manifest, or upload the " +
+			"certificate itself."},
 	700024: {"the client assertion has expired or is not valid yet",
-		"By Entra's clock, the assertion has expired or is not valid yet. Check this machine's clock (step \"clock\") and set it with NTP."},
+		"By Entra's clock, the assertion has expired or is not valid yet. Check this machine's clock (step \"clock\") and " +
+			"set it with NTP."},
 	700023: {"the client assertion has the wrong audience",
 		"The audience of the assertion is wrong. An assertion that the app signs itself must name the token endpoint. " +
 			"A federated token must name the audience of the app's federated credential."},
 	700021: {"the client assertion belongs to another app",
-		"The issuer and subject of the assertion are not the client ID. Check the client ID, and that the federated token is for this app."},
+		"The issuer and subject of the assertion are not the client ID. Check the client ID, and that the federated token " +
+			"is for this app."},
 	50027: {"the client assertion is not a valid JWT",
-		"Entra cannot parse the assertion. The file or callback must return only the token, without quotes, \"Bearer\" or JSON around it."},
+		"Entra cannot parse the assertion. The file or callback must return only the token, without quotes, \"Bearer\" or " +
+			"JSON around it."},
 	50012: {"client authentication failed",
 		"Entra rejected the app's credential. Compare the certificate with those " + secrets + "."},
 	70021:  {"no federated credential of the app matches the token", federated},
@@ -97,13 +105,15 @@ var codes = map[int]Code{
 
 	// The API and permissions.
 	500011: {"the API does not exist in the tenant",
-		"The tenant has no API \"{resource}\". Compare it with the App ID URI in the API's registration, under Expose an API. " +
+		"The tenant has no API \"{resource}\". Compare it with the App ID URI in the API's registration, under " +
+			"Expose an API. " +
 			"An API of another tenant must be installed in this one first. " +
 			"Microsoft Graph is https://graph.microsoft.com in the public cloud, and has other hosts in other clouds."},
 	50001: {"the API does not exist in the tenant",
 		"The tenant has no API \"{resource}\", or it is not installed. Check the scope for typing errors."},
 	650057: {"the app's registration does not list the API",
-		"The app's registration does not list this API. Under API permissions, add a permission of the API and grant admin consent."},
+		"The app's registration does not list this API. Under API permissions, add a permission of the API and grant " +
+			"admin consent."},
 	1002012: {"the scope is not the default scope of one API",
 		"An app's own token needs the default scope of one API: the App ID URI followed by \"/.default\". " +
 			"Permissions are granted to the app in advance and not requested."},
@@ -114,20 +124,26 @@ var codes = map[int]Code{
 			"In the app registration, under API permissions, add an application permission of the API and grant admin consent."},
 	65001: {"consent is missing",
 		"No user or administrator has consented to this permission. " +
-			"In the app registration, under API permissions, select Grant admin consent, or have an administrator open " + adminPage},
+			"In the app registration, under API permissions, select Grant admin consent, or have an administrator open " +
+			adminPage},
 	53003: {"a Conditional Access policy blocks the request",
-		"A Conditional Access policy blocks this app or user. Find the correlation ID in the sign-in logs (Service principal sign-ins " +
-			"for an app) and open the Conditional Access tab to see which policy. An administrator must exclude the app or its network."},
+		"A Conditional Access policy blocks this app or user. Find the correlation ID in the sign-in logs (Service " +
+			"principal sign-ins " +
+			"for an app) and open the Conditional Access tab to see which policy. An administrator must exclude the app or " +
+			"its network."},
 
 	// Users, when an API requests a token on their behalf.
 	50105: {"the user is not assigned to the API",
-		"The user is not assigned to the API. In Enterprise applications, under Users and groups, assign the user or a group of the user."},
+		"The user is not assigned to the API. In Enterprise applications, under Users and groups, assign the user or a " +
+			"group of the user."},
 	50034: {"the user does not exist in the tenant",
 		"The user's account is not in this tenant. Check the tenant. A guest must be invited first."},
 	50013: {"the user's token is not valid for this app",
-		"Entra does not accept the assertion. It must be an access token for this app, not an ID token and not a token for another API such as Microsoft Graph."},
+		"Entra does not accept the assertion. It must be an access token for this app, not an ID token and not a token " +
+			"for another API such as Microsoft Graph."},
 	500131: {"the user's token is for another API",
-		"The assertion is a token for another API. Its aud claim must be this app. The client must request a scope of this app."},
+		"The assertion is a token for another API. Its aud claim must be this app. The client must request a scope " +
+			"of this app."},
 	500133: {"the user's token has expired",
 		"The assertion has expired. Get a new token for this app from its client."},
 	50076: {"multi-factor authentication is required", interactive},
@@ -140,12 +156,14 @@ var codes = map[int]Code{
 
 	// Temporary errors.
 	90033: {"Entra is temporarily unavailable", "Entra is temporarily unavailable. " + tryLater},
-	90055: {"Entra throttles the tenant", "Entra throttles the tenant. Try again later, and request fewer tokens. " + oneSource},
+	90055: {"Entra throttles the tenant", "Entra throttles the tenant. Try again later, and request fewer tokens. " +
+		oneSource},
 	50196: {"the app requests the same token in a loop", "The app requests the same token in a loop. " + oneSource},
 }
 
 const (
-	noCredential = "The request had no credential. Configure a secret, a certificate or a federated credential. \"entra token -h\" lists the ways."
-	federated    = "No federated credential of the app matches the token. Its issuer, subject and audience, " +
+	noCredential = "The request had no credential. Configure a secret, a certificate or a federated credential. " +
+		"\"entra token -h\" lists the ways."
+	federated = "No federated credential of the app matches the token. Its issuer, subject and audience, " +
 		secrets + ", must equal the iss, sub and aud of the token exactly."
 )

@@ -145,7 +145,7 @@ func usageOf(command string) string {
 		return `usage: entra doctor [flags] [scope]
 
 Checks the configuration, name, connection, clock, discovery, credential, token and claims,
-and says how to fix what it finds. scope is the default scope of one API, such as
+and says how to fix each problem. scope is the default scope of one API, such as
 api://orders/.default (default: that of Microsoft Graph). The token is not printed.
 ` + flagsText + `
 Exit codes: 0 no step failed (there may be warnings), 1 a step failed, 2 wrong usage.

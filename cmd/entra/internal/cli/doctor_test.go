@@ -108,12 +108,14 @@ func TestDoctorFindsFaults(t *testing.T) {
 			t.Setenv("AZURE_CLIENT_ID", "s3cret~value")
 			return nil
 		}, 1, "configuration", 0},
-		{"tenant common", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-tenant", "common"} }, 1, "configuration", 0},
+		{"tenant common", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-tenant", "common"} }, 1,
+			"configuration", 0},
 		{"scope is a permission", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			return []string{"https://graph.microsoft.com/User.Read.All"}
 		}, 1, "configuration", 0},
-		{"B2C", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "contoso.b2clogin.com"} }, 1, "configuration", 0},
+		{"B2C", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "contoso.b2clogin.com"} }, 1,
+			"configuration", 0},
 
 		{"name not found", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
@@ -194,7 +196,12 @@ func TestDoctorFindsFaults(t *testing.T) {
 			b.setDates(7 * time.Minute)
 			return []string{scopeOfB}
 		}, 1, "clock", 0},
-		{"clock behind", func(t *testing.T, b *bench) []string { b.daemon(t); b.setDates(-time.Hour); return []string{scopeOfB} }, 1, "clock", 0},
+		{"clock behind", func(t *testing.T,
+			b *bench) []string {
+			b.daemon(t)
+			b.setDates(-time.Hour)
+			return []string{scopeOfB}
+		}, 1, "clock", 0},
 		{"clock slightly behind", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			b.setDates(-2 * time.Minute)
@@ -206,18 +213,34 @@ func TestDoctorFindsFaults(t *testing.T) {
 			t.Setenv("AZURE_TENANT_ID", "33333333-3333-4333-8333-333333333333")
 			return nil
 		}, 1, "discovery", 90002},
-		{"proxy page", inject(entratest.Fault{Endpoint: "discovery", Status: 200, Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
-		{"proxy redirect", inject(entratest.Fault{Endpoint: "discovery", Status: 302, Body: "<html>", Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
-		{"discovery unavailable", inject(entratest.Fault{Endpoint: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
+		{"proxy page", inject(entratest.Fault{Endpoint: "discovery", Status: 200,
+			Body: "<html>Sign in to the guest network</html>"}), 1, "discovery", 0},
+		{"proxy redirect", inject(entratest.Fault{Endpoint: "discovery", Status: 302, Body: "<html>",
+			Header: http.Header{"Location": {"https://portal.example/"}}}), 1, "discovery", 0},
+		{"discovery unavailable",
+			inject(entratest.Fault{Endpoint: "discovery", Status: 502, Body: "<html>Bad Gateway</html>"}), 1, "discovery", 0},
 
-		{"no credential", func(t *testing.T, b *bench) []string { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", ""); return nil }, 1, "credential", 0},
-		{"secret file missing", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-file", "secret.txt"} }, 1, "credential", 0},
+		{"no credential", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			t.Setenv("AZURE_CLIENT_SECRET",
+				"")
+			return nil
+		}, 1, "credential", 0},
+		{"secret file missing", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			return []string{"-secret-file",
+				"secret.txt"}
+		}, 1, "credential", 0},
 		{"secret ID instead of value", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "bbbbbbbb-0000-4000-8000-00000000000d")
 			return nil
 		}, 1, "credential", 0},
-		{"variable not set", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-secret-env", "MY_SECRET"} }, 1, "credential", 0},
+		{"variable not set", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			return []string{"-secret-env",
+				"MY_SECRET"}
+		}, 1, "credential", 0},
 		{"certificate expires soon", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			cert := certificate(t, "app.pem", time.Now().Add(9*24*time.Hour+time.Hour))
@@ -232,7 +255,10 @@ func TestDoctorFindsFaults(t *testing.T) {
 		}, 1, "token", 7000215},
 		{"expired secret", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
-			b.UpdateCredentials("daemon", func(c *entratest.App) { c.Secrets, c.ExpiredSecrets = nil, []string{"daemon-secret"} })
+			b.UpdateCredentials("daemon", func(c *entratest.App) {
+				c.Secrets, c.ExpiredSecrets = nil,
+					[]string{"daemon-secret"}
+			})
 			return nil
 		}, 1, "token", 7000222},
 		{"unknown app", func(t *testing.T, b *bench) []string {
@@ -272,7 +298,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 			b.daemon(t)
 			key, token := issue(t, -time.Hour)
 			b.UpdateCredentials("daemon", func(a *entratest.App) {
-				a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
+				a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/",
+					Subject: "system:serviceaccount:orders:orders", Key: key})
 			})
 			testkit.WriteFile(t, "token", token)
 			return []string{"-federated-token-file", "token", scopeOfB}
@@ -288,7 +315,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 			})
 			return []string{"-region", "nowhere", scopeOfB}
 		}, 1, "token", 0},
-		{"unknown API", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"api://nowhere/.default"} }, 1, "token", 500011},
+		{"unknown API", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"api://nowhere/.default"} }, 1,
+			"token", 500011},
 		{"assertion not valid now", rejecting("invalid_client", 700024), 1, "token", 700024},
 		{"app not installed", rejecting("unauthorized_client", 7000229), 1, "token", 7000229},
 		{"app disabled", rejecting("unauthorized_client", 7000112), 1, "token", 7000112},
@@ -299,7 +327,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 		{"unknown code", rejecting("invalid_request", 999999), 1, "token", 999999},
 		{"throttled", inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "30"}), 1, "token", 90055},
 		{"unavailable", inject(entratest.Fault{Endpoint: "token", Status: 503}), 1, "token", 90033},
-		{"proxy intercepts POST", inject(entratest.Fault{Endpoint: "token", Status: 200, Body: "<html>blocked</html>"}), 1, "token", 0},
+		{"proxy intercepts POST", inject(entratest.Fault{Endpoint: "token", Status: 200, Body: "<html>blocked</html>"}), 1,
+			"token", 0},
 		{"connection dropped", inject(entratest.Fault{Endpoint: "token", Drop: true}), 1, "token", 0},
 
 		{"no roles", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }, 0, "claims", 0},
@@ -361,7 +390,8 @@ func (b *bench) steps(t *testing.T, failed string, aadsts int, args []string) {
 func federated(t *testing.T, b *bench, life time.Duration) string {
 	t.Helper()
 	return b.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{
-		"iss": "https://cluster.example/", "sub": "system:serviceaccount:orders:orders", "aud": "api://AzureADTokenExchange", "exp": time.Now().Add(life).Unix(),
+		"iss": "https://cluster.example/", "sub": "system:serviceaccount:orders:orders", "aud": "api://AzureADTokenExchange",
+		"exp": time.Now().Add(life).Unix(),
 	}})
 }
 
@@ -388,7 +418,8 @@ func (b *bench) trustsCluster(t *testing.T) string {
 	t.Helper()
 	key, token := issue(t, time.Hour)
 	b.UpdateCredentials("daemon", func(a *entratest.App) {
-		a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/", Subject: "system:serviceaccount:orders:orders", Key: key})
+		a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example/",
+			Subject: "system:serviceaccount:orders:orders", Key: key})
 	})
 	return token
 }
@@ -404,7 +435,8 @@ func TestDoctorInATerminal(t *testing.T) {
 	_, out, _ := b.run(t, "doctor")
 	golden(t, dir, "in a terminal", out)
 	for _, line := range strings.Split(out, "\n") {
-		if plain := strings.NewReplacer("\x1b[32m", "", "\x1b[33m", "", "\x1b[1;31m", "", "\x1b[2m", "", "\x1b[0m", "").Replace(line); len(plain) > 80 && strings.Contains(strings.TrimSpace(plain), " ") {
+		if plain := strings.NewReplacer("\x1b[32m", "", "\x1b[33m", "", "\x1b[1;31m", "", "\x1b[2m", "", "\x1b[0m",
+			"").Replace(line); len(plain) > 80 && strings.Contains(strings.TrimSpace(plain), " ") {
 			t.Errorf("got a line of %d columns: %s", len(plain), plain)
 		}
 	}
@@ -432,20 +464,24 @@ func TestTrustedCA(t *testing.T) {
 	testkit.WriteFile(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})))
 	testkit.WriteFile(t, "empty.pem", "")
 	t.Setenv("AZURE_AUTHORITY_HOST", srv.URL)
-	if code, out, _ := b.run(t, "doctor", scopeOfB); code != 1 || !strings.Contains(out, "is not trusted; it is issued by entratest") {
+	if code, out, _ := b.run(t, "doctor", scopeOfB); code != 1 ||
+		!strings.Contains(out, "is not trusted; it is issued by entratest") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if code, out, _ := b.run(t, "doctor", "-ca", "ca.pem", scopeOfB); code != 0 || !strings.Contains(out, "TLS 1.3, certificate issued by entratest") {
+	if code, out, _ := b.run(t, "doctor", "-ca", "ca.pem", scopeOfB); code != 0 ||
+		!strings.Contains(out, "TLS 1.3, certificate issued by entratest") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if code, out, errs := b.run(t, "token", "-ca", "ca.pem", scopeOfB); code != 0 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
 	for _, command := range []string{"doctor", "token"} {
-		if code, _, errs := b.run(t, command, "-ca", "missing.pem"); code != 2 || !strings.Contains(errs, "reading the file of -ca failed") {
+		if code, _, errs := b.run(t, command, "-ca", "missing.pem"); code != 2 ||
+			!strings.Contains(errs, "reading the file of -ca failed") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
-		if code, _, errs := b.run(t, command, "-ca", "empty.pem"); code != 2 || !strings.Contains(errs, "has no PEM certificate") {
+		if code, _, errs := b.run(t, command, "-ca", "empty.pem"); code != 2 ||
+			!strings.Contains(errs, "has no PEM certificate") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
 	}

@@ -70,7 +70,8 @@ func (s *System) parse(command string, args []string) (*options, error) {
 		if name := strings.TrimLeft(a, "-"); name != a {
 			switch name, _, _ = strings.Cut(name, "="); name {
 			case "secret", "client-secret", "password", "token":
-				return nil, s.usageError(command, "-"+name+" is not accepted, because other users can see the command line and the shell saves it; "+
+				return nil, s.usageError(command, "-"+name+
+					" is not accepted, because other users can see the command line and the shell saves it; "+
 					"use -secret-file, -secret-stdin or -secret-env, and replace the secret that you typed")
 			}
 		}
@@ -106,7 +107,8 @@ func (o *options) conflict() string {
 		set  bool
 	}{
 		{"-secret-file", o.secretFile != ""}, {"-secret-env", o.secretEnv != ""}, {"-secret-stdin", o.secretStdin},
-		{"-certificate", o.certificate != ""}, {"-federated-token-file", o.federatedFile != ""}, {"-github", o.github}, {"-managed-identity", o.managed != ""},
+		{"-certificate", o.certificate != ""}, {"-federated-token-file", o.federatedFile != ""}, {"-github", o.github},
+		{"-managed-identity", o.managed != ""},
 	} {
 		if k.set {
 			given = append(given, k.name)
@@ -114,9 +116,12 @@ func (o *options) conflict() string {
 	}
 	switch {
 	case looksLikeSecret(o.secretFile) || looksLikeSecret(o.passwordFile):
-		return "-secret-file and -password-file take the name of a file, but this looks like a secret; replace the secret, because the command line is not secret"
-	case o.secretEnv != "" && !variable.MatchString(o.secretEnv) || o.passwordEnv != "" && !variable.MatchString(o.passwordEnv):
-		return "-secret-env and -password-env take the name of an environment variable, which this is not; if it is a secret, replace it, because the command line is not secret"
+		return "-secret-file and -password-file take the name of a file, but this looks like a secret; replace the " +
+			"secret, because the command line is not secret"
+	case o.secretEnv != "" && !variable.MatchString(o.secretEnv) || o.passwordEnv != "" &&
+		!variable.MatchString(o.passwordEnv):
+		return "-secret-env and -password-env take the name of an environment variable, which this is not; if it is a " +
+			"secret, replace it, because the command line is not secret"
 	case len(given) > 1:
 		return strings.Join(given, " and ") + " select different credentials; give one"
 	case o.certificate == "" && (o.key != "" || o.passwordFile != "" || o.passwordEnv != "" || o.sendChain || o.rs256):

@@ -30,10 +30,13 @@ type bench struct {
 func newBench(t *testing.T, change ...func(*entratest.Config)) *bench {
 	t.Helper()
 	for _, name := range []string{
-		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-		"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "AZURE_USERNAME", "AZURE_PASSWORD",
+		"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH",
+		"AZURE_CLIENT_CERTIFICATE_PASSWORD",
+		"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST", "AZURE_USERNAME",
+		"AZURE_PASSWORD",
 		"ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "REGION_NAME",
-		"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET", "NO_COLOR", "COLUMNS", "TERM",
+		"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+		"NO_COLOR", "COLUMNS", "TERM",
 	} {
 		t.Setenv(name, "")
 	}
@@ -60,7 +63,8 @@ func (b *bench) run(t *testing.T, args ...string) (code int, stdout, stderr stri
 	t.Helper()
 	var out, err bytes.Buffer
 	s := &cli.System{
-		Stdin: strings.NewReader(b.stdin), Stdout: &out, Stderr: &err, Env: os.Environ(), Terminal: b.terminal, Transport: b.transport,
+		Stdin: strings.NewReader(b.stdin), Stdout: &out, Stderr: &err, Env: os.Environ(), Terminal: b.terminal,
+		Transport: b.transport,
 	}
 	code = s.Run(t.Context(), args)
 	for _, printed := range []string{out.String(), err.String()} {

@@ -80,7 +80,8 @@ func (p *printer) summary(steps []doctor.Step) {
 	fmt.Fprintln(p.w)
 	switch {
 	case n[doctor.StatusFail] > 0:
-		fmt.Fprintln(p.w, p.paint(colors[doctor.StatusFail], count(n[doctor.StatusFail], "failure")+"; the first is in "+first+"."))
+		fmt.Fprintln(p.w, p.paint(colors[doctor.StatusFail], count(n[doctor.StatusFail], "failure")+"; the first is in "+
+			first+"."))
 	case n[doctor.StatusWarn] > 0:
 		fmt.Fprintln(p.w, p.paint(colors[doctor.StatusWarn], "No failures, "+count(n[doctor.StatusWarn], "warning")+"."))
 	default:

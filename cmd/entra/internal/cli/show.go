@@ -28,7 +28,8 @@ func (s *System) show(r *report) {
 		flow = "for a user (on behalf of)"
 	}
 	p.line("token", flow+", for "+redact.Text(strings.Join(r.Scopes, " "), 400))
-	lifetime := fmt.Sprintf("%s, expires %s", r.Expires.Sub(r.Obtained).Round(time.Second), r.Expires.Format(time.DateTime+"Z"))
+	lifetime := fmt.Sprintf("%s, expires %s", r.Expires.Sub(r.Obtained).Round(time.Second),
+		r.Expires.Format(time.DateTime+"Z"))
 	if !r.RefreshAt.IsZero() {
 		lifetime += fmt.Sprintf(", refreshed from %s on", r.RefreshAt.Format(time.DateTime+"Z"))
 	}
@@ -69,7 +70,8 @@ func (p *printer) requests(list []request) {
 		if kind == "" {
 			kind = "other"
 		}
-		p.wrapped(fmt.Sprintf("%-10s%-5s", head, q.Method), 15, fmt.Sprintf("%s %s: %s in %d ms", q.Host, kind, outcome, q.Millis))
+		p.wrapped(fmt.Sprintf("%-10s%-5s", head, q.Method), 15, fmt.Sprintf("%s %s: %s in %d ms", q.Host, kind, outcome,
+			q.Millis))
 	}
 }
 

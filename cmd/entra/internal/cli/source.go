@@ -148,7 +148,8 @@ func (s *System) certificate(o *options) (entra.Credential, error) {
 func (s *System) stdin() (string, error) {
 	b, err := io.ReadAll(io.LimitReader(s.Stdin, maxSecret+1))
 	if err != nil || len(b) > maxSecret {
-		return "", &entra.Error{Code: "invalid_client", Description: "standard input cannot be read or is too long for a secret"}
+		return "", &entra.Error{Code: "invalid_client",
+			Description: "standard input cannot be read or is too long for a secret"}
 	}
 	return strings.TrimSpace(string(b)), nil
 }

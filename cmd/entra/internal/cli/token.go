@@ -90,7 +90,8 @@ func (s *System) token(ctx context.Context, o *options) int {
 		return Success
 	}
 	r := report{
-		Flow: clientcreds.FlowName, Authority: "https://" + client.Cloud().Host() + "/" + client.TenantID(), ClientID: client.ClientID(),
+		Flow: clientcreds.FlowName, Authority: "https://" + client.Cloud().Host() + "/" + client.TenantID(),
+		ClientID:   client.ClientID(),
 		Credential: facts.Origin(), Thumbprint: facts.Thumbprint, Region: client.Region(), Scopes: source.Scopes(),
 		Requests: requests(recorder.Requests()),
 	}
@@ -133,7 +134,8 @@ func (s *System) source(o *options, c *entra.Client) (*entra.TokenSource, error)
 		assertion = strings.TrimSpace(assertion)
 	}
 	if err != nil {
-		return nil, &entra.Error{Code: "invalid_request", Description: "reading the assertion failed: " + redact.Text(err.Error(), 200)}
+		return nil, &entra.Error{Code: "invalid_request", Description: "reading the assertion failed: " +
+			redact.Text(err.Error(), 200)}
 	}
 	scopes := o.scopes
 	if len(scopes) == 0 {

@@ -32,7 +32,8 @@ func TestTokenOutput(t *testing.T) {
 		{"for Graph", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }},
 		{"secret in a file", func(t *testing.T, b *bench) []string {
 			testkit.WriteFile(t, "secret", "daemon-secret\n")
-			return []string{"-tenant", "contoso.onmicrosoft.com", "-client", b.App("daemon").ClientID, "-secret-file", "secret", scopeOfB}
+			return []string{"-tenant", "contoso.onmicrosoft.com", "-client", b.App("daemon").ClientID, "-secret-file", "secret",
+				scopeOfB}
 		}},
 		{"secret on standard input", func(t *testing.T, b *bench) []string {
 			b.stdin = "daemon-secret\n"
@@ -40,7 +41,8 @@ func TestTokenOutput(t *testing.T) {
 		}},
 		{"secret in a variable", func(t *testing.T, b *bench) []string {
 			t.Setenv("MY_SECRET", "daemon-secret")
-			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("daemon").ClientID, "-secret-env", "MY_SECRET", scopeOfB}
+			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("daemon").ClientID, "-secret-env", "MY_SECRET",
+				scopeOfB}
 		}},
 		{"certificate", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
@@ -56,13 +58,21 @@ func TestTokenOutput(t *testing.T) {
 			t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "app.pem")
 			return []string{scopeOfB}
 		}},
-		{"in a region", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-region", "westeurope", scopeOfB} }},
+		{"in a region", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			return []string{"-region", "westeurope",
+				scopeOfB}
+		}},
 		{"in the detected region", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			t.Setenv("REGION_NAME", "West Europe")
 			return []string{"-region", "detect", scopeOfB}
 		}},
-		{"in US Government", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "usgov", scopeOfB} }},
+		{"in US Government", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			return []string{"-cloud", "usgov",
+				scopeOfB}
+		}},
 		{"for an external tenant", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://contoso.ciamlogin.com/")
@@ -78,10 +88,12 @@ func TestTokenOutput(t *testing.T) {
 				if r.URL.Host != "pipelines.example" {
 					return next.RoundTrip(r)
 				}
-				if r.Header.Get("Authorization") != "Bearer s3cret~request" || r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
+				if r.Header.Get("Authorization") != "Bearer s3cret~request" ||
+					r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
 					t.Errorf("GitHub got the request %s", r.URL)
 				}
-				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"value":"` + token + `"}`)), Request: r}, nil
+				return &http.Response{StatusCode: 200, Header: http.Header{},
+					Body: io.NopCloser(strings.NewReader(`{"value":"` + token + `"}`)), Request: r}, nil
 			})
 			return []string{"-github", scopeOfB}
 		}},
@@ -89,10 +101,13 @@ func TestTokenOutput(t *testing.T) {
 			b.daemon(t)
 			token := b.trustsCluster(t)
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("X-IDENTITY-HEADER") != "s3cret~header" || r.FormValue("resource") != "api://AzureADTokenExchange" || r.FormValue("client_id") != "99999999-0000-4000-8000-000000000001" {
+				if r.Header.Get("X-IDENTITY-HEADER") != "s3cret~header" ||
+					r.FormValue("resource") != "api://AzureADTokenExchange" ||
+					r.FormValue("client_id") != "99999999-0000-4000-8000-000000000001" {
 					t.Errorf("the platform got the request %s", r.URL)
 				}
-				fmt.Fprintf(w, `{"access_token":%q,"expires_on":"%d","resource":"api://AzureADTokenExchange","token_type":"Bearer"}`, token, time.Now().Add(time.Hour).Unix())
+				fmt.Fprintf(w, `{"access_token":%q,"expires_on":"%d","resource":%q,"token_type":"Bearer"}`,
+					token, time.Now().Add(time.Hour).Unix(), "api://AzureADTokenExchange")
 			}))
 			t.Cleanup(srv.Close)
 			t.Setenv("IDENTITY_ENDPOINT", srv.URL) // as App Service has it
@@ -100,9 +115,11 @@ func TestTokenOutput(t *testing.T) {
 			return []string{"-managed-identity", "99999999-0000-4000-8000-000000000001", scopeOfB}
 		}},
 		{"on behalf of a user", func(t *testing.T, b *bench) []string {
-			testkit.WriteFile(t, "assertion", b.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})+"\n")
+			testkit.WriteFile(t, "assertion", b.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})+
+				"\n")
 			t.Setenv("MY_SECRET", "api-a-secret")
-			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("api-a").ClientID, "-secret-env", "MY_SECRET", "-assertion", "assertion", "api://api-b/Orders.Read"}
+			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("api-a").ClientID, "-secret-env", "MY_SECRET",
+				"-assertion", "assertion", "api://api-b/Orders.Read"}
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,7 +138,8 @@ func TestRawToken(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
 	code, out, errs := b.run(t, "token", "-raw", scopeOfB)
-	if code != 0 || errs != "" || strings.Count(out, ".") != 2 || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, "eyJ") {
+	if code != 0 || errs != "" || strings.Count(out, ".") != 2 || strings.Count(out, "\n") != 1 ||
+		!strings.HasPrefix(out, "eyJ") {
 		t.Errorf("exit code %d, %q, %q", code, out, errs)
 	}
 }
@@ -146,14 +164,17 @@ func TestTokenJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || errs != "" {
 		t.Fatalf("exit code %d, %v: %s%s", code, err, out, errs)
 	}
-	if r.Flow != "client_credentials" || r.Authority != "https://login.microsoftonline.com/"+entratest.SampleTenant || r.Credential != "client secret in AZURE_CLIENT_SECRET" ||
+	if r.Flow != "client_credentials" || r.Authority != "https://login.microsoftonline.com/"+entratest.SampleTenant ||
+		r.Credential != "client secret in AZURE_CLIENT_SECRET" ||
 		r.ClientID != b.App("daemon").ClientID || len(r.Scopes) != 1 || r.Scopes[0] != scopeOfB {
 		t.Errorf("%+v", r)
 	}
-	if r.Expires.Sub(r.Obtained).Round(time.Second) != 75*time.Minute || !r.RefreshAt.After(r.Obtained) || !r.RefreshAt.Before(r.Expires) {
+	if r.Expires.Sub(r.Obtained).Round(time.Second) != 75*time.Minute || !r.RefreshAt.After(r.Obtained) ||
+		!r.RefreshAt.Before(r.Expires) {
 		t.Errorf("got obtained %s, expires %s, refresh at %s", r.Obtained, r.Expires, r.RefreshAt)
 	}
-	if len(r.Requests) != 2 || r.Requests[0].Kind != "discovery" || r.Requests[1].Kind != "token" || r.Requests[1].Method != "POST" || r.Requests[1].Status != 200 {
+	if len(r.Requests) != 2 || r.Requests[0].Kind != "discovery" || r.Requests[1].Kind != "token" ||
+		r.Requests[1].Method != "POST" || r.Requests[1].Status != 200 {
 		t.Errorf("requests %+v", r.Requests)
 	}
 	if r.Claims["aud"] != b.App("api-b").ClientID || r.Verified == nil || *r.Verified {
@@ -170,10 +191,12 @@ func TestTokenErrors(t *testing.T) {
 		set  func(*testing.T, *bench)
 	}{
 		{"nothing configured", nil, func(*testing.T, *bench) {}},
-		{"wrong secret", []string{scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", "s3cret~wrong") }},
+		{"wrong secret", []string{scopeOfB},
+			func(t *testing.T, b *bench) { b.daemon(t); t.Setenv("AZURE_CLIENT_SECRET", "s3cret~wrong") }},
 		{"scope is a permission", []string{"api://api-b/Orders.Read"}, func(t *testing.T, b *bench) { b.daemon(t) }},
 		{"assertion missing", []string{"-assertion", "nowhere"}, func(t *testing.T, b *bench) { b.daemon(t) }},
-		{"assertion is not a JWT", []string{"-assertion", "-", scopeOfB}, func(t *testing.T, b *bench) { b.daemon(t); b.stdin = "s3cret" }},
+		{"assertion is not a JWT", []string{"-assertion", "-", scopeOfB},
+			func(t *testing.T, b *bench) { b.daemon(t); b.stdin = "s3cret" }},
 		{"no network", []string{scopeOfB}, func(t *testing.T, b *bench) {
 			b.daemon(t)
 			b.transport = testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
@@ -212,7 +235,8 @@ func TestTokenErrors(t *testing.T) {
 			var r struct {
 				Error struct{ Code, Description string }
 			}
-			if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || errs != "" || r.Error.Code == "" || r.Error.Description == "" {
+			if err := json.Unmarshal([]byte(out), &r); err != nil || code != 1 || errs != "" || r.Error.Code == "" ||
+				r.Error.Description == "" {
 				t.Errorf("exit code %d, %v: %s%s", code, err, out, errs)
 			}
 			if code, out, _ := b.run(t, append([]string{"token", "-raw"}, tt.args...)...); code != 1 || out != "" {
@@ -231,14 +255,17 @@ func returning(next http.RoundTripper, token string) http.RoundTripper {
 			return next.RoundTrip(r)
 		}
 		body, err := json.Marshal(map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600})
-		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
+		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
 	})
 }
 
 // A hostile or opaque token is printed without control characters.
 func TestHostileToken(t *testing.T) {
 	for _, tt := range []struct{ token, want string }{
-		{part(`{"alg":"none"}`) + "." + part("{\"aud\":\"x\\u001b[31m\\u0007\\u202e\\u009b1m\",\"\\u001b]0;t\\u0007\":[\"\\u001b[2J\"],\"exp\":1e400,\"iat\":-5,\"n\":{\"a\":\"\\u2028\"}}") + ".x", "claims"},
+		{part(`{"alg":"none"}`) + "." +
+			part("{\"aud\":\"x\\u001b[31m\\u0007\\u202e\\u009b1m\",\"\\u001b]0;t\\u0007\":[\"\\u001b[2J\"],"+
+				"\"exp\":1e400,\"iat\":-5,\"n\":{\"a\":\"\\u2028\"}}") + ".x", "claims"},
 		{"opaque", "not a JWT"},
 		{"a.b.c.d.e", "encrypted"},
 		{"a.b.c", "not a JWT"},
@@ -249,7 +276,8 @@ func TestHostileToken(t *testing.T) {
 		b.transport = returning(b.transport, tt.token)
 		for _, command := range []string{"token", "doctor"} {
 			code, out, errs := b.run(t, command, scopeOfB)
-			if code != 0 || strings.ContainsAny(out, "\x1b\x07\u202e\u009b\u2028") || !strings.Contains(out, tt.want) && command == "token" {
+			if code != 0 || strings.ContainsAny(out, "\x1b\x07\u202e\u009b\u2028") || !strings.Contains(out, tt.want) &&
+				command == "token" {
 				t.Errorf("%s: exit code %d: %q%s", command, code, out, errs)
 			}
 			code, out, errs = b.run(t, command, "-json", scopeOfB)
@@ -264,7 +292,8 @@ func TestHostileToken(t *testing.T) {
 func TestJSONEscapesControlCharacters(t *testing.T) {
 	b := newBench(t)
 	b.daemon(t)
-	b.transport = returning(b.transport, part(`{"alg":"none"}`)+"."+part(`{"aud":"x","odd":"\u009b1m\u202e\u007f\udb40\udc41<é>"}`)+".x")
+	b.transport = returning(b.transport, part(`{"alg":"none"}`)+"."+
+		part(`{"aud":"x","odd":"\u009b1m\u202e\u007f\udb40\udc41<é>"}`)+".x")
 	_, out, _ := b.run(t, "token", "-json", scopeOfB)
 	var got struct {
 		Claims map[string]string `json:"claims"`
@@ -286,8 +315,11 @@ func TestHostileArguments(t *testing.T) {
 		t.Setenv("NO_COLOR", "1")
 		for _, name := range []string{"a\x1b]0;b\x07", "a\u009b2J"} {
 			testkit.WriteFile(t, name, "daemon-secret")
-			for _, args := range [][]string{{"token", "-secret-file", name, scopeOfB}, {"doctor", "-secret-file", name, scopeOfB}, {"token", "-secret-file", name + "x"}, {"doctor", "-secret-file", name + "x"},
-				{"doctor", "-cloud", name}, {"token", "-cloud", name}, {"token", "-tenant", name}, {"doctor", "-client", name}, {"token", "-region", name}, {"token", name}, {"doctor", name}, {"doctor", "-managed-identity", name},
+			for _, args := range [][]string{{"token", "-secret-file", name, scopeOfB},
+				{"doctor", "-secret-file", name, scopeOfB}, {"token", "-secret-file", name + "x"},
+				{"doctor", "-secret-file", name + "x"},
+				{"doctor", "-cloud", name}, {"token", "-cloud", name}, {"token", "-tenant", name}, {"doctor", "-client", name},
+				{"token", "-region", name}, {"token", name}, {"doctor", name}, {"doctor", "-managed-identity", name},
 				{"token", "-assertion", name + "x", scopeOfB}, {name}, {"token", "-" + name}} {
 				if _, out, errs := b.run(t, args...); strings.ContainsAny(out+errs, "\x1b\x07\u009b") {
 					t.Errorf("%q: %q%q", args, out, errs)
@@ -303,8 +335,10 @@ func TestOutputFails(t *testing.T) {
 	b.daemon(t)
 	for _, args := range [][]string{{"token", "-raw"}, {"token", "-json"}, {"token"}, {"doctor", "-json"}, {"doctor"}} {
 		var errs bytes.Buffer
-		s := &cli.System{Stdin: strings.NewReader(""), Stdout: full{}, Stderr: &errs, Env: os.Environ(), Transport: b.transport}
-		if code := s.Run(t.Context(), append(args, scopeOfB)); code != cli.Failure || errs.String() != "entra "+args[0]+": writing to standard output failed: the disk is full\n" {
+		s := &cli.System{Stdin: strings.NewReader(""), Stdout: full{}, Stderr: &errs, Env: os.Environ(),
+			Transport: b.transport}
+		if code := s.Run(t.Context(), append(args, scopeOfB)); code != cli.Failure || errs.String() != "entra "+args[0]+
+			": writing to standard output failed: the disk is full\n" {
 			t.Errorf("%v: exit code %d: %q", args, code, errs.String())
 		}
 	}
@@ -332,7 +366,8 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"token", "-secret-env", "s3cret~value"}, "take the name of an environment variable"},
 		{[]string{"token", "-certificate", "a", "-password-env", "s3cret~value"}, "take the name of an environment variable"},
 		{[]string{"token", "-secret-file", "s3cret~aBcDeFgHiJkLmNoPqRsTuVwXyZ.0123"}, "take the name of a file"},
-		{[]string{"token", "-secret-file", "a", "-certificate", "b"}, "-secret-file and -certificate select different credentials"},
+		{[]string{"token", "-secret-file", "a", "-certificate", "b"},
+			"-secret-file and -certificate select different credentials"},
 		{[]string{"token", "-key", "a"}, "need -certificate"},
 		{[]string{"token", "-certificate", "a", "-password-env", "A", "-password-file", "b"}, "cannot be combined"},
 		{[]string{"token", "-raw", "-json"}, "-raw prints only the token"},

@@ -122,7 +122,8 @@ func (f *failure) advice(facts facts) string {
 			return code.Fix(facts.names)
 		}
 	}
-	const oneSource = " The usual cause is an app that requests a new token for each call. Create one token source and keep it."
+	const oneSource = " The usual cause is an app that requests a new token for each call. Create one token source " +
+		"and keep it."
 	switch {
 	case f.retryAfter > 0:
 		return fmt.Sprintf("Entra throttles the app. Wait %s before the next request.", f.retryAfter) + oneSource
@@ -140,7 +141,8 @@ func (f *failure) advice(facts facts) string {
 		return "The response is not Entra's. A proxy or firewall intercepts POST requests. " +
 			"Exclude " + facts.names.Host + " from inspection, or set HTTPS_PROXY."
 	case f.temporary:
-		return "Entra is temporarily unavailable. Try again in a few minutes. If the error persists, check https://status.azure.com."
+		return "Entra is temporarily unavailable. Try again in a few minutes. If the error persists, check " +
+			"https://status.azure.com."
 	}
 	return ""
 }
@@ -150,16 +152,21 @@ func (f *failure) adviceBeforeToken(facts facts) string {
 	unreadable := f.code == entra.CodeRequestFailed || f.code == entra.CodeInvalidResponse
 	switch {
 	case facts.credentialService && (unreadable || f.code == "invalid_client"), facts.noRequests && unreadable:
-		return "The service that issues the credential did not provide it, so no token was requested from Entra. The error text names that service."
+		return "The service that issues the credential did not provide it, so no token was requested from Entra. The " +
+			"error text names that service."
 	case f.code == entra.CodeInvalidResponse:
-		return "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the network intercepts the request. " +
+		return "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the network " +
+			"intercepts the request. " +
 			"\"entra doctor\" shows what responds."
 	case f.code == entra.CodeRequestFailed && facts.discoveryFailed:
-		return "The authority cannot be reached. \"entra doctor\" shows which part fails: name, connection, certificate or proxy."
+		return "The authority cannot be reached. \"entra doctor\" shows which part fails: name, connection, " +
+			"certificate or proxy."
 	case f.code == entra.CodeRequestFailed:
-		return "The connection broke during the authority's response. Try again. If the error persists, a proxy or firewall breaks the connection."
+		return "The connection broke during the authority's response. Try again. If the error persists, a proxy or " +
+			"firewall breaks the connection."
 	case f.temporary:
-		return "Entra is temporarily unavailable. Try again in a few minutes. If the error persists, check https://status.azure.com."
+		return "Entra is temporarily unavailable. Try again in a few minutes. If the error persists, check " +
+			"https://status.azure.com."
 	}
 	return ""
 }
@@ -172,7 +179,8 @@ func specificAdvice(number int, f facts) string {
 	case 700027:
 		switch {
 		case f.cred.Thumbprint != "":
-			return "The app does not trust the certificate with the thumbprint " + f.cred.Thumbprint + ", or the certificate has expired. " +
+			return "The app does not trust the certificate with the thumbprint " + f.cred.Thumbprint +
+				", or the certificate has expired. " +
 				secrets + "upload its public part (.cer or .pem) and compare the thumbprints."
 		case a != nil && a.Thumbprint != "":
 			return "The app does not trust the certificate with the SHA-256 thumbprint " + clean(a.Thumbprint, 100) + ". " +
@@ -183,14 +191,17 @@ func specificAdvice(number int, f facts) string {
 			break
 		}
 		if ago := time.Since(a.Expiry); ago > 0 {
-			return fmt.Sprintf("The assertion expired at %s (%s ago). Check what should renew it, such as the kubelet for a token file in Kubernetes. "+
-				"If it should still be valid, this machine's clock is wrong.", a.Expiry.Format(time.RFC3339), ago.Round(time.Second))
+			return fmt.Sprintf("The assertion expired at %s (%s ago). "+
+				"Check why it was not renewed, for example by the kubelet for a token file in Kubernetes. "+
+				"If it should still be valid, this machine's clock is wrong.",
+				a.Expiry.Format(time.RFC3339), ago.Round(time.Second))
 		}
 	case 700023:
 		if a == nil || len(a.Audience) == 0 {
 			break
 		}
-		return "The assertion has the audience " + clean(strings.Join(a.Audience, " "), 200) + ". An assertion that the app signs itself must name the token endpoint. " +
+		return "The assertion has the audience " + clean(strings.Join(a.Audience, " "), 200) +
+			". An assertion that the app signs itself must name the token endpoint. " +
 			"A federated token must name the audience of the app's federated credential."
 	case 70021, 700211, 700212, 700213:
 		if a == nil || a.Issuer == "" {

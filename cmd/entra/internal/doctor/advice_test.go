@@ -19,19 +19,28 @@ func TestExplainAADSTS(t *testing.T) {
 		Scope:      "api://orders/.default",
 		Requests: []httprecord.Request{
 			{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200},
-			{Kind: "token", Host: "login.microsoftonline.us", Status: 400, Assertion: &httprecord.Assertion{Issuer: "ISSUER", Subject: "SUBJECT", Audience: []string{"AUDIENCE"}, Expiry: time.Now().Add(-time.Hour)}},
+			{Kind: "token", Host: "login.microsoftonline.us", Status: 400, Assertion: &httprecord.Assertion{Issuer: "ISSUER",
+				Subject: "SUBJECT", Audience: []string{"AUDIENCE"}, Expiry: time.Now().Add(-time.Hour)}},
 		},
 	}
 	for number, want := range map[int]string{
-		90002: "no such tenant at login.microsoftonline.us", 900023: "does not know this tenant", 700016: "no app CLIENT", 7000229: "https://login.microsoftonline.us/TENANT/adminconsent?client_id=CLIENT",
-		7000112: "disabled", 50194: "Configure the tenant ID", 700025: "public client", 7000215: "the Secret ID was copied instead of the Value", 7000222: "has expired", 7000216: "no credential", 7000218: "no credential",
-		700027: "thumbprint THUMBPRINT", 700030: "trustedCertificateSubjects", 700024: "(1h0m0s ago)", 700023: "the audience AUDIENCE.", 700021: "are not the client ID", 50027: "cannot parse", 50012: "rejected",
-		70021: "the issuer ISSUER, the subject SUBJECT and the audience AUDIENCE", 700211: "the issuer ISSUER", 700212: "the audience AUDIENCE", 700213: "the subject SUBJECT",
-		500011: `no API "api://orders"`, 50001: `no API "api://orders"`, 650057: "API permissions", 1002012: "/.default", 70011: "/.default", 501051: "app role", 65001: "Grant admin consent", 53003: "Conditional Access",
-		50105: "not assigned", 50034: "not in this tenant", 50013: "access token for this app", 500131: "another API", 500133: "has expired", 50076: "claims challenge", 50079: "claims challenge", 50158: "claims challenge",
+		90002: "no such tenant at login.microsoftonline.us", 900023: "does not know this tenant", 700016: "no app CLIENT",
+		7000229: "https://login.microsoftonline.us/TENANT/adminconsent?client_id=CLIENT",
+		7000112: "disabled", 50194: "Configure the tenant ID", 700025: "public client",
+		7000215: "the Secret ID was copied instead of the Value", 7000222: "has expired", 7000216: "no credential",
+		7000218: "no credential",
+		700027:  "thumbprint THUMBPRINT", 700030: "trustedCertificateSubjects", 700024: "(1h0m0s ago)",
+		700023: "the audience AUDIENCE.", 700021: "are not the client ID", 50027: "cannot parse", 50012: "rejected",
+		70021: "the issuer ISSUER, the subject SUBJECT and the audience AUDIENCE", 700211: "the issuer ISSUER",
+		700212: "the audience AUDIENCE", 700213: "the subject SUBJECT",
+		500011: `no API "api://orders"`, 50001: `no API "api://orders"`, 650057: "API permissions", 1002012: "/.default",
+		70011: "/.default", 501051: "app role", 65001: "Grant admin consent", 53003: "Conditional Access",
+		50105: "not assigned", 50034: "not in this tenant", 50013: "access token for this app", 500131: "another API",
+		500133: "has expired", 50076: "claims challenge", 50079: "claims challenge", 50158: "claims challenge",
 		50173: "must sign in again", 700082: "must sign in again", 90033: "Try again", 90055: "throttles", 50196: "loop",
 	} {
-		e := &entra.Error{Code: "x", AADSTS: []int{number}, StatusCode: 400, Description: "AADSTS1: words. Trace ID: t Correlation ID: c Timestamp: now"}
+		e := &entra.Error{Code: "x", AADSTS: []int{number}, StatusCode: 400,
+			Description: "AADSTS1: words. Trace ID: t Correlation ID: c Timestamp: now"}
 		text, advice := doctor.Explain(e, q)
 		if text != "AADSTS1: words." || !strings.Contains(advice, want) {
 			t.Errorf("%d: got %q and %q, want %q", number, text, advice, want)
@@ -41,7 +50,8 @@ func TestExplainAADSTS(t *testing.T) {
 		}
 	}
 	// The first known number counts.
-	if _, advice := doctor.Explain(&entra.Error{Code: "x", AADSTS: []int{1, 7000222, 90002}}, q); !strings.Contains(advice, "has expired") {
+	if _, advice := doctor.Explain(&entra.Error{Code: "x", AADSTS: []int{1, 7000222, 90002}},
+		q); !strings.Contains(advice, "has expired") {
 		t.Errorf("several numbers: got %q", advice)
 	}
 }
@@ -67,7 +77,8 @@ func TestExplainByRequests(t *testing.T) {
 		{&entra.Error{Code: entra.CodeRequestFailed}, "POST requests"},
 		{errors.New("something else"), ""},
 	} {
-		if _, advice := doctor.Explain(tt.err, q); advice != tt.want && (tt.want == "" || !strings.Contains(advice, tt.want)) {
+		if _, advice := doctor.Explain(tt.err, q); advice != tt.want &&
+			(tt.want == "" || !strings.Contains(advice, tt.want)) {
 			t.Errorf("%v: got %q, want %q", tt.err, advice, tt.want)
 		}
 	}
@@ -78,18 +89,21 @@ func TestExplainByRequests(t *testing.T) {
 		{nil, "service that issues the credential"},
 		{[]httprecord.Request{{Host: "pipelines.example"}}, "service that issues the credential"},
 		{[]httprecord.Request{{Kind: "discovery", Host: "login.microsoftonline.us"}}, "cannot be reached"},
-		{[]httprecord.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}}, "broke during the authority's response"},
+		{[]httprecord.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}},
+			"broke during the authority's response"},
 		{[]httprecord.Request{{Kind: "discovery", Host: "usgovvirginia.login.microsoftonline.us"}}, "region usgovvirginia"},
-		{[]httprecord.Request{{Kind: "discovery", Host: "usgovvirginia.login.microsoftonline.us", Status: 200}, {Kind: "token", Host: "usgovvirginia.login.microsoftonline.us"}}, "region usgovvirginia"},
-		{[]httprecord.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}, {Kind: "token", Host: "login.microsoftonline.us"}}, "POST requests"},
+		{[]httprecord.Request{{Kind: "discovery", Host: "usgovvirginia.login.microsoftonline.us", Status: 200},
+			{Kind: "token", Host: "usgovvirginia.login.microsoftonline.us"}}, "region usgovvirginia"},
+		{[]httprecord.Request{{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200},
+			{Kind: "token", Host: "login.microsoftonline.us"}}, "POST requests"},
 	} {
 		q.App.Region, q.Requests = "usgovvirginia", tt.requests
 		if _, advice := doctor.Explain(&entra.Error{Code: entra.CodeRequestFailed}, q); !strings.Contains(advice, tt.want) {
 			t.Errorf("%+v: got %q, want %q", tt.requests, advice, tt.want)
 		}
 	}
-	// Before a token request, the last request tells whether the authority or the service
-	// that issues the credential failed. The text of an invalid file is enough.
+	// Before a token request, the last request shows which failed: the authority or the
+	// service that issues the credential. The text of an invalid file is enough.
 	discovery := httprecord.Request{Kind: "discovery", Host: "login.microsoftonline.us", Status: 200}
 	credential := httprecord.Request{Host: "pipelines.example", Status: 403}
 	for _, tt := range []struct {
@@ -98,7 +112,8 @@ func TestExplainByRequests(t *testing.T) {
 		want     string
 	}{
 		{entra.CodeRequestFailed, []httprecord.Request{credential, discovery}, "broke during the authority's response"},
-		{entra.CodeInvalidResponse, []httprecord.Request{credential, discovery}, "is not Entra's. The cloud is not an authority"},
+		{entra.CodeInvalidResponse, []httprecord.Request{credential, discovery},
+			"is not Entra's. The cloud is not an authority"},
 		{entra.CodeRequestFailed, []httprecord.Request{discovery, credential}, "service that issues the credential"},
 		{entra.CodeInvalidResponse, []httprecord.Request{discovery, credential}, "service that issues the credential"},
 		{"invalid_client", []httprecord.Request{discovery, credential}, "service that issues the credential"},

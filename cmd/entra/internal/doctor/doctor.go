@@ -174,7 +174,8 @@ func (d *doctor) configurationError() (err error, advice string) {
 		return err, "Set TenantID with -tenant or AZURE_TENANT_ID, ClientID with -client or AZURE_CLIENT_ID, " +
 			"Cloud with -cloud or AZURE_AUTHORITY_HOST, and Region with -region."
 	}
-	return clientcreds.Check(c, d.Scope), "The tenant is set with -tenant or AZURE_TENANT_ID. The scope is the last argument."
+	return clientcreds.Check(c, d.Scope),
+		"The tenant is set with -tenant or AZURE_TENANT_ID. The scope is the last argument."
 }
 
 // checkCredential checks that the credential can be read and has not expired.
@@ -207,7 +208,8 @@ func (d *doctor) checkCredential() bool {
 		s.Text += ", expires " + c.NotAfter.UTC().Format(time.DateOnly)
 		if left < 30*24*time.Hour {
 			s.Status = StatusWarn
-			s.Advice = "It expires in " + days(left) + ". Create a new certificate, add it to the app registration, and then replace the file. " +
+			s.Advice = "It expires in " + days(left) +
+				". Create a new certificate, add it to the app registration, and then replace the file. " +
 				"A restart is not needed."
 		}
 	case left > 0:

@@ -36,7 +36,8 @@ func (d *doctor) checkNetwork(ctx context.Context) string {
 	address := "https://" + host + "/" + d.App.TenantID + "/v2.0/.well-known/openid-configuration"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		d.done(Step{Name: nameStep, Status: StatusFail, Text: "the authority's URL is invalid", Advice: "Check the tenant and the cloud."})
+		d.done(Step{Name: nameStep, Status: StatusFail, Text: "the authority's URL is invalid",
+			Advice: "Check the tenant and the cloud."})
 		d.skip(needsName, connectionStep, clockStep, discoveryStep)
 		return needsResponse
 	}
@@ -115,7 +116,8 @@ func (d *doctor) reportConnection(host string, record httprecord.Request) {
 		if isMicrosoftHost(host) && !isIssuedForMicrosoft(t) {
 			s.Status = StatusWarn
 			s.Advice = "Microsoft's certificates are issued by DigiCert or Microsoft. This one is not, " +
-				"so a proxy that this machine trusts, such as a company's, decrypts the traffic and sees the app's secrets and tokens. " +
+				"so a proxy that this machine trusts, such as a company's, decrypts the traffic and sees the app's secrets " +
+				"and tokens. " +
 				"Exclude " + host + " from inspection, or use a certificate instead of a secret."
 		}
 	}
@@ -169,11 +171,12 @@ func (d *doctor) reportClock(record httprecord.Request) {
 	switch {
 	case skew > skewFail:
 		s.Status = StatusFail
-		s.Advice = "Entra and token validators tolerate five minutes. Beyond that, Entra rejects assertions (AADSTS700024), " +
-			"and tokens seem expired or not yet valid. Set this machine's clock and keep it set with NTP " +
+		s.Advice = "Entra and token validators tolerate five minutes. Beyond that, Entra rejects assertions " +
+			"(AADSTS700024), and tokens seem expired or not yet valid. Set this machine's clock and keep it set with NTP " +
 			"(timedatectl set-ntp true, w32tm /resync). In a virtual machine, check the host's clock."
 	case skew > skewWarn:
-		s.Status, s.Advice = StatusWarn, "Set this machine's clock with NTP. From five minutes on, assertions and tokens are rejected."
+		s.Status, s.Advice = StatusWarn,
+			"Set this machine's clock with NTP. From five minutes on, assertions and tokens are rejected."
 	}
 	d.done(s)
 }
@@ -206,10 +209,13 @@ func (d *doctor) reportDiscovery(host string, resp *http.Response, body []byte, 
 		s.Advice = f.advice(d.facts())
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
 		s.Text = fmt.Sprintf("%s returned HTTP status %d", host, resp.StatusCode)
-		s.Advice = "Entra or a proxy is unavailable or throttles requests. Try again in a few minutes. If the error persists, check https://status.azure.com."
+		s.Advice = "Entra or a proxy is unavailable or throttles requests. Try again in a few minutes. If the error " +
+			"persists, check https://status.azure.com."
 	default:
-		s.Text = fmt.Sprintf("%s returned HTTP status %d and %s instead of a discovery document", host, resp.StatusCode, contentType(resp))
-		s.Advice = "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the network intercepts the request. " +
+		s.Text = fmt.Sprintf("%s returned HTTP status %d and %s instead of a discovery document", host, resp.StatusCode,
+			contentType(resp))
+		s.Advice = "The response is not Entra's. The cloud is not an authority, or a proxy or a sign-in page of the " +
+			"network intercepts the request. " +
 			"Open the address in a browser on this machine, and check HTTPS_PROXY and NO_PROXY."
 	}
 	s.Status = StatusFail
@@ -247,10 +253,12 @@ func (d *doctor) reportUnresolvedName(host, proxy string, dns *net.DNSError, too
 	case proxy != "":
 		s.Advice = "This is the name of the proxy in HTTPS_PROXY. Correct it or unset the variable."
 	case dns.IsNotFound:
-		s.Advice = "Check the cloud's host for typing errors. If it is correct, this network's name server does not resolve external names. " +
+		s.Advice = "Check the cloud's host for typing errors. If it is correct, this network's name server does not " +
+			"resolve external names. " +
 			"Set HTTPS_PROXY if the network requires a proxy, or have a rule for " + host + " added."
 	default:
-		s.Advice = "The name server does not respond. Check the network, /etc/resolv.conf and, in a container or cluster, its DNS service and network policies."
+		s.Advice = "The name server does not respond. Check the network, /etc/resolv.conf and, in a container or cluster, " +
+			"its DNS service and network policies."
 	}
 	d.done(s)
 	d.skip(needsName, connectionStep, clockStep, discoveryStep)
@@ -279,20 +287,24 @@ func (d *doctor) failedConnection(host, proxy string, err error) Step {
 		s.Text = fmt.Sprintf("%s rejected the connection to %s with HTTP status %d", peer, withPort(host), int(rejected))
 	case isPlain:
 		s.Text = peer + " does not use TLS"
-		s.Advice = "The port belongs to another service, or HTTPS_PROXY is not a proxy. The port of an authority is 443, unless a private cloud differs."
+		s.Advice = "The port belongs to another service, or HTTPS_PROXY is not a proxy. The port of an authority is 443, " +
+			"unless a private cloud differs."
 	case errors.Is(err, syscall.ECONNREFUSED):
-		s.Text = peer + " refused the connection"
-		s.Advice = "No service listens there, or a firewall rejects the connection. Allow outgoing connections to " + withPort(host) + setProxy
+		s.Text = peer + " rejected the connection"
+		s.Advice = "No service listens there, or a firewall rejects the connection. Allow outgoing connections to " +
+			withPort(host) + setProxy
 	case isTimeout && timeout.Timeout():
 		s.Text = "the connection to " + peer + " timed out"
 		s.Advice = "Usually a firewall drops the packets. Allow outgoing connections to " + withPort(host) + setProxy
 	default:
 		s.Text = "the connection to " + peer + " failed"
-		s.Advice = "A proxy, a firewall that inspects TLS, or the server closed it. Compare with: curl -v https://" + host + "/"
+		s.Advice = "A proxy, a firewall that inspects TLS, or the server closed it. Compare with: curl -v https://" + host +
+			"/"
 	}
 	if proxy != "" {
 		noProxy := " If " + host + " needs no proxy, add it to NO_PROXY."
-		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it allows connections to " + withPort(host) + "." + noProxy
+		s.Advice = "Check the proxy's address and port in HTTPS_PROXY, and whether it allows connections to " +
+			withPort(host) + "." + noProxy
 		if rejected == http.StatusProxyAuthRequired {
 			s.Advice = "The proxy requires a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT." + noProxy
 		}
@@ -315,7 +327,8 @@ func certificateError(host string, err error) (text, advice string) {
 	}
 	if _, ok := errorAs[x509.HostnameError](err); ok {
 		return "the certificate of " + host + " is for other names",
-			"Another server responds at this address, such as a captive portal or a misconfigured proxy. Check /etc/hosts and DNS."
+			"Another server responds at this address, such as a captive portal or a misconfigured proxy. Check " +
+				"/etc/hosts and DNS."
 	}
 	if invalid, ok := errorAs[x509.CertificateInvalidError](err); ok {
 		if invalid.Reason == x509.Expired {
@@ -343,7 +356,8 @@ func withPort(host string) string {
 
 func isMicrosoftHost(host string) bool {
 	for _, domain := range []string{
-		".microsoftonline.com", ".microsoftonline.us", ".microsoft.com", ".windows.net", ".microsoftonline.cn", ".ciamlogin.com",
+		".microsoftonline.com", ".microsoftonline.us", ".microsoft.com", ".windows.net", ".microsoftonline.cn",
+		".ciamlogin.com",
 	} {
 		if strings.HasSuffix(host, domain) {
 			return true

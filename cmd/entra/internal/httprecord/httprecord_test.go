@@ -23,9 +23,11 @@ func TestRecorder(t *testing.T) {
 		t.Fatal(err)
 	}
 	get.Body.Close()
-	assertion := s.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{"iss": "https://cluster.example/", "sub": "orders", "aud": []string{"a", "b"}, "exp": 1700000000}})
+	assertion := s.Mint(entratest.MintOptions{Resource: "api-b", Claims: map[string]any{"iss": "https://cluster.example/",
+		"sub": "orders", "aud": []string{"a", "b"}, "exp": 1700000000}})
 	for _, form := range []url.Values{
-		{"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {"daemon-secret"}, "scope": {"api://api-b/.default"}},
+		{"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {"daemon-secret"},
+			"scope": {"api://api-b/.default"}},
 		{"grant_type": {"client_credentials"}, "client_assertion": {assertion}},
 		{"client_assertion": {"none"}},
 	} {
@@ -44,14 +46,16 @@ func TestRecorder(t *testing.T) {
 		status       int
 	}{{"GET", "discovery", 200}, {"POST", "token", 200}, {"POST", "token", 400}, {"POST", "token", 400}} {
 		q := all[i]
-		if q.Method != want.method || q.Kind != want.kind || q.Status != want.status && q.Status < 400 || q.Host != "login.microsoftonline.com" || time.Since(q.Date) > time.Minute {
+		if q.Method != want.method || q.Kind != want.kind || q.Status != want.status && q.Status < 400 ||
+			q.Host != "login.microsoftonline.com" || time.Since(q.Date) > time.Minute {
 			t.Errorf("request %d: got %+v, want %+v", i, q, want)
 		}
 	}
 	if all[1].Assertion != nil {
 		t.Errorf("got the assertion %+v, want none", all[1].Assertion)
 	}
-	if a := all[2].Assertion; a == nil || a.Issuer != "https://cluster.example/" || a.Subject != "orders" || strings.Join(a.Audience, " ") != "a b" || !a.Expiry.Equal(time.Unix(1700000000, 0)) {
+	if a := all[2].Assertion; a == nil || a.Issuer != "https://cluster.example/" || a.Subject != "orders" ||
+		strings.Join(a.Audience, " ") != "a b" || !a.Expiry.Equal(time.Unix(1700000000, 0)) {
 		t.Errorf("got the assertion %+v", a)
 	}
 	if a := all[3].Assertion; a == nil || a.Issuer != "" {

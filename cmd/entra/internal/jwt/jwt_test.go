@@ -15,7 +15,8 @@ func token(header, payload string) string {
 }
 
 func TestDecode(t *testing.T) {
-	header, claims, err := jwt.Decode(token(`{"alg":"RS256"}`, `{"aud":["a",7,"b"],"iss":"i","exp":1700000000,"nbf":"x","iat":1e99}`))
+	header, claims, err := jwt.Decode(token(`{"alg":"RS256"}`,
+		`{"aud":["a",7,"b"],"iss":"i","exp":1700000000,"nbf":"x","iat":1e99}`))
 	if err != nil {
 		t.Fatal(err)
 	}
