@@ -91,33 +91,11 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsErro
 	slices.Sort(types)
 	q.ResponseType = strings.Join(types, " ")
 	idToken := slices.Contains(types, "id_token")
-	mode := q.Mode
-	if q.Mode = "query"; idToken {
-		q.Mode = "fragment"
+	if aerr := q.setResponseMode(idToken); aerr != nil {
+		return aerr
 	}
-	switch mode {
-	case "":
-	case "fragment", "form_post":
-		q.Mode = mode
-	case "query":
-		if idToken {
-			return newError(70007, "The response_mode 'query' is not supported for ID tokens.")
-		}
-	default:
-		return newError(70007, "The response_mode '%s' is not supported.", printable(mode))
-	}
-	switch q.ResponseType {
-	case "":
-		return missingParameter("response_type")
-	case "code", "id_token", "code id_token":
-	default:
-		return newError(70005, "The response_type '%s' is not supported.", printable(q.ResponseType))
-	}
-	if idToken && !app.IDTokenGrant {
-		return newError(700054, "The response_type 'id_token' is not enabled for the app.")
-	}
-	if idToken && q.Nonce == "" {
-		return missingParameter("nonce")
+	if aerr := q.checkResponseType(app, idToken); aerr != nil {
+		return aerr
 	}
 	if q.Scope == "" {
 		return missingParameter("scope")
@@ -149,6 +127,45 @@ func (s *Server) checkSignIn(r *request, app *App, q *signInRequest) *aadstsErro
 		aerr = newError(70005, "An ID token requires the scope 'openid'.")
 	}
 	return aerr
+}
+
+// setResponseMode replaces an empty Mode with its default. On an error, Mode is the
+// mode for the error response.
+func (q *signInRequest) setResponseMode(idToken bool) *aadstsError {
+	requested := q.Mode
+	if q.Mode = "query"; idToken {
+		q.Mode = "fragment"
+	}
+	switch requested {
+	case "":
+	case "fragment", "form_post":
+		q.Mode = requested
+	case "query":
+		if idToken {
+			return newError(70007, "The response_mode 'query' is not supported for ID tokens.")
+		}
+	default:
+		return newError(70007, "The response_mode '%s' is not supported.", printable(requested))
+	}
+	return nil
+}
+
+// checkResponseType checks the response type and what it requires.
+func (q *signInRequest) checkResponseType(app *App, idToken bool) *aadstsError {
+	switch q.ResponseType {
+	case "":
+		return missingParameter("response_type")
+	case "code", "id_token", "code id_token":
+	default:
+		return newError(70005, "The response_type '%s' is not supported.", printable(q.ResponseType))
+	}
+	if idToken && !app.IDTokenGrant {
+		return newError(700054, "The response_type 'id_token' is not enabled for the app.")
+	}
+	if idToken && q.Nonce == "" {
+		return missingParameter("nonce")
+	}
+	return nil
 }
 
 // checkChallenge checks the PKCE parameters (RFC 7636, section 4.3).

@@ -124,8 +124,9 @@ type App struct {
 	// Defaults to 2. (In Entra, a registration defaults to version 1.)
 	TokenVersion int
 
-	// Permissions are the permissions that an administrator has granted to the
-	// app in all tenants. Users consent to further scopes themselves.
+	// Permissions are the permissions of other apps that an administrator has
+	// granted to this app, in all tenants. Users consent to further scopes
+	// themselves.
 	Permissions []Permission
 
 	// Required are the permissions listed in the registration. Consent to

@@ -18,7 +18,16 @@
 // [Server.Client] returns an [http.Client] whose requests the server handles in
 // process. It accepts requests to login.microsoftonline.com and Microsoft's other
 // sign-in hosts. Code that accepts an http.Client therefore needs no other
-// change for a test:
+// change for a test. With package entra:
+//
+//	client, err := entra.New(entra.Config{
+//		TenantID:   entratest.SampleTenant,
+//		ClientID:   s.App("daemon").ClientID,
+//		Credential: entra.Secret("daemon-secret"),
+//		HTTPClient: s.Client(),
+//	})
+//
+// With MSAL:
 //
 //	app, err := confidential.New("https://login.microsoftonline.com/"+tenantID, clientID, cred,
 //		confidential.WithHTTPClient(s.Client()))

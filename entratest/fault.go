@@ -20,16 +20,21 @@ const (
 )
 
 // A Fault makes matching requests fail or slows them down. The zero Fault
-// matches every request and does not change it.
+// matches every request and has no effect.
 //
 // A request matches if it matches each of Endpoint, Tenant, ClientID and
 // GrantType that is not empty. The first Skip matching requests are served
 // normally. The fault applies to the next Times requests.
 //
-// An affected request first waits for Delay. Then, if Drop is set, the
-// connection is closed without a response. Otherwise, if any of Status,
-// RetryAfter, ContentType, Body, Header and Error is set, these fields make the
-// response, and the request has no effect. Otherwise, the request is served.
+// An affected request first waits for Delay. Then:
+//
+//   - If Drop is set, the connection is closed without a response.
+//   - Otherwise, if any of Status, RetryAfter, ContentType, Body, Header and Error
+//     is set, these fields make the response, and the request has no effect.
+//     Without a Body, the response is a JSON error as Entra sends it.
+//   - Otherwise, the request is served. AADSTS, SubError and Claims alone do not
+//     make a response.
+//
 // Finally, Truncate cuts the body of the response.
 type Fault struct {
 	// Endpoint is one of the Endpoint constants. If empty, any endpoint matches.
@@ -60,19 +65,20 @@ type Fault struct {
 	// ContentType is the Content-Type header. Defaults to text/html for a Body
 	// that begins with "<", otherwise to application/json.
 	ContentType string
-	// Body is the body of the response. If empty, it is an error of Entra with
-	// the number and codes below.
+	// Body is the body of the response. If empty, it is a JSON error with the
+	// values of Error, AADSTS, SubError and Claims.
 	Body string
 	// Header has further headers of the response.
 	Header http.Header
-	// Error is the OAuth error code of the error, such as invalid_grant. If
-	// empty, it depends on AADSTS.
+	// Error is the OAuth error code, such as invalid_grant. Defaults to the code
+	// that Entra sends with the number in AADSTS.
 	Error string
-	// AADSTS is the number of the error. If zero, it depends on Status.
+	// AADSTS is the error number. Defaults to 90055 for status 429, to 90033 for
+	// status 500 and above, and otherwise to 90023.
 	AADSTS int
-	// SubError is the suberror of the error.
+	// SubError is the suberror. If empty, the error has no suberror.
 	SubError string
-	// Claims is the claims challenge of the error.
+	// Claims is the claims challenge. If empty, the error has no claims.
 	Claims string
 
 	// Drop closes the connection without a response.
@@ -90,8 +96,9 @@ type activeFault struct {
 	seen   int    // number of matching requests
 }
 
-// Inject applies f to matching requests until remove is called. If several
-// faults match a request, only the one injected first applies and counts it.
+// Inject applies f to matching requests until remove is called. If several faults
+// match a request, they are tried in order of injection. The first one that does
+// not skip the request applies. Later ones do not count the request.
 func (s *Server) Inject(f Fault) (remove func()) {
 	f.Header = f.Header.Clone()
 	a := &activeFault{Fault: f, tenant: strings.ToLower(f.Tenant)}

@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// A Server is a fake Entra ID. It must be created with [NewServer]. Its methods
-// may be called concurrently. It has no socket and no goroutine of its own, and
-// does not need to be closed.
+// A Server is a fake Entra ID and an [http.Handler]. It must be created with
+// [NewServer]. Its methods may be called concurrently. It has no socket and no
+// goroutine of its own, and does not need to be closed. It records requests in a
+// journal, which [Server.Requests] returns.
 type Server struct {
 	registry  *registry
 	host      string // Config.Host in lower case
@@ -113,8 +114,8 @@ func (s *Server) mustUser(username string) *User {
 	return u
 }
 
-// ServeHTTP serves requests under the host that hr names. It panics with
-// [http.ErrAbortHandler] to drop the connection if a [Fault] says so.
+// ServeHTTP serves a request. Documents and issuers have the host of the request. If
+// a [Fault] drops the connection, ServeHTTP panics with [http.ErrAbortHandler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	resp, err := s.serve(hr, nil)
 	if errors.Is(err, errZeroServer) {

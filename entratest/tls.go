@@ -42,9 +42,9 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 }
 
 // LocalCertificate returns a new server certificate and the certificate of the
-// CA that issued it. It is valid for one month, for localhost, the loopback
-// addresses, and hosts, which are names or IP addresses. Use it to serve a
-// [Server] on an address of your own.
+// CA that issued it. It is valid for one month, for localhost, for the loopback
+// addresses, and for hosts, which are names or IP addresses. Use it to serve a
+// [Server] with an [http.Server] of your own.
 func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certificate) {
 	now := time.Now()
 	root := &x509.Certificate{
