@@ -22,7 +22,8 @@ func TestAuthorizeErrorsAreSentToApp(t *testing.T) {
 	}{
 		{"no response type", []string{"response_type", ""}, "invalid_request", "AADSTS900144"},
 		{"implicit", []string{"response_type", "token"}, "unsupported_response_type", "AADSTS70005"},
-		{"ID token not enabled", []string{"response_type", "code id_token", "response_mode", "form_post"}, "unsupported_response_type", "AADSTS700054"},
+		{"ID token not enabled", []string{"response_type", "code id_token", "response_mode", "form_post"},
+			"unsupported_response_type", "AADSTS700054"},
 		{"response mode", []string{"response_mode", "telepathy"}, "invalid_request", "AADSTS70007"},
 		{"no scope", []string{"scope", ""}, "invalid_request", "AADSTS900144"},
 		{"unknown scope", []string{"scope", "api://api-a/nothing"}, "invalid_scope", "AADSTS70011"},
@@ -58,10 +59,13 @@ func TestAuthorizeErrorsAreSentToApp(t *testing.T) {
 func TestAuthorizeErrorsAreShownToUser(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Apps = append(cfg.Apps,
-		entratest.App{Name: "local", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c2", TenantID: tenant, RedirectURIs: []string{callback}},
-		entratest.App{Name: "assigned", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c5", TenantID: tenant, RedirectURIs: []string{callback}, RequireAssignment: true},
+		entratest.App{Name: "local", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c2", TenantID: tenant,
+			RedirectURIs: []string{callback}},
+		entratest.App{Name: "assigned", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c5", TenantID: tenant,
+			RedirectURIs: []string{callback}, RequireAssignment: true},
 	)
-	cfg.Users = append(cfg.Users, entratest.User{Username: "disabled@contoso.onmicrosoft.com", TenantID: tenant, Disabled: true})
+	cfg.Users = append(cfg.Users, entratest.User{Username: "disabled@contoso.onmicrosoft.com", TenantID: tenant,
+		Disabled: true})
 	s := entratest.NewServer(cfg)
 	const local = "aaaaaaaa-0000-4000-8000-0000000000c2"
 	for _, test := range []struct {
@@ -77,13 +81,17 @@ func TestAuthorizeErrorsAreShownToUser(t *testing.T) {
 		{"redirect with more path", authorizeURL(tenant, "redirect_uri", callback+"/more"), alice, 50011},
 		{"redirect with a query", authorizeURL(tenant, "redirect_uri", callback+"?x=y"), alice, 50011},
 		{"redirect over https", authorizeURL(tenant, "redirect_uri", "https://localhost/callback"), alice, 50011},
-		{"redirect with another port", authorizeURL(tenant, "redirect_uri", "https://webapp.contoso.example:444/callback"), alice, 50011},
+		{"redirect with another port", authorizeURL(tenant, "redirect_uri",
+			"https://webapp.contoso.example:444/callback"), alice, 50011},
 		{"redirect with a user", authorizeURL(tenant, "redirect_uri", "http://evil@localhost/callback"), alice, 50011},
 		{"redirect with a fragment", authorizeURL(tenant, "redirect_uri", callback+"#x"), alice, 50011},
-		{"redirect with an empty fragment", authorizeURL(tenant, "redirect_uri", "http://localhost:1/callback#"), alice, 50011},
+		{"redirect with an empty fragment", authorizeURL(tenant, "redirect_uri", "http://localhost:1/callback#"), alice,
+			50011},
 		{"redirect with an empty query", authorizeURL(tenant, "redirect_uri", "http://localhost:1/callback?"), alice, 50011},
-		{"redirect with another host", authorizeURL(tenant, "redirect_uri", "http://localhost.evil.example/callback"), alice, 50011},
-		{"redirect with a backslash", authorizeURL(tenant, "redirect_uri", "http://localhost\\.evil.example/callback"), alice, 50011},
+		{"redirect with another host", authorizeURL(tenant, "redirect_uri", "http://localhost.evil.example/callback"),
+			alice, 50011},
+		{"redirect with a backslash", authorizeURL(tenant, "redirect_uri", "http://localhost\\.evil.example/callback"),
+			alice, 50011},
 		{"redirect to a dotted path", authorizeURL(tenant, "redirect_uri", "http://localhost/x/../callback"), alice, 50011},
 		{"no redirects at all", authorizeURL(tenant, "client_id", daemon), alice, 500113},
 		{"single tenant on common", authorizeURL("common", "client_id", local), alice, 50194},
@@ -105,7 +113,8 @@ func TestAuthorizeErrorsAreShownToUser(t *testing.T) {
 
 // pageCodes are the OAuth errors of the errors shown to the user.
 var pageCodes = map[int]string{
-	50011: "invalid_client", 50020: "interaction_required", 50057: "invalid_grant", 50105: "invalid_grant", 50194: "invalid_request",
+	50011: "invalid_client", 50020: "interaction_required", 50057: "invalid_grant", 50105: "invalid_grant",
+	50194: "invalid_request",
 	90002: "invalid_request", 500113: "invalid_request", 700016: "unauthorized_client", 900144: "invalid_request",
 	9002313: "invalid_request", 9002332: "invalid_request",
 }
@@ -139,7 +148,8 @@ func TestHybridFlowReturnsCodeAndIDToken(t *testing.T) {
 		t.Fatalf("got callback %s, %v, want parameters in the fragment", cb, err)
 	}
 	id := decode(t, q.Get("id_token"))
-	if id.stringClaim("nonce") != "a nonce" || id.stringClaim("c_hash") != leftHalfHash(q.Get("code")) || q.Get("state") != "a state" {
+	if id.stringClaim("nonce") != "a nonce" || id.stringClaim("c_hash") != leftHalfHash(q.Get("code")) ||
+		q.Get("state") != "a state" {
 		t.Errorf("got ID token %v, state %q", id, q.Get("state"))
 	}
 	wantToken(t, redeem(t, s, q.Get("code")))
@@ -164,7 +174,8 @@ func TestDefaultScopeGrantsRequiredPermissions(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	code := signIn(t, s, bob, "scope", "api://api-a/.default openid")
 	resp := redeem(t, s, code, "scope", "api://api-a/.default")
-	if c := wantToken(t, resp); c.stringClaim("scp") != "access_as_user" || resp.stringField("scope") != "api://api-a/access_as_user api://api-a/.default" {
+	if c := wantToken(t, resp); c.stringClaim("scp") != "access_as_user" ||
+		resp.stringField("scope") != "api://api-a/access_as_user api://api-a/.default" {
 		t.Errorf("got scp %q, scope %q", c.stringClaim("scp"), resp.stringField("scope"))
 	}
 }
@@ -176,7 +187,8 @@ func TestConsentIncludesKnownClients(t *testing.T) {
 		a.Required = []entratest.Permission{{Resource: "api://api-b", Scopes: []string{"Orders.Write"}}}
 	})
 	write := func(s *entratest.Server) response {
-		token := redeem(t, s, signIn(t, s, bob, "scope", "api://api-a/.default openid"), "scope", "api://api-a/.default").stringField("access_token")
+		token := redeem(t, s, signIn(t, s, bob, "scope", "api://api-a/.default openid"), "scope",
+			"api://api-a/.default").stringField("access_token")
 		return onBehalfOf(t, s, token, "scope", "api://api-b/Orders.Write")
 	}
 	wantError(t, write(entratest.NewServer(cfg)), 400, "invalid_grant", 65001)
@@ -204,7 +216,8 @@ func TestGuestHasOwnObjectIDAndHomeIssuer(t *testing.T) {
 	}
 	resp := redeem(t, s, cb.Query().Get("code"))
 	c := wantToken(t, resp)
-	if c.stringClaim("oid") != "cccccccc-0000-4000-8000-00000000ca01" || c.stringClaim("tid") != tenant || c.stringClaim("idp") != "https://sts.windows.net/"+fabrikam+"/" {
+	if c.stringClaim("oid") != "cccccccc-0000-4000-8000-00000000ca01" || c.stringClaim("tid") != tenant ||
+		c.stringClaim("idp") != "https://sts.windows.net/"+fabrikam+"/" {
 		t.Errorf("got claims %v", c)
 	}
 	wantToken(t, onBehalfOf(t, s, resp.stringField("access_token")))
@@ -242,7 +255,8 @@ func TestAuthenticationContextOfAccessToken(t *testing.T) {
 func TestAuthenticationContextOfIDToken(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	const demand = `{"id_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	id := decode(t, redeem(t, s, signIn(t, s, alice, "claims", demand), "scope", "api://api-a/access_as_user openid").stringField("id_token"))
+	id := decode(t, redeem(t, s, signIn(t, s, alice, "claims", demand), "scope",
+		"api://api-a/access_as_user openid").stringField("id_token"))
 	if id.joined("acrs") != "c1" {
 		t.Errorf("got acrs %v", id["acrs"])
 	}
@@ -287,13 +301,15 @@ func TestTokenLifetimes(t *testing.T) {
 		cae := sample("api-b", func(a *entratest.App) { a.ContinuousAccess = true })
 		const cp1 = `{"access_token":{"xms_cc":{"values":["cp1"]}}}`
 		d, resp := life(cae, "claims", cp1)
-		if c := decode(t, resp.stringField("access_token")); d < 24*time.Hour || d > 28*time.Hour || c.joined("xms_cc") != "cp1" {
+		if c := decode(t, resp.stringField("access_token")); d < 24*time.Hour || d > 28*time.Hour ||
+			c.joined("xms_cc") != "cp1" {
 			t.Errorf("continuous access: got %v, xms_cc %v", d, c["xms_cc"])
 		}
 		if d, resp := life(cae); d > 90*time.Minute || decode(t, resp.stringField("access_token"))["xms_cc"] != nil {
 			t.Errorf("client without cp1: got %v", d)
 		}
-		if d, resp := life(entratest.Sample(), "claims", cp1); d > 90*time.Minute || decode(t, resp.stringField("access_token"))["xms_cc"] != nil {
+		if d, resp := life(entratest.Sample(), "claims", cp1); d > 90*time.Minute ||
+			decode(t, resp.stringField("access_token"))["xms_cc"] != nil {
 			t.Errorf("resource without ContinuousAccess: got %v", d)
 		}
 	})
@@ -318,7 +334,8 @@ func TestOptionalClaims(t *testing.T) {
 	}
 	s := entratest.NewServer(cfg)
 	c := decode(t, userToken(t, s, alice))
-	if c.stringClaim("email") != "alice@contoso.example" || c.stringClaim("upn") != alice || c["auth_time"] == nil || c["acct"] != 0.0 || c.stringClaim("sid") == "" || c.stringClaim("login_hint") == "" || c["unknown"] != nil {
+	if c.stringClaim("email") != "alice@contoso.example" || c.stringClaim("upn") != alice || c["auth_time"] == nil ||
+		c["acct"] != 0.0 || c.stringClaim("sid") == "" || c.stringClaim("login_hint") == "" || c["unknown"] != nil {
 		t.Errorf("got claims %v", c)
 	}
 	if c.joined("groups") != groups[0]+" "+groups[1] {
@@ -329,8 +346,10 @@ func TestOptionalClaims(t *testing.T) {
 	if c["groups"] != nil || names["groups"] != "src1" || c["_claim_sources"] == nil || c["email"] != nil {
 		t.Errorf("overage: got %v", c)
 	}
-	id := decode(t, redeem(t, s, signIn(t, s, alice), "scope", "api://api-a/access_as_user openid email").stringField("id_token"))
-	if id.stringClaim("email") != "alice@contoso.example" || id.stringClaim("preferred_username") != "" || id.stringClaim("oid") != "" {
+	id := decode(t, redeem(t, s, signIn(t, s, alice), "scope",
+		"api://api-a/access_as_user openid email").stringField("id_token"))
+	if id.stringClaim("email") != "alice@contoso.example" || id.stringClaim("preferred_username") != "" ||
+		id.stringClaim("oid") != "" {
 		t.Errorf("ID token without profile: got %v", id)
 	}
 }

@@ -84,7 +84,8 @@ func (b *browser) press(step string, pairs ...string) *browser {
 			f.Set(html.UnescapeString(in[1]), html.UnescapeString(in[2]))
 		}
 	}
-	req, err := http.NewRequest("POST", b.url.ResolveReference(&url.URL{Path: html.UnescapeString(m[1])}).String(), strings.NewReader(f.Encode()))
+	req, err := http.NewRequest("POST", b.url.ResolveReference(&url.URL{Path: html.UnescapeString(m[1])}).String(),
+		strings.NewReader(f.Encode()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -131,7 +132,8 @@ func TestSignInPages(t *testing.T) {
 	b.signIn("unknown@contoso.onmicrosoft.com", "x")
 	b.wantPage("Sign in", "This username does not exist.")
 	b.signIn(strings.ToUpper(alice), "alice-password")
-	b.wantPage("Permissions requested", "Use api-a as you: access_as_user", "api://api-a/access_as_user", "Maintain access to data you have given it access to", "Sign you in")
+	b.wantPage("Permissions requested", "Use api-a as you: access_as_user", "api://api-a/access_as_user",
+		"Maintain access to data you have given it access to", "Sign you in")
 	q := b.press("consent").wantCallback()
 	if q.Get("state") != "a state" {
 		t.Errorf("got state %q", q.Get("state"))
@@ -167,7 +169,8 @@ func TestSignInPages(t *testing.T) {
 
 	// A revoked session is not used.
 	s.RevokeSessions(alice)
-	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", alice)).wantCallback(); q.Get("error") != "login_required" {
+	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint",
+		alice)).wantCallback(); q.Get("error") != "login_required" {
 		t.Errorf("after revocation: got %v", q)
 	}
 }
@@ -176,7 +179,8 @@ func TestCancelIsReportedToApp(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	q := b.open(authorizeURL(tenant)).press("cancel").wantCallback()
-	if q.Get("error") != "access_denied" || !strings.HasPrefix(q.Get("error_description"), "AADSTS65004: ") || q.Get("state") != "a state" {
+	if q.Get("error") != "access_denied" || !strings.HasPrefix(q.Get("error_description"), "AADSTS65004: ") ||
+		q.Get("state") != "a state" {
 		t.Errorf("canceled: got %v", q)
 	}
 	q = b.open(authorizeURL(tenant)).signIn(bob, "bob-password").press("cancel").wantCallback()
@@ -190,16 +194,19 @@ func TestPromptNoneErrors(t *testing.T) {
 	s := entratest.NewServer(sample("api-b", func(a *entratest.App) { a.RequireMFA = true }))
 	b := newBrowser(t, s)
 	b.open(authorizeURL(tenant)).signIn(alice, "alice-password").press("consent").wantCallback()
-	q := b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-a/.default https://graph.microsoft.com/Mail.Read")).wantCallback()
+	q := b.open(authorizeURL(tenant, "prompt", "none", "scope",
+		"api://api-a/.default https://graph.microsoft.com/Mail.Read")).wantCallback()
 	if q.Get("error") != "invalid_scope" {
 		t.Errorf("mixed: got %v", q)
 	}
 	q = b.open(authorizeURL(tenant, "prompt", "none", "scope", "https://graph.microsoft.com/Mail.Read")).wantCallback()
-	if q.Get("error") != "interaction_required" || q.Get("suberror") != "consent_required" || !strings.HasPrefix(q.Get("error_description"), "AADSTS65001: ") {
+	if q.Get("error") != "interaction_required" || q.Get("suberror") != "consent_required" ||
+		!strings.HasPrefix(q.Get("error_description"), "AADSTS65001: ") {
 		t.Errorf("no consent: got %v", q)
 	}
 	q = b.open(authorizeURL(tenant, "prompt", "none", "scope", "api://api-b/Orders.Read")).wantCallback()
-	if q.Get("error") != "interaction_required" || !strings.HasPrefix(q.Get("error_description"), "AADSTS50076: ") || q.Get("claims") == "" {
+	if q.Get("error") != "interaction_required" || !strings.HasPrefix(q.Get("error_description"), "AADSTS50076: ") ||
+		q.Get("claims") == "" {
 		t.Errorf("MFA: got %v", q)
 	}
 	b.open(authorizeURL(tenant, "scope", "api://api-b/Orders.Read")).wantPage("Approve sign-in request", alice)
@@ -220,7 +227,8 @@ func TestMaxAgeRequiresNewSignIn(t *testing.T) {
 		time.Sleep(time.Second)
 		b.open(authorizeURL(tenant, "max_age", "60")).wantPage("Sign in")
 		page := *b
-		if q := b.open(authorizeURL(tenant, "max_age", "60", "prompt", "none")).wantCallback(); q.Get("error") != "login_required" {
+		if q := b.open(authorizeURL(tenant, "max_age", "60", "prompt",
+			"none")).wantCallback(); q.Get("error") != "login_required" {
 			t.Errorf("prompt=none: got %v", q)
 		}
 		time.Sleep(time.Hour + time.Second)
@@ -231,7 +239,8 @@ func TestMaxAgeRequiresNewSignIn(t *testing.T) {
 func TestFormPostResponse(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
-	b.open(authorizeURL(tenant, "response_mode", "form_post", "state", `"><script>zq</script>`)).signIn(alice, "alice-password").press("consent")
+	b.open(authorizeURL(tenant, "response_mode", "form_post", "state", `"><script>zq</script>`)).signIn(alice,
+		"alice-password").press("consent")
 	m := formAction.FindStringSubmatch(b.page)
 	if b.status != 200 || m == nil || html.UnescapeString(m[1]) != callback {
 		t.Fatalf("got %d: %s", b.status, b.page)
@@ -244,7 +253,8 @@ func TestFormPostResponse(t *testing.T) {
 		t.Errorf("got state %q: %s", values.Get("state"), b.page)
 	}
 	wantToken(t, redeem(t, s, values.Get("code")))
-	if csp := b.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "script-src 'nonce-") {
+	if csp := b.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") ||
+		!strings.Contains(csp, "script-src 'nonce-") {
 		t.Errorf("got policy %q", csp)
 	}
 }
@@ -261,7 +271,8 @@ func TestPagesEscapeMarkup(t *testing.T) {
 	if strings.Contains(b.page, "<img") || b.status != 400 {
 		t.Errorf("got status %d and unescaped markup: %s", b.status, b.page)
 	}
-	if csp := b.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "frame-ancestors 'none'") {
+	if csp := b.header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") ||
+		!strings.Contains(csp, "frame-ancestors 'none'") {
 		t.Errorf("got policy %q", csp)
 	}
 }
@@ -277,7 +288,8 @@ func TestTamperedFormsAreRejected(t *testing.T) {
 		page.press(step).wantPage("Sign-in failed", "AADSTS90013")
 	}
 	page := first
-	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").wantPage("Sign-in failed", "AADSTS90013")
+	page.press("password", "ctx", "AAAA", "username", alice, "password", "alice-password").wantPage("Sign-in failed",
+		"AADSTS90013")
 	page = first
 	page.press("pick", "username", alice).wantPage("Sign-in failed", "AADSTS90013")
 	page = first
@@ -298,14 +310,17 @@ func TestSignOutNotifiesApps(t *testing.T) {
 	}
 	b.open(logout + form("logout_hint", bob).Encode())
 	b.wantPage("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=", "</span>Contoso</p>")
-	if strings.Count(b.page, "<iframe") != 1 || !strings.Contains(b.header.Get("Content-Security-Policy"), "frame-src https://webapp.contoso.example") {
+	if strings.Count(b.page, "<iframe") != 1 || !strings.Contains(b.header.Get("Content-Security-Policy"),
+		"frame-src https://webapp.contoso.example") {
 		t.Errorf("%q: got %s", b.header.Get("Content-Security-Policy"), b.page)
 	}
-	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint", bob)).wantCallback(); q.Get("error") != "login_required" {
+	if q := b.open(authorizeURL(tenant, "prompt", "none", "login_hint",
+		bob)).wantCallback(); q.Get("error") != "login_required" {
 		t.Errorf("bob: got %v", q)
 	}
 	b.open(authorizeURL(tenant, "prompt", "none")).wantCallback()
-	b.open(logout+form("post_logout_redirect_uri", callback, "state", "s").Encode()).wantPage("Signed out", `href="`+callback+`?state=s"`)
+	b.open(logout+form("post_logout_redirect_uri", callback, "state", "s").Encode()).wantPage("Signed out",
+		`href="`+callback+`?state=s"`)
 	if q := b.open(authorizeURL(tenant, "prompt", "none")).wantCallback(); q.Get("error") != "login_required" {
 		t.Errorf("alice: got %v", q)
 	}
@@ -332,7 +347,8 @@ func TestAdminConsent(t *testing.T) {
 	}
 	s := entratest.NewServer(cfg)
 	roles := func(tenant string) string {
-		return wantToken(t, tokenRequest(t, s, tenant, "grant_type", "client_credentials", "client_id", webapp, "client_secret", "webapp-secret", "scope", "api://api-b/.default")).joined("roles")
+		return wantToken(t, tokenRequest(t, s, tenant, "grant_type", "client_credentials", "client_id", webapp,
+			"client_secret", "webapp-secret", "scope", "api://api-b/.default")).joined("roles")
 	}
 	write := authorizeURL(tenant, "scope", "api://api-b/Orders.Write openid")
 	b := newBrowser(t, s)
@@ -341,23 +357,27 @@ func TestAdminConsent(t *testing.T) {
 		t.Errorf("roles before: got %q", got)
 	}
 
-	consent := authHost + tenant + "/v2.0/adminconsent?" + form("client_id", webapp, "redirect_uri", callback, "state", "s", "scope", "api://api-b/Orders.Write").Encode()
+	consent := authHost + tenant + "/v2.0/adminconsent?" + form("client_id", webapp, "redirect_uri", callback, "state",
+		"s", "scope", "api://api-b/Orders.Write").Encode()
 	newBrowser(t, s).open(consent).signIn(bob, "bob-password").wantPage("Sign-in failed", "AADSTS90094")
 	b = newBrowser(t, s).open(consent).signIn(alice, "alice-password")
 	b.wantPage("Review for your organization", "Use api-b as you: Orders.Write", "all users of Contoso")
 	declined := *b
-	if q := declined.press("cancel").wantCallback(); q.Get("error") != "consent_required" || q.Get("admin_consent") != "True" || q.Get("state") != "s" {
+	if q := declined.press("cancel").wantCallback(); q.Get("error") != "consent_required" ||
+		q.Get("admin_consent") != "True" || q.Get("state") != "s" {
 		t.Errorf("declined: got %v", q)
 	}
 	q := b.press("consent").wantCallback()
-	if q.Get("admin_consent") != "True" || q.Get("tenant") != tenant || q.Get("scope") != "api://api-b/Orders.Write" || q.Get("state") != "s" {
+	if q.Get("admin_consent") != "True" || q.Get("tenant") != tenant || q.Get("scope") != "api://api-b/Orders.Write" ||
+		q.Get("state") != "s" {
 		t.Errorf("granted: got %v", q)
 	}
 	code := newBrowser(t, s).open(write).signIn(bob, "bob-password").wantCallback().Get("code")
 	wantToken(t, redeem(t, s, code, "scope", "api://api-b/Orders.Write"))
 
 	// All registered permissions, including roles, without a browser.
-	cb, err := s.SignIn(t.Context(), authHost+tenant+"/adminconsent?"+form("client_id", webapp, "redirect_uri", callback).Encode(), alice)
+	cb, err := s.SignIn(t.Context(), authHost+tenant+"/adminconsent?"+form("client_id", webapp, "redirect_uri",
+		callback).Encode(), alice)
 	if err != nil || cb.Query().Get("admin_consent") != "True" {
 		t.Fatalf("got %v %v", cb, err)
 	}

@@ -15,9 +15,11 @@ import (
 func secretWorks(t *testing.T, s *entratest.Server, secret string) int {
 	t.Helper()
 	before := s.Count(entratest.Match{Endpoint: "token"})
-	resp, err := s.Client().PostForm("https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/token", map[string][]string{
-		"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {secret}, "scope": {"api://api-b/.default"},
-	})
+	resp, err := s.Client().PostForm("https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/token",
+		map[string][]string{
+			"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {secret},
+			"scope": {"api://api-b/.default"},
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,10 @@ func TestUpdateCredentialsAppliesAtOnce(t *testing.T) {
 	if old, fresh := secretWorks(t, s, "daemon-secret"), secretWorks(t, s, "new"); old != 0 || fresh != 0 {
 		t.Errorf("both secrets valid: got AADSTS%d, AADSTS%d", old, fresh)
 	}
-	s.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{"new"}, []string{"daemon-secret"} })
+	s.UpdateCredentials("daemon", func(a *entratest.App) {
+		a.Secrets, a.ExpiredSecrets = []string{"new"},
+			[]string{"daemon-secret"}
+	})
 	if old, fresh := secretWorks(t, s, "daemon-secret"), secretWorks(t, s, "new"); old != 7000222 || fresh != 0 {
 		t.Errorf("old secret expired: got AADSTS%d, AADSTS%d", old, fresh)
 	}
@@ -87,7 +92,8 @@ func TestUpdateCredentialsDuringRequests(t *testing.T) {
 					continue
 				}
 				resp, err := s.Client().PostForm("https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/token", map[string][]string{
-					"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID}, "client_secret": {"daemon-secret"}, "scope": {"api://api-b/.default"},
+					"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID},
+					"client_secret": {"daemon-secret"}, "scope": {"api://api-b/.default"},
 				})
 				if err != nil || resp.StatusCode != 200 {
 					t.Errorf("got %v, %v", resp, err)

@@ -40,16 +40,26 @@ func TestDiscovery(t *testing.T) {
 		{"domain", authHost + "Contoso.onmicrosoft.com/v2.0", authHost + tenant + "/v2.0", authHost + tenant, s},
 		{"common", authHost + "common/v2.0", authHost + "{tenantid}/v2.0", authHost + "common", s},
 		{"organizations", authHost + "organizations/v2.0", authHost + "{tenantid}/v2.0", authHost + "organizations", s},
-		{"consumers", authHost + "consumers/v2.0", authHost + "9188040d-6c67-4c5b-b112-36a304b66dad/v2.0", authHost + "consumers", s},
+		{"consumers", authHost + "consumers/v2.0", authHost + "9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+			authHost + "consumers", s},
 		{"v1", authHost + tenant, "https://sts.windows.net/" + tenant + "/", authHost + tenant, s},
 		{"alias", "https://login.windows.net/" + tenant + "/v2.0", authHost + tenant + "/v2.0", authHost + tenant, s},
-		{"government", "https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant, s},
-		{"China", "https://login.chinacloudapi.cn/" + tenant + "/v2.0", "https://login.partner.microsoftonline.cn/" + tenant + "/v2.0", "https://login.partner.microsoftonline.cn/" + tenant, s},
-		{"v1 in China", "https://login.partner.microsoftonline.cn/" + tenant, "https://sts.chinacloudapi.cn/" + tenant + "/", "https://login.partner.microsoftonline.cn/" + tenant, s},
-		{"custom host", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
-		{"external tenant", "https://contoso.ciamlogin.com/" + tenant + "/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://contoso.ciamlogin.com/" + tenant, s},
-		{"external tenant by its ID", "https://" + tenant + ".ciamlogin.com/contoso.onmicrosoft.com/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant, s},
-		{"custom host, by Microsoft's", authHost + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant, entratest.NewServer(custom)},
+		{"government", "https://login.microsoftonline.us/" + tenant + "/v2.0",
+			"https://login.microsoftonline.us/" + tenant + "/v2.0", "https://login.microsoftonline.us/" + tenant, s},
+		{"China", "https://login.chinacloudapi.cn/" + tenant + "/v2.0",
+			"https://login.partner.microsoftonline.cn/" + tenant + "/v2.0",
+			"https://login.partner.microsoftonline.cn/" + tenant, s},
+		{"v1 in China", "https://login.partner.microsoftonline.cn/" + tenant,
+			"https://sts.chinacloudapi.cn/" + tenant + "/", "https://login.partner.microsoftonline.cn/" + tenant, s},
+		{"custom host", "https://login.example.test/" + tenant + "/v2.0",
+			"https://login.example.test/" + tenant + "/v2.0", "https://login.example.test/" + tenant,
+			entratest.NewServer(custom)},
+		{"external tenant", "https://contoso.ciamlogin.com/" + tenant + "/v2.0",
+			"https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://contoso.ciamlogin.com/" + tenant, s},
+		{"external tenant by its ID", "https://" + tenant + ".ciamlogin.com/contoso.onmicrosoft.com/v2.0",
+			"https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant, s},
+		{"custom host, by Microsoft's", authHost + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0",
+			"https://login.example.test/" + tenant, entratest.NewServer(custom)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var doc map[string]any
@@ -72,7 +82,8 @@ func TestDiscovery(t *testing.T) {
 		})
 	}
 	var e map[string]any
-	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration", &e); status != 400 || e["error"] != "invalid_tenant" || e["error_codes"].([]any)[0] != float64(90002) {
+	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration",
+		&e); status != 400 || e["error"] != "invalid_tenant" || e["error_codes"].([]any)[0] != float64(90002) {
 		t.Errorf("unknown tenant: got %d %v", status, e)
 	}
 }
@@ -95,7 +106,8 @@ func TestKeys(t *testing.T) {
 	}
 
 	first := keys(tenant + "/discovery/v2.0/keys")
-	if len(first) != 1 || first[0].Kid != signedWith() || first[0].Issuer != authHost+tenant+"/v2.0" || first[0].Kty != "RSA" || first[0].Use != "sig" {
+	if len(first) != 1 || first[0].Kid != signedWith() || first[0].Issuer != authHost+tenant+"/v2.0" ||
+		first[0].Kty != "RSA" || first[0].Use != "sig" {
 		t.Fatalf("got keys %+v", first)
 	}
 	if k := keys("common/discovery/v2.0/keys"); k[0].Issuer != authHost+"{tenantid}/v2.0" {
@@ -146,7 +158,8 @@ func TestInstanceDiscovery(t *testing.T) {
 		Codes []int `json:"error_codes"`
 	}
 	url := authHost + "common/discovery/instance?api-version=1.1&authorization_endpoint="
-	if status := get(t, s.Client(), url+"https://login.windows.net/"+tenant+"/oauth2/v2.0/authorize", &doc); status != 200 {
+	if status := get(t, s.Client(), url+"https://login.windows.net/"+tenant+"/oauth2/v2.0/authorize",
+		&doc); status != 200 {
 		t.Fatalf("got status %d", status)
 	}
 	if doc.Endpoint != "https://login.windows.net/"+tenant+"/v2.0/.well-known/openid-configuration" {
@@ -155,8 +168,10 @@ func TestInstanceDiscovery(t *testing.T) {
 	if doc.Metadata[0].Network != "login.microsoftonline.com" || doc.Metadata[0].Aliases[1] != "login.windows.net" {
 		t.Errorf("got metadata %+v", doc.Metadata)
 	}
-	for _, bad := range []string{"https://evil.example/x", "http://login.microsoftonline.com/x", "", "%zz", "https://login.microsoftonline.com.evil.example/x"} {
-		if status := get(t, s.Client(), url+bad, &doc); status != 400 || doc.Error != "invalid_instance" || doc.Codes[0] != 50049 {
+	for _, bad := range []string{"https://evil.example/x", "http://login.microsoftonline.com/x", "", "%zz",
+		"https://login.microsoftonline.com.evil.example/x"} {
+		if status := get(t, s.Client(), url+bad, &doc); status != 400 || doc.Error != "invalid_instance" ||
+			doc.Codes[0] != 50049 {
 			t.Errorf("%q: got %d %s %v", bad, status, doc.Error, doc.Codes)
 		}
 	}
@@ -164,20 +179,24 @@ func TestInstanceDiscovery(t *testing.T) {
 
 func TestClientHosts(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	for _, url := range []string{"https://graph.microsoft.com/v1.0/me", "https://evil.example/", "http://login.microsoftonline.com/", "https://login.microsoftonline.com.evil.example/"} {
+	for _, url := range []string{"https://graph.microsoft.com/v1.0/me", "https://evil.example/",
+		"http://login.microsoftonline.com/", "https://login.microsoftonline.com.evil.example/"} {
 		if resp, err := s.Client().Get(url); err == nil {
 			resp.Body.Close()
 			t.Errorf("%s: got a response, want an error", url)
 		}
 	}
 	for _, host := range []string{
-		"login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net", "login.microsoftonline.us",
-		"login.usgovcloudapi.net", "login-us.microsoftonline.com", "login.partner.microsoftonline.cn", "login.chinacloudapi.cn",
+		"login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net",
+		"login.microsoftonline.us",
+		"login.usgovcloudapi.net", "login-us.microsoftonline.com", "login.partner.microsoftonline.cn",
+		"login.chinacloudapi.cn",
 		"login.sovcloud-identity.fr", "login.sovcloud-identity.de", "login.sovcloud-identity.sg",
 		"westeurope.login.microsoft.com", "usgovvirginia.login.microsoftonline.us", "LOGIN.MICROSOFTONLINE.COM:443",
 	} {
 		var doc map[string]any
-		if status := get(t, s.Client(), "https://"+host+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc); status != 200 {
+		if status := get(t, s.Client(), "https://"+host+"/"+tenant+"/v2.0/.well-known/openid-configuration",
+			&doc); status != 200 {
 			t.Errorf("%s: got status %d", host, status)
 		}
 	}
@@ -247,11 +266,13 @@ func TestRegionalHosts(t *testing.T) {
 // A host of External ID serves its own tenant, but not common or organizations.
 func TestExternalHostServesOneTenant(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	for _, path := range []string{"22222222-2222-4222-8222-222222222222", "fabrikam.onmicrosoft.com", "common", "organizations", "consumers"} {
+	for _, path := range []string{"22222222-2222-4222-8222-222222222222", "fabrikam.onmicrosoft.com", "common",
+		"organizations", "consumers"} {
 		var body struct {
 			Codes []int `json:"error_codes"`
 		}
-		if status := get(t, s.Client(), "https://contoso.ciamlogin.com/"+path+"/v2.0/.well-known/openid-configuration", &body); status != 400 || len(body.Codes) != 1 || body.Codes[0] != 90002 {
+		if status := get(t, s.Client(), "https://contoso.ciamlogin.com/"+path+"/v2.0/.well-known/openid-configuration",
+			&body); status != 400 || len(body.Codes) != 1 || body.Codes[0] != 90002 {
 			t.Errorf("%s: got status %d, %v", path, status, body.Codes)
 		}
 	}

@@ -20,7 +20,8 @@ import (
 
 func TestErrorBody(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	req, err := http.NewRequest("POST", authHost+tenant+"/oauth2/v2.0/token", strings.NewReader("grant_type=client_credentials&client_id="+daemon+"&client_secret=wrong&scope=api://api-b/.default"))
+	req, err := http.NewRequest("POST", authHost+tenant+"/oauth2/v2.0/token",
+		strings.NewReader("grant_type=client_credentials&client_id="+daemon+"&client_secret=wrong&scope=api://api-b/.default"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,10 +88,13 @@ func TestErrorCodeOfEachNumber(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	for code, numbers := range map[string][]int{
-		"invalid_request":           {28000, 28003, 50059, 50147, 50194, 70007, 90002, 90013, 90014, 90023, 240002, 500113, 501491, 700022, 900144, 900561, 901002, 9001023, 9002313, 9002332},
-		"invalid_resource":          {50001, 500011, 650057},
-		"invalid_client":            {50011, 50027, 500112, 700023, 700024, 700025, 700027, 700030, 700211, 700212, 700213, 7000215, 7000218, 7000222},
-		"invalid_grant":             {50013, 50034, 50057, 50105, 50126, 50173, 65001, 70000, 70008, 500131, 500133, 501051, 501481, 54005, 700005, 700082},
+		"invalid_request": {28000, 28003, 50059, 50147, 50194, 70007, 90002, 90013, 90014, 90023, 240002,
+			500113, 501491, 700022, 900144, 900561, 901002, 9001023, 9002313, 9002332},
+		"invalid_resource": {50001, 500011, 650057},
+		"invalid_client": {50011, 50027, 500112, 700023, 700024, 700025, 700027, 700030, 700211, 700212,
+			700213, 7000215, 7000218, 7000222},
+		"invalid_grant": {50013, 50034, 50057, 50105, 50126, 50173, 65001, 70000, 70008, 500131, 500133,
+			501051, 501481, 54005, 700005, 700082},
 		"interaction_required":      {50020, 50076, 50079},
 		"invalid_instance":          {50049},
 		"login_required":            {50058},
@@ -105,7 +109,8 @@ func TestErrorCodeOfEachNumber(t *testing.T) {
 			remove := s.Inject(entratest.Fault{Endpoint: "token", Status: 400, AADSTS: number})
 			wantError(t, clientCredentials(t, s), 400, code, number)
 			remove()
-			b.open(fmt.Sprintf("%serror?code=%d", authHost, number)).wantPage("Error lookup", fmt.Sprintf("AADSTS%d: the OAuth error %s.", number, code))
+			b.open(fmt.Sprintf("%serror?code=%d", authHost, number)).wantPage("Error lookup",
+				fmt.Sprintf("AADSTS%d: the OAuth error %s.", number, code))
 		}
 	}
 }
@@ -115,11 +120,14 @@ func TestClientErrors(t *testing.T) {
 	cfg := sample("daemon", func(a *entratest.App) { a.ExpiredSecrets = []string{"old-secret"} })
 	cfg.Apps = append(cfg.Apps,
 		entratest.App{Name: "cli", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c1", TenantID: tenant, Public: true},
-		entratest.App{Name: "local", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c2", TenantID: tenant, Secrets: []string{"local-secret"}},
-		entratest.App{Name: "guarded", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c3", TenantID: tenant, RequireAssignment: true},
+		entratest.App{Name: "local", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c2", TenantID: tenant,
+			Secrets: []string{"local-secret"}},
+		entratest.App{Name: "guarded", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c3", TenantID: tenant,
+			RequireAssignment: true},
 	)
 	s := entratest.NewServer(cfg)
-	const cli, local, guarded = "aaaaaaaa-0000-4000-8000-0000000000c1", "aaaaaaaa-0000-4000-8000-0000000000c2", "aaaaaaaa-0000-4000-8000-0000000000c3"
+	const cli, local, guarded = "aaaaaaaa-0000-4000-8000-0000000000c1", "aaaaaaaa-0000-4000-8000-0000000000c2",
+		"aaaaaaaa-0000-4000-8000-0000000000c3"
 	for _, test := range []struct {
 		name   string
 		tenant string
@@ -131,12 +139,15 @@ func TestClientErrors(t *testing.T) {
 		{"wrong secret", tenant, []string{"client_secret", "wrong"}, 401, "invalid_client", 7000215},
 		{"expired secret", tenant, []string{"client_secret", "old-secret"}, 401, "invalid_client", 7000222},
 		{"no secret", tenant, []string{"client_secret", ""}, 401, "invalid_client", 7000218},
-		{"unknown app", tenant, []string{"client_id", "aaaaaaaa-0000-4000-8000-00000000ffff"}, 400, "unauthorized_client", 700016},
-		{"app of another tenant", fabrikam, []string{"client_id", local, "client_secret", "local-secret"}, 400, "unauthorized_client", 700016},
+		{"unknown app", tenant, []string{"client_id", "aaaaaaaa-0000-4000-8000-00000000ffff"}, 400, "unauthorized_client",
+			700016},
+		{"app of another tenant", fabrikam, []string{"client_id", local, "client_secret", "local-secret"}, 400,
+			"unauthorized_client", 700016},
 		{"unknown tenant", "99999999-0000-4000-8000-00000000ffff", nil, 400, "invalid_request", 90002},
 		{"unknown domain", "nowhere.example", nil, 400, "invalid_request", 90002},
 		{"no tenant", "organizations", nil, 400, "invalid_request", 50059},
-		{"common, single tenant", "common", []string{"client_id", local, "client_secret", "local-secret"}, 400, "invalid_request", 50194},
+		{"common, single tenant", "common", []string{"client_id", local, "client_secret", "local-secret"}, 400,
+			"invalid_request", 50194},
 		{"consumers", "consumers", nil, 400, "invalid_request", 9002332},
 		{"public with a secret", tenant, []string{"client_id", cli}, 401, "invalid_client", 700025},
 		{"public, app-only", tenant, []string{"client_id", cli, "client_secret", ""}, 401, "invalid_client", 7000218},
@@ -147,14 +158,16 @@ func TestClientErrors(t *testing.T) {
 		{"scope without .default", tenant, []string{"scope", "api://api-b/Orders.Read.All"}, 400, "invalid_scope", 1002012},
 		{"OIDC scopes alone", tenant, []string{"scope", "openid profile"}, 400, "invalid_scope", 1002012},
 		{"unknown resource", tenant, []string{"scope", "api://nothing/.default"}, 400, "invalid_resource", 500011},
-		{"two resources", tenant, []string{"scope", "api://api-a/.default api://api-b/.default"}, 400, "invalid_request", 28000},
+		{"two resources", tenant, []string{"scope", "api://api-a/.default api://api-b/.default"}, 400, "invalid_request",
+			28000},
 		{"resource parameter", tenant, []string{"resource", "api://api-b"}, 400, "invalid_request", 901002},
 		{"bad claims", tenant, []string{"claims", "{"}, 400, "invalid_request", 90023},
 		{"no role", tenant, []string{"scope", guarded + "/.default"}, 400, "invalid_grant", 501051},
 		{"secret and assertion", tenant, []string{"client_assertion", "x"}, 400, "invalid_request", 90023},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := []string{"grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", "api://api-b/.default"}
+			f := []string{"grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope",
+				"api://api-b/.default"}
 			wantError(t, tokenRequest(t, s, test.tenant, append(f, test.change...)...), test.status, test.code, test.aadsts)
 		})
 	}
@@ -177,7 +190,8 @@ func TestClientErrors(t *testing.T) {
 			var body struct {
 				Codes []int `json:"error_codes"`
 			}
-			if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.StatusCode != 400 || body.Codes[0] != 9002313 {
+			if err := json.NewDecoder(resp.Body).Decode(&body); err != nil || resp.StatusCode != 400 ||
+				body.Codes[0] != 9002313 {
 				t.Errorf("got %d %v %v", resp.StatusCode, body, err)
 			}
 		})
@@ -246,7 +260,8 @@ func TestClientAssertionErrors(t *testing.T) {
 			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 	}
 	for _, aud := range []string{
-		authHost + tenant + "/oauth2/v2.0/token", authHost + tenant + "/v2.0", authHost + "contoso.onmicrosoft.com/oauth2/v2.0/token",
+		authHost + tenant + "/oauth2/v2.0/token", authHost + tenant + "/v2.0",
+		authHost + "contoso.onmicrosoft.com/oauth2/v2.0/token",
 		"https://login.windows.net/" + tenant + "/oauth2/v2.0/token", authHost + tenant + "/oauth2/token",
 	} {
 		h, p := good()
@@ -312,7 +327,10 @@ func TestClientAssertionErrors(t *testing.T) {
 		p["iss"], p["sub"], p["aud"] = "https://cluster.example", "job", "api://mine"
 		wantToken(t, send(t, signEC(t, ec, h, p)))
 		h, p = good()
-		s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{ecCert(t, ec)} }))
+		s := entratest.NewServer(sample("daemon", func(a *entratest.App) {
+			a.Certificates = []*x509.Certificate{ecCert(t,
+				ec)}
+		}))
 		h["x5t"] = thumbprint(s.App("daemon").Certificates[0])
 		wantError(t, clientCredentials(t, s, "client_secret", "", "client_assertion", signEC(t, ec, h, p),
 			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), 401, "invalid_client", 700027)
@@ -325,9 +343,11 @@ func TestExpiredCertificate(t *testing.T) {
 		cert := certify(t, "daemon", testKey(), nil, nil)
 		s := entratest.NewServer(sample("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} }))
 		do := func() response {
-			return clientCredentials(t, s, "client_secret", "", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+			return clientCredentials(t, s, "client_secret", "", "client_assertion_type",
+				"urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
 				"client_assertion", sign(t, testKey(), map[string]any{"x5t": thumbprint(cert)}, map[string]any{
-					"iss": daemon, "sub": daemon, "aud": authHost + tenant + "/oauth2/v2.0/token", "exp": time.Now().Add(time.Minute).Unix(),
+					"iss": daemon, "sub": daemon, "aud": authHost + tenant + "/oauth2/v2.0/token",
+					"exp": time.Now().Add(time.Minute).Unix(),
 				}))
 		}
 		wantToken(t, do())
@@ -352,15 +372,18 @@ func TestCodeErrors(t *testing.T) {
 		code   string
 		aadsts int
 	}{
-		{"verifier", []string{"code_verifier", "another-verifier-of-enough-characters-to-be-accepted"}, 400, "invalid_grant", 501481},
+		{"verifier", []string{"code_verifier", "another-verifier-of-enough-characters-to-be-accepted"}, 400,
+			"invalid_grant", 501481},
 		{"no verifier", []string{"code_verifier", ""}, 400, "invalid_grant", 501481},
 		{"redirect not registered", []string{"redirect_uri", "https://evil.example/"}, 400, "invalid_client", 50011},
 		{"another redirect", []string{"redirect_uri", "https://webapp.contoso.example/other"}, 400, "invalid_client", 500112},
 		{"no redirect", []string{"redirect_uri", ""}, 400, "invalid_request", 900144},
-		{"another client", []string{"client_id", "aaaaaaaa-0000-4000-8000-0000000000c4", "client_secret", "other-secret"}, 400, "invalid_grant", 70000},
+		{"another client", []string{"client_id", "aaaaaaaa-0000-4000-8000-0000000000c4", "client_secret", "other-secret"},
+			400, "invalid_grant", 70000},
 		{"malformed", []string{"code", "nonsense"}, 400, "invalid_grant", 9002313},
 		{"no code", []string{"code", ""}, 400, "invalid_request", 900144},
-		{"two resources", []string{"scope", "api://api-a/access_as_user api://api-b/Orders.Read"}, 400, "invalid_request", 28000},
+		{"two resources", []string{"scope", "api://api-a/access_as_user api://api-b/Orders.Read"}, 400, "invalid_request",
+			28000},
 		{"no resource", []string{"scope", "offline_access"}, 400, "invalid_request", 28003},
 		{"unknown scope", []string{"scope", "api://api-a/nothing"}, 400, "invalid_scope", 70011},
 		{"bare scope", []string{"scope", "nothing"}, 400, "invalid_scope", 70011},
@@ -376,7 +399,8 @@ func TestCodeErrors(t *testing.T) {
 		})
 	}
 	t.Run("another tenant", func(t *testing.T) {
-		resp := tokenRequest(t, s, fabrikam, "grant_type", "authorization_code", "client_id", webapp, "client_secret", "webapp-secret",
+		resp := tokenRequest(t, s, fabrikam, "grant_type", "authorization_code", "client_id", webapp, "client_secret",
+			"webapp-secret",
 			"code", signIn(t, s, alice), "redirect_uri", callback, "code_verifier", verifier)
 		wantError(t, resp, 400, "invalid_grant", 700005)
 	})
@@ -394,7 +418,8 @@ func TestCodeErrors(t *testing.T) {
 		wantToken(t, redeem(t, s, code))
 	})
 	t.Run("a code is not a refresh token", func(t *testing.T) {
-		resp := tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", signIn(t, s, alice))
+		resp := tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret",
+			"webapp-secret", "refresh_token", signIn(t, s, alice))
 		wantError(t, resp, 400, "invalid_grant", 9002313)
 	})
 }
@@ -411,7 +436,8 @@ func TestExpiredGrants(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		wantError(t, onBehalfOf(t, s, resp.stringField("access_token")), 400, "invalid_grant", 500133)
 
-		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", resp.stringField("refresh_token")}
+		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret",
+			"refresh_token", resp.stringField("refresh_token")}
 		time.Sleep(89 * 24 * time.Hour)
 		wantToken(t, tokenRequest(t, s, tenant, refresh...))
 		time.Sleep(24 * time.Hour)
@@ -422,17 +448,21 @@ func TestExpiredGrants(t *testing.T) {
 func TestRefreshErrors(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Apps = append(cfg.Apps, entratest.App{
-		Name: "other", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c4", TenantID: tenant, MultiTenant: true, Secrets: []string{"other-secret"},
+		Name: "other", ClientID: "aaaaaaaa-0000-4000-8000-0000000000c4", TenantID: tenant, MultiTenant: true,
+		Secrets: []string{"other-secret"},
 	})
 	s := entratest.NewServer(cfg)
 	token := redeem(t, s, signIn(t, s, alice)).stringField("refresh_token")
-	base := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", token}
+	base := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret",
+		"refresh_token", token}
 	wantError(t, tokenRequest(t, s, fabrikam, base...), 400, "invalid_grant", 70000)
-	wantError(t, tokenRequest(t, s, tenant, append(base, "client_id", "aaaaaaaa-0000-4000-8000-0000000000c4", "client_secret", "other-secret")...), 400, "invalid_grant", 70000)
+	wantError(t, tokenRequest(t, s, tenant, append(base, "client_id", "aaaaaaaa-0000-4000-8000-0000000000c4",
+		"client_secret", "other-secret")...), 400, "invalid_grant", 70000)
 	wantError(t, tokenRequest(t, s, tenant, append(base, "refresh_token", "x")...), 400, "invalid_grant", 9002313)
 	wantError(t, tokenRequest(t, s, tenant, append(base, "refresh_token", "")...), 400, "invalid_request", 900144)
 	wantError(t, tokenRequest(t, entratest.NewServer(cfg), tenant, base...), 400, "invalid_grant", 9002313)
-	if !s.RevokeToken(token) || s.RevokeToken("nothing") || s.RevokeToken(s.Mint(entratest.MintOptions{Resource: "api-a", UnpublishedKey: true})) {
+	if !s.RevokeToken(token) || s.RevokeToken("nothing") ||
+		s.RevokeToken(s.Mint(entratest.MintOptions{Resource: "api-a", UnpublishedKey: true})) {
 		t.Error("RevokeToken: got true for other text or false for a token")
 	}
 	wantError(t, tokenRequest(t, s, tenant, base...), 400, "invalid_grant", 50173)
@@ -464,18 +494,28 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		{"alg none", mint(entratest.MintOptions{Header: map[string]any{"alg": "none"}}), nil, 400, "invalid_grant", 50013},
 		{"alg HS256", mint(entratest.MintOptions{Header: map[string]any{"alg": "HS256"}}), nil, 400, "invalid_grant", 50013},
 		{"unknown key", mint(entratest.MintOptions{Header: map[string]any{"kid": "x"}}), nil, 400, "invalid_grant", 50013},
-		{"issuer", mint(entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/"}}), nil, 400, "invalid_grant", 50013},
-		{"issuer of another tenant", mint(entratest.MintOptions{Claims: map[string]any{"tid": fabrikam}}), nil, 400, "invalid_grant", 50013},
+		{"issuer", mint(entratest.MintOptions{Claims: map[string]any{"iss": "https://evil.example/"}}), nil, 400,
+			"invalid_grant", 50013},
+		{"issuer of another tenant", mint(entratest.MintOptions{Claims: map[string]any{"tid": fabrikam}}), nil, 400,
+			"invalid_grant", 50013},
 		{"expired", mint(entratest.MintOptions{Lifetime: -time.Second}), nil, 400, "invalid_grant", 500133},
 		{"no exp", mint(entratest.MintOptions{Claims: map[string]any{"exp": nil}}), nil, 400, "invalid_grant", 500133},
-		{"not yet valid", mint(entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}), nil, 400, "invalid_grant", 500133},
-		{"audience", s.Mint(entratest.MintOptions{Resource: "api-b", Client: "webapp", User: alice}), nil, 400, "invalid_grant", 500131},
-		{"app-only", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), nil, 400, "unauthorized_client", 7000114},
-		{"app-only without idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon", Claims: map[string]any{"idtyp": nil}}), nil, 400, "unauthorized_client", 7000114},
-		{"app-only with a scope", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon", Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "unauthorized_client", 7000114},
-		{"ID token", s.Mint(entratest.MintOptions{Resource: apiA, User: alice, IDToken: true}), nil, 400, "invalid_request", 240002},
-		{"ID token with a scope", s.Mint(entratest.MintOptions{Resource: apiA, User: alice, IDToken: true, Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "invalid_request", 240002},
-		{"unknown user", mint(entratest.MintOptions{Claims: map[string]any{"oid": tenant}}), nil, 400, "invalid_grant", 50034},
+		{"not yet valid", mint(entratest.MintOptions{Claims: map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}}),
+			nil, 400, "invalid_grant", 500133},
+		{"audience", s.Mint(entratest.MintOptions{Resource: "api-b", Client: "webapp", User: alice}), nil, 400,
+			"invalid_grant", 500131},
+		{"app-only", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), nil, 400, "unauthorized_client",
+			7000114},
+		{"app-only without idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon",
+			Claims: map[string]any{"idtyp": nil}}), nil, 400, "unauthorized_client", 7000114},
+		{"app-only with a scope", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon",
+			Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "unauthorized_client", 7000114},
+		{"ID token", s.Mint(entratest.MintOptions{Resource: apiA, User: alice, IDToken: true}), nil, 400,
+			"invalid_request", 240002},
+		{"ID token with a scope", s.Mint(entratest.MintOptions{Resource: apiA, User: alice, IDToken: true,
+			Claims: map[string]any{"scp": "access_as_user"}}), nil, 400, "invalid_request", 240002},
+		{"unknown user", mint(entratest.MintOptions{Claims: map[string]any{"oid": tenant}}), nil, 400, "invalid_grant",
+			50034},
 		{"no assertion", "", nil, 400, "invalid_request", 900144},
 		{"no use", good, []string{"requested_token_use", ""}, 400, "invalid_request", 900144},
 		{"another use", good, []string{"requested_token_use", "else"}, 400, "invalid_request", 90023},
@@ -489,7 +529,8 @@ func TestOnBehalfOfErrors(t *testing.T) {
 		})
 	}
 	t.Run("another tenant", func(t *testing.T) {
-		resp := tokenRequest(t, s, fabrikam, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", apiA, "client_secret", "api-a-secret",
+		resp := tokenRequest(t, s, fabrikam, "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id",
+			apiA, "client_secret", "api-a-secret",
 			"assertion", good, "requested_token_use", "on_behalf_of", "scope", "api://api-b/Orders.Read")
 		wantError(t, resp, 400, "invalid_grant", 50013)
 	})
@@ -527,7 +568,8 @@ func TestMFAChallengeIsSatisfiedBySignIn(t *testing.T) {
 			}
 		} `json:"access_token"`
 	}
-	if err := json.Unmarshal([]byte(challenge), &c); err != nil || !c.AccessToken.Polids.Essential || len(c.AccessToken.Polids.Values) != 1 {
+	if err := json.Unmarshal([]byte(challenge), &c); err != nil || !c.AccessToken.Polids.Essential ||
+		len(c.AccessToken.Polids.Values) != 1 {
 		t.Fatalf("got claims %q", challenge)
 	}
 	if resp.stringField("suberror") != "basic_action" {
@@ -544,10 +586,12 @@ func TestMFAChallengeIsSatisfiedBySignIn(t *testing.T) {
 
 func TestPasswordGrant(t *testing.T) {
 	cfg := entratest.Sample()
-	cfg.Users = append(cfg.Users, entratest.User{Username: "disabled@contoso.onmicrosoft.com", Password: "disabled-password", TenantID: tenant, Disabled: true})
+	cfg.Users = append(cfg.Users, entratest.User{Username: "disabled@contoso.onmicrosoft.com",
+		Password: "disabled-password", TenantID: tenant, Disabled: true})
 	s := entratest.NewServer(cfg)
 	do := func(pairs ...string) response {
-		f := []string{"grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password", "alice-password", "scope", "api://api-b/Orders.Read"}
+		f := []string{"grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice,
+			"password", "alice-password", "scope", "api://api-b/Orders.Read"}
 		return tokenRequest(t, s, tenant, append(f, pairs...)...)
 	}
 	if c := wantToken(t, do()); c.stringClaim("preferred_username") != alice {
@@ -555,14 +599,16 @@ func TestPasswordGrant(t *testing.T) {
 	}
 	wantError(t, do("password", "wrong"), 400, "invalid_grant", 50126)
 	wantError(t, do("username", "unknown@contoso.onmicrosoft.com"), 400, "invalid_grant", 50034)
-	wantError(t, do("username", "disabled@contoso.onmicrosoft.com", "password", "disabled-password"), 400, "invalid_grant", 50057)
+	wantError(t, do("username", "disabled@contoso.onmicrosoft.com", "password", "disabled-password"), 400,
+		"invalid_grant", 50057)
 	wantError(t, do("username", carol, "password", "carol-password"), 400, "interaction_required", 50020)
 }
 
 // The password grant applies the policies of the sign-in pages.
 func TestPasswordGrantAppliesPolicies(t *testing.T) {
 	do := func(cfg entratest.Config, scope string) response {
-		return tokenRequest(t, entratest.NewServer(cfg), tenant, "grant_type", "password", "client_id", webapp, "client_secret", "webapp-secret",
+		return tokenRequest(t, entratest.NewServer(cfg), tenant, "grant_type", "password", "client_id", webapp,
+			"client_secret", "webapp-secret",
 			"username", bob, "password", "bob-password", "scope", scope)
 	}
 	wantError(t, do(entratest.Sample(), "openid profile offline_access"), 400, "invalid_grant", 65001)
@@ -572,8 +618,10 @@ func TestPasswordGrantAppliesPolicies(t *testing.T) {
 	}
 	wantToken(t, do(sample("webapp", granted), "api://api-a/access_as_user"))
 	wantToken(t, do(sample("webapp", granted), "openid"))
-	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireAssignment = true }), "openid"), 400, "invalid_grant", 50105)
-	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireMFA = true }), "openid"), 400, "interaction_required", 50076)
+	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireAssignment = true }), "openid"),
+		400, "invalid_grant", 50105)
+	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireMFA = true }), "openid"), 400,
+		"interaction_required", 50076)
 }
 
 func TestUserAssignment(t *testing.T) {

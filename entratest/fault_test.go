@@ -45,14 +45,22 @@ func TestFaultResponses(t *testing.T) {
 		retryAfter string
 		contains   string
 	}{
-		{"429", entratest.Fault{Status: 429, RetryAfter: "60"}, 429, "application/json; charset=utf-8", "60", `"error":"temporarily_unavailable","error_description":"AADSTS90055: `},
-		{"503 with a date", entratest.Fault{RetryAfter: "Fri, 31 Dec 1999 23:59:59 GMT"}, 503, "application/json; charset=utf-8", "Fri, 31 Dec 1999 23:59:59 GMT", `"error_codes":[90033]`},
+		{"429", entratest.Fault{Status: 429, RetryAfter: "60"}, 429, "application/json; charset=utf-8", "60",
+			`"error":"temporarily_unavailable","error_description":"AADSTS90055: `},
+		{"503 with a date", entratest.Fault{RetryAfter: "Fri, 31 Dec 1999 23:59:59 GMT"}, 503,
+			"application/json; charset=utf-8", "Fri, 31 Dec 1999 23:59:59 GMT", `"error_codes":[90033]`},
 		{"500", entratest.Fault{Status: 500}, 500, "application/json; charset=utf-8", "", `"error_codes":[90033]`},
-		{"HTML from a proxy", entratest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 502, "text/html; charset=utf-8", "", "<html>Bad Gateway</html>"},
-		{"malformed JSON", entratest.Fault{Status: 200, Body: `{"access_token":`}, 200, "application/json; charset=utf-8", "", `{"access_token":`},
-		{"wrong content type", entratest.Fault{Status: 200, Body: "{}", ContentType: "text/plain"}, 200, "text/plain", "", "{}"},
-		{"an error of Entra's", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 50173, SubError: "bad_token", Claims: "{}"}, 400, "application/json; charset=utf-8", "", `"error":"invalid_grant","error_description":"AADSTS50173: `},
-		{"a header", entratest.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/"}}}, 307, "application/json; charset=utf-8", "", ""},
+		{"HTML from a proxy", entratest.Fault{Status: 502, Body: "<html>Bad Gateway</html>"}, 502,
+			"text/html; charset=utf-8", "", "<html>Bad Gateway</html>"},
+		{"malformed JSON", entratest.Fault{Status: 200, Body: `{"access_token":`}, 200, "application/json; charset=utf-8",
+			"", `{"access_token":`},
+		{"wrong content type", entratest.Fault{Status: 200, Body: "{}", ContentType: "text/plain"}, 200, "text/plain", "",
+			"{}"},
+		{"an error of Entra's", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 50173, SubError: "bad_token",
+			Claims: "{}"}, 400, "application/json; charset=utf-8", "",
+			`"error":"invalid_grant","error_description":"AADSTS50173: `},
+		{"a header", entratest.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/"}}}, 307,
+			"application/json; charset=utf-8", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			remove := s.Inject(test.fault)
@@ -60,7 +68,8 @@ func TestFaultResponses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if resp.StatusCode != test.status || resp.Header.Get("Content-Type") != test.kind || resp.Header.Get("Retry-After") != test.retryAfter {
+			if resp.StatusCode != test.status || resp.Header.Get("Content-Type") != test.kind ||
+				resp.Header.Get("Retry-After") != test.retryAfter {
 				t.Errorf("got %d %q %q", resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Retry-After"))
 			}
 			if !strings.Contains(body, test.contains) {

@@ -45,7 +45,8 @@ func TestClientCredentials(t *testing.T) {
 	if cc := resp.header.Get("Cache-Control"); !strings.Contains(cc, "no-store") {
 		t.Errorf("got Cache-Control %q", cc)
 	}
-	other := wantToken(t, tokenRequest(t, s, fabrikam, "grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", apiB+"/.default"))
+	other := wantToken(t, tokenRequest(t, s, fabrikam, "grant_type", "client_credentials", "client_id", daemon,
+		"client_secret", "daemon-secret", "scope", apiB+"/.default"))
 	if other.stringClaim("tid") != fabrikam || other.stringClaim("oid") == c.stringClaim("oid") {
 		t.Errorf("in another tenant: got tid %q and oid %q", other.stringClaim("tid"), other.stringClaim("oid"))
 	}
@@ -57,7 +58,8 @@ func TestAuthorizationCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(cb.String(), callback+"?") || cb.Query().Get("state") != "a state" || cb.Query().Get("session_state") == "" {
+	if !strings.HasPrefix(cb.String(), callback+"?") || cb.Query().Get("state") != "a state" ||
+		cb.Query().Get("session_state") == "" {
 		t.Fatalf("got callback %s", cb)
 	}
 	resp := redeem(t, s, cb.Query().Get("code"))
@@ -100,23 +102,28 @@ func TestRefreshToken(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	first := redeem(t, s, signIn(t, s, carol))
 	refresh := func(token string, pairs ...string) response {
-		f := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", token, "client_info", "1"}
+		f := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret",
+			"refresh_token", token, "client_info", "1"}
 		return tokenRequest(t, s, "organizations", append(f, pairs...)...)
 	}
 	second := refresh(first.stringField("refresh_token"))
 	c := wantToken(t, second)
-	if c.stringClaim("preferred_username") != carol || c.stringClaim("tid") != fabrikam || c.stringClaim("scp") != "access_as_user" {
+	if c.stringClaim("preferred_username") != carol || c.stringClaim("tid") != fabrikam ||
+		c.stringClaim("scp") != "access_as_user" {
 		t.Errorf("got claims %v", c)
 	}
-	if second.stringField("refresh_token") == "" || second.stringField("refresh_token") == first.stringField("refresh_token") {
+	if second.stringField("refresh_token") == "" ||
+		second.stringField("refresh_token") == first.stringField("refresh_token") {
 		t.Error("the refresh token did not rotate")
 	}
 	wantToken(t, refresh(first.stringField("refresh_token"))) // the old one goes on
 	graph := refresh(second.stringField("refresh_token"), "scope", "openid profile")
-	if c := wantToken(t, graph); c.stringClaim("aud") != "https://graph.microsoft.com" || c.stringClaim("scp") != "openid profile" || c.stringClaim("ver") != "1.0" {
+	if c := wantToken(t, graph); c.stringClaim("aud") != "https://graph.microsoft.com" ||
+		c.stringClaim("scp") != "openid profile" || c.stringClaim("ver") != "1.0" {
 		t.Errorf("another resource: got %v", c)
 	}
-	wantError(t, refresh(first.stringField("refresh_token"), "scope", "api://api-b/Orders.Read"), 400, "invalid_grant", 65001)
+	wantError(t, refresh(first.stringField("refresh_token"), "scope", "api://api-b/Orders.Read"), 400, "invalid_grant",
+		65001)
 
 	s.RevokeSessions(carol)
 	wantError(t, refresh(second.stringField("refresh_token")), 400, "invalid_grant", 50173)
@@ -128,7 +135,8 @@ func TestOnBehalfOf(t *testing.T) {
 	resp := onBehalfOf(t, s, userToken(t, s, alice))
 	c := wantToken(t, resp)
 	for name, want := range map[string]string{
-		"aud": apiB, "azp": apiA, "scp": "Orders.Read", "oid": s.User(alice).ObjectID, "preferred_username": alice, "tid": tenant,
+		"aud": apiB, "azp": apiA, "scp": "Orders.Read", "oid": s.User(alice).ObjectID, "preferred_username": alice,
+		"tid": tenant,
 	} {
 		if c.stringClaim(name) != want {
 			t.Errorf("%s is %q, want %q", name, c.stringClaim(name), want)
@@ -137,14 +145,16 @@ func TestOnBehalfOf(t *testing.T) {
 	if c["roles"] != nil {
 		t.Error("a user's token has roles the user does not have")
 	}
-	if resp.stringField("scope") != "api://api-b/Orders.Read" || resp.stringField("refresh_token") == "" || resp.stringField("id_token") == "" || resp.stringField("client_info") == "" {
+	if resp.stringField("scope") != "api://api-b/Orders.Read" || resp.stringField("refresh_token") == "" ||
+		resp.stringField("id_token") == "" || resp.stringField("client_info") == "" {
 		t.Errorf("got response %v", resp.body)
 	}
 	all := onBehalfOf(t, s, userToken(t, s, carol), "scope", "api://api-b/.default")
 	if wantToken(t, all); all.stringField("scope") != "api://api-b/Orders.Read api://api-b/.default" {
 		t.Errorf("got scope %q", all.stringField("scope"))
 	}
-	wantError(t, onBehalfOf(t, s, userToken(t, s, alice), "scope", "api://api-b/Orders.Write"), 400, "invalid_grant", 65001)
+	wantError(t, onBehalfOf(t, s, userToken(t, s, alice), "scope", "api://api-b/Orders.Write"), 400, "invalid_grant",
+		65001)
 }
 
 func TestTokenVersion1(t *testing.T) {
@@ -162,7 +172,8 @@ func TestTokenVersion1(t *testing.T) {
 	if c.joined("amr") != "pwd" {
 		t.Errorf("got amr %v", c["amr"])
 	}
-	if h := decodePart(t, raw, 0); h.stringClaim("x5t") == "" || h.stringClaim("x5t") != h.stringClaim("kid") || h.stringClaim("typ") != "JWT" || h.stringClaim("alg") != "RS256" {
+	if h := decodePart(t, raw, 0); h.stringClaim("x5t") == "" || h.stringClaim("x5t") != h.stringClaim("kid") ||
+		h.stringClaim("typ") != "JWT" || h.stringClaim("alg") != "RS256" {
 		t.Errorf("got header %v", h)
 	}
 }

@@ -61,7 +61,8 @@ func FuzzToken(f *testing.F) {
 			}
 		}
 		form, _ := url.ParseQuery(body)
-		secrets := map[string]string{daemon: "daemon-secret", webapp: "webapp-secret", apiA: "api-a-secret", apiB: "api-b-secret"}
+		secrets := map[string]string{daemon: "daemon-secret", webapp: "webapp-secret", apiA: "api-a-secret",
+			apiB: "api-b-secret"}
 		if a.AccessToken != "" && form.Get("client_secret") != secrets[strings.ToLower(form.Get("client_id"))] {
 			t.Fatalf("got a token without the secret for %q", body)
 		}
@@ -73,7 +74,8 @@ func FuzzToken(f *testing.F) {
 func FuzzAuthorize(f *testing.F) {
 	s := entratest.NewServer(entratest.Sample())
 	for _, seed := range []string{
-		authorizeURL(tenant), authorizeURL(tenant, "prompt", "none"), authorizeURL(tenant, "response_mode", "form_post", "prompt", "none"),
+		authorizeURL(tenant), authorizeURL(tenant, "prompt", "none"),
+		authorizeURL(tenant, "response_mode", "form_post", "prompt", "none"),
 		authorizeURL(tenant, "login_hint", `"><zq>`), authorizeURL(tenant, "redirect_uri", "https://evil.example"),
 		authorizeURL(tenant, "max_age", "0"), authorizeURL(tenant, "scope", "openid / // .default /.default"),
 		authorizeURL(tenant, "claims", `{"access_token":{"polids":{"values":[1,"x"]}}}`),
@@ -86,7 +88,8 @@ func FuzzAuthorize(f *testing.F) {
 	f.Fuzz(func(t *testing.T, endpoint, query, cookie string) {
 		hr := &http.Request{
 			Method: "GET", Header: http.Header{"Cookie": {cookie}},
-			URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: "/" + tenant + "/oauth2/v2.0/" + endpoint, RawQuery: query},
+			URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com",
+				Path: "/" + tenant + "/oauth2/v2.0/" + endpoint, RawQuery: query},
 		}
 		if endpoint == "login" {
 			hr.Method, hr.URL.Path, hr.URL.RawQuery = "POST", "/"+tenant+"/login", ""
@@ -137,8 +140,10 @@ func FuzzDocuments(f *testing.F) {
 	s := entratest.NewServer(entratest.Sample())
 	f.Add("GET", "login.microsoftonline.com", "/common/v2.0/.well-known/openid-configuration", "")
 	f.Add("HEAD", "login.windows.net:443", "/contoso.onmicrosoft.com/discovery/v2.0/keys", "appid=x")
-	f.Add("GET", "sts.windows.net", "/common/discovery/instance", "api-version=1.1&authorization_endpoint=https://login.microsoftonline.com/%2e%2e/x")
-	f.Add("GET", "x.login.microsoft.com", "/organizations/v2.0/adminconsent", "client_id="+webapp+"&redirect_uri="+callback+"&scope=.default")
+	f.Add("GET", "sts.windows.net", "/common/discovery/instance",
+		"api-version=1.1&authorization_endpoint=https://login.microsoftonline.com/%2e%2e/x")
+	f.Add("GET", "x.login.microsoft.com", "/organizations/v2.0/adminconsent",
+		"client_id="+webapp+"&redirect_uri="+callback+"&scope=.default")
 	f.Add("OPTIONS", "127.0.0.1:1", "/error", "code=7000215")
 	f.Add("GET", `a"b`, "//", "%")
 	f.Fuzz(func(t *testing.T, method, host, path, query string) {
@@ -151,7 +156,8 @@ func FuzzDocuments(f *testing.F) {
 		if w.Code >= 500 {
 			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
-		if method != http.MethodHead && strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") && !json.Valid(w.Body.Bytes()) {
+		if method != http.MethodHead && strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") &&
+			!json.Valid(w.Body.Bytes()) {
 			t.Fatalf("got invalid JSON: %s", w.Body)
 		}
 	})
@@ -167,12 +173,16 @@ func FuzzTokenParameter(f *testing.F) {
 	assertion := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Lifetime: 24 * time.Hour})
 	refresh := redeem(f, s, signIn(f, s, alice)).stringField("refresh_token")
 	requests := []url.Values{
-		form("grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", "api://api-b/.default"),
-		form("grant_type", "authorization_code", "client_id", webapp, "client_secret", "webapp-secret", "redirect_uri", callback, "code_verifier", verifier),
+		form("grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope",
+			"api://api-b/.default"),
+		form("grant_type", "authorization_code", "client_id", webapp, "client_secret", "webapp-secret", "redirect_uri",
+			callback, "code_verifier", verifier),
 		form("grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", refresh),
-		form("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", apiA, "client_secret", "api-a-secret", "assertion", assertion,
+		form("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_id", apiA, "client_secret",
+			"api-a-secret", "assertion", assertion,
 			"requested_token_use", "on_behalf_of", "scope", "api://api-b/Orders.Read"),
-		form("grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password", "alice-password", "scope", "api://api-b/Orders.Read"),
+		form("grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password",
+			"alice-password", "scope", "api://api-b/Orders.Read"),
 	}
 	for i, request := range requests {
 		for name, values := range request {
@@ -187,7 +197,8 @@ func FuzzTokenParameter(f *testing.F) {
 	}
 	f.Add(uint8(1), "code", refresh)
 	f.Add(uint8(2), "refresh_token", assertion)
-	exact := []string{"grant_type", "client_secret", "code", "redirect_uri", "code_verifier", "refresh_token", "assertion", "requested_token_use", "password"}
+	exact := []string{"grant_type", "client_secret", "code", "redirect_uri", "code_verifier", "refresh_token",
+		"assertion", "requested_token_use", "password"}
 	granted := []string{"access_as_user", "Orders.Read", "openid", "profile", "email"}
 	f.Fuzz(func(t *testing.T, which uint8, name, value string) {
 		request := url.Values{}
@@ -207,8 +218,9 @@ func FuzzTokenParameter(f *testing.F) {
 			request.Set(name, value)
 		}
 		hr := &http.Request{
-			Method: "POST", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: io.NopCloser(strings.NewReader(request.Encode())),
-			URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: "/" + in + "/oauth2/v2.0/token"},
+			Method: "POST", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+			Body: io.NopCloser(strings.NewReader(request.Encode())),
+			URL:  &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: "/" + in + "/oauth2/v2.0/token"},
 		}
 		resp, err := s.Client().Do(hr)
 		if err != nil {
@@ -231,7 +243,8 @@ func FuzzTokenParameter(f *testing.F) {
 			t.Fatal("got a token for two client credentials")
 		}
 		c := decode(t, token)
-		if own := []string{tenant, "contoso.onmicrosoft.com", "common", "organizations"}; slices.Contains(own, strings.ToLower(in)) != (c.stringClaim("tid") == tenant) {
+		if own := []string{tenant, "contoso.onmicrosoft.com", "common", "organizations"}; slices.Contains(own,
+			strings.ToLower(in)) != (c.stringClaim("tid") == tenant) {
 			t.Fatalf("got a token of tenant %s from the endpoint of %q", c.stringClaim("tid"), in)
 		}
 		if c.stringClaim("scp") != "" && c.stringClaim("tid") != tenant {
@@ -255,14 +268,17 @@ func FuzzClientAssertion(f *testing.F) {
 	cert := certify(f, "daemon", testKey(), nil, nil)
 	s := entratest.NewServer(sample("daemon", func(a *entratest.App) {
 		a.Certificates = append(a.Certificates, cert)
-		a.Federated = []entratest.FederatedCredential{{Issuer: "https://ci.example", Subject: "main", Key: &testKey().PublicKey}}
+		a.Federated = []entratest.FederatedCredential{{Issuer: "https://ci.example", Subject: "main",
+			Key: &testKey().PublicKey}}
 	}))
 	endpoint := authHost + tenant + "/oauth2/v2.0/token"
 	future := "4102444800"
-	f.Add(`{"alg":"RS256","x5t":"`+thumbprint(cert)+`"}`, `{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+endpoint+`","exp":`+future+`}`)
+	f.Add(`{"alg":"RS256","x5t":"`+thumbprint(cert)+`"}`,
+		`{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+endpoint+`","exp":`+future+`}`)
 	f.Add(`{"alg":"RS256"}`, `{"iss":"https://ci.example","sub":"main","aud":["api://AzureADTokenExchange"],"exp":`+future+`}`)
 	f.Add(`{"alg":"none","x5c":["AA"]}`, `{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+endpoint+`","exp":1e400,"nbf":null}`)
-	f.Add(`{"alg":"RS256","kid":"`+thumbprint(cert)+`"}`, `{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+authHost+`common/oauth2/v2.0/token","exp":`+future+`,"nbf":`+future+`}`)
+	f.Add(`{"alg":"RS256","kid":"`+thumbprint(cert)+`"}`,
+		`{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+authHost+`common/oauth2/v2.0/token","exp":`+future+`,"nbf":`+future+`}`)
 	f.Fuzz(func(t *testing.T, header, payload string) {
 		send := func(assertion string) bool {
 			resp := clientCredentials(t, s, "client_secret", "", "client_assertion", assertion,
@@ -294,7 +310,8 @@ func FuzzClientAssertion(f *testing.F) {
 			t.Fatalf("got a token for the payload %q", payload)
 		}
 		aud, _ := json.Marshal(p.Aud)
-		if federated && !strings.Contains(string(aud), "api://AzureADTokenExchange") || own && !strings.Contains(strings.ToLower(string(aud)), "https://") {
+		if federated && !strings.Contains(string(aud), "api://AzureADTokenExchange") || own &&
+			!strings.Contains(strings.ToLower(string(aud)), "https://") {
 			t.Fatalf("got a token for the audience %s", aud)
 		}
 	})
@@ -339,8 +356,9 @@ func FuzzLogin(f *testing.F) {
 		}
 		body := form("ctx", string(ctx), "step", step, "username", username, "password", password).Encode() + "&" + more
 		resp, err := s.Client().Do(&http.Request{
-			Method: "POST", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: io.NopCloser(strings.NewReader(body)),
-			URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: "/" + in + "/login"},
+			Method: "POST", Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
+			Body: io.NopCloser(strings.NewReader(body)),
+			URL:  &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: "/" + in + "/login"},
 		})
 		if err != nil {
 			t.Fatal(err)

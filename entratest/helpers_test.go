@@ -97,7 +97,8 @@ func form(pairs ...string) url.Values {
 func wantError(t testing.TB, resp response, status int, code string, aadsts int) {
 	t.Helper()
 	if resp.status != status || resp.stringField("error") != code || resp.aadsts() != aadsts {
-		t.Fatalf("got %d %s %d, want %d %s %d: %s", resp.status, resp.stringField("error"), resp.aadsts(), status, code, aadsts, resp.stringField("error_description"))
+		t.Fatalf("got %d %s %d, want %d %s %d: %s", resp.status, resp.stringField("error"), resp.aadsts(), status, code,
+			aadsts, resp.stringField("error_description"))
 	}
 	if resp.stringField("access_token") != "" {
 		t.Fatal("error response has a token")
@@ -240,7 +241,8 @@ func newKey() *rsa.PrivateKey {
 
 // certify returns a certificate for key, signed by parent. If parent is nil, it is
 // self-signed.
-func certify(t testing.TB, name string, key *rsa.PrivateKey, parent *x509.Certificate, signer *rsa.PrivateKey) *x509.Certificate {
+func certify(t testing.TB, name string, key *rsa.PrivateKey, parent *x509.Certificate,
+	signer *rsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
@@ -314,7 +316,8 @@ func leftHalfHash(raw string) string {
 // ecCert returns a self-signed certificate of an ECDSA key.
 func ecCert(t testing.TB, key *ecdsa.PrivateKey) *x509.Certificate {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,8 @@ func TestJournal(t *testing.T) {
 		if len(got) != 2 || !reflect.DeepEqual(got[0], want) {
 			t.Fatalf("got %+v\nwant %+v", got, want)
 		}
-		if got[1].Status != 401 || got[1].Error != "invalid_client" || got[1].AADSTS != 7000215 || !got[1].Time.Equal(start.Add(time.Minute)) {
+		if got[1].Status != 401 || got[1].Error != "invalid_client" || got[1].AADSTS != 7000215 ||
+			!got[1].Time.Equal(start.Add(time.Minute)) {
 			t.Errorf("rejected request: got %+v", got[1])
 		}
 	})
@@ -75,7 +76,8 @@ func TestCount(t *testing.T) {
 	redeem(t, s, signIn(t, s, alice))
 	clientCredentials(t, s)
 	clientCredentials(t, s, "client_secret", "wrong")
-	tokenRequest(t, s, fabrikam, "grant_type", "client_credentials", "client_id", daemon, "client_secret", "daemon-secret", "scope", "api://api-b/.default")
+	tokenRequest(t, s, fabrikam, "grant_type", "client_credentials", "client_id", daemon, "client_secret",
+		"daemon-secret", "scope", "api://api-b/.default")
 	for _, test := range []struct {
 		match entratest.Match
 		want  int
@@ -106,8 +108,10 @@ func TestJournalHasNoSecrets(t *testing.T) {
 	code := signIn(t, s, alice)
 	resp := redeem(t, s, code)
 	onBehalfOf(t, s, resp.stringField("access_token"))
-	tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", resp.stringField("refresh_token"))
-	tokenRequest(t, s, tenant, "grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret", "username", alice, "password", "alice-password")
+	tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret",
+		"refresh_token", resp.stringField("refresh_token"))
+	tokenRequest(t, s, tenant, "grant_type", "password", "client_id", apiA, "client_secret", "api-a-secret",
+		"username", alice, "password", "alice-password")
 	data, err := json.Marshal(s.Requests())
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +134,8 @@ func TestJournalIsBounded(t *testing.T) {
 		tokenRequest(t, s, tenant, "grant_type", fmt.Sprint("grant-", i), "client_id", daemon)
 	}
 	log := s.Requests()
-	if len(log) != 4096 || log[0].GrantType != fmt.Sprint("grant-", n-4096) || log[4095].GrantType != fmt.Sprint("grant-", n-1) {
+	if len(log) != 4096 || log[0].GrantType != fmt.Sprint("grant-", n-4096) ||
+		log[4095].GrantType != fmt.Sprint("grant-", n-1) {
 		t.Errorf("got %d requests, from %s to %s", len(log), log[0].GrantType, log[len(log)-1].GrantType)
 	}
 	if got := s.TokenRequests(); got != n {

@@ -41,34 +41,45 @@ func TestMintOptions(t *testing.T) {
 		s := entratest.NewServer(entratest.Sample())
 		raw := s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Lifetime: 10 * time.Minute})
 		c := decode(t, raw)
-		if !verified(t, s, raw) || c.stringClaim("aud") != apiA || c.stringClaim("azp") != webapp || c.stringClaim("scp") != "access_as_user" || c.stringClaim("oid") != s.User(alice).ObjectID || c["exp"] != float64(time.Now().Add(10*time.Minute).Unix()) {
+		if !verified(t, s, raw) || c.stringClaim("aud") != apiA || c.stringClaim("azp") != webapp ||
+			c.stringClaim("scp") != "access_as_user" || c.stringClaim("oid") != s.User(alice).ObjectID ||
+			c["exp"] != float64(time.Now().Add(10*time.Minute).Unix()) {
 			t.Errorf("a user's token: got %v", c)
 		}
-		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api://api-b", Client: "daemon", Tenant: "fabrikam.onmicrosoft.com", Host: "https://127.0.0.1:1"}))
-		if c.stringClaim("aud") != apiB || c.joined("roles") != "Orders.Read.All" || c.stringClaim("iss") != "https://127.0.0.1:1/"+fabrikam+"/v2.0" || c.stringClaim("idtyp") != "app" {
+		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api://api-b", Client: "daemon",
+			Tenant: "fabrikam.onmicrosoft.com", Host: "https://127.0.0.1:1"}))
+		if c.stringClaim("aud") != apiB || c.joined("roles") != "Orders.Read.All" ||
+			c.stringClaim("iss") != "https://127.0.0.1:1/"+fabrikam+"/v2.0" || c.stringClaim("idtyp") != "app" {
 			t.Errorf("an app's token: got %v", c)
 		}
-		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, User: alice, Scopes: []string{"a", "b"}, Roles: []string{"r"}}))
-		if c.stringClaim("iss") != "https://sts.windows.net/"+tenant+"/" || c.stringClaim("scp") != "a b" || c.joined("roles") != "r" || c.stringClaim("aud") != "api://api-b" {
+		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, User: alice, Scopes: []string{"a", "b"},
+			Roles: []string{"r"}}))
+		if c.stringClaim("iss") != "https://sts.windows.net/"+tenant+"/" || c.stringClaim("scp") != "a b" ||
+			c.joined("roles") != "r" || c.stringClaim("aud") != "api://api-b" {
 			t.Errorf("version 1: got %v", c)
 		}
 		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Version: 1, Host: "login.partner.microsoftonline.cn"}))
-		if want := "https://sts.chinacloudapi.cn/" + tenant + "/"; c.stringClaim("iss") != want || c.stringClaim("idp") != want {
+		if want := "https://sts.chinacloudapi.cn/" + tenant + "/"; c.stringClaim("iss") != want ||
+			c.stringClaim("idp") != want {
 			t.Errorf("version 1 in China: got %v", c)
 		}
 		raw = s.Mint(entratest.MintOptions{Resource: "webapp", User: alice, IDToken: true, Nonce: "n"})
-		if c = decode(t, raw); !verified(t, s, raw) || c.stringClaim("aud") != webapp || c.stringClaim("nonce") != "n" || c["scp"] != nil {
+		if c = decode(t, raw); !verified(t, s, raw) || c.stringClaim("aud") != webapp || c.stringClaim("nonce") != "n" ||
+			c["scp"] != nil {
 			t.Errorf("an ID token: got %v", c)
 		}
 		c = decode(t, s.Mint(entratest.MintOptions{Resource: "api-b", Lifetime: -time.Hour}))
-		if exp, nbf := c["exp"].(float64), c["nbf"].(float64); exp != float64(time.Now().Add(-time.Hour).Unix()) || nbf >= exp {
+		if exp, nbf := c["exp"].(float64), c["nbf"].(float64); exp != float64(time.Now().Add(-time.Hour).Unix()) ||
+			nbf >= exp {
 			t.Errorf("an expired token: got nbf %v, exp %v", nbf, exp)
 		}
 		raw = s.Mint(entratest.MintOptions{
-			Resource: "api-b", Claims: map[string]any{"aud": nil, "extra": []int{1}, "iss": "x"}, Header: map[string]any{"typ": nil, "x": "y"},
+			Resource: "api-b", Claims: map[string]any{"aud": nil, "extra": []int{1}, "iss": "x"},
+			Header: map[string]any{"typ": nil, "x": "y"},
 		})
 		h := decodePart(t, raw, 0)
-		if c = decode(t, raw); !verified(t, s, raw) || c["aud"] != nil || c["extra"] == nil || c.stringClaim("iss") != "x" || h["typ"] != nil || h.stringClaim("x") != "y" {
+		if c = decode(t, raw); !verified(t, s, raw) || c["aud"] != nil || c["extra"] == nil ||
+			c.stringClaim("iss") != "x" || h["typ"] != nil || h.stringClaim("x") != "y" {
 			t.Errorf("overridden: got %v %v", h, c)
 		}
 	})

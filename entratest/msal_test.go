@@ -17,9 +17,11 @@ import (
 )
 
 // msal returns an MSAL client for an app of the server.
-func msal(t *testing.T, s *entratest.Server, tenant, clientID string, cred confidential.Credential, opts ...confidential.Option) confidential.Client {
+func msal(t *testing.T, s *entratest.Server, tenant, clientID string, cred confidential.Credential,
+	opts ...confidential.Option) confidential.Client {
 	t.Helper()
-	c, err := confidential.New(authHost+tenant, clientID, cred, append([]confidential.Option{confidential.WithHTTPClient(s.Client())}, opts...)...)
+	c, err := confidential.New(authHost+tenant, clientID, cred,
+		append([]confidential.Option{confidential.WithHTTPClient(s.Client())}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +46,8 @@ func TestMSALClientCredentials(t *testing.T) {
 	s := entratest.NewServer(sample("daemon", func(a *entratest.App) {
 		a.Certificates = []*x509.Certificate{cert}
 		a.TrustedSubjects = []entratest.TrustedSubject{{Subject: "daemon.contoso.example", Roots: roots}}
-		a.Federated = []entratest.FederatedCredential{{Issuer: "https://ci.example", Subject: "repo:main", Key: &otherKey().PublicKey}}
+		a.Federated = []entratest.FederatedCredential{{Issuer: "https://ci.example", Subject: "repo:main",
+			Key: &otherKey().PublicKey}}
 	}))
 	byCert, err := confidential.NewCredFromCert([]*x509.Certificate{cert}, testKey())
 	if err != nil {
@@ -54,9 +57,11 @@ func TestMSALClientCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	federated := confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {
+	federated := confidential.NewCredFromAssertionCallback(func(context.Context,
+		confidential.AssertionRequestOptions) (string, error) {
 		return sign(t, otherKey(), nil, map[string]any{
-			"iss": "https://ci.example", "sub": "repo:main", "aud": "api://AzureADTokenExchange", "exp": time.Now().Add(time.Minute).Unix(),
+			"iss": "https://ci.example", "sub": "repo:main", "aud": "api://AzureADTokenExchange",
+			"exp": time.Now().Add(time.Minute).Unix(),
 		}), nil
 	})
 	for _, test := range []struct {
@@ -76,7 +81,8 @@ func TestMSALClientCredentials(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if claims := decode(t, got.AccessToken); claims.stringClaim("azpacr") != test.class || claims.joined("roles") != "Orders.Read.All" {
+			if claims := decode(t, got.AccessToken); claims.stringClaim("azpacr") != test.class ||
+				claims.joined("roles") != "Orders.Read.All" {
 				t.Errorf("got claims %v", claims)
 			}
 			if life := time.Until(got.ExpiresOn); life < 59*time.Minute || life > 90*time.Minute {
@@ -109,7 +115,8 @@ func TestMSALSignInRefreshAndOnBehalfOf(t *testing.T) {
 	s := entratest.NewServer(cfg)
 	web := msal(t, s, "organizations", webapp, secret(t, "webapp-secret"))
 	scopes := []string{"api://api-a/access_as_user"}
-	got, err := web.AcquireTokenByAuthCode(t.Context(), signIn(t, s, carol), callback, scopes, confidential.WithChallenge(verifier))
+	got, err := web.AcquireTokenByAuthCode(t.Context(), signIn(t, s, carol), callback, scopes,
+		confidential.WithChallenge(verifier))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +124,8 @@ func TestMSALSignInRefreshAndOnBehalfOf(t *testing.T) {
 	if got.Account.HomeAccountID != home || got.IDToken.PreferredUsername != carol {
 		t.Fatalf("got account %+v", got.Account)
 	}
-	silent, err := web.AcquireTokenSilent(t.Context(), []string{"openid"}, confidential.WithSilentAccount(got.Account), confidential.WithTenantID(fabrikam))
+	silent, err := web.AcquireTokenSilent(t.Context(), []string{"openid"}, confidential.WithSilentAccount(got.Account),
+		confidential.WithTenantID(fabrikam))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,11 +141,13 @@ func TestMSALSignInRefreshAndOnBehalfOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	tierB := msal(t, s, fabrikam, apiB, secret(t, "api-b-secret"))
-	third, err := tierB.AcquireTokenOnBehalfOf(t.Context(), second.AccessToken, []string{"https://graph.microsoft.com/User.Read"})
+	third, err := tierB.AcquireTokenOnBehalfOf(t.Context(), second.AccessToken,
+		[]string{"https://graph.microsoft.com/User.Read"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := decode(t, third.AccessToken); c.stringClaim("oid") != s.User(carol).ObjectID || c.stringClaim("appid") != apiB || !strings.Contains(c.stringClaim("scp"), "User.Read") {
+	if c := decode(t, third.AccessToken); c.stringClaim("oid") != s.User(carol).ObjectID ||
+		c.stringClaim("appid") != apiB || !strings.Contains(c.stringClaim("scp"), "User.Read") {
 		t.Errorf("third hop: got %v", c)
 	}
 }
@@ -148,7 +158,8 @@ func TestMSALOverTLS(t *testing.T) {
 	defer stop()
 	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca}}}
 	defer hc.CloseIdleConnections()
-	c, err := confidential.New(url+"/"+tenant, daemon, secret(t, "daemon-secret"), confidential.WithHTTPClient(hc), confidential.WithInstanceDiscovery(false))
+	c, err := confidential.New(url+"/"+tenant, daemon, secret(t, "daemon-secret"), confidential.WithHTTPClient(hc),
+		confidential.WithInstanceDiscovery(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +193,8 @@ func TestMSALInstanceDiscovery(t *testing.T) {
 	cfg := entratest.Sample()
 	cfg.Host = "login.example.test"
 	s := entratest.NewServer(cfg)
-	c, err := confidential.New("https://login.example.test/"+tenant, daemon, secret(t, "daemon-secret"), confidential.WithHTTPClient(s.Client()))
+	c, err := confidential.New("https://login.example.test/"+tenant, daemon, secret(t, "daemon-secret"),
+		confidential.WithHTTPClient(s.Client()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,12 +37,15 @@ func TestContinuousAccess(t *testing.T) {
 				}
 			} `json:"access_token"`
 		}
-		if err := json.Unmarshal([]byte(entratest.ClaimsChallenge(time.Unix(1604106651, 0))), &challenge); err != nil || !challenge.AccessToken.Nbf.Essential || challenge.AccessToken.Nbf.Value != "1604106651" {
+		if err := json.Unmarshal([]byte(entratest.ClaimsChallenge(time.Unix(1604106651, 0))), &challenge); err != nil ||
+			!challenge.AccessToken.Nbf.Essential || challenge.AccessToken.Nbf.Value != "1604106651" {
 			t.Errorf("got challenge %+v, %v", challenge, err)
 		}
-		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", first.stringField("refresh_token"), "claims", entratest.ClaimsChallenge(time.Now())}
+		refresh := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret",
+			"refresh_token", first.stringField("refresh_token"), "claims", entratest.ClaimsChallenge(time.Now())}
 		wantError(t, tokenRequest(t, s, tenant, refresh...), 400, "invalid_grant", 50173)
-		again := redeem(t, s, signIn(t, s, alice, "claims", entratest.ClaimsChallenge(time.Now())), "claims", entratest.ClaimsChallenge(time.Now()))
+		again := redeem(t, s, signIn(t, s, alice, "claims", entratest.ClaimsChallenge(time.Now())), "claims",
+			entratest.ClaimsChallenge(time.Now()))
 		if wantToken(t, again); s.IsRevoked(again.stringField("access_token")) {
 			t.Error("IsRevoked of the new token: got true, want false")
 		}

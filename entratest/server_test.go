@@ -23,10 +23,13 @@ func TestNewServerPanicsForInvalidConfig(t *testing.T) {
 		return func(c *entratest.Config) { change(&c.Users[0]) }
 	}
 	for want, change := range map[string]func(*entratest.Config){
-		"at least one tenant is required":                      func(c *entratest.Config) { c.Tenants = nil },
-		`tenant "x": ID is not a GUID`:                         func(c *entratest.Config) { c.Tenants[0].ID = "x" },
-		`invalid domain "common"`:                              func(c *entratest.Config) { c.Tenants[0].Domain = "common" },
-		"another tenant has the ID or domain":                  func(c *entratest.Config) { c.Tenants = append(c.Tenants, c.Tenants[0]) },
+		"at least one tenant is required": func(c *entratest.Config) { c.Tenants = nil },
+		`tenant "x": ID is not a GUID`:    func(c *entratest.Config) { c.Tenants[0].ID = "x" },
+		`invalid domain "common"`:         func(c *entratest.Config) { c.Tenants[0].Domain = "common" },
+		"another tenant has the ID or domain": func(c *entratest.Config) {
+			c.Tenants = append(c.Tenants,
+				c.Tenants[0])
+		},
 		`"a/b" is not a host name`:                             func(c *entratest.Config) { c.Host = "a/b" },
 		"the name is empty":                                    app(func(a *entratest.App) { a.Name = "" }),
 		"another app has the same name":                        app(func(a *entratest.App) { a.Name = "webapp" }),
@@ -87,7 +90,8 @@ func TestAppAndUser(t *testing.T) {
 			call()
 		}()
 	}
-	if got := fmt.Sprintf("%v %+v %#v %s", s, s, s, s); got != "entratest.Server entratest.Server entratest.Server entratest.Server" {
+	if got := fmt.Sprintf("%v %+v %#v %s", s, s, s,
+		s); got != "entratest.Server entratest.Server entratest.Server entratest.Server" {
 		t.Errorf("formatted: got %s", got)
 	}
 }
@@ -121,7 +125,8 @@ func TestConcurrentRequests(t *testing.T) {
 			case 2:
 				resp = onBehalfOf(t, s, assertion)
 			case 3:
-				resp = tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret", "refresh_token", refresh)
+				resp = tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret",
+					"webapp-secret", "refresh_token", refresh)
 			}
 			if resp.status != 200 || resp.stringField("access_token") == "" {
 				t.Errorf("got %d %v", resp.status, resp.body)

@@ -361,7 +361,8 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 	}
 	if aud := t.payload.stringClaim("aud"); !g.client.isAudience(aud) {
 		return nil, newError(500131, "The audience of the assertion is '%s'. "+
-			"It must be '%s', the app '%s' (%s) that sends it.", printable(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
+			"It must be '%s', the app '%s' (%s) that sends it.",
+			printable(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)
 	}
 	if aerr := s.assertionUser(g, t); aerr != nil {
 		return nil, aerr

@@ -77,7 +77,8 @@ func start(t *testing.T, args ...string) (d description, c *http.Client, log *li
 func token(t *testing.T, c *http.Client, d description, secret string) int {
 	t.Helper()
 	resp, err := c.PostForm(d.Authority+"/"+d.Tenants[0].ID+"/oauth2/v2.0/token", url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {d.Apps[0].ClientID}, "client_secret": {secret}, "scope": {"api://api-b/.default"},
+		"grant_type": {"client_credentials"}, "client_id": {d.Apps[0].ClientID}, "client_secret": {secret},
+		"scope": {"api://api-b/.default"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +111,8 @@ func TestSample(t *testing.T) {
 	if len(d.Tenants) != 2 || d.Tenants[0].Domain != "contoso.onmicrosoft.com" || len(d.Apps) != 4 || len(d.Users) != 3 {
 		t.Fatalf("got description %+v", d)
 	}
-	if a := d.Apps[2]; a.Name != "api-a" || a.AppIDURI != "api://api-a" || a.Secret != "api-a-secret" || a.Scopes[0] != "access_as_user" || a.RedirectURIs == nil {
+	if a := d.Apps[2]; a.Name != "api-a" || a.AppIDURI != "api://api-a" || a.Secret != "api-a-secret" ||
+		a.Scopes[0] != "access_as_user" || a.RedirectURIs == nil {
 		t.Errorf("got app %+v", a)
 	}
 	if u := d.Users[0]; u.Password != "alice-password" || u.OID == "" || u.TenantID != d.Tenants[0].ID {
@@ -122,7 +124,8 @@ func TestSample(t *testing.T) {
 	if got := token(t, c, d, "wrong"); got != 401 {
 		t.Errorf("got status %d", got)
 	}
-	if text := log.String(); !strings.Contains(text, " 200 POST /"+d.Tenants[0].ID+"/oauth2/v2.0/token client_credentials by daemon\n") ||
+	if text := log.String(); !strings.Contains(text,
+		" 200 POST /"+d.Tenants[0].ID+"/oauth2/v2.0/token client_credentials by daemon\n") ||
 		!strings.Contains(text, "by daemon: invalid_client AADSTS7000215\n") || strings.Contains(text, "daemon-secret") {
 		t.Errorf("log: got %s", text)
 	}
@@ -140,7 +143,8 @@ func TestConsole(t *testing.T) {
 	secret := d.Apps[0].Secret
 	token(t, c, d, secret)
 	status, page := press(t, c, d, "action", "fault", "kind", "429", "endpoint", "token", "times", "1")
-	if status != 200 || !strings.Contains(page, "The fault has been injected.") || !strings.Contains(page, "token: status 429, Retry-After 30, 1 times") {
+	if status != 200 || !strings.Contains(page, "The fault has been injected.") ||
+		!strings.Contains(page, "token: status 429, Retry-After 30, 1 times") {
 		t.Fatalf("got %d %s", status, page)
 	}
 	if strings.Contains(page, secret) || strings.Contains(page, "alice-password") {
@@ -188,7 +192,8 @@ func TestConsole(t *testing.T) {
 		t.Errorf("revoke: got status %d", status)
 	}
 	for _, bad := range [][]string{
-		{"action", "revoke", "username", "unknown"}, {"action", "fault", "kind", "x"}, {"action", "fault", "kind", "500", "times", "x"}, {"action", "x"}, {},
+		{"action", "revoke", "username", "unknown"}, {"action", "fault", "kind", "x"},
+		{"action", "fault", "kind", "500", "times", "x"}, {"action", "x"}, {},
 	} {
 		if status, _ := press(t, c, d, bad...); status != 400 {
 			t.Errorf("%v: got %d", bad, status)
@@ -215,7 +220,8 @@ func TestConsole(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	var journal []entratest.Request
-	if err := json.NewDecoder(resp.Body).Decode(&journal); err != nil || len(journal) == 0 || journal[1].Status != 429 || !journal[1].Injected {
+	if err := json.NewDecoder(resp.Body).Decode(&journal); err != nil || len(journal) == 0 ||
+		journal[1].Status != 429 || !journal[1].Injected {
 		t.Errorf("got journal %+v, %v", journal, err)
 	}
 }
@@ -240,7 +246,8 @@ func TestConfigFile(t *testing.T) {
 	}`)
 	d, c, _, stop := start(t, "-config", config, "-ca-out", ca, "-listen", "localhost:0")
 	defer stop()
-	if d.CAFile != ca || len(d.Apps) != 2 || d.Apps[0].ClientID != "aaaaaaaa-0000-4000-8000-000000000001" || d.Users == nil || !strings.HasPrefix(d.Authority, "https://localhost:") {
+	if d.CAFile != ca || len(d.Apps) != 2 || d.Apps[0].ClientID != "aaaaaaaa-0000-4000-8000-000000000001" ||
+		d.Users == nil || !strings.HasPrefix(d.Authority, "https://localhost:") {
 		t.Fatalf("got description %+v", d)
 	}
 	if got := token(t, c, d, "s"); got != 200 {
@@ -257,11 +264,13 @@ func TestConfigFile(t *testing.T) {
 		`{"apps": [{"certificates": ["x"]}]}`: "a certificate is not in PEM",
 	} {
 		write(text)
-		if err := run(t.Context(), []string{"-config", config}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		if err := run(t.Context(), []string{"-config", config}, io.Discard, io.Discard); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", text, err)
 		}
 	}
-	for _, args := range [][]string{{"-config", filepath.Join(dir, "nothing")}, {"-listen", "nowhere"}, {"surplus"}, {"-unknown"}} {
+	for _, args := range [][]string{{"-config", filepath.Join(dir, "nothing")}, {"-listen", "nowhere"}, {"surplus"},
+		{"-unknown"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v: got no error", args)
 		}
@@ -309,7 +318,8 @@ func TestConfigFileSetsEveryField(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
-	if subjects := got.Apps[0].TrustedSubjects; len(subjects) != 1 || subjects[0].Subject != "g" || !subjects[0].Roots.Equal(roots) {
+	if subjects := got.Apps[0].TrustedSubjects; len(subjects) != 1 || subjects[0].Subject != "g" ||
+		!subjects[0].Roots.Equal(roots) {
 		t.Errorf("got trusted subjects %+v", subjects)
 	}
 	got.Lifetime, got.RefreshIn, got.Apps[0].TrustedSubjects = nil, nil, nil
@@ -353,7 +363,8 @@ func TestEnv(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimPrefix(scanner.Text(), "export "), "=")
 		got[name] = strings.Trim(value, "'")
 	}
-	if got["AZURE_TENANT_ID"] != entratest.SampleTenant || got["AZURE_CLIENT_ID"] != "aaaaaaaa-0000-4000-8000-00000000000d" || got["AZURE_CLIENT_SECRET"] != "daemon-secret" ||
+	if got["AZURE_TENANT_ID"] != entratest.SampleTenant ||
+		got["AZURE_CLIENT_ID"] != "aaaaaaaa-0000-4000-8000-00000000000d" || got["AZURE_CLIENT_SECRET"] != "daemon-secret" ||
 		!strings.HasPrefix(got["AZURE_AUTHORITY_HOST"], "https://127.0.0.1:") {
 		t.Errorf("got output %v", got)
 	}
@@ -364,7 +375,8 @@ func TestEnv(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if err := run(t.Context(), []string{"-env", "unknown"}, io.Discard, &lines{}); err == nil || err.Error() != `unknown app "unknown"` {
+	if err := run(t.Context(), []string{"-env", "unknown"}, io.Discard, &lines{}); err == nil ||
+		err.Error() != `unknown app "unknown"` {
 		t.Errorf("unknown app: got %v", err)
 	}
 }
