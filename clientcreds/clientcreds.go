@@ -12,12 +12,13 @@
 //	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
 //
 // Create the client and the source once and share them. TokenSource makes no request. The
-// first call of Token does, and later calls return the cached token.
+// first call of Token does. Later calls return the cached token, which is refreshed in the
+// background before it expires.
 //
 // An app that serves many tenants uses one source per tenant, created with
 // [entra.Client.WithTenant]. They share the client's cache.
 //
-// Sources: RFC 6749, section 4.4; "OAuth 2.0 client credentials flow on the Microsoft
+// Sources: RFC 6749, section 4.4, and "OAuth 2.0 client credentials flow on the Microsoft
 // identity platform".
 package clientcreds
 

@@ -12,8 +12,12 @@
 //		req, err := http.NewRequestWithContext(r.Context(), "GET", "https://next.example/things", nil)
 //		resp, err := next.Do(req)
 //
-// Create a source for every request: that is cheap, and all sources for one assertion share
-// one token. A token is never served after its assertion has expired.
+// Create a source for every request. That is cheap, and all sources for one assertion share
+// one token. A token is never served after its assertion has expired. If it expires earlier,
+// it is refreshed in the background with the assertion.
+//
+// An app-only token cannot be exchanged. If the caller is an app without a user, call the next
+// API with package clientcreds.
 //
 // An API for several tenants exchanges each token in the token's own tenant, with
 // [entra.Client.WithTenant] and the tid of the validated token.
@@ -21,9 +25,10 @@
 // If the user must act (consent, a second factor), the error is an [entra.Error] whose
 // InteractionRequired method reports true. The API cannot prompt the user. It should respond
 // with status 401 and a claims challenge that carries the error's Claims
-// ([entra.SetClaimsChallenge]). The caller then signs the user in with that challenge.
+// ([entra.SetClaimsChallenge]). The caller then signs the user in with that challenge. The
+// program examples/middletier shows this.
 //
-// Sources: RFC 7523, section 2.1; "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
+// Sources: RFC 7523, section 2.1, and "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
 // flow".
 package obo
 
@@ -48,17 +53,16 @@ const FlowName = "on_behalf_of"
 // its signature, and a cached token is returned to every caller that presents the same
 // assertion.
 //
-// Errors are returned by the source's methods, not here. An assertion that Entra cannot
-// accept fails without a request: an expired one with the code "invalid_grant", and one that
-// is not a JWT, is an app-only token or is from another tenant than c with
-// "invalid_request". A call without scopes fails with "invalid_scope". Entra checks the rest.
+// The source's methods return an [*entra.Error]. An expired assertion fails with the code
+// "invalid_grant". An assertion that is not a JWT, is an app-only token or is from another
+// tenant than c fails with "invalid_request", and a call without scopes with "invalid_scope".
+// These errors need no request. Entra checks the rest.
 func TokenSource(c *entra.Client, assertion string, scopes ...string) *entra.TokenSource {
 	return source(c, assertion, digest.SHA256(assertion), scopes)
 }
 
-// Verified is an access token for this API that has been validated, such as a
-// [*github.com/entratoken/entra/verify.Token]. SHA256 returns the hash of the text that Raw
-// returns.
+// Verified is an access token for this API that has been validated, such as a *verify.Token.
+// SHA256 returns the hash of the text that Raw returns.
 type Verified interface {
 	Raw() string
 	SHA256() [sha256.Size]byte
@@ -70,7 +74,8 @@ type Verified interface {
 //	caller, ok := verify.TokenFromContext(r.Context()) // false without Verifier.Middleware
 //	next := obo.ForToken(client, caller, "api://next/.default").HTTPClient()
 //
-// If t is nil, the source's methods return an error with the code "invalid_request".
+// If t is nil or a nil *verify.Token, the source's methods return an error with the code
+// "invalid_request".
 func ForToken(c *entra.Client, t Verified, scopes ...string) *entra.TokenSource {
 	if t == nil {
 		return source(c, "", [sha256.Size]byte{}, scopes)

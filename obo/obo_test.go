@@ -59,6 +59,7 @@ func segment(json string) string { return base64.RawURLEncoding.EncodeToString([
 func TestAssertionsAreChecked(t *testing.T) {
 	s, r, c := setup(t)
 	header := segment(`{"alg":"RS256","typ":"JWT"}`)
+	appOnly := header + "." + segment(`{"idtyp":"app"}`) + "."
 	for _, tt := range []struct {
 		name, assertion string
 		rejected        string // part of the description; empty if the assertion is sent
@@ -76,12 +77,18 @@ func TestAssertionsAreChecked(t *testing.T) {
 		{"one part too many", header + "." + segment("{}") + ".x.y", "is not a JWT"},
 		{"payload is not JSON", header + ".s3cret.x", "is not a JWT"},
 		{"payload is not an object", header + "." + segment("[]") + ".x", "is not a JWT"},
-		{"huge", header + "." + segment(`{"a":"`+strings.Repeat("x", 300<<10)+`"}`) + ".x", "is not a JWT"},
+		{"of the maximum size", appOnly + strings.Repeat("x", 256<<10-len(appOnly)), "app-only token"},
+		{"larger than the maximum", appOnly + strings.Repeat("x", 256<<10-len(appOnly)+1), "is not a JWT"},
 		{"expired", assertionOf(s, alice, -time.Minute), "the assertion expired at "},
 		{"app-only by idtyp", s.Mint(entratest.MintOptions{Resource: "api-a", Client: "daemon"}), "app-only token"},
 		{"app-only by oid and sub", header + "." + segment(`{"oid":"x","sub":"x","exp":4000000000}`) + ".x",
 			"app-only token"},
 		{"bad signature", header + "." + segment(`{"scp":"x","oid":"x","sub":"y","exp":4000000000}`) + ".x", ""},
+		{"user with equal oid and sub", header + "." + segment(`{"scp":"x","oid":"x","sub":"x","exp":4000000000}`) + ".x", ""},
+		{"user by idtyp", header + "." + segment(`{"idtyp":"user","oid":"x","sub":"x","exp":4000000000}`) + ".x", ""},
+		{"expiry zero", header + "." + segment(`{"scp":"x","exp":0}`) + ".x", ""},
+		{"negative expiry", header + "." + segment(`{"scp":"x","exp":-1}`) + ".x", ""},
+		{"expiry out of range", header + "." + segment(`{"scp":"x","exp":1e300}`) + ".x", ""},
 		{"no expiry", header + "." + segment(`{"scp":"x"}`) + ".x", ""},
 		{"strange claims", header + "." + segment(`{"scp":[1],"exp":{"x":1},"idtyp":7}`) + ".x", ""},
 		{"encrypted", segment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d", ""},
@@ -266,4 +273,17 @@ func FuzzAssertion(f *testing.F) {
 			t.Errorf("got %v, want an error with a code and without the assertion", err)
 		}
 	})
+}
+
+// A tenant that is a domain is not compared with tid, even if it is as long as a GUID.
+func TestTenantDomainIsNotCompared(t *testing.T) {
+	s, _, c := setup(t)
+	c, err := c.WithTenant("a-b-c-d-eeeeeeeeeeeeeeeeeeee.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = obo.TokenSource(c, assertionOf(s, alice, time.Hour), "api://api-b/Orders.Read").Token()
+	if e := testkit.Error(t, err); e.StatusCode == 0 {
+		t.Errorf("got %v, want an error of Entra", err)
+	}
 }
