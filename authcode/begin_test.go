@@ -124,7 +124,7 @@ func TestAuthorizeURL(t *testing.T) {
 func TestAuthorizeURLWithDefaults(t *testing.T) {
 	f := newEstate().flow(t, func(c *authcode.Config) {
 		c.Scopes = []string{"openid", scopeA, "offline_access", "profile"}
-		c.ResponseMode = authcode.FormPost
+		c.ResponseMode = authcode.ResponseModeFormPost
 		c.LoginTimeout = time.Minute
 	})
 	login := begin(t, f, authcode.Request{})
@@ -408,9 +408,9 @@ func TestLoginJSONRoundTrip(t *testing.T) {
 func TestFlowAccessors(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t, func(c *authcode.Config) {
-		c.ResponseMode, c.LoginTimeout, c.Tenants = authcode.FormPost, time.Minute, []string{entratest.SampleTenant}
+		c.ResponseMode, c.LoginTimeout, c.Tenants = authcode.ResponseModeFormPost, time.Minute, []string{entratest.SampleTenant}
 	})
-	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.FormPost || f.LoginTimeout() != time.Minute {
+	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.ResponseModeFormPost || f.LoginTimeout() != time.Minute {
 		t.Errorf("got %s, %s, %v, want %s, form_post, 1m", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout(),
 			redirect)
 	}

@@ -17,7 +17,7 @@
 //
 // Entra then redirects the browser to RedirectURL with the authorization response:
 //
-//	signIn, err := flow.Exchange(ctx, login, r.URL.Query()) // r.PostForm with FormPost
+//	signIn, err := flow.Exchange(ctx, login, r.URL.Query()) // or r.PostForm
 //	// store signIn.Account in the browser's session, then
 //	http.Redirect(w, r, signIn.ReturnTo, http.StatusSeeOther)
 //
@@ -40,7 +40,7 @@
 // valid once. Exchange also rejects a Login that its own process has seen before. Across
 // processes, Entra accepts each code only once.
 //
-// With [FormPost] the authorization response is a cross-site POST. Browsers send only
+// With [ResponseModeFormPost] the response is a cross-site POST. Browsers send only
 // cookies with SameSite=None and Secure on it.
 //
 // An [Account] is not secret, but it decides whose tokens the app uses. Protect it from

@@ -37,7 +37,7 @@ func (s SignIn) LogValue() slog.Value { return s.Account.LogValue() }
 
 // Exchange completes a sign-in. l is the login that this browser began, or nil if it began
 // none. params are the parameters of the authorization response. They come from the query
-// or, with [FormPost], only from the body ([net/http.Request].PostForm).
+// or, with [ResponseModeFormPost], only from the body ([net/http.Request].PostForm).
 //
 // Exchange checks in this order:
 //

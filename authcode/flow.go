@@ -17,10 +17,15 @@ import (
 // FlowName is the [entra.Grant.Flow] of this package's tokens.
 const FlowName = "authorization_code"
 
-// FormPost is the Config.ResponseMode in which the browser posts the authorization response
-// to the app. The code then appears in no history and no access log ("OAuth 2.0 Form Post
-// Response Mode").
-const FormPost = "form_post"
+// Values of Config.ResponseMode.
+const (
+	// ResponseModeQuery sends the authorization response in the query of RedirectURL.
+	ResponseModeQuery = "query"
+	// ResponseModeFormPost has the browser post the authorization response to the app. The
+	// code then appears in no history and no access log ("OAuth 2.0 Form Post Response
+	// Mode").
+	ResponseModeFormPost = "form_post"
+)
 
 // DefaultLoginTimeout is the default of Config.LoginTimeout. ASP.NET Core uses the same
 // value (RemoteAuthenticationTimeout). A user has time to find a phone, and an abandoned
@@ -43,8 +48,8 @@ type Config struct {
 	// several tenants has a client with the tenant "organizations" or "common". If empty,
 	// only users of the client's tenant may sign in, and that tenant must be an ID.
 	Tenants []string
-	// ResponseMode is how the authorization response reaches the app: FormPost, or "query"
-	// for parameters in the URL. Defaults to "query".
+	// ResponseMode is how the authorization response reaches the app. Defaults to
+	// ResponseModeQuery.
 	ResponseMode string
 	// LoginTimeout is the time that a user has to sign in. Defaults to
 	// DefaultLoginTimeout.
@@ -80,7 +85,7 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		cfg.Tenants = []string{c.TenantID()}
 	}
 	if cfg.ResponseMode == "" {
-		cfg.ResponseMode = "query"
+		cfg.ResponseMode = ResponseModeQuery
 	}
 	if cfg.LoginTimeout == 0 {
 		cfg.LoginTimeout = DefaultLoginTimeout
@@ -97,7 +102,7 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	case !oneAPI(cfg.Scopes):
 		return nil, invalid("Config.Scopes names several APIs, but a token is for one; " +
 			"move the scopes of the others to Request.ExtraScopes")
-	case cfg.ResponseMode != "query" && cfg.ResponseMode != FormPost:
+	case cfg.ResponseMode != ResponseModeQuery && cfg.ResponseMode != ResponseModeFormPost:
 		return nil, invalid(`Config.ResponseMode must be "query" or "form_post"`)
 	case cfg.LoginTimeout < 0:
 		return nil, invalid("Config.LoginTimeout is negative")
@@ -204,7 +209,7 @@ func (f *Flow) AdminConsentURL(tenantID string, scopes ...string) string {
 // RedirectURL returns Config.RedirectURL.
 func (f *Flow) RedirectURL() string { return f.config.RedirectURL }
 
-// ResponseMode returns [FormPost] or "query".
+// ResponseMode returns [ResponseModeQuery] or [ResponseModeFormPost].
 func (f *Flow) ResponseMode() string { return f.config.ResponseMode }
 
 // LoginTimeout returns the time that a user has to sign in.

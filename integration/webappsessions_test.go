@@ -168,7 +168,7 @@ func webAppCallbackAgain(t *testing.T, c *chromium) {
 // webAppFormPost checks that with form_post, the browser posts Entra's response from another site. The sign-in works,
 // and no URL contains the code.
 func webAppFormPost(t *testing.T, c *chromium) {
-	w := newWebApp(t, nil, func(cfg *authcode.Config) { cfg.ResponseMode = authcode.FormPost })
+	w := newWebApp(t, nil, func(cfg *authcode.Config) { cfg.ResponseMode = authcode.ResponseModeFormPost })
 	c.do(t, chromedp.Navigate(w.url+"/orders"))
 	c.signIn(t, alice, alicePassword)
 	c.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(items))

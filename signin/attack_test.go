@@ -76,7 +76,7 @@ func TestLoginAttacksFail(t *testing.T) {
 			victim.wantRejected(origin+"/callback?"+other.Encode(), http.StatusBadRequest)
 		},
 	} {
-		for _, mode := range []string{"query", authcode.FormPost} {
+		for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 				mallory, victim := w.browser(t), w.browser(t)
@@ -278,7 +278,7 @@ func (b *browser) newCookie(a *response) *http.Cookie {
 // Session fixation: if an attacker plants a session cookie, the victim's sign-in creates a new session and ends the
 // planted one.
 func TestSessionFixationFails(t *testing.T) {
-	for _, mode := range []string{"query", authcode.FormPost} {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		mallory, victim := w.browser(t), w.browser(t)
 		mallory.signIn("/private/x", bob)

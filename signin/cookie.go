@@ -28,7 +28,7 @@ type cookies struct {
 
 func newCookies(redirect *url.URL, responseMode string) cookies {
 	id := fingerprint("site", redirect.String())[:8]
-	c := cookies{secure: redirect.Scheme == "https", formPost: responseMode == authcode.FormPost}
+	c := cookies{secure: redirect.Scheme == "https", formPost: responseMode == authcode.ResponseModeFormPost}
 	prefix := ""
 	if c.secure {
 		prefix = "__Host-"

@@ -286,7 +286,7 @@ func (b *browser) signIn(path, user string) string {
 // callback sends the callback as the browser does for Entra.
 func (b *browser) callback(callback string) *response {
 	b.t.Helper()
-	if b.w.flow.ResponseMode() == authcode.FormPost {
+	if b.w.flow.ResponseMode() == authcode.ResponseModeFormPost {
 		u, err := url.Parse(callback)
 		if err != nil {
 			b.t.Fatal(err)

@@ -297,7 +297,7 @@ func TestRequireSignInStopsLoops(t *testing.T) {
 
 // If another user comes back from Interact, that user gets a new session and not the page of the first user.
 func TestInteractWithAnotherUserGoesHome(t *testing.T) {
-	for _, mode := range []string{"query", authcode.FormPost} {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		b.signIn("/private/x", alice)

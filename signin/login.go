@@ -143,7 +143,7 @@ var errLoginTooLarge = errors.New("signin: login does not fit in a cookie; reque
 
 // handleCallback serves the path of the redirect URL, to which Entra sends the browser back.
 func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
-	formPost := s.flow.ResponseMode() == authcode.FormPost
+	formPost := s.flow.ResponseMode() == authcode.ResponseModeFormPost
 	method := http.MethodGet
 	if formPost {
 		method = http.MethodPost

@@ -14,11 +14,11 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-func formPost(s *settings) { s.flow.ResponseMode = authcode.FormPost }
+func formPost(s *settings) { s.flow.ResponseMode = authcode.ResponseModeFormPost }
 
 // Cookies belong to this host alone and are not readable by scripts or over plain http.
 func TestCookieAttributes(t *testing.T) {
-	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode, authcode.FormPost: http.SameSiteNoneMode} {
+	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode, authcode.ResponseModeFormPost: http.SameSiteNoneMode} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		a := b.get("/login")
@@ -51,7 +51,7 @@ func TestCookieAttributes(t *testing.T) {
 
 // On http://localhost, for development, cookies have no names or attributes that browsers reject there.
 func TestCookiesOnLocalhost(t *testing.T) {
-	for mode, secure := range map[string]bool{"query": false, authcode.FormPost: true} {
+	for mode, secure := range map[string]bool{"query": false, authcode.ResponseModeFormPost: true} {
 		w := newWebApp(t, func(s *settings) {
 			s.flow.ResponseMode = mode
 			s.flow.RedirectURL = "http://localhost:8080/callback"
@@ -66,7 +66,7 @@ func TestCookiesOnLocalhost(t *testing.T) {
 
 // Two tabs can sign in at the same time and finish in either order.
 func TestTwoTabsSignIn(t *testing.T) {
-	for _, mode := range []string{"query", authcode.FormPost} {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		for _, order := range [][2]int{{0, 1}, {1, 0}} {
 			w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 			b := w.browser(t)
@@ -82,7 +82,7 @@ func TestTwoTabsSignIn(t *testing.T) {
 // If two tabs sign in as two users, the session of the first ends at once. With form_post the second callback carries no
 // cookie of it.
 func TestSecondUserEndsSessionOfFirst(t *testing.T) {
-	for _, mode := range []string{"query", authcode.FormPost} {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b, thief := w.browser(t), w.browser(t)
 		first, second := b.signInAtEntra(b.get("/login"), alice), b.signInAtEntra(b.get("/login?return_to=/private/y"), bob)
@@ -139,7 +139,7 @@ func TestFormPostSignIn(t *testing.T) {
 
 // Each response mode accepts one method.
 func TestCallbackRejectsOtherMethods(t *testing.T) {
-	for mode, allowed := range map[string]string{"query": "GET", authcode.FormPost: "POST"} {
+	for mode, allowed := range map[string]string{"query": "GET", authcode.ResponseModeFormPost: "POST"} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		methods := []string{"HEAD", "PUT", "DELETE", "OPTIONS"}

@@ -175,7 +175,7 @@ func TestFailuresHavePageAndLogRecord(t *testing.T) {
 
 // A signed-in user who declines to consent to more stays signed in.
 func TestDecliningConsentKeepsSession(t *testing.T) {
-	for _, mode := range []string{"query", authcode.FormPost} {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		b.signIn("/private/x", alice)
