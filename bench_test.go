@@ -13,6 +13,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkExchange(b *testing.B) {
 	b.Run("entra", func(b *testing.B) {
 		cfg := cfg
 		cfg.Cache = cache.New(cache.Options{Size: 1000})
-		c := newClient(b, cfg)
+		c := testkit.Client(b, cfg)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
 			if _, err := obo.TokenSource(c, assertion(i), "s").Token(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -31,7 +32,7 @@ func newUsers(t *testing.T, n int, c entra.Credential) *users {
 	u := &users{estate: newEstate(hour)}
 	cfg := u.config("api-a")
 	cfg.Credential, cfg.Cache = c, cache.New(cache.Options{Size: 2 * n})
-	u.client = newClient(t, cfg)
+	u.client = testkit.Client(t, cfg)
 	for i := range n {
 		u.assertions = append(u.assertions, u.Mint(entratest.MintOptions{
 			Resource: "api-a", Client: "webapp", User: alice, Lifetime: 24 * time.Hour, Claims: map[string]any{"n": i},
@@ -58,7 +59,7 @@ func (u *users) call(t *testing.T, atOnce bool) (failed int) {
 				return
 			}
 			n.Add(1)
-			if e := asError(t, err); e.Code != "invalid_client" || !e.Has(7000222) {
+			if e := testkit.Error(t, err); e.Code != "invalid_client" || !e.Has(7000222) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -83,7 +84,7 @@ func TestExpiredSecretIsNotSentForEveryUser(t *testing.T) {
 		if failed := u.call(t, false); failed != n {
 			t.Errorf("%d calls failed, want %d", failed, n)
 		}
-		if got := len(u.wire.tokenRequests()); got != 8 {
+		if got := len(u.Forms()); got != 8 {
 			t.Errorf("%d requests for %d users, want 8", got, n)
 		}
 		slow := u.Inject(entratest.Fault{Endpoint: "token", Delay: time.Second}) // during which others come
@@ -91,18 +92,18 @@ func TestExpiredSecretIsNotSentForEveryUser(t *testing.T) {
 			u.call(t, true)
 		}
 		// Waits grow from a second to a mean of half a minute.
-		if got := len(u.wire.tokenRequests()); got < 20 || got > 45 {
+		if got := len(u.Forms()); got < 20 || got > 45 {
 			t.Errorf("%d requests in ten minutes", got)
 		}
 		slow()
 		// It works again, as where somebody had registered it by mistake elsewhere.
 		u.secret("old-secret", "new-secret")
 		time.Sleep(2 * time.Minute) // past everybody's back-off
-		before := len(u.wire.tokenRequests())
+		before := len(u.Forms())
 		if failed := u.call(t, false); failed != 0 {
 			t.Errorf("%d calls failed", failed)
 		}
-		if got := len(u.wire.tokenRequests()) - before; got != n {
+		if got := len(u.Forms()) - before; got != n {
 			t.Errorf("%d requests, want one for each user", got)
 		}
 	})
@@ -121,7 +122,7 @@ func TestNewSecretClosesTheBreaker(t *testing.T) {
 		if failed := u.call(t, false); failed != n {
 			t.Errorf("%d calls failed, want %d", failed, n)
 		}
-		if got := len(u.wire.tokenRequests()); got != 8 {
+		if got := len(u.Forms()); got != 8 {
 			t.Errorf("%d requests, want 8", got)
 		}
 		current.Store("new-secret")
@@ -129,7 +130,7 @@ func TestNewSecretClosesTheBreaker(t *testing.T) {
 		if failed := u.call(t, false); failed != 0 {
 			t.Errorf("%d calls failed", failed)
 		}
-		if got := len(u.wire.tokenRequests()); got != 8+n {
+		if got := len(u.Forms()); got != 8+n {
 			t.Errorf("%d requests, want %d", got, 8+n)
 		}
 	})
@@ -145,9 +146,9 @@ func TestRejectedAssertionIsNotSentForEveryUser(t *testing.T) {
 			asked.Add(1)
 			return fmt.Sprintf("e30.e30.%d", version.Load()), nil
 		}))
-		u.wire.intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
+		u.Intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
 		u.call(t, false)
-		if got := len(u.wire.tokenRequests()); got != 8 {
+		if got := len(u.Forms()); got != 8 {
 			t.Errorf("%d requests, want 8", got)
 		}
 		if got := asked.Load(); got != 2*n { // it is for the callback to say that it has another
@@ -156,7 +157,7 @@ func TestRejectedAssertionIsNotSentForEveryUser(t *testing.T) {
 		version.Add(1)
 		time.Sleep(2 * time.Second)
 		u.call(t, false)
-		if got := len(u.wire.tokenRequests()); got != 8+8 {
+		if got := len(u.Forms()); got != 8+8 {
 			t.Errorf("%d requests, want %d", got, 8+8)
 		}
 	})
@@ -179,7 +180,7 @@ func TestBreakerCountsRejectionsInARow(t *testing.T) {
 		}
 		for i := range 20 {
 			carol := u.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp", User: "carol@fabrikam.onmicrosoft.com", Claims: map[string]any{"n": i}})
-			if _, err := obo.TokenSource(other, carol, "api://api-b/Orders.Read").Token(); !asError(t, err).Has(7000222) {
+			if _, err := obo.TokenSource(other, carol, "api://api-b/Orders.Read").Token(); !testkit.Error(t, err).Has(7000222) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -202,7 +203,7 @@ func TestBreakerIgnoresOtherErrors(t *testing.T) {
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
 		remove := u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "invalid_client", AADSTS: 650053})
 		for _, assertion := range u.assertions {
-			if _, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Raed").Token(); !asError(t, err).Has(650053) {
+			if _, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Raed").Token(); !testkit.Error(t, err).Has(650053) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -226,7 +227,7 @@ func TestBreakerClosesWhenAUserMustInteract(t *testing.T) {
 			u.secret("old-secret", "new-secret")
 			time.Sleep(2 * time.Minute) // past everybody's back-off
 			u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: 50076, Times: 1})
-			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); asError(t, err).Code != code {
+			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); testkit.Error(t, err).Code != code {
 				t.Errorf("got %v", err)
 			}
 			u.assertions = u.assertions[1:]
@@ -244,16 +245,16 @@ func TestBreakerOfARegionIsSeparate(t *testing.T) {
 		u := newUsers(t, 20, entra.Secret("api-a-secret"))
 		cfg := u.config("api-a")
 		cfg.Region = "westeurope"
-		u.client = newClient(t, cfg)
+		u.client = testkit.Client(t, cfg)
 		refuse := answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000215: no","error_codes":[7000215]}`)
-		u.wire.intercept(func(r *http.Request, form url.Values) (*http.Response, error) {
+		u.Intercept(func(r *http.Request, form url.Values) (*http.Response, error) {
 			if !strings.HasPrefix(r.URL.Host, "westeurope.") {
 				return nil, nil
 			}
 			return refuse(r, form)
 		})
 		for i := range 10 {
-			if _, err := clientcreds.TokenSource(u.client, fmt.Sprintf("api://%d/.default", i)).Token(); !asError(t, err).Has(7000215) {
+			if _, err := clientcreds.TokenSource(u.client, fmt.Sprintf("api://%d/.default", i)).Token(); !testkit.Error(t, err).Has(7000215) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -307,14 +308,14 @@ func TestAbandonedProbeAllowsTheNext(t *testing.T) {
 				}
 				u.secret("old-secret", "new-secret")
 				time.Sleep(2 * time.Minute) // past everybody's back-off
-				before := len(u.wire.tokenRequests())
-				if _, err := u.client.TokenSource(entra.Grant{Flow: "x", Subject: "y", Scope: "z", Fetch: fetch}).Token(); err == nil || asError(t, err).Code == "invalid_client" {
+				before := len(u.Forms())
+				if _, err := u.client.TokenSource(entra.Grant{Flow: "x", Subject: "y", Scope: "z", Fetch: fetch}).Token(); err == nil || testkit.Error(t, err).Code == "invalid_client" {
 					t.Errorf("got %v", err)
 				}
 				if failed := u.call(t, false); failed != 0 {
 					t.Errorf("%d calls failed", failed)
 				}
-				if got := len(u.wire.tokenRequests()) - before; got > n+1 {
+				if got := len(u.Forms()) - before; got > n+1 {
 					t.Errorf("%d requests", got)
 				}
 			})

@@ -10,7 +10,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -30,6 +29,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // vault is a key that cannot be had: nothing but its methods is known of it.
@@ -74,10 +74,10 @@ func TestWireCertificate(t *testing.T) {
 					e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
 					cfg := e.config("daemon")
 					cfg.Credential = entra.Certificate([]*x509.Certificate{nil, other, cert}, private, &tt.o)
-					if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+					if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 						t.Fatal(err)
 					}
-					assertion := e.wire.tokenRequests()[0].Get("client_assertion")
+					assertion := e.Forms()[0].Get("client_assertion")
 					wantForms(t, e, url.Values{
 						"grant_type":            {"client_credentials"},
 						"client_id":             {cfg.ClientID},
@@ -130,7 +130,7 @@ func TestAssertionsDiffer(t *testing.T) {
 	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
 	cfg := e.config("daemon")
 	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key, nil)
-	source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+	source := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 	for range 2 {
 		tok, err := source.Token()
 		if err != nil {
@@ -139,7 +139,7 @@ func TestAssertionsDiffer(t *testing.T) {
 		source.Invalidate(tok)
 	}
 	ids := map[any]bool{}
-	for _, form := range e.wire.tokenRequests() {
+	for _, form := range e.Forms() {
 		b, err := base64.RawURLEncoding.DecodeString(strings.Split(form.Get("client_assertion"), ".")[1])
 		if err != nil {
 			t.Fatal(err)
@@ -166,8 +166,8 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 	for chain, want := range map[bool]string{true: "", false: "invalid_client"} {
 		cfg := e.config("daemon")
 		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, key, &entra.CertificateOptions{SendChain: chain})
-		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-		if want == "" && err != nil || want != "" && asError(t, err).Code != want {
+		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
+		if want == "" && err != nil || want != "" && testkit.Error(t, err).Code != want {
 			t.Errorf("with the chain %v: %v", chain, err)
 		}
 	}
@@ -202,7 +202,7 @@ func TestInvalidCertificatesAreRejected(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: entra.Certificate(tt.certs, tt.key, nil)}
 			_, err := entra.New(cfg)
-			if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 {
+			if got := testkit.Error(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
@@ -237,8 +237,8 @@ func TestSignerErrorIsReported(t *testing.T) {
 		e := newEstate()
 		cfg := e.config("daemon")
 		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, tt.fail}, nil)
-		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-		if got := asError(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 || got.Temporary() {
+		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
+		if got := testkit.Error(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 || got.Temporary() {
 			t.Errorf("%s: got %v", tt.name, err)
 		}
 		if tt.name == "with an error" && !errors.Is(err, gone) {
@@ -259,7 +259,7 @@ func TestHangingSignerEndsWithContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := newClient(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{"api://api-b/.default"}, Fetch: oboFetch(e, "api://api-b/.default")})
+		_, err := testkit.Client(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{"api://api-b/.default"}, Fetch: oboFetch(e, "api://api-b/.default")})
 		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after %v: %v", took, err)
 		}
@@ -276,7 +276,7 @@ func TestSignerIsUsedConcurrently(t *testing.T) {
 	}
 	cfg := e.config("api-a")
 	cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key: key}, nil)
-	c := newClient(t, cfg)
+	c := testkit.Client(t, cfg)
 	var wg sync.WaitGroup
 	for range 20 {
 		fetch := oboFetch(e, "api://api-b/Orders.Read")
@@ -295,28 +295,5 @@ func selfSigned(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return certify(t, key), key
-}
-
-// certify makes a certificate for a key.
-func certify(t testing.TB, key crypto.Signer) *x509.Certificate {
-	t.Helper()
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "daemon"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
+	return testkit.Certificate(t, key), key
 }

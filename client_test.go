@@ -18,6 +18,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 func TestNewRejectsInvalidConfig(t *testing.T) {
@@ -82,7 +83,7 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: id, Credential: entra.Secret("the~secret")}
 			tt.change(&cfg)
 			_, err := entra.New(cfg)
-			got := asError(t, err)
+			got := testkit.Error(t, err)
 			if got.Code != tt.code || !strings.Contains(got.Description, tt.text) || got.StatusCode != 0 {
 				t.Errorf("got %v, want %s with %q", err, tt.code, tt.text)
 			}
@@ -114,7 +115,7 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	cfg.Cache = cache.New(cache.Options{})
-	c := newClient(t, cfg)
+	c := testkit.Client(t, cfg)
 	source := clientcreds.TokenSource(c, "api://api-b/.default")
 	tok, err := source.Token()
 	if err != nil {

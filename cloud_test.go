@@ -14,6 +14,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -27,10 +28,10 @@ func TestClouds(t *testing.T) {
 		e := newEstate()
 		cfg := e.config("daemon")
 		cfg.Cloud = cloud
-		if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token(); err != nil {
+		if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeOfB).Token(); err != nil {
 			t.Errorf("%s: %v", cloud, err)
 		}
-		if got := e.wire.hosts(); got[0] != "GET "+cloud.Host() || len(got) != 2 {
+		if got := e.hosts(); got[0] != "GET "+cloud.Host() || len(got) != 2 {
 			t.Errorf("%s: asked %q", cloud, got)
 		}
 	}
@@ -55,7 +56,7 @@ func TestMSALKnowsTheClouds(t *testing.T) {
 			t.Fatal(err)
 		}
 		app.AcquireTokenByCredential(t.Context(), []string{scopeOfB})
-		if got := e.wire.hosts()[0]; got != "GET "+cmp.Or(want, cloud.Host()) {
+		if got := e.hosts()[0]; got != "GET "+cmp.Or(want, cloud.Host()) {
 			t.Errorf("%s: MSAL begins with %s", cloud, got)
 		}
 	}
@@ -87,7 +88,7 @@ func TestExternalID(t *testing.T) {
 		cfg := e.config("api-a")
 		cfg.Cloud, cfg.TenantID = "contoso.ciamlogin.com", tenant
 		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Host: "contoso.ciamlogin.com"})
-		c := newClient(t, cfg)
+		c := testkit.Client(t, cfg)
 		if _, err := obo.TokenSource(c, assertion, scopeOfB).Token(); err != nil {
 			t.Errorf("%s: on behalf of: %v", tenant, err)
 		}
@@ -100,8 +101,8 @@ func TestExternalID(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	cfg.Cloud, cfg.TenantID = "contoso.ciamlogin.com", entratest.SampleOtherTenant
-	_, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token()
-	if got := asError(t, err); !got.Has(90002) {
+	_, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeOfB).Token()
+	if got := testkit.Error(t, err); !got.Has(90002) {
 		t.Errorf("another tenant: %v", err)
 	}
 }
@@ -160,16 +161,16 @@ func TestDocumentsOfOthers(t *testing.T) {
 				c.Host = "login.example.internal"
 			}
 		})
-		e.wire.intercept(document(tt.issuer, strings.Replace(tt.tokenURL, "/token", "/authorize", 1), tt.tokenURL))
+		e.Intercept(document(tt.issuer, strings.Replace(tt.tokenURL, "/token", "/authorize", 1), tt.tokenURL))
 		cfg := e.config("daemon")
 		cfg.Cloud, cfg.Region = tt.cloud, tt.region
-		_, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token()
+		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeOfB).Token()
 		if (err == nil) != tt.ok {
 			t.Errorf("%+v: %v", tt, err)
 			continue
 		}
-		if err != nil && (asError(t, err).Code != entra.CodeInvalidResponse || len(e.wire.tokenRequests()) != 0) {
-			t.Errorf("%+v: %v, %d token requests", tt, err, len(e.wire.tokenRequests()))
+		if err != nil && (testkit.Error(t, err).Code != entra.CodeInvalidResponse || len(e.Forms()) != 0) {
+			t.Errorf("%+v: %v, %d token requests", tt, err, len(e.Forms()))
 		}
 	}
 }
@@ -185,7 +186,7 @@ func FuzzDiscovery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cloud, issuer, authorize, token string) {
 		e := newEstate()
 		answer := document(issuer, authorize, token)
-		e.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+		e.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
 			if resp, err := answer(req, form); resp != nil || err != nil {
 				return resp, err
 			}
@@ -198,7 +199,7 @@ func FuzzDiscovery(f *testing.F) {
 			return
 		}
 		clientcreds.TokenSource(c, scopeOfB).Token()
-		for _, asked := range e.wire.hosts() {
+		for _, asked := range e.hosts() {
 			if strings.ContainsFunc(asked, func(c rune) bool { return c > '~' }) { // in lower case some look like ASCII
 				t.Errorf("%q, %q: asked %s", cloud, token, asked)
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -44,9 +45,9 @@ func TestErrorFields(t *testing.T) {
 	const body = `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.\r\nTrace ID: t1 Correlation ID: c1",
 		"error_codes":[7000215,1],"suberror":"sub","claims":"{\"access_token\":{}}","trace_id":"t1","correlation_id":"c1","timestamp":"x"}`
 	e := newEstate()
-	e.wire.intercept(answerWith(401, "application/json; charset=utf-8", body, "Retry-After", "7"))
+	e.Intercept(answerWith(401, "application/json; charset=utf-8", body, "Retry-After", "7"))
 	_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(t.Context())
-	got := asError(t, err)
+	got := testkit.Error(t, err)
 	want := entra.Error{
 		Code: "invalid_client", AADSTS: []int{7000215, 1}, SubError: "sub",
 		Description: "AADSTS7000215: Invalid client secret provided. Trace ID: t1 Correlation ID: c1",
@@ -113,7 +114,7 @@ func TestErrors(t *testing.T) {
 			source: func(e *estate, t *testing.T) *entra.TokenSource {
 				cfg := e.config("daemon")
 				cfg.Credential = entra.Secret("not-the-secret")
-				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+				return clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 			},
 			code: "invalid_client", aadsts: 7000215, status: 401, text: "AADSTS7000215: ",
 		},
@@ -122,7 +123,7 @@ func TestErrors(t *testing.T) {
 			source: func(e *estate, t *testing.T) *entra.TokenSource {
 				cfg := e.config("daemon")
 				cfg.ClientID = "99999999-0000-4000-8000-000000000000"
-				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+				return clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 			},
 			code: "unauthorized_client", aadsts: 700016, status: 400, text: "AADSTS700016: ",
 		},
@@ -131,7 +132,7 @@ func TestErrors(t *testing.T) {
 			source: func(e *estate, t *testing.T) *entra.TokenSource {
 				cfg := e.config("daemon")
 				cfg.TenantID = "99999999-0000-4000-8000-000000000000"
-				return clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+				return clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 			},
 			code: "invalid_tenant", aadsts: 90002, status: 400, text: "AADSTS90002: ",
 		},
@@ -313,13 +314,13 @@ func TestErrors(t *testing.T) {
 					change = append(change, tt.change)
 				}
 				e := newEstate(change...)
-				e.wire.intercept(tt.answer)
+				e.Intercept(tt.answer)
 				source := tt.source(e, t)
 				tok, err := source.TokenContext(t.Context())
 				if tok != nil {
 					t.Error("got a token")
 				}
-				got := asError(t, err)
+				got := testkit.Error(t, err)
 				if got.Code != tt.code || got.StatusCode != tt.status || got.RetryAfter != tt.retryAfter {
 					t.Errorf("code %s, status %d, Retry-After %v, want %s, %d, %v", got.Code, got.StatusCode, got.RetryAfter, tt.code, tt.status, tt.retryAfter)
 				}
@@ -367,26 +368,9 @@ func discoveryWith(tokenEndpoint string) func(*http.Request, url.Values) (*http.
 // leaks fails the test if any form of err, or of what it wraps, contains one of secrets.
 func leaks(t testing.TB, err error, secrets ...string) {
 	t.Helper()
-	var forms []string
-	for err := err; err != nil; err = errors.Unwrap(err) {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-			forms = append(forms, fmt.Sprintf(verb, err))
-		}
-		j, _ := json.Marshal(err)
-		var log bytes.Buffer
-		slog.New(slog.NewJSONHandler(&log, nil)).Error("x", "error", err)
-		forms = append(forms, string(j), log.String())
-	}
-	var retrieve *oauth2.RetrieveError
-	if errors.As(err, &retrieve) {
-		forms = append(forms, fmt.Sprintf("%+v %#v", retrieve, retrieve), retrieve.Error())
-	}
-	for _, form := range forms {
-		for _, secret := range secrets {
-			if strings.Contains(form, secret) {
-				t.Errorf("%q is in %s", secret, form)
-			}
-		}
+	testkit.NoSecrets(t, err, secrets...)
+	if retrieve, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		testkit.NoSecrets(t, retrieve, secrets...)
 	}
 }
 
@@ -396,7 +380,7 @@ func TestErrorOfSlowEntra(t *testing.T) {
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Hour})
 		start := time.Now()
 		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(context.Background())
-		got := asError(t, err)
+		got := testkit.Error(t, err)
 		if got.Code != entra.CodeRequestFailed || !errors.Is(err, context.DeadlineExceeded) || !got.Temporary() || time.Since(start) != 30*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
@@ -424,14 +408,14 @@ func TestMalformedAnswer(t *testing.T) {
 		}
 	}()
 	e := newEstate()
-	e.wire.intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
+	e.Intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
 		if req.Method != http.MethodPost {
 			return nil, nil
 		}
 		return http.Post("http://"+l.Addr().String(), "text/plain", nil)
 	})
 	_, err = clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
-	if got := asError(t, err); got.Code != entra.CodeRequestFailed {
+	if got := testkit.Error(t, err); got.Code != entra.CodeRequestFailed {
 		t.Errorf("got %v", err)
 	}
 	leaks(t, err, "s3cret")
@@ -442,10 +426,10 @@ func TestLogNamesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		e := newEstate()
-		e.wire.intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
+		e.Intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
 		cfg := e.config("daemon")
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
 		if !strings.Contains(err.Error(), "alice@contoso.com") {
 			t.Errorf("the error says less: %v", err)
 		}
@@ -474,9 +458,9 @@ func TestLogger(t *testing.T) {
 				cfg.Cache = cache.New(cache.Options{Size: 1})
 			}
 			cfg.Logger = slog.New(slog.NewTextHandler(&others, plain))
-			other := clientcreds.TokenSource(newClient(t, cfg), "api://api-a/.default")
+			other := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-a/.default")
 			cfg.Logger = slog.New(slog.NewTextHandler(&log, plain))
-			source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+			source := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 			if _, err := source.Token(); err != nil {
 				t.Fatal(err)
 			}
@@ -520,18 +504,18 @@ func FuzzErrorsLeakNothing(f *testing.F) {
 		e := newEstate()
 		cfg := e.config("daemon")
 		cfg.Credential = entra.Secret(secret)
-		e.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+		e.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
 			fill := func(s string) string { return strings.ReplaceAll(s, "%s", form.Get("client_secret")) }
 			return answerWith(status, fill(contentType), fill(body), "Retry-After", fill(retryAfter))(req, form)
 		})
-		tok, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").TokenContext(t.Context())
+		tok, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").TokenContext(t.Context())
 		if err == nil {
 			if status != 200 || !strings.Contains(strings.ReplaceAll(body, `\`, ""), "access_token") || tok.AccessToken == "" {
 				t.Errorf("status %d and %q make a token", status, body)
 			}
 			return
 		}
-		got := asError(t, err)
+		got := testkit.Error(t, err)
 		if got.Code == "" || got.RetryAfter < 0 || got.RetryAfter > time.Hour || strings.ContainsAny(err.Error(), "\r\n") {
 			t.Errorf("%#v", fields(got))
 		}

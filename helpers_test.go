@@ -6,107 +6,40 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
-
-// wire records every request as it was sent, and may answer in Entra's place.
-type wire struct {
-	next http.RoundTripper
-
-	mu       sync.Mutex // guards the fields below
-	requests []sent
-	answer   func(*http.Request, url.Values) (*http.Response, error) // nil response: Entra answers
-}
-
-type sent struct {
-	method, url string
-	header      http.Header
-	form        url.Values
-}
-
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	s := sent{method: req.Method, url: req.URL.String(), header: req.Header.Clone()}
-	if req.Body != nil {
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			return nil, err
-		}
-		req = req.Clone(req.Context())
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		if s.form, err = url.ParseQuery(string(body)); err != nil {
-			return nil, err
-		}
-	}
-	w.mu.Lock()
-	w.requests = append(w.requests, s)
-	answer := w.answer
-	w.mu.Unlock()
-	if answer != nil {
-		if resp, err := answer(req, s.form); resp != nil || err != nil {
-			return resp, err
-		}
-	}
-	return w.next.RoundTrip(req)
-}
-
-// tokenRequests returns the forms sent to token endpoints.
-func (w *wire) tokenRequests() (forms []url.Values) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, s := range w.requests {
-		if s.method == http.MethodPost {
-			forms = append(forms, s.form)
-		}
-	}
-	return forms
-}
-
-func (w *wire) intercept(answer func(*http.Request, url.Values) (*http.Response, error)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.answer = answer
-}
 
 // answerWith answers token requests with one response.
 func answerWith(status int, contentType, body string, header ...string) func(*http.Request, url.Values) (*http.Response, error) {
-	return func(req *http.Request, form url.Values) (*http.Response, error) {
+	return func(req *http.Request, _ url.Values) (*http.Response, error) {
 		if req.Method != http.MethodPost {
 			return nil, nil
 		}
-		h := http.Header{"Content-Type": {contentType}}
-		for i := 0; i+1 < len(header); i += 2 {
-			h.Set(header[i], header[i+1])
-		}
-		return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(bytes.NewReader([]byte(body))), Request: req}, nil
+		return testkit.Response(req, status, contentType, body, header...), nil
 	}
 }
 
-// estate is the sample estate with its wire.
+// estate is the sample configuration of a fake Entra, with a recorder of requests.
 type estate struct {
 	*entratest.Server
-	wire *wire
+	*testkit.Recorder
 }
 
-func newEstate(change ...func(*entratest.Config)) *estate {
-	cfg := entratest.Sample()
-	for _, f := range change {
-		f(&cfg)
-	}
-	s := entratest.NewServer(cfg)
-	return &estate{s, &wire{next: s.Client().Transport}}
+func newEstate(changes ...func(*entratest.Config)) *estate {
+	s := testkit.Server(changes...)
+	return &estate{s, testkit.NewRecorder(s.Client().Transport)}
 }
 
-func (e *estate) httpClient() *http.Client { return &http.Client{Transport: e.wire} }
+func (e *estate) httpClient() *http.Client { return &http.Client{Transport: e.Recorder} }
 
 // config is that of one of the sample's apps in Contoso.
 func (e *estate) config(app string) entra.Config {
@@ -119,26 +52,7 @@ func (e *estate) config(app string) entra.Config {
 
 func (e *estate) client(t testing.TB, app string) *entra.Client {
 	t.Helper()
-	return newClient(t, e.config(app))
-}
-
-func newClient(t testing.TB, cfg entra.Config) *entra.Client {
-	t.Helper()
-	c, err := entra.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// asError returns err's *entra.Error.
-func asError(t testing.TB, err error) *entra.Error {
-	t.Helper()
-	var e *entra.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("got %T: %v, want an *entra.Error", err, err)
-	}
-	return e
+	return testkit.Client(t, e.config(app))
 }
 
 func tlsClient(ca *x509.CertPool) *http.Client {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -22,7 +23,7 @@ func TestManyAssertions(t *testing.T) {
 	cfg := newEstate().config("api-a")
 	cfg.HTTPClient = &http.Client{Transport: newFastEntra(t)}
 	cfg.Cache = cache.New(cache.Options{Size: size})
-	c := newClient(t, cfg)
+	c := testkit.Client(t, cfg)
 	assertion := func(i int) string { return fmt.Sprintf("e30.e30.%d", i) }
 	get := func(s *entra.TokenSource, i int) {
 		tok, err := s.Token()

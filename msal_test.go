@@ -55,12 +55,12 @@ func TestMSALRefreshesLate(t *testing.T) {
 		get()
 		time.Sleep(54 * time.Minute)
 		get()
-		if n := len(e.wire.tokenRequests()); n != 1 {
+		if n := len(e.Forms()); n != 1 {
 			t.Errorf("%d requests after 54 minutes, want 1", n)
 		}
 		time.Sleep(2 * time.Minute)
 		get()
-		if n := len(e.wire.tokenRequests()); n != 2 {
+		if n := len(e.Forms()); n != 2 {
 			t.Errorf("%d requests after 56 minutes, want 2", n)
 		}
 	})
@@ -76,8 +76,8 @@ func TestMSALNewClientAsksAgain(t *testing.T) {
 		}
 	}
 	var paths []string
-	for _, s := range e.wire.requests {
-		u, _, _ := strings.Cut(s.url, "?")
+	for _, s := range e.Sent() {
+		u, _, _ := strings.Cut(s.URL, "?")
 		paths = append(paths, strings.TrimPrefix(u, "https://login.microsoftonline.com/"))
 	}
 	once := []string{
@@ -97,8 +97,8 @@ func TestMSALWithoutInstanceDiscovery(t *testing.T) {
 	if _, err := c.AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"}); err != nil {
 		t.Fatal(err)
 	}
-	if len(e.wire.requests) != 2 {
-		t.Errorf("%d requests, want the OpenID configuration and the token", len(e.wire.requests))
+	if len(e.Sent()) != 2 {
+		t.Errorf("%d requests, want the OpenID configuration and the token", len(e.Sent()))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestMSALHidesTheRefreshToken(t *testing.T) {
 	e := newEstate()
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})
 	var refreshToken string
-	e.wire.next = teeTransport{e.wire.next, func(body []byte) {
+	e.Next = teeTransport{e.Next, func(body []byte) {
 		var answer struct {
 			RefreshToken string `json:"refresh_token"`
 		}
@@ -161,7 +161,7 @@ func (accessor) Export(context.Context, cache.Marshaler, cache.ExportHints) erro
 // WithClaims, and sends the claims of WithClaimsFromClient.
 func TestMSALRedeemsARefreshToken(t *testing.T) {
 	e := newEstate()
-	e.wire.intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"x"}`))
+	e.Intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"x"}`))
 	app := e.App("webapp").ClientID
 	document := accessor(fmt.Sprintf(`{
 		"RefreshToken": {"rt": {"home_account_id": "uid.utid", "environment": "login.microsoftonline.com",
@@ -174,11 +174,11 @@ func TestMSALRedeemsARefreshToken(t *testing.T) {
 	if _, err := c.AcquireTokenSilent(t.Context(), scopes, account, confidential.WithClaims(`{"a":1}`)); err == nil {
 		t.Error("WithClaims was accepted")
 	}
-	if n := len(e.wire.tokenRequests()); n != 0 {
+	if n := len(e.Forms()); n != 0 {
 		t.Fatalf("%d requests with WithClaims", n)
 	}
 	c.AcquireTokenSilent(t.Context(), scopes, account, confidential.WithClaimsFromClient(`{"a":1}`))
-	forms := e.wire.tokenRequests()
+	forms := e.Forms()
 	if len(forms) != 1 {
 		t.Fatalf("%d requests", len(forms))
 	}
@@ -204,12 +204,12 @@ func TestMSALOnBehalfOfNeedsFiveMinutes(t *testing.T) {
 // MSAL's errors repeat what nobody may see, which is why they are never wrapped.
 func TestMSALErrorsLeak(t *testing.T) {
 	e := newEstate()
-	e.wire.intercept(answerWith(200, "application/json", `{"access_token":"THE-TOKEN","expires_in":"soon"}`))
+	e.Intercept(answerWith(200, "application/json", `{"access_token":"THE-TOKEN","expires_in":"soon"}`))
 	_, err := msalClient(t, e, "daemon").AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
 	if err == nil || !strings.Contains(err.Error(), "THE-TOKEN") {
 		t.Errorf("a malformed answer gives %v", err)
 	}
-	e.wire.intercept(answerWith(400, "application/json", `{"error":"invalid_client"}`))
+	e.Intercept(answerWith(400, "application/json", `{"error":"invalid_client"}`))
 	_, err = msalClient(t, e, "daemon").AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
 	var call msalerrors.CallErr
 	if !errors.As(err, &call) {
@@ -241,7 +241,7 @@ func TestMSALRefreshKeepsTheUser(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 		}
-		for i, form := range e.wire.tokenRequests() {
+		for i, form := range e.Forms() {
 			if got := form.Get("grant_type"); got != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
 				t.Errorf("request %d has grant_type %s", i, got)
 			}
@@ -268,11 +268,11 @@ func TestMSALForceRegion(t *testing.T) {
 	t.Setenv("MSAL_FORCE_REGION", "westeurope")
 	for region, want := range map[string]string{"": "westeurope.login.microsoft.com", "DisableMsalForceRegion": "login.microsoftonline.com"} {
 		e := newEstate()
-		e.wire.intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
+		e.Intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
 			return nil, os.ErrClosed // the address is all that matters
 		})
 		msalClient(t, e, "daemon", confidential.WithAzureRegion(region)).AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
-		if got := e.wire.requests[0].url; !strings.HasPrefix(got, "https://"+want+"/") {
+		if got := e.Sent()[0].URL; !strings.HasPrefix(got, "https://"+want+"/") {
 			t.Errorf("region %q asks %s, want %s", region, got, want)
 		}
 	}

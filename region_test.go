@@ -20,28 +20,27 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
 const scopeOfB = "api://api-b/.default"
 
-// hosts returns the hosts asked, in order.
-func (w *wire) hosts() (hosts []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, s := range w.requests {
-		u, err := url.Parse(s.url)
+// hosts returns the methods and hosts of the requests, in order.
+func (e *estate) hosts() (hosts []string) {
+	for _, r := range e.Sent() {
+		u, err := url.Parse(r.URL)
 		if err != nil {
 			return append(hosts, err.Error())
 		}
-		hosts = append(hosts, s.method+" "+u.Host)
+		hosts = append(hosts, r.Method+" "+u.Host)
 	}
 	return hosts
 }
 
 func wantHosts(t *testing.T, e *estate, want ...string) {
 	t.Helper()
-	if got := e.wire.hosts(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+	if got := e.hosts(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 }
@@ -83,7 +82,7 @@ func TestRegion(t *testing.T) {
 		e := newEstate(func(c *entratest.Config) { c.Host = tt.host })
 		cfg := e.config("daemon")
 		cfg.Cloud, cfg.Region = tt.cloud, "westeurope"
-		c := newClient(t, cfg)
+		c := testkit.Client(t, cfg)
 		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err != nil {
 			t.Errorf("%s: %v", tt.cloud, err)
 		}
@@ -103,7 +102,7 @@ func TestRegionWithCertificate(t *testing.T) {
 		t.Fatal("the first app is not the daemon")
 	}
 	cfg.Region, cfg.Credential = "westeurope", entra.Certificate([]*x509.Certificate{cert}, key, nil)
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeOfB).Token(); err != nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeOfB).Token(); err != nil {
 		t.Error(err)
 	}
 	wantHosts(t, e, "GET westeurope.login.microsoft.com", "POST westeurope.login.microsoft.com")
@@ -114,7 +113,7 @@ func TestRegionIsNotForUsers(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("api-a")
 	cfg.Region = entra.DetectRegion
-	c := newClient(t, cfg)
+	c := testkit.Client(t, cfg)
 	asked := &metadata{answer: location(200, "westeurope")}
 	c.AskMetadataOf(asked)
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
@@ -162,7 +161,7 @@ func TestRegionIsDetected(t *testing.T) {
 			e := newEstate()
 			cfg := e.config("daemon")
 			cfg.Region = entra.DetectRegion
-			c := newClient(t, cfg)
+			c := testkit.Client(t, cfg)
 			service := &metadata{answer: func(req *http.Request) (*http.Response, error) {
 				if req.URL.String() != entra.MetadataURL || req.Header.Get("Metadata") != "true" {
 					t.Errorf("asked %s with %v", req.URL, req.Header)
@@ -198,7 +197,7 @@ func TestRegionDetectionIsBounded(t *testing.T) {
 		e := newEstate()
 		cfg := e.config("daemon")
 		cfg.Region = entra.DetectRegion
-		c := newClient(t, cfg)
+		c := testkit.Client(t, cfg)
 		service := &metadata{answer: func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
@@ -245,15 +244,15 @@ func FuzzRegion(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer string) {
 		t.Setenv("REGION_NAME", "")
 		e := newEstate()
-		e.wire.next = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("no network") })
+		e.Next = testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("no network") })
 		cfg := e.config("daemon")
 		cfg.Region = entra.DetectRegion
-		c := newClient(t, cfg)
-		c.AskMetadataOf(roundTripper(location(200, answer)))
+		c := testkit.Client(t, cfg)
+		c.AskMetadataOf(testkit.RoundTripper(location(200, answer)))
 		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err == nil {
 			t.Fatal("a token without a network")
 		}
-		for _, host := range e.wire.hosts() {
+		for _, host := range e.hosts() {
 			label, rest, _ := strings.Cut(strings.TrimPrefix(host, "GET "), ".")
 			if host != "GET login.microsoftonline.com" && (rest != "login.microsoft.com" || label == "" || !bytes.Contains([]byte(answer), []byte(label))) {
 				t.Errorf("%q asks %s", answer, host)

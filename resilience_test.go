@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // A service is ten callers that ask for a token every second.
@@ -33,7 +34,7 @@ func newService(t *testing.T, change ...func(*entratest.Config)) *service {
 	e := newEstate(append([]func(*entratest.Config){hour}, change...)...)
 	cfg := e.config("daemon")
 	cfg.Cache = cache.New(cache.Options{})
-	return &service{t: t, estate: e, cache: cfg.Cache, source: clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")}
+	return &service{t: t, estate: e, cache: cfg.Cache, source: clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")}
 }
 
 // run lets the service work for d. After it, nothing is left running, and every call is
@@ -48,7 +49,7 @@ func (s *service) run(d time.Duration) {
 				s.calls.Add(1)
 				tok, err := s.source.TokenContext(s.t.Context())
 				if err != nil {
-					asError(s.t, err)
+					testkit.Error(s.t, err)
 					s.failed.Add(1)
 				} else if !tok.Valid() {
 					s.t.Errorf("served a token that ended at %v", tok.Expiry)
@@ -71,7 +72,7 @@ func (s *service) want(failed, waited int64, minRequests, maxRequests int) {
 	if s.failed.Load() != failed || s.waited.Load() != waited {
 		s.t.Errorf("%d calls failed and %d waited, want %d and %d", s.failed.Load(), s.waited.Load(), failed, waited)
 	}
-	if n := len(s.estate.wire.tokenRequests()); n < minRequests || n > maxRequests {
+	if n := len(s.estate.Forms()); n < minRequests || n > maxRequests {
 		s.t.Errorf("%d requests, want %d to %d", n, minRequests, maxRequests)
 	}
 }
@@ -81,7 +82,7 @@ func TestFlapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		var n atomic.Int64
-		s.estate.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+		s.estate.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
 			if req.Method == http.MethodPost && n.Add(1)%2 == 0 {
 				return answerWith(503, "application/json", `{"error":"temporarily_unavailable"}`)(req, form)
 			}
@@ -131,7 +132,7 @@ func TestHalfOpenCold(t *testing.T) {
 		s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 1000 * time.Hour, Times: 1})
 		start := time.Now()
 		_, err := s.source.TokenContext(context.Background())
-		if got := asError(t, err); got.Code != entra.CodeRequestFailed || time.Since(start) != 30*time.Second {
+		if got := testkit.Error(t, err); got.Code != entra.CodeRequestFailed || time.Since(start) != 30*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 	})
@@ -178,7 +179,7 @@ func TestExpiredOnArrival(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newService(t)
-			s.estate.wire.intercept(answerWith(200, "application/json", body))
+			s.estate.Intercept(answerWith(200, "application/json", body))
 			s.run(10 * time.Minute)
 			s.want(10*600, 0, 15, 60)
 		})
@@ -189,7 +190,7 @@ func TestExpiredOnArrival(t *testing.T) {
 func TestLifeAsString(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		s.estate.wire.intercept(answerWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
+		s.estate.Intercept(answerWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
 		s.run(time.Second)
 		s.want(0, 0, 1, 1)
 		tok := cached(t, s.source)
@@ -215,7 +216,7 @@ func TestPanickingFetchIsAnError(t *testing.T) {
 		}
 		source := c.TokenSource(g)
 		_, err := source.Token()
-		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "panicked") {
+		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "panicked") {
 			t.Errorf("got %v", err)
 		}
 		leaks(t, err, "s3cret")
@@ -244,17 +245,17 @@ func TestBrokenTransportInDiscovery(t *testing.T) {
 				e := newEstate()
 				broken := true
 				cfg := e.config("daemon")
-				cfg.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				cfg.HTTPClient = &http.Client{Transport: testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
 					if broken && r.Method == http.MethodGet {
 						test.fail()
 					}
-					return e.wire.RoundTrip(r)
+					return e.RoundTrip(r)
 				})}
-				source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+				source := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 				start := time.Now()
 				_, err := source.Token()
-				got := asError(t, err)
-				if want := "failed to request the configuration of login.microsoftonline.com: " + test.want; got.Code != entra.CodeRequestFailed ||
+				got := testkit.Error(t, err)
+				if want := "discovery request to login.microsoftonline.com failed: " + test.want; got.Code != entra.CodeRequestFailed ||
 					got.Description != want || time.Since(start) != test.took {
 					t.Errorf("got %v after %v, want %q after %v", got, time.Since(start), want, test.took)
 				}

@@ -21,6 +21,7 @@ import (
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -28,7 +29,7 @@ import (
 // secret. It returns the form.
 func (e *estate) wantTwice(t *testing.T, grantType, first, second string) url.Values {
 	t.Helper()
-	forms := e.wire.tokenRequests()
+	forms := e.Forms()
 	if len(forms) < 2 {
 		t.Fatalf("%d token requests, want two", len(forms))
 	}
@@ -56,7 +57,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 		t.Helper()
 		cfg := e.config("webapp")
 		cfg.Credential, cfg.Capabilities = c, []string{"cp1"}
-		flow, err := authcode.New(newClient(t, cfg), authcode.Config{RedirectURL: "http://localhost/callback", Scopes: []string{"api://api-a/access_as_user"}})
+		flow, err := authcode.New(testkit.Client(t, cfg), authcode.Config{RedirectURL: "http://localhost/callback", Scopes: []string{"api://api-a/access_as_user"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +94,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 
 	e.replace("webapp", "two")
 	wantToken(t, signIn.Source.WithClaims(`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`))
-	forms := e.wire.tokenRequests()
+	forms := e.Forms()
 	if form := forms[len(forms)-1]; len(forms) != 7 || form.Get("client_secret") != "two" || !strings.Contains(form.Get("claims"), `"nbf"`) || form.Get("refresh_token") == "" {
 		t.Errorf("%d requests, the last is %v", len(forms), form)
 	}
@@ -107,7 +108,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 	cfg := e.config("api-a")
 	cfg.Credential = entra.CredentialChain(entra.Secret("old"), entra.Secret("new"))
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
-	wantToken(t, obo.TokenSource(newClient(t, cfg), assertion, "api://api-b/Orders.Read"))
+	wantToken(t, obo.TokenSource(testkit.Client(t, cfg), assertion, "api://api-b/Orders.Read"))
 	if form := e.wantTwice(t, "urn:ietf:params:oauth:grant-type:jwt-bearer", "old", "new"); form.Get("assertion") != assertion {
 		t.Error("the assertion was lost")
 	}
@@ -127,7 +128,7 @@ func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 	}
 	redeem := func(c entra.Credential) error {
 		cfg.Credential = c
-		_, err := newClient(t, cfg).Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: scopes,
+		_, err := testkit.Client(t, cfg).Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: scopes,
 			Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 				return r.AuthorizationCode(ctx, callback.Query().Get("code"), redirect, "")
 			}})
@@ -188,7 +189,7 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 			}
 			client := func(app string) *entra.Client {
 				a := e.App(app)
-				return newClient(t, entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: tt.credential, HTTPClient: e.httpClient()})
+				return testkit.Client(t, entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: tt.credential, HTTPClient: e.httpClient()})
 			}
 			wantToken(t, clientcreds.TokenSource(client("daemon"), scopeB))
 			wantToken(t, obo.TokenSource(client("api-a"), e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice}), scopeB))
@@ -211,7 +212,7 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 			invalidate(t, signIn.Source)
 			wantToken(t, signIn.Source)
 			var grants []string
-			for _, form := range e.wire.tokenRequests() {
+			for _, form := range e.Forms() {
 				grants = append(grants, form.Get("grant_type"))
 			}
 			if want := []string{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "authorization_code", "refresh_token"}; !slices.Equal(grants, want) {
@@ -227,15 +228,15 @@ func TestRotationKeepsTokens(t *testing.T) {
 	current := entra.Secret("daemon-secret")
 	cfg := e.config("daemon")
 	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil })
-	c := newClient(t, cfg)
+	c := testkit.Client(t, cfg)
 	wantToken(t, clientcreds.TokenSource(c, scopeB))
 	current = entra.Secret("wrong")
 	wantToken(t, clientcreds.TokenSource(c, scopeB))
 	cfg.Cache = c.Cache()
-	wantToken(t, clientcreds.TokenSource(newClient(t, cfg), scopeB)) // the same value
+	wantToken(t, clientcreds.TokenSource(testkit.Client(t, cfg), scopeB)) // the same value
 	e.wantSecrets(t, "daemon-secret")
 	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret("guessed"), nil })
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token(); err == nil {
 		t.Error("a token for a credential that Entra refuses")
 	}
 	e.wantSecrets(t, "daemon-secret", "guessed")
@@ -261,7 +262,7 @@ func testRotationIsLogged(t *testing.T) {
 	cfg.Credential = entra.CredentialChain(entra.Secret("wrong~secret"),
 		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }),
 		entra.Secret("another~secret"))
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token(); err == nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token(); err == nil {
 		t.Fatal("got a token")
 	}
 	synctest.Wait() // for the last line

@@ -18,6 +18,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // A rotated credential, of which generations come one after the other. Entra accepts
@@ -122,7 +123,7 @@ func TestRotationUnderLoad(t *testing.T) {
 				var sources []*entra.TokenSource
 				for _, tenant := range tenants {
 					cfg.TenantID = tenant
-					c := newClient(t, cfg)
+					c := testkit.Client(t, cfg)
 					for _, scope := range scopes {
 						sources = append(sources, clientcreds.TokenSource(c, scope))
 					}

@@ -25,6 +25,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const scopeB = "api://api-b/.default"
@@ -39,12 +40,12 @@ func (e *estate) daemonWith(t testing.TB, c entra.Credential) *entra.TokenSource
 	t.Helper()
 	cfg := e.config("daemon")
 	cfg.Credential = c
-	return clientcreds.TokenSource(newClient(t, cfg), scopeB)
+	return clientcreds.TokenSource(testkit.Client(t, cfg), scopeB)
 }
 
 // secretsSent returns the client secrets of all token requests.
 func (e *estate) secretsSent() (secrets []string) {
-	for _, form := range e.wire.tokenRequests() {
+	for _, form := range e.Forms() {
 		secrets = append(secrets, form.Get("client_secret"))
 	}
 	return secrets
@@ -67,7 +68,7 @@ func wantToken(t testing.TB, source *entra.TokenSource) {
 // wantError compares an error's code, text and AADSTS numbers.
 func wantError(t testing.TB, err error, code, text string, aadsts ...int) *entra.Error {
 	t.Helper()
-	e := asError(t, err)
+	e := testkit.Error(t, err)
 	if e.Code != code || !strings.Contains(e.Description, text) || !slices.Equal(e.AADSTS, aadsts) {
 		t.Errorf("got %v %v, want %s %v with %q", err, e.AADSTS, code, aadsts, text)
 	}
@@ -192,7 +193,7 @@ func TestRejectionExpires(t *testing.T) {
 // An answer with Retry-After is not followed by a request, whatever it says.
 func TestRejectionWithRetryAfterIsNotRetried(t *testing.T) {
 	e := newEstate()
-	e.wire.intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
+	e.Intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
 	_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 	if got := wantError(t, err, "invalid_client", "", 7000215); got.RetryAfter != 30*time.Second {
 		t.Errorf("got %+v", got)
@@ -241,12 +242,12 @@ func TestWhichErrorsRejectACredential(t *testing.T) {
 		if tt.aadsts != 0 {
 			numbers = fmt.Sprint(tt.aadsts)
 		}
-		e.wire.intercept(answerWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
+		e.Intercept(answerWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
 		_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 		if err == nil {
 			t.Errorf("%s %d: got a token", tt.code, tt.aadsts)
 		}
-		if n := len(e.wire.tokenRequests()); n != tt.want {
+		if n := len(e.Forms()); n != tt.want {
 			t.Errorf("%s %d (%d): %d requests, want %d", tt.code, tt.aadsts, tt.status, n, tt.want)
 		}
 	}
@@ -279,7 +280,7 @@ func TestLoadErrorIsReported(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
 			_, err := e.daemonWith(t, entra.CredentialFunc(tt.load)).Token()
-			got := asError(t, err)
+			got := testkit.Error(t, err)
 			if want := "failed to load the credential: " + tt.text; got.Code != "invalid_client" || got.Description != want || got.StatusCode != 0 || got.Temporary() {
 				t.Errorf("got %v, want %s", err, want)
 			}
@@ -346,17 +347,17 @@ func testNoRetryAfterCallerLeft(t *testing.T) {
 		cfg.Credential = c
 		ctx, cancel := context.WithCancel(t.Context())
 		refuse := answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`)
-		e.wire.intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
+		e.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
 			resp, err := refuse(req, form)
 			if resp != nil {
 				cancel()
 			}
 			return resp, err
 		})
-		_, err := newClient(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{scopeB}, Fetch: oboFetch(e, scopeB)})
+		_, err := testkit.Client(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{scopeB}, Fetch: oboFetch(e, scopeB)})
 		wantError(t, err, "invalid_client", "", 7000215)
 		synctest.Wait()
-		if n := len(e.wire.tokenRequests()); n != 1 || called > 1 || name == "list" && called > 0 {
+		if n := len(e.Forms()); n != 1 || called > 1 || name == "list" && called > 0 {
 			t.Errorf("%s: %d requests, %d calls of a function", name, n, called)
 		}
 	}
@@ -373,7 +374,7 @@ func TestHangingLoadEndsWithContext(t *testing.T) {
 			<-repaired
 			return entra.Secret("daemon-secret"), nil
 		})
-		c := newClient(t, cfg)
+		c := testkit.Client(t, cfg)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -407,7 +408,7 @@ func TestHangingLoadsAreBounded(t *testing.T) {
 			running.Add(-1)
 			return entra.Secret("daemon-secret"), nil
 		})
-		c := newClient(t, cfg)
+		c := testkit.Client(t, cfg)
 		for range 3 {
 			errs := make(chan error)
 			for i := range 200 {
@@ -526,7 +527,7 @@ func TestCredentialChainReportsEachFailure(t *testing.T) {
 	broken := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone })
 	renewed := entra.CredentialFunc((&loader{list: []entra.Credential{entra.Secret("stolen~secret"), entra.Secret("old")}}).load)
 	_, err := e.daemonWith(t, entra.CredentialChain(broken, renewed, entra.Secret("wrong~secret"))).Token()
-	got := asError(t, err)
+	got := testkit.Error(t, err)
 	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000222, 7000215}) || got.StatusCode != 401 || !errors.Is(err, gone) || got.TraceID == "" {
 		t.Errorf("got %+v", got)
 	}
@@ -570,7 +571,7 @@ func TestInvalidCredentialsAreRejected(t *testing.T) {
 
 func TestCredentialEqual(t *testing.T) {
 	cert, key := selfSigned(t)
-	renewed := certify(t, key)
+	renewed := testkit.Certificate(t, key)
 	of := func(c *x509.Certificate, o entra.CertificateOptions) entra.Credential {
 		return entra.Certificate([]*x509.Certificate{c}, key, &o)
 	}
@@ -612,13 +613,13 @@ func TestCertificateWithoutItsKeySharesNoToken(t *testing.T) {
 		source := func(key crypto.PrivateKey) *entra.TokenSource {
 			cfg := e.config("daemon")
 			cfg.Cache, cfg.Credential = shared, entra.Certificate([]*x509.Certificate{cert}, key, nil)
-			return clientcreds.TokenSource(newClient(t, cfg), scopeOfB)
+			return clientcreds.TokenSource(testkit.Client(t, cfg), scopeOfB)
 		}
 		if _, err := source(key).Token(); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := source(claimed).Token(); err == nil {
-			t.Errorf("%s got a token (%d requests)", name, len(e.wire.tokenRequests()))
+			t.Errorf("%s got a token (%d requests)", name, len(e.Forms()))
 		}
 	}
 }
@@ -650,7 +651,7 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 				}
 				return "one", nil
 			})
-			_, err := clientcreds.TokenSource(newClient(t, cfg), scopeB).Token()
+			_, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token()
 			wantError(t, err, "invalid_client", tt.text, tt.aadsts...)
 			id := e.App("daemon").ClientID
 			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Rejected: true}}
@@ -658,7 +659,7 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 				t.Errorf("asked for %+v, want %+v", asked, want)
 			}
 			var sent []string
-			for _, form := range e.wire.tokenRequests() {
+			for _, form := range e.Forms() {
 				sent = append(sent, form.Get("client_assertion"))
 			}
 			if !slices.Equal(sent, tt.sent) {

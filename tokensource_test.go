@@ -18,6 +18,7 @@ import (
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -169,7 +170,7 @@ func TestOutageIsUnseen(t *testing.T) {
 			ask()
 		}
 		// Nobody waits, so there is no hurry: the attempts are spread over the token's rest.
-		if n := len(e.wire.tokenRequests()) - before; n < 1 || n > 12 { // a back-off of a minute would make some twenty
+		if n := len(e.Forms()) - before; n < 1 || n > 12 { // a back-off of a minute would make some twenty
 			t.Errorf("%d attempts in ten minutes", n)
 		}
 		remove()
@@ -194,7 +195,7 @@ func TestThrottledColdKey(t *testing.T) {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * 59 * time.Millisecond)
 				_, err := clientcreds.TokenSource(c, "api://api-b/.default").Token()
-				if got := asError(t, err); got.StatusCode != 429 || got.RetryAfter != time.Minute || !got.Temporary() {
+				if got := testkit.Error(t, err); got.StatusCode != 429 || got.RetryAfter != time.Minute || !got.Temporary() {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -238,7 +239,7 @@ func TestGrantsKeepTheirKind(t *testing.T) {
 		{entra.Grant{Flow: "f", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")}, "the grant is for the app's own token, but the request is for a user's token"},
 	} {
 		_, err := c.TokenSource(tt.grant).Token()
-		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, tt.text) {
+		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, tt.text) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -259,16 +260,16 @@ func TestFetchMayUseAnotherSource(t *testing.T) {
 			t.Errorf("got %v, %v", tok, err)
 		}
 		for _, g := range []entra.Grant{{Flow: "f", Subject: "user", Fetch: fetch}} {
-			if _, err := c.TokenSource(g).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
+			if _, err := c.TokenSource(g).Token(); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 				t.Errorf("a token without a user was taken for one: %v", err)
 			}
 		}
 		result.HomeAccountID = "uid.utid"
-		if _, err := c.TokenSource(entra.Grant{Flow: "g", Fetch: fetch}).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
+		if _, err := c.TokenSource(entra.Grant{Flow: "g", Fetch: fetch}).Token(); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("a user's token was taken for the app's own: %v", err)
 		}
 		g := entra.Grant{Flow: "f", Subject: "other.utid", RefreshToken: true, Fetch: fetch}
-		if _, err := c.TokenSource(g).Token(); asError(t, err).Code != entra.CodeInvalidResponse {
+		if _, err := c.TokenSource(g).Token(); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("another user's token was taken: %v", err)
 		}
 	})
@@ -293,7 +294,7 @@ func TestInvalidGrantsAreRejected(t *testing.T) {
 		{entra.Grant{Flow: "f", NotAfter: time.Now(), Fetch: fetch}, "invalid_grant"},
 	} {
 		_, err := c.TokenSource(tt.grant).Token()
-		if got := asError(t, err); got.Code != tt.code {
+		if got := testkit.Error(t, err); got.Code != tt.code {
 			t.Errorf("got %v, want %s", err, tt.code)
 		}
 	}
@@ -310,7 +311,7 @@ func TestFetchErrorsAreNotRepeated(t *testing.T) {
 		_, err := c.TokenSource(entra.Grant{Flow: tt.code, Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 			return nil, tt.err
 		}}).Token()
-		if got := asError(t, err); got.Code != tt.code {
+		if got := testkit.Error(t, err); got.Code != tt.code {
 			t.Errorf("got %v", err)
 		}
 		leaks(t, err, "s3cret")
@@ -381,7 +382,7 @@ func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Nanosecond)
-		if _, err := bounded.Token(); asError(t, err).Code != "invalid_grant" {
+		if _, err := bounded.Token(); testkit.Error(t, err).Code != "invalid_grant" {
 			t.Errorf("got %v", err)
 		}
 		if tok, err := unbounded.Token(); err != nil || tok.AccessToken != "1" {
@@ -397,7 +398,7 @@ func TestWithClaims(t *testing.T) {
 		e := newEstate(hour)
 		cfg := e.config("daemon")
 		cfg.Capabilities = []string{"cp1"}
-		source := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default")
+		source := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
 		first, err := source.Token()
 		if err != nil {
 			t.Fatal(err)
@@ -427,7 +428,7 @@ func TestWithClaims(t *testing.T) {
 		if tok, _ := source.Token(); tok.AccessToken != second || second == first.AccessToken {
 			t.Error("the held token was not replaced")
 		}
-		forms := e.wire.tokenRequests()
+		forms := e.Forms()
 		if len(forms) != 2 {
 			t.Fatalf("%d requests, want 2", len(forms))
 		}
@@ -442,14 +443,14 @@ func TestWithBadClaims(t *testing.T) {
 	e := newEstate()
 	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 	for _, claims := range []string{"null", "[]", "x", "\x00", `{"a":`, base64.StdEncoding.EncodeToString([]byte("[]"))} {
-		if _, err := source.WithClaims(claims).Token(); asError(t, err).Code != "invalid_request" {
+		if _, err := source.WithClaims(claims).Token(); testkit.Error(t, err).Code != "invalid_request" {
 			t.Errorf("%q: %v", claims, err)
 		}
 	}
 	if _, err := source.WithClaims("").Token(); err != nil {
 		t.Error(err)
 	}
-	wantForms(t, e, e.wire.tokenRequests()[0])
+	wantForms(t, e, e.Forms()[0])
 }
 
 func TestInvalidate(t *testing.T) {
@@ -503,19 +504,19 @@ func TestCredentialsKeepApart(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	cfg.Cache = cache.New(cache.Options{})
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Credential = entra.Secret("not-the-secret")
-	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-	if got := asError(t, err); !got.Has(7000215) {
+	_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
+	if got := testkit.Error(t, err); !got.Has(7000215) {
 		t.Errorf("got %v", err)
 	}
 	cfg.Credential = entra.Secret("daemon-secret") // the same, made anew
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Error(err)
 	}
-	wantForms(t, e, e.wire.tokenRequests()[0], e.wire.tokenRequests()[1])
+	wantForms(t, e, e.Forms()[0], e.Forms()[1])
 }
 
 // A redemption is kept for whom it is, where it was made, and for as long as it is left.
@@ -544,7 +545,7 @@ func TestRedemption(t *testing.T) {
 			"all tenants":    r.Store(many, account),
 			"another app":    r.Store(e.client(t, "daemon"), account),
 		} {
-			if got := asError(t, err); got.Code != "invalid_request" {
+			if got := testkit.Error(t, err); got.Code != "invalid_request" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -557,7 +558,7 @@ func TestRedemption(t *testing.T) {
 			t.Errorf("%v left, want 50m", left)
 		}
 		time.Sleep(time.Hour)
-		if err := r.Store(c, account); asError(t, err).Code != entra.CodeInvalidResponse {
+		if err := r.Store(c, account); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("an ended token was kept: %v", err)
 		}
 		leaks(t, fmt.Errorf("%+v %#v %s", r, r, r), "eyJ")
@@ -581,7 +582,7 @@ func TestNeverAnothersToken(t *testing.T) {
 		assertion := func(user string) string {
 			return e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: user, Lifetime: 24 * time.Hour})
 		}
-		apiA, daemon := newClient(t, config("api-a")), newClient(t, config("daemon"))
+		apiA, daemon := testkit.Client(t, config("api-a")), testkit.Client(t, config("daemon"))
 		other, err := daemon.WithTenant(entratest.SampleOtherTenant)
 		if err != nil {
 			t.Fatal(err)
@@ -589,7 +590,7 @@ func TestNeverAnothersToken(t *testing.T) {
 		sources := map[string]*entra.TokenSource{
 			"daemon in Contoso":        clientcreds.TokenSource(daemon, "api://api-b/.default"),
 			"daemon in Fabrikam":       clientcreds.TokenSource(other, "api://api-b/.default"),
-			"daemon with cp1":          clientcreds.TokenSource(newClient(t, config("daemon", "cp1")), "api://api-b/.default"),
+			"daemon with cp1":          clientcreds.TokenSource(testkit.Client(t, config("daemon", "cp1")), "api://api-b/.default"),
 			"api-a itself":             clientcreds.TokenSource(apiA, "api://api-b/.default"),
 			"api-a for Alice":          obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Read"),
 			"api-a for Alice to write": obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Write"),

@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // api is a resource under a host name, in-process.
@@ -99,7 +100,7 @@ func TestTransportRefuses(t *testing.T) {
 		{&entra.Transport{Base: reached}, "https://api.example/"},
 	} {
 		_, err := (&http.Client{Transport: tt.transport}).Get(tt.url)
-		if got := asError(t, err); got.Code != "invalid_request" {
+		if got := testkit.Error(t, err); got.Code != "invalid_request" {
 			t.Errorf("%s: %v", tt.url, err)
 		}
 	}
@@ -165,7 +166,7 @@ func TestTransportRedirectsOverOddBases(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			leaked := false
-			base := roundTripper(func(r *http.Request) (*http.Response, error) {
+			base := testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
 				resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: claimed(r)}
 				if r.URL.Host == "evil.example" {
 					leaked = leaked || r.Header.Get("Authorization") != ""
@@ -186,10 +187,6 @@ func TestTransportRedirectsOverOddBases(t *testing.T) {
 		})
 	}
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 const cae = `{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}`
 
@@ -217,7 +214,7 @@ func TestTransportAnswersAClaimsChallenge(t *testing.T) {
 	if len(tokens) != 2 || tokens[0] == tokens[1] || bodies[0] != "hello" || bodies[1] != "hello" {
 		t.Errorf("bodies %q, %d tokens", bodies, len(tokens))
 	}
-	if forms := e.wire.tokenRequests(); len(forms) != 2 || forms[1].Get("claims") != cae {
+	if forms := e.Forms(); len(forms) != 2 || forms[1].Get("claims") != cae {
 		t.Errorf("sent %v", forms)
 	}
 	if tok, _ := source.Token(); "Bearer "+tok.AccessToken != tokens[1] {

@@ -20,6 +20,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -31,7 +32,7 @@ const (
 // wantForms compares the token requests that were sent, field by field.
 func wantForms(t *testing.T, e *estate, want ...url.Values) {
 	t.Helper()
-	got := e.wire.tokenRequests()
+	got := e.Forms()
 	if len(got) != len(want) {
 		t.Fatalf("%d token requests, want %d", len(got), len(want))
 	}
@@ -53,10 +54,10 @@ func TestWireClientSecret(t *testing.T) {
 		"client_secret": {"daemon-secret"},
 		"scope":         {"api://api-b/.default openid offline_access profile"},
 	})
-	if len(e.wire.requests) != 2 || e.wire.requests[0].url != discoveryURL+"?" || e.wire.requests[1].url != tokenURL {
-		t.Errorf("requests: %v", e.wire.requests)
+	if len(e.Sent()) != 2 || e.Sent()[0].URL != discoveryURL+"?" || e.Sent()[1].URL != tokenURL {
+		t.Errorf("requests: %v", e.Sent())
 	}
-	h := e.wire.requests[1].header
+	h := e.Sent()[1].Header
 	if h.Get("Content-Type") != "application/x-www-form-urlencoded; charset=utf-8" || h.Get("Client-Request-Id") == "" || h.Get("Cookie") != "" || h.Get("Authorization") != "" {
 		t.Errorf("headers: %v", h)
 	}
@@ -66,10 +67,10 @@ func TestWireCapabilities(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	cfg.Capabilities = []string{"cp1"}
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := e.wire.tokenRequests()[0].Get("claims"), `{"access_token":{"xms_cc":{"values":["cp1"]}}}`; got != want {
+	if got, want := e.Forms()[0].Get("claims"), `{"access_token":{"xms_cc":{"values":["cp1"]}}}`; got != want {
 		t.Errorf("claims %s, want %s", got, want)
 	}
 }
@@ -93,7 +94,7 @@ func TestWireAssertion(t *testing.T) {
 			"exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "nbf": time.Now().Unix(),
 		}).SignedString(key)
 	})
-	if _, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token(); err != nil {
+	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Fatal(err)
 	}
 	if want := []entra.AssertionRequest{{ClientID: cfg.ClientID, TokenEndpoint: tokenURL}}; !reflect.DeepEqual(asked, want) {
@@ -111,8 +112,8 @@ func TestAssertionCallbackFails(t *testing.T) {
 			e := newEstate()
 			cfg := e.config("daemon")
 			cfg.Credential = entra.Assertion(get)
-			_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-			got := asError(t, err)
+			_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
+			got := testkit.Error(t, err)
 			if got.Code != "invalid_client" || got.StatusCode != 0 || !strings.HasPrefix(got.Description, "the assertion callback failed: ") {
 				t.Errorf("got %v", err)
 			}
@@ -135,8 +136,8 @@ func TestAssertionCallbackIsTemporarilyOut(t *testing.T) {
 	cfg.Credential = entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
 		return "", &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, RetryAfter: time.Minute}
 	})
-	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-	if got := asError(t, err); !got.Temporary() || got.RetryAfter != time.Minute || got.Code != "temporarily_unavailable" {
+	_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
+	if got := testkit.Error(t, err); !got.Temporary() || got.RetryAfter != time.Minute || got.Code != "temporarily_unavailable" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -150,11 +151,11 @@ func TestBadDiscoveryIsNotRemembered(t *testing.T) {
 			"a panic":        func(*http.Request, url.Values) (*http.Response, error) { panic("s3cret") },
 		} {
 			e := newEstate()
-			e.wire.intercept(answer)
+			e.Intercept(answer)
 			source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 			_, err := source.Token()
-			leaks(t, asError(t, err), "s3cret")
-			e.wire.intercept(nil)
+			leaks(t, testkit.Error(t, err), "s3cret")
+			e.Intercept(nil)
 			time.Sleep(2 * time.Second)
 			if _, err := source.Token(); err != nil {
 				t.Errorf("%s is remembered: %v", name, err)
@@ -170,7 +171,7 @@ func TestBadDiscoveryIsNotRemembered(t *testing.T) {
 func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
 	for _, host := range []string{"login.m\u0130crosoftonline.com", "sts.w\u0130ndows.net", "westeurope.log\u0130n.microsoft.com"} {
 		e := newEstate()
-		e.wire.intercept(func(r *http.Request, _ url.Values) (*http.Response, error) {
+		e.Intercept(func(r *http.Request, _ url.Values) (*http.Response, error) {
 			if r.Method != http.MethodGet {
 				return nil, nil
 			}
@@ -180,7 +181,7 @@ func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
 			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})
 		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
-		if got := asError(t, err); got.Code != entra.CodeInvalidResponse || !strings.Contains(got.Description, "names a URL on another host") {
+		if got := testkit.Error(t, err); got.Code != entra.CodeInvalidResponse || !strings.Contains(got.Description, "names a URL on another host") {
 			t.Errorf("%s: got %v", host, err)
 		}
 		wantForms(t, e)
@@ -190,7 +191,7 @@ func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
 func TestDiscoveryIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
-		discovered := func() int { return len(e.wire.requests) - len(e.wire.tokenRequests()) }
+		discovered := func() int { return len(e.Sent()) - len(e.Forms()) }
 		c := e.client(t, "api-a")
 		scope := []string{"api://api-b/.default"}
 		all := make(chan error, 20)
@@ -258,7 +259,7 @@ func TestWithTenant(t *testing.T) {
 	if a.AccessToken == b.AccessToken {
 		t.Error("two tenants share a token")
 	}
-	if got := e.wire.requests[3].url; got != "https://login.microsoftonline.com/fabrikam.onmicrosoft.com/oauth2/v2.0/token" &&
+	if got := e.Sent()[3].URL; got != "https://login.microsoftonline.com/fabrikam.onmicrosoft.com/oauth2/v2.0/token" &&
 		got != "https://login.microsoftonline.com/"+entratest.SampleOtherTenant+"/oauth2/v2.0/token" {
 		t.Errorf("asked %s", got)
 	}
@@ -271,7 +272,7 @@ func TestWithTenant(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = clientcreds.TokenSource(many, "api://api-b/.default").Token()
-		if got := asError(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "which is only for sign-in") {
+		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "which is only for sign-in") {
 			t.Errorf("%s: %v", tenant, err)
 		}
 	}
@@ -286,8 +287,8 @@ func TestDefaultHTTPClientReachesNobodyForever(t *testing.T) {
 		TenantID: entratest.SampleTenant, ClientID: "aaaaaaaa-0000-4000-8000-00000000000d", Credential: entra.Secret("s3cret"),
 		Cloud: "127.0.0.1:1",
 	}
-	_, err := clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
-	got := asError(t, err)
+	_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
+	got := testkit.Error(t, err)
 	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "request to 127.0.0.1:1 failed: dial 127.0.0.1:1: connection refused") {
 		t.Errorf("got %v", err)
 	}
@@ -305,16 +306,16 @@ func TestOverTLS(t *testing.T) {
 	}
 	cfg.Cloud = entra.Cloud(u.Host)
 	cfg.HTTPClient = nil
-	_, err = clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default").Token()
+	_, err = clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
 	var unknown x509.UnknownAuthorityError
-	if got := asError(t, err); got.Code != entra.CodeRequestFailed || !errors.As(err, &unknown) {
+	if got := testkit.Error(t, err); got.Code != entra.CodeRequestFailed || !errors.As(err, &unknown) {
 		t.Errorf("an unknown certificate gives %v", err)
 	}
 	cfg.HTTPClient = tlsClient(ca)
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Host: u.Host})
 	for _, source := range []*entra.TokenSource{
-		clientcreds.TokenSource(newClient(t, cfg), "api://api-b/.default"),
-		obo.TokenSource(newClient(t, func() entra.Config {
+		clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default"),
+		obo.TokenSource(testkit.Client(t, func() entra.Config {
 			c := e.config("api-a")
 			c.Cloud, c.HTTPClient = cfg.Cloud, cfg.HTTPClient
 			return c

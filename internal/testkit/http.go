@@ -27,7 +27,7 @@ type Request struct {
 // A Recorder is an [http.RoundTripper] that records requests whose body is a form or empty. It may be used
 // concurrently.
 type Recorder struct {
-	next http.RoundTripper
+	Next http.RoundTripper // sends the requests; it must not change while requests are in flight
 
 	mu       sync.Mutex // guards the fields below
 	requests []Request
@@ -36,7 +36,7 @@ type Recorder struct {
 }
 
 // NewRecorder returns a Recorder that passes requests on to next.
-func NewRecorder(next http.RoundTripper) *Recorder { return &Recorder{next: next} }
+func NewRecorder(next http.RoundTripper) *Recorder { return &Recorder{Next: next} }
 
 // RoundTrip records req and sends it on.
 func (r *Recorder) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -61,7 +61,7 @@ func (r *Recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 			return resp, err
 		}
 	}
-	resp, err := r.next.RoundTrip(req)
+	resp, err := r.Next.RoundTrip(req)
 	if err == nil && change != nil && req.Method == http.MethodPost && resp.StatusCode == http.StatusOK {
 		err = changeJSON(resp, func(body map[string]any) { change(recorded.Form, body) })
 	}
