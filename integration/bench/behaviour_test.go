@@ -18,17 +18,17 @@ import (
 	"github.com/entratoken/entra/clientcreds"
 )
 
-// record compares what was counted and keeps it for the table in docs/benchmarks.md: the name of the
-// test is the row, library the column.
+// record compares a count and records it for the table in docs/benchmarks.md. The name of the test is the row, and
+// library is the column.
 func record(t *testing.T, library string, got, want int) {
 	t.Helper()
 	if got != want {
-		t.Errorf("%s: %d, want %d", library, got, want)
+		t.Errorf("%s: got %d, want %d", library, got, want)
 	}
 	t.Attr(library, fmt.Sprint(got))
 }
 
-// together calls op from n goroutines and returns their errors.
+// together calls op in n goroutines and returns their errors.
 func together(n int, op func(i int) error) error {
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -39,8 +39,7 @@ func together(n int, op func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// A hundred callers find no token. Where they could all be on their way before the first answer comes,
-// it comes only when all of them wait for one.
+// A hundred callers find no cached token. If the library allows it, the response is delayed until all of them wait.
 func TestColdCallers(t *testing.T) {
 	const callers = 100
 	run := func(t *testing.T, library string, want int, requests func() int, op func(context.Context) error) {
@@ -50,29 +49,29 @@ func TestColdCallers(t *testing.T) {
 		}
 		record(t, library, requests(), want)
 	}
-	// gated is for the libraries whose callers wait for channels.
-	gated := func(library string, want int, op func(*testing.T, *endpoint) func(context.Context) error) {
+	// delayed is for libraries whose callers wait for channels.
+	delayed := func(library string, want int, op func(*testing.T, *endpoint) func(context.Context) error) {
 		synctest.Test(t, func(t *testing.T) {
-			gate := make(chan struct{})
+			release := make(chan struct{})
 			e := &endpoint{}
 			call := op(t, e)
-			e.before = func(*http.Request) int { <-gate; return 0 }
-			before := e.asked.Load()
+			e.before = func(*http.Request) int { <-release; return 0 }
+			before := e.tokenRequests.Load()
 			go func() {
 				synctest.Wait()
-				close(gate)
+				close(release)
 			}()
-			run(t, library, want, func() int { return int(e.asked.Load() - before) }, call)
+			run(t, library, want, func() int { return int(e.tokenRequests.Load() - before) }, call)
 		})
 	}
-	gated("entra", 1, func(t *testing.T, e *endpoint) func(context.Context) error {
+	delayed("entra", 1, func(t *testing.T, e *endpoint) func(context.Context) error {
 		c := newEntra(t, e, nil)
 		return func(ctx context.Context) error {
 			_, err := clientcreds.TokenSource(c, scope).TokenContext(ctx)
 			return err
 		}
 	})
-	gated("MSAL", callers, func(t *testing.T, e *endpoint) func(context.Context) error {
+	delayed("MSAL", callers, func(t *testing.T, e *endpoint) func(context.Context) error {
 		c := newMSAL(t, e)
 		if _, err := c.AcquireTokenByCredential(t.Context(), []string{numbered(0)}); err != nil { // discovery
 			t.Fatal(err)
@@ -82,23 +81,23 @@ func TestColdCallers(t *testing.T) {
 			return err
 		}
 	})
-	gated("aws", 1, func(t *testing.T, e *endpoint) func(context.Context) error {
-		c := newAWS(e.ask)
+	delayed("aws", 1, func(t *testing.T, e *endpoint) func(context.Context) error {
+		c := newAWS(e.send)
 		return func(ctx context.Context) error { _, err := c.Retrieve(ctx); return err }
 	})
-	// The others hold a mutex across the request.
+	// The other libraries lock a mutex during the request.
 	e := &endpoint{}
 	azure := newAzidentity(t, e)
 	run(t, "azidentity", 1, e.requests, func(ctx context.Context) error { return getToken(ctx, azure, "") })
 	e = &endpoint{}
-	xoauth2 := newXOAuth2(func() error { return e.ask(context.Background()) })
+	xoauth2 := newXOAuth2(func() error { return e.send(context.Background()) })
 	run(t, "x/oauth2", 1, e.requests, func(context.Context) error { _, err := xoauth2.Token(); return err })
 	e = &endpoint{}
-	google := newGoogle(e.ask)
+	google := newGoogle(e.send)
 	run(t, "Google", 1, e.requests, func(ctx context.Context) error { _, err := google.Token(ctx); return err })
 }
 
-// Twenty tenants want a token at the same moment, from an endpoint that takes 100 ms.
+// Tokens of twenty tenants are requested at the same time from an endpoint that takes 100 ms.
 func TestTwentyTenants(t *testing.T) {
 	const tenants, latency = 20, 100 * time.Millisecond
 	id := func(i int) string { return fmt.Sprintf("11111111-1111-1111-1111-%012d", i) }
@@ -131,15 +130,15 @@ func TestTwentyTenants(t *testing.T) {
 			return err
 		}
 	})
-	// azidentity holds a mutex across the request, and virtual time stands still while somebody waits
-	// for a mutex. So here is counted how many requests there are at a time.
+	// azidentity locks a mutex during the request, and virtual time stops while a goroutine waits for a mutex. The number
+	// of concurrent requests is counted instead.
 	var now, most atomic.Int64
 	e := &endpoint{before: func(*http.Request) int {
 		defer now.Add(-1)
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n)
 		}
-		for range 1000 { // for the others to come, if they can
+		for range 1000 { // lets concurrent requests start
 			runtime.Gosched()
 		}
 		return 0
@@ -148,11 +147,12 @@ func TestTwentyTenants(t *testing.T) {
 	if err := together(tenants, func(i int) error { return getToken(t.Context(), azure, id(i)) }); err != nil {
 		t.Error(err)
 	}
-	record(t, "azidentity", int(latency/time.Millisecond)*e.requests()/int(most.Load()), int(latency/time.Millisecond)*tenants)
+	record(t, "azidentity", int(latency/time.Millisecond)*e.requests()/int(most.Load()),
+		int(latency/time.Millisecond)*tenants)
 }
 
-// A caller whose own time is up finds that somebody else's request is still under way: it should leave
-// with the error of its context.
+// A caller whose context is canceled while another caller's request is in flight should return the error of its
+// context.
 func TestWaiterLeaves(t *testing.T) {
 	for _, test := range []struct {
 		library string
@@ -164,44 +164,44 @@ func TestWaiterLeaves(t *testing.T) {
 			return func(ctx context.Context) error { _, err := s.TokenContext(ctx); return err }
 		}},
 		{"aws", "leaves", func(t *testing.T, e *endpoint) func(context.Context) error {
-			c := newAWS(e.ask)
+			c := newAWS(e.send)
 			return func(ctx context.Context) error { _, err := c.Retrieve(ctx); return err }
 		}},
-		{"Google", "waits to the end", func(t *testing.T, e *endpoint) func(context.Context) error {
-			p := newGoogle(e.ask)
+		{"Google", "waits for the response", func(t *testing.T, e *endpoint) func(context.Context) error {
+			p := newGoogle(e.send)
 			return func(ctx context.Context) error { _, err := p.Token(ctx); return err }
 		}},
-		{"azidentity", "waits to the end", func(t *testing.T, e *endpoint) func(context.Context) error {
+		{"azidentity", "waits for the response", func(t *testing.T, e *endpoint) func(context.Context) error {
 			c := newAzidentity(t, e)
 			return func(ctx context.Context) error { return getToken(ctx, c, "") }
 		}},
 	} {
-		entered, gate := make(chan struct{}), make(chan struct{})
-		e := &endpoint{before: func(*http.Request) int { close(entered); <-gate; return 0 }}
+		entered, release := make(chan struct{}), make(chan struct{})
+		e := &endpoint{before: func(*http.Request) int { close(entered); <-release; return 0 }}
 		call := test.make(t, e)
 		first, second := make(chan error, 1), make(chan error, 1)
 		go func() { first <- call(context.Background()) }()
 		<-entered
-		ended, cancel := context.WithCancel(context.Background())
+		canceled, cancel := context.WithCancel(context.Background())
 		cancel()
-		go func() { second <- call(ended) }()
+		go func() { second <- call(canceled) }()
 		var got string
-		if test.want == "leaves" { // before the answer: if not, the test never ends
+		if test.want == "leaves" { // before the response; otherwise the test does not finish
 			if err := <-second; errors.Is(err, context.Canceled) || err != nil && strings.Contains(err.Error(), "canceled") {
 				got = "leaves"
 			}
-			close(gate)
-		} else { // an answer to a context that has ended can only be the first one's
-			close(gate)
+			close(release)
+		} else { // only the first request can have succeeded
+			close(release)
 			if err := <-second; err == nil {
-				got = "waits to the end"
+				got = "waits for the response"
 			}
 		}
 		if err := <-first; err != nil {
 			t.Errorf("%s: %v", test.library, err)
 		}
 		if got != test.want || e.requests() != 1 {
-			t.Errorf("%s: %q, want %q; %d requests", test.library, got, test.want, e.requests())
+			t.Errorf("%s: got %q and %d requests, want %q and 1", test.library, got, e.requests(), test.want)
 		}
 		t.Attr(test.library, got)
 	}

@@ -20,14 +20,14 @@ const (
 	scope     = "api://next/.default"
 )
 
-// An endpoint is Entra without the work of Entra: it answers every request at once, in process, with
-// a token that nobody has checked anything for. What is measured against it is the caller's work.
+// endpoint is a token endpoint in the process. It responds at once and checks nothing, so a benchmark measures only the
+// work of the caller.
 type endpoint struct {
-	tokenSize int                              // of access tokens. 0: 20 bytes
-	life      time.Duration                    // of tokens. 0: an hour
-	refreshIn time.Duration                    // 0: none is sent
-	before    func(*http.Request) (status int) // of a token request, if set; 0: a token is the answer
-	asked     atomic.Int64                     // token requests
+	tokenSize     int                              // of access tokens; at least 20 bytes
+	life          time.Duration                    // of tokens; defaults to an hour
+	refreshIn     time.Duration                    // if zero, not sent
+	before        func(*http.Request) (status int) // if set, called for a token request; if zero, the response has a token
+	tokenRequests atomic.Int64
 }
 
 func (e *endpoint) client() *http.Client { return &http.Client{Transport: e} }
@@ -41,9 +41,9 @@ var (
 // RoundTrip implements [http.RoundTripper].
 func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodPost {
-		return answer(http.StatusOK, discovery(req)), nil
+		return jsonResponse(http.StatusOK, discovery(req)), nil
 	}
-	n := e.asked.Add(1)
+	n := e.tokenRequests.Add(1)
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Body.Close()
 	if e.before != nil {
 		if status := e.before(req); status != 0 {
-			return answer(status, `{"error":"temporarily_unavailable","error_description":"AADSTS90055"}`), nil
+			return jsonResponse(status, `{"error":"temporarily_unavailable","error_description":"AADSTS90055"}`), nil
 		}
 	}
 	life := e.life
@@ -67,38 +67,40 @@ func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	token := fmt.Sprintf("token%015d", n)
 	token += filler[:max(e.tokenSize-len(token), 0)]
-	return answer(http.StatusOK, fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":%d%s}`, token, int(life.Seconds()), more)), nil
+	return jsonResponse(http.StatusOK, fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":%d%s}`, token,
+		int(life.Seconds()), more)), nil
 }
 
-func answer(status int, body string) *http.Response {
+func jsonResponse(status int, body string) *http.Response {
 	return &http.Response{
 		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(strings.NewReader(body)),
 	}
 }
 
-// discovery answers what MSAL asks before it asks for a token.
+// discovery returns the documents that MSAL requests before a token.
 func discovery(req *http.Request) string {
 	if strings.Contains(req.URL.Path, "discovery/instance") {
 		return `{"tenant_discovery_endpoint":"` + authority + `/v2.0/.well-known/openid-configuration","metadata":[` +
-			`{"preferred_network":"login.microsoftonline.com","preferred_cache":"login.windows.net","aliases":["login.microsoftonline.com","login.windows.net"]}]}`
+			`{"preferred_network":"login.microsoftonline.com","preferred_cache":"login.windows.net",` +
+			`"aliases":["login.microsoftonline.com","login.windows.net"]}]}`
 	}
 	base := "https://" + req.URL.Host + strings.TrimSuffix(req.URL.Path, "/v2.0/.well-known/openid-configuration")
-	return `{"token_endpoint":"` + base + `/oauth2/v2.0/token","authorization_endpoint":"` + base + `/oauth2/v2.0/authorize",` +
-		`"issuer":"` + base + `/v2.0"}`
+	return `{"token_endpoint":"` + base + `/oauth2/v2.0/token","authorization_endpoint":"` + base +
+		`/oauth2/v2.0/authorize","issuer":"` + base + `/v2.0"}`
 }
 
-// assertion is a token of a bit over 1.5 KB such as an API is called with, a different one for each n.
+// assertion returns a token of about 1.5 KB, as a caller of an API sends it. It is different for each n.
 func assertion(n int) string {
 	return fmt.Sprintf("eyJhbGciOiJSUzI1NiJ9.%s.%s%d",
 		base64.RawURLEncoding.EncodeToString([]byte(`{"oid":"o","sub":"s","scp":"access_as_user"}`)), filler[:1450], n)
 }
 
-func (e *endpoint) requests() int { return int(e.asked.Load()) }
+func (e *endpoint) requests() int { return int(e.tokenRequests.Load()) }
 
-// ask is a request for the peers that don't speak to Entra. A status means that it failed.
-func (e *endpoint) ask(ctx context.Context) error {
-	e.asked.Add(1)
+// send is a request of peers that do not support Entra. It fails if before returns a status.
+func (e *endpoint) send(ctx context.Context) error {
+	e.tokenRequests.Add(1)
 	if e.before != nil {
 		if status := e.before(nil); status != 0 {
 			return fmt.Errorf("status %d", status)

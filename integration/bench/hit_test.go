@@ -11,7 +11,7 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// both measures op in one goroutine and in as many as there are CPUs.
+// both measures op in one goroutine, and in one per CPU.
 func both(b *testing.B, name string, op func() error) {
 	b.Run(name+"/serial", func(b *testing.B) {
 		if err := op(); err != nil {
@@ -40,19 +40,19 @@ func both(b *testing.B, name string, op func() error) {
 	})
 }
 
-// BenchmarkHit is a call for a token that is held, beside the clock, without which no expiry can be
-// checked, and beside the hash, without which no assertion can be looked up.
+// BenchmarkHit measures a call for a cached token. The floor is a reading of the clock, which the check of an expiry
+// needs, and a hash, which the lookup of an assertion needs.
 func BenchmarkHit(b *testing.B) {
 	ctx := context.Background()
 	both(b, "time.Now", func() error { _ = time.Now(); return nil })
 	text := []byte(assertion(0))
 	both(b, "sha256", func() error { sha256.Sum256(text); return nil })
 
-	aws := newAWS((&endpoint{}).ask)
+	aws := newAWS((&endpoint{}).send)
 	both(b, "aws", func() error { _, err := aws.Retrieve(ctx); return err })
 	xoauth2 := newXOAuth2(func() error { return nil })
 	both(b, "x-oauth2", func() error { _, err := xoauth2.Token(); return err })
-	google := newGoogle((&endpoint{}).ask)
+	google := newGoogle((&endpoint{}).send)
 	both(b, "google", func() error { _, err := google.Token(ctx); return err })
 	azure := newAzidentity(b, &endpoint{})
 	both(b, "azidentity", func() error { return getToken(ctx, azure, "") })
@@ -72,11 +72,12 @@ func BenchmarkHit(b *testing.B) {
 	both(b, "entra", tokenOf(clientcreds.TokenSource(c, scope)))
 	copies := clientcreds.TokenSource(c, scope)
 	both(b, "entra-token", func() error { _, err := copies.Token(); return err }) // a copy for each caller
-	both(b, "entra-clientcreds", func() error { _, err := clientcreds.TokenSource(c, scope).TokenContext(ctx); return err })
+	both(b, "entra-clientcreds",
+		func() error { _, err := clientcreds.TokenSource(c, scope).TokenContext(ctx); return err })
 	both(b, "entra-obo", func() error { _, err := obo.TokenSource(c, user, scope).TokenContext(ctx); return err })
 }
 
-// tokenOf is the way through a source in hand.
+// tokenOf returns a call of TokenContext on a source that is reused.
 func tokenOf(s *entra.TokenSource) func() error {
 	ctx := context.Background()
 	return func() error { _, err := s.TokenContext(ctx); return err }

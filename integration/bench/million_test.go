@@ -19,30 +19,29 @@ import (
 
 const tokenSize = 1500
 
-// BenchmarkSessions exchanges 20,000 assertions for tokens of 1.5 KB and weighs what is held then.
+// BenchmarkSessions exchanges 20,000 assertions for tokens of 1.5 KB and measures their memory.
 func BenchmarkSessions(b *testing.B) {
 	const sessions = 20_000
-	held := cache.New(cache.Options{Size: 2 * sessions})
-	c := newEntra(b, &endpoint{tokenSize: tokenSize}, held)
+	tokens := cache.New(cache.Options{Size: 2 * sessions})
+	c := newEntra(b, &endpoint{tokenSize: tokenSize}, tokens)
 	get := func(i int) error { _, err := obo.TokenSource(c, assertion(i), scope).Token(); return err }
-	if err := get(-1); err != nil { // what is made once for all
+	if err := get(-1); err != nil { // allocations that happen once
 		b.Fatal(err)
 	}
 	before := heap()
 	inParallel(b, sessions, get)
 	live := heap() - before
 	b.ReportMetric(float64(live)/sessions-tokenSize, "B/session-beyond-token")
-	b.ReportMetric(float64(held.Stats().Sessions), "sessions")
-	runtime.KeepAlive(held)
+	b.ReportMetric(float64(tokens.Stats().Sessions), "sessions")
+	runtime.KeepAlive(tokens)
 }
 
-// BenchmarkMillion fills a cache with a million sessions like those, says what they weigh and what a
-// collection of garbage costs then, and measures hits in that cache. The sessions are put straight into the
-// cache, since a million exchanges take minutes. It needs 6 GB.
+// BenchmarkMillion fills a cache with a million such sessions. It measures their memory, a garbage collection, and
+// hits. The sessions are stored directly, because a million exchanges take minutes. It needs 6 GB.
 func BenchmarkMillion(b *testing.B) {
 	const sessions = 1_000_000
-	held := cache.New(cache.Options{Size: 2 * sessions})
-	c := newEntra(b, &endpoint{tokenSize: tokenSize}, held)
+	tokens := cache.New(cache.Options{Size: 2 * sessions})
+	c := newEntra(b, &endpoint{tokenSize: tokenSize}, tokens)
 	app, user := clientcreds.TokenSource(c, scope), assertion(0)
 	for _, op := range []func() error{tokenOf(app), tokenOf(obo.TokenSource(c, user, scope))} {
 		if err := op(); err != nil {
@@ -55,7 +54,7 @@ func BenchmarkMillion(b *testing.B) {
 		subject := sha256.Sum256(fmt.Append(nil, i))
 		k := cache.Key{Authority: authority, ClientID: clientID, Flow: obo.FlowName, Subject: string(subject[:])}
 		var h cache.Handle
-		h.Bind(held, k, scopes, nil)
+		h.Bind(tokens, k, scopes, nil)
 		_, err := h.Put(cache.Response{
 			AccessToken: fmt.Sprintf("%0*d", tokenSize, i), TokenType: "Bearer", Lifetime: 24 * time.Hour,
 		})
@@ -76,9 +75,9 @@ func BenchmarkMillion(b *testing.B) {
 		b.ReportMetric(time.Since(start).Seconds()*1e3/cycles, "ms/gc")
 		b.ReportMetric((gcSeconds()-cpu)*1e3/cycles, "cpu-ms/gc")
 		b.ReportMetric(float64(pause)/1e3, "max-pause-us")
-		b.ReportMetric(float64(held.Stats().Sessions), "sessions")
+		b.ReportMetric(float64(tokens.Stats().Sessions), "sessions")
 	})
-	// One benchmark and not several: each begins with a collection, which takes seconds here.
+	// One benchmark for all, because each begins with a garbage collection, which takes seconds.
 	b.Run("hit", func(b *testing.B) {
 		ctx, text := context.Background(), []byte(user)
 		ops := []struct {
@@ -104,11 +103,11 @@ func BenchmarkMillion(b *testing.B) {
 			b.ReportMetric(testing.AllocsPerRun(100, func() { ops[0].op() }), "hit-allocs")
 		}
 	})
-	runtime.KeepAlive(held)
+	runtime.KeepAlive(tokens)
 }
 
-// sideBySide times two operations in turns and gives the time of each, in nanoseconds, of the round
-// whose ratio is the median.
+// sideBySide measures two operations alternately. It returns both times, in nanoseconds, of the round with the median
+// ratio.
 func sideBySide(b *testing.B, goroutines int, op, floor func() error) (opTime, floorTime float64) {
 	const rounds, times = 15, 20_000
 	measure := func(f func() error) float64 {
@@ -155,7 +154,7 @@ func inParallel(b *testing.B, n int, do func(int) error) {
 	}
 }
 
-// heap is what lives after two collections; the second frees what finalizers and weak pointers held.
+// heap returns the bytes in use after two garbage collections. The second frees objects with finalizers.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -167,7 +166,7 @@ func heap() int64 {
 func lastPause() time.Duration {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	// One cycle stops the world twice; the ring has both as one.
+	// One cycle has two pauses, which the ring records as one.
 	return time.Duration(m.PauseNs[(m.NumGC+255)%256])
 }
 

@@ -18,11 +18,11 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// newEntra is a client of this project.
-func newEntra(t testing.TB, e *endpoint, held *cache.Cache) *entra.Client {
+// newEntra returns a client of this project.
+func newEntra(t testing.TB, e *endpoint, tokens *cache.Cache) *entra.Client {
 	t.Helper()
 	c, err := entra.New(entra.Config{
-		TenantID: tenant, ClientID: clientID, Credential: entra.Secret("s"), HTTPClient: e.client(), Cache: held,
+		TenantID: tenant, ClientID: clientID, Credential: entra.Secret("s"), HTTPClient: e.client(), Cache: tokens,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func newEntra(t testing.TB, e *endpoint, held *cache.Cache) *entra.Client {
 	return c
 }
 
-// newMSAL is a client of MSAL Go that is kept, as its documentation says.
+// newMSAL returns a client of MSAL Go, which callers reuse as its documentation recommends.
 func newMSAL(t testing.TB, e *endpoint) confidential.Client {
 	t.Helper()
 	credential, err := confidential.NewCredFromSecret("s")
@@ -45,12 +45,12 @@ func newMSAL(t testing.TB, e *endpoint) confidential.Client {
 	return c
 }
 
-// newMSALHolding is one that holds that many tokens, for scopes of different names.
+// newMSALHolding returns a client of MSAL Go with a number of cached tokens for different scopes.
 func newMSALHolding(t testing.TB, tokens int) confidential.Client {
 	t.Helper()
 	c := newMSAL(t, &endpoint{})
 	for i := range tokens {
-		// With claims MSAL doesn't search for a token first, but keeps the one it gets just as well.
+		// With claims, MSAL does not search its cache first, but stores the new token.
 		_, err := c.AcquireTokenByCredential(context.Background(), []string{numbered(i)}, confidential.WithClaims(`{"a":{}}`))
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func newMSALHolding(t testing.TB, tokens int) confidential.Client {
 
 func numbered(i int) string { return fmt.Sprintf("api://next-%d/.default", i) }
 
-// newAzidentity may ask in all tenants and doesn't repeat requests.
+// newAzidentity returns a credential that allows all tenants and does not retry.
 func newAzidentity(t testing.TB, e *endpoint) *azidentity.ClientSecretCredential {
 	t.Helper()
 	o := azcore.ClientOptions{Transport: e.client()}
@@ -80,7 +80,7 @@ func getToken(ctx context.Context, c *azidentity.ClientSecretCredential, tenantI
 	return err
 }
 
-// A provider is a source for the peers that don't speak to Entra: every token lives for an hour.
+// provider is a source for peers that do not support Entra. Its tokens live for an hour.
 type provider func(context.Context) error
 
 // Token implements [auth.TokenProvider].
@@ -96,10 +96,11 @@ func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err := p(ctx); err != nil {
 		return aws.Credentials{}, err
 	}
-	return aws.Credentials{AccessKeyID: "a", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}, nil
+	return aws.Credentials{AccessKeyID: "a", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)},
+		nil
 }
 
-// A source is the same for x/oauth2.
+// source is a provider for x/oauth2.
 type source func() error
 
 // Token implements [oauth2.TokenSource].

@@ -14,8 +14,8 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// A refreshing library is one that refreshes a token before it ends. due is when a token with a life
-// of an hour is due for it, at the latest.
+// refreshing is a library that refreshes a token before it expires. due is the latest age at which a token with a
+// lifetime of an hour is due.
 type refreshing struct {
 	library string
 	due     time.Duration
@@ -27,10 +27,10 @@ var (
 		return appToken(t, e)
 	}}
 	refreshingGoogle = refreshing{"Google", 57 * time.Minute, func(t *testing.T, e *endpoint) func(context.Context) error {
-		p := newGoogle(e.ask)
+		p := newGoogle(e.send)
 		return func(ctx context.Context) error { _, err := p.Token(ctx); return err }
 	}}
-	// MSAL refreshes early if Entra says when; here it says half an hour.
+	// MSAL refreshes early only with refresh_in, here half an hour.
 	refreshingMSAL = refreshing{"MSAL", 31 * time.Minute, func(t *testing.T, e *endpoint) func(context.Context) error {
 		e.refreshIn = 30 * time.Minute
 		c := newMSAL(t, e)
@@ -46,7 +46,7 @@ func appToken(t *testing.T, e *endpoint) func(context.Context) error {
 	return func(ctx context.Context) error { _, err := s.TokenContext(ctx); return err }
 }
 
-// The refresh takes 100 ms. How long does the caller wait that finds it due?
+// A refresh takes 100 ms. The test records how long the caller waits that finds the token due.
 func TestCallerThatRefreshes(t *testing.T) {
 	for _, test := range []struct {
 		refreshing
@@ -67,15 +67,14 @@ func TestCallerThatRefreshes(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second)
 			if e.requests() != 2 {
-				t.Errorf("%s: %d requests, want 2", test.library, e.requests())
+				t.Errorf("%s: got %d requests, want 2", test.library, e.requests())
 			}
 			record(t, test.library, int(waited/time.Millisecond), test.want)
 		})
 	}
 }
 
-// One background refresh fails, all further ones would not. How many calls, one each second, wait
-// until there is a new token?
+// One background refresh fails, and later ones succeed. The test counts the calls, one each second, that wait.
 func TestOneFailedRefresh(t *testing.T) {
 	for _, test := range []struct {
 		refreshing
@@ -106,15 +105,15 @@ func TestOneFailedRefresh(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			if e.requests() < 3 {
-				t.Errorf("%s: %d requests, want at least 3", test.library, e.requests())
+				t.Errorf("%s: got %d requests, want at least 3", test.library, e.requests())
 			}
 			record(t, test.library, waited, test.want)
 		})
 	}
 }
 
-// The token is due for its refresh, and the endpoint answers with status 429, which takes 100 ms.
-// Twenty calls, one after the other: how many of them wait, and how many requests are there?
+// A token is due for refresh, and the endpoint responds with status 429 after 100 ms. The test counts the waiting calls
+// and the requests of twenty consecutive calls.
 func TestThrottledRefresh(t *testing.T) {
 	for _, test := range []struct {
 		refreshing
@@ -141,19 +140,20 @@ func TestThrottledRefresh(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			requests := e.requests() - before
 			if requests != test.requests || waited != test.want {
-				t.Errorf("%s: %d calls wait, %d requests; want %d, %d", test.library, waited, requests, test.want, test.requests)
+				t.Errorf("%s: got %d waiting calls, %d requests; want %d, %d", test.library, waited, requests, test.want,
+					test.requests)
 			}
 			t.Attr(test.library, fmt.Sprintf("%d / %d", waited, requests))
 		})
 	}
 }
 
-// A day after a thousand users came once each: what of them is still in memory?
+// The test measures the memory of a thousand users, a day after one call for each.
 func TestForgottenUsers(t *testing.T) {
 	const users, bound, size = 1000, 100, 1500
 	synctest.Test(t, func(t *testing.T) {
 		weigh := func(library string, op func(i int) error) int {
-			if err := op(users); err != nil { // what is made once for all
+			if err := op(users); err != nil { // allocations that happen once
 				t.Fatal(err)
 			}
 			before := heap()
@@ -166,14 +166,14 @@ func TestForgottenUsers(t *testing.T) {
 			if err := op(users + 1); err != nil {
 				t.Fatal(err)
 			}
-			held := int(heap() - before)
+			size := int(heap() - before)
 			runtime.KeepAlive(op)
-			return held
+			return size
 		}
 		c := newEntra(t, &endpoint{tokenSize: size}, cache.New(cache.Options{Size: bound}))
 		ours := weigh("entra", func(i int) error { _, err := obo.TokenSource(c, assertion(i), scope).Token(); return err })
 		if limit := bound * (size + 2000); ours > limit {
-			t.Errorf("entra: %d bytes, want at most %d with a bound of %d sessions", ours, limit, bound)
+			t.Errorf("entra: got %d bytes, want at most %d with a bound of %d sessions", ours, limit, bound)
 		}
 		t.Attr("entra", fmt.Sprintf("%d, the bound", bound))
 		msal := newMSAL(t, &endpoint{tokenSize: size})
@@ -182,7 +182,7 @@ func TestForgottenUsers(t *testing.T) {
 			return err
 		})
 		if theirs < users*size {
-			t.Errorf("MSAL: %d bytes, want at least %d, which all tokens have", theirs, users*size)
+			t.Errorf("MSAL: got %d bytes, want at least the %d of all tokens", theirs, users*size)
 		}
 		t.Attr("MSAL", fmt.Sprint(users))
 	})

@@ -39,7 +39,8 @@ func BenchmarkRequest(b *testing.B) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/login", func(w http.ResponseWriter, r *http.Request) {
 		for key, value := range map[string]string{
-			"name": "Alice Adams", "username": "alice@contoso.onmicrosoft.com", "tenant": tenant, "object": clientID, "token": text,
+			"name": "Alice Adams", "username": "alice@contoso.onmicrosoft.com", "tenant": tenant, "object": clientID,
+			"token": text,
 		} {
 			sessions.Put(r.Context(), key, value)
 		}

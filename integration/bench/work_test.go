@@ -13,17 +13,18 @@ import (
 )
 
 func key(i int) cache.Key {
-	return cache.Key{Authority: authority, ClientID: clientID, Flow: "on_behalf_of", Subject: fmt.Sprintf("subject %032d", i)}
+	return cache.Key{Authority: authority, ClientID: clientID, Flow: "on_behalf_of",
+		Subject: fmt.Sprintf("subject %032d", i)}
 }
 
+// handle returns a handle of the token for k and scopes.
 func handle(c *cache.Cache, k cache.Key, scopes []string) *cache.Handle {
 	h := new(cache.Handle)
 	h.Bind(c, k, scopes, nil)
 	return h
 }
 
-// BenchmarkLookup finds the tokens of many keys in the cache, each through a handle of its own, from
-// several goroutines.
+// BenchmarkLookup looks up the tokens of many keys from several goroutines, with a new handle for each lookup.
 func BenchmarkLookup(b *testing.B) {
 	const keys = 1 << 13
 	c := cache.New(cache.Options{Size: 2 * keys})
@@ -42,7 +43,7 @@ func BenchmarkLookup(b *testing.B) {
 			for g := range goroutines {
 				wg.Go(func() {
 					for i := g; i < b.N; i += goroutines {
-						// An odd factor, so that neighbors in time are not neighbors in memory.
+						// The odd factor separates consecutive keys in memory.
 						if _, err := handle(c, all[i*2_654_435_761%keys], scopes).Token(ctx, "", nil); err != nil {
 							b.Error(err)
 							return
@@ -55,14 +56,13 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkExchange is a request for a token that is answered at once: what is left is the work of the
-// library. Ours makes a client of MSAL for each exchange; beside it are one that is kept, and what
-// MSAL alone needs with a new one each time.
+// BenchmarkExchange measures a token request with an immediate response, so only the work of the library counts.
+// "entra" creates a client of MSAL for each exchange. "msal" reuses a client, and "msal-new" creates one each time.
 func BenchmarkExchange(b *testing.B) {
 	ctx := context.Background()
 	var n atomic.Int64
 	next := func() string { return assertion(int(n.Add(1))) }
-	both(b, "assertion", func() error { _ = next(); return nil }) // making it is in both
+	both(b, "assertion", func() error { _ = next(); return nil }) // part of all others
 	ours := newEntra(b, &endpoint{tokenSize: 1500}, cache.New(cache.Options{Size: 1000}))
 	both(b, "entra", func() error { _, err := obo.TokenSource(ours, next(), scope).TokenContext(ctx); return err })
 	msal, scopes := newMSAL(b, &endpoint{tokenSize: 1500}), []string{scope}
@@ -74,21 +74,21 @@ func BenchmarkExchange(b *testing.B) {
 	})
 }
 
-// BenchmarkInsert puts a token into a cache: into one that is full, so that another session has to go
-// (evicting), and, to compare, into a session that is there already (replacing).
+// BenchmarkInsert stores a token in a full cache, which evicts another session ("evicting"), and in an existing session
+// ("replacing").
 func BenchmarkInsert(b *testing.B) {
-	answer := cache.Response{AccessToken: "token", TokenType: "Bearer", Lifetime: time.Hour}
+	response := cache.Response{AccessToken: "token", TokenType: "Bearer", Lifetime: time.Hour}
 	for _, size := range []int{cache.DefaultSize, 100_000} {
 		c, scopes := cache.New(cache.Options{Size: size}), []string{scope}
-		like := handle(c, key(0), scopes) // a client keeps one
+		like := handle(c, key(0), scopes) // one for each client
 		insert := func(k cache.Key) {
 			h := new(cache.Handle)
 			h.Bind(c, k, scopes, like)
-			if _, err := h.Put(answer); err != nil {
+			if _, err := h.Put(response); err != nil {
 				b.Fatal(err)
 			}
 		}
-		// When the turn of the first comes again it has been pushed out by the others.
+		// Before a key is inserted again, the others have evicted it.
 		keys := make([]cache.Key, 3*size)
 		for i := range keys {
 			keys[i] = key(i)
@@ -107,10 +107,10 @@ func BenchmarkInsert(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprintf("size=%d/replacing", size), func(b *testing.B) {
-			held := keys[(i-1)%len(keys)]
+			stored := keys[(i-1)%len(keys)]
 			b.ReportAllocs()
 			for b.Loop() {
-				insert(held)
+				insert(stored)
 			}
 		})
 	}

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Mean is the mean of the minutes from from to to.
+// Mean returns the mean of the minutes between from and to.
 func Mean(minutes []int, from, to time.Duration) float64 {
 	return float64(Sum(minutes, from, to)) / (to - from).Minutes()
 }
 
-// Sum is the sum of the minutes from from to to.
+// Sum returns the sum of the minutes between from and to.
 func Sum(minutes []int, from, to time.Duration) (n int) {
 	for _, m := range minutes[from/time.Minute : to/time.Minute] {
 		n += m
@@ -20,8 +20,8 @@ func Sum(minutes []int, from, to time.Duration) (n int) {
 	return n
 }
 
-// Windows are the means of every width of time from from to to, one for each minute at which such
-// a window can begin.
+// Windows returns the mean of every window of a width between from and to. There is one for each minute at which a
+// window can begin.
 func Windows(minutes []int, from, to, width time.Duration) (means []float64) {
 	for at := from; at+width <= to; at += time.Minute {
 		means = append(means, Mean(minutes, at, at+width))
@@ -29,21 +29,19 @@ func Windows(minutes []int, from, to, width time.Duration) (means []float64) {
 	return means
 }
 
-// PeakToMean is the highest window of that width after settled, divided by the mean of all of that
-// time.
+// PeakToMean returns the highest window of a width after settled, divided by the mean after settled.
 func (r Result) PeakToMean(settled, width time.Duration) float64 {
 	return slices.Max(Windows(r.Requests, settled, r.World.For, width)) / Mean(r.Requests, settled, r.World.For)
 }
 
-// PerLife is how many requests were made for every 75 minutes, the mean life of a token, that a
-// process ran.
+// PerLife returns the number of requests of a process in 75 minutes, the mean lifetime of a token.
 func (r Result) PerLife() float64 {
 	lives := float64(r.World.Processes) * (r.World.For - r.World.StartOver/2).Minutes() / 75
 	return float64(Sum(r.Requests, 0, r.World.For)) / lives
 }
 
-// Chance is what PeakToMean would be of requests that came at random moments, mean of them in a
-// minute: no rule can keep below it for long.
+// Chance returns the PeakToMean of requests at random moments with a mean rate per minute. No rule stays below it for
+// long.
 func Chance(mean float64, minutes int, width time.Duration, seed uint64) float64 {
 	random := rand.New(rand.NewPCG(seed, 0))
 	requests := make([]int, minutes)
@@ -54,21 +52,20 @@ func Chance(mean float64, minutes int, width time.Duration, seed uint64) float64
 	return slices.Max(Windows(requests, 0, end, width)) / Mean(requests, 0, end)
 }
 
-// An Incident is what a time of trouble at the endpoint came to. Rates are in multiples of the rate
-// in the two hours before.
+// Incident has the effects of an outage or of throttling. Rates are multiples of the rate in the two hours before.
 type Incident struct {
 	Normal      float64 // requests a minute before
-	During      float64 // mean rate while it lasted
+	During      float64 // mean rate during it
 	FirstMinute float64 // rate in the minute after it
 	Highest     float64 // of any minute in the hour after it
 	Echo        float64 // highest ten-minute rate from half an hour to three hours after it
-	Refused     int     // requests that brought no token
-	Blocked     int     // calls that waited for a token, while it lasted and in the hour after it
+	Rejected    int     // requests that returned no token
+	Blocked     int     // calls that waited for a token, during it and in the hour after
 	Failed      int     // calls that got an error
-	Noticed     float64 // part of the processes that had one of those
+	Noticed     float64 // fraction of the processes with a failed call
 }
 
-// Incident measures the time from from to to.
+// Incident returns the effects of an incident between from and to.
 func (r Result) Incident(from, to time.Duration) Incident {
 	normal := Mean(r.Requests, from-2*time.Hour, from)
 	rate := func(from, to, width time.Duration) float64 {
@@ -80,14 +77,14 @@ func (r Result) Incident(from, to time.Duration) Incident {
 		FirstMinute: rate(to, to+time.Minute, time.Minute),
 		Highest:     rate(to, to+time.Hour, time.Minute),
 		Echo:        rate(to+30*time.Minute, to+3*time.Hour, 10*time.Minute),
-		Refused:     Sum(r.Refused, from, r.World.For),
+		Rejected:    Sum(r.Rejected, from, r.World.For),
 		Blocked:     Sum(r.Blocked, from, to+time.Hour),
 		Failed:      Sum(r.Failed, from, r.World.For),
 		Noticed:     float64(r.Noticed) / float64(r.World.Processes),
 	}
 }
 
-// Ready is when all processes had a token, or NaN if that was not seen. In minutes.
+// Ready returns the minute in which the last process got its first token, or NaN.
 func (r Result) Ready() float64 {
 	left := r.World.Processes
 	for minute, n := range r.Started {

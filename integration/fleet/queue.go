@@ -2,19 +2,18 @@ package fleet
 
 import "time"
 
-// An event is a call for the token, or an answer of the endpoint.
+// event is a call for the token, or a response of the endpoint.
 type event struct {
-	at      time.Duration
-	seq     int // breaks ties
-	p       *process
-	answer  bool // else a call
-	version int
-	verdict verdict
+	at       time.Duration
+	seq      int // breaks ties
+	p        *process
+	version  int       // of a call
+	response *response // nil for a call
 }
 
 func (e event) before(o event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
 
-// A queue is a binary heap of events, the first of them in front.
+// queue is a binary heap of events, ordered by time.
 type queue []event
 
 func (q *queue) push(e event) {

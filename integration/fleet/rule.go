@@ -7,26 +7,25 @@ import (
 	"github.com/entratoken/entra/internal/refresh"
 )
 
-// A Rule is what a process does about its token.
+// Rule determines when a process requests tokens.
 type Rule struct {
 	Name string
-	// Schedule decides about a token that lives for life: after how long a call starts a refresh,
-	// and for how long the token is served. If the two are the same, callers wait for the refresh;
-	// between them it runs in the background. spread says that callers waited for the token, or that a
-	// request for it failed. draw is a random number in [0, 1).
+	// Schedule returns the age at which a call refreshes a token with a lifetime of life, and the age until which the
+	// token is used. Between the two, the refresh runs in the background. If they are equal, callers wait for it.
+	// spread is true if callers waited for the token or a request for it failed. draw is a random number in [0, 1).
 	Schedule func(life time.Duration, spread bool, draw float64) (refreshAfter, usableFor time.Duration)
-	// Retry decides how long after the failures-th failure in a row nothing more is asked. left is
-	// for how long the old token is still served, not above 0 if there is none. draw is a random
-	// number in [0, 1). nil: every call that finds no usable token asks again.
+	// Retry returns the time without requests after a number of consecutive failures. left is the time for which the old
+	// token is still usable, or at most 0 without one. draw is a random number in [0, 1). If nil, every call without a
+	// usable token sends a request.
 	Retry func(failures int, retryAfter, left time.Duration, draw float64) time.Duration
-	// Alone says that calls that wait at the same time each make a request of their own. Otherwise
-	// they share one, or take turns if there is no Retry.
+	// Alone lets each waiting call send a request of its own. If false, they share one, or send them one after the other
+	// if Retry is nil.
 	Alone bool
 }
 
-// Of is the rule of package cache with the policy p: its refresh points are drawn from a wider range
-// for tokens that others are likely to have got at the same time, and its retries are spread over the
-// time for which there is a token to serve. Its name is the range of the others.
+// Of returns the rule of package cache with the policy p. It spreads the refresh points of tokens that many processes
+// may have acquired at the same time, and spreads retries over the remaining lifetime. Its name is the range of the
+// refresh points of other tokens.
 func Of(p refresh.Policy) Rule {
 	return Rule{
 		Name: percents(p),
@@ -37,8 +36,8 @@ func Of(p refresh.Policy) Rule {
 	}
 }
 
-// Plain is the rule of package cache without what keeps processes apart: one range for all tokens,
-// and the back-off of callers who wait whether there is a token to serve or not.
+// Plain returns the rule of package cache without spreading. It has one range for all tokens, and one back-off, with or
+// without a usable token.
 func Plain(p refresh.Policy) Rule {
 	r := Patient(p)
 	r.Name = percents(p) + ", plain"
@@ -46,7 +45,7 @@ func Plain(p refresh.Policy) Rule {
 	return r
 }
 
-// Spread is Plain with the wider range.
+// Spread returns Plain with the wider range.
 func Spread(p refresh.Policy) Rule {
 	r := Of(p)
 	r.Name += ", spread"
@@ -54,7 +53,7 @@ func Spread(p refresh.Policy) Rule {
 	return r
 }
 
-// Patient is Plain with the spread retries.
+// Patient returns Plain with spread retries.
 func Patient(p refresh.Policy) Rule {
 	r := Of(p)
 	r.Name += ", patient"
@@ -79,13 +78,12 @@ func percents(p refresh.Policy) string {
 	return fmt.Sprintf("%.0f-%.0f %%", from.Hours(), to.Hours())
 }
 
-// XOAuth2 is the rule of golang.org/x/oauth2, ReuseTokenSource: ten seconds before its expiry a
-// token is no longer valid; callers wait in line for a mutex.
+// XOAuth2 returns the rule of ReuseTokenSource in golang.org/x/oauth2. A token is unusable ten seconds before its
+// expiry, and callers wait for a mutex.
 func XOAuth2() Rule { return foreground("x/oauth2: 10 s before expiry", 10*time.Second, false) }
 
-// FiveMinutes is the rule of MSAL Go for a token without refresh_in: five minutes before its expiry
-// a token is no longer valid, and every caller asks for itself (AccessToken.Validate in
-// apps/internal/base/storage/items.go).
+// FiveMinutes returns the rule of MSAL Go for a token without refresh_in. A token is unusable five minutes before its
+// expiry, and every caller sends a request (AccessToken.Validate in apps/internal/base/storage/items.go).
 func FiveMinutes() Rule { return foreground("MSAL Go: 5 min before expiry", 5*time.Minute, true) }
 
 func foreground(name string, margin time.Duration, alone bool) Rule {
@@ -98,7 +96,7 @@ func foreground(name string, margin time.Duration, alone bool) Rule {
 	}
 }
 
-// HalfLife refreshes in the background at half of a token's life, and retries with a back-off.
+// HalfLife returns a rule that refreshes in the background at half of the lifetime and retries with a back-off.
 func HalfLife() Rule {
 	r := Plain(refresh.Policy{EarlyFrom: 0.5, EarlyTo: 0.5})
 	r.Name = "half-life"

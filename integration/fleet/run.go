@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// A Result is what was seen. The slices have an element for each minute.
+// Result is the outcome of a run. The slices have an element for each minute.
 type Result struct {
 	Rule  string
 	World World
-	// Requests are those at the endpoint, Refused those of them that brought no token.
-	Requests, Refused []int
-	// Blocked are calls that waited for a token, Failed those that got an error. Calls of a process
-	// that never had a token are in neither.
+	// Requests counts requests to the endpoint. Rejected counts those that returned no token.
+	Requests, Rejected []int
+	// Blocked counts calls that waited for a token, and Failed those that got an error. Neither includes calls of a
+	// process that never had a token.
 	Blocked, Failed []int
-	// Started are processes that got their first token.
+	// Started counts processes that got their first token.
 	Started []int
-	// Noticed is how many processes had a call that failed.
+	// Noticed is the number of processes with a failed call.
 	Noticed int
 }
 
 // process is one member of the fleet.
 type process struct {
-	has         bool          // it has had a token
+	has         bool          // whether it ever had a token
 	due         time.Duration // a call after this starts a request
 	usableUntil time.Duration
 	failures    int
-	retryAt     time.Duration // after a failure: nothing is asked before
-	flights     int           // requests under way
-	waiting     int           // calls that wait for them
+	retryAt     time.Duration // after a failure, no request is sent before it
+	flights     int           // requests in flight
+	waiting     int           // calls that wait for flights
 	noticed     bool
-	version     int // of the next call that matters; older ones are void
+	version     int // of the next relevant call; calls with older versions are ignored
 }
 
 type run struct {
@@ -44,7 +44,7 @@ type run struct {
 	result   Result
 }
 
-// Run plays rule in w.
+// Run simulates rule in w.
 func Run(w World, rule Rule) Result {
 	w = w.withDefaults()
 	minutes := int((w.For + time.Minute - 1) / time.Minute)
@@ -53,7 +53,7 @@ func Run(w World, rule Rule) Result {
 		endpoint: endpoint{World: w},
 		result: Result{
 			Rule: rule.Name, World: w,
-			Requests: make([]int, minutes), Refused: make([]int, minutes),
+			Requests: make([]int, minutes), Rejected: make([]int, minutes),
 			Blocked: make([]int, minutes), Failed: make([]int, minutes), Started: make([]int, minutes),
 		},
 	}
@@ -66,8 +66,8 @@ func Run(w World, rule Rule) Result {
 		e := r.queue.pop()
 		r.now = e.at
 		switch {
-		case e.answer:
-			r.answered(e.p, e.verdict)
+		case e.response != nil:
+			r.respond(e.p, *e.response)
 		case e.version == e.p.version:
 			r.called(e.p)
 		}
@@ -81,26 +81,26 @@ func (r *run) push(e event) {
 	r.queue.push(e)
 }
 
-// called is a call for the token that may have to do more than take it.
+// called handles a call that may do more than use the cached token.
 func (r *run) called(p *process) {
 	switch usable := p.has && r.now < p.usableUntil; {
 	case usable:
 		if p.flights == 0 && r.now >= p.due {
-			r.ask(p)
+			r.request(p)
 		}
 	case r.rule.Retry != nil && p.flights == 0 && r.now < p.retryAt:
 		r.fail(p, 1)
 	case p.flights == 0 || r.rule.Alone:
 		p.waiting++
-		r.ask(p)
+		r.request(p)
 	default:
 		p.waiting++
 	}
 	r.next(p)
 }
 
-// next finds the next call that matters. Calls come independently of each other, so the time from
-// any moment to the next of them has one distribution, whatever was before.
+// next schedules the next relevant call. Calls are independent of each other, so the time from any moment to the next
+// call always has the same distribution.
 func (r *run) next(p *process) {
 	from := r.now
 	if p.has && r.now < p.usableUntil {
@@ -114,18 +114,19 @@ func (r *run) next(p *process) {
 	r.push(event{at: from + gap, p: p, version: p.version})
 }
 
-// ask sends a request.
-func (r *run) ask(p *process) {
+// request sends a request.
+func (r *run) request(p *process) {
 	p.flights++
-	v := r.endpoint.ask(r.now)
+	v := r.endpoint.respond(r.now)
 	r.count(r.result.Requests, 1)
 	if !v.ok {
-		r.count(r.result.Refused, 1)
+		r.count(r.result.Rejected, 1)
 	}
-	r.push(event{at: r.now + r.w.Latency, p: p, answer: true, verdict: v})
+	r.push(event{at: r.now + r.w.Latency, p: p, response: &v})
 }
 
-func (r *run) answered(p *process, v verdict) {
+// respond handles a response of the endpoint.
+func (r *run) respond(p *process, v response) {
 	p.flights--
 	served := p.waiting
 	if r.rule.Alone {
@@ -149,19 +150,19 @@ func (r *run) answered(p *process, v verdict) {
 		p.retryAt = r.now + r.rule.Retry(p.failures, v.retryAfter, p.usableUntil-r.now, r.rand.Float64())
 		p.due = p.retryAt
 		r.fail(p, served)
-	default: // one caller gets the error; the next one in line asks for itself
+	default: // one caller gets the error, and the next one sends a request
 		p.failures++
 		served = min(served, 1)
 		r.fail(p, served)
 		if p.waiting > served && !r.rule.Alone {
-			r.ask(p)
+			r.request(p)
 		}
 	}
 	p.waiting -= served
 	r.next(p)
 }
 
-// fail counts calls that got an error.
+// fail counts failed calls.
 func (r *run) fail(p *process, calls int) {
 	if !p.has || calls == 0 {
 		return

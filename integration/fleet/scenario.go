@@ -2,40 +2,40 @@ package fleet
 
 import "time"
 
-// Settled is when a fleet that started all at once is expected to be at peace.
+// Settled is the time after which a fleet that started at once should be evenly spread.
 const Settled = 2 * time.Hour
 
-// The worlds of docs/fleet.md. All have the same seed.
+// The scenarios of docs/fleet.md have the same seed.
 
-// Together is a fleet whose processes start all at once, as after a power failure.
+// Together returns a fleet whose processes start at once, as after a power failure.
 func Together(processes int) World {
 	return World{Processes: processes, For: 72 * time.Hour, Seed: 1}
 }
 
-// Rolling is a fleet that is started process by process over half an hour, as in a deployment.
+// Rolling returns a fleet whose processes start one by one over half an hour, as in a deployment.
 func Rolling(processes int) World {
 	w := Together(processes)
 	w.StartOver = 30 * time.Minute
 	return w
 }
 
-// Trouble is when incidents begin: at a time when the start is forgotten.
+// Trouble is the time at which incidents begin, long after the start.
 const Trouble = 8 * time.Hour
 
-// calm is a fleet that has been started with no haste.
+// calm returns a fleet that starts slowly.
 func calm(processes int) World {
 	return World{Processes: processes, StartOver: 4 * time.Hour, For: Trouble + 5*time.Hour, Seed: 1}
 }
 
-// Outage is a time in which the endpoint answers nothing but errors.
+// Outage returns a fleet with an outage of the endpoint.
 func Outage(processes int, lasting time.Duration) World {
 	w := calm(processes)
 	w.DownFrom, w.DownFor = Trouble, lasting
 	return w
 }
 
-// Storm is half an hour in which the endpoint gives fewer tokens than the fleet needs, 100 a minute
-// for 10,000 processes, and answers the rest with status 429 and a Retry-After of a minute.
+// Storm returns a fleet that is throttled for half an hour. The endpoint issues fewer tokens than the fleet needs, 100
+// a minute for 10,000 processes, and rejects the rest with status 429 and a Retry-After of a minute.
 func Storm(processes int) World {
 	w := calm(processes)
 	w.ThrottledFrom, w.ThrottledFor = Trouble, 30*time.Minute
@@ -43,8 +43,8 @@ func Storm(processes int) World {
 	return w
 }
 
-// ColdStart is a fleet whose processes start all at once at an endpoint that gives 600 tokens a
-// minute to 10,000 of them.
+// ColdStart returns a fleet whose processes start at once. The endpoint issues 600 tokens a minute for 10,000
+// processes.
 func ColdStart(processes int) World {
 	return World{
 		Processes: processes, For: 2 * time.Hour, Seed: 1,

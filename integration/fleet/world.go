@@ -2,31 +2,31 @@ package fleet
 
 import "time"
 
-// A World is what surrounds a rule. A zero field means what its comment says.
+// World describes a fleet and its token endpoint.
 type World struct {
-	// Processes is how many there are, each with one token.
+	// Processes is the number of processes. Each has one token.
 	Processes int
-	// StartOver is how long it takes until all processes have started, one after the other at even
-	// intervals. 0: all start at once.
+	// StartOver is the time in which the processes start, one after the other at even intervals. If zero, all start at
+	// once.
 	StartOver time.Duration
-	// For is how long the fleet is watched.
+	// For is the duration of the simulation.
 	For time.Duration
-	// ReadEvery is the mean time between two calls for the token in one process; calls arrive
-	// independently of each other (a Poisson process). 0: 5 seconds.
+	// ReadEvery is the mean time between two calls for the token in one process. Calls are independent of each other (a
+	// Poisson process). Defaults to 5 seconds.
 	ReadEvery time.Duration
-	// LifeMin and LifeMax bound the lives of tokens, uniformly. 0: 60 and 90 minutes, which is what
+	// LifeMin and LifeMax bound the uniformly distributed lifetimes of tokens. They default to 60 and 90 minutes, as
 	// Microsoft documents for access tokens.
 	LifeMin, LifeMax time.Duration
-	// Latency is how long the endpoint takes to answer, whatever it answers. 0: 0.3 seconds.
+	// Latency is the response time of the endpoint. Defaults to 0.3 seconds.
 	Latency time.Duration
-	// DownFrom and DownFor are an outage: every request is answered with an error. DownFor 0: none.
+	// DownFrom and DownFor are the start and length of an outage, in which every response is an error.
 	DownFrom, DownFor time.Duration
-	// ThrottledFrom and ThrottledFor are a time in which the endpoint gives Capacity tokens a minute
-	// and answers all further requests with status 429 and RetryAfter. ThrottledFor 0: none.
+	// ThrottledFrom and ThrottledFor are the start and length of throttling, in which the endpoint issues Capacity
+	// tokens a minute and rejects further requests with status 429 and RetryAfter.
 	ThrottledFrom, ThrottledFor time.Duration
 	Capacity                    int
 	RetryAfter                  time.Duration
-	// Seed makes the run: the same seed gives the same run.
+	// Seed determines all random numbers. The same seed gives the same run.
 	Seed uint64
 }
 
@@ -47,34 +47,34 @@ func (w World) withDefaults() World {
 	return w
 }
 
-// An endpoint is the token endpoint of a world.
+// endpoint is the token endpoint of a world.
 type endpoint struct {
 	World
-	credit float64       // tokens it may still give, while it is throttled
-	last   time.Duration // when credit was brought up to date
+	credit float64       // tokens that it may issue while throttled
+	last   time.Duration // when credit was updated
 }
 
-// A verdict is what the endpoint makes of a request.
-type verdict struct {
+// response is the response to a token request.
+type response struct {
 	ok         bool
 	retryAfter time.Duration
 }
 
-// ask judges a request that is sent at now. Requests come in the order of their times.
-func (e *endpoint) ask(now time.Duration) verdict {
+// respond returns the response to a request at now. Requests are in the order of their times.
+func (e *endpoint) respond(now time.Duration) response {
 	switch {
 	case now >= e.DownFrom && now < e.DownFrom+e.DownFor:
-		return verdict{}
+		return response{}
 	case now < e.ThrottledFrom || now >= e.ThrottledFrom+e.ThrottledFor:
-		return verdict{ok: true}
+		return response{ok: true}
 	}
-	// A bucket that holds a second's worth of tokens.
+	// A token bucket with the capacity of one second.
 	perSecond := float64(e.Capacity) / 60
 	e.credit = min(e.credit+perSecond*(now-e.last).Seconds(), max(perSecond, 1))
 	e.last = now
 	if e.credit < 1 {
-		return verdict{retryAfter: e.RetryAfter}
+		return response{retryAfter: e.RetryAfter}
 	}
 	e.credit--
-	return verdict{ok: true}
+	return response{ok: true}
 }

@@ -1,12 +1,11 @@
-// Table runs the benchmarks and the counting tests of package bench and writes what they found into
-// benchmarks.md, between the lines that mark where it goes.
+// Table runs the benchmarks and the tests of package bench and writes the results into benchmarks.md, between marker
+// lines.
 //
 //	go run ./bench/table -docs ../docs -raw ../bin/bench.txt
 //
-// The benchmarks run several times, each round in one process with all libraries in it, and every
-// ratio is the median of the ratios of the rounds: what slows the machine for a while slows both sides of
-// a ratio. The raw output, which benchstat reads, is kept. With -bench only the benchmarks that it
-// matches run, and the page stays as it is.
+// The benchmarks run in several rounds. Each round runs all libraries in one process, and every ratio is the median of
+// the ratios of the rounds, so a temporarily slow machine affects both sides of a ratio. The raw output, for benchstat,
+// is saved. With -bench, only the matching benchmarks run, and the page does not change.
 package main
 
 import (
@@ -25,7 +24,7 @@ func main() {
 	docs := flag.String("docs", "../docs", "the directory of benchmarks.md")
 	raw := flag.String("raw", "../bin/bench.txt", "where the raw output goes")
 	rounds := flag.Int("count", 8, "how many rounds")
-	bench := flag.String("bench", "", "which benchmarks, as a regular expression; empty: all, and write the page")
+	bench := flag.String("bench", "", "which benchmarks, as a regular expression (default all, and write the page)")
 	flag.Parse()
 	if err := run(*docs, *raw, *bench, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "table:", err)
@@ -49,7 +48,8 @@ func run(docs, rawFile, only string, rounds int) error {
 	var raw bytes.Buffer
 	out := io.MultiWriter(os.Stdout, &raw)
 	measure := func(pattern, time string) error {
-		return command(out, binary, "-test.run=^$", "-test.bench="+pattern, "-test.benchmem", "-test.benchtime="+time, "-test.timeout=20m")
+		return command(out, binary, "-test.run=^$", "-test.bench="+pattern, "-test.benchmem", "-test.benchtime="+time,
+			"-test.timeout=20m")
 	}
 	if only != "" {
 		for range rounds {

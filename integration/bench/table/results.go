@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// results are the values of the benchmarks: by name, by unit, one for each round.
+// results has the values of the benchmarks by name and unit, one for each round.
 type results struct {
 	values map[string]map[string][]float64
 	config map[string]string // "cpu", "goos", ...
@@ -54,7 +54,7 @@ func parse(raw []byte) (*results, error) {
 
 const ns = "ns/op"
 
-// all is the values of a benchmark, NaN if there are none.
+// all returns the values of a benchmark, or NaN without any.
 func (r *results) all(name, unit string) []float64 {
 	if v := r.values[name][unit]; len(v) > 0 {
 		return v
@@ -62,13 +62,13 @@ func (r *results) all(name, unit string) []float64 {
 	return []float64{math.NaN()}
 }
 
-// value is the median of the rounds.
+// value returns the median of the rounds.
 func (r *results) value(name, unit string) float64 { return median(r.all(name, unit)) }
 
-// fastest is the time of the fastest round.
+// fastest returns the time of the fastest round.
 func (r *results) fastest(name string) float64 { return slices.Min(r.all(name, ns)) }
 
-// of is the median over the rounds of a function of the values that several benchmarks had in a round.
+// of returns the median over the rounds of f, applied to the values of several benchmarks in a round.
 func (r *results) of(f func(v ...float64) float64, names ...string) float64 {
 	var values []float64
 	for round := range len(r.all(names[0], ns)) {
@@ -85,7 +85,7 @@ func (r *results) of(f func(v ...float64) float64, names ...string) float64 {
 	return median(values)
 }
 
-// ratio is the median over the rounds of a's time divided by b's.
+// ratio returns the median over the rounds of the time of a divided by that of b.
 func (r *results) ratio(a, b string) float64 {
 	return r.of(func(v ...float64) float64 { return v[0] / v[1] }, a, b)
 }

@@ -18,8 +18,8 @@ BenchmarkHit/entra/serial-2      	 100	  550 ns/op	  0 B/op	  2 allocs/op
 BenchmarkMillion/memory-2        	   1	 2.5 live-GB	  0.5e3 ms/gc
 `
 
-// Ratios are those of a round; medians are over the rounds.
-func TestResults(t *testing.T) {
+// Ratios are computed in each round, and medians over the rounds.
+func TestRatiosAreMediansOfRounds(t *testing.T) {
 	r, err := parse([]byte(raw))
 	if err != nil {
 		t.Fatal(err)
@@ -34,28 +34,29 @@ func TestResults(t *testing.T) {
 		{"another unit", r.value("Million/memory", "ms/gc"), 500},
 	} {
 		if test.got != test.want {
-			t.Errorf("%s: %v, want %v", test.what, test.got, test.want)
+			t.Errorf("%s: got %v, want %v", test.what, test.got, test.want)
 		}
 	}
 	if r.config["cpu"] != "a machine" {
-		t.Errorf("config %v", r.config)
+		t.Errorf("got config %v, want the cpu", r.config)
 	}
-	// A bar without its benchmark is no bar that was met.
+	// A bar without its benchmark is an error.
 	if table, err := r.bars(); err == nil {
-		t.Errorf("bars of nothing: %s", table)
+		t.Errorf("got bars without benchmarks: %s", table)
 	}
 	if b := atMost("x", 1.16, 1.15, " x"); b.met || b.measured != "1.16 x" {
-		t.Errorf("%+v", b)
+		t.Errorf("got %+v, want a missed bar of 1.16 x", b)
 	}
 	if _, err := parse([]byte("BenchmarkX-2 1 much ns/op")); err == nil {
-		t.Error("parsed what is no number")
+		t.Error("got no error for a malformed number")
 	}
 }
 
-func TestBehaviour(t *testing.T) {
-	got := behaviour([]byte("=== RUN   TestColdCallers\n=== ATTR  TestColdCallers entra 1\n=== ATTR  TestColdCallers x/oauth2 no context\nPASS\n"))
+func TestAttributesFillTheTable(t *testing.T) {
+	got := behaviour([]byte("=== RUN   TestColdCallers\n=== ATTR  TestColdCallers entra 1\n=== ATTR  TestColdCallers " +
+		"x/oauth2 no context\nPASS\n"))
 	const row = "| 100 callers find no token: requests | 1 |  |  | no context |  |  |"
 	if !strings.Contains(got, row) {
-		t.Errorf("no %q in\n%s", row, got)
+		t.Errorf("got no row %q in\n%s", row, got)
 	}
 }

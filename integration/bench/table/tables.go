@@ -10,16 +10,16 @@ import (
 	"github.com/entratoken/entra/integration/internal/page"
 )
 
-// shown are the libraries in the order of the tables.
+// shown has the libraries in the order of the tables.
 var shown = []struct{ name, title string }{
 	{"time.Now", "`time.Now()` alone"},
-	{"entra", "**entra**, a source in hand"},
+	{"entra", "**entra**, a reused source"},
 	{"entra-token", "**entra**, the same through `Token()`, which copies"},
 	{"aws", "aws `CredentialsCache`"},
 	{"x-oauth2", "x/oauth2 `ReuseTokenSource`"},
 	{"google", "cloud.google.com/go/auth, cached provider"},
 	{"entra-clientcreds", "**entra**, `clientcreds.TokenSource` and a hit"},
-	{"msal-1/app", "MSAL Go, client credentials, 1 token held"},
+	{"msal-1/app", "MSAL Go, client credentials, 1 cached token"},
 	{"msal-100/app", "the same, 100 tokens"},
 	{"msal-10000/app", "the same, 10,000 tokens"},
 	{"azidentity", "azidentity `GetToken`"},
@@ -28,14 +28,16 @@ var shown = []struct{ name, title string }{
 	{"msal-obo", "MSAL Go, on-behalf-of, the same"},
 }
 
-// hits is the table of calls for a token that is held.
+// hits returns the table of calls for a cached token.
 func (r *results) hits() string {
-	rows := [][]string{{"hit on a warm token", "serial", "x time.Now", "x SHA-256", "parallel", "x time.Now", "x SHA-256", "allocations", "bytes"}}
+	rows := [][]string{{"hit on a warm token", "serial", "x time.Now", "x SHA-256", "parallel", "x time.Now", "x SHA-256",
+		"allocations", "bytes"}}
 	for _, s := range shown {
 		row := []string{s.title}
 		for _, how := range []string{"serial", "parallel"} {
 			name := "Hit/" + s.name + "/" + how
-			row = append(row, nanoseconds(r.value(name, ns)), factor(r.ratio(name, "Hit/time.Now/"+how)), factor(r.ratio(name, "Hit/sha256/"+how)))
+			row = append(row, nanoseconds(r.value(name, ns)), factor(r.ratio(name, "Hit/time.Now/"+how)),
+				factor(r.ratio(name, "Hit/sha256/"+how)))
 		}
 		name := "Hit/" + s.name + "/serial"
 		rows = append(rows, append(row, number(r.value(name, "allocs/op"), 0), number(r.value(name, "B/op"), 0)))
@@ -43,29 +45,29 @@ func (r *results) hits() string {
 	return page.Table(rows)
 }
 
-// work is the table of what is more than a hit.
+// work returns the table of work other than hits.
 func (r *results) work() string {
-	rows := [][]string{{"work", "serial", "parallel", "beside", "serial", "parallel", "allocations", "bytes"}}
-	add := func(title, name, floor, beside string) {
+	rows := [][]string{{"work", "serial", "parallel", "compared with", "serial", "parallel", "allocations", "bytes"}}
+	add := func(title, name, floor, floorTitle string) {
 		rows = append(rows, []string{
-			title, nanoseconds(r.value(name+"/serial", ns)), nanoseconds(r.value(name+"/parallel", ns)), beside,
+			title, nanoseconds(r.value(name+"/serial", ns)), nanoseconds(r.value(name+"/parallel", ns)), floorTitle,
 			factor(r.ratio(name+"/serial", floor+"/serial")), factor(r.ratio(name+"/parallel", floor+"/parallel")),
 			number(r.value(name+"/serial", "allocs/op"), 0), number(r.value(name+"/serial", "B/op"), 0),
 		})
 	}
-	add("MSAL Go, kept: an exchange that is answered at once", "Exchange/msal", "Exchange/msal", "itself")
-	add("MSAL Go, a new client each time: the same", "Exchange/msal-new", "Exchange/msal", "MSAL Go, kept")
-	add("**entra**: the same, with a new MSAL client", "Exchange/entra", "Exchange/msal", "MSAL Go, kept")
+	add("MSAL Go, reused: an exchange with an immediate response", "Exchange/msal", "Exchange/msal", "itself")
+	add("MSAL Go, a new client each time: the same", "Exchange/msal-new", "Exchange/msal", "MSAL Go, reused")
+	add("**entra**: the same, with a new MSAL client", "Exchange/entra", "Exchange/msal", "MSAL Go, reused")
 	add("go-oidc: verify a token, read its claims", "Verify/go-oidc", "Verify/go-oidc", "itself")
-	add("**entra** `verify`: the same, at first sight", "Verify/entra-first", "Verify/go-oidc", "go-oidc")
-	add("**entra** `verify`: the same, seen before", "Verify/entra-repeat", "Verify/go-oidc", "go-oidc")
-	add("**entra** `verify`: the same, seen before", "Verify/entra-repeat", "Verify/sha256", "its SHA-256")
+	add("**entra** `verify`: the same, a new token", "Verify/entra-first", "Verify/go-oidc", "go-oidc")
+	add("**entra** `verify`: the same, a known token", "Verify/entra-repeat", "Verify/go-oidc", "go-oidc")
+	add("**entra** `verify`: the same, a known token", "Verify/entra-repeat", "Verify/sha256", "its SHA-256")
 	add("a signed-in request without sessions: the handler alone", "Request/handler", "Request/scs", "scs")
 	add("scs `LoadAndSave`: the same, account and token in the session", "Request/scs", "Request/scs", "itself")
 	add("**entra** `signin`: the same, `Handler`, `RequireSignIn` and a token hit", "Request/entra", "Request/scs", "scs")
-	single := func(title, name, floor, beside string) {
+	single := func(title, name, floor, floorTitle string) {
 		rows = append(rows, []string{
-			title, nanoseconds(r.value(name, ns)), "", beside, factor(r.ratio(name, floor)), "",
+			title, nanoseconds(r.value(name, ns)), "", floorTitle, factor(r.ratio(name, floor)), "",
 			number(r.value(name, "allocs/op"), 0), number(r.value(name, "B/op"), 0),
 		})
 	}
@@ -75,12 +77,13 @@ func (r *results) work() string {
 	}
 	for _, size := range []string{"10000", "100000"} {
 		base := "Insert/size=" + size
-		single("**entra**: insert into a full cache of "+thousands(size), base+"/evicting", base+"/replacing", "replacing a token")
+		single("**entra**: insert into a full cache of "+thousands(size), base+"/evicting", base+"/replacing",
+			"replacing a token")
 	}
 	memory := "Million/memory"
 	return page.Table(rows) + fmt.Sprintf(`
 A million on-behalf-of sessions with tokens of 1.5 KB are %.2f GB of live heap, %.0f bytes for each beyond its token
-(20,000 sessions that came from real exchanges: %.0f). A garbage collection takes %.0f ms of CPU time then, and the
+(%.0f with 20,000 sessions from real exchanges). A garbage collection takes %.0f ms of CPU time then, and the
 longest pause was %.0f us.
 `, r.value(memory, "live-GB"), r.value(memory, "B/session-beyond-token"), r.value("Sessions", "B/session-beyond-token"),
 		r.value(memory, "cpu-ms/gc"), r.value(memory, "max-pause-us"))
@@ -100,20 +103,20 @@ func factor(x float64) string {
 	return number(x, 2)
 }
 
-// counts are the tests whose attributes are in the table of behaviour.
+// counts has the tests whose attributes are in the table of behavior.
 var counts = []struct{ test, title string }{
 	{"TestColdCallers", "100 callers find no token: requests"},
 	{"TestTwentyTenants", "20 tenants at once, 100 ms each: milliseconds until all have a token"},
 	{"TestCallerThatRefreshes", "the caller that finds a refresh due, which takes 100 ms: milliseconds it waits"},
 	{"TestOneFailedRefresh", "one early refresh fails: calls that wait for the next one"},
-	{"TestThrottledRefresh", "20 calls while an early refresh is answered with 429: calls that wait / requests"},
+	{"TestThrottledRefresh", "20 calls while early refreshes get 429: calls that wait / requests"},
 	{"TestWaiterLeaves", "a caller whose context ends while it waits for another's request"},
 	{"TestForgottenUsers", "a day after 1,000 users came once: users in memory"},
 }
 
 var libraries = []string{"entra", "MSAL", "azidentity", "x/oauth2", "Google", "aws"}
 
-// behaviour is the table of what was counted. The tests give it as attributes.
+// behaviour returns the table of counts. The tests report them as attributes.
 func behaviour(output []byte) string {
 	cells := map[string]map[string]string{}
 	lines := bufio.NewScanner(bytes.NewReader(output))
@@ -143,24 +146,26 @@ func behaviour(output []byte) string {
 	return page.Table(rows)
 }
 
-// peers are the modules that are measured.
+// peers has the modules that are compared.
 var peers = []string{
 	"cloud.google.com/go/auth", "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
 	"github.com/AzureAD/microsoft-authentication-library-for-go", "github.com/aws/aws-sdk-go-v2",
 	"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2",
 }
 
-// machine says what ran where. The versions are those of the module graph.
+// machine returns a description of the machine and the versions in the module graph.
 func (r *results) machine() (string, error) {
 	rows := [][]string{{"module", "version"}}
 	var versions bytes.Buffer
-	if err := command(&versions, "go", append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}"}, peers...)...); err != nil {
+	if err := command(&versions, "go", append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}"},
+		peers...)...); err != nil {
 		return "", err
 	}
 	for line := range strings.Lines(versions.String()) {
 		rows = append(rows, strings.Fields(line))
 	}
-	return fmt.Sprintf("Measured on %s, %d CPUs, %s/%s, %s, in %d rounds. Other things run on the machine, too: "+
-		"compare the ratios, not the times.\n\n%s",
-		r.config["cpu"], runtime.NumCPU(), r.config["goos"], r.config["goarch"], runtime.Version(), r.rounds, page.Table(rows)), nil
+	return fmt.Sprintf("Measured on %s, %d CPUs, %s/%s, %s, in %d rounds. The machine also ran "+
+		"other programs, so compare the ratios, not the times.\n\n%s",
+		r.config["cpu"], runtime.NumCPU(), r.config["goos"], r.config["goarch"], runtime.Version(), r.rounds,
+		page.Table(rows)), nil
 }

@@ -1,5 +1,5 @@
-// Draw runs the simulations of package fleet, draws what they show as SVG files, and writes their
-// figures into fleet.md, between the lines that mark where they go.
+// Draw runs the simulations of package fleet, draws their results as SVG files, and writes their figures into fleet.md,
+// between marker lines.
 //
 //	go run ./fleet/draw -docs ../docs
 //
@@ -51,34 +51,37 @@ func write(docs string) error {
 	})
 }
 
-// drawn are the rules of the plots, all are those of the tables.
+// drawn returns the rules of the plots.
 func drawn() []fleet.Rule {
 	ours := fleet.Of(refresh.Policy{})
 	ours.Name = "entra: " + ours.Name
 	return []fleet.Rule{ours, fleet.Plain(drawnFrom(0.7, 0.8)), fleet.XOAuth2(), fleet.FiveMinutes(), fleet.HalfLife()}
 }
 
+// all returns the rules of the tables.
 func all() []fleet.Rule {
 	return append(drawn(),
 		fleet.Plain(drawnFrom(0.6, 0.7)),
 		fleet.Spread(drawnFrom(0.6, 0.7)),
 		fleet.Patient(drawnFrom(0.6, 0.7)),
-		fleet.Plain(drawnFrom(0.6, 0.8)), fleet.Plain(drawnFrom(0.7, 0.9)), fleet.Plain(drawnFrom(0.75, 0.75)), fleet.Plain(drawnFrom(0.5, 0.9)),
-		fleet.Of(drawnFrom(0.7, 0.8)), fleet.Of(drawnFrom(0.65, 0.75)), fleet.Of(drawnFrom(0.6, 0.75)), fleet.Of(drawnFrom(0.5, 0.7)),
+		fleet.Plain(drawnFrom(0.6, 0.8)), fleet.Plain(drawnFrom(0.7, 0.9)), fleet.Plain(drawnFrom(0.75, 0.75)),
+		fleet.Plain(drawnFrom(0.5, 0.9)),
+		fleet.Of(drawnFrom(0.7, 0.8)), fleet.Of(drawnFrom(0.65, 0.75)), fleet.Of(drawnFrom(0.6, 0.75)),
+		fleet.Of(drawnFrom(0.5, 0.7)),
 	)
 }
 
-// drawnFrom is the policy whose refresh points are between two parts of a token's life.
+// drawnFrom returns a policy with random refresh points between two fractions of the lifetime.
 func drawnFrom(from, to float64) refresh.Policy { return refresh.Policy{EarlyFrom: from, EarlyTo: to} }
 
-// played is what one rule did in every world.
+// played has the results of one rule in every world.
 type played struct {
 	name                     string
 	together, small, rolling fleet.Result
 	outage, storm, cold      fleet.Result
-	noticed                  []float64 // part of the processes, for outages of one, two ... steps
+	noticed                  []float64 // fraction of the processes with a failed call, for outages of one, two ... steps
 	inOutage, inStorm        fleet.Incident
-	longest                  time.Duration // outage that nobody noticed
+	longest                  time.Duration // longest outage without a failed call
 }
 
 type results []played
@@ -90,7 +93,7 @@ const (
 	stormFor = 30 * time.Minute
 )
 
-// runAll plays every rule in every world, on as many CPUs as there are.
+// runAll simulates every rule in every world on all CPUs.
 func runAll() results {
 	rules := all()
 	done := make(results, len(rules))

@@ -12,7 +12,7 @@ import (
 	"github.com/entratoken/entra/integration/fleet"
 )
 
-// drawnResults are the results of the rules that are drawn.
+// drawn returns the results of the rules in the plots.
 func (r results) drawn() results { return r[:len(drawn())] }
 
 // start draws the first twelve hours after all processes started at once, minute by minute.
@@ -24,7 +24,7 @@ func (r results) start(file string) error {
 		panel.X.Tick.Marker = every(1)
 		panel.Y.Tick.Marker = every(200)
 		rate := fleet.Windows(p.together.Requests, 0, hours*time.Hour, time.Minute)
-		rate[0] = math.Min(rate[0], highest) // a request of every process
+		rate[0] = math.Min(rate[0], highest) // all processes send a request
 		panel.Add(thin(line(rate, 0, 1.0/60, i)))
 		limits(panel, 0, hours, 0, highest)
 		panels = append(panels, panel)
@@ -91,10 +91,10 @@ func (r results) incident(file, title, axis string, lasting time.Duration, resul
 	return save(p, file)
 }
 
-// notice draws who notices an outage.
+// notice draws the processes with failed calls by the length of an outage.
 func (r results) notice(file string) error {
 	p := newPlot("")
-	p.Title.Text = "Who notices an outage: processes in which a call failed, in %"
+	p.Title.Text = "Outages: processes in which a call failed, in %"
 	p.X.Label.Text = "length of the outage in minutes"
 	p.X.Tick.Marker, p.Y.Tick.Marker = every(5), every(10)
 	for i := len(r.drawn()) - 1; i >= 0; i-- {
@@ -110,7 +110,7 @@ func (r results) notice(file string) error {
 	return save(p, file)
 }
 
-// limits sets what is shown; adding to a plot only ever widens it.
+// limits sets the visible range. Adding to a plot only widens it.
 func limits(p *plot.Plot, left, right, bottom, top float64) {
 	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = left, right, bottom, top
 }
@@ -122,14 +122,14 @@ func (r results) legend(p *plot.Plot) {
 	}
 }
 
-// line draws values from x on, one every dx.
+// line draws values from x on at distances of dx.
 func line(values []float64, x, dx float64, rule int) *plotter.Line {
 	points := make(plotter.XYs, len(values))
 	for i, v := range values {
 		points[i] = plotter.XY{X: x + float64(i)*dx, Y: v}
 	}
 	l, err := plotter.NewLine(points)
-	if err != nil { // only for values that are not numbers
+	if err != nil { // a value is not a number
 		panic(err)
 	}
 	l.Color, l.Width = colors[rule], vg.Points(1.4)
@@ -153,7 +153,8 @@ func dashed(from, to, y float64) *plotter.Line {
 }
 
 func shade(from, to, bottom, top float64) *plotter.Polygon {
-	area, err := plotter.NewPolygon(plotter.XYs{{X: from, Y: bottom}, {X: to, Y: bottom}, {X: to, Y: top}, {X: from, Y: top}})
+	area, err := plotter.NewPolygon(plotter.XYs{{X: from, Y: bottom}, {X: to, Y: bottom}, {X: to, Y: top},
+		{X: from, Y: top}})
 	if err != nil {
 		panic(err)
 	}

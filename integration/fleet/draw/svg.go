@@ -16,7 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// colors are those of the rules, told apart by people who see few colors, too (Okabe and Ito).
+// colors of the rules. Color-blind people can distinguish them (Okabe and Ito).
 var colors = []color.Color{
 	color.RGBA{0x00, 0x72, 0xb2, 0xff},
 	color.RGBA{0x56, 0xb4, 0xe9, 0xff},
@@ -48,7 +48,7 @@ func newPlot(label string) *plot.Plot {
 	return p
 }
 
-// every puts a tick at every multiple of a number.
+// every returns ticks at the multiples of step.
 func every(step float64) plot.TickerFunc {
 	return func(low, high float64) (ticks []plot.Tick) {
 		for n := math.Ceil(low / step); n*step <= high+step/1e6; n++ {
@@ -92,7 +92,7 @@ func savePanels(panels []*plot.Plot, file string) error {
 	return saveCanvas(canvas, file)
 }
 
-// margin leaves some white around a plot, which also keeps it readable on a dark page.
+// margin adds a white margin, so the plot is readable on a dark page.
 func margin(c draw.Canvas) draw.Canvas {
 	const m = 8
 	c.SetColor(color.White)
@@ -100,8 +100,7 @@ func margin(c draw.Canvas) draw.Canvas {
 	return draw.Crop(c, vg.Points(m), vg.Points(-2*m), vg.Points(m), vg.Points(-m))
 }
 
-// saveCanvas writes an SVG file. The fonts that gonum names are not on every
-// machine, so others may stand in for them.
+// saveCanvas writes an SVG file. It adds alternatives to gonum's font, which not every machine has.
 func saveCanvas(canvas *vgsvg.Canvas, file string) error {
 	var b bytes.Buffer
 	if _, err := canvas.WriteTo(&b); err != nil {

@@ -17,7 +17,7 @@ func number(x float64, digits int) string {
 	return strconv.FormatFloat(x, 'f', digits, 64)
 }
 
-// thousands writes a count with separators.
+// thousands formats a number with separators.
 func thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -33,7 +33,7 @@ func percent(part float64) string {
 	return number(100*part, 1) + " %"
 }
 
-// blocked is how many calls waited in a day, for a process.
+// blocked returns the number of calls that waited, per process and day.
 func blocked(r fleet.Result) string {
 	n := fleet.Sum(r.Blocked, 0, r.World.For)
 	if n == 0 {
@@ -42,7 +42,7 @@ func blocked(r fleet.Result) string {
 	return number(float64(n)/float64(r.World.Processes)/(r.World.For.Hours()/24), 1)
 }
 
-// daysTable is what happens on quiet days.
+// daysTable has the results of normal days.
 func (r results) daysTable() string {
 	rows := [][]string{{
 		"rule", "requests a minute", "peak to mean, 10 minutes", "1 minute", "1,000 processes: 10 minutes", "1 minute",
@@ -72,11 +72,11 @@ func (r results) daysTable() string {
 
 func times(x float64) string { return number(x, 1) + " x" }
 
-// outageTable is what happens in a quarter of an hour without tokens, and after it.
+// outageTable has the results of an outage of 15 minutes.
 func (r results) outageTable() string {
 	rows := [][]string{{
-		"rule", "requests while it lasts", "first minute after", "busiest minute after", "next round, 10 minutes",
-		"calls that waited", "calls that failed", "processes with one", "longest outage in which none failed",
+		"rule", "requests during it", "first minute after", "busiest minute after", "next round, 10 minutes",
+		"calls that waited", "calls that failed", "affected processes", "longest outage without a failed call",
 	}}
 	for _, p := range r {
 		longest := fmt.Sprintf("%.0f min", p.longest.Minutes())
@@ -92,17 +92,17 @@ func (r results) outageTable() string {
 	return page.Table(rows)
 }
 
-// stormTable is what happens when the endpoint gives too few tokens.
+// stormTable has the results of throttling.
 func (r results) stormTable() string {
 	rows := [][]string{{
-		"rule", "throttled: requests while it lasts", "busiest minute after", "calls that failed", "processes with one",
-		"cold start: requests refused", "all have a token after",
+		"rule", "throttled: requests during it", "busiest minute after", "calls that failed", "affected processes",
+		"cold start: rejected requests", "all have a token after",
 	}}
 	for _, p := range r {
 		i := p.inStorm
 		rows = append(rows, []string{
 			p.name, times(i.During), times(i.Highest), thousands(i.Failed), percent(i.Noticed),
-			thousands(fleet.Sum(p.cold.Refused, 0, p.cold.World.For)), number(p.cold.Ready(), 0) + " min",
+			thousands(fleet.Sum(p.cold.Rejected, 0, p.cold.World.For)), number(p.cold.Ready(), 0) + " min",
 		})
 	}
 	return page.Table(rows)
