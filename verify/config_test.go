@@ -39,6 +39,8 @@ func TestNewValidatesConfig(t *testing.T) {
 		{change(func(c *verify.Config) { c.Cloud = "https://login.microsoftonline.com" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud = "login.microsoftonline.com/common" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud = "user@host" }), "Cloud"},
+		{change(func(c *verify.Config) { c.Cloud = "bad host" }), "Cloud"},
+		{change(func(c *verify.Config) { c.Cloud = ":8443" }), "Cloud"},
 		{change(func(c *verify.Config) { c.Cloud, c.Tenants = "contoso.ciamlogin.com", []string{verify.AnyTenant} }),
 			"External ID"},
 		{change(func(c *verify.Config) { c.Cloud = "[::1]:8443" }), ""},

@@ -62,6 +62,12 @@ func TestExternalID(t *testing.T) {
 			}
 		})
 	}
+	// v1.0 tokens are accepted if their issuer is configured.
+	v1 := newAuthority(own)
+	cfg := v1.config()
+	cfg.Cloud, cfg.V1Issuer = externalHost, "https://sts.windows.net/{tenantid}/"
+	accept(t, mustNew(t, cfg), sign(0, headerOf(0), userV1()))
+
 	// A Verifier of the public cloud rejects them.
 	a := newAuthority(own)
 	if _, err := mustNew(t, a.config()).Verify(context.Background(),

@@ -181,6 +181,8 @@ func TestHostileTokens(t *testing.T) {
 		{"common issuer", claims(userV2().with("iss", "https://"+host+"/common/v2.0")), verify.ReasonBadIssuer},
 		{"issuer with a slash at the end", claims(userV2().with("iss", "https://"+host+"/"+tenantA+"/v2.0/")),
 			verify.ReasonBadIssuer},
+		{"issuer without a version", claims(userV2().with("iss", "https://"+host+"/"+tenantA)), verify.ReasonBadIssuer},
+		{"issuer without a host", claims(userV2().with("iss", tenantA+"/v2.0")), verify.ReasonBadIssuer},
 		{"issuer over http", claims(userV2().with("iss", "http://"+host+"/"+tenantA+"/v2.0")), verify.ReasonBadIssuer},
 		{"issuer's look-alike", claims(userV2().with("iss", "https://"+host+".evil.example/"+tenantA+"/v2.0")),
 			verify.ReasonBadIssuer},
@@ -269,6 +271,7 @@ func TestHostileTokens(t *testing.T) {
 		{"another tenant's key", sign(1, headerOf(1), userV2()), verify.ReasonKeyIssuer},
 		{"another tenant's key, v1", sign(1, headerOf(1), userV1()), verify.ReasonKeyIssuer},
 		{"key of another cloud", sign(3, headerOf(3), userV2()), verify.ReasonKeyIssuer},
+		{"key of an issuer without a version", sign(4, headerOf(4), userV2()), verify.ReasonKeyIssuer},
 		{"changed claims", replacePart(good, 1, userV2().with("scp", "Tasks.Admin").text()), verify.ReasonBadSignature},
 		{"changed header", replacePart(good, 0, headerOf(0).with("alg", "PS256").text()), verify.ReasonBadSignature},
 		{"PS256 with a short salt", shortSalt(), verify.ReasonBadSignature},
@@ -283,6 +286,7 @@ func TestHostileTokens(t *testing.T) {
 				jwk(0),
 				jwk(1).with("issuer", "https://"+host+"/"+tenantB+"/v2.0"),
 				jwk(3).with("issuer", "https://login.partner.microsoftonline.cn/{tenantid}/v2.0"),
+				jwk(4).with("issuer", "https://"+host+"/"+tenantA),
 			).config())
 			_, err := v.Verify(context.Background(), test.raw)
 			if got := reason(t, err); got != test.want {
@@ -294,6 +298,39 @@ func TestHostileTokens(t *testing.T) {
 			checkSafe(t, err, test.raw)
 			accept(t, v, good) // rejected tokens have no effect
 		})
+	}
+}
+
+// The rules for keys, signatures and tenants hold for ID tokens, too.
+func TestHostileIDTokens(t *testing.T) {
+	good := sign(0, headerOf(0), idV2())
+	v := mustNew(t, newAuthority(
+		jwk(0),
+		jwk(1).with("issuer", "https://"+host+"/"+tenantB+"/v2.0"),
+	).config())
+	for _, test := range []struct {
+		name string
+		raw  string
+		want verify.Reason
+	}{
+		{"valid", good, ""},
+		{"changed claims", replacePart(good, 1, idV2().with("oid", otherID).text()), verify.ReasonBadSignature},
+		{"another key", sign(2, headerOf(0), idV2()), verify.ReasonBadSignature},
+		{"an unpublished key", sign(2, headerOf(2), idV2()), verify.ReasonUnknownKey},
+		{"another tenant's key", sign(1, headerOf(1), idV2()), verify.ReasonKeyIssuer},
+		{"another tenant", sign(1, headerOf(1), idV2().with("tid", tenantB).
+			with("iss", "https://"+host+"/"+tenantB+"/v2.0")), verify.ReasonTenantNotAllowed},
+		{"another audience", sign(0, headerOf(0), idV2().with("aud", otherID)), verify.ReasonBadAudience},
+		{"expired", sign(0, headerOf(0), idV2().with("exp", time.Now().Unix()-61).
+			with("iat", time.Now().Unix()-3600)), verify.ReasonExpired},
+		{"not a JWT", "not-a-jwt", verify.ReasonMalformed},
+		{"too large", good + strings.Repeat("A", verify.MaxTokenSize), verify.ReasonTooLarge},
+		{"roles is a string", sign(0, headerOf(0), idV2().with("roles", "Admin")), verify.ReasonBadClaim},
+	} {
+		c, err := v.IDToken(t.Context(), test.raw, "n-1")
+		if got := reason(t, err); got != test.want || (c == nil) != (err != nil) {
+			t.Errorf("%s: got claims %v, %v, want reason %q", test.name, c, err, test.want)
+		}
 	}
 }
 

@@ -331,7 +331,7 @@ func (r *rules) setV1Issuer(v1 string) error {
 // Sources: "Microsoft Entra External ID" in MSAL's pages on authorities, and the issuer in
 // the openid-configuration of external tenants.
 func (r *rules) setExternalIssuers(v1 string) error {
-	if r.anyTenant || len(r.tenants) != 1 {
+	if len(r.tenants) != 1 { // it is empty if any tenant is allowed
 		return errors.New("Config.Tenants must have one entry if Config.Cloud is a host of External ID: the ID of its tenant")
 	}
 	for id := range r.tenants {
@@ -361,7 +361,7 @@ func isCustomerHost(host string) bool {
 // issuers.
 func (r *rules) keysURL(app string) string {
 	tenant := "common"
-	if !r.anyTenant && len(r.tenants) == 1 {
+	if len(r.tenants) == 1 { // it is empty if any tenant is allowed
 		for id := range r.tenants {
 			tenant = id
 		}
@@ -373,12 +373,8 @@ func (r *rules) keysURL(app string) string {
 	return u
 }
 
-// hostOf returns the host of an https URL, or "".
+// hostOf returns the host of an https URL.
 func hostOf(issuer string) string {
-	rest, ok := strings.CutPrefix(issuer, "https://")
-	if !ok {
-		return ""
-	}
-	host, _, _ := strings.Cut(rest, "/")
+	host, _, _ := strings.Cut(strings.TrimPrefix(issuer, "https://"), "/")
 	return host
 }

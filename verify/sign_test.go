@@ -38,7 +38,7 @@ const (
 var b64 = base64.RawURLEncoding
 
 // testKeys are made once, because that is slow.
-var testKeys [4]func() *rsa.PrivateKey
+var testKeys [5]func() *rsa.PrivateKey
 
 func init() {
 	for i := range testKeys {

@@ -268,6 +268,31 @@ func TestCachedTokensExpire(t *testing.T) {
 	})
 }
 
+func TestCacheSize(t *testing.T) {
+	tokens := []string{sign(0, headerOf(0), userV2()), sign(0, headerOf(0), appV2())}
+	for _, test := range []struct {
+		size   int
+		cached bool // of two tokens in turn
+	}{
+		{0, true},
+		{2, true},
+		{1, false},
+		{-1, false},
+	} {
+		cfg := newAuthority(jwk(0)).config()
+		cfg.CacheSize = test.size
+		v := mustNew(t, cfg)
+		n := testing.AllocsPerRun(10, func() {
+			for _, raw := range tokens {
+				accept(t, v, raw)
+			}
+		})
+		if cached := n <= 2; cached != test.cached {
+			t.Errorf("size %d: got %v allocations for two tokens, want cached %v", test.size, n, test.cached)
+		}
+	}
+}
+
 func TestNegativeCacheSizeDisablesTheCache(t *testing.T) {
 	cfg := newAuthority(jwk(0)).config()
 	cfg.CacheSize = -1
