@@ -138,7 +138,7 @@ func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 	if err := redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("webapp-secret"))); err != nil {
 		t.Error(err)
 	}
-	wantError(t, redeem(entra.Secret("webapp-secret")), "invalid_grant", "redeemed before", 54005)
+	wantError(t, redeem(entra.Secret("webapp-secret")), "invalid_grant", "already been redeemed", 54005)
 	e.wantSecrets(t, "wrong", "expired", "wrong", "webapp-secret", "webapp-secret")
 }
 
