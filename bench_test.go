@@ -17,8 +17,8 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// One on-behalf-of exchange with an Entra that answers at once: ours, with a new MSAL
-// client each time, beside a long-lived MSAL client.
+// One on-behalf-of exchange with an Entra that responds at once: ours, with a new MSAL
+// client each time, next to a long-lived MSAL client.
 func BenchmarkExchange(b *testing.B) {
 	cfg := newEstate().config("api-a")
 	cfg.HTTPClient = &http.Client{Transport: newFastEntra(b)}
@@ -53,7 +53,7 @@ func BenchmarkExchange(b *testing.B) {
 	})
 }
 
-// A source for each request, of a token that is held.
+// A source for each request, with a cached token.
 func BenchmarkSource(b *testing.B) {
 	e := newEstate()
 	daemon, api := e.client(b, "daemon"), e.client(b, "api-a")

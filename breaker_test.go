@@ -21,7 +21,7 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// users are many callers of an API, each with a token of his own.
+// users are many callers of an API, each with an access token.
 type users struct {
 	*estate
 	client     *entra.Client
@@ -41,13 +41,13 @@ func newUsers(t *testing.T, n int, c entra.Credential) *users {
 	return u
 }
 
-// secret makes the API's secrets so that good works and the other has expired.
+// secret sets the API's secrets: good works, and the other has expired.
 func (u *users) secret(good, expired string) {
 	u.UpdateCredentials("api-a", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{good}, []string{expired} })
 }
 
-// call has every user call once, all at a time or one after the other, and returns how many
-// calls failed. What fails is refused for the credential.
+// call calls once for every user, concurrently or one after the other, and returns the
+// number of failed calls. Every failure must be a rejection of the credential.
 func (u *users) call(t *testing.T, atOnce bool) (failed int) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -74,8 +74,8 @@ func (u *users) call(t *testing.T, atOnce bool) (failed int) {
 	return int(n.Load())
 }
 
-// A secret that has ended is not sent for every user: some requests find out, and then one
-// after the other whether it works again.
+// An expired secret is not sent for every user. Some requests find out, and then single probes
+// test whether it works again.
 func TestExpiredSecretIsNotSentForEveryUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 200
@@ -96,9 +96,9 @@ func TestExpiredSecretIsNotSentForEveryUser(t *testing.T) {
 			t.Errorf("%d requests in ten minutes", got)
 		}
 		slow()
-		// It works again, as where somebody had registered it by mistake elsewhere.
+		// The same secret works again.
 		u.secret("old-secret", "new-secret")
-		time.Sleep(2 * time.Minute) // past everybody's back-off
+		time.Sleep(2 * time.Minute) // past every back-off
 		before := len(u.Forms())
 		if failed := u.call(t, false); failed != 0 {
 			t.Errorf("%d calls failed", failed)
@@ -109,7 +109,7 @@ func TestExpiredSecretIsNotSentForEveryUser(t *testing.T) {
 	})
 }
 
-// What takes its place passes at once, whatever was refused.
+// A new secret is used at once, however often the old one was rejected.
 func TestNewSecretClosesTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
@@ -136,23 +136,23 @@ func TestNewSecretClosesTheBreaker(t *testing.T) {
 	})
 }
 
-// An assertion is known by its text: one that was refused is not sent for everybody, and
-// the next one passes.
+// The breaker identifies an assertion by its text. A rejected one is not sent for every user,
+// and the next one is sent at once.
 func TestRejectedAssertionIsNotSentForEveryUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
-		var asked, version atomic.Int64
+		var calls, version atomic.Int64
 		u := newUsers(t, n, entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
-			asked.Add(1)
+			calls.Add(1)
 			return fmt.Sprintf("e30.e30.%d", version.Load()), nil
 		}))
-		u.Intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
+		u.Intercept(respondWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
 		u.call(t, false)
 		if got := len(u.Forms()); got != 8 {
 			t.Errorf("%d requests, want 8", got)
 		}
-		if got := asked.Load(); got != 2*n { // it is for the callback to say that it has another
-			t.Errorf("asked %d times, want %d", got, 2*n)
+		if got := calls.Load(); got != 2*n { // only the callback knows whether it has another
+			t.Errorf("got %d calls of the callback, want %d", got, 2*n)
 		}
 		version.Add(1)
 		time.Sleep(2 * time.Second)
@@ -163,7 +163,8 @@ func TestRejectedAssertionIsNotSentForEveryUser(t *testing.T) {
 	})
 }
 
-// A refusal in between many that work, or of another tenant, stands for itself.
+// Single rejections among many accepted requests, or in another tenant, do not open the
+// breaker.
 func TestBreakerCountsRejectionsInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
@@ -195,8 +196,8 @@ func TestBreakerCountsRejectionsInARow(t *testing.T) {
 	})
 }
 
-// invalid_client with another number, as for a scope that nobody has, is about one request:
-// nobody else is refused for it.
+// invalid_client with another number, as for an unknown scope, concerns one request. No other
+// request is rejected for it.
 func TestBreakerIgnoresOtherErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 20
@@ -214,7 +215,8 @@ func TestBreakerIgnoresOtherErrors(t *testing.T) {
 	})
 }
 
-// A user who has to sign in anew shows as well as a token that the credential works.
+// An error that requires the user to sign in shows that the credential works, just as a token
+// does.
 func TestBreakerClosesWhenAUserMustInteract(t *testing.T) {
 	for _, code := range []string{"invalid_grant", "interaction_required"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -225,7 +227,7 @@ func TestBreakerClosesWhenAUserMustInteract(t *testing.T) {
 				t.Errorf("%d calls failed, want %d", failed, n)
 			}
 			u.secret("old-secret", "new-secret")
-			time.Sleep(2 * time.Minute) // past everybody's back-off
+			time.Sleep(2 * time.Minute) // past every back-off
 			u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: 50076, Times: 1})
 			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); testkit.Error(t, err).Code != code {
 				t.Errorf("got %v", err)
@@ -238,20 +240,20 @@ func TestBreakerClosesWhenAUserMustInteract(t *testing.T) {
 	}
 }
 
-// What a region refuses, which may not know a new secret yet, is not refused to users, who
-// are served elsewhere.
+// A region that rejects a credential, perhaps because it does not know a new secret yet, does
+// not affect users, whose tokens come from the global endpoint.
 func TestBreakerOfARegionIsSeparate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUsers(t, 20, entra.Secret("api-a-secret"))
 		cfg := u.config("api-a")
 		cfg.Region = "westeurope"
 		u.client = testkit.Client(t, cfg)
-		refuse := answerWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000215: no","error_codes":[7000215]}`)
+		reject := respondWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000215: no","error_codes":[7000215]}`)
 		u.Intercept(func(r *http.Request, form url.Values) (*http.Response, error) {
 			if !strings.HasPrefix(r.URL.Host, "westeurope.") {
 				return nil, nil
 			}
-			return refuse(r, form)
+			return reject(r, form)
 		})
 		for i := range 10 {
 			if _, err := clientcreds.TokenSource(u.client, fmt.Sprintf("api://%d/.default", i)).Token(); !testkit.Error(t, err).Has(7000215) {
@@ -264,8 +266,8 @@ func TestBreakerOfARegionIsSeparate(t *testing.T) {
 	})
 }
 
-// Requests that were under way when the gate closed make nobody wait longer: what Entra
-// refused to many in one moment is tried again as soon as what it refused to eight.
+// Rejections of requests that were in flight when the breaker opened do not delay the probe:
+// many rejections at one moment count like eight.
 func TestConcurrentRejectionsCountOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 300
@@ -284,15 +286,15 @@ func TestConcurrentRejectionsCountOnce(t *testing.T) {
 	})
 }
 
-// A request that was to find out and that Entra did not answer, or was not even sent, keeps
-// nobody else from finding out.
+// A probe without a response, or one that was never sent, does not keep another request from
+// probing.
 func TestAbandonedProbeAllowsTheNext(t *testing.T) {
 	for name, fetch := range map[string]func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error){
 		"not sent": func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
-			return nil, errors.New("nothing to ask with")
+			return nil, errors.New("nothing to send")
 		},
 		"panic": func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) { panic("no") },
-		"no answer": func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+		"no response": func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			ctx, cancel := context.WithCancel(ctx)
 			cancel()
 			return r.OnBehalfOf(ctx, "e30.e30.e30")
@@ -307,7 +309,7 @@ func TestAbandonedProbeAllowsTheNext(t *testing.T) {
 					t.Errorf("%d calls failed, want %d", failed, n)
 				}
 				u.secret("old-secret", "new-secret")
-				time.Sleep(2 * time.Minute) // past everybody's back-off
+				time.Sleep(2 * time.Minute) // past every back-off
 				before := len(u.Forms())
 				if _, err := u.client.TokenSource(entra.Grant{Flow: "x", Subject: "y", Scope: "z", Fetch: fetch}).Token(); err == nil || testkit.Error(t, err).Code == "invalid_client" {
 					t.Errorf("got %v", err)

@@ -32,7 +32,7 @@ import (
 	"github.com/entratoken/entra/internal/testkit"
 )
 
-// vault is a key that cannot be had: nothing but its methods is known of it.
+// vault is a key that only signs.
 type vault struct {
 	key  crypto.Signer
 	fail func() error
@@ -49,8 +49,8 @@ func (v vault) Sign(random io.Reader, digest []byte, o crypto.SignerOpts) ([]byt
 	return v.key.Sign(random, digest, o)
 }
 
-// The assertion is exactly the one that Microsoft documents ("Microsoft identity
-// platform application authentication certificate credentials"), whoever has the key.
+// The assertion is exactly the documented one ("Microsoft identity platform application
+// authentication certificate credentials"), for local keys and for signers.
 func TestWireCertificate(t *testing.T) {
 	cert, key := selfSigned(t)
 	other, _ := selfSigned(t)
@@ -113,7 +113,7 @@ func wantAssertion(t *testing.T, assertion string, key *rsa.PrivateKey, header, 
 	got := map[string]any(parsed.Claims.(jwt.MapClaims))
 	id, _ := got["jti"].(string)
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) {
-		t.Errorf("jti %q is no random GUID", id)
+		t.Errorf("jti %q is not a random GUID", id)
 	}
 	delete(got, "jti")
 	if !reflect.DeepEqual(got, claims) {
@@ -124,7 +124,7 @@ func wantAssertion(t *testing.T, assertion string, key *rsa.PrivateKey, header, 
 	}
 }
 
-// No two assertions are the same.
+// No two assertions are equal.
 func TestAssertionsDiffer(t *testing.T) {
 	cert, key := selfSigned(t)
 	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = []*x509.Certificate{cert} })
@@ -155,7 +155,7 @@ func TestAssertionsDiffer(t *testing.T) {
 	}
 }
 
-// An app that trusts a subject and issuer accepts a certificate that it has never seen.
+// An app that trusts a subject and issuer accepts a certificate that is not registered.
 func TestSubjectNameAndIssuer(t *testing.T) {
 	cert, key := selfSigned(t)
 	roots := x509.NewCertPool()
@@ -173,7 +173,7 @@ func TestSubjectNameAndIssuer(t *testing.T) {
 	}
 }
 
-// What cannot work is an error of New.
+// New rejects certificates that cannot work.
 func TestInvalidCertificatesAreRejected(t *testing.T) {
 	cert, key := selfSigned(t)
 	other, _ := selfSigned(t)
@@ -209,7 +209,7 @@ func TestInvalidCertificatesAreRejected(t *testing.T) {
 	}
 }
 
-// smallKey is a key that crypto/rsa itself would not make.
+// smallKey returns a key that crypto/rsa itself would not generate.
 func smallKey(t *testing.T) crypto.Signer {
 	t.Helper()
 	n := new(big.Int).SetBit(big.NewInt(1), 1023, 1)
@@ -223,7 +223,7 @@ func (p publicOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errors.New("it has no private part")
 }
 
-// A key that does not sign is an error of that moment, without a request.
+// A failing signer is reported at once, without a request.
 func TestSignerErrorIsReported(t *testing.T) {
 	cert, key := selfSigned(t)
 	gone := errors.New("the module was removed,\nPIN eyJhbGciOiJub25lIn0.s3cret.")
@@ -248,7 +248,7 @@ func TestSignerErrorIsReported(t *testing.T) {
 	}
 }
 
-// A module that hangs costs no more than the time of a request.
+// A signer that hangs delays a request until its context ends, no longer.
 func TestHangingSignerEndsWithContext(t *testing.T) {
 	cert, key := selfSigned(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -267,7 +267,7 @@ func TestHangingSignerEndsWithContext(t *testing.T) {
 	})
 }
 
-// A signer in use by many at once.
+// Concurrent requests use one signer.
 func TestSignerIsUsedConcurrently(t *testing.T) {
 	cert, key := selfSigned(t)
 	e := newEstate(func(c *entratest.Config) { c.Apps[2].Certificates = []*x509.Certificate{cert} })

@@ -92,7 +92,7 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 	}
 }
 
-func TestClientSays(t *testing.T) {
+func TestClientAccessors(t *testing.T) {
 	c, err := entra.New(entra.Config{
 		TenantID: "Contoso.OnMicrosoft.com", ClientID: "AAAAAAAA-0000-4000-8000-00000000000D", Credential: entra.Secret("s3cret"),
 		Cloud: "Login.MicrosoftOnline.US",
@@ -109,8 +109,7 @@ func TestClientSays(t *testing.T) {
 	}
 }
 
-// Nothing that a program holds prints a secret, also when it stands in an unexported
-// field, where fmt does not ask for methods.
+// No value prints a secret, even in an unexported field, where fmt does not call methods.
 func TestPrintingLeaksNothing(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")

@@ -18,8 +18,8 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// Every cloud, and an authority of one's own, end to end, without asking another host.
-func TestClouds(t *testing.T) {
+// Every cloud, and a private authority, end to end, without a request to another host.
+func TestEveryCloudEndToEnd(t *testing.T) {
 	for _, cloud := range []entra.Cloud{
 		"", entra.CloudPublic, entra.CloudUSGovernment, entra.CloudChina, entra.CloudBleu, entra.CloudDelos, entra.CloudGovSG,
 		"login.microsoft.com", "login-us.microsoftonline.com", "login.usgovcloudapi.net", "contoso.ciamlogin.com",
@@ -32,13 +32,13 @@ func TestClouds(t *testing.T) {
 			t.Errorf("%s: %v", cloud, err)
 		}
 		if got := e.hosts(); got[0] != "GET "+cloud.Host() || len(got) != 2 {
-			t.Errorf("%s: asked %q", cloud, got)
+			t.Errorf("%s: got requests to %q", cloud, got)
 		}
 	}
 }
 
-// MSAL trusts the hosts that are here: it asks each of them itself which hosts are the same
-// authority, and about any other the public cloud's.
+// MSAL trusts the hosts of our clouds: it queries each of them for its aliases. For any other
+// host it queries the public cloud.
 func TestMSALKnowsTheClouds(t *testing.T) {
 	for cloud, want := range map[entra.Cloud]string{
 		entra.CloudPublic: "", entra.CloudUSGovernment: "", entra.CloudChina: "", entra.CloudBleu: "", entra.CloudDelos: "", entra.CloudGovSG: "",
@@ -62,8 +62,9 @@ func TestMSALKnowsTheClouds(t *testing.T) {
 	}
 }
 
-// MSAL refuses External ID's documents, whose issuer is on a host of the tenant's ID.
-func TestMSALRefusesExternalID(t *testing.T) {
+// MSAL rejects the discovery documents of External ID, whose issuer is on a host that contains
+// the tenant ID.
+func TestMSALRejectsExternalID(t *testing.T) {
 	e := newEstate()
 	cred, err := confidential.NewCredFromSecret(e.App("daemon").Secrets[0])
 	if err != nil {
@@ -82,7 +83,7 @@ func TestMSALRefusesExternalID(t *testing.T) {
 }
 
 // An external tenant by its ID and by its domain, app-only and for a user, at its own host.
-func TestExternalID(t *testing.T) {
+func TestExternalIDEndToEnd(t *testing.T) {
 	for _, tenant := range []string{entratest.SampleTenant, "contoso.onmicrosoft.com"} {
 		e := newEstate()
 		cfg := e.config("api-a")
@@ -107,7 +108,7 @@ func TestExternalID(t *testing.T) {
 	}
 }
 
-// document answers requests for discovery documents with one.
+// document responds to discovery requests with one document.
 func document(issuer, authorize, token string) func(*http.Request, url.Values) (*http.Response, error) {
 	body, _ := json.Marshal(map[string]string{"issuer": issuer, "authorization_endpoint": authorize, "token_endpoint": token})
 	return func(req *http.Request, form url.Values) (*http.Response, error) {
@@ -116,13 +117,13 @@ func document(issuer, authorize, token string) func(*http.Request, url.Values) (
 		}
 		req = req.Clone(req.Context())
 		req.Method = http.MethodPost
-		return answerWith(200, "application/json", string(body))(req, form)
+		return respondWith(200, "application/json", string(body))(req, form)
 	}
 }
 
-// A discovery document cannot send a secret elsewhere, nor make one tenant of External ID
-// another's.
-func TestDocumentsOfOthers(t *testing.T) {
+// A discovery document cannot send a secret to another host, nor replace one tenant of External
+// ID with another.
+func TestDiscoveryOfAnotherTenantIsRejected(t *testing.T) {
 	const (
 		own, other = entratest.SampleTenant, entratest.SampleOtherTenant
 		at         = "https://contoso.ciamlogin.com/" + own + "/oauth2/v2.0/"
@@ -175,7 +176,7 @@ func TestDocumentsOfOthers(t *testing.T) {
 	}
 }
 
-// Whatever a discovery document says, what is secret goes to hosts of the authority alone.
+// No discovery document makes the client send a secret to a host outside of the authority.
 func FuzzDiscovery(f *testing.F) {
 	for _, cloud := range []string{"login.microsoftonline.com", "contoso.ciamlogin.com", "login.example.internal"} {
 		for _, host := range []string{cloud, cloud + ".evil.example", "evil.example", "westeurope." + cloud, cloud + "@evil.example", cloud + ":1", "evil.example#." + cloud, strings.Replace(cloud, "i", "\u0130", 1)} {
@@ -185,9 +186,9 @@ func FuzzDiscovery(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, cloud, issuer, authorize, token string) {
 		e := newEstate()
-		answer := document(issuer, authorize, token)
+		respond := document(issuer, authorize, token)
 		e.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
-			if resp, err := answer(req, form); resp != nil || err != nil {
+			if resp, err := respond(req, form); resp != nil || err != nil {
 				return resp, err
 			}
 			return nil, errors.New("no network")
@@ -199,11 +200,11 @@ func FuzzDiscovery(f *testing.F) {
 			return
 		}
 		clientcreds.TokenSource(c, scopeOfB).Token()
-		for _, asked := range e.hosts() {
-			if strings.ContainsFunc(asked, func(c rune) bool { return c > '~' }) { // in lower case some look like ASCII
-				t.Errorf("%q, %q: asked %s", cloud, token, asked)
+		for _, request := range e.hosts() {
+			if strings.ContainsFunc(request, func(c rune) bool { return c > '~' }) { // in lower case some look like ASCII
+				t.Errorf("%q, %q: got a request to %s", cloud, token, request)
 			}
-			host, ok := strings.CutPrefix(strings.ToLower(asked), "post ")
+			host, ok := strings.CutPrefix(strings.ToLower(request), "post ")
 			_, parent, _ := strings.Cut(host, ".")
 			microsoft := func(h string) bool {
 				return strings.HasPrefix(h, "login") && (strings.Contains(h, ".microsoftonline.") || strings.Contains(h, ".sovcloud-identity.")) ||

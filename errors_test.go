@@ -32,7 +32,7 @@ import (
 
 const alice = "alice@contoso.onmicrosoft.com"
 
-// fields are those of an *entra.Error that callers see.
+// fields are the exported fields of an *entra.Error.
 func fields(e *entra.Error) entra.Error {
 	return entra.Error{
 		Code: e.Code, AADSTS: e.AADSTS, SubError: e.SubError, Description: e.Description, Claims: e.Claims,
@@ -40,12 +40,12 @@ func fields(e *entra.Error) entra.Error {
 	}
 }
 
-// What Entra answers becomes the fields of the error, one by one.
+// Each member of an error response becomes a field of the error.
 func TestErrorFields(t *testing.T) {
 	const body = `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.\r\nTrace ID: t1 Correlation ID: c1",
 		"error_codes":[7000215,1],"suberror":"sub","claims":"{\"access_token\":{}}","trace_id":"t1","correlation_id":"c1","timestamp":"x"}`
 	e := newEstate()
-	e.Intercept(answerWith(401, "application/json; charset=utf-8", body, "Retry-After", "7"))
+	e.Intercept(respondWith(401, "application/json; charset=utf-8", body, "Retry-After", "7"))
 	_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(t.Context())
 	got := testkit.Error(t, err)
 	want := entra.Error{
@@ -72,7 +72,7 @@ func TestErrorFields(t *testing.T) {
 	}
 }
 
-// Real refusals of the fake, and everything that can stand between us and Entra.
+// Rejections of the fake, and every fault between the client and Entra.
 func TestErrors(t *testing.T) {
 	daemon := func(e *estate, t *testing.T) *entra.TokenSource {
 		return clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
@@ -82,10 +82,10 @@ func TestErrors(t *testing.T) {
 		return obo.TokenSource(e.client(t, "api-a"), assertion, "api://api-b/Orders.Read")
 	}
 	for _, tt := range []struct {
-		name   string
-		change func(*entratest.Config)
-		source func(*estate, *testing.T) *entra.TokenSource
-		answer func(*http.Request, url.Values) (*http.Response, error)
+		name    string
+		change  func(*entratest.Config)
+		source  func(*estate, *testing.T) *entra.TokenSource
+		respond func(*http.Request, url.Values) (*http.Response, error)
 
 		code        string
 		aadsts      int
@@ -99,12 +99,12 @@ func TestErrors(t *testing.T) {
 	}{
 		{
 			name: "token with something in it that no header may have", source: daemon,
-			answer: answerWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600,"access_token":"a\u001b]0;b\u0007\r\nX: c"}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "the access_token in the response contains an invalid character",
+			respond: respondWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600,"access_token":"a\u001b]0;b\u0007\r\nX: c"}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "the access_token in the response contains an invalid character",
 		},
 		{
 			name: "certificate whose names are another log line", source: daemon,
-			answer: func(*http.Request, url.Values) (*http.Response, error) {
+			respond: func(*http.Request, url.Values) (*http.Response, error) {
 				return nil, x509.HostnameError{Host: "login.microsoftonline.com", Certificate: &x509.Certificate{DNSNames: []string{"a\n\x1b[2Jlevel=INFO", strings.Repeat("bbb ", 250)}}}
 			},
 			code: entra.CodeRequestFailed, text: "request to login.microsoftonline.com failed: x509: certificate is valid for a [2Jlevel=INFO, bbb",
@@ -152,42 +152,42 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			name: "throttled", source: daemon,
-			answer: answerWith(429, "application/json", `{"error":"temporarily_unavailable"}`, "Retry-After", "60"),
-			code:   "temporarily_unavailable", status: 429, retryAfter: time.Minute, temporary: true,
+			respond: respondWith(429, "application/json", `{"error":"temporarily_unavailable"}`, "Retry-After", "60"),
+			code:    "temporarily_unavailable", status: 429, retryAfter: time.Minute, temporary: true,
 		},
 		{
 			name: "throttled by a proxy", source: daemon,
-			answer: answerWith(429, "text/plain", `slow down`, "Retry-After", "60"),
-			code:   entra.CodeInvalidResponse, status: 429, retryAfter: time.Minute, temporary: true, text: "9 bytes, text/plain, status 429",
+			respond: respondWith(429, "text/plain", `slow down`, "Retry-After", "60"),
+			code:    entra.CodeInvalidResponse, status: 429, retryAfter: time.Minute, temporary: true, text: "9 bytes, text/plain, status 429",
 		},
 		{
 			name: "silenced for a year", source: daemon,
-			answer: answerWith(503, "application/json", `{"error":"server_error"}`, "Retry-After", "31536000"),
-			code:   "server_error", status: 503, retryAfter: time.Hour, temporary: true,
+			respond: respondWith(503, "application/json", `{"error":"server_error"}`, "Retry-After", "31536000"),
+			code:    "server_error", status: 503, retryAfter: time.Hour, temporary: true,
 		},
 		{
 			name: "a proxy's page", source: daemon,
-			answer: answerWith(200, "text/html; charset=utf-8", "<html><body>Sign in to the network</body></html>"),
-			code:   entra.CodeInvalidResponse, status: 200, text: "48 bytes, text/html, status 200, which is not an OAuth response; check whether a proxy sent it",
+			respond: respondWith(200, "text/html; charset=utf-8", "<html><body>Sign in to the network</body></html>"),
+			code:    entra.CodeInvalidResponse, status: 200, text: "48 bytes, text/html, status 200, which is not an OAuth response; check whether a proxy sent it",
 		},
 		{
 			name: "a proxy's error page", source: daemon,
-			answer: answerWith(502, "text/html", "<h1>Bad gateway</h1>"),
-			code:   entra.CodeInvalidResponse, status: 502, temporary: true, text: "20 bytes, text/html, status 502",
+			respond: respondWith(502, "text/html", "<h1>Bad gateway</h1>"),
+			code:    entra.CodeInvalidResponse, status: 502, temporary: true, text: "20 bytes, text/html, status 502",
 		},
 		{
 			name: "a redirect", source: daemon,
-			answer: answerWith(307, "text/html", "", "Location", "https://elsewhere.example/"),
-			code:   entra.CodeInvalidResponse, status: 307, text: "status 307",
+			respond: respondWith(307, "text/html", "", "Location", "https://elsewhere.example/"),
+			code:    entra.CodeInvalidResponse, status: 307, text: "status 307",
 		},
 		{
 			name: "half a document", source: daemon,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","expi`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "not an OAuth response",
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","expi`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "not an OAuth response",
 		},
 		{
 			name: "a connection that breaks in the body", source: daemon,
-			answer: func(req *http.Request, _ url.Values) (*http.Response, error) {
+			respond: func(req *http.Request, _ url.Values) (*http.Response, error) {
 				if req.Method != http.MethodPost {
 					return nil, nil
 				}
@@ -198,47 +198,47 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			name: "too much", source: daemon,
-			answer: answerWith(200, "application/json", `{"access_token":"`+strings.Repeat("x", 1<<20)+`"}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "larger than 1048576 bytes",
+			respond: respondWith(200, "application/json", `{"access_token":"`+strings.Repeat("x", 1<<20)+`"}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "larger than 1048576 bytes",
 		},
 		{
 			name: "no token", source: daemon,
-			answer: answerWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "no access_token",
+			respond: respondWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "no access_token",
 		},
 		{
 			name: "no life", source: daemon,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer"}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "expires_in",
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer"}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "expires_in",
 		},
 		{
 			name: "negative life", source: daemon,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":-5}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "expires_in",
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":-5}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "expires_in",
 		},
 		{
 			name: "enormous life", source: daemon,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":99999999999999999999}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "expires_in",
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":99999999999999999999}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "expires_in",
 		},
 		{
 			name: "another token type", source: daemon,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"pop","expires_in":3600}`),
-			code:   entra.CodeInvalidResponse, status: 200, text: "token_type",
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"pop","expires_in":3600}`),
+			code:    entra.CodeInvalidResponse, status: 200, text: "token_type",
 		},
 		{
 			name: "an app's token for a user", source: onBehalf,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600}`),
-			code:   entra.CodeInvalidResponse, text: "which user",
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600}`),
+			code:    entra.CodeInvalidResponse, text: "which user",
 		},
 		{
-			name: "fewer scopes than asked for", source: onBehalf,
-			answer: answerWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600,"scope":"other"}`),
-			code:   "consent_required", status: 200, interaction: true, text: "missing: api://api-b/Orders.Read",
+			name: "fewer scopes than requested", source: onBehalf,
+			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600,"scope":"other"}`),
+			code:    "consent_required", status: 200, interaction: true, text: "missing: api://api-b/Orders.Read",
 		},
 		{
 			name: "connection refused", source: daemon,
-			answer: func(req *http.Request, _ url.Values) (*http.Response, error) {
+			respond: func(req *http.Request, _ url.Values) (*http.Response, error) {
 				return nil, fmt.Errorf("dial tcp: %w", syscall.ECONNREFUSED)
 			},
 			code: entra.CodeRequestFailed, temporary: true, is: syscall.ECONNREFUSED,
@@ -246,7 +246,7 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			name: "a transport that repeats the request", source: daemon,
-			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
+			respond: func(req *http.Request, form url.Values) (*http.Response, error) {
 				if req.Method != http.MethodPost {
 					return nil, nil
 				}
@@ -256,14 +256,14 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			name: "a description that repeats the request", source: daemon,
-			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
-				return answerWith(400, "application/json", `{"error":"invalid_client","error_description":"bad `+form.Get("client_secret")+` and eyJhbGciOiJub25lIn0.e30."}`)(req, form)
+			respond: func(req *http.Request, form url.Values) (*http.Response, error) {
+				return respondWith(400, "application/json", `{"error":"invalid_client","error_description":"bad `+form.Get("client_secret")+` and eyJhbGciOiJub25lIn0.e30."}`)(req, form)
 			},
 			code: "invalid_client", status: 400, text: "bad [redacted] and [redacted]",
 		},
 		{
 			name: "a proxy's address with its password", source: daemon,
-			answer: func(*http.Request, url.Values) (*http.Response, error) {
+			respond: func(*http.Request, url.Values) (*http.Response, error) {
 				_, err := url.Parse(strings.Replace("http://svc:PASSWORD@proxy.example:3128", "PASSWORD", "pa%s3cret", 1))
 				return nil, err
 			},
@@ -271,40 +271,40 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			name: "an unknown certificate", source: daemon,
-			answer: func(*http.Request, url.Values) (*http.Response, error) { return nil, x509.UnknownAuthorityError{} },
-			code:   entra.CodeRequestFailed, text: "trust it in Config.HTTPClient",
+			respond: func(*http.Request, url.Values) (*http.Response, error) { return nil, x509.UnknownAuthorityError{} },
+			code:    entra.CodeRequestFailed, text: "trust it in Config.HTTPClient",
 		},
 		{
 			name: "codes of unexpected types", source: daemon,
-			answer: answerWith(400, "application/json", `{"error":"invalid_grant","error_codes":["70008",{},7],"suberror":3}`),
-			code:   "invalid_grant", status: 400, interaction: true, aadsts: 70008,
+			respond: respondWith(400, "application/json", `{"error":"invalid_grant","error_codes":["70008",{},7],"suberror":3}`),
+			code:    "invalid_grant", status: 400, interaction: true, aadsts: 70008,
 		},
 		{
-			name: "an assertion that no sign-in can mend", source: daemon,
-			answer: answerWith(400, "application/json", `{"error":"invalid_grant","error_codes":[50013]}`),
-			code:   "invalid_grant", status: 400, aadsts: 50013,
+			name: "an assertion that a sign-in cannot fix", source: daemon,
+			respond: respondWith(400, "application/json", `{"error":"invalid_grant","error_codes":[50013]}`),
+			code:    "invalid_grant", status: 400, aadsts: 50013,
 		},
 		{
-			name: "discovery answered by a proxy", source: daemon,
-			answer: func(req *http.Request, form url.Values) (*http.Response, error) {
+			name: "discovery response of a proxy", source: daemon,
+			respond: func(req *http.Request, form url.Values) (*http.Response, error) {
 				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader("<html>"))}, nil
 			},
 			code: entra.CodeInvalidResponse, status: 200, text: "the discovery response of login.microsoftonline.com is 6 bytes, text/html",
 		},
 		{
 			name: "discovery that points elsewhere", source: daemon,
-			answer: discoveryWith("https://evil.example/token"),
-			code:   entra.CodeInvalidResponse, text: "on another host, evil.example",
+			respond: discoveryWith("https://evil.example/token"),
+			code:    entra.CodeInvalidResponse, text: "on another host, evil.example",
 		},
 		{
 			name: "discovery of another tenant", source: daemon,
-			answer: discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
-			code:   entra.CodeInvalidResponse, text: "names a URL of another tenant",
+			respond: discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
+			code:    entra.CodeInvalidResponse, text: "names a URL of another tenant",
 		},
 		{
 			name: "discovery that points to plain HTTP", source: daemon,
-			answer: discoveryWith("http://login.microsoftonline.com/token"),
-			code:   entra.CodeInvalidResponse, text: "without TLS",
+			respond: discoveryWith("http://login.microsoftonline.com/token"),
+			code:    entra.CodeInvalidResponse, text: "without TLS",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestErrors(t *testing.T) {
 					change = append(change, tt.change)
 				}
 				e := newEstate(change...)
-				e.Intercept(tt.answer)
+				e.Intercept(tt.respond)
 				source := tt.source(e, t)
 				tok, err := source.TokenContext(t.Context())
 				if tok != nil {
@@ -339,7 +339,7 @@ func TestErrors(t *testing.T) {
 				if (got.Claims != "") != tt.claims || tt.claims && !json.Valid([]byte(got.Claims)) {
 					t.Errorf("claims %q", got.Claims)
 				}
-				if tt.status >= 400 && tt.answer == nil && (got.CorrelationID == "" || got.TraceID == "") {
+				if tt.status >= 400 && tt.respond == nil && (got.CorrelationID == "" || got.TraceID == "") {
 					t.Errorf("correlation %q, trace %q", got.CorrelationID, got.TraceID)
 				}
 				leaks(t, err, "not-the-secret", "daemon-secret", "api-a-secret", "s3cret", "eyJ")
@@ -365,7 +365,7 @@ func discoveryWith(tokenEndpoint string) func(*http.Request, url.Values) (*http.
 	}
 }
 
-// leaks fails the test if any form of err, or of what it wraps, contains one of secrets.
+// leaks fails the test if any form of err, or of an error that it wraps, contains a secret.
 func leaks(t testing.TB, err error, secrets ...string) {
 	t.Helper()
 	testkit.NoSecrets(t, err, secrets...)
@@ -374,7 +374,7 @@ func leaks(t testing.TB, err error, secrets ...string) {
 	}
 }
 
-func TestErrorOfSlowEntra(t *testing.T) {
+func TestSlowEntraTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: time.Hour})
@@ -390,8 +390,8 @@ func TestErrorOfSlowEntra(t *testing.T) {
 	})
 }
 
-// An answer whose head was lost is what a server says, but not to be repeated.
-func TestMalformedAnswer(t *testing.T) {
+// A response without a valid header is reported, but its text is not repeated.
+func TestMalformedResponseIsNotRepeated(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -421,28 +421,28 @@ func TestMalformedAnswer(t *testing.T) {
 	leaks(t, err, "s3cret")
 }
 
-// Our own log names no user, although Entra's descriptions do.
-func TestLogNamesNobody(t *testing.T) {
+// The log contains no names of users, although Entra's descriptions do.
+func TestLogContainsNoUserNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		e := newEstate()
-		e.Intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
+		e.Intercept(respondWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
 		cfg := e.config("daemon")
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
 		if !strings.Contains(err.Error(), "alice@contoso.com") {
 			t.Errorf("the error says less: %v", err)
 		}
-		synctest.Wait() // events are told when those who wait have their answer
+		synctest.Wait() // events follow the responses to waiting callers
 		if got := log.String(); strings.Contains(got, "alice") || !strings.Contains(got, "error.aadsts=[50020]") || !strings.Contains(got, "flow=client_credentials") {
 			t.Errorf("logged %s", got)
 		}
 	})
 }
 
-// What a client logs of a token's days: each event once, whether its cache is shared or its
-// own, and nothing of other clients.
-func TestLogger(t *testing.T) {
+// The logger logs each event of a client once, with a shared or a private cache, and no events
+// of other clients.
+func TestLoggerLogsEachEventOnce(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			e := newEstate(hour)
@@ -491,8 +491,8 @@ level=DEBUG msg="token cache: invalidated"
 	}
 }
 
-// Whatever a server answers, no secret of the request and no token is in the error, and
-// no answer makes a token that was not in it.
+// For any response, the error contains no secret of the request and no token, and every
+// token comes from the response.
 func FuzzErrorsLeakNothing(f *testing.F) {
 	f.Add(400, "application/json", `{"error":"%s","error_description":"AADSTS1: %s","claims":"{\"a\":\"%s\"}","suberror":"%s"}`, "")
 	f.Add(200, "application/json", `{"access_token":"%s","expires_in":"%s"}`, "1")
@@ -506,7 +506,7 @@ func FuzzErrorsLeakNothing(f *testing.F) {
 		cfg.Credential = entra.Secret(secret)
 		e.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
 			fill := func(s string) string { return strings.ReplaceAll(s, "%s", form.Get("client_secret")) }
-			return answerWith(status, fill(contentType), fill(body), "Retry-After", fill(retryAfter))(req, form)
+			return respondWith(status, fill(contentType), fill(body), "Retry-After", fill(retryAfter))(req, form)
 		})
 		tok, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").TokenContext(t.Context())
 		if err == nil {

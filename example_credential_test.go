@@ -17,22 +17,22 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// A rotation is a secret that somebody else replaces from time to time.
+// A rotation is a secret that another system replaces from time to time.
 type rotation struct {
-	read func(context.Context) (string, error) // asks whoever keeps the secret
+	read func(context.Context) (string, error) // reads the secret from the vault
 
-	mu   sync.Mutex // guards held
-	held entra.Credential
+	mu      sync.Mutex // guards current
+	current entra.Credential
 }
 
-// load asks for the secret the first time, and when the held one was refused: who comes
-// with one that was refused before gets what was asked for since.
-func (r *rotation) load(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
+// load reads the secret the first time, and again after Entra has rejected the current one.
+// If another request has already replaced the rejected one, load returns its replacement.
+func (r *rotation) load(ctx context.Context, rejected entra.Credential) (entra.Credential, error) {
 	r.mu.Lock()
-	held := r.held
+	current := r.current
 	r.mu.Unlock()
-	if !held.Equal(refused) {
-		return held, nil
+	if !current.Equal(rejected) {
+		return current, nil
 	}
 	secret, err := r.read(ctx)
 	if err != nil {
@@ -40,17 +40,17 @@ func (r *rotation) load(ctx context.Context, refused entra.Credential) (entra.Cr
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = entra.Secret(secret)
-	return r.held, nil
+	r.current = entra.Secret(secret)
+	return r.current, nil
 }
 
-// A secret is replaced while the program runs.
+// The secret is replaced while the program runs.
 func ExampleCredentialFunc() {
 	server := entratest.NewServer(entratest.Sample())
 	daemon := server.App("daemon")
 	vault := "daemon-secret"
 	secret := rotation{read: func(context.Context) (string, error) {
-		fmt.Println("the vault is asked")
+		fmt.Println("reading the vault")
 		return vault, nil
 	}}
 	client, err := entra.New(entra.Config{
@@ -70,13 +70,13 @@ func ExampleCredentialFunc() {
 	tok, err = source.Token()
 	fmt.Println(tok != nil, err, server.Count(entratest.Match{AADSTS: 7000222}))
 	// Output:
-	// the vault is asked
+	// reading the vault
 	// true <nil>
-	// the vault is asked
+	// reading the vault
 	// true <nil> 1
 }
 
-// A new secret stands before the old one for as long as both may be in use.
+// A new secret precedes the old one while both may be in use.
 func ExampleCredentialChain() {
 	server := entratest.NewServer(entratest.Sample())
 	daemon := server.App("daemon")

@@ -71,7 +71,7 @@ func ExampleAssertion() {
 
 // What an API says to its caller when it gets no token for the next API.
 func ExampleError() {
-	answer := func(w http.ResponseWriter, err error) {
+	writeError := func(w http.ResponseWriter, err error) {
 		var e *entra.Error
 		switch {
 		case errors.As(err, &e) && e.InteractionRequired():
@@ -85,7 +85,7 @@ func ExampleError() {
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}
-	_ = answer
+	_ = writeError
 }
 
 // One app in two tenants: two tokens, one cache.

@@ -5,5 +5,5 @@ import "net/http"
 // MetadataURL is the address of the instance metadata service.
 const MetadataURL = metadataURL
 
-// AskMetadataOf makes c ask rt in place of the instance metadata service.
-func (c *Client) AskMetadataOf(rt http.RoundTripper) { c.region.metadata = rt }
+// SetMetadata replaces the instance metadata service of c by rt.
+func (c *Client) SetMetadata(rt http.RoundTripper) { c.region.metadata = rt }

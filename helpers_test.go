@@ -18,8 +18,8 @@ import (
 	"github.com/entratoken/entra/internal/testkit"
 )
 
-// answerWith answers token requests with one response.
-func answerWith(status int, contentType, body string, header ...string) func(*http.Request, url.Values) (*http.Response, error) {
+// respondWith returns a function that responds to token requests.
+func respondWith(status int, contentType, body string, header ...string) func(*http.Request, url.Values) (*http.Response, error) {
 	return func(req *http.Request, _ url.Values) (*http.Response, error) {
 		if req.Method != http.MethodPost {
 			return nil, nil
@@ -41,7 +41,7 @@ func newEstate(changes ...func(*entratest.Config)) *estate {
 
 func (e *estate) httpClient() *http.Client { return &http.Client{Transport: e.Recorder} }
 
-// config is that of one of the sample's apps in Contoso.
+// config returns the config of one of the sample's apps in Contoso.
 func (e *estate) config(app string) entra.Config {
 	a := e.App(app)
 	return entra.Config{
@@ -59,7 +59,7 @@ func tlsClient(ca *x509.CertPool) *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca}}}
 }
 
-// oboFetch exchanges a fresh assertion of Alice's, as an API would.
+// oboFetch returns a Fetch that exchanges a new assertion of Alice.
 func oboFetch(e *estate, scope string) func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
 	return func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
@@ -67,8 +67,8 @@ func oboFetch(e *estate, scope string) func(context.Context, *entra.TokenRequest
 	}
 }
 
-// fastEntra answers every on-behalf-of request at once with a token of 1.5 KB that
-// names the assertion it answers, so that what is left is our own work.
+// fastEntra responds to every on-behalf-of request at once with a token of 1.5 KB that
+// names the assertion. So a benchmark measures our own work.
 type fastEntra struct{ discovery []byte }
 
 func newFastEntra(t testing.TB) *fastEntra {

@@ -16,8 +16,8 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// 200,000 assertions through a cache of 10,000 sessions: memory stays bounded, and the
-// first ones still work.
+// 200,000 assertions in a cache of 10,000 sessions: memory stays bounded, and the first ones
+// still work.
 func TestManyAssertions(t *testing.T) {
 	const assertions, size = 200_000, 10_000
 	cfg := newEstate().config("api-a")

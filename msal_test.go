@@ -22,9 +22,8 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// The tests in this file are about MSAL, not about this module: each of them holds one
-// behaviour of MSAL on which the design rests, so that a newer MSAL that changes it is
-// noticed.
+// The tests in this file describe MSAL, not this module. Each asserts one behavior of MSAL
+// on which the design depends, and fails if a newer MSAL changes it.
 
 func msalClient(t *testing.T, e *estate, app string, options ...confidential.Option) confidential.Client {
 	t.Helper()
@@ -41,7 +40,7 @@ func msalClient(t *testing.T, e *estate, app string, options ...confidential.Opt
 	return c
 }
 
-// MSAL serves a token until five minutes before its end and then makes everybody wait.
+// MSAL serves a token until five minutes before its expiry, and then every caller waits.
 func TestMSALRefreshesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(func(c *entratest.Config) { c.Lifetime = func() time.Duration { return time.Hour } })
@@ -66,8 +65,8 @@ func TestMSALRefreshesLate(t *testing.T) {
 	})
 }
 
-// Each new client asks for the discovery documents again.
-func TestMSALNewClientAsksAgain(t *testing.T) {
+// Each new client requests the discovery document again.
+func TestMSALNewClientRepeatsDiscovery(t *testing.T) {
 	e := newEstate()
 	for range 2 {
 		c := msalClient(t, e, "daemon", confidential.WithInstanceDiscovery(true))
@@ -90,7 +89,7 @@ func TestMSALNewClientAsksAgain(t *testing.T) {
 	}
 }
 
-// Without instance discovery MSAL asks for one document, and not who an authority is.
+// Without instance discovery MSAL requests one document and does not check the authority.
 func TestMSALWithoutInstanceDiscovery(t *testing.T) {
 	e := newEstate()
 	c := msalClient(t, e, "daemon")
@@ -102,17 +101,17 @@ func TestMSALWithoutInstanceDiscovery(t *testing.T) {
 	}
 }
 
-// AuthResult has no refresh token, whichever way it is looked at.
+// AuthResult contains no refresh token in any form.
 func TestMSALHidesTheRefreshToken(t *testing.T) {
 	e := newEstate()
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com"})
 	var refreshToken string
 	e.Next = teeTransport{e.Next, func(body []byte) {
-		var answer struct {
+		var response struct {
 			RefreshToken string `json:"refresh_token"`
 		}
-		if json.Unmarshal(body, &answer) == nil && answer.RefreshToken != "" {
-			refreshToken = answer.RefreshToken
+		if json.Unmarshal(body, &response) == nil && response.RefreshToken != "" {
+			refreshToken = response.RefreshToken
 		}
 	}}
 	c := msalClient(t, e, "api-a")
@@ -121,7 +120,7 @@ func TestMSALHidesTheRefreshToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if refreshToken == "" {
-		t.Fatal("the answer had no refresh token")
+		t.Fatal("the response has no refresh token")
 	}
 	if strings.Contains(fmt.Sprintf("%+v", result), refreshToken) {
 		t.Error("the result has the refresh token")
@@ -157,11 +156,11 @@ func (a accessor) Replace(_ context.Context, u cache.Unmarshaler, _ cache.Replac
 }
 func (accessor) Export(context.Context, cache.Marshaler, cache.ExportHints) error { return nil }
 
-// AcquireTokenSilent redeems a refresh token from a minimal document, refuses
-// WithClaims, and sends the claims of WithClaimsFromClient.
+// AcquireTokenSilent redeems a refresh token from a minimal document, rejects WithClaims, and
+// sends the claims of WithClaimsFromClient.
 func TestMSALRedeemsARefreshToken(t *testing.T) {
 	e := newEstate()
-	e.Intercept(answerWith(400, "application/json", `{"error":"invalid_grant","error_description":"x"}`))
+	e.Intercept(respondWith(400, "application/json", `{"error":"invalid_grant","error_description":"x"}`))
 	app := e.App("webapp").ClientID
 	document := accessor(fmt.Sprintf(`{
 		"RefreshToken": {"rt": {"home_account_id": "uid.utid", "environment": "login.microsoftonline.com",
@@ -189,7 +188,7 @@ func TestMSALRedeemsARefreshToken(t *testing.T) {
 	}
 }
 
-// On-behalf-of fails with an answer that lives for less than five minutes.
+// On-behalf-of fails if the token in the response expires within five minutes.
 func TestMSALOnBehalfOfNeedsFiveMinutes(t *testing.T) {
 	for life, fails := range map[time.Duration]bool{4 * time.Minute: true, 6 * time.Minute: false} {
 		e := newEstate(func(c *entratest.Config) { c.Lifetime = func() time.Duration { return life } })
@@ -201,15 +200,15 @@ func TestMSALOnBehalfOfNeedsFiveMinutes(t *testing.T) {
 	}
 }
 
-// MSAL's errors repeat what nobody may see, which is why they are never wrapped.
+// MSAL's errors contain secrets, which is why they are never wrapped.
 func TestMSALErrorsLeak(t *testing.T) {
 	e := newEstate()
-	e.Intercept(answerWith(200, "application/json", `{"access_token":"THE-TOKEN","expires_in":"soon"}`))
+	e.Intercept(respondWith(200, "application/json", `{"access_token":"THE-TOKEN","expires_in":"soon"}`))
 	_, err := msalClient(t, e, "daemon").AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
 	if err == nil || !strings.Contains(err.Error(), "THE-TOKEN") {
-		t.Errorf("a malformed answer gives %v", err)
+		t.Errorf("a malformed response returns %v", err)
 	}
-	e.Intercept(answerWith(400, "application/json", `{"error":"invalid_client"}`))
+	e.Intercept(respondWith(400, "application/json", `{"error":"invalid_client"}`))
 	_, err = msalClient(t, e, "daemon").AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
 	var call msalerrors.CallErr
 	if !errors.As(err, &call) {
@@ -226,9 +225,9 @@ func TestMSALErrorsLeak(t *testing.T) {
 	}
 }
 
-// A user's or on-behalf-of token past its refresh_in was once replaced by the app's
-// own, in MSAL 1.4.2, 1.5.0 and 1.9.0.
-func TestMSALRefreshKeepsTheUser(t *testing.T) {
+// MSAL 1.4.2, 1.5.0 and 1.9.0 replaced a user's or on-behalf-of token past its refresh_in by an
+// app-only token.
+func TestMSALRefreshesTokensForTheUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(func(c *entratest.Config) {
 			c.RefreshIn = func(time.Duration) time.Duration { return time.Minute }
@@ -249,7 +248,7 @@ func TestMSALRefreshKeepsTheUser(t *testing.T) {
 	})
 }
 
-// AuthCodeURL has neither state nor nonce nor PKCE.
+// AuthCodeURL adds neither state nor nonce nor PKCE.
 func TestMSALAuthCodeURL(t *testing.T) {
 	e := newEstate()
 	u, err := msalClient(t, e, "webapp").AuthCodeURL(t.Context(), e.App("webapp").ClientID, "http://localhost/callback", []string{"x"})
@@ -263,7 +262,7 @@ func TestMSALAuthCodeURL(t *testing.T) {
 	}
 }
 
-// MSAL reads a region from the environment unless it is told not to.
+// MSAL reads a region from the environment unless an option disables it.
 func TestMSALForceRegion(t *testing.T) {
 	t.Setenv("MSAL_FORCE_REGION", "westeurope")
 	for region, want := range map[string]string{"": "westeurope.login.microsoft.com", "DisableMsalForceRegion": "login.microsoftonline.com"} {
@@ -273,7 +272,7 @@ func TestMSALForceRegion(t *testing.T) {
 		})
 		msalClient(t, e, "daemon", confidential.WithAzureRegion(region)).AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
 		if got := e.Sent()[0].URL; !strings.HasPrefix(got, "https://"+want+"/") {
-			t.Errorf("region %q asks %s, want %s", region, got, want)
+			t.Errorf("region %q: got host %s, want %s", region, got, want)
 		}
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// What a proxy does is said of the proxy, without what it writes and without the password
-// in its address, where the client is the package's own.
-func TestProxyRefuses(t *testing.T) {
+// A proxy's error is attributed to the proxy, without the proxy's text and without the password
+// in its URL. This uses the default client.
+func TestProxyErrorsNameTheProxy(t *testing.T) {
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusForbidden
 		if r.Header.Get("Proxy-Authorization") == "" {

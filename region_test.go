@@ -41,19 +41,19 @@ func (e *estate) hosts() (hosts []string) {
 func wantHosts(t *testing.T, e *estate, want ...string) {
 	t.Helper()
 	if got := e.hosts(); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Errorf("asked %q, want %q", got, want)
+		t.Errorf("got hosts %q, want %q", got, want)
 	}
 }
 
-// metadata plays the instance metadata service.
+// metadata is a fake instance metadata service.
 type metadata struct {
-	asked  atomic.Int32
-	answer func(*http.Request) (*http.Response, error)
+	queries atomic.Int32
+	respond func(*http.Request) (*http.Response, error)
 }
 
 func (m *metadata) RoundTrip(req *http.Request) (*http.Response, error) {
-	m.asked.Add(1)
-	return m.answer(req)
+	m.queries.Add(1)
+	return m.respond(req)
 }
 
 func location(status int, body string) func(*http.Request) (*http.Response, error) {
@@ -62,9 +62,9 @@ func location(status int, body string) func(*http.Request) (*http.Response, erro
 	}
 }
 
-// The app's own tokens come from the region, discovery document and all, as MSAL makes
-// its host in each cloud; the tokens are as good as others.
-func TestRegion(t *testing.T) {
+// The app's own tokens come from the region, including the discovery document, at the host that
+// MSAL builds for each cloud.
+func TestRegionalEndpoint(t *testing.T) {
 	for _, tt := range []struct {
 		cloud entra.Cloud
 		host  string // the estate's
@@ -93,7 +93,7 @@ func TestRegion(t *testing.T) {
 	}
 }
 
-// A certificate's assertion is for the region's token endpoint, and accepted there.
+// A certificate's assertion is for the region's token endpoint, and is accepted there.
 func TestRegionWithCertificate(t *testing.T) {
 	cert, key := selfSigned(t)
 	e := newEstate(func(c *entratest.Config) { c.Apps[0].Certificates = append(c.Apps[0].Certificates, cert) })
@@ -108,25 +108,26 @@ func TestRegionWithCertificate(t *testing.T) {
 	wantHosts(t, e, "GET westeurope.login.microsoft.com", "POST westeurope.login.microsoft.com")
 }
 
-// Users' tokens come from the global endpoint, though MSAL would get them from the region.
+// Users' tokens come from the global endpoint, although MSAL would request them from the
+// region.
 func TestRegionIsNotForUsers(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("api-a")
 	cfg.Region = entra.DetectRegion
 	c := testkit.Client(t, cfg)
-	asked := &metadata{answer: location(200, "westeurope")}
-	c.AskMetadataOf(asked)
+	service := &metadata{respond: location(200, "westeurope")}
+	c.SetMetadata(service)
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
 	if _, err := obo.TokenSource(c, assertion, scopeOfB).Token(); err != nil {
 		t.Fatal(err)
 	}
 	wantHosts(t, e, "GET login.microsoftonline.com", "POST login.microsoftonline.com")
-	if n := asked.asked.Load(); n != 0 {
-		t.Errorf("the metadata service was asked %d times for a user's token", n)
+	if n := service.queries.Load(); n != 0 {
+		t.Errorf("got %d queries of the metadata service for a user's token", n)
 	}
 }
 
-// MSAL sends users' grants to the region, too, unless it is not told of one.
+// MSAL sends users' grants to a configured region, too.
 func TestMSALRegionForUsers(t *testing.T) {
 	e := newEstate()
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
@@ -139,9 +140,9 @@ func TestRegionIsDetected(t *testing.T) {
 	const global, regional = "login.microsoftonline.com", "westeurope.login.microsoft.com"
 	for _, tt := range []struct {
 		name, env string
-		answer    func(*http.Request) (*http.Response, error)
+		respond   func(*http.Request) (*http.Response, error)
 		want      string
-		asked     int32
+		queries   int32
 	}{
 		{"from the environment", "westeurope", location(500, ""), regional, 0},
 		{"as App Service writes it", "West Europe", location(500, ""), regional, 0},
@@ -153,7 +154,7 @@ func TestRegionIsDetected(t *testing.T) {
 		{"a page", "", location(200, "<html>"), global, 1},
 		{"another host", "", location(200, "login.evil.example/?"), global, 1},
 		{"two labels", "", location(200, "evil.example"), global, 1},
-		{"a long answer", "", location(200, strings.Repeat("a", 1<<20)), global, 1},
+		{"a long response", "", location(200, strings.Repeat("a", 1<<20)), global, 1},
 		{"no service", "", func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }, global, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -162,13 +163,13 @@ func TestRegionIsDetected(t *testing.T) {
 			cfg := e.config("daemon")
 			cfg.Region = entra.DetectRegion
 			c := testkit.Client(t, cfg)
-			service := &metadata{answer: func(req *http.Request) (*http.Response, error) {
+			service := &metadata{respond: func(req *http.Request) (*http.Response, error) {
 				if req.URL.String() != entra.MetadataURL || req.Header.Get("Metadata") != "true" {
-					t.Errorf("asked %s with %v", req.URL, req.Header)
+					t.Errorf("got request %s with %v", req.URL, req.Header)
 				}
-				return tt.answer(req)
+				return tt.respond(req)
 			}}
-			c.AskMetadataOf(service)
+			c.SetMetadata(service)
 			other, err := c.WithTenant(entratest.SampleOtherTenant)
 			if err != nil {
 				t.Fatal(err)
@@ -182,15 +183,15 @@ func TestRegionIsDetected(t *testing.T) {
 				source.Invalidate(tok)
 			}
 			wantHosts(t, e, "GET "+tt.want, "POST "+tt.want, "GET "+tt.want, "POST "+tt.want, "POST "+tt.want)
-			if n := service.asked.Load(); n != tt.asked {
-				t.Errorf("the metadata service was asked %d times, want %d", n, tt.asked)
+			if n := service.queries.Load(); n != tt.queries {
+				t.Errorf("got %d queries of the metadata service, want %d", n, tt.queries)
 			}
 		})
 	}
 }
 
-// A metadata service that never answers costs its two seconds once, however many callers
-// there are, and none whose context ends before waits for it.
+// A metadata service that does not respond costs two seconds once, however many callers there
+// are. A caller whose context ends earlier does not wait.
 func TestRegionDetectionIsBounded(t *testing.T) {
 	t.Setenv("REGION_NAME", "")
 	synctest.Test(t, func(t *testing.T) {
@@ -198,11 +199,11 @@ func TestRegionDetectionIsBounded(t *testing.T) {
 		cfg := e.config("daemon")
 		cfg.Region = entra.DetectRegion
 		c := testkit.Client(t, cfg)
-		service := &metadata{answer: func(req *http.Request) (*http.Response, error) {
+		service := &metadata{respond: func(req *http.Request) (*http.Response, error) {
 			<-req.Context().Done()
 			return nil, req.Context().Err()
 		}}
-		c.AskMetadataOf(service)
+		c.SetMetadata(service)
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -227,8 +228,8 @@ func TestRegionDetectionIsBounded(t *testing.T) {
 		if took := time.Since(start); took != 2*time.Second {
 			t.Errorf("took %v, want 2s", took)
 		}
-		if n := service.asked.Load(); n != 1 {
-			t.Errorf("the metadata service was asked %d times", n)
+		if n := service.queries.Load(); n != 1 {
+			t.Errorf("got %d queries of the metadata service", n)
 		}
 		if c.Region() != "" || e.TokenRequests() != 2 {
 			t.Errorf("region %q, %d requests", c.Region(), e.TokenRequests())
@@ -236,26 +237,26 @@ func TestRegionDetectionIsBounded(t *testing.T) {
 	})
 }
 
-// Whatever the metadata service says, secrets go to Microsoft alone.
+// For any response of the metadata service, secrets are sent to Microsoft alone.
 func FuzzRegion(f *testing.F) {
 	for _, s := range []string{"westeurope", "West Europe", "a.b", "evil.example/", "evil.example#", "x@evil.example", "-a", "a-", strings.Repeat("a", 64), "", "\n westeurope \n", "ｗ"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, answer string) {
+	f.Fuzz(func(t *testing.T, region string) {
 		t.Setenv("REGION_NAME", "")
 		e := newEstate()
 		e.Next = testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("no network") })
 		cfg := e.config("daemon")
 		cfg.Region = entra.DetectRegion
 		c := testkit.Client(t, cfg)
-		c.AskMetadataOf(testkit.RoundTripper(location(200, answer)))
+		c.SetMetadata(testkit.RoundTripper(location(200, region)))
 		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err == nil {
 			t.Fatal("a token without a network")
 		}
 		for _, host := range e.hosts() {
 			label, rest, _ := strings.Cut(strings.TrimPrefix(host, "GET "), ".")
-			if host != "GET login.microsoftonline.com" && (rest != "login.microsoft.com" || label == "" || !bytes.Contains([]byte(answer), []byte(label))) {
-				t.Errorf("%q asks %s", answer, host)
+			if host != "GET login.microsoftonline.com" && (rest != "login.microsoft.com" || label == "" || !bytes.Contains([]byte(region), []byte(label))) {
+				t.Errorf("%q sends a request to %s", region, host)
 			}
 		}
 	})

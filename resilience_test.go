@@ -20,7 +20,7 @@ import (
 	"github.com/entratoken/entra/internal/testkit"
 )
 
-// A service is ten callers that ask for a token every second.
+// A service is ten callers that call for a token every second.
 type service struct {
 	t      *testing.T
 	estate *estate
@@ -77,14 +77,14 @@ func (s *service) want(failed, waited int64, minRequests, maxRequests int) {
 	}
 }
 
-// Every second request fails: nobody notices, and each refresh takes two attempts.
-func TestFlapping(t *testing.T) {
+// Every second request fails. No caller notices, and each refresh takes two attempts.
+func TestEverySecondRequestFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		var n atomic.Int64
 		s.estate.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
 			if req.Method == http.MethodPost && n.Add(1)%2 == 0 {
-				return answerWith(503, "application/json", `{"error":"temporarily_unavailable"}`)(req, form)
+				return respondWith(503, "application/json", `{"error":"temporarily_unavailable"}`)(req, form)
 			}
 			return nil, nil
 		})
@@ -95,21 +95,21 @@ func TestFlapping(t *testing.T) {
 	})
 }
 
-// An endpoint that takes 29 seconds: the first callers wait for it, and nobody after.
-func TestSlow(t *testing.T) {
+// An endpoint takes 29 seconds. Only the first callers wait for it.
+func TestSlowEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.estate.Inject(entratest.Fault{Endpoint: "token", Delay: 29 * time.Second})
 		s.run(6 * time.Hour)
-		time.Sleep(time.Minute) // a refresh may be under way
+		time.Sleep(time.Minute) // a refresh may be in flight
 		// The first token, after 6 to 42 minutes, then one every 36 to 42.
 		s.want(0, 10, 1+1+7, 1+1+9)
 	})
 }
 
-// A connection that is open but never answers is given up after 30 seconds; the held
-// token serves until it comes back.
-func TestHalfOpen(t *testing.T) {
+// A connection that is open but silent is closed after 30 seconds. The cached token is served
+// until the endpoint works again.
+func TestHalfOpenConnectionIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
 		s.run(time.Minute)
@@ -125,7 +125,7 @@ func TestHalfOpen(t *testing.T) {
 	})
 }
 
-// Half-open with nothing to serve: everybody waits 30 seconds and gets the reason.
+// On a silent connection without a cached token, all callers wait 30 seconds and get the cause.
 func TestHalfOpenCold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -138,8 +138,8 @@ func TestHalfOpenCold(t *testing.T) {
 	})
 }
 
-// A Retry-After that is a date is kept; the next request comes one or two seconds later, so
-// that not everybody who was told the same comes at once.
+// A Retry-After date is honored. The next request follows one or two seconds later, so that
+// clients with the same date do not return at once.
 func TestRetryAfterDate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -152,7 +152,7 @@ func TestRetryAfterDate(t *testing.T) {
 	})
 }
 
-// A Retry-After longer than what is left of the token is kept too: Entra has said so.
+// A Retry-After longer than the remaining lifetime of the token is honored, too.
 func TestThrottledUntilExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
@@ -168,7 +168,7 @@ func TestThrottledUntilExpiry(t *testing.T) {
 	})
 }
 
-// Tokens that have ended when they arrive are failures with a back-off, not a loop.
+// Tokens that have expired when they arrive are failures with a back-off, not a loop.
 func TestExpiredOnArrival(t *testing.T) {
 	for _, body := range []string{
 		`{"access_token":"x","token_type":"Bearer","expires_in":0}`,
@@ -179,18 +179,18 @@ func TestExpiredOnArrival(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newService(t)
-			s.estate.Intercept(answerWith(200, "application/json", body))
+			s.estate.Intercept(respondWith(200, "application/json", body))
 			s.run(10 * time.Minute)
 			s.want(10*600, 0, 15, 60)
 		})
 	}
 }
 
-// expires_in as a string is a number all the same.
-func TestLifeAsString(t *testing.T) {
+// expires_in may be a string that contains a number.
+func TestExpiresInAsString(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		s.estate.Intercept(answerWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
+		s.estate.Intercept(respondWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
 		s.run(time.Second)
 		s.want(0, 0, 1, 1)
 		tok := cached(t, s.source)
@@ -200,8 +200,7 @@ func TestLifeAsString(t *testing.T) {
 	})
 }
 
-// A Fetch that panics is a failure for those who asked; the program goes on, and so
-// does the source.
+// A Fetch that panics is an error for its callers. The program and the source go on.
 func TestPanickingFetchIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
@@ -228,8 +227,8 @@ func TestPanickingFetchIsAnError(t *testing.T) {
 	})
 }
 
-// The HTTP client is the user's: it may panic, end its goroutine or hang. The discovery document is requested in a
-// goroutine that callers share, where a panic would end the program.
+// The HTTP client belongs to the user: it may panic, end its goroutine or hang. The discovery
+// document is requested in a goroutine that callers share, where a panic would end the program.
 func TestBrokenTransportInDiscovery(t *testing.T) {
 	for name, test := range map[string]struct {
 		fail func()
@@ -270,7 +269,7 @@ func TestBrokenTransportInDiscovery(t *testing.T) {
 	}
 }
 
-// Ten thousand callers leave in the middle; the request goes on and serves the next.
+// Ten thousand callers leave during a request. It goes on and serves later callers.
 func TestManyCallersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)

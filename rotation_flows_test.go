@@ -25,8 +25,8 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// wantTwice compares the last two token requests: the second must be the first but for the
-// secret. It returns the form.
+// wantTwice requires that the last two token requests differ only in their secret. It
+// returns the form.
 func (e *estate) wantTwice(t *testing.T, grantType, first, second string) url.Values {
 	t.Helper()
 	forms := e.Forms()
@@ -44,13 +44,13 @@ func (e *estate) wantTwice(t *testing.T, grantType, first, second string) url.Va
 	return b
 }
 
-// replace makes a secret of an app the only good one.
+// replace makes secret the only valid one of an app.
 func (e *estate) replace(app, secret string) {
 	e.UpdateCredentials(app, func(a *entratest.App) { a.Secrets = []string{secret} })
 }
 
-// Whatever a flow has in hand, the code that is good once, the refresh token, the claims
-// of a challenge, is sent again with the next credential, and the user stays signed in.
+// Each flow sends its code, refresh token or claims challenge again with the next credential,
+// and the user stays signed in.
 func TestRotationInEveryFlow(t *testing.T) {
 	e := newEstate()
 	signInWith := func(c entra.Credential) (*authcode.Flow, *authcode.SignIn) {
@@ -114,7 +114,7 @@ func TestRotationInEveryFlow(t *testing.T) {
 	}
 }
 
-// What is good once is still good after a refusal of the credential.
+// A single-use code is still valid after Entra has rejected the credential.
 func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("webapp")
@@ -142,7 +142,7 @@ func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 	e.wantSecrets(t, "wrong", "expired", "wrong", "webapp-secret", "webapp-secret")
 }
 
-// Every kind of credential in every flow.
+// Every kind of credential works in every flow.
 func TestEveryCredentialInEveryFlow(t *testing.T) {
 	cert, key := selfSigned(t)
 	roots := x509.NewCertPool()
@@ -216,14 +216,14 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 				grants = append(grants, form.Get("grant_type"))
 			}
 			if want := []string{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "authorization_code", "refresh_token"}; !slices.Equal(grants, want) {
-				t.Errorf("asked for %v, want %v", grants, want)
+				t.Errorf("got grants %v, want %v", grants, want)
 			}
 		})
 	}
 }
 
-// Tokens stay when the credential changes, and are not shared with another one.
-func TestRotationKeepsTokens(t *testing.T) {
+// Cached tokens survive a change of the credential, and are not shared with another credential.
+func TestTokensSurviveRotation(t *testing.T) {
 	e := newEstate()
 	current := entra.Secret("daemon-secret")
 	cfg := e.config("daemon")
@@ -237,12 +237,12 @@ func TestRotationKeepsTokens(t *testing.T) {
 	e.wantSecrets(t, "daemon-secret")
 	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret("guessed"), nil })
 	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token(); err == nil {
-		t.Error("a token for a credential that Entra refuses")
+		t.Error("got a token for a credential that Entra rejects")
 	}
 	e.wantSecrets(t, "daemon-secret", "guessed")
 }
 
-// A refusal that is mended is in the log, without secrets.
+// A rejection that another credential fixes is logged, without secrets.
 func TestRotationIsLogged(t *testing.T) {
 	synctest.Test(t, testRotationIsLogged)
 }

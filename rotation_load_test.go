@@ -28,7 +28,7 @@ type rotated struct {
 	credential entra.Credential
 	publish    func(generation int)                       // makes the program see a generation
 	register   func(a *entratest.App, generations ...int) // makes Entra accept these and no others
-	wrong      int                                        // how many of the tries before the right one may be refused
+	wrong      int                                        // how many attempts before the right one may be rejected
 }
 
 const generations = 4
@@ -102,8 +102,8 @@ func rotations(t *testing.T) []rotated {
 	}
 }
 
-// A hundred callers get tokens, for six keys of the cache, while the credential is replaced
-// and the old one revoked, three times: no call fails.
+// A hundred callers use six cache keys while the credential is replaced and the old one
+// revoked, three times. No call fails.
 func TestRotationUnderLoad(t *testing.T) {
 	scopes := []string{"api://api-a/.default", scopeB, "https://graph.microsoft.com/.default"}
 	tenants := []string{entratest.SampleTenant, entratest.SampleOtherTenant}
@@ -154,18 +154,18 @@ func TestRotationUnderLoad(t *testing.T) {
 				callers.stop()
 
 				stats := cfg.Cache.Stats()
-				refusals := e.Count(entratest.Match{Endpoint: "token", Error: "invalid_client"})
-				if got, want := e.TokenRequests(), int(stats.Fetches)+refusals; got != want || stats.Failures != 0 {
-					t.Errorf("%d requests for %d tokens and %d refusals, %d failures", got, stats.Fetches, refusals, stats.Failures)
+				rejections := e.Count(entratest.Match{Endpoint: "token", Error: "invalid_client"})
+				if got, want := e.TokenRequests(), int(stats.Fetches)+rejections; got != want || stats.Failures != 0 {
+					t.Errorf("%d requests for %d tokens and %d rejections, %d failures", got, stats.Fetches, rejections, stats.Failures)
 				}
 				most := (generations - 1) * keys * r.wrong
 				if overlap && r.wrong == 1 {
-					most = 0 // nobody is refused when the old one outlasts the new one's publication
+					most = 0 // no request is rejected while the old one is still valid
 				}
-				if refusals > most {
-					t.Errorf("%d refusals, at most %d are to be expected", refusals, most)
+				if rejections > most {
+					t.Errorf("%d rejections, want at most %d", rejections, most)
 				}
-				t.Logf("%d tokens, %d refusals", stats.Fetches, refusals)
+				t.Logf("%d tokens, %d rejections", stats.Fetches, rejections)
 			})
 		}
 	}
@@ -202,8 +202,8 @@ func (c *callers) count(i int) (stopped bool) {
 	return c.stopped
 }
 
-// settle waits until everybody has been through a whole call, so that no request is under
-// way that began before.
+// settle waits until every caller has made a whole call, so that no earlier request is in
+// flight.
 func (c *callers) settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -30,12 +30,12 @@ import (
 
 const scopeB = "api://api-b/.default"
 
-// expire makes the daemon's secrets so that good works and the others have expired.
+// expire sets the daemon's secrets: good works, and the others have expired.
 func (e *estate) expire(good string, expired ...string) {
 	e.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{good}, expired })
 }
 
-// daemonWith is a source of the daemon's tokens with a credential.
+// daemonWith returns a source of the daemon's tokens with a credential.
 func (e *estate) daemonWith(t testing.TB, c entra.Credential) *entra.TokenSource {
 	t.Helper()
 	cfg := e.config("daemon")
@@ -75,16 +75,16 @@ func wantError(t testing.TB, err error, code, text string, aadsts ...int) *entra
 	return e
 }
 
-// loader is the load function of a Reloading credential that returns one after the other,
-// moving on when one is refused.
+// loader is the function of a CredentialFunc that returns one credential of a list, and the
+// next one after each rejection.
 type loader struct {
 	list  []entra.Credential
-	asked []int // for each call the place of what was refused, -1 for none
+	calls []int // for each call the index of the rejected credential, or -1
 }
 
-func (l *loader) load(_ context.Context, refused entra.Credential) (entra.Credential, error) {
-	i := slices.IndexFunc(l.list, refused.Equal)
-	l.asked = append(l.asked, i)
+func (l *loader) load(_ context.Context, rejected entra.Credential) (entra.Credential, error) {
+	i := slices.IndexFunc(l.list, rejected.Equal)
+	l.calls = append(l.calls, i)
 	if i == 0 && len(l.list) > 1 {
 		l.list = l.list[1:]
 	}
@@ -107,13 +107,13 @@ func TestCredentialFuncReloadsOnRejection(t *testing.T) {
 	invalidate(t, source)
 	wantToken(t, source)
 	wantForms(t, e, form("old"), form("new"), form("new"))
-	if want := []int{-1, 0, -1}; !slices.Equal(l.asked, want) {
-		t.Errorf("loaded with %v, want %v", l.asked, want)
+	if want := []int{-1, 0, -1}; !slices.Equal(l.calls, want) {
+		t.Errorf("loaded with %v, want %v", l.calls, want)
 	}
 }
 
-// A refusal that nothing mends costs one request or, if there is another credential, one for
-// each; then it is remembered whoever asks.
+// A permanent rejection costs one request, or one for each credential that can be tried. Then
+// it is cached for all callers.
 func TestRejectionIsCached(t *testing.T) {
 	cert, key := selfSigned(t)
 	reloading := func(list ...entra.Credential) entra.Credential {
@@ -139,11 +139,11 @@ func TestRejectionIsCached(t *testing.T) {
 		{"certificate in a module", entra.Certificate([]*x509.Certificate{cert}, vault{key: key}, nil), 1, []int{700027}},
 		{"the same assertion", issued("x"), 1, []int{50027}},
 		{"another assertion each time", issued(""), 2, []int{50027}},
-		{"nothing else is loaded", reloading(old), 1, []int{7000222}},
-		{"what is loaded is refused, too", reloading(old, wrong), 2, []int{7000215}},
-		{"and there would be more", reloading(old, wrong, good), 2, []int{7000215}},
-		{"a list", entra.CredentialChain(old, wrong), 2, []int{7000222, 7000215}},
-		{"a list of what is loaded", entra.CredentialChain(reloading(old, wrong), reloading(wrong, old)), 4, []int{7000215, 7000222}},
+		{"the same credential is loaded", reloading(old), 1, []int{7000222}},
+		{"the loaded credential is rejected, too", reloading(old, wrong), 2, []int{7000215}},
+		{"and another one is not tried", reloading(old, wrong, good), 2, []int{7000215}},
+		{"a chain", entra.CredentialChain(old, wrong), 2, []int{7000222, 7000215}},
+		{"a chain of loaded credentials", entra.CredentialChain(reloading(old, wrong), reloading(wrong, old)), 4, []int{7000215, 7000222}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -172,8 +172,7 @@ func TestRejectionIsCached(t *testing.T) {
 	}
 }
 
-// Whatever was loaded before, what is loaded next is tried when the failure has been
-// remembered for its time.
+// A newly loaded credential is tried when the cached failure expires, even after rejections.
 func TestRejectionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
@@ -190,10 +189,10 @@ func TestRejectionExpires(t *testing.T) {
 	})
 }
 
-// An answer with Retry-After is not followed by a request, whatever it says.
+// A response with Retry-After is not followed by another request.
 func TestRejectionWithRetryAfterIsNotRetried(t *testing.T) {
 	e := newEstate()
-	e.Intercept(answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
+	e.Intercept(respondWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
 	_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 	if got := wantError(t, err, "invalid_client", "", 7000215); got.RetryAfter != 30*time.Second {
 		t.Errorf("got %+v", got)
@@ -201,7 +200,7 @@ func TestRejectionWithRetryAfterIsNotRetried(t *testing.T) {
 	e.wantSecrets(t, "one")
 }
 
-// What no credential mends is not tried with another, and what one may mend is.
+// Another credential is tried only after errors that it may fix.
 func TestWhichErrorsRejectACredential(t *testing.T) {
 	for _, tt := range []struct {
 		code   string
@@ -242,7 +241,7 @@ func TestWhichErrorsRejectACredential(t *testing.T) {
 		if tt.aadsts != 0 {
 			numbers = fmt.Sprint(tt.aadsts)
 		}
-		e.Intercept(answerWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
+		e.Intercept(respondWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
 		_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 		if err == nil {
 			t.Errorf("%s %d: got a token", tt.code, tt.aadsts)
@@ -292,13 +291,13 @@ func TestLoadErrorIsReported(t *testing.T) {
 			}
 			wantForms(t, e)
 
-			// The same when it is to replace a refused one: the refusal stays the error.
+			// The same while replacing a rejected one: the rejection stays the error.
 			e = newEstate()
-			_, err = e.daemonWith(t, entra.CredentialFunc(func(ctx context.Context, refused entra.Credential) (entra.Credential, error) {
-				if refused.Equal(entra.Credential{}) {
+			_, err = e.daemonWith(t, entra.CredentialFunc(func(ctx context.Context, rejected entra.Credential) (entra.Credential, error) {
+				if rejected.Equal(entra.Credential{}) {
 					return entra.Secret("old"), nil
 				}
-				return tt.load(ctx, refused)
+				return tt.load(ctx, rejected)
 			})).Token()
 			got = wantError(t, err, "invalid_client", "; no other credential was tried: failed to load the credential: "+tt.text, 7000215)
 			if got.StatusCode != 401 || got.TraceID == "" || tt.is != nil && !errors.Is(err, tt.is) {
@@ -312,15 +311,15 @@ func TestLoadErrorIsReported(t *testing.T) {
 func TestTemporaryLoadErrorIsTemporary(t *testing.T) {
 	e := newEstate()
 	_, err := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
-		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not answer", RetryAfter: time.Minute}
+		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not respond", RetryAfter: time.Minute}
 	})).Token()
-	got := wantError(t, err, entra.CodeRequestFailed, "failed to load the credential: the vault does not answer")
+	got := wantError(t, err, entra.CodeRequestFailed, "failed to load the credential: the vault does not respond")
 	if !got.Temporary() || got.RetryAfter != time.Minute {
 		t.Errorf("got %+v", got)
 	}
 }
 
-// Nothing is tried again for a caller who has left.
+// Nothing is retried for a caller who has left.
 func TestNoRetryAfterCallerLeft(t *testing.T) {
 	synctest.Test(t, testNoRetryAfterCallerLeft)
 }
@@ -346,9 +345,9 @@ func testNoRetryAfterCallerLeft(t *testing.T) {
 		cfg := e.config("api-a")
 		cfg.Credential = c
 		ctx, cancel := context.WithCancel(t.Context())
-		refuse := answerWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`)
+		reject := respondWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`)
 		e.Intercept(func(req *http.Request, form url.Values) (*http.Response, error) {
-			resp, err := refuse(req, form)
+			resp, err := reject(req, form)
 			if resp != nil {
 				cancel()
 			}
@@ -363,8 +362,8 @@ func testNoRetryAfterCallerLeft(t *testing.T) {
 	}
 }
 
-// A load that hangs, and does not look at its context, holds up nobody for longer than
-// the context lasts, and can work again later.
+// A load that hangs and ignores its context delays callers until the context ends, and can work
+// again later.
 func TestHangingLoadEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
@@ -395,7 +394,7 @@ func TestHangingLoadEndsWithContext(t *testing.T) {
 	})
 }
 
-// However many exchanges are made while a function hangs, the calls of it are bounded.
+// However many exchanges run while a function hangs, the number of its calls is bounded.
 func TestHangingLoadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
@@ -436,7 +435,7 @@ func TestHangingLoadsAreBounded(t *testing.T) {
 	})
 }
 
-// A credential that hangs leaves time for the next, which is then the first to be tried.
+// A credential that hangs leaves time for the next one, which is then tried first.
 func TestHangingCredentialLeavesTimeForTheNext(t *testing.T) {
 	cert, key := selfSigned(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -477,7 +476,7 @@ func TestHangingCredentialLeavesTimeForTheNext(t *testing.T) {
 	})
 }
 
-// A Reloading credential that loads itself comes to an end.
+// A CredentialFunc that loads itself fails instead of recursing.
 func TestCredentialFuncThatLoadsItselfFails(t *testing.T) {
 	e := newEstate()
 	var c entra.Credential
@@ -487,7 +486,7 @@ func TestCredentialFuncThatLoadsItselfFails(t *testing.T) {
 	wantForms(t, e)
 }
 
-// A Reloading credential may load another.
+// A CredentialFunc may load another one.
 func TestCredentialFuncLoadsAnother(t *testing.T) {
 	e := newEstate()
 	e.expire("new", "old")
@@ -510,7 +509,7 @@ func TestCredentialChainStartsWithTheOneThatWorked(t *testing.T) {
 	}
 	again()
 	e.wantSecrets(t, "zero", "one", "two")
-	again() // the one that worked last first
+	again() // the last one that worked comes first
 	e.wantSecrets(t, "zero", "one", "two", "two")
 	e.expire("one", "two")
 	again() // then the others in their order
@@ -519,7 +518,7 @@ func TestCredentialChainStartsWithTheOneThatWorked(t *testing.T) {
 	e.wantSecrets(t, "zero", "one", "two", "two", "two", "zero", "one", "one")
 }
 
-// When none works the error says what is wrong with each, in their order.
+// If no credential works, the error describes the failure of each, in their order.
 func TestCredentialChainReportsEachFailure(t *testing.T) {
 	e := newEstate()
 	e.expire("good", "old")
@@ -542,7 +541,7 @@ func TestCredentialChainReportsEachFailure(t *testing.T) {
 	leaks(t, err, "stolen~secret", "wrong~secret")
 }
 
-// If one may work later the whole is a matter of time.
+// If one credential may work later, the error is temporary.
 func TestCredentialChainIsTemporaryIfOneIs(t *testing.T) {
 	e := newEstate()
 	out := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
@@ -598,8 +597,8 @@ func TestCredentialEqual(t *testing.T) {
 	}
 }
 
-// Whoever has no more of a certificate than its public part is not taken for its owner,
-// whatever the key says of itself: tokens in a shared cache are the owner's.
+// The public part of a certificate does not open its owner's cached tokens, even if the key
+// claims to belong to it.
 func TestCertificateWithoutItsKeySharesNoToken(t *testing.T) {
 	cert, key := selfSigned(t)
 	crippled := rsa.PrivateKey{PublicKey: key.PublicKey, D: big.NewInt(3), Primes: key.Primes}
@@ -624,7 +623,7 @@ func TestCertificateWithoutItsKeySharesNoToken(t *testing.T) {
 	}
 }
 
-// An assertion callback is told, once, that Entra has refused what it returned.
+// An assertion callback is called again, once, after Entra has rejected its assertion.
 func TestRejectedAssertionIsReplaced(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -640,12 +639,12 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
-			var asked []entra.AssertionRequest
+			var requests []entra.AssertionRequest
 			cfg := e.config("daemon")
 			var log counter
 			cfg.Logger = slog.New(&log)
 			cfg.Credential = entra.Assertion(func(_ context.Context, r entra.AssertionRequest) (string, error) {
-				asked = append(asked, r)
+				requests = append(requests, r)
 				if r.Rejected {
 					return tt.second()
 				}
@@ -655,8 +654,8 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 			wantError(t, err, "invalid_client", tt.text, tt.aadsts...)
 			id := e.App("daemon").ClientID
 			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Rejected: true}}
-			if !reflect.DeepEqual(asked, want) {
-				t.Errorf("asked for %+v, want %+v", asked, want)
+			if !reflect.DeepEqual(requests, want) {
+				t.Errorf("got requests %+v, want %+v", requests, want)
 			}
 			var sent []string
 			for _, form := range e.Forms() {
@@ -672,7 +671,7 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 	}
 }
 
-// counter counts the lines of a log that tell of another attempt.
+// counter counts the log records about another attempt.
 type counter struct{ atomic.Int64 }
 
 func (*counter) Enabled(context.Context, slog.Level) bool { return true }

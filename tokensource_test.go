@@ -24,7 +24,7 @@ import (
 
 func hour(c *entratest.Config) { c.Lifetime = func() time.Duration { return time.Hour } }
 
-// 100 cold callers of one token make one token request.
+// 100 cold callers of one token send one token request.
 func TestOneRequestForManyCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
@@ -109,21 +109,21 @@ func TestCallerLeaves(t *testing.T) {
 	})
 }
 
-// One call a second for a day, tokens of 60 to 90 minutes, a token endpoint that takes
-// two seconds: nobody waits after the first call, and Entra is asked once per token.
-func TestDay(t *testing.T) {
+// One call per second for a day, tokens of 60 to 90 minutes, a token endpoint that takes two
+// seconds. No caller waits after the first call, and Entra gets one request per token.
+func TestNoCallerWaitsForADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		e.Inject(entratest.Fault{Endpoint: "token", Delay: 2 * time.Second})
 		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 		waited, tokens := 0, map[string]bool{}
 		for start := time.Now(); time.Since(start) < 24*time.Hour; time.Sleep(time.Second) {
-			asked := time.Now()
+			start := time.Now()
 			tok, err := source.TokenContext(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if time.Since(asked) > 0 {
+			if time.Since(start) > 0 {
 				waited++
 			}
 			if time.Until(tok.Expiry) < time.Minute {
@@ -131,7 +131,7 @@ func TestDay(t *testing.T) {
 			}
 			tokens[tok.AccessToken] = true
 		}
-		time.Sleep(time.Minute) // a refresh may be under way
+		time.Sleep(time.Minute) // a refresh may be in flight
 		synctest.Wait()
 		if waited != 1 {
 			t.Errorf("%d calls waited, want 1", waited)
@@ -148,7 +148,7 @@ func TestDay(t *testing.T) {
 	})
 }
 
-func TestOutageIsUnseen(t *testing.T) {
+func TestOutageIsInvisible(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(hour)
 		source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
@@ -158,25 +158,25 @@ func TestOutageIsUnseen(t *testing.T) {
 		time.Sleep(time.Until(cached(t, source).RefreshAt))
 		remove := e.Inject(entratest.Fault{Endpoint: "token", Drop: true})
 		before := e.TokenRequests()
-		ask := func() {
+		call := func() {
 			t.Helper()
-			asked := time.Now()
-			if _, err := source.Token(); err != nil || time.Since(asked) > 0 {
-				t.Fatalf("%v after %v", err, time.Since(asked))
+			start := time.Now()
+			if _, err := source.Token(); err != nil || time.Since(start) > 0 {
+				t.Fatalf("%v after %v", err, time.Since(start))
 			}
 			time.Sleep(time.Second)
 		}
 		for range 600 {
-			ask()
+			call()
 		}
-		// Nobody waits, so there is no hurry: the attempts are spread over the token's rest.
+		// No caller waits, so the attempts are spread over the remaining lifetime.
 		if n := len(e.Forms()) - before; n < 1 || n > 12 { // a back-off of a minute would make some twenty
 			t.Errorf("%d attempts in ten minutes", n)
 		}
 		remove()
 		old := cached(t, source)
 		for time.Now().Before(old.ExpiresAt.Add(-time.Minute)) {
-			ask()
+			call()
 		}
 		if cached(t, source).ObtainedAt.Equal(old.ObtainedAt) {
 			t.Error("not refreshed before the token's end")
@@ -223,8 +223,8 @@ func TestNoRefreshTokenLeaves(t *testing.T) {
 	}
 }
 
-// A grant's kind decides what may be asked: a user's grant never sends the client
-// credentials grant, and the app's own nothing else.
+// A user's grant never sends a client credentials request, and the app's own grant sends
+// nothing else.
 func TestGrantsKeepTheirKind(t *testing.T) {
 	e := newEstate()
 	c := e.client(t, "api-a")
@@ -246,7 +246,7 @@ func TestGrantsKeepTheirKind(t *testing.T) {
 	wantForms(t, e)
 }
 
-// A Fetch may ask somebody else; what it says decides.
+// A Fetch may get the token elsewhere. Its response is validated.
 func TestFetchMayUseAnotherSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newEstate().client(t, "daemon")
@@ -300,7 +300,7 @@ func TestInvalidGrantsAreRejected(t *testing.T) {
 	}
 }
 
-// A fetch's failure that is not Entra's says no more than it must.
+// An error of Fetch that is not an *Error is replaced, since its text may contain secrets.
 func TestFetchErrorsAreNotRepeated(t *testing.T) {
 	c := newEstate().client(t, "daemon")
 	own := &entra.Error{Code: "own", Description: "from the flow"}
@@ -318,8 +318,8 @@ func TestFetchErrorsAreNotRepeated(t *testing.T) {
 	}
 }
 
-// Sources that are made for each call share what one of them has looked up, for each scope
-// and tenant by itself, and notice when it is gone.
+// Sources that are created for each call share one lookup, for each scope and tenant
+// separately, and notice an eviction.
 func TestSourceForEachCall(t *testing.T) {
 	e := newEstate()
 	c := e.client(t, "daemon")
@@ -344,7 +344,7 @@ func TestSourceForEachCall(t *testing.T) {
 		}
 		for range 3 {
 			if get(c, b) != first || !seen[get(other, b)] {
-				t.Error("not the token that is held")
+				t.Error("not the cached token")
 			}
 		}
 		c.Cache().Purge(t.Context(), "")
@@ -361,8 +361,7 @@ func TestSourceForEachCall(t *testing.T) {
 	}
 }
 
-// NotAfter bounds what a source serves, even if another source of the same grant is
-// not bounded.
+// NotAfter bounds a source even if another source of the same grant has no bound.
 func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newEstate().client(t, "daemon")
@@ -391,9 +390,9 @@ func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
 	})
 }
 
-// A burst of challenges makes one request, which carries the claims and, because the
-// capabilities are declared, those too; its token replaces the held one for everybody.
-func TestWithClaims(t *testing.T) {
+// A burst of challenges sends one request with the claims and the declared capabilities. Its
+// token replaces the cached one for all callers.
+func TestClaimsChallengesShareOneRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(hour)
 		cfg := e.config("daemon")
@@ -426,7 +425,7 @@ func TestWithClaims(t *testing.T) {
 			}
 		}
 		if tok, _ := source.Token(); tok.AccessToken != second || second == first.AccessToken {
-			t.Error("the held token was not replaced")
+			t.Error("the cached token was not replaced")
 		}
 		forms := e.Forms()
 		if len(forms) != 2 {
@@ -439,7 +438,7 @@ func TestWithClaims(t *testing.T) {
 	})
 }
 
-func TestWithBadClaims(t *testing.T) {
+func TestInvalidClaimsAreRejected(t *testing.T) {
 	e := newEstate()
 	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 	for _, claims := range []string{"null", "[]", "x", "\x00", `{"a":`, base64.StdEncoding.EncodeToString([]byte("[]"))} {
@@ -453,7 +452,7 @@ func TestWithBadClaims(t *testing.T) {
 	wantForms(t, e, e.Forms()[0])
 }
 
-func TestInvalidate(t *testing.T) {
+func TestInvalidateCausesOneRequest(t *testing.T) {
 	e := newEstate()
 	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 	get := func() *oauth2.Token {
@@ -481,7 +480,7 @@ func TestInvalidate(t *testing.T) {
 	}
 }
 
-// The wrappers of package oauth2 change the token that they get: each has its own.
+// The wrappers of package oauth2 modify their token, so each caller of Token gets a copy.
 func TestTokenIsACopy(t *testing.T) {
 	e := newEstate()
 	source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
@@ -495,12 +494,13 @@ func TestTokenIsACopy(t *testing.T) {
 	}
 	wg.Wait()
 	if tok, err := source.TokenContext(t.Context()); err != nil || !tok.Valid() {
-		t.Errorf("somebody's wrapper has spoilt the token of all: %v", err)
+		t.Errorf("a wrapper changed the token of other callers: %v", err)
 	}
 }
 
-// Who shares a cache and names an app, but with another credential, gets nothing of it.
-func TestCredentialsKeepApart(t *testing.T) {
+// A client with another credential gets no tokens from a shared cache, although it names the
+// same app.
+func TestCredentialsShareNoTokens(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	cfg.Cache = cache.New(cache.Options{})
@@ -512,15 +512,16 @@ func TestCredentialsKeepApart(t *testing.T) {
 	if got := testkit.Error(t, err); !got.Has(7000215) {
 		t.Errorf("got %v", err)
 	}
-	cfg.Credential = entra.Secret("daemon-secret") // the same, made anew
+	cfg.Credential = entra.Secret("daemon-secret") // an equal one
 	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Error(err)
 	}
 	wantForms(t, e, e.Forms()[0], e.Forms()[1])
 }
 
-// A redemption is kept for whom it is, where it was made, and for as long as it is left.
-func TestRedemption(t *testing.T) {
+// A CodeResult can be stored only for its account, at its tenant and app, with its remaining
+// lifetime.
+func TestCodeResultIsStoredOnlyForItsAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(hour)
 		c := e.client(t, "api-a")
@@ -565,8 +566,8 @@ func TestRedemption(t *testing.T) {
 	})
 }
 
-// Different tenants, users, assertions, apps, capabilities and scopes never share a
-// token, also while all are refreshed at once.
+// Tenants, users, assertions, apps, capabilities and scopes never share a token, even while all
+// are refreshed at once.
 func TestNeverAnothersToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(func(c *entratest.Config) {
@@ -627,8 +628,8 @@ func TestNeverAnothersToken(t *testing.T) {
 	})
 }
 
-// A client remembers its partition of the cache for each flow: whoever asks first, and
-// however many flows there are, none gets another's token.
+// A client remembers its partition of the cache for each flow. However many flows there are,
+// each gets only its own tokens.
 func TestFlowsKeepApart(t *testing.T) {
 	c := newEstate().client(t, "daemon")
 	const flows = 40 // more than are remembered

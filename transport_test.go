@@ -89,7 +89,7 @@ type closeSpy struct {
 
 func (c *closeSpy) Close() error { c.closed = true; return nil }
 
-func TestTransportRefuses(t *testing.T) {
+func TestTransportRejectsInvalidRequests(t *testing.T) {
 	e := newEstate()
 	reached := api{"api.example": func(w http.ResponseWriter, r *http.Request) { t.Error("the request was sent") }}
 	for _, tt := range []struct {
@@ -107,9 +107,8 @@ func TestTransportRefuses(t *testing.T) {
 	wantForms(t, e)
 }
 
-// A token goes to the host that the program addressed, and not where that host, or
-// anybody on the way, sends the client.
-func TestTransportRedirects(t *testing.T) {
+// A token is sent to the host that the program addressed, and to no host that a redirect names.
+func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		hops []string // where each request is sent on to
@@ -156,13 +155,12 @@ func TestTransportRedirects(t *testing.T) {
 	}
 }
 
-// A base that does not say which request an answer is to, or says that of its own, does
-// not hide where a redirect leads.
-func TestTransportRedirectsOverOddBases(t *testing.T) {
+// A base that does not set resp.Request, or sets another one, does not hide a redirect.
+func TestTokenIsNotSentToAnotherHostWithAnyBase(t *testing.T) {
 	for name, claimed := range map[string]func(*http.Request) *http.Request{
-		"says nothing":  func(*http.Request) *http.Request { return nil },
-		"says its own":  func(r *http.Request) *http.Request { c := r.Clone(r.Context()); c.URL.Host = "evil.example"; return c },
-		"says what was": func(r *http.Request) *http.Request { return r },
+		"says nothing":     func(*http.Request) *http.Request { return nil },
+		"says its own":     func(r *http.Request) *http.Request { c := r.Clone(r.Context()); c.URL.Host = "evil.example"; return c },
+		"sets the request": func(r *http.Request) *http.Request { return r },
 	} {
 		t.Run(name, func(t *testing.T) {
 			leaked := false
@@ -182,7 +180,7 @@ func TestTransportRedirectsOverOddBases(t *testing.T) {
 				t.Errorf("leaked: %v, %v", leaked, err)
 			}
 			if resp.Request.Header.Get("Authorization") != "" {
-				t.Error("the answer's request has the token on it")
+				t.Error("the response's request contains the token")
 			}
 		})
 	}
@@ -195,7 +193,7 @@ func challengeHeader(claims string) string {
 		base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
 }
 
-func TestTransportAnswersAClaimsChallenge(t *testing.T) {
+func TestTransportSatisfiesAClaimsChallenge(t *testing.T) {
 	e := newEstate()
 	source := daemonSource(t, e)
 	var bodies, tokens []string
@@ -218,11 +216,11 @@ func TestTransportAnswersAClaimsChallenge(t *testing.T) {
 		t.Errorf("sent %v", forms)
 	}
 	if tok, _ := source.Token(); "Bearer "+tok.AccessToken != tokens[1] {
-		t.Error("the held token was not replaced")
+		t.Error("the cached token was not replaced")
 	}
 }
 
-func TestTransportLeavesOther401s(t *testing.T) {
+func TestTransportReturnsOther401s(t *testing.T) {
 	for name, tt := range map[string]struct {
 		header string
 		body   io.Reader

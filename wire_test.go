@@ -86,9 +86,9 @@ func TestWireAssertion(t *testing.T) {
 		}}
 	})
 	cfg := e.config("daemon")
-	var asked []entra.AssertionRequest
+	var requests []entra.AssertionRequest
 	cfg.Credential = entra.Assertion(func(ctx context.Context, r entra.AssertionRequest) (string, error) {
-		asked = append(asked, r)
+		requests = append(requests, r)
 		return jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
 			"iss": "https://cluster.example", "sub": "system:serviceaccount:ns:daemon", "aud": "api://AzureADTokenExchange",
 			"exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "nbf": time.Now().Unix(),
@@ -97,12 +97,12 @@ func TestWireAssertion(t *testing.T) {
 	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Fatal(err)
 	}
-	if want := []entra.AssertionRequest{{ClientID: cfg.ClientID, TokenEndpoint: tokenURL}}; !reflect.DeepEqual(asked, want) {
-		t.Errorf("asked for %+v, want %+v", asked, want)
+	if want := []entra.AssertionRequest{{ClientID: cfg.ClientID, TokenEndpoint: tokenURL}}; !reflect.DeepEqual(requests, want) {
+		t.Errorf("got requests %+v, want %+v", requests, want)
 	}
 }
 
-func TestAssertionCallbackFails(t *testing.T) {
+func TestAssertionCallbackErrorIsReported(t *testing.T) {
 	broken := errors.New("the token file is gone,\nnot eyJhbGciOiJub25lIn0.s3cret.")
 	for name, get := range map[string]func(context.Context, entra.AssertionRequest) (string, error){
 		"with an error": func(context.Context, entra.AssertionRequest) (string, error) { return "", broken },
@@ -128,9 +128,8 @@ func TestAssertionCallbackFails(t *testing.T) {
 	}
 }
 
-// A callback that gets its assertion from another source passes on that this is a
-// matter of time.
-func TestAssertionCallbackIsTemporarilyOut(t *testing.T) {
+// A temporary error of an assertion callback is temporary for the caller, too.
+func TestTemporaryAssertionErrorIsTemporary(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	cfg.Credential = entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
@@ -142,16 +141,16 @@ func TestAssertionCallbackIsTemporarilyOut(t *testing.T) {
 	}
 }
 
-// A wrong document, or an HTTP client that panics, is a failure of that moment.
-func TestBadDiscoveryIsNotRemembered(t *testing.T) {
+// An invalid document, or an HTTP client that panics, is not cached.
+func TestInvalidDiscoveryIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, answer := range map[string]func(*http.Request, url.Values) (*http.Response, error){
+		for name, respond := range map[string]func(*http.Request, url.Values) (*http.Response, error){
 			"another host":   discoveryWith("https://evil.example/token"),
 			"another tenant": discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
 			"a panic":        func(*http.Request, url.Values) (*http.Response, error) { panic("s3cret") },
 		} {
 			e := newEstate()
-			e.Intercept(answer)
+			e.Intercept(respond)
 			source := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
 			_, err := source.Token()
 			leaks(t, testkit.Error(t, err), "s3cret")
@@ -164,11 +163,9 @@ func TestBadDiscoveryIsNotRemembered(t *testing.T) {
 	})
 }
 
-// Discovery is asked once for 24 hours, by whatever number of exchanges at once, and a
-// stale document is better than none.
-// A name that becomes a host of Microsoft's only when it is lowered is somebody else's: in
-// DNS the dotted capital I is not an i (RFC 5892).
-func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
+// A name that becomes a host of Microsoft only in lower case belongs to another domain: in DNS
+// the dotted capital I is not an i (RFC 5892).
+func TestDiscoveryRejectsLookalikeHosts(t *testing.T) {
 	for _, host := range []string{"login.m\u0130crosoftonline.com", "sts.w\u0130ndows.net", "westeurope.log\u0130n.microsoft.com"} {
 		e := newEstate()
 		e.Intercept(func(r *http.Request, _ url.Values) (*http.Response, error) {
@@ -188,7 +185,9 @@ func TestDiscoveryNamesAHostThatLooksLikeAnother(t *testing.T) {
 	}
 }
 
-func TestDiscoveryIsRemembered(t *testing.T) {
+// Discovery is requested once in 24 hours, however many exchanges run at once. A stale document
+// is used if it cannot be replaced.
+func TestDiscoveryIsCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		discovered := func() int { return len(e.Sent()) - len(e.Forms()) }
@@ -240,8 +239,8 @@ func TestDiscoveryIsRemembered(t *testing.T) {
 	})
 }
 
-// A tenant client has its own document and tokens, but one set of connections.
-func TestWithTenant(t *testing.T) {
+// A client for another tenant has its own document and tokens, but shares the connections.
+func TestTenantsShareConnectionsButNoTokens(t *testing.T) {
 	e := newEstate(func(c *entratest.Config) { c.Lifetime = func() time.Duration { return time.Hour } })
 	c := e.client(t, "daemon")
 	other, err := c.WithTenant("fabrikam.onmicrosoft.com")
@@ -261,7 +260,7 @@ func TestWithTenant(t *testing.T) {
 	}
 	if got := e.Sent()[3].URL; got != "https://login.microsoftonline.com/fabrikam.onmicrosoft.com/oauth2/v2.0/token" &&
 		got != "https://login.microsoftonline.com/"+entratest.SampleOtherTenant+"/oauth2/v2.0/token" {
-		t.Errorf("asked %s", got)
+		t.Errorf("got request %s", got)
 	}
 	if c.Cache().Stats().Sessions != 2 || other.Cache() != c.Cache() {
 		t.Error("the cache is not shared")
@@ -279,7 +278,7 @@ func TestWithTenant(t *testing.T) {
 }
 
 // The default HTTP client has time-outs and is not http.DefaultClient.
-func TestDefaultHTTPClientReachesNobodyForever(t *testing.T) {
+func TestDefaultHTTPClientTimesOut(t *testing.T) {
 	if http.DefaultClient.Timeout != 0 || http.DefaultClient.CheckRedirect != nil {
 		t.Error("http.DefaultClient was changed")
 	}
