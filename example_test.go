@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -37,8 +40,8 @@ func ExampleNew() {
 	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111 client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
 }
 
-// A certificate and its key from a PEM file, read once. A file that changes is one for
-// CertificateFile in package credentials.
+// A certificate and its key from a PEM file that is read once. CertificateFile in package
+// credentials reads a file again when it changes.
 func ExampleCertificate() {
 	pem, err := os.ReadFile("/etc/daemon/certificate.pem")
 	if err != nil {
@@ -69,7 +72,7 @@ func ExampleAssertion() {
 	_, _ = client, err
 }
 
-// What an API says to its caller when it gets no token for the next API.
+// The response of an API whose token for the next API could not be acquired.
 func ExampleError() {
 	writeError := func(w http.ResponseWriter, err error) {
 		var e *entra.Error
@@ -81,7 +84,7 @@ func ExampleError() {
 			w.Header().Set("Retry-After", strconv.Itoa(int(max(e.RetryAfter, time.Second).Seconds())))
 			w.WriteHeader(http.StatusServiceUnavailable)
 		default:
-			log.Print(err) // a mistake of ours; the text has the AADSTS code and what to do
+			log.Print(err) // a fault of this API; the text contains the AADSTS code
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}
@@ -90,7 +93,7 @@ func ExampleError() {
 
 // One app in two tenants: two tokens, one cache.
 func ExampleClient_WithTenant() {
-	fake := entratest.NewServer(entratest.Sample()) // in production: leave HTTPClient out
+	fake := entratest.NewServer(entratest.Sample()) // in production, leave HTTPClient nil
 	contoso, err := entra.New(entra.Config{
 		TenantID:   entratest.SampleTenant,
 		ClientID:   fake.App("daemon").ClientID,
@@ -116,7 +119,7 @@ func ExampleClient_WithTenant() {
 	// Output: 2 sessions, 2 requests, 18 hits
 }
 
-// A flow of one's own: a grant that fails by itself says so in an *entra.Error.
+// A custom flow. Its own failures are *entra.Error values.
 func ExampleClient_TokenSource() {
 	fake := entratest.NewServer(entratest.Sample())
 	client, err := entra.New(entra.Config{
@@ -147,7 +150,7 @@ func ExampleClient_TokenSource() {
 	// Output: entra: temporarily_unavailable: the vault is sealed
 }
 
-// A fake Entra that listens, as another process would use it.
+// A fake Entra that listens on a port for other processes.
 func ExampleCloud() {
 	fake := entratest.NewServer(entratest.Sample())
 	address, ca, stop := fake.StartTLS()
@@ -169,4 +172,50 @@ func ExampleCloud() {
 	tok, err := clientcreds.TokenSource(client, "api://api-b/.default").Token()
 	fmt.Println(tok.Type(), err)
 	// Output: Bearer <nil>
+}
+
+// A client of an API. The token is added to each request, and claims challenges are handled.
+func ExampleTransport() {
+	fake := entratest.NewServer(entratest.Sample())
+	client, err := entra.New(entra.Config{
+		TenantID:   entratest.SampleTenant,
+		ClientID:   fake.App("daemon").ClientID,
+		Credential: entra.Secret(fake.App("daemon").Secrets[0]),
+		HTTPClient: fake.Client(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	orders := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		fmt.Fprintf(w, "authorized with a %s token", scheme)
+	}))
+	defer orders.Close()
+
+	api := &http.Client{
+		Timeout: 10 * time.Second,
+		Transport: &entra.Transport{
+			Source: clientcreds.TokenSource(client, "api://api-b/.default"),
+			Base:   orders.Client().Transport, // trusts the test server; if nil, http.DefaultTransport is used
+		},
+	}
+	resp, err := api.Get(orders.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	io.Copy(os.Stdout, resp.Body)
+	// Output: authorized with a Bearer token
+}
+
+// A resource rejects a token until the user has used a second factor. The claims are for
+// TokenSource.WithClaims, or for a new sign-in.
+func ExampleClaimsChallenge() {
+	resp := httptest.NewRecorder()
+	entra.SetClaimsChallenge(resp.Header(), `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`)
+	resp.WriteHeader(http.StatusUnauthorized)
+
+	claims, ok := entra.ClaimsChallenge(resp.Result().Header)
+	fmt.Println(ok, claims)
+	// Output: true {"access_token":{"acrs":{"essential":true,"value":"c1"}}}
 }
