@@ -9,7 +9,7 @@ var bannedWords = map[string]string{
 	"refusal": "write rejection", "refusals": "write rejections",
 	"told": "write notified, called or logged", "tell": "write notify, call or log",
 	"tells": "write notifies, calls or logs",
-	"held":  "write cached, stored or current", "kept": "write cached or stored", "keeps": "write stores or retains",
+	"held":  "write cached, stored or current", "kept": "write cached or stored",
 	"forgive": "write reset", "forgives": "write resets", "forgiven": "write reset", "forbids": "write backoff or rejects",
 	"bury": "write tombstone or revoke", "buried": "write revoked", "burial": "write tombstone",
 	"gate": "write breaker", "gates": "write breakers",

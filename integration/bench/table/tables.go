@@ -72,7 +72,7 @@ func (r *results) work() string {
 		})
 	}
 	for _, goroutines := range []int{1, 2, 8, 64} {
-		single(fmt.Sprintf("**entra**: look up one of 8,192 keys, goroutines: %d", goroutines),
+		single(fmt.Sprintf("**entra**: look up one of 8,192 keys (%d goroutines)", goroutines),
 			fmt.Sprintf("Lookup/goroutines=%d", goroutines), "Lookup/goroutines=1", "1 goroutine")
 	}
 	for _, size := range []string{"10000", "100000"} {
