@@ -76,9 +76,9 @@ type Fault struct {
 	// AADSTS is the error number. Defaults to 90055 for status 429, to 90033 for
 	// status 500 and above, and otherwise to 90023.
 	AADSTS int
-	// SubError is the suberror. If empty, the error has no suberror.
+	// SubError is the suberror. Omitted if empty.
 	SubError string
-	// Claims is the claims challenge. If empty, the error has no claims.
+	// Claims is the claims challenge. Omitted if empty.
 	Claims string
 
 	// Drop closes the connection without a response.
