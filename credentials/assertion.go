@@ -16,7 +16,8 @@ import (
 const Audience = "api://AzureADTokenExchange"
 
 // AudienceFor returns the audience that Microsoft recommends for federated credentials in
-// a cloud. It is [Audience], except in the clouds for US Government and China.
+// a cloud. It is api://AzureADTokenExchangeUSGov for US Government,
+// api://AzureADTokenExchangeChina for China, and [Audience] for the others.
 //
 // Source: "Configure an application to trust a managed identity" in Microsoft's
 // documentation of Workload ID.

@@ -24,6 +24,10 @@
 //   - a client secret in a file: [SecretFile],
 //   - a client secret from anywhere else: [SecretFunc].
 //
+// On a developer's machine, use a secret or certificate of an app registration for
+// development. The accounts of "az login" and of editors are users, not apps, and are not
+// supported.
+//
 // [FromEnvironment] leaves the choice to the operator. It reads the environment variables of
 // Azure's own tools. [entra.CredentialChain] tries several credentials in order.
 //

@@ -19,8 +19,8 @@ const maxBody = 1 << 20 // of a response
 
 // GitHubActionsOptions configures [GitHubActions].
 type GitHubActionsOptions struct {
-	// Audience is the audience of the app's federated credential. Defaults to the constant
-	// Audience of this package, which is right for the public cloud.
+	// Audience is the audience of the app's federated credential. Defaults to that of the
+	// public cloud. The function AudienceFor returns those of other clouds.
 	Audience string
 	// HTTPClient sends the requests to GitHub. Its CheckRedirect and Jar are not used. If
 	// nil, a client with time-outs and the proxy of the environment is used.

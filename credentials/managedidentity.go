@@ -27,10 +27,8 @@ type ManagedIdentityOptions struct {
 	// the platform selects the identity, as required on Service Fabric. Entra does not accept
 	// a system-assigned identity here.
 	ClientID, ObjectID, ResourceID string
-	// Audience is the audience of the app's federated credential. Defaults to the constant
-	// Audience of this package. In Azure for US Government it is
-	// api://AzureADTokenExchangeUSGov, in Azure operated by 21Vianet
-	// api://AzureADTokenExchangeChina.
+	// Audience is the audience of the app's federated credential. Defaults to that of the
+	// public cloud. The function AudienceFor returns those of other clouds.
 	Audience string
 	// HTTPClient sends the requests to the platform. Its CheckRedirect and Jar are not used.
 	// If nil, a client with time-outs and without a proxy is used.
