@@ -69,6 +69,19 @@ func TestHugeIssuerIsIgnored(t *testing.T) {
 	}
 }
 
+// Keys of 16384 bits are the largest whose signatures are checked.
+func TestIsHuge(t *testing.T) {
+	for bits, want := range map[uint]bool{2048: false, 16384: false, 16385: true} {
+		c := &x509.Certificate{PublicKey: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), bits-1)}}
+		if got := isHuge(c); got != want {
+			t.Errorf("%d bits: got %v, want %v", bits, got, want)
+		}
+	}
+	if isHuge(&x509.Certificate{}) {
+		t.Error("a certificate without an RSA key is huge")
+	}
+}
+
 // Calls of a callback that ignores its context are bounded. When they return, it is called
 // again.
 func TestHungCallsAreBounded(t *testing.T) {

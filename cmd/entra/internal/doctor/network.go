@@ -92,7 +92,7 @@ func (d *doctor) reportName(host, proxy string, record httprecord.Request) {
 	case len(addresses) > 1:
 		s.Text = fmt.Sprintf("%s is %s and %d more", host, addresses[0], len(addresses)-1)
 	case isAddress(host):
-		s.Text = host + " is an address and not a name"
+		s.Text = host + " is an IP address"
 	default:
 		s.Text = host + " was resolved"
 	}
@@ -290,7 +290,7 @@ func (d *doctor) failedConnection(host, proxy string, err error) Step {
 		s.Advice = "The port belongs to another service, or HTTPS_PROXY is not a proxy. The port of an authority is 443, " +
 			"unless a private cloud differs."
 	case errors.Is(err, syscall.ECONNREFUSED):
-		s.Text = peer + " rejected the connection"
+		s.Text = peer + " does not accept connections"
 		s.Advice = "No service listens there, or a firewall rejects the connection. Allow outgoing connections to " +
 			withPort(host) + setProxy
 	case isTimeout && timeout.Timeout():
