@@ -67,19 +67,23 @@ func TestSessionExpiresAfterLifetime(t *testing.T) {
 func TestSessionExpiresInStoreWithoutExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newSharedStore()
-		w := newWebApp(t, withStore(store))
-		b := w.browser(t)
-		b.signIn("/private/x", alice)
-		store.mu.Lock()
-		for token, e := range store.entries {
-			e.expiry = time.Now().Add(1000 * time.Hour)
-			store.entries[token] = e
+		store.noExpiry = true
+		w := newWebApp(t, withStore(store), func(s *settings) { s.site.Lifetime = 2 * time.Hour })
+		idle, busy := w.browser(t), w.browser(t)
+		idle.signIn("/private/x", alice)
+		busy.signIn("/private/x", alice)
+		for range 2 {
+			time.Sleep(30*time.Minute - time.Second)
+			idle.get("/style.css") // does not load the session
+			busy.wantUser("Alice Adams")
+			time.Sleep(time.Second)
 		}
-		store.mu.Unlock()
-		time.Sleep(time.Hour - time.Second)
-		b.get("/style.css") // does not load the session
-		time.Sleep(time.Second)
-		b.wantUser("")
+		idle.wantUser("")
+		for range 2 {
+			busy.wantUser("Alice Adams")
+			time.Sleep(30 * time.Minute)
+		}
+		busy.wantUser("")
 	})
 }
 
