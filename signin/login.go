@@ -208,7 +208,7 @@ func (s *Site) finishSignIn(
 	}
 	setCookie(w, s.cookies.session(id))
 	if s.cookies.formPost {
-		s.relinkLogins(w, r, name, sessionKey(id))
+		s.relinkLogins(w, r, sessionKey(id))
 	}
 	s.setLogin(w, name, &loginState{At: time.Now().UTC().Round(0), Request: st.Request, ReturnTo: returnTo}, doneTTL)
 	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", account))
@@ -364,10 +364,10 @@ func (s *Site) evictLogins(w http.ResponseWriter, r *http.Request, size int) {
 
 // relinkLogins makes the logins in progress in other tabs replace the new session. It is needed with form_post, whose
 // callbacks carry no session cookie and so cannot find the session themselves.
-func (s *Site) relinkLogins(w http.ResponseWriter, r *http.Request, finished, session string) {
+func (s *Site) relinkLogins(w http.ResponseWriter, r *http.Request, session string) {
 	valid, _ := s.logins(r)
 	for _, c := range valid {
-		if c.Login == nil || c.name == finished {
+		if c.Login == nil {
 			continue
 		}
 		if ttl := time.Until(c.Login.Expires()); ttl >= time.Second {

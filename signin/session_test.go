@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
@@ -319,6 +322,35 @@ func TestFailedTouchKeepsSession(t *testing.T) {
 	})
 }
 
+// If the client disconnects while the use of its session is recorded, the request still checks for a sign-out.
+func TestTouchFinishesWithoutClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &contextStore{sharedStore: newSharedStore()}
+		w := newWebApp(t, withStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		time.Sleep(2 * time.Minute) // the next use is recorded
+		ctx, disconnect := context.WithCancel(t.Context())
+		store.before = func(method, _ string) {
+			if method == "Commit" {
+				disconnect()
+			}
+		}
+		store.contexts = nil
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, origin+"/", nil)
+		r.AddCookie(b.cookie("__Host-session-"))
+		w.app.ServeHTTP(httptest.NewRecorder(), r)
+		var live []bool
+		for _, c := range store.contexts {
+			live = append(live, c.Err() == nil)
+		}
+		// Two finds of the session and the epoch, then those of the touch: a find, a commit, and a find for each mark.
+		if want := []bool{false, false, true, true, true, true}; !slices.Equal(live, want) {
+			t.Errorf("got contexts %v, want %v", live, want)
+		}
+	})
+}
+
 // A request in flight does not restore a session that ends at any of its store calls.
 func TestEndedSessionStaysEnded(t *testing.T) {
 	for _, sid := range []bool{true, false} {
@@ -594,6 +626,36 @@ func TestSignOutEndsSignInInProgress(t *testing.T) {
 			}
 			if n := w.tokens.Stats().Sessions; n != 0 {
 				t.Errorf("sid %q: sign-out before call %d: got tokens of %d sessions in the cache, want 0", sid, point, n)
+			}
+		}
+	}
+}
+
+// A sign-out during the token request of a sign-in ends the sign-in, too, and leaves neither a session nor tokens.
+func TestSignOutDuringTokenRequestEndsSignIn(t *testing.T) {
+	for _, user := range []string{alice, bob} {
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		noSID := func(_ url.Values, body map[string]any) {
+			w.remintIDToken(body, func(o *entratest.MintOptions) { o.Claims = map[string]any{"sid": nil} })
+		}
+		w.ChangeResponses(noSID)
+		b, tab := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		callback := b.signInAtEntra(b.get("/login"), user)
+		tab.setCookie(b.cookie("__Host-session-"))
+		w.ChangeResponses(func(form url.Values, body map[string]any) {
+			noSID(form, body)
+			tab.wantEntra(tab.post("/logout", nil))
+		})
+		b.wantStatus(b.callback(callback), http.StatusUnauthorized, "")
+		b.wantUser("")
+		if n := w.tokens.Stats().Sessions; n != 0 {
+			t.Errorf("%s: got tokens of %d sessions in the cache, want 0", user, n)
+		}
+		for key, e := range store.all() { // only a session is stored for longer than half an hour
+			if time.Until(e.expiry) > 30*time.Minute {
+				t.Errorf("%s: the session is still stored under %s", user, key)
 			}
 		}
 	}
