@@ -661,6 +661,21 @@ func TestSignOutDuringTokenRequestEndsSignIn(t *testing.T) {
 	}
 }
 
+// A sign-out also ends a login that comes back at the end of LoginTimeout.
+func TestSignOutEndsLateSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWebApp(t)
+		b, tab := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		start := b.get("/login")
+		tab.setCookie(b.cookie("__Host-session-"))
+		tab.wantEntra(tab.post("/logout", nil))
+		time.Sleep(15*time.Minute - time.Second)
+		b.wantStatus(b.callback(b.signInAtEntra(start, alice)), http.StatusUnauthorized, "")
+		b.wantUser("")
+	})
+}
+
 // The same holds for a sign-in of another user, until it has ended the old session.
 func TestSignOutEndsSignInOfAnotherUser(t *testing.T) {
 	for point := range 3 {
