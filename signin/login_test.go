@@ -116,6 +116,25 @@ func TestReplacedSessionHasGracePeriod(t *testing.T) {
 	})
 }
 
+// Requests that use a replaced session do not end it before the grace period does. With form_post, the callback that
+// replaces the session does not record its use.
+func TestReplacedSessionCanBeUsedRepeatedly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWebApp(t, formPost)
+		b, other := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		other.setCookie(b.cookie("__Host-session-"))
+		callback := b.signInAtEntra(b.get("/login"), alice)
+		time.Sleep(2 * time.Minute)
+		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
+		for range 2 {
+			other.wantUser("Alice Adams")
+		}
+		time.Sleep(31 * time.Second)
+		other.wantUser("")
+	})
+}
+
 func TestFormPostSignIn(t *testing.T) {
 	w := newWebApp(t, formPost)
 	b := w.browser(t)
