@@ -291,9 +291,6 @@ func TestSignerIsUsedConcurrently(t *testing.T) {
 
 func selfSigned(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.NewRSAKey(t)
 	return testkit.Certificate(t, key), key
 }

@@ -2,42 +2,28 @@ package entra_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"math/big"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // Info describes each kind of credential without its secret.
 func TestCredentialInfo(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.RSAKey(t)
 	expires := time.Date(2033, 5, 6, 7, 8, 9, 0, time.UTC)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: expires,
-		Subject: pkix.Name{CommonName: "orders", Organization: []string{"Contoso"}},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := testkit.Certificate(t, key, testkit.Valid(time.Time{}, expires), func(c *x509.Certificate) {
+		c.Subject = pkix.Name{CommonName: "orders", Organization: []string{"Contoso"}}
+	})
 	certificate := entra.Certificate([]*x509.Certificate{nil, cert}, key, nil)
 	certificateInfo := entra.CredentialInfo{
-		Kind: "certificate", Thumbprint: fmt.Sprintf("%X", sha1.Sum(der)),
+		Kind: "certificate", Thumbprint: fmt.Sprintf("%X", sha1.Sum(cert.Raw)),
 		Subject: "CN=orders,O=Contoso", Issuer: "CN=orders,O=Contoso", NotAfter: expires,
 	}
 	assertion := entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) { return "", nil })

@@ -2,8 +2,6 @@ package entra_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -76,10 +74,7 @@ func TestWireCapabilities(t *testing.T) {
 }
 
 func TestWireAssertion(t *testing.T) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.RSAKey(t)
 	e := newEstate(func(c *entratest.Config) {
 		c.Apps[0].Federated = []entratest.FederatedCredential{{
 			Issuer: "https://cluster.example", Subject: "system:serviceaccount:ns:daemon", Audience: "api://AzureADTokenExchange", Key: key.Public(),

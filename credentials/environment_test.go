@@ -13,6 +13,7 @@ import (
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // setenv sets the app's variables and those in env, which alternates names and values.
@@ -35,7 +36,7 @@ func TestFromEnvironmentPrecedence(t *testing.T) {
 		check               func(assertion string) bool
 	}{
 		{"ACTIONS_ID_TOKEN_REQUEST_URL", g.URL, `[]`, func(string) bool { return len(g.requests) == 1 }},
-		{"AZURE_FEDERATED_TOKEN_FILE", write(t, filepath.Join(dir, "token"), p.token(t, time.Hour)),
+		{"AZURE_FEDERATED_TOKEN_FILE", testkit.WriteFile(t, filepath.Join(dir, "token"), p.token(t, time.Hour)),
 			`[ACTIONS_ID_TOKEN_REQUEST_URL]`,
 			func(assertion string) bool { return assertion == read(t, dir, "token") }},
 		{"AZURE_CLIENT_CERTIFICATE_PATH", filepath.Join(dir, "cert"),

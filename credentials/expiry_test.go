@@ -2,15 +2,9 @@ package credentials_test
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"path/filepath"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,39 +12,15 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
-var sharedKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
-
-// newCertificate returns a new certificate for sharedKey, and the contents of a file with
-// both.
+// newCertificate returns a new certificate, and the contents of a file with it and its key.
 func newCertificate(t testing.TB, from, to time.Time) (*x509.Certificate, string) {
 	t.Helper()
-	key, err := sharedKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "dated"}, NotBefore: from,
-		NotAfter: to}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	for _, block := range []*pem.Block{{Type: "CERTIFICATE", Bytes: der}, {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := pem.Encode(&b, block); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, b.String()
+	key := testkit.RSAKey(t)
+	cert := testkit.Certificate(t, key, testkit.Valid(from, to))
+	return cert, testkit.PEM(t, key, cert)
 }
 
 const day = 24 * time.Hour
@@ -73,7 +43,7 @@ func TestCertificateExpiryWarning(t *testing.T) {
 			start := time.Now()
 			end := start.Add(test.life)
 			cert, content := newCertificate(t, start, end)
-			path := write(t, filepath.Join(dir, "cert"), content)
+			path := testkit.WriteFile(t, filepath.Join(dir, "cert"), content)
 			e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{cert} })
 			c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger,
 				WarnBefore: test.before})
@@ -110,7 +80,7 @@ func TestNoExpiryWarning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newLogRecorder()
 		_, content := newCertificate(t, time.Now(), time.Now().Add(time.Hour))
-		path := write(t, filepath.Join(t.TempDir(), "cert"), content)
+		path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "cert"), content)
 		if _, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger,
 			WarnBefore: -1}); err != nil {
 			t.Fatal(err)
@@ -125,13 +95,13 @@ func TestInvalidCertificateDoesNotReplaceValid(t *testing.T) {
 		e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 		start := time.Now()
 		first, content := newCertificate(t, start, start.Add(90*day))
-		path := write(t, filepath.Join(dir, "cert"), content)
+		path := testkit.WriteFile(t, filepath.Join(dir, "cert"), content)
 		c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger})
 		if err != nil {
 			t.Fatal(err)
 		}
 		next, content := newCertificate(t, start.Add(day), start.Add(91*day))
-		write(t, path, content)
+		testkit.WriteFile(t, path, content)
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{first} })
 		e.mustUse(t, c)
 		const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" ` +
@@ -144,7 +114,7 @@ func TestInvalidCertificateDoesNotReplaceValid(t *testing.T) {
 		wantLines(t, log, dir, fmt.Sprintf(`level=INFO msg="entra: new certificate loaded" file=DIR/cert thumbprint=%s `+
 			`not_after=2000-04-01T00:00:00.000Z`, thumbprint(next)))
 		_, content = newCertificate(t, start, start.Add(time.Hour))
-		write(t, path, content)
+		testkit.WriteFile(t, path, content)
 		e.mustUse(t, c)
 		wantLines(t, log, dir, prefix+`the certificate in \"DIR/cert\" expired at 2000-01-01T01:00:00Z; renew it and add `+
 			`the new one to the app registration"`)
@@ -159,7 +129,7 @@ func TestInvalidCertificateDoesNotReplaceValid(t *testing.T) {
 func TestFederatedTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, log, dir := newFakeEntra().trust(t), newLogRecorder(), t.TempDir()
-		path := write(t, filepath.Join(dir, "token"), p.token(t, time.Hour))
+		path := testkit.WriteFile(t, filepath.Join(dir, "token"), p.token(t, time.Hour))
 		c, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: path, Logger: log.Logger})
 		if err != nil {
 			t.Fatal(err)
@@ -177,7 +147,7 @@ func TestFederatedTokenExpires(t *testing.T) {
 		}
 		wantLines(t, log, dir, `level=WARN msg="entra: the federated token has expired; renew it" file=DIR/token `+
 			`not_after=2000-01-01T01:00:00.000Z`)
-		write(t, path, p.token(t, time.Hour)+"\n")
+		testkit.WriteFile(t, path, p.token(t, time.Hour)+"\n")
 		p.mustUse(t, c)
 		wantLines(t, log, dir, `level=INFO msg="entra: new federated token loaded" file=DIR/token `+
 			`not_after=2000-01-01T02:01:00.000Z`)

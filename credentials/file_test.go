@@ -20,6 +20,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // makeOld sets the modification time of a file to an hour ago, so that it is trusted.
@@ -53,7 +54,7 @@ func wantLines(t testing.TB, l *logRecorder, dir string, want ...string) {
 func TestSecretFileChanges(t *testing.T) {
 	e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 	e.secrets("secret-1", "secret-2", "secret-3", "secret-4", "secret-5")
-	path := write(t, filepath.Join(dir, "secret"), "\xef\xbb\xbfsecret-1\n")
+	path := testkit.WriteFile(t, filepath.Join(dir, "secret"), "\xef\xbb\xbfsecret-1\n")
 	makeOld(t, path)
 	c, err := credentials.SecretFile(path, &credentials.SecretFileOptions{Logger: log.Logger})
 	if err != nil {
@@ -63,14 +64,14 @@ func TestSecretFileChanges(t *testing.T) {
 	e.mustUse(t, c)
 	wantLines(t, log, dir)
 
-	write(t, path, "secret-2\r\n") // in place
+	testkit.WriteFile(t, path, "secret-2\r\n") // in place
 	e.mustUse(t, c)
-	write(t, path, "secret-3") // in the same second, and of the same length except for the line break
+	testkit.WriteFile(t, path, "secret-3") // in the same second, and of the same length except for the line break
 	e.mustUse(t, c)
 	replace(t, path, "secret-4") // by a rename
 	makeOld(t, path)
 	e.mustUse(t, c)
-	write(t, path, "secret-5") // in place, of the same length; only the modification time differs
+	testkit.WriteFile(t, path, "secret-5") // in place, of the same length; only the modification time differs
 	later := time.Now().Add(-time.Minute)
 	if err := os.Chtimes(path, later, later); err != nil {
 		t.Fatal(err)
@@ -92,7 +93,7 @@ func TestLinkToDifferentFile(t *testing.T) {
 	e.secrets("secret-1", "secret-2")
 	ago := time.Now().Add(-time.Hour)
 	for _, name := range []string{"secret-1", "secret-2"} {
-		if err := os.Chtimes(write(t, filepath.Join(dir, name), name), ago, ago); err != nil {
+		if err := os.Chtimes(testkit.WriteFile(t, filepath.Join(dir, name), name), ago, ago); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -116,7 +117,7 @@ func TestLinkToDifferentFile(t *testing.T) {
 func TestChangeWithinOneTick(t *testing.T) {
 	e := newFakeEntra()
 	e.secrets("secret-1", "secret-2")
-	path := write(t, filepath.Join(t.TempDir(), "secret"), "secret-1")
+	path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "secret"), "secret-1")
 	stamp := time.Now()
 	if err := os.Chtimes(path, stamp, stamp); err != nil {
 		t.Fatal(err)
@@ -125,7 +126,7 @@ func TestChangeWithinOneTick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, path, "secret-2")
+	testkit.WriteFile(t, path, "secret-2")
 	if err := os.Chtimes(path, stamp, stamp); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func TestChangeWithinOneTick(t *testing.T) {
 func TestRejectedSecretIsReadAgain(t *testing.T) {
 	e, dir := newFakeEntra(), t.TempDir()
 	e.secrets("secret-1")
-	path := write(t, filepath.Join(dir, "secret"), "secret-1")
+	path := testkit.WriteFile(t, filepath.Join(dir, "secret"), "secret-1")
 	makeOld(t, path)
 	info, err := os.Stat(path)
 	if err != nil {
@@ -149,7 +150,7 @@ func TestRejectedSecretIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.mustUse(t, c)
-	write(t, path, "secret-2")
+	testkit.WriteFile(t, path, "secret-2")
 	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func TestRejectedSecretIsReadAgain(t *testing.T) {
 	e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2", "secret-2")
 
 	// If the file is invalid, the error describes both.
-	write(t, path, "")
+	testkit.WriteFile(t, path, "")
 	got = e.use(c)
 	if !errors.As(got, &failed) || !slices.Equal(failed.AADSTS, []int{7000215}) ||
 		!strings.HasSuffix(failed.Description,
@@ -183,7 +184,7 @@ func TestRejectedSecretIsReadAgain(t *testing.T) {
 func TestInvalidChangeIsIgnored(t *testing.T) {
 	e, log, dir := newFakeEntra(), newLogRecorder(), t.TempDir()
 	e.secrets("secret-1", "secret-2")
-	path := write(t, filepath.Join(dir, "secret"), "secret-1")
+	path := testkit.WriteFile(t, filepath.Join(dir, "secret"), "secret-1")
 	c, err := credentials.SecretFile(path, &credentials.SecretFileOptions{Logger: log.Logger})
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +208,7 @@ func TestInvalidChangeIsIgnored(t *testing.T) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-			write(t, path, "")
+			testkit.WriteFile(t, path, "")
 			return `the client secret file \"DIR/secret\" is empty"`
 		},
 	} {
@@ -217,13 +218,13 @@ func TestInvalidChangeIsIgnored(t *testing.T) {
 		}
 		wantLines(t, log, dir, prefix+want)
 	}
-	write(t, path, "secret-1") // unchanged
+	testkit.WriteFile(t, path, "secret-1") // unchanged
 	e.mustUse(t, c)
 	wantLines(t, log, dir)
-	write(t, path, "")
+	testkit.WriteFile(t, path, "")
 	e.mustUse(t, c)
 	wantLines(t, log, dir, prefix+`the client secret file \"DIR/secret\" is empty"`) // logged again after a success
-	write(t, path, "secret-2")
+	testkit.WriteFile(t, path, "secret-2")
 	e.mustUse(t, c)
 	wantLines(t, log, dir, `level=INFO msg="entra: new client secret loaded" file=DIR/secret`)
 	e.wantSent(t, slices.Concat(slices.Repeat([]string{"secret-1"}, 11), []string{"secret-2"})...)
@@ -290,14 +291,14 @@ func TestHalfWrittenCertificate(t *testing.T) {
 	newCert, newKey := read(t, dir, "other.crt"), read(t, dir, "other.key")
 	uses(old)
 	for _, part := range []string{"", newCert[:100], newCert[:len(newCert)-10], newCert} {
-		write(t, cert, part)
+		testkit.WriteFile(t, cert, part)
 		uses(old)
 	}
 	for _, part := range []string{newKey[:100], newKey[:len(newKey)-10]} {
-		write(t, key, part)
+		testkit.WriteFile(t, key, part)
 		uses(old)
 	}
-	write(t, key, newKey)
+	testkit.WriteFile(t, key, newKey)
 	uses(renewed)
 	const prefix = `level=WARN msg="entra: reloading the certificate failed; the previous one stays in use" ` +
 		`file=DIR/cert error.code=invalid_client error.description="`
@@ -356,11 +357,7 @@ func TestCallersShareOneRead(t *testing.T) {
 		var files []string
 		for i := range 2 {
 			cert, _ := newCertificate(t, time.Now(), time.Now().Add(time.Duration(i+1)*day))
-			key, err := sharedKey()
-			if err != nil {
-				t.Fatal(err)
-			}
-			pfx, err := pkcs12.Modern2023.Encode(key, cert, nil, password)
+			pfx, err := pkcs12.Modern2023.Encode(testkit.RSAKey(t), cert, nil, password)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -371,7 +368,7 @@ func TestCallersShareOneRead(t *testing.T) {
 		}
 		var slow time.Duration
 		var calls atomic.Int64
-		path := write(t, filepath.Join(dir, "cert"), files[0])
+		path := testkit.WriteFile(t, filepath.Join(dir, "cert"), files[0])
 		c, err := credentials.CertificateFile(path,
 			&credentials.CertificateFileOptions{Password: func(context.Context) (string, error) {
 				calls.Add(1)

@@ -1,22 +1,17 @@
 package credentials_test
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const scope = "api://api-b/.default"
@@ -24,37 +19,17 @@ const scope = "api://api-b/.default"
 // fakeEntra is entratest with the sample configuration. It records token requests.
 type fakeEntra struct {
 	*entratest.Server
-
-	mu       sync.Mutex // guards requests
-	requests []url.Values
+	*testkit.Recorder
 }
 
-func newFakeEntra() *fakeEntra { return &fakeEntra{Server: entratest.NewServer(entratest.Sample())} }
-
-func (e *fakeEntra) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Method == http.MethodPost {
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			return nil, err
-		}
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			return nil, err
-		}
-		e.mu.Lock()
-		e.requests = append(e.requests, form)
-		e.mu.Unlock()
-		req = req.Clone(req.Context())
-		req.Body = io.NopCloser(bytes.NewReader(body))
-	}
-	return e.Client().Transport.RoundTrip(req)
+func newFakeEntra() *fakeEntra {
+	s := testkit.Server()
+	return &fakeEntra{s, testkit.NewRecorder(s.Client().Transport)}
 }
 
 // sent returns a parameter of all token requests.
 func (e *fakeEntra) sent(parameter string) (list []string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, form := range e.requests {
+	for _, form := range e.Forms() {
 		list = append(list, form.Get(parameter))
 	}
 	return list
@@ -94,29 +69,14 @@ func header(t testing.TB, token string) (h struct {
 	X5C  [][]byte `json:"x5c"`
 }) {
 	t.Helper()
-	first, _, _ := strings.Cut(token, ".")
-	b, err := base64.RawURLEncoding.DecodeString(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, &h); err != nil {
-		t.Fatal(err)
-	}
+	testkit.DecodeJWT(t, token, 0, &h)
 	return h
-}
-
-func write(t testing.TB, path, content string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // replace replaces a file atomically.
 func replace(t testing.TB, path, content string) {
 	t.Helper()
-	write(t, path+".new", content)
+	testkit.WriteFile(t, path+".new", content)
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}

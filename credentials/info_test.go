@@ -11,6 +11,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 func wantInfo(t testing.TB, c entra.Credential, want entra.CredentialInfo) {
@@ -43,7 +44,7 @@ func TestCertificateFileInfo(t *testing.T) {
 
 // Info describes secrets without their value.
 func TestSecretInfo(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "secret"), "s3cr3t")
+	path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "secret"), "s3cr3t")
 	c, err := credentials.SecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func TestSecretInfo(t *testing.T) {
 func TestAssertionInfo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newFakeEntra().trust(t)
-		path := write(t, filepath.Join(t.TempDir(), "token"), p.token(t, time.Hour))
+		path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "token"), p.token(t, time.Hour))
 		c, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: path})
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +79,7 @@ func TestAssertionInfo(t *testing.T) {
 
 // The name of the variable is part of the info, next to that of the file.
 func TestFromEnvironmentInfo(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "secret"), newFakeEntra().trust(t).token(t, time.Hour))
+	path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "secret"), newFakeEntra().trust(t).token(t, time.Hour))
 	env := []string{"AZURE_TENANT_ID=" + entratest.SampleTenant, "AZURE_CLIENT_ID=aaaaaaaa-0000-4000-8000-00000000000d"}
 	for _, test := range []struct {
 		env  []string

@@ -15,6 +15,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const (
@@ -188,7 +189,7 @@ func TestIterationsAreBounded(t *testing.T) {
 	} {
 		// 70000 is an INTEGER of three bytes in DER.
 		slow := bytes.ReplaceAll([]byte(read(t, dir, name)), []byte{2, 3, 0x01, 0x11, 0x70}, []byte{2, 3, 0x7f, 0xff, 0xff})
-		write(t, filepath.Join(dir, name), string(slow))
+		testkit.WriteFile(t, filepath.Join(dir, name), string(slow))
 		_, err := credentials.CertificateFile(filepath.Join(dir, name),
 			&credentials.CertificateFileOptions{Password: withPassword})
 		wantInvalid(t, err, dir, want)
@@ -209,7 +210,7 @@ func TestInvalidSecretFiles(t *testing.T) {
 			"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one if " +
 			"it is lost)",
 	} {
-		path := write(t, filepath.Join(dir, "secret"), content)
+		path := testkit.WriteFile(t, filepath.Join(dir, "secret"), content)
 		_, err := credentials.SecretFile(path, nil)
 		wantInvalid(t, err, dir, `the client secret file "DIR/secret" `+want)
 	}
@@ -227,7 +228,7 @@ func TestInvalidTokenFiles(t *testing.T) {
 		"e30.e30.c2 ln": "does not contain a JWT",
 		"e30..c2ln":     "does not contain a JWT",
 	} {
-		path := write(t, filepath.Join(dir, "token"), content)
+		path := testkit.WriteFile(t, filepath.Join(dir, "token"), content)
 		_, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: path})
 		wantInvalid(t, err, dir, `the federated token file "DIR/token" `+want)
 	}
@@ -246,7 +247,7 @@ func TestPrintingRevealsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := credentials.SecretFile(write(t, filepath.Join(dir, "secret"), "s3cr3t-s3cr3t-s3cr3t"), nil)
+	secret, err := credentials.SecretFile(testkit.WriteFile(t, filepath.Join(dir, "secret"), "s3cr3t-s3cr3t-s3cr3t"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

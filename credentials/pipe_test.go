@@ -13,6 +13,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // Opening a pipe without a writer would block. A file that becomes a pipe between stat and
@@ -20,7 +21,7 @@ import (
 func TestFileBecomesAPipe(t *testing.T) {
 	dir := t.TempDir()
 	path, next := filepath.Join(dir, "secret"), filepath.Join(dir, "next")
-	write(t, path, "daemon-secret")
+	testkit.WriteFile(t, path, "daemon-secret")
 	stop, stopped := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for {

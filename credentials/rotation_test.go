@@ -13,6 +13,7 @@ import (
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // loadTest runs a hundred goroutines that request tokens with one credential as fast as
@@ -110,7 +111,7 @@ const rotations = 3
 func TestSecretFileUnderLoad(t *testing.T) {
 	e := newFakeEntra()
 	e.secrets("secret-0")
-	path := write(t, filepath.Join(t.TempDir(), "secret"), "secret-0")
+	path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "secret"), "secret-0")
 	c, err := credentials.SecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -123,9 +124,9 @@ func TestSecretFileUnderLoad(t *testing.T) {
 		if i%2 == 0 {
 			replace(t, path, next)
 		} else {
-			write(t, path, "") // written in place, and read half written
+			testkit.WriteFile(t, path, "") // written in place, and read half written
 			h.waitForCalls()
-			write(t, path, next)
+			testkit.WriteFile(t, path, next)
 		}
 		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{next}, []string{old} })
 	}
@@ -166,7 +167,7 @@ func TestCertificateFilesUnderLoad(t *testing.T) {
 
 func TestFederatedTokenFileUnderLoad(t *testing.T) {
 	p := newFakeEntra().trust(t)
-	path := write(t, filepath.Join(t.TempDir(), "token"), p.token(t, time.Hour))
+	path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "token"), p.token(t, time.Hour))
 	c, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: path})
 	if err != nil {
 		t.Fatal(err)

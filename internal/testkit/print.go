@@ -66,6 +66,15 @@ func (l *Log) String() string {
 	return l.buffer.String()
 }
 
+// Take returns the output since the last call of Take.
+func (l *Log) Take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.buffer.String()
+	l.buffer.Reset()
+	return text
+}
+
 // Logger returns a logger that writes JSON lines of all levels to l.
 func (l *Log) Logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))

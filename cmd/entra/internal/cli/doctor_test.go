@@ -3,8 +3,6 @@ package cli_test
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -398,10 +396,7 @@ func federated(t *testing.T, b *bench, life time.Duration) string {
 // issue returns a token of a cluster and the key that verifies it.
 func issue(t *testing.T, life time.Duration) (crypto.PublicKey, string) {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testkit.RSAKey(t)
 	now := time.Now()
 	token, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
 		"iss": "https://cluster.example/", "sub": "system:serviceaccount:orders:orders", "aud": "api://AzureADTokenExchange",
