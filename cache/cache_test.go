@@ -695,8 +695,8 @@ func TestPanicIsAFailure(t *testing.T) {
 			value any
 			want  string
 		}{
-			{"s3cret", "cache: the function that fetches the token panicked with a value of type string"},
-			{nil, "cache: the function that fetches the token panicked: "},
+			{"s3cret", "cache: fetch did not return a result: the function panicked with a value of type string"},
+			{nil, "cache: fetch did not return a result: the function panicked: "},
 		} {
 			_, err := h.Token(t.Context(), "", func(context.Context, string, any) (cache.Response, error) { panic(tt.value) })
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra/internal/refresh"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // maxScopeSets bounds the entries of one session.
@@ -285,41 +285,30 @@ type flight struct {
 	err      error
 }
 
-var (
-	errUnusable = errors.New("cache: the response has no usable token: it is empty or has expired")
-	errExited   = errors.New("cache: the function that fetches the token called runtime.Goexit")
-	errStuck    = errors.New("cache: the function that fetches the token did not return when its context ended")
-)
+var errUnusable = errors.New("cache: the response has no usable token: it is empty or has expired")
 
-// run calls fetch. The flight finishes exactly once, even if fetch panics, exits or never returns.
+// run calls fetch. The flight finishes even if fetch panics, calls runtime.Goexit or never returns.
 func (f *flight) run(ctx context.Context, state any, fetch fetchFunc) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
+	type result struct {
+		Response
+		err error
+	}
 	start := time.Now()
-	watchdog := time.AfterFunc(fetchTimeout+grace, func() { f.finish(start, Response{}, errStuck) })
-	r, err := Response{}, errExited
-	defer func() {
-		if watchdog.Stop() {
-			f.finish(start, r, err)
-		}
-	}()
-	f.handle.emit(f.event)
-	r, err = call(ctx, f.claims, state, fetch)
-}
-
-// call returns a panic of fetch as an error. The value of a panic can hold a secret, so that only errors
-// of the runtime are repeated.
-func call(ctx context.Context, claims string, state any, fetch fetchFunc) (r Response, err error) {
-	defer func() {
-		switch v := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = fmt.Errorf("cache: the function that fetches the token panicked: %w", v)
-		default:
-			err = fmt.Errorf("cache: the function that fetches the token panicked with a value of type %T", v)
-		}
-	}()
-	return fetch(ctx, claims, state)
+	outer, cancel := context.WithTimeout(ctx, fetchTimeout+grace)
+	defer cancel()
+	r, err := safecall.Do(outer, nil, func(ctx context.Context) (result, error) {
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+		f.handle.emit(f.event)
+		r, err := fetch(ctx, f.claims, state)
+		return result{r, err}, nil
+	})
+	if err == nil {
+		err = r.err
+	} else {
+		err = fmt.Errorf("cache: fetch did not return a result: %w", err)
+	}
+	f.finish(start, r.Response, err)
 }
 
 // finish stores the outcome of a flight, gives it to the callers that wait, and emits its events.
