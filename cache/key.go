@@ -84,8 +84,8 @@ func scopeSet(scopes []string) string {
 // sameScopes compares the results of scopeSet, without regard to case. Scopes are case-sensitive in RFC 6749,
 // section 3.3, but not in Entra.
 func sameScopes(a, b string) bool {
-	if len(a) != len(b) {
-		return false
+	if a == b || len(a) != len(b) {
+		return a == b
 	}
 	for i := range len(a) {
 		if a[i] != b[i] && lowerByte(a[i]) != lowerByte(b[i]) {

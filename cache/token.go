@@ -26,14 +26,14 @@ func (r Response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Response{..
 
 // A token is a cached access token. Only due and lease change after it was stored.
 type token struct {
+	lease atomic.Int64 // until when hits need not check due, in uptime
+	due   atomic.Int64 // until when a hit may return it, counted from obtainedAt
+
 	oauth                   oauth2.Token
 	scope                   string
 	claims                  string // the claims challenge that it was acquired with
 	obtainedAt              time.Time
 	refreshAfter, usableFor time.Duration
-
-	due   atomic.Int64 // until when a hit may return it, counted from obtainedAt
-	lease atomic.Int64 // until when hits need not check due, in uptime
 }
 
 func (t *token) usableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
