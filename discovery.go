@@ -52,13 +52,13 @@ func newDiscovery(send func(*http.Request) (*response, *Error), allow func(*url.
 // get returns the document that req requests.
 func (d *discovery) get(req *http.Request) (*response, *Error) {
 	key := strings.ToLower(req.URL.String())
-	if doc, ok := d.fresh(key); ok {
-		return doc, nil
+	if doc, ok := d.lookup(key); ok && time.Now().Before(doc.useUntil) {
+		return doc.response, nil
 	}
 	ctx := req.Context()
 	done := d.flight.DoChan(key, func() (any, error) {
-		if doc, ok := d.fresh(key); ok { // another flight finished in between
-			return doc, nil
+		if doc, ok := d.lookup(key); ok && time.Now().Before(doc.useUntil) { // another flight finished in between
+			return doc.response, nil
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
 		defer cancel()
@@ -116,11 +116,6 @@ func (d *discovery) store(key string, resp *response, failed *Error) (any, error
 	defer d.mu.Unlock()
 	d.documents.Add(key, document{resp, time.Now().Add(ttl)})
 	return resp, nil
-}
-
-func (d *discovery) fresh(key string) (*response, bool) {
-	doc, ok := d.lookup(key)
-	return doc.response, ok && time.Now().Before(doc.useUntil)
 }
 
 func (d *discovery) lookup(key string) (document, bool) {

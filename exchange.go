@@ -178,13 +178,11 @@ func (x *exchange) unauthenticated(err *Error, rejected bool) error {
 	return err
 }
 
-// msalError returns the error for a call of MSAL that failed with err. MSAL's own text is
+// msalError returns the error for a failed call of MSAL. MSAL's own text is
 // dropped: it can contain the request with its secret, and the token.
-func (x *exchange) msalError(ctx context.Context, err error) *Error {
+func (x *exchange) msalError(ctx context.Context) *Error {
 	g := x.grant
 	switch {
-	case err == nil:
-		return nil
 	case ctx.Err() != nil:
 		return x.timedOut(ctx)
 	case x.token != nil:

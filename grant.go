@@ -108,8 +108,8 @@ func (r *TokenRequest) response(
 	if x.failure != nil {
 		return nil, x.failure
 	}
-	if failed := x.msalError(ctx, err); failed != nil {
-		return nil, failed
+	if err != nil {
+		return nil, x.msalError(ctx)
 	}
 	t := x.token
 	if t == nil || t.AccessToken != result.AccessToken {

@@ -202,6 +202,9 @@ func (t *msalTransport) allow(u *url.URL) *Error {
 	if u.Scheme != "https" {
 		return errorf(CodeInvalidResponse, "the authority names a URL without TLS (%s://%s)", u.Scheme, u.Host)
 	}
+	if u.Host == t.host {
+		return nil
+	}
 	host := lowerHost(u.Host)
 	if host == t.host || isMicrosoftHost(t.host) && isMicrosoftHost(host) {
 		return nil
