@@ -169,6 +169,37 @@ func TestGroupsOverage(t *testing.T) {
 	}
 }
 
+func TestHandlesChallenges(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	for _, test := range []struct {
+		capabilities []string
+		want         bool
+	}{
+		{nil, false},
+		{[]string{"cp2"}, false},
+		{[]string{"cp1"}, true},
+		{[]string{"protapp", "CP1"}, true},
+	} {
+		c := accept(t, v, sign(0, headerOf(0), userV2().with("xms_cc", append([]string{}, test.capabilities...))))
+		if got := c.HandlesChallenges(); got != test.want {
+			t.Errorf("%v: got %v, want %v", test.capabilities, got, test.want)
+		}
+	}
+}
+
+func TestNamesStopsWhenTheLoopDoes(t *testing.T) {
+	c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), userV2()))
+	n := 0
+	for range c.Names() {
+		if n++; n == 2 {
+			break
+		}
+	}
+	if n != 2 {
+		t.Errorf("got %d names, want 2", n)
+	}
+}
+
 // Printed and logged claims identify the token, not the person.
 func TestPrintedClaimsHaveNoPersonalData(t *testing.T) {
 	c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), userV2()))
@@ -188,8 +219,9 @@ func TestPrintedClaimsHaveNoPersonalData(t *testing.T) {
 	for kind, claims := range map[string]object{"user": userV2(), "app": appV2(),
 		"other": userV2().with("idtyp", "device")} {
 		c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), claims))
-		if want := "verify.Claims(" + kind + " tid=" + tenantA + " uti=uti-1)"; c.String() != want {
-			t.Errorf("got %s, want %s", c, want)
+		want := "verify.Claims(" + kind + " tid=" + tenantA + " uti=uti-1)"
+		if got := c.String() + fmt.Sprintf("%v%x", c, *c); got != want+want+want {
+			t.Errorf("got %s, want %s three times", got, want)
 		}
 	}
 }
@@ -285,8 +317,11 @@ func fields(t *testing.T, c verify.Claims) map[string]any {
 
 // Invalid texts are rejected and change nothing.
 func TestUnmarshalRejectsInvalidClaims(t *testing.T) {
-	if _, err := new(verify.Claims).MarshalBinary(); err == nil {
-		t.Error("got no error for Claims that are not those of a token")
+	for _, c := range []*verify.Claims{nil, {}} {
+		const want = "verify: cannot marshal Claims that are not those of a token"
+		if data, err := c.MarshalBinary(); data != nil || err == nil || err.Error() != want {
+			t.Errorf("got %s, %v, want %s", data, err, want)
+		}
 	}
 	c := verify.Claims{Name: "before"}
 	for text, reason := range map[string]verify.Reason{

@@ -231,6 +231,10 @@ func TestTokensDoNotPrint(t *testing.T) {
 			r.Context(), map[string]verify.Token{"t": *tok}} {
 			fmt.Fprintf(&out, "%v %+v %#v %s %q %x\n", value, value, value, value, value, value)
 		}
+		const placeholder = "verify.Token(redacted)"
+		if got := fmt.Sprintf("%v%q", tok, *tok); got != placeholder+placeholder {
+			t.Errorf("got %s, want %s twice", got, placeholder)
+		}
 		text, err := json.Marshal(map[string]any{"pointer": tok, "value": *tok})
 		if err != nil {
 			t.Error(err)
