@@ -200,6 +200,39 @@ func TestNamesStopsWhenTheLoopDoes(t *testing.T) {
 	}
 }
 
+// A later claim does not revoke the overage that an earlier one reports.
+func TestGroupsOverageInAnyOrder(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	for _, members := range []string{
+		`"groups":"src1","_claim_names":{"wids":"src1"},"hasgroups":false`,
+		`"hasgroups":true,"_claim_names":{"wids":"src1"}`,
+		`"_claim_names":{"groups":"src1"},"hasgroups":false`,
+	} {
+		c := accept(t, v, signText(0, headerOf(0).text(), insert(userV2(), members)))
+		if !c.GroupsOverage {
+			t.Errorf("%s: got GroupsOverage false, want true", members)
+		}
+	}
+}
+
+func TestSetsMarshalToArrays(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	c := accept(t, v, sign(0, headerOf(0), userV2().with("roles", []string{}).with("groups", []string{"g1", "g2"})))
+	for _, test := range []struct {
+		set  verify.Set
+		want string
+	}{
+		{c.Scopes, `["Tasks.Read","Tasks.Write"]`},
+		{c.Groups, `["g1","g2"]`},
+		{c.Roles, `[]`},
+		{c.AuthContexts, `[]`},
+	} {
+		if got := mustJSON(t, test.set); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+}
+
 // Printed and logged claims identify the token, not the person.
 func TestPrintedClaimsHaveNoPersonalData(t *testing.T) {
 	c := accept(t, mustNew(t, newAuthority(jwk(0)).config()), sign(0, headerOf(0), userV2()))

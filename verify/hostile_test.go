@@ -257,6 +257,12 @@ func TestHostileTokens(t *testing.T) {
 		{"roles has a number", claims(appV2().with("roles", []any{"a", 1})), verify.ReasonBadClaim},
 		{"idtyp is a list", claims(appV2().with("idtyp", []string{"app"})), verify.ReasonBadClaim},
 		{"groups is an object", claims(userV2().with("groups", object{})), verify.ReasonBadClaim},
+		{"azp is a number", claims(userV2().with("azp", 1)), verify.ReasonBadClaim},
+		{"azpacr is a number", claims(userV2().with("azpacr", 1)), verify.ReasonBadClaim},
+		{"appid is a number", claims(userV2().with("appid", 1)), verify.ReasonBadClaim},
+		{"appidacr is a number", claims(userV2().with("appidacr", 1)), verify.ReasonBadClaim},
+		{"hasgroups is a number", claims(userV2().with("hasgroups", 1)), verify.ReasonBadClaim},
+		{"hasgroups is a string", claims(userV2().with("hasgroups", "true")), verify.ReasonBadClaim},
 		{"azp is null", claims(userV2().with("azp", nil)), verify.ReasonBadClaim},
 
 		// Lists are read after the signature check.

@@ -113,3 +113,15 @@ func TestRFC6750Bearer(t *testing.T) {
 		t.Errorf("got %q, %v", token, err)
 	}
 }
+
+// The characters of a token are those of b64token in RFC 6750, section 2.1.
+func TestBearerTokensHaveTheCharactersOfTheRFC(t *testing.T) {
+	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
+	for c := range 256 {
+		token := "a" + string([]byte{byte(c)}) + "b"
+		got, err := bearer([]string{"Bearer " + token})
+		if want := strings.IndexByte(allowed, byte(c)) >= 0; (err == nil) != want || want && got != token {
+			t.Errorf("%q: got %q, %v, want accepted %v", token, got, err, want)
+		}
+	}
+}
