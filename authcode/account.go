@@ -15,10 +15,10 @@ import (
 // Account is a signed-in user, as an app stores it in a session. It is not secret. But an app
 // that lets a browser change it acts for any user that the browser names.
 //
-// A guest has two identities. HomeAccountID is the one in the home tenant; Entra issues
-// refresh tokens under it. TenantID and ObjectID are the ones in the tenant that the guest
-// signed in to. All tokens contain them, and the app stores the user's data under them. For
-// other users both identities are the same.
+// A guest has two identities. HomeAccountID is the one in the home tenant. Entra issues
+// refresh tokens under it, and the cache stores tokens under it. TenantID and ObjectID are
+// the ones in the tenant that the guest signed in to. All tokens contain them, and the app
+// stores the user's data under them. For other users both identities are the same.
 type Account struct {
 	HomeAccountID string `json:"home_account_id"`    // "<object ID>.<tenant ID>" of the home tenant
 	TenantID      string `json:"tenant_id"`          // tid: the tenant that issues the tokens

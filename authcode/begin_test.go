@@ -408,9 +408,12 @@ func TestLoginJSONRoundTrip(t *testing.T) {
 func TestFlowAccessors(t *testing.T) {
 	e := newEstate()
 	f := e.flow(t, func(c *authcode.Config) {
-		c.ResponseMode, c.LoginTimeout, c.Tenants = authcode.ResponseModeFormPost, time.Minute, []string{entratest.SampleTenant}
+		c.ResponseMode = authcode.ResponseModeFormPost
+		c.LoginTimeout = time.Minute
+		c.Tenants = []string{entratest.SampleTenant}
 	})
-	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.ResponseModeFormPost || f.LoginTimeout() != time.Minute {
+	if f.RedirectURL() != redirect || f.ResponseMode() != authcode.ResponseModeFormPost ||
+		f.LoginTimeout() != time.Minute {
 		t.Errorf("got %s, %s, %v, want %s, form_post, 1m", f.RedirectURL(), f.ResponseMode(), f.LoginTimeout(),
 			redirect)
 	}
@@ -467,6 +470,9 @@ func TestZeroFlow(t *testing.T) {
 		}
 		if _, err := f.Exchange(t.Context(), nil, nil); err == nil || err.Error() != want {
 			t.Errorf("%s: Exchange: got %v, want %s", name, err, want)
+		}
+		if _, err := f.TokenSource(authcode.Account{HomeAccountID: "a.b"}).TokenContext(t.Context()); err == nil {
+			t.Errorf("%s: TokenSource: got a token, want an error", name)
 		}
 		if err := f.SignOut(t.Context(), authcode.Account{HomeAccountID: "a.b"}); err == nil || err.Error() != want {
 			t.Errorf("%s: SignOut: got %v, want %s", name, err, want)

@@ -28,12 +28,12 @@ func TestDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "The tenant is a fake in this process; " +
-		"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n" + `Acquired a token for api://api-b/.default. It expires in N minutes.
-The API returned 200 OK: 1017 Ladder, 1018 Rope
-The API returned 200 OK: 1017 Ladder, 1018 Rope
-The API returned 200 OK: 1017 Ladder, 1018 Rope
-Calls: 3. Token requests: 1.
-`
+		"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n" +
+		"Acquired a token for api://api-b/.default. It expires in N minutes.\n" +
+		"The API returned 200 OK: 1017 Ladder, 1018 Rope\n" +
+		"The API returned 200 OK: 1017 Ladder, 1018 Rope\n" +
+		"The API returned 200 OK: 1017 Ladder, 1018 Rope\n" +
+		"Calls: 3. Token requests: 1.\n"
 	if got := regexp.MustCompile(`in \d+ minutes`).ReplaceAllString(out.String(), "in N minutes"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

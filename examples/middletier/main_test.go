@@ -32,9 +32,10 @@ func TestMiddleTier(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = "The tenant is a fake in this process; " +
-		"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n" + `A call without a token returned 401 Unauthorized: ` +
-		"the request does not have a bearer token; send one in the Authorization header\n" + `A call with Alice's token returned 200 OK: 1017 Ladder, 1018 Rope
-`
+		"set AZURE_TENANT_ID, AZURE_CLIENT_ID and a credential for a live one.\n" +
+		"A call without a token returned 401 Unauthorized: " +
+		"the request does not have a bearer token; send one in the Authorization header\n" +
+		"A call with Alice's token returned 200 OK: 1017 Ladder, 1018 Rope\n"
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}

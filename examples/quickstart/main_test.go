@@ -107,7 +107,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// The error for an invalid address says what failed.
+// The error for an invalid address names the failed step.
 func TestInvalidAddress(t *testing.T) {
 	err := run(t.Context(), io.Discard, "localhost:99999", false)
 	if err == nil || !strings.HasPrefix(err.Error(), "start the web app: listen tcp:") {
