@@ -592,7 +592,7 @@ func TestCredentialEqual(t *testing.T) {
 	}
 	copied := *key
 	if !entra.Secret("a").Equal(all[1]) || !of(cert, entra.CertificateOptions{}).Equal(all[3]) ||
-		!entra.Certificate([]*x509.Certificate{cert}, (*rsa.PrivateKey)(&copied), nil).Equal(all[3]) {
+		!entra.Certificate([]*x509.Certificate{cert}, &copied, nil).Equal(all[3]) {
 		t.Error("the same credential made twice is not equal")
 	}
 }

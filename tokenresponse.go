@@ -52,7 +52,7 @@ type codes []int
 func (c *codes) UnmarshalJSON(b []byte) error {
 	var all []json.RawMessage
 	if json.Unmarshal(b, &all) != nil {
-		return nil
+		return nil //nolint:nilerr // unreadable codes count as absent
 	}
 	for _, raw := range all[:min(len(all), 10)] {
 		if n, err := strconv.Atoi(strings.Trim(string(raw), `"`)); err == nil {

@@ -148,7 +148,7 @@ func (s *TokenSource) convert(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
-	if err == ctx.Err() {
+	if err == ctx.Err() { //nolint:errorlint // the cache returns the context's error itself
 		return fmt.Errorf("entra: wait for a token from %s: %w", s.client.cloud.Host(), err)
 	}
 	// The grant's Fetch panicked, called runtime.Goexit or did not return.

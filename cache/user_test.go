@@ -65,8 +65,6 @@ func TestUsersSessionInUseStays(t *testing.T) {
 			if cache.NewHandle(c, k, "s").Hit() == nil {
 				t.Fatalf("size %d: gone after %d sign-ins elsewhere", size, i+1)
 			}
-			if i%50 == 0 {
-			}
 		}
 		if s := c.Stats(); s.Sessions != 64 || s.Evictions != 501-64 {
 			t.Errorf("%+v", s)

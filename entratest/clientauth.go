@@ -121,7 +121,7 @@ func (s *Server) checkAssertion(r *request, app *App, raw string) *aadstsError {
 	if !strings.EqualFold(sub, app.ClientID) {
 		return newError(700027, "The issuer and the subject of the client assertion must be the client ID.")
 	}
-	cert, aerr := assertionCertificate(r, app, t)
+	cert, aerr := assertionCertificate(app, t)
 	if aerr != nil {
 		return aerr
 	}
@@ -150,7 +150,7 @@ func checkTimes(now time.Time, t *jwt) *aadstsError {
 
 // assertionCertificate returns the certificate in the header of an assertion, if
 // the app trusts it.
-func assertionCertificate(r *request, app *App, t *jwt) (*x509.Certificate, *aadstsError) {
+func assertionCertificate(app *App, t *jwt) (*x509.Certificate, *aadstsError) {
 	for _, c := range app.Certificates {
 		one, two := sha1.Sum(c.Raw), sha256.Sum256(c.Raw)
 		if sameThumbprint(t.header.stringClaim("x5t"), one[:]) ||

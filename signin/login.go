@@ -241,8 +241,9 @@ func (s *Site) startSession(r *http.Request, id, replaces string, signIn *authco
 	for _, o := range old {
 		signedOut, err := s.get(ctx, signedOutKey(o), new(struct{}))
 		if signedOut || err != nil { // a concurrent sign-out includes this session
-			ctx = context.WithoutCancel(ctx)
-			return cmp.Or(errors.Join(err, s.markEnded(ctx, key), s.flow.SignOut(ctx, signIn.Account)), errSignedOut)
+			cleanup := context.WithoutCancel(ctx)
+			ended, out := s.markEnded(cleanup, key), s.flow.SignOut(cleanup, signIn.Account)
+			return cmp.Or(errors.Join(err, ended, out), errSignedOut)
 		}
 	}
 	return nil

@@ -112,7 +112,7 @@ func (c *console) act(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "invalid form", http.StatusBadRequest)
 		return
 	}
-	done := ""
+	var done string
 	switch r.PostForm.Get("action") {
 	case "announce":
 		c.server.AnnounceKey()

@@ -145,7 +145,7 @@ func (d *doctor) skip(why string, names ...string) {
 // checkConfiguration checks everything but the credential.
 func (d *doctor) checkConfiguration() bool {
 	s := Step{Name: configurationStep, Status: StatusOK}
-	if err, advice := d.configurationError(); err != nil {
+	if advice, err := d.configurationError(); err != nil {
 		s.Status, s.Text, s.Advice = StatusFail, describe(err), advice
 		d.done(s)
 		return false
@@ -162,20 +162,20 @@ func (d *doctor) checkConfiguration() bool {
 	return true
 }
 
-func (d *doctor) configurationError() (err error, advice string) {
+func (d *doctor) configurationError() (advice string, err error) {
 	if d.Missing != nil {
-		return d.Missing, "Both IDs are on the Overview page of the app registration in the Entra admin center: " +
-			"Directory (tenant) ID and Application (client) ID."
+		return "Both IDs are on the Overview page of the app registration in the Entra admin center: " +
+			"Directory (tenant) ID and Application (client) ID.", d.Missing
 	}
 	cfg := d.App
 	cfg.Credential = entra.Secret("placeholder") // the real one is checked in a later step
 	c, err := entra.New(cfg)
 	if err != nil {
-		return err, "Set TenantID with -tenant or AZURE_TENANT_ID, ClientID with -client or AZURE_CLIENT_ID, " +
-			"Cloud with -cloud or AZURE_AUTHORITY_HOST, and Region with -region."
+		return "Set TenantID with -tenant or AZURE_TENANT_ID, ClientID with -client or AZURE_CLIENT_ID, " +
+			"Cloud with -cloud or AZURE_AUTHORITY_HOST, and Region with -region.", err
 	}
-	return clientcreds.Check(c, d.Scope),
-		"The tenant is set with -tenant or AZURE_TENANT_ID. The scope is the last argument."
+	return "The tenant is set with -tenant or AZURE_TENANT_ID. The scope is the last argument.",
+		clientcreds.Check(c, d.Scope)
 }
 
 // checkCredential checks that the credential can be read and has not expired.
