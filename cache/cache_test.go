@@ -901,7 +901,7 @@ func TestSessionInUseStays(t *testing.T) {
 					t.Fatal("evicted while in use")
 				}
 			},
-			"challenges": func(t *testing.T, h *cache.Handle) {
+			"calls of Token": func(t *testing.T, h *cache.Handle) {
 				if _, err := h.Token(t.Context(), "", nil); err != nil {
 					t.Fatal("evicted while in use")
 				}
@@ -1112,4 +1112,108 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The zero Cache works like one with default options. A Handle that was not bound says so.
+func TestZeroValues(t *testing.T) {
+	var c cache.Cache
+	if n := purge(&c, "user"); n != 0 || c.Stats() != (cache.Stats{}) {
+		t.Errorf("purged %d sessions, stats %+v", n, c.Stats())
+	}
+	if got := get(t, cache.NewHandle(&c, key("t", ""), "s"), (&authority{}).fetch); got != "token 1" {
+		t.Errorf("got %q, want token 1", got)
+	}
+	wantStats(t, &c, cache.Stats{Misses: 1, Fetches: 1, Sessions: 1})
+
+	var h cache.Handle
+	const want = "cache: Handle must be initialized with Handle.Bind"
+	if _, err := h.Token(t.Context(), "", (&authority{}).fetch); err == nil || err.Error() != want {
+		t.Errorf("Token: got %v, want %s", err, want)
+	}
+	if _, err := h.Put(response("x", time.Hour)); err == nil || err.Error() != want {
+		t.Errorf("Put: got %v, want %s", err, want)
+	}
+	if _, _, ok := h.Cached(); ok || h.Hit() != nil || h.Invalidate("x", "") {
+		t.Error("a zero Handle has a token")
+	}
+	if got := fmt.Sprint(&h); got != "cache.Handle{}" {
+		t.Errorf("printed %q", got)
+	}
+}
+
+// A handle that is bound like another one shares a lookup with it, but only a token of its own key.
+func TestBindLike(t *testing.T) {
+	c := cache.New(cache.Options{})
+	k := key("t", "user")
+	first := cache.NewHandle(c, k, "s")
+	first.Put(response("first", time.Hour))
+	for name, tt := range map[string]struct {
+		c      *cache.Cache
+		change func(*cache.Key)
+		scope  string
+		want   bool
+	}{
+		"same":              {c, func(*cache.Key) {}, "s", true},
+		"same, in capitals": {c, func(*cache.Key) {}, "S", true},
+		"scope":             {c, func(*cache.Key) {}, "other", false},
+		"cache":             {cache.New(cache.Options{}), func(*cache.Key) {}, "s", false},
+		"authority":         {c, func(k *cache.Key) { k.Authority = "other" }, "s", false},
+		"client":            {c, func(k *cache.Key) { k.ClientID = "other" }, "s", false},
+		"flow":              {c, func(k *cache.Key) { k.Flow = "other" }, "s", false},
+		"variant":           {c, func(k *cache.Key) { k.Variant = "other" }, "s", false},
+		"subject":           {c, func(k *cache.Key) { k.Subject = "other" }, "s", false},
+		"session":           {c, func(k *cache.Key) { k.Session = "other" }, "s", false},
+	} {
+		other := k
+		tt.change(&other)
+		var h cache.Handle
+		h.Bind(tt.c, other, []string{tt.scope}, first)
+		if h.Key() != other {
+			t.Errorf("%s: bound to %v, want %v", name, h.Key(), other)
+		}
+		if got := h.Hit() != nil; got != tt.want {
+			t.Errorf("%s: hit = %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+func TestCached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := cache.NewHandle(cache.New(cache.Options{}), key("t", "user"), "s")
+		if _, _, ok := h.Cached(); ok {
+			t.Error("an empty entry has a token")
+		}
+		r := response("x", time.Hour)
+		r.Scope, r.RefreshIn, r.State = "a b", 20*time.Minute, "refresh token"
+		now := time.Now()
+		h.Put(r)
+		time.Sleep(2 * time.Hour) // also of an expired token
+		want := cache.Response{AccessToken: "x", TokenType: "Bearer", Scope: "a b", Lifetime: time.Hour, RefreshIn: 20 * time.Minute}
+		if got, at, ok := h.Cached(); got != want || !at.Equal(now) || !ok {
+			t.Errorf("got %#v at %v, %v", got, at, ok)
+		}
+		// A token that ends with its grant is not refreshed early.
+		r.NotAfter = time.Now().Add(30 * time.Minute)
+		h.Put(r)
+		if got, _, _ := h.Cached(); got.Lifetime != 30*time.Minute || got.RefreshIn != 0 {
+			t.Errorf("lifetime %v, refresh in %v, want 30m and 0", got.Lifetime, got.RefreshIn)
+		}
+	})
+}
+
+// Parallel hits are all counted.
+func TestHitsAreCounted(t *testing.T) {
+	c := cache.New(cache.Options{})
+	h := cache.NewHandle(c, key("t", ""), "s")
+	h.Put(response("x", time.Hour))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 10_000 {
+				h.Hit()
+			}
+		})
+	}
+	wg.Wait()
+	wantStats(t, c, cache.Stats{Hits: 80_000, Sessions: 1})
 }

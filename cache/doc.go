@@ -1,47 +1,42 @@
-// Package cache keeps the access tokens that package entra acquires: bounded in
-// memory, asked for once however many callers want them, and refreshed before they
-// end.
+// Package cache holds the access tokens that package entra acquires. It is bounded, sends one request for any
+// number of callers, and refreshes tokens before they expire.
 //
-// Most programs meet it in two places only. They share one cache between clients,
+// Most programs use two parts of it. They share one cache among clients,
 //
 //	shared := cache.New(cache.Options{Size: 50_000})
 //	a, err := entra.New(entra.Config{Cache: shared /* ... */})
 //	b, err := entra.New(entra.Config{Cache: shared /* ... */})
 //
-// and they read its [Stats]. The rest, [Key], [Handle] and [Fetch], is what entra
-// itself builds on.
+// and they read its [Stats] and [Event] values. [Key], [Handle] and [Response] are for package entra.
 //
-// # What is held
+// # Contents
 //
-// A session is everything held about one subject of one app ([Key]): one access
-// token per scope set, and whatever the flow keeps to get the next one, such as a
-// refresh token. [Options].Size bounds the number of sessions, and a session bounds
-// its scope sets.
+// A session is everything cached for one subject of one app ([Key]): one access token per scope set, and what the flow
+// needs to get the next one, such as a refresh token. [Options].Size bounds the sessions. A session has at most 64
+// scope sets.
 //
-// # How the bound is shared
+// # Eviction
 //
-// When the cache is full, the partition that holds the most sessions loses the one
-// that it used least recently; among partitions of one size it is the session used
-// least recently of all. A partition is one flow of one app in one tenant. So a tenant
-// that makes a million sessions pushes out its own, one that holds much less than its
-// equal share of the bound loses none, and users do not push out the app's own tokens. A
-// large cache is divided into shards, each of which applies the rule to the sessions that
-// it holds.
+// A full cache evicts from the partition that has the most sessions, where a partition is one flow of one app in one
+// tenant. It evicts the session that was least recently used. Among partitions of the same size, it is the least
+// recently used session of all. So a tenant with a million sessions evicts its own, a tenant well below its equal share
+// loses none, and users do not evict the app's own tokens. A cache for 1024 sessions or more is divided into
+// shards, each of which applies this rule to its own sessions.
 //
-// A user whose browsers have a session each ([Key].Session) has the 64 of them that were
-// used last: who signs in again and again pushes out his own. On behalf of a user there is
-// a session for each assertion, whose user the cache does not know: there only the tenants
-// are kept apart.
+// A user with a session for each browser ([Key].Session) has at most 64 of them, the most recently used ones. On-behalf-of
+// sessions belong to assertions, whose users the cache does not know. Only their tenants are kept apart.
 //
-// # When a token is refreshed
+// An evicted session has lost its tokens and its refresh token, also for a TokenSource that used it before.
 //
-// A token is fresh at first; then early, when it is still served
-// at once while one refresh runs in the background; and at last expired, when
-// callers wait for the one refresh or leave when their own context ends. Nothing
-// runs between calls: there is no goroutine that watches the clock.
+// # Refresh
 //
-// A refresh that fails is tried again by later reads, at moments spread over the time for
-// which the old token is still served: nobody waits for it. A failure with no token to
-// serve is remembered for a back-off that grows with every failure and given to everybody
-// who asks, so that a thousand callers make one request, not a thousand.
+// At first a token is fresh. From its refresh point on it is early: callers still get it at once, and one refresh runs
+// in the background. From a minute before its expiry it is expired: callers wait for one request, or leave when
+// their own context ends. The refresh point is the server's refresh_in, or a random point at 60 to 70 % of the
+// lifetime. After a failure, and for an app's own token that callers waited for, it is a random point at 10 to 70 %.
+// Nothing runs between calls: no goroutine watches the clock.
+//
+// A failed refresh is repeated by later calls, at random moments over the time that the old token has left. A failure
+// without a usable token is cached for a back-off that grows with each failure. All callers get the cached error, so
+// a thousand callers send one request.
 package cache
