@@ -661,6 +661,39 @@ func TestSignOutDuringTokenRequestEndsSignIn(t *testing.T) {
 	}
 }
 
+// The same holds in the other order, if the whole callback happens at any store call of the sign-out.
+func TestSignInDuringSignOutEnds(t *testing.T) {
+	for point, made := 0, true; made; point++ {
+		made = false
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		w.withClaims(map[string]any{"sid": nil})
+		b, tab := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		callback := b.signInAtEntra(b.get("/login"), alice)
+		tab.setCookie(b.cookie("__Host-session-"))
+		calls := 0
+		store.mu.Lock()
+		store.before = func(string, string) {
+			if calls++; !made && calls == point+1 {
+				made = true
+				b.callback(callback)
+			}
+		}
+		store.mu.Unlock()
+		tab.wantEntra(tab.post("/logout", nil))
+		if !made {
+			break
+		}
+		if a := b.get("/"); a.body != "false  " {
+			t.Errorf("callback before call %d: got page %q, want no user", point, a.body)
+		}
+		if n := w.tokens.Stats().Sessions; n != 0 {
+			t.Errorf("callback before call %d: got tokens of %d sessions in the cache, want 0", point, n)
+		}
+	}
+}
+
 // A sign-out also ends a login that comes back at the end of LoginTimeout.
 func TestSignOutEndsLateSignIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -128,6 +128,9 @@ func TestFrontChannelLogoutEndsSession(t *testing.T) {
 		h.Get("Cache-Control") != "no-store" || h.Get("Set-Cookie") != "" {
 		t.Errorf("got headers %v and body %q", h, a.body)
 	}
+	if _, _, d := store.counts(); d != deletes+1 {
+		t.Errorf("got %d deletes, want 1, of the session", d-deletes)
+	}
 	b.wantUser("")
 	other.wantUser("Bob Brown")
 	before := len(w.Requests())
