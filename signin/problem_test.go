@@ -224,6 +224,17 @@ func TestPageAndLogHaveSupportDetails(t *testing.T) {
 	}
 }
 
+// Failures without Retry-After of Entra have no such header.
+func TestNoRetryAfterWithoutOne(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	q := query(b.signInAtEntra(b.get("/login"), alice))
+	failures["denied"].change(w, b, q)
+	if a := b.get(origin + "/callback?" + q.Encode()); a.Header.Values("Retry-After") != nil {
+		t.Errorf("got Retry-After %q", a.Header.Values("Retry-After"))
+	}
+}
+
 // Parameters of the callback are escaped in the page.
 func TestPageEscapesParameters(t *testing.T) {
 	w := newWebApp(t)
