@@ -1,6 +1,7 @@
 package signin_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -178,6 +179,42 @@ func TestFrontChannelLogoutIsRememberedForLifetime(t *testing.T) {
 			second.wantUser("")
 		}
 	})
+}
+
+// A sign-out does not stop half-way if the client disconnects. Only the session is loaded with the request's context.
+func TestSignOutFinishesWithoutClient(t *testing.T) {
+	for path, canceled := range map[string]int{"/logout": 2, "/logout/frontchannel?sid=the-session": 0} {
+		store := &contextStore{sharedStore: newSharedStore()}
+		w := newWebApp(t, withStore(store))
+		w.withClaims(map[string]any{"sid": "the-session"})
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		ctx, disconnect := context.WithCancel(t.Context())
+		store.before = func(method, _ string) {
+			if method == "Commit" {
+				disconnect()
+			}
+		}
+		store.contexts = nil
+		method := http.MethodGet
+		if path == "/logout" {
+			method = http.MethodPost
+		}
+		r := httptest.NewRequestWithContext(ctx, method, origin+path, nil)
+		r.AddCookie(b.cookie("__Host-session-"))
+		w.app.ServeHTTP(httptest.NewRecorder(), r)
+		got := 0
+		for _, c := range store.contexts {
+			if c.Err() != nil {
+				got++
+			}
+		}
+		if got != canceled || len(store.contexts) < 4 {
+			t.Errorf("%s: got %d canceled contexts of %d, want %d", path, got, len(store.contexts), canceled)
+		}
+		b.wantUser("")
+		disconnect()
+	}
 }
 
 // If a sign-out fails half-way, a retry ends everything: the tokens, and other sessions of the same session at Entra.
