@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -81,11 +82,44 @@ func TestNoExpiryWarning(t *testing.T) {
 		log := newLogRecorder()
 		_, content := newCertificate(t, time.Now(), time.Now().Add(time.Hour))
 		path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "cert"), content)
-		if _, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger,
-			WarnBefore: -1}); err != nil {
+		c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{Logger: log.Logger, WarnBefore: -1})
+		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(2 * time.Hour)
+		newFakeEntra().use(c)
 		wantLines(t, log, "")
+	})
+}
+
+// When Entra rejects an expired certificate and the file has a new one, that is used, even if
+// the change is not visible in the modification time.
+func TestExpiredCertificateIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, dir := newFakeEntra(), t.TempDir()
+		start := time.Now()
+		_, content := newCertificate(t, start, start.Add(time.Hour))
+		path := testkit.WriteFile(t, filepath.Join(dir, "cert"), content)
+		makeOld(t, path)
+		c, err := credentials.CertificateFile(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		next, content := newCertificate(t, start, start.Add(3*time.Hour))
+		e.UpdateCredentials("daemon", func(a *entratest.App) { a.Certificates = []*x509.Certificate{next} })
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.WriteFile(t, path, content)
+		if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		e.mustUse(t, c)
+		if n := len(e.sent("client_assertion")); n != 2 {
+			t.Errorf("got %d requests, want 2", n)
+		}
 	})
 }
 

@@ -114,13 +114,13 @@ func (f *file) refresh(ctx context.Context, v *version, rejected bool) error {
 		f.logError(ctx, err)
 	} else {
 		f.accept(ctx, next, infos)
-		if expiry := v.info.NotAfter; rejected && next == v && !expiry.IsZero() && time.Now().After(expiry) {
-			err = invalid("the %s in %q expired at %s and the file has not been renewed",
-				f.kind, f.paths[0], expiry.UTC().Format(time.RFC3339))
-		}
 	}
 	if !rejected {
 		return nil
+	}
+	if expiry := v.info.NotAfter; next == v && !expiry.IsZero() && time.Now().After(expiry) {
+		return invalid("the %s in %q expired at %s and the file has not been renewed",
+			f.kind, f.paths[0], expiry.UTC().Format(time.RFC3339))
 	}
 	return err
 }
@@ -249,7 +249,7 @@ func (f *file) logError(ctx context.Context, err error) {
 
 // warnOfExpiry logs once a day that v expires soon or has expired.
 func (f *file) warnOfExpiry(ctx context.Context, v *version) {
-	if f.logger == nil || f.warnBefore < 0 || v.info.NotAfter.IsZero() {
+	if f.warnBefore < 0 || v.info.NotAfter.IsZero() {
 		return
 	}
 	now := time.Now()

@@ -163,7 +163,8 @@ func TestRejectedSecretIsReadAgain(t *testing.T) {
 	e.secrets("secret-3")
 	got := e.use(c)
 	var failed *entra.Error
-	if !errors.As(got, &failed) || !slices.Equal(failed.AADSTS, []int{7000215}) {
+	if !errors.As(got, &failed) || !slices.Equal(failed.AADSTS, []int{7000215}) ||
+		strings.Contains(failed.Description, "no other credential") {
 		t.Errorf("got %v", got)
 	}
 	e.wantSent(t, "secret-1", "secret-1", "secret-1", "secret-2", "secret-2")

@@ -196,6 +196,17 @@ func TestIterationsAreBounded(t *testing.T) {
 	}
 }
 
+// A file of 1 MiB is read.
+func TestLargestFile(t *testing.T) {
+	path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "secret"), strings.Repeat("a", 1<<20))
+	if _, err := credentials.SecretFile(path, nil); err != nil {
+		t.Error(err)
+	}
+	testkit.WriteFile(t, path, strings.Repeat("a", 1<<20+1))
+	_, err := credentials.SecretFile(path, nil)
+	wantInvalid(t, err, path, `the client secret file "DIR" is larger than 1048576 bytes`)
+}
+
 func TestInvalidSecretFiles(t *testing.T) {
 	const text = "it must be the value of the secret and nothing else"
 	dir := t.TempDir()

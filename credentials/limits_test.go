@@ -69,6 +69,62 @@ func TestHugeIssuerIsIgnored(t *testing.T) {
 	}
 }
 
+// Short files, and DER without the parts of a key or certificate, are rejected.
+func TestParseShortFiles(t *testing.T) {
+	const neither, other = "contains neither PEM nor PKCS#12", "is DER, but not PKCS#12"
+	for data, want := range map[string]string{
+		"0":             neither,
+		"05 is not DER": neither,
+		"é is not DER":  neither,
+		"\x30\x81\x83\x30\x81\x80" + strings.Repeat("\x00", 128): other, // a SEQUENCE in a SEQUENCE
+	} {
+		if _, err := (parser{file: "/file"}).parse([]byte(data)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: got %v, want %q", data, err, want)
+		}
+	}
+}
+
+// A key of 16 KiB is parsed, a larger one is not.
+func TestLargestKey(t *testing.T) {
+	for size, want := range map[int]string{maxKey: "is corrupt", maxKey + 1: "the limit is 16384"} {
+		err := parser{file: "/file"}.addKey(&bundle{}, make([]byte, size))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d bytes: got %v, want %q", size, err, want)
+		}
+	}
+}
+
+// Iteration counts are searched 32 levels deep.
+func TestIterationsDepth(t *testing.T) {
+	for depth, want := range map[int]int64{0: 7, 31: 7, 32: 0, 100: 0} {
+		der := []byte{asn1.TagOctetString, 1, 0, asn1.TagInteger, 1, 7}
+		for range depth {
+			var err error
+			der, err = asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: der})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := iterations(der, 0); got != want {
+			t.Errorf("depth %d: got %d, want %d", depth, got, want)
+		}
+	}
+}
+
+// Only an INTEGER after an OCTET STRING is an iteration count.
+func TestIterationsAreIntegers(t *testing.T) {
+	for der, want := range map[string]int64{
+		"\x04\x01\x00\x02\x01\x07": 7,
+		"\x04\x01\x00\x05\x00":     0, // NULL
+		"\x04\x01\x00\x82\x01\x07": 0, // another class
+		"\x05\x00\x02\x01\x07":     0, // after NULL
+	} {
+		if got := iterations([]byte(der), 0); got != want {
+			t.Errorf("%x: got %d, want %d", der, got, want)
+		}
+	}
+}
+
 // Keys of 16384 bits are the largest whose signatures are checked.
 func TestIsHuge(t *testing.T) {
 	for bits, want := range map[uint]bool{2048: false, 16384: false, 16385: true} {

@@ -290,8 +290,13 @@ func TestManagedIdentitySecretInMessage(t *testing.T) {
 }
 
 func TestManagedIdentityTakesOneID(t *testing.T) {
-	_, err := credentials.ManagedIdentity(&credentials.ManagedIdentityOptions{ClientID: "a", ResourceID: "b"})
-	wantInvalid(t, err, "", "ManagedIdentityOptions sets more than one of ClientID, ObjectID and ResourceID")
+	for _, opts := range []credentials.ManagedIdentityOptions{
+		{ClientID: "a", ObjectID: "b"}, {ClientID: "a", ResourceID: "b"}, {ObjectID: "a", ResourceID: "b"},
+		{ClientID: "a", ObjectID: "b", ResourceID: "c"},
+	} {
+		_, err := credentials.ManagedIdentity(&opts)
+		wantInvalid(t, err, "", "ManagedIdentityOptions sets more than one of ClientID, ObjectID and ResourceID")
+	}
 }
 
 // Without TLS, requests are only sent to this machine and private networks. On other

@@ -66,7 +66,8 @@ func iterations(der []byte, depth int) (most int64) {
 		}
 		der = rest
 		// The library does not check the class of the OCTET STRING.
-		if isUniversal(v, asn1.TagInteger) && before.Tag == asn1.TagOctetString {
+		isInteger := v.Class == asn1.ClassUniversal && v.Tag == asn1.TagInteger
+		if isInteger && before.Tag == asn1.TagOctetString {
 			var n int64
 			if _, err := asn1.Unmarshal(v.FullBytes, &n); err != nil {
 				n = 1 << 62 // larger than an int64
@@ -79,8 +80,4 @@ func iterations(der []byte, depth int) (most int64) {
 		before = v
 	}
 	return most
-}
-
-func isUniversal(v asn1.RawValue, tag int) bool {
-	return v.Class == asn1.ClassUniversal && v.Tag == tag && len(v.FullBytes) > 0
 }
