@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
+	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
 )
 
@@ -42,11 +43,7 @@ func (d *doctor) checkNetwork(ctx context.Context) string {
 		return needsResponse
 	}
 	proxy := d.proxyFor(req)
-	client := &http.Client{
-		Transport:     d.Recorder,
-		Timeout:       30 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := httpclient.Restricted(&http.Client{Transport: d.Recorder, Timeout: 30 * time.Second})
 	resp, err := client.Do(req)
 	record, _ := d.Recorder.Last("discovery")
 	if err != nil {
