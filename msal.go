@@ -99,26 +99,22 @@ func (t *msalTransport) CloseIdleConnections() { t.client.CloseIdleConnections()
 // Do is a method of MSAL's HTTPClient.
 func (t *msalTransport) Do(req *http.Request) (*http.Response, error) {
 	x := exchangeFromContext(req.Context())
-	resp, err := t.roundTrip(req, x)
+	err := t.allow(req.URL)
+	var resp *response
+	switch {
+	case err != nil:
+	case req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/.well-known/openid-configuration"):
+		resp, err = t.discovery.get(req)
+	case req.Method == http.MethodPost:
+		resp, err = t.sendTokenRequest(req, x)
+	default:
+		err = errorf("invalid_request", "MSAL sent a %s request that is neither for a token nor for discovery", req.Method)
+	}
 	if err != nil {
 		x.fail(err)
 		return nil, err
 	}
 	return resp.http(req), nil
-}
-
-func (t *msalTransport) roundTrip(req *http.Request, x *exchange) (*response, *Error) {
-	if err := t.allow(req.URL); err != nil {
-		return nil, err
-	}
-	switch {
-	case req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/.well-known/openid-configuration"):
-		return t.discovery.get(req)
-	case req.Method == http.MethodPost:
-		return t.sendTokenRequest(req, x)
-	}
-	return nil, errorf("invalid_request", "MSAL sent a %s request that is neither for a token nor for "+
-		"discovery", req.Method)
 }
 
 // sendTokenRequest sends a token request and records the response in x.
