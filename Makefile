@@ -47,7 +47,7 @@ gofmt: # Part of other targets.
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files"; exit 1; fi
 
 .PHONY: lint
-lint: gofmt ## Formatting, tidy modules, go vet, golangci-lint.
+lint: gofmt style ## Formatting, language, tidy modules, go vet, golangci-lint.
 	$(call say,go mod tidy: every module)
 	@for module in $(MODULES); do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
 	$(call say,go vet)
