@@ -26,7 +26,7 @@ for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 
 	name=entra_${version}_${GOOS}_${GOARCH}
 	suffix=
 	[ "$GOOS" != windows ] || suffix=.exe
-	"$go" build -trimpath -ldflags '-s -w -buildid=' -o "dist/$name$suffix" ./cmd/entra
+	"$go" build -buildvcs=true -trimpath -ldflags '-s -w -buildid=' -o "dist/$name$suffix" ./cmd/entra
 done
 cd dist
 sha256sum entra_* >SHA256SUMS
