@@ -354,6 +354,9 @@ func TestFormAfterSessionEndGetsPage(t *testing.T) {
 	b := w.browser(t)
 	a := b.post("/private/pay", url.Values{"amount": {"1000"}}, "Referer", origin+"/private/form?id=7")
 	b.wantStatus(a, http.StatusUnauthorized, "")
+	if a.Header.Get("WWW-Authenticate") != `Cookie realm="sign-in"` {
+		t.Errorf("got WWW-Authenticate %q", a.Header.Get("WWW-Authenticate"))
+	}
 	if !strings.Contains(a.body, "was not saved") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
 		t.Errorf("got page\n%s", a.body)
 	}

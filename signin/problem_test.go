@@ -146,6 +146,9 @@ func TestFailuresHavePageAndLogRecord(t *testing.T) {
 				h.Get("Referrer-Policy") != "no-referrer" || h.Get("Content-Type") != "text/html; charset=utf-8" {
 				t.Errorf("got headers %v", h)
 			}
+			if h.Get("WWW-Authenticate") != "" {
+				t.Errorf("got WWW-Authenticate %q without status 401", h.Get("WWW-Authenticate"))
+			}
 			log := strings.TrimPrefix(w.log.String(), before)
 			if !strings.Contains(log, `"level":"`+test.level+`"`) || !strings.Contains(log, `"error":`) {
 				t.Errorf("got log record %s, want level %s and an error", log, test.level)
