@@ -150,7 +150,7 @@ func (q *signInRequest) setResponseMode(idToken bool) *aadstsError {
 	return nil
 }
 
-// checkResponseType checks the response type and what it requires.
+// checkResponseType checks the response type and its requirements.
 func (q *signInRequest) checkResponseType(app *App, idToken bool) *aadstsError {
 	switch q.ResponseType {
 	case "":

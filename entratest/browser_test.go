@@ -302,11 +302,15 @@ func TestTamperedFormsAreRejected(t *testing.T) {
 }
 
 func TestSignOutNotifiesApps(t *testing.T) {
-	s := entratest.NewServer(sample("webapp", func(a *entratest.App) { a.LogoutURL = "https://webapp.contoso.example/logout" }))
+	s := entratest.NewServer(sample("webapp", func(a *entratest.App) {
+		a.LogoutURL = "https://webapp.contoso.example/logout"
+	}))
 	b := newBrowser(t, s)
 	logout := authHost + tenant + "/oauth2/v2.0/logout?"
 	for _, user := range []string{"alice", "bob"} {
-		b.open(authorizeURL(tenant, "login_hint", user+"@contoso.onmicrosoft.com")).signIn(user+"@contoso.onmicrosoft.com", user+"-password").press("consent").wantCallback()
+		username := user + "@contoso.onmicrosoft.com"
+		b.open(authorizeURL(tenant, "login_hint", username)).signIn(username, user+"-password").
+			press("consent").wantCallback()
 	}
 	b.open(logout + form("logout_hint", bob).Encode())
 	b.wantPage("Signed out", `<iframe src="https://webapp.contoso.example/logout?iss=`, "&sid=", "</span>Contoso</p>")

@@ -214,7 +214,7 @@ func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSe
 	return c
 }
 
-// signID signs an ID token.
+// signIDToken signs an ID token.
 func (s *Server) signIDToken(payload claimSet) string {
 	key := s.signingKey()
 	return signJWT(key.private, claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}, payload)

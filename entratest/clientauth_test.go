@@ -91,7 +91,7 @@ func TestUpdateCredentialsDuringRequests(t *testing.T) {
 					s.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets = []string{"daemon-secret", fmt.Sprint(j)} })
 					continue
 				}
-				resp, err := s.Client().PostForm("https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/token", map[string][]string{
+				resp, err := s.Client().PostForm(authHost+tenant+"/oauth2/v2.0/token", map[string][]string{
 					"grant_type": {"client_credentials"}, "client_id": {s.App("daemon").ClientID},
 					"client_secret": {"daemon-secret"}, "scope": {"api://api-b/.default"},
 				})

@@ -248,7 +248,8 @@ func TestRegionalHosts(t *testing.T) {
 		{entratest.NewServer(custom), "westeurope.login.example.test", "login.example.test"},
 	} {
 		var doc map[string]any
-		if status := get(t, test.server.Client(), "https://"+test.host+"/"+tenant+"/v2.0/.well-known/openid-configuration", &doc); status != 200 {
+		document := "https://" + test.host + "/" + tenant + "/v2.0/.well-known/openid-configuration"
+		if status := get(t, test.server.Client(), document, &doc); status != 200 {
 			t.Fatalf("%s: got status %d", test.host, status)
 		}
 		for name, want := range map[string]string{

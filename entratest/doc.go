@@ -52,7 +52,7 @@
 //
 // [Server.Mint] returns a token from any client for any user. [MintOptions] can
 // change and remove claims, let the token expire, or forge it. A minted token is
-// valid except for what the test changes. The API fetches the signing keys
+// valid except for the changes in MintOptions. The API fetches the signing keys
 // through [Server.Client].
 //
 // # Testing a web app
@@ -75,6 +75,6 @@
 //
 // # Fidelity
 //
-// FIDELITY.md in this directory lists what is the same as in Entra, what is
-// simplified, and what is missing.
+// FIDELITY.md in this directory compares the server with Entra. It lists the same,
+// the simplified and the missing features.
 package entratest

@@ -21,7 +21,8 @@ import (
 func TestErrorBody(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	req, err := http.NewRequest("POST", authHost+tenant+"/oauth2/v2.0/token",
-		strings.NewReader("grant_type=client_credentials&client_id="+daemon+"&client_secret=wrong&scope=api://api-b/.default"))
+		strings.NewReader("grant_type=client_credentials&client_id="+daemon+
+			"&client_secret=wrong&scope=api://api-b/.default"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,8 @@ func TestErrorBody(t *testing.T) {
 	if body.URI != authHost+"error?code=7000215" {
 		t.Errorf("got error_uri %q", body.URI)
 	}
-	want := `^AADSTS7000215: .* Trace ID: ` + body.TraceID + ` Correlation ID: ` + id + ` Timestamp: \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$`
+	want := `^AADSTS7000215: .* Trace ID: ` + body.TraceID + ` Correlation ID: ` + id +
+		` Timestamp: \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$`
 	if !regexp.MustCompile(want).MatchString(body.Description) {
 		t.Errorf("got error_description %q", body.Description)
 	}
@@ -282,7 +284,9 @@ func TestClientAssertionErrors(t *testing.T) {
 		{"no exp", func(_, p map[string]any) { delete(p, "exp") }, 700024},
 		{"odd nbf", func(_, p map[string]any) { p["nbf"] = "soon" }, 700024},
 		{"audience", func(_, p map[string]any) { p["aud"] = authHost + fabrikam + "/oauth2/v2.0/token" }, 700023},
-		{"audience elsewhere", func(_, p map[string]any) { p["aud"] = "https://evil.example/" + tenant + "/oauth2/v2.0/token" }, 700023},
+		{"audience elsewhere", func(_, p map[string]any) {
+			p["aud"] = "https://evil.example/" + tenant + "/oauth2/v2.0/token"
+		}, 700023},
 		{"subject", func(_, p map[string]any) { p["sub"] = apiA }, 700027},
 		{"unknown certificate", func(h, _ map[string]any) { h["x5t"] = thumbprint(ca) }, 700027},
 		{"no thumbprint", func(h, _ map[string]any) { delete(h, "x5t") }, 50027},

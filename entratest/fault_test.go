@@ -16,7 +16,8 @@ import (
 )
 
 func daemonForm() *strings.Reader {
-	return strings.NewReader("grant_type=client_credentials&client_id=" + daemon + "&client_secret=daemon-secret&scope=api://api-b/.default")
+	return strings.NewReader("grant_type=client_credentials&client_id=" + daemon +
+		"&client_secret=daemon-secret&scope=api://api-b/.default")
 }
 
 // daemonPost returns the response and its body, or the error of either.

@@ -27,12 +27,17 @@ func FuzzToken(f *testing.F) {
 		"", "&&&", "grant_type=client_credentials", "%zz=%", "grant_type=client_credentials&grant_type=password",
 		"grant_type=client_credentials&client_id=" + daemon + "&client_secret=daemon-secret&scope=api://api-b/.default",
 		"grant_type=client_credentials&client_id=" + daemon + "&client_secret=x&scope=//.default",
-		"grant_type=authorization_code&client_id=" + webapp + "&client_secret=webapp-secret&code=AAAA&redirect_uri=" + callback,
+		"grant_type=authorization_code&client_id=" + webapp + "&client_secret=webapp-secret&code=AAAA" +
+			"&redirect_uri=" + callback,
 		"grant_type=refresh_token&client_id=" + webapp + "&client_secret=webapp-secret&refresh_token=AAAA&scope=openid",
-		"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&client_id=" + apiA + "&client_secret=api-a-secret&requested_token_use=on_behalf_of&scope=api://api-b/.default&assertion=" + token,
-		"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&client_id=" + apiA + "&client_secret=api-a-secret&requested_token_use=on_behalf_of&scope=x&assertion=e30.e30.e30",
-		"grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion=eyJ4NWMiOlsxXX0.eyJpc3MiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQiLCJzdWIiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQifQ.AA",
-		"grant_type=password&client_id=" + apiA + "&client_secret=api-a-secret&username=a&password=b&scope=openid&claims={\"access_token\":{\"acrs\":null}}",
+		"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&client_id=" + apiA + "&client_secret=api-a-secret" +
+			"&requested_token_use=on_behalf_of&scope=api://api-b/.default&assertion=" + token,
+		"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&client_id=" + apiA + "&client_secret=api-a-secret" +
+			"&requested_token_use=on_behalf_of&scope=x&assertion=e30.e30.e30",
+		"grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer" +
+			"&client_assertion=eyJ4NWMiOlsxXX0.eyJpc3MiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQiLCJzdWIiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQifQ.AA",
+		"grant_type=password&client_id=" + apiA + "&client_secret=api-a-secret&username=a&password=b&scope=openid" +
+			"&claims={\"access_token\":{\"acrs\":null}}",
 	} {
 		f.Add("/"+tenant+"/oauth2/v2.0/token", "application/x-www-form-urlencoded", seed)
 	}
@@ -275,10 +280,13 @@ func FuzzClientAssertion(f *testing.F) {
 	future := "4102444800"
 	f.Add(`{"alg":"RS256","x5t":"`+thumbprint(cert)+`"}`,
 		`{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+endpoint+`","exp":`+future+`}`)
-	f.Add(`{"alg":"RS256"}`, `{"iss":"https://ci.example","sub":"main","aud":["api://AzureADTokenExchange"],"exp":`+future+`}`)
-	f.Add(`{"alg":"none","x5c":["AA"]}`, `{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+endpoint+`","exp":1e400,"nbf":null}`)
+	f.Add(`{"alg":"RS256"}`, `{"iss":"https://ci.example","sub":"main","aud":["api://AzureADTokenExchange"],`+
+		`"exp":`+future+`}`)
+	f.Add(`{"alg":"none","x5c":["AA"]}`, `{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+endpoint+
+		`","exp":1e400,"nbf":null}`)
 	f.Add(`{"alg":"RS256","kid":"`+thumbprint(cert)+`"}`,
-		`{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+authHost+`common/oauth2/v2.0/token","exp":`+future+`,"nbf":`+future+`}`)
+		`{"iss":"`+daemon+`","sub":"`+daemon+`","aud":"`+authHost+`common/oauth2/v2.0/token","exp":`+
+			future+`,"nbf":`+future+`}`)
 	f.Fuzz(func(t *testing.T, header, payload string) {
 		send := func(assertion string) bool {
 			resp := clientCredentials(t, s, "client_secret", "", "client_assertion", assertion,
@@ -320,7 +328,8 @@ func FuzzClientAssertion(f *testing.F) {
 // signRaw signs a header and payload that may be invalid JSON.
 func signRaw(t testing.TB, key *rsa.PrivateKey, header, payload string) string {
 	t.Helper()
-	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(payload))
 	sum := sha256.Sum256([]byte(signed))
 	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
 	if err != nil {

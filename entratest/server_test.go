@@ -30,33 +30,57 @@ func TestNewServerPanicsForInvalidConfig(t *testing.T) {
 			c.Tenants = append(c.Tenants,
 				c.Tenants[0])
 		},
-		`"a/b" is not a host name`:                             func(c *entratest.Config) { c.Host = "a/b" },
-		"the name is empty":                                    app(func(a *entratest.App) { a.Name = "" }),
-		"another app has the same name":                        app(func(a *entratest.App) { a.Name = "webapp" }),
-		`client ID "" is not a GUID`:                           app(func(a *entratest.App) { a.ClientID = "" }),
-		"another app has the client ID":                        app(func(a *entratest.App) { a.ClientID = webapp }),
-		`unknown tenant "x"`:                                   app(func(a *entratest.App) { a.TenantID = "x" }),
-		`object ID "x" is not a GUID`:                          app(func(a *entratest.App) { a.ObjectID = "x" }),
-		"token version 3 is not 1 or 2":                        app(func(a *entratest.App) { a.TokenVersion = 3 }),
-		`invalid App ID URI "no uri"`:                          app(func(a *entratest.App) { a.AppIDURI = "no uri" }),
-		"has the same App ID URI":                              app(func(a *entratest.App) { a.AppIDURI = "API://api-b/" }),
-		`invalid scope or role name "a b"`:                     app(func(a *entratest.App) { a.Scopes = []string{"a b"} }),
-		`invalid redirect URI "https://x/*"`:                   app(func(a *entratest.App) { a.RedirectURIs = []string{"https://x/*"} }),
-		`invalid logout URL "x"`:                               app(func(a *entratest.App) { a.LogoutURL = "x" }),
-		"not an *rsa.PublicKey or *ecdsa.PublicKey":            app(func(a *entratest.App) { a.Federated = []entratest.FederatedCredential{{Issuer: "a", Subject: "b"}} }),
-		"a certificate is nil":                                 app(func(a *entratest.App) { a.Certificates = []*x509.Certificate{nil} }),
-		"trusted subject: Subject is empty":                    app(func(a *entratest.App) { a.TrustedSubjects = []entratest.TrustedSubject{{}} }),
-		"a public client cannot have credentials":              app(func(a *entratest.App) { a.Public = true }),
-		`permissions name the unknown resource "x"`:            app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: "x"}} }),
-		`app "api-b" does not expose the scope "x"`:            app(func(a *entratest.App) { a.Required = []entratest.Permission{{Resource: apiB, Scopes: []string{"x"}}} }),
-		`app "api-b" does not define the role "x"`:             app(func(a *entratest.App) { a.Permissions = []entratest.Permission{{Resource: apiB, Roles: []string{"x"}}} }),
-		"invalid username":                                     user(func(u *entratest.User) { u.Username = " " }),
-		"another user has the same name":                       user(func(u *entratest.User) { u.Username = strings.ToUpper(bob) }),
+		`"a/b" is not a host name`:         func(c *entratest.Config) { c.Host = "a/b" },
+		"the name is empty":                app(func(a *entratest.App) { a.Name = "" }),
+		"another app has the same name":    app(func(a *entratest.App) { a.Name = "webapp" }),
+		`client ID "" is not a GUID`:       app(func(a *entratest.App) { a.ClientID = "" }),
+		"another app has the client ID":    app(func(a *entratest.App) { a.ClientID = webapp }),
+		`unknown tenant "x"`:               app(func(a *entratest.App) { a.TenantID = "x" }),
+		`object ID "x" is not a GUID`:      app(func(a *entratest.App) { a.ObjectID = "x" }),
+		"token version 3 is not 1 or 2":    app(func(a *entratest.App) { a.TokenVersion = 3 }),
+		`invalid App ID URI "no uri"`:      app(func(a *entratest.App) { a.AppIDURI = "no uri" }),
+		"has the same App ID URI":          app(func(a *entratest.App) { a.AppIDURI = "API://api-b/" }),
+		`invalid scope or role name "a b"`: app(func(a *entratest.App) { a.Scopes = []string{"a b"} }),
+		`invalid redirect URI "https://x/*"`: app(func(a *entratest.App) {
+			a.RedirectURIs = []string{"https://x/*"}
+		}),
+		`invalid logout URL "x"`: app(func(a *entratest.App) { a.LogoutURL = "x" }),
+		"not an *rsa.PublicKey or *ecdsa.PublicKey": app(func(a *entratest.App) {
+			a.Federated = []entratest.FederatedCredential{{Issuer: "a", Subject: "b"}}
+		}),
+		"a certificate is nil": app(func(a *entratest.App) {
+			a.Certificates = []*x509.Certificate{nil}
+		}),
+		"trusted subject: Subject is empty": app(func(a *entratest.App) {
+			a.TrustedSubjects = []entratest.TrustedSubject{{}}
+		}),
+		"a public client cannot have credentials": app(func(a *entratest.App) { a.Public = true }),
+		`permissions name the unknown resource "x"`: app(func(a *entratest.App) {
+			a.Permissions = []entratest.Permission{{Resource: "x"}}
+		}),
+		`app "api-b" does not expose the scope "x"`: app(func(a *entratest.App) {
+			a.Required = []entratest.Permission{{Resource: apiB, Scopes: []string{"x"}}}
+		}),
+		`app "api-b" does not define the role "x"`: app(func(a *entratest.App) {
+			a.Permissions = []entratest.Permission{{Resource: apiB, Roles: []string{"x"}}}
+		}),
+		"invalid username": user(func(u *entratest.User) { u.Username = " " }),
+		"another user has the same name": user(func(u *entratest.User) {
+			u.Username = strings.ToUpper(bob)
+		}),
 		`user "alice@contoso.onmicrosoft.com": unknown tenant`: user(func(u *entratest.User) { u.TenantID = "x" }),
-		"has the same object ID":                               func(c *entratest.Config) { c.Users[1].ObjectID = c.Users[0].ObjectID },
-		`roles of the unknown app "x"`:                         user(func(u *entratest.User) { u.Roles = map[string][]string{"x": {"y"}} }),
-		`app "api-a" does not define the role "y"`:             user(func(u *entratest.User) { u.Roles = map[string][]string{"api://api-a": {"y"}} }),
-		`guest of the user's home tenant "` + tenant:           user(func(u *entratest.User) { u.Guest = map[string]string{tenant: ""} }),
+		"has the same object ID": func(c *entratest.Config) {
+			c.Users[1].ObjectID = c.Users[0].ObjectID
+		},
+		`roles of the unknown app "x"`: user(func(u *entratest.User) {
+			u.Roles = map[string][]string{"x": {"y"}}
+		}),
+		`app "api-a" does not define the role "y"`: user(func(u *entratest.User) {
+			u.Roles = map[string][]string{"api://api-a": {"y"}}
+		}),
+		`guest of the user's home tenant "` + tenant: user(func(u *entratest.User) {
+			u.Guest = map[string]string{tenant: ""}
+		}),
 	} {
 		t.Run(want, func(t *testing.T) {
 			cfg := entratest.Sample()

@@ -238,9 +238,11 @@ func TestConfigFile(t *testing.T) {
 		"lifetime": "10m", "refreshIn": "5m",
 		"tenants": [{"id": "11111111-1111-4111-8111-111111111111", "domain": "contoso.onmicrosoft.com"}],
 		"apps": [
-			{"name": "job", "clientId": "AAAAAAAA-0000-4000-8000-000000000001", "tenantId": "contoso.onmicrosoft.com", "secrets": ["s"],
+			{"name": "job", "clientId": "AAAAAAAA-0000-4000-8000-000000000001", "tenantId": "contoso.onmicrosoft.com",
+			 "secrets": ["s"],
 			 "permissions": [{"resource": "api://api-b", "roles": ["Read.All"]}]},
-			{"name": "api", "clientId": "aaaaaaaa-0000-4000-8000-000000000002", "tenantId": "11111111-1111-4111-8111-111111111111",
+			{"name": "api", "clientId": "aaaaaaaa-0000-4000-8000-000000000002",
+			 "tenantId": "11111111-1111-4111-8111-111111111111",
 			 "appIdUri": "api://api-b", "roles": ["Read.All"]}
 		]
 	}`)
