@@ -35,7 +35,8 @@ func FuzzToken(f *testing.F) {
 		"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&client_id=" + apiA + "&client_secret=api-a-secret" +
 			"&requested_token_use=on_behalf_of&scope=x&assertion=e30.e30.e30",
 		"grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer" +
-			"&client_assertion=eyJ4NWMiOlsxXX0.eyJpc3MiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQiLCJzdWIiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQifQ.AA",
+			"&client_assertion=eyJ4NWMiOlsxXX0.eyJpc3MiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQiLC" +
+			"JzdWIiOiJhYWFhYWFhYS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMGQifQ.AA",
 		"grant_type=password&client_id=" + apiA + "&client_secret=api-a-secret&username=a&password=b&scope=openid" +
 			"&claims={\"access_token\":{\"acrs\":null}}",
 	} {
