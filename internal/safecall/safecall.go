@@ -21,7 +21,8 @@ func NewLimiter() Limiter { return make(Limiter, maxCalls) }
 
 // Do calls f in a goroutine of its own and returns its results, or ctx's error if ctx ends first. f then keeps its
 // place in l until it returns. If l is full, Do waits for a place until ctx ends. A panic and a call of
-// [runtime.Goexit] are returned as errors.
+// [runtime.Goexit] are returned as errors. The error wraps an error of the runtime, such as an index out of range. Any
+// other value of a panic may contain a secret, so only its type is named.
 func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error)) (zero T, err error) {
 	if l != nil {
 		select {
@@ -43,7 +44,7 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 			}
 			done <- r
 		}()
-		r.value, r.err = Recover(func() (T, error) { return f(ctx) })
+		r.value, r.err = recovered(func() (T, error) { return f(ctx) })
 	}()
 	select {
 	case r := <-done:
@@ -53,9 +54,8 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 	}
 }
 
-// Recover calls f and returns a panic as an error. The error wraps an error of the runtime, such as an index out of
-// range. Any other value of a panic may contain a secret: only its type is named.
-func Recover[T any](f func() (T, error)) (v T, err error) {
+// recovered calls f and returns a panic as an error.
+func recovered[T any](f func() (T, error)) (v T, err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:

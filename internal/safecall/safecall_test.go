@@ -43,13 +43,9 @@ func TestResults(t *testing.T) {
 			if len(l) != 0 {
 				t.Errorf("%d places are taken after the call, want 0", len(l))
 			}
-			if name != "Goexit" {
-				got, err = safecall.Recover(func() (int, error) { return test.f(t.Context()) })
-				check("Recover", got, err)
-			}
 		})
 	}
-	_, err := safecall.Recover(func() (int, error) { return none[1], nil })
+	_, err := safecall.Do(t.Context(), nil, func(context.Context) (int, error) { return none[1], nil })
 	if _, ok := errors.AsType[runtime.Error](err); !ok {
 		t.Errorf("got %v, want an error that wraps a runtime.Error", err)
 	}

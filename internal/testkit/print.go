@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Forms returns the texts that fmt, encoding/json and log/slog print for v.
-func Forms(v any) []string {
+// printed returns the texts that fmt, encoding/json and log/slog print for v.
+func printed(v any) []string {
 	var forms []string
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 		forms = append(forms, fmt.Sprintf(verb, v))
@@ -31,10 +31,10 @@ func Forms(v any) []string {
 // that it wraps.
 func NoSecrets(t testing.TB, v any, secrets ...string) {
 	t.Helper()
-	forms := Forms(v)
+	forms := printed(v)
 	if err, ok := v.(error); ok {
 		for err := errors.Unwrap(err); err != nil; err = errors.Unwrap(err) {
-			forms = append(forms, Forms(err)...)
+			forms = append(forms, printed(err)...)
 		}
 	}
 	for _, form := range forms {
