@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -366,6 +367,9 @@ func TestRequirePanicsWithoutValidArguments(t *testing.T) {
 		"no scope":        func() { verify.RequireScope() },
 		"an empty scope":  func() { verify.RequireScope("") },
 		"two in one":      func() { verify.RequireScope("Tasks.Read Tasks.Write") },
+		"a backslash":     func() { verify.RequireScope(`Tasks\Read`) },
+		"DEL":             func() { verify.RequireScope("Tasks\x7fRead") },
+		"not ASCII":       func() { verify.RequireScope("Tasks.Lüfte") },
 		"a quote":         func() { verify.RequireScope(`Tasks"Read`) },
 		"no role":         func() { verify.RequireRole() },
 		"no user role":    func() { verify.RequireUserRole() },
@@ -382,6 +386,24 @@ func TestRequirePanicsWithoutValidArguments(t *testing.T) {
 			}()
 			f()
 		})
+	}
+}
+
+// Responses of the rules are not cached, and browsers do not guess their type.
+func TestResponsesHaveSafeHeaders(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	h := v.Middleware(verify.RequireScope("Tasks.~")(welcome)) // ~ is the last character that a scope may have
+	for _, authorization := range [][]string{nil, {"Bearer " + sign(0, headerOf(0), userV2())}} {
+		got := request(h, authorization...).Header()
+		got.Del("WWW-Authenticate")
+		want := http.Header{
+			"Content-Type":           {"text/plain; charset=utf-8"},
+			"X-Content-Type-Options": {"nosniff"},
+			"Cache-Control":          {"no-store"},
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
 	}
 }
 
