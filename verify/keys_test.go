@@ -215,6 +215,35 @@ func TestKeysOutliveAnOutage(t *testing.T) {
 	})
 }
 
+// After an outage an unknown key is unknown again, and a refresh keeps the cached tokens of the keys it confirms.
+func TestRefreshEndsAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v := mustNew(t, a.config())
+		good := longLived(0)
+		accept(t, v, good)
+		a.respondWith(http.StatusBadGateway, "")
+		advance(time.Hour)
+		accept(t, v, good) // starts a refresh, which fails
+		synctest.Wait()
+		a.publish(jwk(0))
+		advance(time.Minute)
+		accept(t, v, good) // starts another
+		synctest.Wait()
+		if got := a.fetches.Load(); got != 3 {
+			t.Fatalf("got %d fetches, want 3", got)
+		}
+		if n := testing.AllocsPerRun(1, func() { accept(t, v, good) }); n > 1 {
+			t.Errorf("the refresh evicted the token: got %v allocations, want at most 1", n)
+		}
+		for i := range 2 { // the first causes a fetch, the second does not
+			if _, err := v.Verify(t.Context(), unknown(i)); reason(t, err) != verify.ReasonUnknownKey {
+				t.Errorf("got %v, want %s", err, verify.ReasonUnknownKey)
+			}
+		}
+	})
+}
+
 // Without keys, a failure is cached: a thousand callers cause one fetch, and the pause between
 // fetches doubles up to a minute.
 func TestFailuresAreCachedOnAColdStart(t *testing.T) {
