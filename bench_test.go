@@ -57,7 +57,8 @@ func BenchmarkExchange(b *testing.B) {
 func BenchmarkSource(b *testing.B) {
 	e := newEstate()
 	daemon, api := e.client(b, "daemon"), e.client(b, "api-a")
-	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"filler": filler[:600]}})
+	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice,
+		Claims: map[string]any{"filler": filler[:600]}})
 	sum := sha256.Sum256([]byte(assertion))
 	for _, bb := range []struct {
 		name   string

@@ -43,7 +43,10 @@ func newUsers(t *testing.T, n int, c entra.Credential) *users {
 
 // secret sets the API's secrets: good works, and the other has expired.
 func (u *users) secret(good, expired string) {
-	u.UpdateCredentials("api-a", func(a *entratest.App) { a.Secrets, a.ExpiredSecrets = []string{good}, []string{expired} })
+	u.UpdateCredentials("api-a", func(a *entratest.App) {
+		a.Secrets, a.ExpiredSecrets = []string{good},
+			[]string{expired}
+	})
 }
 
 // call calls once for every user, concurrently or one after the other, and returns the
@@ -146,7 +149,8 @@ func TestRejectedAssertionIsNotSentForEveryUser(t *testing.T) {
 			calls.Add(1)
 			return fmt.Sprintf("e30.e30.%d", version.Load()), nil
 		}))
-		u.Intercept(respondWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
+		u.Intercept(respondWith(401, "application/json",
+			`{"error":"invalid_client","error_description":"AADSTS7000222: no","error_codes":[7000222]}`))
 		u.call(t, false)
 		if got := len(u.Forms()); got != 8 {
 			t.Errorf("%d requests, want 8", got)
@@ -169,23 +173,27 @@ func TestBreakerCountsRejectionsInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
-		remove := u.Inject(entratest.Fault{Endpoint: "token", Status: 401, Error: "invalid_client", AADSTS: 7000222, Times: 7})
+		remove := u.Inject(entratest.Fault{Endpoint: "token", Status: 401, Error: "invalid_client", AADSTS: 7000222,
+			Times: 7})
 		if failed := u.call(t, false); failed != 7 {
 			t.Errorf("%d calls failed, want 7", failed)
 		}
 		remove()
-		u.Inject(entratest.Fault{Endpoint: "token", Tenant: entratest.SampleOtherTenant, Status: 401, Error: "invalid_client", AADSTS: 7000222})
+		u.Inject(entratest.Fault{Endpoint: "token", Tenant: entratest.SampleOtherTenant, Status: 401, Error: "invalid_client",
+			AADSTS: 7000222})
 		other, err := u.client.WithTenant(entratest.SampleOtherTenant)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range 20 {
-			carol := u.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp", User: "carol@fabrikam.onmicrosoft.com", Claims: map[string]any{"n": i}})
+			carol := u.Mint(entratest.MintOptions{Tenant: entratest.SampleOtherTenant, Resource: "api-a", Client: "webapp",
+				User: "carol@fabrikam.onmicrosoft.com", Claims: map[string]any{"n": i}})
 			if _, err := obo.TokenSource(other, carol, "api://api-b/Orders.Read").Token(); !testkit.Error(t, err).Has(7000222) {
 				t.Errorf("got %v", err)
 			}
 		}
-		u.assertions = append(u.assertions, u.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Claims: map[string]any{"n": n}}))
+		u.assertions = append(u.assertions, u.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice,
+			Claims: map[string]any{"n": n}}))
 		if failed := u.call(t, false); failed != 7 {
 			t.Errorf("%d calls failed, want the seven", failed)
 		}
@@ -204,7 +212,8 @@ func TestBreakerIgnoresOtherErrors(t *testing.T) {
 		u := newUsers(t, n, entra.Secret("api-a-secret"))
 		remove := u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "invalid_client", AADSTS: 650053})
 		for _, assertion := range u.assertions {
-			if _, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Raed").Token(); !testkit.Error(t, err).Has(650053) {
+			if _, err := obo.TokenSource(u.client, assertion, "api://api-b/Orders.Raed").Token(); !testkit.Error(t,
+				err).Has(650053) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -229,7 +238,8 @@ func TestBreakerClosesWhenAUserMustInteract(t *testing.T) {
 			u.secret("old-secret", "new-secret")
 			time.Sleep(2 * time.Minute) // past every back-off
 			u.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: 50076, Times: 1})
-			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); testkit.Error(t, err).Code != code {
+			if _, err := obo.TokenSource(u.client, u.assertions[0], "api://api-b/Orders.Read").Token(); testkit.Error(t,
+				err).Code != code {
 				t.Errorf("got %v", err)
 			}
 			u.assertions = u.assertions[1:]
@@ -248,7 +258,8 @@ func TestBreakerOfARegionIsSeparate(t *testing.T) {
 		cfg := u.config("api-a")
 		cfg.Region = "westeurope"
 		u.client = testkit.Client(t, cfg)
-		reject := respondWith(401, "application/json", `{"error":"invalid_client","error_description":"AADSTS7000215: no","error_codes":[7000215]}`)
+		reject := respondWith(401, "application/json",
+			`{"error":"invalid_client","error_description":"AADSTS7000215: no","error_codes":[7000215]}`)
 		u.Intercept(func(r *http.Request, form url.Values) (*http.Response, error) {
 			if !strings.HasPrefix(r.URL.Host, "westeurope.") {
 				return nil, nil
@@ -256,7 +267,8 @@ func TestBreakerOfARegionIsSeparate(t *testing.T) {
 			return reject(r, form)
 		})
 		for i := range 10 {
-			if _, err := clientcreds.TokenSource(u.client, fmt.Sprintf("api://%d/.default", i)).Token(); !testkit.Error(t, err).Has(7000215) {
+			if _, err := clientcreds.TokenSource(u.client, fmt.Sprintf("api://%d/.default", i)).Token(); !testkit.Error(t,
+				err).Has(7000215) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -311,7 +323,8 @@ func TestAbandonedProbeAllowsTheNext(t *testing.T) {
 				u.secret("old-secret", "new-secret")
 				time.Sleep(2 * time.Minute) // past every back-off
 				before := len(u.Forms())
-				if _, err := u.client.TokenSource(entra.Grant{Flow: "x", Subject: "y", Scope: "z", Fetch: fetch}).Token(); err == nil || testkit.Error(t, err).Code == "invalid_client" {
+				if _, err := u.client.TokenSource(entra.Grant{Flow: "x", Subject: "y", Scope: "z",
+					Fetch: fetch}).Token(); err == nil || testkit.Error(t, err).Code == "invalid_client" {
 					t.Errorf("got %v", err)
 				}
 				if failed := u.call(t, false); failed != 0 {

@@ -64,8 +64,10 @@ func TestWireCertificate(t *testing.T) {
 	}{
 		{"PS256", entra.CertificateOptions{}, map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": x5tS256}},
 		{"RS256", entra.CertificateOptions{RS256: true}, map[string]any{"alg": "RS256", "typ": "JWT", "x5t": x5t}},
-		{"PS256 with the chain", entra.CertificateOptions{SendChain: true}, map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": x5tS256, "x5c": x5c}},
-		{"RS256 with the chain", entra.CertificateOptions{RS256: true, SendChain: true}, map[string]any{"alg": "RS256", "typ": "JWT", "x5t": x5t, "x5c": x5c}},
+		{"PS256 with the chain", entra.CertificateOptions{SendChain: true},
+			map[string]any{"alg": "PS256", "typ": "JWT", "x5t#S256": x5tS256, "x5c": x5c}},
+		{"RS256 with the chain", entra.CertificateOptions{RS256: true, SendChain: true},
+			map[string]any{"alg": "RS256", "typ": "JWT", "x5t": x5t, "x5c": x5c}},
 	} {
 		for kind, private := range map[string]crypto.PrivateKey{"RSA key": key, "signer": vault{key: key}} {
 			t.Run(tt.name+" "+kind, func(t *testing.T) {
@@ -99,14 +101,16 @@ func TestWireCertificate(t *testing.T) {
 // wantAssertion compares all of an assertion but its jti, and checks its signature.
 func wantAssertion(t *testing.T, assertion string, key *rsa.PrivateKey, header, claims map[string]any) {
 	t.Helper()
-	parsed, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return key.Public(), nil }, jwt.WithValidMethods([]string{header["alg"].(string)}))
+	parsed, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return key.Public(), nil },
+		jwt.WithValidMethods([]string{header["alg"].(string)}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if header["alg"] == "PS256" { // RFC 7518, section 3.5: the salt is as long as the hash
 		signed := assertion[:strings.LastIndexByte(assertion, '.')]
 		digest := sha256.Sum256([]byte(signed))
-		if err := rsa.VerifyPSS(&key.PublicKey, crypto.SHA256, digest[:], parsed.Signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}); err != nil {
+		if err := rsa.VerifyPSS(&key.PublicKey, crypto.SHA256, digest[:], parsed.Signature,
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -188,19 +192,26 @@ func TestInvalidCertificatesAreRejected(t *testing.T) {
 		key   crypto.PrivateKey
 		want  string
 	}{
-		{"no key", []*x509.Certificate{cert}, nil, "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got <nil>"},
-		{"a nil key", []*x509.Certificate{cert}, (*rsa.PrivateKey)(nil), "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got *rsa.PrivateKey"},
+		{"no key", []*x509.Certificate{cert}, nil,
+			"the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got <nil>"},
+		{"a nil key", []*x509.Certificate{cert}, (*rsa.PrivateKey)(nil),
+			"the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got *rsa.PrivateKey"},
 		{"an empty key", []*x509.Certificate{cert}, &rsa.PrivateKey{}, "the private key of the certificate is empty"},
-		{"a public key", []*x509.Certificate{cert}, key.Public(), "the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got *rsa.PublicKey"},
-		{"an EC key", []*x509.Certificate{cert}, ec, "the certificate's private key, of type *ecdsa.PrivateKey, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys"},
-		{"an EC signer", []*x509.Certificate{cert}, vault{key: ec}, "the certificate's private key, of type entra_test.vault, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys"},
+		{"a public key", []*x509.Certificate{cert}, key.Public(),
+			"the certificate credential needs an RSA private key, an *rsa.PrivateKey or another crypto.Signer, got *rsa.PublicKey"},
+		{"an EC key", []*x509.Certificate{cert}, ec,
+			"the certificate's private key, of type *ecdsa.PrivateKey, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys"},
+		{"an EC signer", []*x509.Certificate{cert}, vault{key: ec},
+			"the certificate's private key, of type entra_test.vault, is not an RSA key: its public key has type *ecdsa.PublicKey; Entra accepts only RSA keys"},
 		{"a small key", []*x509.Certificate{cert}, small, "the certificate's RSA key has 1024 bits; it needs at least 2048"},
 		{"no certificate", nil, key, "the certificate credential has no certificate"},
 		{"a nil certificate", []*x509.Certificate{nil}, key, "the certificate credential has no certificate"},
-		{"another's certificate", []*x509.Certificate{other}, vault{key: key}, "the private key does not belong to the certificate; pass the certificate that was issued for it, alone or with its chain"},
+		{"another's certificate", []*x509.Certificate{other}, vault{key: key},
+			"the private key does not belong to the certificate; pass the certificate that was issued for it, alone or with its chain"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: entra.Certificate(tt.certs, tt.key, nil)}
+			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant,
+				Credential: entra.Certificate(tt.certs, tt.key, nil)}
 			_, err := entra.New(cfg)
 			if got := testkit.Error(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 {
 				t.Errorf("got %v, want %s", err, tt.want)
@@ -231,14 +242,17 @@ func TestSignerErrorIsReported(t *testing.T) {
 		name, want string
 		fail       func() error
 	}{
-		{"with an error", "the certificate's key failed to sign: the module was removed, PIN [redacted]", func() error { return gone }},
-		{"with a panic", "the certificate's key failed to sign: the function panicked with a value of type string", func() error { panic("s3cret") }},
+		{"with an error", "the certificate's key failed to sign: the module was removed, PIN [redacted]",
+			func() error { return gone }},
+		{"with a panic", "the certificate's key failed to sign: the function panicked with a value of type string",
+			func() error { panic("s3cret") }},
 	} {
 		e := newEstate()
 		cfg := e.config("daemon")
 		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, tt.fail}, nil)
 		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
-		if got := testkit.Error(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 || got.Temporary() {
+		if got := testkit.Error(t, err); got.Code != "invalid_client" || got.Description != tt.want || got.StatusCode != 0 ||
+			got.Temporary() {
 			t.Errorf("%s: got %v", tt.name, err)
 		}
 		if tt.name == "with an error" && !errors.Is(err, gone) {
@@ -255,11 +269,13 @@ func TestHangingSignerEndsWithContext(t *testing.T) {
 		e := newEstate()
 		cfg := e.config("daemon")
 		repaired := make(chan struct{})
-		cfg.Credential = entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}, nil)
+		cfg.Credential = entra.Certificate([]*x509.Certificate{cert},
+			vault{key, func() error { <-repaired; return errors.New("too late") }}, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
-		_, err := testkit.Client(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{"api://api-b/.default"}, Fetch: oboFetch(e, "api://api-b/.default")})
+		_, err := testkit.Client(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{"api://api-b/.default"},
+			Fetch: oboFetch(e, "api://api-b/.default")})
 		if took := time.Since(start); took != 3*time.Second || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after %v: %v", took, err)
 		}
@@ -281,7 +297,8 @@ func TestSignerIsUsedConcurrently(t *testing.T) {
 	for range 20 {
 		fetch := oboFetch(e, "api://api-b/Orders.Read")
 		wg.Go(func() {
-			if _, err := c.Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: fetch}); err != nil {
+			if _, err := c.Exchange(t.Context(), entra.Grant{Flow: "x", Scopes: []string{"api://api-b/Orders.Read"},
+				Fetch: fetch}); err != nil {
 				t.Error(err)
 			}
 		})

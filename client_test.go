@@ -33,47 +33,90 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 		change           func(*entra.Config)
 	}{
 		{"no client ID", "invalid_request", "ClientID", func(c *entra.Config) { c.ClientID = "" }},
-		{"secret and client ID swapped", "invalid_request", "ClientID", func(c *entra.Config) { c.ClientID, c.Credential = "the~secret", entra.Secret(id) }},
+		{"secret and client ID swapped", "invalid_request", "ClientID",
+			func(c *entra.Config) { c.ClientID, c.Credential = "the~secret", entra.Secret(id) }},
 		{"no tenant", "invalid_request", "tenant ID is missing", func(c *entra.Config) { c.TenantID = "" }},
-		{"a tenant that is a URL", "invalid_request", "is a URL or a path", func(c *entra.Config) { c.TenantID = "https://login.microsoftonline.com/x" }},
-		{"a tenant with a path", "invalid_request", "not a GUID or a domain", func(c *entra.Config) { c.TenantID = "../common" }},
-		{"no credential", "invalid_client", "Credential is missing", func(c *entra.Config) { c.Credential = entra.Credential{} }},
+		{"a tenant that is a URL", "invalid_request", "is a URL or a path",
+			func(c *entra.Config) { c.TenantID = "https://login.microsoftonline.com/x" }},
+		{"a tenant with a path", "invalid_request", "not a GUID or a domain",
+			func(c *entra.Config) { c.TenantID = "../common" }},
+		{"no credential", "invalid_client", "Credential is missing",
+			func(c *entra.Config) { c.Credential = entra.Credential{} }},
 		{"empty secret", "invalid_client", "secret is empty", func(c *entra.Config) { c.Credential = entra.Secret("") }},
-		{"secret with a line feed", "invalid_client", "white space", func(c *entra.Config) { c.Credential = entra.Secret("the~secret\n") }},
+		{"secret with a line feed", "invalid_client", "white space",
+			func(c *entra.Config) { c.Credential = entra.Secret("the~secret\n") }},
 		{"tenant with a line feed", "invalid_request", "white space", func(c *entra.Config) { c.TenantID += "\n" }},
-		{"the name of a cloud", "invalid_request", "entra.CloudUSGovernment", func(c *entra.Config) { c.Cloud = "AzureUSGovernment" }},
-		{"nil callback", "invalid_client", "without a callback", func(c *entra.Config) { c.Credential = entra.Assertion(nil) }},
-		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) { c.Credential = entra.Certificate(nil, key, nil) }},
-		{"no key", "invalid_client", "got <nil>", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, nil, nil) }},
-		{"EC key", "invalid_client", "of type *ecdsa.PrivateKey, is not an RSA key", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec, nil) }},
-		{"another's key", "invalid_client", "does not belong to the certificate", func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key, nil) }},
-		{"a cloud that is a URL", "invalid_request", "Config.Cloud", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us" }},
-		{"a cloud that is a URL, its host named", "invalid_request", "use its host alone, \"login.microsoftonline.us\"", func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us/contoso" }},
-		{"a cloud with a path", "invalid_request", "without a scheme or path", func(c *entra.Config) { c.Cloud = "login.microsoftonline.com/contoso" }},
-		{"Azure AD B2C", "invalid_request", "MSAL for Go does not support", func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com" }},
-		{"Azure AD B2C with a dot at its end", "invalid_request", "is not the host of an authority", func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com." }},
-		{"External ID with a dot at its end", "invalid_request", "is not the host of an authority", func(c *entra.Config) { c.Cloud = "contoso.ciamlogin.com.:443" }},
-		{"a host that is one in lower case only", "invalid_request", "is not the host of an authority", func(c *entra.Config) { c.Cloud = "logİn.microsoftonline.com" }},
-		{"an empty label", "invalid_request", "is not the host of an authority", func(c *entra.Config) { c.Cloud = "login..example" }},
-		{"Azure AD B2C at a port", "invalid_request", "MSAL for Go does not support", func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com:443" }},
-		{"External ID without a tenant", "invalid_request", "contoso.ciamlogin.com", func(c *entra.Config) { c.Cloud = "ciamlogin.com" }},
-		{"External ID of all tenants", "invalid_request", "serves one tenant", func(c *entra.Config) { c.Cloud, c.TenantID = "contoso.ciamlogin.com", "Organizations" }},
-		{"AD FS", "invalid_request", "AD FS is not supported", func(c *entra.Config) { c.Cloud, c.TenantID = "adfs.example.com", "adfs" }},
-		{"client ID in braces", "invalid_request", "ClientID has white space, quotes or braces", func(c *entra.Config) { c.ClientID = "{" + id + "}" }},
-		{"client ID with a line feed", "invalid_request", "ClientID has white space", func(c *entra.Config) { c.ClientID = id + "\n" }},
-		{"tenant in braces", "invalid_request", "tenant ID has white space, quotes or braces", func(c *entra.Config) { c.TenantID = "{" + c.TenantID + "}" }},
-		{"tenant and client the same", "invalid_request", "are the same", func(c *entra.Config) { c.TenantID = strings.ToUpper(id) }},
-		{"a secret's ID", "invalid_client", "use the secret's Value", func(c *entra.Config) { c.Credential = entra.Secret("bbbbbbbb-0000-4000-8000-00000000000d") }},
-		{"a region's display name", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "West Europe" }},
-		{"a region that is a host", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "evil.example" }},
-		{"a region that begins a host", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "evil.example/" }},
-		{"a region that is a port", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = "evil:1" }},
-		{"a region that is too long", "invalid_request", "short name of a region", func(c *entra.Config) { c.Region = strings.Repeat("a", 64) }},
-		{"MSAL's word for detection", "invalid_request", "entra.DetectRegion", func(c *entra.Config) { c.Region = confidential.AutoDetectRegion() }},
-		{"a region of External ID", "invalid_request", "does not have regional endpoints", func(c *entra.Config) { c.Cloud, c.Region = "contoso.ciamlogin.com", "westeurope" }},
-		{"a region of an address", "invalid_request", "Config.Cloud is an IP address", func(c *entra.Config) { c.Cloud, c.Region = "127.0.0.1:8443", "westeurope" }},
-		{"a region of an IPv6 address", "invalid_request", "Config.Cloud is an IP address", func(c *entra.Config) { c.Cloud, c.Region = "[::1]:8443", "westeurope" }},
-		{"a capability that is JSON", "invalid_request", "Capabilities", func(c *entra.Config) { c.Capabilities = []string{`cp1"]}`} }},
+		{"the name of a cloud", "invalid_request", "entra.CloudUSGovernment",
+			func(c *entra.Config) { c.Cloud = "AzureUSGovernment" }},
+		{"nil callback", "invalid_client", "without a callback", func(c *entra.Config) {
+			c.Credential = entra.Assertion(nil)
+		}},
+		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) {
+			c.Credential = entra.Certificate(nil, key, nil)
+		}},
+		{"no key", "invalid_client", "got <nil>", func(c *entra.Config) {
+			c.Credential = entra.Certificate([]*x509.Certificate{cert}, nil, nil)
+		}},
+		{"EC key", "invalid_client", "of type *ecdsa.PrivateKey, is not an RSA key",
+			func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, ec, nil) }},
+		{"another's key", "invalid_client", "does not belong to the certificate",
+			func(c *entra.Config) { c.Credential = entra.Certificate([]*x509.Certificate{cert}, key, nil) }},
+		{"a cloud that is a URL", "invalid_request", "Config.Cloud",
+			func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us" }},
+		{"a cloud that is a URL, its host named", "invalid_request", "use its host alone, \"login.microsoftonline.us\"",
+			func(c *entra.Config) { c.Cloud = "https://login.microsoftonline.us/contoso" }},
+		{"a cloud with a path", "invalid_request", "without a scheme or path",
+			func(c *entra.Config) { c.Cloud = "login.microsoftonline.com/contoso" }},
+		{"Azure AD B2C", "invalid_request", "MSAL for Go does not support",
+			func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com" }},
+		{"Azure AD B2C with a dot at its end", "invalid_request", "is not the host of an authority",
+			func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com." }},
+		{"External ID with a dot at its end", "invalid_request", "is not the host of an authority",
+			func(c *entra.Config) { c.Cloud = "contoso.ciamlogin.com.:443" }},
+		{"a host that is one in lower case only", "invalid_request", "is not the host of an authority",
+			func(c *entra.Config) { c.Cloud = "logİn.microsoftonline.com" }},
+		{"an empty label", "invalid_request", "is not the host of an authority",
+			func(c *entra.Config) { c.Cloud = "login..example" }},
+		{"Azure AD B2C at a port", "invalid_request", "MSAL for Go does not support",
+			func(c *entra.Config) { c.Cloud = "contoso.b2clogin.com:443" }},
+		{"External ID without a tenant", "invalid_request", "contoso.ciamlogin.com",
+			func(c *entra.Config) { c.Cloud = "ciamlogin.com" }},
+		{"External ID of all tenants", "invalid_request", "serves one tenant",
+			func(c *entra.Config) { c.Cloud, c.TenantID = "contoso.ciamlogin.com", "Organizations" }},
+		{"AD FS", "invalid_request", "AD FS is not supported", func(c *entra.Config) {
+			c.Cloud,
+				c.TenantID = "adfs.example.com", "adfs"
+		}},
+		{"client ID in braces", "invalid_request", "ClientID has white space, quotes or braces",
+			func(c *entra.Config) { c.ClientID = "{" + id + "}" }},
+		{"client ID with a line feed", "invalid_request", "ClientID has white space",
+			func(c *entra.Config) { c.ClientID = id + "\n" }},
+		{"tenant in braces", "invalid_request", "tenant ID has white space, quotes or braces",
+			func(c *entra.Config) { c.TenantID = "{" + c.TenantID + "}" }},
+		{"tenant and client the same", "invalid_request", "are the same",
+			func(c *entra.Config) { c.TenantID = strings.ToUpper(id) }},
+		{"a secret's ID", "invalid_client", "use the secret's Value",
+			func(c *entra.Config) { c.Credential = entra.Secret("bbbbbbbb-0000-4000-8000-00000000000d") }},
+		{"a region's display name", "invalid_request", "short name of a region",
+			func(c *entra.Config) { c.Region = "West Europe" }},
+		{"a region that is a host", "invalid_request", "short name of a region",
+			func(c *entra.Config) { c.Region = "evil.example" }},
+		{"a region that begins a host", "invalid_request", "short name of a region",
+			func(c *entra.Config) { c.Region = "evil.example/" }},
+		{"a region that is a port", "invalid_request", "short name of a region",
+			func(c *entra.Config) { c.Region = "evil:1" }},
+		{"a region that is too long", "invalid_request", "short name of a region",
+			func(c *entra.Config) { c.Region = strings.Repeat("a", 64) }},
+		{"MSAL's word for detection", "invalid_request", "entra.DetectRegion",
+			func(c *entra.Config) { c.Region = confidential.AutoDetectRegion() }},
+		{"a region of External ID", "invalid_request", "does not have regional endpoints",
+			func(c *entra.Config) { c.Cloud, c.Region = "contoso.ciamlogin.com", "westeurope" }},
+		{"a region of an address", "invalid_request", "Config.Cloud is an IP address",
+			func(c *entra.Config) { c.Cloud, c.Region = "127.0.0.1:8443", "westeurope" }},
+		{"a region of an IPv6 address", "invalid_request", "Config.Cloud is an IP address",
+			func(c *entra.Config) { c.Cloud, c.Region = "[::1]:8443", "westeurope" }},
+		{"a capability that is JSON", "invalid_request", "Capabilities",
+			func(c *entra.Config) { c.Capabilities = []string{`cp1"]}`} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := entra.Config{TenantID: entratest.SampleTenant, ClientID: id, Credential: entra.Secret("the~secret")}
@@ -90,13 +133,15 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 
 func TestClientAccessors(t *testing.T) {
 	c, err := entra.New(entra.Config{
-		TenantID: "Contoso.OnMicrosoft.com", ClientID: "AAAAAAAA-0000-4000-8000-00000000000D", Credential: entra.Secret("s3cret"),
-		Cloud: "Login.MicrosoftOnline.US",
+		TenantID: "Contoso.OnMicrosoft.com", ClientID: "AAAAAAAA-0000-4000-8000-00000000000D",
+		Credential: entra.Secret("s3cret"),
+		Cloud:      "Login.MicrosoftOnline.US",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.TenantID() != "contoso.onmicrosoft.com" || c.ClientID() != "aaaaaaaa-0000-4000-8000-00000000000d" || c.Cloud() != entra.CloudUSGovernment {
+	if c.TenantID() != "contoso.onmicrosoft.com" || c.ClientID() != "aaaaaaaa-0000-4000-8000-00000000000d" ||
+		c.Cloud() != entra.CloudUSGovernment {
 		t.Errorf("tenant %s, client %s, cloud %s", c.TenantID(), c.ClientID(), c.Cloud())
 	}
 	const want = "entra.Client{https://login.microsoftonline.us/contoso.onmicrosoft.com client=aaaaaaaa-0000-4000-8000-00000000000d}"
@@ -130,9 +175,13 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	}{cfg.Credential, cfg, c, source, info, cfg.Cache}
 	list := []entra.Credential{
 		entra.CredentialChain(cfg.Credential),
-		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return cfg.Credential, nil }),
+		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
+			return cfg.Credential,
+				nil
+		}),
 	}
-	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, info, cfg.Cache, hidden, &hidden} {
+	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, info,
+		cfg.Cache, hidden, &hidden} {
 		j, _ := json.Marshal(v)
 		forms := []string{string(j)}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

@@ -41,7 +41,8 @@ func TestEveryCloudEndToEnd(t *testing.T) {
 // host it queries the public cloud.
 func TestMSALKnowsTheClouds(t *testing.T) {
 	for cloud, want := range map[entra.Cloud]string{
-		entra.CloudPublic: "", entra.CloudUSGovernment: "", entra.CloudChina: "", entra.CloudBleu: "", entra.CloudDelos: "", entra.CloudGovSG: "",
+		entra.CloudPublic: "", entra.CloudUSGovernment: "", entra.CloudChina: "", entra.CloudBleu: "", entra.CloudDelos: "",
+		entra.CloudGovSG:               "",
 		"login-us.microsoftonline.com": "", "login.usgovcloudapi.net": "", "login.chinacloudapi.cn": "",
 		"login.windows.net": "", "login.microsoft.com": "", "sts.windows.net": "",
 		"login.example.internal": entra.CloudPublic.Host(),
@@ -51,7 +52,8 @@ func TestMSALKnowsTheClouds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		app, err := confidential.New("https://"+cloud.Host()+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred, confidential.WithHTTPClient(e.httpClient()))
+		app, err := confidential.New("https://"+cloud.Host()+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred,
+			confidential.WithHTTPClient(e.httpClient()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +72,8 @@ func TestMSALRejectsExternalID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for host, works := range map[string]bool{"contoso.ciamlogin.com": false, entratest.SampleTenant + ".ciamlogin.com": true} {
+	for host, works := range map[string]bool{"contoso.ciamlogin.com": false,
+		entratest.SampleTenant + ".ciamlogin.com": true} {
 		app, err := confidential.New("https://"+host+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred,
 			confidential.WithHTTPClient(e.httpClient()), confidential.WithInstanceDiscovery(false))
 		if err != nil {
@@ -88,7 +91,8 @@ func TestExternalIDEndToEnd(t *testing.T) {
 		e := newEstate()
 		cfg := e.config("api-a")
 		cfg.Cloud, cfg.TenantID = "contoso.ciamlogin.com", tenant
-		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Host: "contoso.ciamlogin.com"})
+		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice,
+			Host: "contoso.ciamlogin.com"})
 		c := testkit.Client(t, cfg)
 		if _, err := obo.TokenSource(c, assertion, scopeOfB).Token(); err != nil {
 			t.Errorf("%s: on behalf of: %v", tenant, err)
@@ -110,7 +114,8 @@ func TestExternalIDEndToEnd(t *testing.T) {
 
 // document responds to discovery requests with one document.
 func document(issuer, authorize, token string) func(*http.Request, url.Values) (*http.Response, error) {
-	body, _ := json.Marshal(map[string]string{"issuer": issuer, "authorization_endpoint": authorize, "token_endpoint": token})
+	body, _ := json.Marshal(map[string]string{"issuer": issuer, "authorization_endpoint": authorize,
+		"token_endpoint": token})
 	return func(req *http.Request, form url.Values) (*http.Response, error) {
 		if req.Method != http.MethodGet {
 			return nil, nil
@@ -149,13 +154,17 @@ func TestDiscoveryOfAnotherTenantIsRejected(t *testing.T) {
 		{"", "", public + "/v2.0", "https://login.microsoftonline.com.evil.example/" + own + "/oauth2/v2.0/token", false},
 		{"", "", public + "/v2.0", "https://a.b.login.microsoft.com/" + own + "/oauth2/v2.0/token", false},
 		{"", "", public + "/v2.0", "https://login.microsoft.com@evil.example/" + own + "/oauth2/v2.0/token", false},
-		{"", "westeurope", public + "/v2.0", "https://westeurope.login.microsoft.com.evil.example/" + own + "/oauth2/v2.0/token", false},
+		{"", "westeurope", public + "/v2.0", "https://westeurope.login.microsoft.com.evil.example/" + own +
+			"/oauth2/v2.0/token", false},
 		{"", "westeurope", public + "/v2.0", "https://westeurope.evil.example/" + own + "/oauth2/v2.0/token", false},
 		{"", "", public + "/v2.0", public + "/../" + other + "/oauth2/v2.0/token", false},
 		{"", "", public + "/v2.0", public + "/%2e%2E/" + other + "/oauth2/v2.0/token", false},
-		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0", "https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", true},
-		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0", "https://eastus.login.example.internal/" + own + "/oauth2/v2.0/token", false},
-		{"login.example.internal", "", "https://login.example.internal/" + own + "/v2.0", "https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", false},
+		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0",
+			"https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", true},
+		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0",
+			"https://eastus.login.example.internal/" + own + "/oauth2/v2.0/token", false},
+		{"login.example.internal", "", "https://login.example.internal/" + own + "/v2.0",
+			"https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", false},
 	} {
 		e := newEstate(func(c *entratest.Config) {
 			if tt.cloud == "login.example.internal" {
@@ -179,7 +188,8 @@ func TestDiscoveryOfAnotherTenantIsRejected(t *testing.T) {
 // No discovery document makes the client send a secret to a host outside of the authority.
 func FuzzDiscovery(f *testing.F) {
 	for _, cloud := range []string{"login.microsoftonline.com", "contoso.ciamlogin.com", "login.example.internal"} {
-		for _, host := range []string{cloud, cloud + ".evil.example", "evil.example", "westeurope." + cloud, cloud + "@evil.example", cloud + ":1", "evil.example#." + cloud, strings.Replace(cloud, "i", "\u0130", 1)} {
+		for _, host := range []string{cloud, cloud + ".evil.example", "evil.example", "westeurope." + cloud,
+			cloud + "@evil.example", cloud + ":1", "evil.example#." + cloud, strings.Replace(cloud, "i", "\u0130", 1)} {
 			at := "https://" + host + "/" + entratest.SampleTenant
 			f.Add(cloud, at+"/v2.0", at+"/oauth2/v2.0/authorize", at+"/oauth2/v2.0/token")
 		}
@@ -207,8 +217,10 @@ func FuzzDiscovery(f *testing.F) {
 			host, ok := strings.CutPrefix(strings.ToLower(request), "post ")
 			_, parent, _ := strings.Cut(host, ".")
 			microsoft := func(h string) bool {
-				return strings.HasPrefix(h, "login") && (strings.Contains(h, ".microsoftonline.") || strings.Contains(h, ".sovcloud-identity.")) ||
-					h == "login.microsoft.com" || h == "login.windows.net" || h == "sts.windows.net" || h == "login.usgovcloudapi.net" || h == "login.chinacloudapi.cn"
+				return strings.HasPrefix(h, "login") && (strings.Contains(h, ".microsoftonline.") ||
+					strings.Contains(h, ".sovcloud-identity.")) ||
+					h == "login.microsoft.com" || h == "login.windows.net" || h == "sts.windows.net" ||
+					h == "login.usgovcloudapi.net" || h == "login.chinacloudapi.cn"
 			}
 			if ok && host != strings.ToLower(cloud) && !microsoft(host) && !microsoft(parent) {
 				t.Errorf("%q, %q: a secret went to %s", cloud, token, host)

@@ -66,8 +66,10 @@ func TestErrorFields(t *testing.T) {
 	if !errors.As(err, &retrieve) {
 		t.Fatal("errors.As finds no *oauth2.RetrieveError")
 	}
-	if retrieve.ErrorCode != "invalid_client" || retrieve.ErrorDescription != got.Description || retrieve.Response.StatusCode != 401 ||
-		retrieve.Response.Header.Get("Retry-After") != "7" || retrieve.Response.Header.Get("X-Ms-Request-Id") != "t1" || len(retrieve.Body) > 0 {
+	if retrieve.ErrorCode != "invalid_client" || retrieve.ErrorDescription != got.Description ||
+		retrieve.Response.StatusCode != 401 ||
+		retrieve.Response.Header.Get("Retry-After") != "7" || retrieve.Response.Header.Get("X-Ms-Request-Id") != "t1" ||
+		len(retrieve.Body) > 0 {
 		t.Errorf("got %+v", retrieve)
 	}
 }
@@ -99,15 +101,19 @@ func TestErrors(t *testing.T) {
 	}{
 		{
 			name: "token with something in it that no header may have", source: daemon,
-			respond: respondWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600,"access_token":"a\u001b]0;b\u0007\r\nX: c"}`),
-			code:    entra.CodeInvalidResponse, status: 200, text: "the access_token in the response contains an invalid character",
+			respond: respondWith(200, "application/json",
+				`{"token_type":"Bearer","expires_in":3600,"access_token":"a\u001b]0;b\u0007\r\nX: c"}`),
+			code: entra.CodeInvalidResponse, status: 200,
+			text: "the access_token in the response contains an invalid character",
 		},
 		{
 			name: "certificate whose names are another log line", source: daemon,
 			respond: func(*http.Request, url.Values) (*http.Response, error) {
-				return nil, x509.HostnameError{Host: "login.microsoftonline.com", Certificate: &x509.Certificate{DNSNames: []string{"a\n\x1b[2Jlevel=INFO", strings.Repeat("bbb ", 250)}}}
+				return nil, x509.HostnameError{Host: "login.microsoftonline.com",
+					Certificate: &x509.Certificate{DNSNames: []string{"a\n\x1b[2Jlevel=INFO", strings.Repeat("bbb ", 250)}}}
 			},
-			code: entra.CodeRequestFailed, text: "request to login.microsoftonline.com failed: x509: certificate is valid for a [2Jlevel=INFO, bbb",
+			code: entra.CodeRequestFailed,
+			text: "request to login.microsoftonline.com failed: x509: certificate is valid for a [2Jlevel=INFO, bbb",
 		},
 		{
 			name: "wrong secret",
@@ -148,7 +154,8 @@ func TestErrors(t *testing.T) {
 		{
 			name:   "second factor required",
 			change: func(c *entratest.Config) { c.Apps[3].RequireMFA = true },
-			source: onBehalf, code: "interaction_required", aadsts: 50076, status: 400, interaction: true, text: "AADSTS50076: ", claims: true,
+			source: onBehalf, code: "interaction_required", aadsts: 50076, status: 400, interaction: true, text: "AADSTS50076: ",
+			claims: true,
 		},
 		{
 			name: "throttled", source: daemon,
@@ -158,7 +165,8 @@ func TestErrors(t *testing.T) {
 		{
 			name: "throttled by a proxy", source: daemon,
 			respond: respondWith(429, "text/plain", `slow down`, "Retry-After", "60"),
-			code:    entra.CodeInvalidResponse, status: 429, retryAfter: time.Minute, temporary: true, text: "9 bytes, text/plain, status 429",
+			code:    entra.CodeInvalidResponse, status: 429, retryAfter: time.Minute, temporary: true,
+			text: "9 bytes, text/plain, status 429",
 		},
 		{
 			name: "silenced for a year", source: daemon,
@@ -168,7 +176,8 @@ func TestErrors(t *testing.T) {
 		{
 			name: "a proxy's page", source: daemon,
 			respond: respondWith(200, "text/html; charset=utf-8", "<html><body>Sign in to the network</body></html>"),
-			code:    entra.CodeInvalidResponse, status: 200, text: "48 bytes, text/html, status 200, which is not an OAuth response; check whether a proxy sent it",
+			code:    entra.CodeInvalidResponse, status: 200,
+			text: "48 bytes, text/html, status 200, which is not an OAuth response; check whether a proxy sent it",
 		},
 		{
 			name: "a proxy's error page", source: daemon,
@@ -213,28 +222,33 @@ func TestErrors(t *testing.T) {
 		},
 		{
 			name: "negative life", source: daemon,
-			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":-5}`),
-			code:    entra.CodeInvalidResponse, status: 200, text: "expires_in",
+			respond: respondWith(200, "application/json",
+				`{"access_token":"s3cret-token","token_type":"Bearer","expires_in":-5}`),
+			code: entra.CodeInvalidResponse, status: 200, text: "expires_in",
 		},
 		{
 			name: "enormous life", source: daemon,
-			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":99999999999999999999}`),
-			code:    entra.CodeInvalidResponse, status: 200, text: "expires_in",
+			respond: respondWith(200, "application/json",
+				`{"access_token":"s3cret-token","token_type":"Bearer","expires_in":99999999999999999999}`),
+			code: entra.CodeInvalidResponse, status: 200, text: "expires_in",
 		},
 		{
 			name: "another token type", source: daemon,
-			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"pop","expires_in":3600}`),
-			code:    entra.CodeInvalidResponse, status: 200, text: "token_type",
+			respond: respondWith(200, "application/json",
+				`{"access_token":"s3cret-token","token_type":"pop","expires_in":3600}`),
+			code: entra.CodeInvalidResponse, status: 200, text: "token_type",
 		},
 		{
 			name: "an app's token for a user", source: onBehalf,
-			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600}`),
-			code:    entra.CodeInvalidResponse, text: "which user",
+			respond: respondWith(200, "application/json",
+				`{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600}`),
+			code: entra.CodeInvalidResponse, text: "which user",
 		},
 		{
 			name: "fewer scopes than requested", source: onBehalf,
-			respond: respondWith(200, "application/json", `{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600,"scope":"other"}`),
-			code:    "consent_required", status: 200, interaction: true, text: "missing: api://api-b/Orders.Read",
+			respond: respondWith(200, "application/json",
+				`{"access_token":"s3cret-token","token_type":"Bearer","expires_in":3600,"scope":"other"}`),
+			code: "consent_required", status: 200, interaction: true, text: "missing: api://api-b/Orders.Read",
 		},
 		{
 			name: "connection refused", source: daemon,
@@ -257,7 +271,8 @@ func TestErrors(t *testing.T) {
 		{
 			name: "a description that repeats the request", source: daemon,
 			respond: func(req *http.Request, form url.Values) (*http.Response, error) {
-				return respondWith(400, "application/json", `{"error":"invalid_client","error_description":"bad `+form.Get("client_secret")+` and eyJhbGciOiJub25lIn0.e30."}`)(req, form)
+				return respondWith(400, "application/json", `{"error":"invalid_client","error_description":"bad `+
+					form.Get("client_secret")+` and eyJhbGciOiJub25lIn0.e30."}`)(req, form)
 			},
 			code: "invalid_client", status: 400, text: "bad [redacted] and [redacted]",
 		},
@@ -287,9 +302,11 @@ func TestErrors(t *testing.T) {
 		{
 			name: "discovery response of a proxy", source: daemon,
 			respond: func(req *http.Request, form url.Values) (*http.Response, error) {
-				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader("<html>"))}, nil
+				return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/html"}},
+					Body: io.NopCloser(strings.NewReader("<html>"))}, nil
 			},
-			code: entra.CodeInvalidResponse, status: 200, text: "the discovery response of login.microsoftonline.com is 6 bytes, text/html",
+			code: entra.CodeInvalidResponse, status: 200,
+			text: "the discovery response of login.microsoftonline.com is 6 bytes, text/html",
 		},
 		{
 			name: "discovery that points elsewhere", source: daemon,
@@ -322,7 +339,8 @@ func TestErrors(t *testing.T) {
 				}
 				got := testkit.Error(t, err)
 				if got.Code != tt.code || got.StatusCode != tt.status || got.RetryAfter != tt.retryAfter {
-					t.Errorf("code %s, status %d, Retry-After %v, want %s, %d, %v", got.Code, got.StatusCode, got.RetryAfter, tt.code, tt.status, tt.retryAfter)
+					t.Errorf("code %s, status %d, Retry-After %v, want %s, %d, %v", got.Code, got.StatusCode, got.RetryAfter, tt.code,
+						tt.status, tt.retryAfter)
 				}
 				if tt.aadsts != 0 && (len(got.AADSTS) == 0 || got.AADSTS[0] != tt.aadsts) || tt.aadsts == 0 && len(got.AADSTS) > 0 {
 					t.Errorf("AADSTS %v, want %d", got.AADSTS, tt.aadsts)
@@ -359,7 +377,8 @@ func discoveryWith(tokenEndpoint string) func(*http.Request, url.Values) (*http.
 		}
 		body, _ := json.Marshal(map[string]string{
 			"issuer":                 "https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0",
-			"authorization_endpoint": "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/authorize", "token_endpoint": tokenEndpoint,
+			"authorization_endpoint": "https://login.microsoftonline.com/" + entratest.SampleTenant + "/oauth2/v2.0/authorize",
+			"token_endpoint":         tokenEndpoint,
 		})
 		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 	}
@@ -381,7 +400,8 @@ func TestSlowEntraTimesOut(t *testing.T) {
 		start := time.Now()
 		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").TokenContext(context.Background())
 		got := testkit.Error(t, err)
-		if got.Code != entra.CodeRequestFailed || !errors.Is(err, context.DeadlineExceeded) || !got.Temporary() || time.Since(start) != 30*time.Second {
+		if got.Code != entra.CodeRequestFailed || !errors.Is(err, context.DeadlineExceeded) || !got.Temporary() ||
+			time.Since(start) != 30*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if got.CorrelationID == "" {
@@ -426,7 +446,8 @@ func TestLogContainsNoUserNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		e := newEstate()
-		e.Intercept(respondWith(400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
+		e.Intercept(respondWith(400, "application/json",
+			`{"error":"invalid_grant","error_description":"AADSTS50020: User account 'alice@contoso.com' does not exist","error_codes":[50020]}`))
 		cfg := e.config("daemon")
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
@@ -434,7 +455,8 @@ func TestLogContainsNoUserNames(t *testing.T) {
 			t.Errorf("the error says less: %v", err)
 		}
 		synctest.Wait() // events follow the responses to waiting callers
-		if got := log.String(); strings.Contains(got, "alice") || !strings.Contains(got, "error.aadsts=[50020]") || !strings.Contains(got, "flow=client_credentials") {
+		if got := log.String(); strings.Contains(got, "alice") || !strings.Contains(got, "error.aadsts=[50020]") ||
+			!strings.Contains(got, "flow=client_credentials") {
 			t.Errorf("logged %s", got)
 		}
 	})
@@ -494,7 +516,8 @@ level=DEBUG msg="token cache: invalidated"
 // For any response, the error contains no secret of the request and no token, and every
 // token comes from the response.
 func FuzzErrorsLeakNothing(f *testing.F) {
-	f.Add(400, "application/json", `{"error":"%s","error_description":"AADSTS1: %s","claims":"{\"a\":\"%s\"}","suberror":"%s"}`, "")
+	f.Add(400, "application/json",
+		`{"error":"%s","error_description":"AADSTS1: %s","claims":"{\"a\":\"%s\"}","suberror":"%s"}`, "")
 	f.Add(200, "application/json", `{"access_token":"%s","expires_in":"%s"}`, "1")
 	f.Add(200, "%s", `%s`, "Fri, 31 Dec 1999 23:59:59 GMT")
 	f.Add(500, "text/html", `<html>%s`, "-1")

@@ -19,7 +19,8 @@ import (
 )
 
 // respondWith returns a function that responds to token requests.
-func respondWith(status int, contentType, body string, header ...string) func(*http.Request, url.Values) (*http.Response, error) {
+func respondWith(status int, contentType, body string, header ...string) func(*http.Request,
+	url.Values) (*http.Response, error) {
 	return func(req *http.Request, _ url.Values) (*http.Response, error) {
 		if req.Method != http.MethodPost {
 			return nil, nil

@@ -54,7 +54,8 @@ func TestManyAssertions(t *testing.T) {
 	wg.Wait()
 	after := heap()
 	perSession := (after - before) / size
-	t.Logf("heap before: %d KB; after %d assertions: %d KB, %d bytes for each of %d sessions", before>>10, assertions, after>>10, perSession, size)
+	t.Logf("heap before: %d KB; after %d assertions: %d KB, %d bytes for each of %d sessions", before>>10, assertions,
+		after>>10, perSession, size)
 	if perSession > len(filler)+1500 {
 		t.Errorf("%d bytes for each session of a token of %d bytes", perSession, len(filler))
 	}

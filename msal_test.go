@@ -32,7 +32,8 @@ func msalClient(t *testing.T, e *estate, app string, options ...confidential.Opt
 	if err != nil {
 		t.Fatal(err)
 	}
-	options = append([]confidential.Option{confidential.WithHTTPClient(e.httpClient()), confidential.WithInstanceDiscovery(false)}, options...)
+	options = append([]confidential.Option{confidential.WithHTTPClient(e.httpClient()),
+		confidential.WithInstanceDiscovery(false)}, options...)
 	c, err := confidential.New("https://login.microsoftonline.com/"+entratest.SampleTenant, a.ClientID, cred, options...)
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +182,8 @@ func TestMSALRedeemsARefreshToken(t *testing.T) {
 	if len(forms) != 1 {
 		t.Fatalf("%d requests", len(forms))
 	}
-	for k, want := range map[string]string{"grant_type": "refresh_token", "refresh_token": "the-refresh-token", "claims": `{"a":1}`} {
+	for k, want := range map[string]string{"grant_type": "refresh_token", "refresh_token": "the-refresh-token",
+		"claims": `{"a":1}`} {
 		if got := forms[0].Get(k); got != want {
 			t.Errorf("%s = %q, want %q", k, got, want)
 		}
@@ -192,8 +194,10 @@ func TestMSALRedeemsARefreshToken(t *testing.T) {
 func TestMSALOnBehalfOfNeedsFiveMinutes(t *testing.T) {
 	for life, fails := range map[time.Duration]bool{4 * time.Minute: true, 6 * time.Minute: false} {
 		e := newEstate(func(c *entratest.Config) { c.Lifetime = func() time.Duration { return life } })
-		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com", Lifetime: time.Hour})
-		_, err := msalClient(t, e, "api-a").AcquireTokenOnBehalfOf(t.Context(), assertion, []string{"api://api-b/Orders.Read"})
+		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: "alice@contoso.onmicrosoft.com",
+			Lifetime: time.Hour})
+		_, err := msalClient(t, e, "api-a").AcquireTokenOnBehalfOf(t.Context(), assertion,
+			[]string{"api://api-b/Orders.Read"})
 		if (err != nil) != fails {
 			t.Errorf("life %v: %v", life, err)
 		}
@@ -251,7 +255,8 @@ func TestMSALRefreshesTokensForTheUser(t *testing.T) {
 // AuthCodeURL adds neither state nor nonce nor PKCE.
 func TestMSALAuthCodeURL(t *testing.T) {
 	e := newEstate()
-	u, err := msalClient(t, e, "webapp").AuthCodeURL(t.Context(), e.App("webapp").ClientID, "http://localhost/callback", []string{"x"})
+	u, err := msalClient(t, e, "webapp").AuthCodeURL(t.Context(), e.App("webapp").ClientID, "http://localhost/callback",
+		[]string{"x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,12 +270,14 @@ func TestMSALAuthCodeURL(t *testing.T) {
 // MSAL reads a region from the environment unless an option disables it.
 func TestMSALForceRegion(t *testing.T) {
 	t.Setenv("MSAL_FORCE_REGION", "westeurope")
-	for region, want := range map[string]string{"": "westeurope.login.microsoft.com", "DisableMsalForceRegion": "login.microsoftonline.com"} {
+	for region, want := range map[string]string{"": "westeurope.login.microsoft.com",
+		"DisableMsalForceRegion": "login.microsoftonline.com"} {
 		e := newEstate()
 		e.Intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
 			return nil, os.ErrClosed // the address is all that matters
 		})
-		msalClient(t, e, "daemon", confidential.WithAzureRegion(region)).AcquireTokenByCredential(t.Context(), []string{"api://api-b/.default"})
+		msalClient(t, e, "daemon", confidential.WithAzureRegion(region)).AcquireTokenByCredential(t.Context(),
+			[]string{"api://api-b/.default"})
 		if got := e.Sent()[0].URL; !strings.HasPrefix(got, "https://"+want+"/") {
 			t.Errorf("region %q: got host %s, want %s", region, got, want)
 		}

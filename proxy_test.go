@@ -37,20 +37,25 @@ func TestProxyErrorsNameTheProxy(t *testing.T) {
 	}{
 		"no password": {nil, proxy.Listener.Addr().String(),
 			"the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient"},
-		"not allowed": {url.UserPassword("svc", "pa55w0rd"), proxy.Listener.Addr().String(), "the proxy rejected the connection with status 403"},
-		"not there":   {url.UserPassword("svc", "pa55w0rd"), closed.Addr().String(), "cannot connect to the proxy: "}, // and the system's words
+		"not allowed": {url.UserPassword("svc", "pa55w0rd"), proxy.Listener.Addr().String(),
+			"the proxy rejected the connection with status 403"},
+		// and the system's words
+		"not there": {url.UserPassword("svc", "pa55w0rd"), closed.Addr().String(), "cannot connect to the proxy: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := http.DefaultTransport
 			defer func() { http.DefaultTransport = before }()
-			http.DefaultTransport = &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", User: test.user, Host: test.host})}
-			client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: "aaaaaaaa-0000-4000-8000-00000000000d", Credential: entra.Secret("daemon-secret")})
+			http.DefaultTransport = &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", User: test.user,
+				Host: test.host})}
+			client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant,
+				ClientID: "aaaaaaaa-0000-4000-8000-00000000000d", Credential: entra.Secret("daemon-secret")})
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, err = clientcreds.TokenSource(client, "api://api-b/.default").TokenContext(t.Context())
 			var e *entra.Error
-			if !errors.As(err, &e) || e.Code != entra.CodeRequestFailed || !e.Temporary() || !strings.HasPrefix(e.Description, "request to login.microsoftonline.com failed: "+test.want) {
+			if !errors.As(err, &e) || e.Code != entra.CodeRequestFailed || !e.Temporary() ||
+				!strings.HasPrefix(e.Description, "request to login.microsoftonline.com failed: "+test.want) {
 				t.Errorf("got %v", err)
 			}
 			if strings.Contains(err.Error(), "pa55w0rd") {

@@ -58,7 +58,8 @@ func (m *metadata) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func location(status int, body string) func(*http.Request) (*http.Response, error) {
 	return func(req *http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{"Location": {"http://elsewhere.example/"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+		return &http.Response{StatusCode: status, Header: http.Header{"Location": {"http://elsewhere.example/"}},
+			Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
 	}
 }
 
@@ -155,7 +156,8 @@ func TestRegionIsDetected(t *testing.T) {
 		{"another host", "", location(200, "login.evil.example/?"), global, 1},
 		{"two labels", "", location(200, "evil.example"), global, 1},
 		{"a long response", "", location(200, strings.Repeat("a", 1<<20)), global, 1},
-		{"no service", "", func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }, global, 1},
+		{"no service", "", func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") }, global,
+			1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("REGION_NAME", tt.env)
@@ -207,7 +209,8 @@ func TestRegionDetectionIsBounded(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := clientcreds.TokenSource(c, scopeOfB).TokenContext(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, err := clientcreds.TokenSource(c, scopeOfB).TokenContext(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		var wg sync.WaitGroup
@@ -239,7 +242,8 @@ func TestRegionDetectionIsBounded(t *testing.T) {
 
 // For any response of the metadata service, secrets are sent to Microsoft alone.
 func FuzzRegion(f *testing.F) {
-	for _, s := range []string{"westeurope", "West Europe", "a.b", "evil.example/", "evil.example#", "x@evil.example", "-a", "a-", strings.Repeat("a", 64), "", "\n westeurope \n", "ｗ"} {
+	for _, s := range []string{"westeurope", "West Europe", "a.b", "evil.example/", "evil.example#", "x@evil.example",
+		"-a", "a-", strings.Repeat("a", 64), "", "\n westeurope \n", "ｗ"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, region string) {
@@ -255,7 +259,8 @@ func FuzzRegion(f *testing.F) {
 		}
 		for _, host := range e.hosts() {
 			label, rest, _ := strings.Cut(strings.TrimPrefix(host, "GET "), ".")
-			if host != "GET login.microsoftonline.com" && (rest != "login.microsoft.com" || label == "" || !bytes.Contains([]byte(region), []byte(label))) {
+			if host != "GET login.microsoftonline.com" && (rest != "login.microsoft.com" || label == "" ||
+				!bytes.Contains([]byte(region), []byte(label))) {
 				t.Errorf("%q sends a request to %s", region, host)
 			}
 		}

@@ -34,7 +34,8 @@ func newService(t *testing.T, change ...func(*entratest.Config)) *service {
 	e := newEstate(append([]func(*entratest.Config){hour}, change...)...)
 	cfg := e.config("daemon")
 	cfg.Cache = cache.New(cache.Options{})
-	return &service{t: t, estate: e, cache: cfg.Cache, source: clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")}
+	return &service{t: t, estate: e, cache: cfg.Cache, source: clientcreds.TokenSource(testkit.Client(t, cfg),
+		"api://api-b/.default")}
 }
 
 // run lets the service work for d. After it, nothing is left running, and every call is
@@ -190,11 +191,13 @@ func TestExpiredOnArrival(t *testing.T) {
 func TestExpiresInAsString(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t)
-		s.estate.Intercept(respondWith(200, "application/json", `{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
+		s.estate.Intercept(respondWith(200, "application/json",
+			`{"access_token":"x","token_type":"bearer","expires_in":"3600","refresh_in":"1800"}`))
 		s.run(time.Second)
 		s.want(0, 0, 1, 1)
 		tok := cached(t, s.source)
-		if life, early := tok.ExpiresAt.Sub(tok.ObtainedAt), tok.RefreshAt.Sub(tok.ObtainedAt); life != time.Hour || early != 30*time.Minute {
+		if life, early := tok.ExpiresAt.Sub(tok.ObtainedAt), tok.RefreshAt.Sub(tok.ObtainedAt); life != time.Hour ||
+			early != 30*time.Minute {
 			t.Errorf("life %v, early after %v", life, early)
 		}
 	})
@@ -205,7 +208,8 @@ func TestPanickingFetchIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()
 		c := e.client(t, "api-a")
-		g := entra.Grant{Flow: "f", Subject: "s", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")}
+		g := entra.Grant{Flow: "f", Subject: "s", Scopes: []string{"api://api-b/Orders.Read"},
+			Fetch: oboFetch(e, "api://api-b/Orders.Read")}
 		good, panics := g.Fetch, true
 		g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			if panics {
@@ -254,7 +258,8 @@ func TestBrokenTransportInDiscovery(t *testing.T) {
 				start := time.Now()
 				_, err := source.Token()
 				got := testkit.Error(t, err)
-				if want := "discovery request to login.microsoftonline.com failed: " + test.want; got.Code != entra.CodeRequestFailed ||
+				if want := "discovery request to login.microsoftonline.com failed: " +
+					test.want; got.Code != entra.CodeRequestFailed ||
 					got.Description != want || time.Since(start) != test.took {
 					t.Errorf("got %v after %v, want %q after %v", got, time.Since(start), want, test.took)
 				}

@@ -35,7 +35,8 @@ func (e *estate) wantTwice(t *testing.T, grantType, first, second string) url.Va
 	}
 	a, b := maps.Clone(forms[len(forms)-2]), forms[len(forms)-1]
 	if a.Get("client_secret") != first || b.Get("client_secret") != second || a.Get("grant_type") != grantType {
-		t.Errorf("sent %s with %s and %s, want %s with %s and %s", a.Get("grant_type"), a.Get("client_secret"), b.Get("client_secret"), grantType, first, second)
+		t.Errorf("sent %s with %s and %s, want %s with %s and %s", a.Get("grant_type"), a.Get("client_secret"),
+			b.Get("client_secret"), grantType, first, second)
 	}
 	a["client_secret"] = b["client_secret"]
 	if !reflect.DeepEqual(a, b) {
@@ -57,7 +58,8 @@ func TestRotationInEveryFlow(t *testing.T) {
 		t.Helper()
 		cfg := e.config("webapp")
 		cfg.Credential, cfg.Capabilities = c, []string{"cp1"}
-		flow, err := authcode.New(testkit.Client(t, cfg), authcode.Config{RedirectURL: "http://localhost/callback", Scopes: []string{"api://api-a/access_as_user"}})
+		flow, err := authcode.New(testkit.Client(t, cfg), authcode.Config{RedirectURL: "http://localhost/callback",
+			Scopes: []string{"api://api-a/access_as_user"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +79,8 @@ func TestRotationInEveryFlow(t *testing.T) {
 	}
 	e.replace("webapp", "one")
 	_, signIn := signInWith(entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two")))
-	if form := e.wantTwice(t, "authorization_code", "zero", "one"); form.Get("code") == "" || form.Get("code_verifier") == "" {
+	if form := e.wantTwice(t, "authorization_code", "zero", "one"); form.Get("code") == "" ||
+		form.Get("code_verifier") == "" {
 		t.Errorf("no code in %v", form)
 	}
 	if _, ok := signIn.Source.Cached(); !ok {
@@ -95,7 +98,8 @@ func TestRotationInEveryFlow(t *testing.T) {
 	e.replace("webapp", "two")
 	wantToken(t, signIn.Source.WithClaims(`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`))
 	forms := e.Forms()
-	if form := forms[len(forms)-1]; len(forms) != 7 || form.Get("client_secret") != "two" || !strings.Contains(form.Get("claims"), `"nbf"`) || form.Get("refresh_token") == "" {
+	if form := forms[len(forms)-1]; len(forms) != 7 || form.Get("client_secret") != "two" ||
+		!strings.Contains(form.Get("claims"), `"nbf"`) || form.Get("refresh_token") == "" {
 		t.Errorf("%d requests, the last is %v", len(forms), form)
 	}
 	for _, form := range forms[4:] {
@@ -109,7 +113,8 @@ func TestRotationInEveryFlow(t *testing.T) {
 	cfg.Credential = entra.CredentialChain(entra.Secret("old"), entra.Secret("new"))
 	assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice})
 	wantToken(t, obo.TokenSource(testkit.Client(t, cfg), assertion, "api://api-b/Orders.Read"))
-	if form := e.wantTwice(t, "urn:ietf:params:oauth:grant-type:jwt-bearer", "old", "new"); form.Get("assertion") != assertion {
+	if form := e.wantTwice(t, "urn:ietf:params:oauth:grant-type:jwt-bearer", "old",
+		"new"); form.Get("assertion") != assertion {
 		t.Error("the assertion was lost")
 	}
 }
@@ -120,8 +125,10 @@ func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 	cfg := e.config("webapp")
 	const redirect = "http://localhost/callback"
 	scopes := []string{"api://api-a/access_as_user"}
-	callback, err := e.SignIn(t.Context(), "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/authorize?"+url.Values{
-		"client_id": {cfg.ClientID}, "response_type": {"code"}, "redirect_uri": {redirect}, "scope": {"openid profile offline_access " + scopes[0]},
+	callback, err := e.SignIn(t.Context(), "https://login.microsoftonline.com/"+entratest.SampleTenant+
+		"/oauth2/v2.0/authorize?"+url.Values{
+		"client_id": {cfg.ClientID}, "response_type": {"code"}, "redirect_uri": {redirect},
+		"scope": {"openid profile offline_access " + scopes[0]},
 	}.Encode(), alice)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +141,8 @@ func TestCodeIsValidAfterRejectedCredential(t *testing.T) {
 			}})
 		return err
 	}
-	wantError(t, redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client", "no credential works", 7000215)
+	wantError(t, redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("expired"))), "invalid_client",
+		"no credential works", 7000215)
 	if err := redeem(entra.CredentialChain(entra.Secret("wrong"), entra.Secret("webapp-secret"))); err != nil {
 		t.Error(err)
 	}
@@ -158,7 +166,8 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 	}
 	assertion := entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
 		return jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
-			"iss": "https://cluster.example", "sub": "pod", "aud": "api://AzureADTokenExchange", "exp": time.Now().Add(time.Hour).Unix(),
+			"iss": "https://cluster.example", "sub": "pod", "aud": "api://AzureADTokenExchange",
+			"exp": time.Now().Add(time.Hour).Unix(),
 		}).SignedString(key)
 	})
 	reloading := func(c entra.Credential) entra.Credential {
@@ -173,14 +182,17 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 		{"certificate", entra.Certificate(certs, key, nil), register},
 		{"certificate, RS256", entra.Certificate(certs, key, &entra.CertificateOptions{RS256: true}), register},
 		{"certificate in a module", entra.Certificate(certs, vault{key: key}, nil), register},
-		{"certificate in a module, RS256", entra.Certificate(certs, vault{key: key}, &entra.CertificateOptions{RS256: true}), register},
-		{"subject name and issuer", entra.Certificate(certs, key, &entra.CertificateOptions{SendChain: true}), registerSubject},
+		{"certificate in a module, RS256", entra.Certificate(certs, vault{key: key}, &entra.CertificateOptions{RS256: true}),
+			register},
+		{"subject name and issuer", entra.Certificate(certs, key, &entra.CertificateOptions{SendChain: true}),
+			registerSubject},
 		{"assertion", assertion, register},
 		{"reloading secret", reloading(entra.Secret("the~secret")), register},
 		{"reloading certificate", reloading(entra.Certificate(certs, key, nil)), register},
 		{"reloading assertion", reloading(assertion), register},
 		{"list", entra.CredentialChain(assertion, entra.Secret("the~secret")), register},
-		{"reloading list of reloading", reloading(entra.CredentialChain(reloading(entra.Certificate(certs, key, nil)))), register},
+		{"reloading list of reloading", reloading(entra.CredentialChain(reloading(entra.Certificate(certs, key, nil)))),
+			register},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
@@ -189,11 +201,14 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 			}
 			client := func(app string) *entra.Client {
 				a := e.App(app)
-				return testkit.Client(t, entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: tt.credential, HTTPClient: e.httpClient()})
+				return testkit.Client(t, entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Credential: tt.credential,
+					HTTPClient: e.httpClient()})
 			}
 			wantToken(t, clientcreds.TokenSource(client("daemon"), scopeB))
-			wantToken(t, obo.TokenSource(client("api-a"), e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice}), scopeB))
-			flow, err := authcode.New(client("webapp"), authcode.Config{RedirectURL: "http://localhost/callback", Scopes: []string{"api://api-a/access_as_user"}})
+			wantToken(t, obo.TokenSource(client("api-a"), e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp",
+				User: alice}), scopeB))
+			flow, err := authcode.New(client("webapp"), authcode.Config{RedirectURL: "http://localhost/callback",
+				Scopes: []string{"api://api-a/access_as_user"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +230,8 @@ func TestEveryCredentialInEveryFlow(t *testing.T) {
 			for _, form := range e.Forms() {
 				grants = append(grants, form.Get("grant_type"))
 			}
-			if want := []string{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "authorization_code", "refresh_token"}; !slices.Equal(grants, want) {
+			if want := []string{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "authorization_code",
+				"refresh_token"}; !slices.Equal(grants, want) {
 				t.Errorf("got grants %v, want %v", grants, want)
 			}
 		})
@@ -227,7 +243,10 @@ func TestTokensSurviveRotation(t *testing.T) {
 	e := newEstate()
 	current := entra.Secret("daemon-secret")
 	cfg := e.config("daemon")
-	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil })
+	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential,
+		error) {
+		return current, nil
+	})
 	c := testkit.Client(t, cfg)
 	wantToken(t, clientcreds.TokenSource(c, scopeB))
 	current = entra.Secret("wrong")
@@ -235,7 +254,10 @@ func TestTokensSurviveRotation(t *testing.T) {
 	cfg.Cache = c.Cache()
 	wantToken(t, clientcreds.TokenSource(testkit.Client(t, cfg), scopeB)) // the same value
 	e.wantSecrets(t, "daemon-secret")
-	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret("guessed"), nil })
+	cfg.Credential = entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential,
+		error) {
+		return entra.Secret("guessed"), nil
+	})
 	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token(); err == nil {
 		t.Error("got a token for a credential that Entra rejects")
 	}
@@ -251,22 +273,27 @@ func testRotationIsLogged(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
 	var log bytes.Buffer
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		switch a.Key {
-		case "time", "error.correlation_id", "error.trace_id", "correlation_id", "trace_id", "took", "life", "retry_in":
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case "time", "error.correlation_id", "error.trace_id", "correlation_id", "trace_id", "took", "life", "retry_in":
+				return slog.Attr{}
+			}
+			return a
+		}}))
 	gone := errors.New("the file is gone")
 	cfg.Credential = entra.CredentialChain(entra.Secret("wrong~secret"),
-		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }),
+		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
+			return entra.Credential{},
+				gone
+		}),
 		entra.Secret("another~secret"))
 	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token(); err == nil {
 		t.Fatal("got a token")
 	}
 	synctest.Wait() // for the last line
-	const about = ` key="https://login.microsoftonline.com/` + entratest.SampleTenant + ` client=aaaaaaaa-0000-4000-8000-00000000000d flow=client_credentials subject=app" scopes=api://api-b/.default `
+	const about = ` key="https://login.microsoftonline.com/` + entratest.SampleTenant +
+		` client=aaaaaaaa-0000-4000-8000-00000000000d flow=client_credentials subject=app" scopes=api://api-b/.default `
 	want := `level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
 level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.description="failed to load the credential: the file is gone"
 level=WARN msg="token cache: fetch failed"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401

@@ -79,7 +79,8 @@ func rotations(t *testing.T) []rotated {
 	registerIssuers := func(a *entratest.App, valid ...int) {
 		a.Federated = nil
 		for _, g := range valid {
-			a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example", Subject: "system:serviceaccount:ns:daemon", Key: keys[g].Public()})
+			a.Federated = append(a.Federated, entratest.FederatedCredential{Issuer: "https://cluster.example",
+				Subject: "system:serviceaccount:ns:daemon", Key: keys[g].Public()})
 		}
 	}
 	registerCertificates := func(a *entratest.App, valid ...int) {
@@ -156,7 +157,8 @@ func TestRotationUnderLoad(t *testing.T) {
 				stats := cfg.Cache.Stats()
 				rejections := e.Count(entratest.Match{Endpoint: "token", Error: "invalid_client"})
 				if got, want := e.TokenRequests(), int(stats.Fetches)+rejections; got != want || stats.Failures != 0 {
-					t.Errorf("%d requests for %d tokens and %d rejections, %d failures", got, stats.Fetches, rejections, stats.Failures)
+					t.Errorf("%d requests for %d tokens and %d rejections, %d failures", got, stats.Fetches, rejections,
+						stats.Failures)
 				}
 				most := (generations - 1) * keys * r.wrong
 				if overlap && r.wrong == 1 {

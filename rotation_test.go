@@ -143,7 +143,8 @@ func TestRejectionIsCached(t *testing.T) {
 		{"the loaded credential is rejected, too", reloading(old, wrong), 2, []int{7000215}},
 		{"and another one is not tried", reloading(old, wrong, good), 2, []int{7000215}},
 		{"a chain", entra.CredentialChain(old, wrong), 2, []int{7000222, 7000215}},
-		{"a chain of loaded credentials", entra.CredentialChain(reloading(old, wrong), reloading(wrong, old)), 4, []int{7000215, 7000222}},
+		{"a chain of loaded credentials", entra.CredentialChain(reloading(old, wrong), reloading(wrong, old)), 4,
+			[]int{7000215, 7000222}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -178,7 +179,10 @@ func TestRejectionExpires(t *testing.T) {
 		e := newEstate()
 		e.expire("new", "old")
 		current := entra.Secret("old")
-		source := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return current, nil }))
+		source := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential,
+			error) {
+			return current, nil
+		}))
 		if _, err := source.Token(); err == nil {
 			t.Fatal("got a token")
 		}
@@ -192,7 +196,8 @@ func TestRejectionExpires(t *testing.T) {
 // A response with Retry-After is not followed by another request.
 func TestRejectionWithRetryAfterIsNotRetried(t *testing.T) {
 	e := newEstate()
-	e.Intercept(respondWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After", "30"))
+	e.Intercept(respondWith(401, "application/json", `{"error":"invalid_client","error_codes":[7000215]}`, "Retry-After",
+		"30"))
 	_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 	if got := wantError(t, err, "invalid_client", "", 7000215); got.RetryAfter != 30*time.Second {
 		t.Errorf("got %+v", got)
@@ -241,7 +246,8 @@ func TestWhichErrorsRejectACredential(t *testing.T) {
 		if tt.aadsts != 0 {
 			numbers = fmt.Sprint(tt.aadsts)
 		}
-		e.Intercept(respondWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code, numbers)))
+		e.Intercept(respondWith(tt.status, "application/json", fmt.Sprintf(`{"error":%q,"error_codes":[%s]}`, tt.code,
+			numbers)))
 		_, err := e.daemonWith(t, entra.CredentialChain(entra.Secret("one"), entra.Secret("two"))).Token()
 		if err == nil {
 			t.Errorf("%s %d: got a token", tt.code, tt.aadsts)
@@ -260,27 +266,39 @@ func TestLoadErrorIsReported(t *testing.T) {
 		load       load
 		is         error
 	}{
-		{"with an error", "the vault is sealed, not [redacted]", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone }, gone},
-		{"with nothing", "the function returned the zero Credential", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }, nil},
-		{"with what cannot be", "the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Secret(""), nil }, nil},
-		{"with a list of such", "credential 2 of CredentialChain: the client secret is empty", func(context.Context, entra.Credential) (entra.Credential, error) {
-			return entra.CredentialChain(entra.Secret("x"), entra.Secret("")), nil
+		{"with an error", "the vault is sealed, not [redacted]", func(context.Context, entra.Credential) (entra.Credential,
+			error) {
+			return entra.Credential{}, gone
+		}, gone},
+		{"with nothing", "the function returned the zero Credential",
+			func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, nil }, nil},
+		{"with what cannot be", "the client secret is empty", func(context.Context, entra.Credential) (entra.Credential,
+			error) {
+			return entra.Secret(""), nil
 		}, nil},
-		{"with a panic of the runtime's", "the function panicked: runtime error: index out of range [1] with length 0", func(context.Context, entra.Credential) (entra.Credential, error) {
-			var none []entra.Credential
-			return none[len(none)+1], nil
-		}, nil},
-		{"by leaving", "the function called runtime.Goexit", func(context.Context, entra.Credential) (entra.Credential, error) {
+		{"with a list of such", "credential 2 of CredentialChain: the client secret is empty",
+			func(context.Context, entra.Credential) (entra.Credential, error) {
+				return entra.CredentialChain(entra.Secret("x"), entra.Secret("")), nil
+			}, nil},
+		{"with a panic of the runtime's", "the function panicked: runtime error: index out of range [1] with length 0",
+			func(context.Context, entra.Credential) (entra.Credential, error) {
+				var none []entra.Credential
+				return none[len(none)+1], nil
+			}, nil},
+		{"by leaving", "the function called runtime.Goexit", func(context.Context, entra.Credential) (entra.Credential,
+			error) {
 			runtime.Goexit()
 			return entra.Credential{}, nil
 		}, nil},
-		{"with a panic", "the function panicked with a value of type string", func(context.Context, entra.Credential) (entra.Credential, error) { panic("s3cret") }, nil},
+		{"with a panic", "the function panicked with a value of type string",
+			func(context.Context, entra.Credential) (entra.Credential, error) { panic("s3cret") }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
 			_, err := e.daemonWith(t, entra.CredentialFunc(tt.load)).Token()
 			got := testkit.Error(t, err)
-			if want := "failed to load the credential: " + tt.text; got.Code != "invalid_client" || got.Description != want || got.StatusCode != 0 || got.Temporary() {
+			if want := "failed to load the credential: " + tt.text; got.Code != "invalid_client" || got.Description != want ||
+				got.StatusCode != 0 || got.Temporary() {
 				t.Errorf("got %v, want %s", err, want)
 			}
 			if tt.is != nil && !errors.Is(err, tt.is) {
@@ -293,13 +311,15 @@ func TestLoadErrorIsReported(t *testing.T) {
 
 			// The same while replacing a rejected one: the rejection stays the error.
 			e = newEstate()
-			_, err = e.daemonWith(t, entra.CredentialFunc(func(ctx context.Context, rejected entra.Credential) (entra.Credential, error) {
+			_, err = e.daemonWith(t, entra.CredentialFunc(func(ctx context.Context, rejected entra.Credential) (entra.Credential,
+				error) {
 				if rejected.Equal(entra.Credential{}) {
 					return entra.Secret("old"), nil
 				}
 				return tt.load(ctx, rejected)
 			})).Token()
-			got = wantError(t, err, "invalid_client", "; no other credential was tried: failed to load the credential: "+tt.text, 7000215)
+			got = wantError(t, err, "invalid_client", "; no other credential was tried: failed to load the credential: "+tt.text,
+				7000215)
 			if got.StatusCode != 401 || got.TraceID == "" || tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("got %+v", got)
 			}
@@ -311,7 +331,8 @@ func TestLoadErrorIsReported(t *testing.T) {
 func TestTemporaryLoadErrorIsTemporary(t *testing.T) {
 	e := newEstate()
 	_, err := e.daemonWith(t, entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
-		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not respond", RetryAfter: time.Minute}
+		return entra.Credential{}, &entra.Error{Code: entra.CodeRequestFailed, Description: "the vault does not respond",
+			RetryAfter: time.Minute}
 	})).Token()
 	got := wantError(t, err, entra.CodeRequestFailed, "failed to load the credential: the vault does not respond")
 	if !got.Temporary() || got.RetryAfter != time.Minute {
@@ -331,7 +352,8 @@ func testNoRetryAfterCallerLeft(t *testing.T) {
 			called++
 			return entra.Secret(fmt.Sprint("secret", called)), nil
 		}),
-		"list": entra.CredentialChain(entra.Secret("old"), entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
+		"list": entra.CredentialChain(entra.Secret("old"), entra.CredentialFunc(func(context.Context,
+			entra.Credential) (entra.Credential, error) {
 			called++
 			return entra.Secret("api-a-secret"), nil
 		})),
@@ -353,7 +375,8 @@ func testNoRetryAfterCallerLeft(t *testing.T) {
 			}
 			return resp, err
 		})
-		_, err := testkit.Client(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{scopeB}, Fetch: oboFetch(e, scopeB)})
+		_, err := testkit.Client(t, cfg).Exchange(ctx, entra.Grant{Flow: "x", Scopes: []string{scopeB},
+			Fetch: oboFetch(e, scopeB)})
 		wantError(t, err, "invalid_client", "", 7000215)
 		synctest.Wait()
 		if n := len(e.Forms()); n != 1 || called > 1 || name == "list" && called > 0 {
@@ -449,7 +472,8 @@ func TestHangingCredentialLeavesTimeForTheNext(t *testing.T) {
 				<-repaired
 				return "", errors.New("too late")
 			}),
-			"signer": entra.Certificate([]*x509.Certificate{cert}, vault{key, func() error { <-repaired; return errors.New("too late") }}, nil),
+			"signer": entra.Certificate([]*x509.Certificate{cert}, vault{key,
+				func() error { <-repaired; return errors.New("too late") }}, nil),
 		} {
 			e := newEstate()
 			source := e.daemonWith(t, entra.CredentialChain(hangs, entra.Secret("daemon-secret")))
@@ -499,7 +523,8 @@ func TestCredentialFuncLoadsAnother(t *testing.T) {
 func TestCredentialChainStartsWithTheOneThatWorked(t *testing.T) {
 	e := newEstate()
 	e.expire("two", "one")
-	source := e.daemonWith(t, entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"), entra.Secret("three")))
+	source := e.daemonWith(t, entra.CredentialChain(entra.Secret("zero"), entra.Secret("one"), entra.Secret("two"),
+		entra.Secret("three")))
 	again := func() {
 		t.Helper()
 		if _, ok := source.Cached(); ok {
@@ -523,11 +548,16 @@ func TestCredentialChainReportsEachFailure(t *testing.T) {
 	e := newEstate()
 	e.expire("good", "old")
 	gone := errors.New("the file is gone")
-	broken := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) { return entra.Credential{}, gone })
-	renewed := entra.CredentialFunc((&loader{list: []entra.Credential{entra.Secret("stolen~secret"), entra.Secret("old")}}).load)
+	broken := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential,
+		error) {
+		return entra.Credential{}, gone
+	})
+	renewed := entra.CredentialFunc((&loader{list: []entra.Credential{entra.Secret("stolen~secret"),
+		entra.Secret("old")}}).load)
 	_, err := e.daemonWith(t, entra.CredentialChain(broken, renewed, entra.Secret("wrong~secret"))).Token()
 	got := testkit.Error(t, err)
-	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000222, 7000215}) || got.StatusCode != 401 || !errors.Is(err, gone) || got.TraceID == "" {
+	if got.Code != "invalid_client" || !slices.Equal(got.AADSTS, []int{7000222, 7000215}) || got.StatusCode != 401 ||
+		!errors.Is(err, gone) || got.TraceID == "" {
 		t.Errorf("got %+v", got)
 	}
 	e.wantSecrets(t, "stolen~secret", "old", "wrong~secret")
@@ -545,7 +575,8 @@ func TestCredentialChainReportsEachFailure(t *testing.T) {
 func TestCredentialChainIsTemporaryIfOneIs(t *testing.T) {
 	e := newEstate()
 	out := entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
-		return entra.Credential{}, &entra.Error{Code: "temporarily_unavailable", Description: "the vault is busy", StatusCode: 503, RetryAfter: time.Minute}
+		return entra.Credential{}, &entra.Error{Code: "temporarily_unavailable", Description: "the vault is busy",
+			StatusCode: 503, RetryAfter: time.Minute}
 	})
 	_, err := e.daemonWith(t, entra.CredentialChain(out, entra.Secret("wrong"))).Token()
 	got := wantError(t, err, "temporarily_unavailable", "2: AADSTS7000215: ", 7000215)
@@ -557,13 +588,15 @@ func TestCredentialChainIsTemporaryIfOneIs(t *testing.T) {
 
 func TestInvalidCredentialsAreRejected(t *testing.T) {
 	for want, c := range map[string]entra.Credential{
-		"CredentialChain has no credentials":                            entra.CredentialChain(),
-		"credential 2 of CredentialChain is the zero Credential":        entra.CredentialChain(entra.Secret("x"), entra.Credential{}),
+		"CredentialChain has no credentials": entra.CredentialChain(),
+		"credential 2 of CredentialChain is the zero Credential": entra.CredentialChain(entra.Secret("x"),
+			entra.Credential{}),
 		"credential 1 of CredentialChain: the client secret is empty":   entra.CredentialChain(entra.Secret("")),
 		"CredentialFunc was called without a function":                  entra.CredentialFunc(nil),
 		"credential 1 of CredentialChain: Assertion was called without": entra.CredentialChain(entra.Assertion(nil)),
 	} {
-		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant, Credential: c})
+		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant,
+			Credential: c})
 		wantError(t, err, "invalid_client", want)
 	}
 }
@@ -635,7 +668,8 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 	}{
 		{"another", func() (string, error) { return "two", nil }, []string{"one", "two"}, 1, "AADSTS50027", []int{50027}},
 		{"the same", func() (string, error) { return "one", nil }, []string{"one"}, 0, "AADSTS50027", []int{50027}},
-		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, 0, "; no other credential was tried: the assertion callback failed: no more", []int{50027}},
+		{"none", func() (string, error) { return "", errors.New("no more") }, []string{"one"}, 0,
+			"; no other credential was tried: the assertion callback failed: no more", []int{50027}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := newEstate()
@@ -653,7 +687,8 @@ func TestRejectedAssertionIsReplaced(t *testing.T) {
 			_, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeB).Token()
 			wantError(t, err, "invalid_client", tt.text, tt.aadsts...)
 			id := e.App("daemon").ClientID
-			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL}, {ClientID: id, TokenEndpoint: tokenURL, Rejected: true}}
+			want := []entra.AssertionRequest{{ClientID: id, TokenEndpoint: tokenURL},
+				{ClientID: id, TokenEndpoint: tokenURL, Rejected: true}}
 			if !reflect.DeepEqual(requests, want) {
 				t.Errorf("got requests %+v, want %+v", requests, want)
 			}

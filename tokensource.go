@@ -181,7 +181,10 @@ func (s *TokenSource) validate() error {
 
 // validScope reports whether scope is a scope-token (RFC 6749, section 3.3).
 func validScope(scope string) bool {
-	return scope != "" && !strings.ContainsFunc(scope, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' })
+	return scope != "" && !strings.ContainsFunc(scope, func(c rune) bool {
+		return c <= ' ' || c > '~' || c == '"' ||
+			c == '\\'
+	})
 }
 
 // badClaims replaces a claims challenge that is invalid.

@@ -235,8 +235,10 @@ func TestGrantsKeepTheirKind(t *testing.T) {
 		grant entra.Grant
 		text  string
 	}{
-		{entra.Grant{Flow: "f", Subject: "user", Scope: "api://api-b/.default", Fetch: forApp}, "the grant is for a user's token, but the request is for the app's own token"},
-		{entra.Grant{Flow: "f", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")}, "the grant is for the app's own token, but the request is for a user's token"},
+		{entra.Grant{Flow: "f", Subject: "user", Scope: "api://api-b/.default", Fetch: forApp},
+			"the grant is for a user's token, but the request is for the app's own token"},
+		{entra.Grant{Flow: "f", Scopes: []string{"api://api-b/Orders.Read"}, Fetch: oboFetch(e, "api://api-b/Orders.Read")},
+			"the grant is for the app's own token, but the request is for a user's token"},
 	} {
 		_, err := c.TokenSource(tt.grant).Token()
 		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, tt.text) {
@@ -256,7 +258,8 @@ func TestFetchMayUseAnotherSource(t *testing.T) {
 		}
 		source := c.TokenSource(entra.Grant{Flow: "f", Fetch: fetch})
 		tok, err := source.Token()
-		if err != nil || tok.AccessToken != "x" || time.Until(tok.Expiry) != time.Hour || !reflect.DeepEqual(cached(t, source).Scopes, []string{"s"}) {
+		if err != nil || tok.AccessToken != "x" || time.Until(tok.Expiry) != time.Hour ||
+			!reflect.DeepEqual(cached(t, source).Scopes, []string{"s"}) {
 			t.Errorf("got %v, %v", tok, err)
 		}
 		for _, g := range []entra.Grant{{Flow: "f", Subject: "user", Fetch: fetch}} {
@@ -265,7 +268,8 @@ func TestFetchMayUseAnotherSource(t *testing.T) {
 			}
 		}
 		result.HomeAccountID = "uid.utid"
-		if _, err := c.TokenSource(entra.Grant{Flow: "g", Fetch: fetch}).Token(); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
+		if _, err := c.TokenSource(entra.Grant{Flow: "g", Fetch: fetch}).Token(); testkit.Error(t,
+			err).Code != entra.CodeInvalidResponse {
 			t.Errorf("a user's token was taken for the app's own: %v", err)
 		}
 		g := entra.Grant{Flow: "f", Subject: "other.utid", RefreshToken: true, Fetch: fetch}
@@ -308,7 +312,8 @@ func TestFetchErrorsAreNotRepeated(t *testing.T) {
 		err  error
 		code string
 	}{{errors.New("s3cret"), "invalid_request"}, {fmt.Errorf("wrapped: %w", own), "own"}} {
-		_, err := c.TokenSource(entra.Grant{Flow: tt.code, Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+		_, err := c.TokenSource(entra.Grant{Flow: tt.code, Fetch: func(context.Context,
+			*entra.TokenRequest) (*entra.TokenResponse, error) {
 			return nil, tt.err
 		}}).Token()
 		if got := testkit.Error(t, err); got.Code != tt.code {
@@ -338,7 +343,8 @@ func TestSourceForEachCall(t *testing.T) {
 	const b = "api://api-b/.default"
 	for range 2 {
 		first := get(c, b)
-		seen := map[string]bool{first: true, get(c, "api://api-a/.default"): true, get(other, b): true, get(other, "api://api-a/.default"): true}
+		seen := map[string]bool{first: true, get(c, "api://api-a/.default"): true, get(other, b): true,
+			get(other, "api://api-a/.default"): true}
 		if len(seen) != 4 {
 			t.Errorf("%d tokens for two scopes in two tenants", len(seen))
 		}
@@ -351,7 +357,10 @@ func TestSourceForEachCall(t *testing.T) {
 		if get(c, b) == first {
 			t.Error("a purged token was served")
 		}
-		if allocs := testing.AllocsPerRun(100, func() { clientcreds.TokenSource(c, b).TokenContext(t.Context()) }); allocs > 2 {
+		if allocs := testing.AllocsPerRun(100, func() {
+			clientcreds.TokenSource(c,
+				b).TokenContext(t.Context())
+		}); allocs > 2 {
 			t.Errorf("%v allocations for a source and a hit", allocs)
 		}
 		c.Cache().Purge(t.Context(), "")
@@ -533,7 +542,8 @@ func TestCodeResultIsStoredOnlyForItsAccount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g := entra.Grant{Flow: "code", Scopes: []string{"api://api-b/Orders.Read"}, RefreshToken: true, Fetch: oboFetch(e, "api://api-b/Orders.Read")}
+		g := entra.Grant{Flow: "code", Scopes: []string{"api://api-b/Orders.Read"}, RefreshToken: true,
+			Fetch: oboFetch(e, "api://api-b/Orders.Read")}
 		r, err := c.Exchange(t.Context(), g)
 		if err != nil {
 			t.Fatal(err)
@@ -589,14 +599,16 @@ func TestNeverAnothersToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		sources := map[string]*entra.TokenSource{
-			"daemon in Contoso":        clientcreds.TokenSource(daemon, "api://api-b/.default"),
-			"daemon in Fabrikam":       clientcreds.TokenSource(other, "api://api-b/.default"),
-			"daemon with cp1":          clientcreds.TokenSource(testkit.Client(t, config("daemon", "cp1")), "api://api-b/.default"),
+			"daemon in Contoso":  clientcreds.TokenSource(daemon, "api://api-b/.default"),
+			"daemon in Fabrikam": clientcreds.TokenSource(other, "api://api-b/.default"),
+			"daemon with cp1": clientcreds.TokenSource(testkit.Client(t, config("daemon", "cp1")),
+				"api://api-b/.default"),
 			"api-a itself":             clientcreds.TokenSource(apiA, "api://api-b/.default"),
 			"api-a for Alice":          obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Read"),
 			"api-a for Alice to write": obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Write"),
 			"api-a for Alice again":    obo.TokenSource(apiA, assertion(alice), "api://api-b/Orders.Read"),
-			"api-a for Bob":            obo.TokenSource(apiA, assertion("bob@contoso.onmicrosoft.com"), "api://api-b/Orders.Read"),
+			"api-a for Bob": obo.TokenSource(apiA, assertion("bob@contoso.onmicrosoft.com"),
+				"api://api-b/Orders.Read"),
 		}
 		var mu sync.Mutex
 		owner := map[string]string{}
@@ -637,7 +649,8 @@ func TestFlowsKeepApart(t *testing.T) {
 	for i := range 8 * flows {
 		flow := fmt.Sprint("flow ", i%flows)
 		wg.Go(func() {
-			tok, err := c.TokenSource(entra.Grant{Flow: flow, Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			tok, err := c.TokenSource(entra.Grant{Flow: flow, Fetch: func(context.Context,
+				*entra.TokenRequest) (*entra.TokenResponse, error) {
 				return &entra.TokenResponse{AccessToken: flow, ExpiresIn: time.Hour}, nil
 			}}).Token()
 			if err != nil || tok.AccessToken != flow {

@@ -46,9 +46,10 @@ func TestTransport(t *testing.T) {
 	e := newEstate()
 	source := daemonSource(t, e)
 	var got string
-	client := &http.Client{Transport: &entra.Transport{Source: source, Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
-		got = r.Header.Get("Authorization")
-	}}}}
+	client := &http.Client{Transport: &entra.Transport{Source: source,
+		Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
+			got = r.Header.Get("Authorization")
+		}}}}
 	req, _ := http.NewRequest("GET", "https://api.example/", nil)
 	req.Header.Set("X-Mine", "1")
 	if _, err := client.Do(req); err != nil {
@@ -116,7 +117,8 @@ func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 		err  bool
 	}{
 		{"same host", []string{"https://api.example/2"}, []string{"api.example/", "api.example/2"}, false},
-		{"same host and port, written out", []string{"https://API.example:443/2"}, []string{"api.example/", "API.example:443/2"}, false},
+		{"same host and port, written out", []string{"https://API.example:443/2"},
+			[]string{"api.example/", "API.example:443/2"}, false},
 		{"another host", []string{"https://evil.example/"}, []string{"api.example/"}, false},
 		{"a subdomain", []string{"https://evil.api.example/"}, []string{"api.example/"}, false},
 		{"another port", []string{"https://api.example:8443/"}, []string{"api.example/"}, false},
@@ -140,7 +142,8 @@ func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 				}
 			}
 			hosts := api{}
-			for _, h := range []string{"api.example", "API.example:443", "evil.example", "evil.api.example", "api.example:8443", "ap\u0130.example", "ap%C4%B0.example"} {
+			for _, h := range []string{"api.example", "API.example:443", "evil.example", "evil.api.example", "api.example:8443",
+				"ap\u0130.example", "ap%C4%B0.example"} {
 				hosts[h] = handle
 			}
 			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, newEstate()), Base: hosts}}
@@ -158,8 +161,13 @@ func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 // A base that does not set resp.Request, or sets another one, does not hide a redirect.
 func TestTokenIsNotSentToAnotherHostWithAnyBase(t *testing.T) {
 	for name, claimed := range map[string]func(*http.Request) *http.Request{
-		"says nothing":     func(*http.Request) *http.Request { return nil },
-		"says its own":     func(r *http.Request) *http.Request { c := r.Clone(r.Context()); c.URL.Host = "evil.example"; return c },
+		"says nothing": func(*http.Request) *http.Request { return nil },
+		"says its own": func(r *http.Request) *http.Request {
+			c := r.Clone(
+				r.Context())
+			c.URL.Host = "evil.example"
+			return c
+		},
 		"sets the request": func(r *http.Request) *http.Request { return r },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -197,14 +205,15 @@ func TestTransportSatisfiesAClaimsChallenge(t *testing.T) {
 	e := newEstate()
 	source := daemonSource(t, e)
 	var bodies, tokens []string
-	client := &http.Client{Transport: &entra.Transport{Source: source, Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		bodies, tokens = append(bodies, string(b)), append(tokens, r.Header.Get("Authorization"))
-		if len(tokens) == 1 {
-			w.Header().Set("WWW-Authenticate", challengeHeader(cae))
-			w.WriteHeader(401)
-		}
-	}}}}
+	client := &http.Client{Transport: &entra.Transport{Source: source,
+		Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			bodies, tokens = append(bodies, string(b)), append(tokens, r.Header.Get("Authorization"))
+			if len(tokens) == 1 {
+				w.Header().Set("WWW-Authenticate", challengeHeader(cae))
+				w.WriteHeader(401)
+			}
+		}}}}
 	resp, err := client.Post("https://api.example/", "text/plain", strings.NewReader("hello"))
 	if err != nil || resp.StatusCode != 200 {
 		t.Fatalf("%v, %v", resp, err)
@@ -233,15 +242,16 @@ func TestTransportReturnsOther401s(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEstate()
 			calls := 0
-			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, e), Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
-				calls++
-				if tt.fault {
-					e.Inject(entratest.Fault{Endpoint: "token", Status: 500})
-				}
-				w.Header().Set("WWW-Authenticate", tt.header)
-				w.WriteHeader(401)
-				io.WriteString(w, "why")
-			}}}}
+			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, e),
+				Base: api{"api.example": func(w http.ResponseWriter, r *http.Request) {
+					calls++
+					if tt.fault {
+						e.Inject(entratest.Fault{Endpoint: "token", Status: 500})
+					}
+					w.Header().Set("WWW-Authenticate", tt.header)
+					w.WriteHeader(401)
+					io.WriteString(w, "why")
+				}}}}
 			req, _ := http.NewRequest("POST", "https://api.example/", tt.body)
 			resp, err := client.Do(req)
 			if err != nil || resp.StatusCode != 401 || calls != 1 {
@@ -290,14 +300,16 @@ func TestClaimsChallenge(t *testing.T) {
 		want    string
 	}{
 		{"as documented", []string{challengeHeader(cae)}, cae},
-		{"without quotes and padding", []string{"bearer error=insufficient_claims,claims=" + strings.TrimRight(b64, "=")}, cae},
+		{"without quotes and padding", []string{"bearer error=insufficient_claims,claims=" + strings.TrimRight(b64, "=")},
+			cae},
 		{"in the second header", []string{"Basic realm=\"x\"", challengeHeader(cae)}, cae},
 		{"after another challenge", []string{`Negotiate abc==, Basic realm="a, Bearer \"b", ` + challengeHeader(cae)}, cae},
 		{"before another challenge", []string{challengeHeader(cae) + `, Basic realm="x"`}, cae},
 		{"another error", []string{`Bearer error="invalid_token", claims="` + b64 + `"`}, ""},
 		{"another scheme", []string{`PoP error="insufficient_claims", claims="` + b64 + `"`}, ""},
 		{"the claims of another challenge", []string{`Bearer error="insufficient_claims", PoP claims="` + b64 + `"`}, ""},
-		{"claims twice: the first counts", []string{`Bearer error="insufficient_claims", claims="` + b64 + `", claims="e30="`}, cae},
+		{"claims twice: the first counts", []string{`Bearer error="insufficient_claims", claims="` + b64 +
+			`", claims="e30="`}, cae},
 		{"not base64", []string{`Bearer error="insufficient_claims", claims="%%%"`}, ""},
 		{"not an object", []string{`Bearer error="insufficient_claims", claims="W10="`}, ""},
 		{"no end of a string", []string{`Bearer error="insufficient_claims", claims="` + b64}, ""},

@@ -56,7 +56,8 @@ func TestWireClientSecret(t *testing.T) {
 		t.Errorf("requests: %v", e.Sent())
 	}
 	h := e.Sent()[1].Header
-	if h.Get("Content-Type") != "application/x-www-form-urlencoded; charset=utf-8" || h.Get("Client-Request-Id") == "" || h.Get("Cookie") != "" || h.Get("Authorization") != "" {
+	if h.Get("Content-Type") != "application/x-www-form-urlencoded; charset=utf-8" || h.Get("Client-Request-Id") == "" ||
+		h.Get("Cookie") != "" || h.Get("Authorization") != "" {
 		t.Errorf("headers: %v", h)
 	}
 }
@@ -77,7 +78,8 @@ func TestWireAssertion(t *testing.T) {
 	key := testkit.RSAKey(t)
 	e := newEstate(func(c *entratest.Config) {
 		c.Apps[0].Federated = []entratest.FederatedCredential{{
-			Issuer: "https://cluster.example", Subject: "system:serviceaccount:ns:daemon", Audience: "api://AzureADTokenExchange", Key: key.Public(),
+			Issuer: "https://cluster.example", Subject: "system:serviceaccount:ns:daemon",
+			Audience: "api://AzureADTokenExchange", Key: key.Public(),
 		}}
 	})
 	cfg := e.config("daemon")
@@ -92,7 +94,8 @@ func TestWireAssertion(t *testing.T) {
 	if _, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token(); err != nil {
 		t.Fatal(err)
 	}
-	if want := []entra.AssertionRequest{{ClientID: cfg.ClientID, TokenEndpoint: tokenURL}}; !reflect.DeepEqual(requests, want) {
+	if want := []entra.AssertionRequest{{ClientID: cfg.ClientID, TokenEndpoint: tokenURL}}; !reflect.DeepEqual(requests,
+		want) {
 		t.Errorf("got requests %+v, want %+v", requests, want)
 	}
 }
@@ -109,7 +112,8 @@ func TestAssertionCallbackErrorIsReported(t *testing.T) {
 			cfg.Credential = entra.Assertion(get)
 			_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
 			got := testkit.Error(t, err)
-			if got.Code != "invalid_client" || got.StatusCode != 0 || !strings.HasPrefix(got.Description, "the assertion callback failed: ") {
+			if got.Code != "invalid_client" || got.StatusCode != 0 ||
+				!strings.HasPrefix(got.Description, "the assertion callback failed: ") {
 				t.Errorf("got %v", err)
 			}
 			if name == "with an error" && !errors.Is(err, broken) {
@@ -131,7 +135,8 @@ func TestTemporaryAssertionErrorIsTemporary(t *testing.T) {
 		return "", &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, RetryAfter: time.Minute}
 	})
 	_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
-	if got := testkit.Error(t, err); !got.Temporary() || got.RetryAfter != time.Minute || got.Code != "temporarily_unavailable" {
+	if got := testkit.Error(t, err); !got.Temporary() || got.RetryAfter != time.Minute ||
+		got.Code != "temporarily_unavailable" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -140,9 +145,10 @@ func TestTemporaryAssertionErrorIsTemporary(t *testing.T) {
 func TestInvalidDiscoveryIsNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, respond := range map[string]func(*http.Request, url.Values) (*http.Response, error){
-			"another host":   discoveryWith("https://evil.example/token"),
-			"another tenant": discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant + "/oauth2/v2.0/token"),
-			"a panic":        func(*http.Request, url.Values) (*http.Response, error) { panic("s3cret") },
+			"another host": discoveryWith("https://evil.example/token"),
+			"another tenant": discoveryWith("https://login.microsoftonline.com/" + entratest.SampleOtherTenant +
+				"/oauth2/v2.0/token"),
+			"a panic": func(*http.Request, url.Values) (*http.Response, error) { panic("s3cret") },
 		} {
 			e := newEstate()
 			e.Intercept(respond)
@@ -161,7 +167,8 @@ func TestInvalidDiscoveryIsNotCached(t *testing.T) {
 // A name that becomes a host of Microsoft only in lower case belongs to another domain: in DNS
 // the dotted capital I is not an i (RFC 5892).
 func TestDiscoveryRejectsLookalikeHosts(t *testing.T) {
-	for _, host := range []string{"login.m\u0130crosoftonline.com", "sts.w\u0130ndows.net", "westeurope.log\u0130n.microsoft.com"} {
+	for _, host := range []string{"login.m\u0130crosoftonline.com", "sts.w\u0130ndows.net",
+		"westeurope.log\u0130n.microsoft.com"} {
 		e := newEstate()
 		e.Intercept(func(r *http.Request, _ url.Values) (*http.Response, error) {
 			if r.Method != http.MethodGet {
@@ -169,11 +176,14 @@ func TestDiscoveryRejectsLookalikeHosts(t *testing.T) {
 			}
 			of := func(host, path string) string { return "https://" + host + "/" + entratest.SampleTenant + path }
 			const own = "login.microsoftonline.com"
-			body := `{"issuer":"` + of(own, "/v2.0") + `","authorization_endpoint":"` + of(own, "/oauth2/v2.0/authorize") + `","token_endpoint":"` + of(host, "/oauth2/v2.0/token") + `"}`
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+			body := `{"issuer":"` + of(own, "/v2.0") + `","authorization_endpoint":"` + of(own, "/oauth2/v2.0/authorize") +
+				`","token_endpoint":"` + of(host, "/oauth2/v2.0/token") + `"}`
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
+				Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 		})
 		_, err := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
-		if got := testkit.Error(t, err); got.Code != entra.CodeInvalidResponse || !strings.Contains(got.Description, "names a URL on another host") {
+		if got := testkit.Error(t, err); got.Code != entra.CodeInvalidResponse ||
+			!strings.Contains(got.Description, "names a URL on another host") {
 			t.Errorf("%s: got %v", host, err)
 		}
 		wantForms(t, e)
@@ -266,7 +276,8 @@ func TestTenantsShareConnectionsButNoTokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = clientcreds.TokenSource(many, "api://api-b/.default").Token()
-		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, "which is only for sign-in") {
+		if got := testkit.Error(t, err); got.Code != "invalid_request" ||
+			!strings.Contains(got.Description, "which is only for sign-in") {
 			t.Errorf("%s: %v", tenant, err)
 		}
 	}
@@ -278,12 +289,14 @@ func TestDefaultHTTPClientTimesOut(t *testing.T) {
 		t.Error("http.DefaultClient was changed")
 	}
 	cfg := entra.Config{
-		TenantID: entratest.SampleTenant, ClientID: "aaaaaaaa-0000-4000-8000-00000000000d", Credential: entra.Secret("s3cret"),
-		Cloud: "127.0.0.1:1",
+		TenantID: entratest.SampleTenant, ClientID: "aaaaaaaa-0000-4000-8000-00000000000d",
+		Credential: entra.Secret("s3cret"),
+		Cloud:      "127.0.0.1:1",
 	}
 	_, err := clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default").Token()
 	got := testkit.Error(t, err)
-	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description, "request to 127.0.0.1:1 failed: dial 127.0.0.1:1: connection refused") {
+	if got.Code != entra.CodeRequestFailed || !strings.Contains(got.Description,
+		"request to 127.0.0.1:1 failed: dial 127.0.0.1:1: connection refused") {
 		t.Errorf("got %v", err)
 	}
 	leaks(t, err, "s3cret")

@@ -99,7 +99,8 @@ func TestMSALGoForUsers(t *testing.T) {
 	address.RawQuery = params.Encode()
 	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, address.String())
 
-	signedIn, err := webapp.AcquireTokenByAuthCode(t.Context(), authResponse(t, back, "a-state").Get("code"), redirect, scopes,
+	signedIn, err := webapp.AcquireTokenByAuthCode(t.Context(), authResponse(t, back, "a-state").Get("code"), redirect,
+		scopes,
 		confidential.WithChallenge(verifier))
 	if err != nil {
 		t.Fatal(err)

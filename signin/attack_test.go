@@ -127,7 +127,8 @@ func TestMixUpFails(t *testing.T) {
 	b.wantRejected(callback, http.StatusBadRequest) // a login can be used once
 	b.wantUser("")
 
-	for _, iss := range []string{"https://login.microsoftonline.us/" + entratest.SampleTenant + "/v2.0", "https://evil.example/" + entratest.SampleTenant + "/v2.0", "x"} {
+	for _, iss := range []string{"https://login.microsoftonline.us/" + entratest.SampleTenant + "/v2.0",
+		"https://evil.example/" + entratest.SampleTenant + "/v2.0", "x"} {
 		b.wantRejected(b.signInAtEntra(b.get("/login"), alice)+"&iss="+url.QueryEscape(iss), http.StatusBadRequest)
 		b.wantUser("")
 	}
@@ -160,22 +161,32 @@ func TestReturnToOtherSitesIsRejected(t *testing.T) {
 	}
 	b := w.browser(t)
 	b.wantStatus(b.get("/login?return_to=/a&return_to=/b"), http.StatusBadRequest, "")
-	for _, to := range []string{"/", "/a", "/a/b?c=//evil.example", "/a?x=http://evil.example#y", "/a@evil.example", "/:80", "/;//x"[:2]} {
+	for _, to := range []string{"/", "/a", "/a/b?c=//evil.example", "/a?x=http://evil.example#y", "/a@evil.example",
+		"/:80", "/;//x"[:2]} {
 		b := w.browser(t)
-		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, to)
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther,
+			to)
 	}
 }
 
 var openRedirects = []string{
-	"", "//evil.example", "///evil.example", "////evil.example", `/\evil.example`, `\/evil.example`, `\\evil.example`, `/\/evil.example`,
-	"https://evil.example", "https:evil.example", "https:/evil.example", "https:\\\\evil.example", "http://webapp.contoso.example/", "HTTPS://evil.example",
-	"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\nscript:alert(1)", "data:text/html,<script>alert(1)</script>", "vbscript:x",
+	"", "//evil.example", "///evil.example", "////evil.example", `/\evil.example`, `\/evil.example`, `\\evil.example`,
+	`/\/evil.example`,
+	"https://evil.example", "https:evil.example", "https:/evil.example", "https:\\\\evil.example",
+	"http://webapp.contoso.example/", "HTTPS://evil.example",
+	"javascript:alert(1)", "JaVaScRiPt:alert(1)", "java\nscript:alert(1)", "data:text/html,<script>alert(1)</script>",
+	"vbscript:x",
 	"evil.example", "@evil.example", ".evil.example", "?evil", "#evil",
-	"/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%2f%2fevil.example", "%2f%2fevil.example", "/%252fevil.example",
-	"/\t/evil.example", "/\n/evil.example", "/\r\n/evil.example", "/\x00/evil.example", "/ /evil.example", "\t//evil.example", " //evil.example",
-	"/./evil.example/..//evil.example", "/..//evil.example", "/../evil", "/./evil", "/x/..//evil.example", "/x//evil.example", "/%2e%2e/evil.example", "/%2e/evil",
-	"/\u2215/evil.example", "/\uff0fevil.example", "//\u3002evil", "/x\u0000", "/é", "/%00evil", "/%0d%0aSet-Cookie:evil=1", "/%09/evil.example", "/evil%",
-	"//evil.example/%2f..", "//evil.example@webapp.contoso.example/", "//webapp.contoso.example/", origin + "/", origin + "//evil.example",
+	"/%2fevil.example", "/%2Fevil.example", "/%5cevil.example", "/%2f%2fevil.example", "%2f%2fevil.example",
+	"/%252fevil.example",
+	"/\t/evil.example", "/\n/evil.example", "/\r\n/evil.example", "/\x00/evil.example", "/ /evil.example",
+	"\t//evil.example", " //evil.example",
+	"/./evil.example/..//evil.example", "/..//evil.example", "/../evil", "/./evil", "/x/..//evil.example",
+	"/x//evil.example", "/%2e%2e/evil.example", "/%2e/evil",
+	"/\u2215/evil.example", "/\uff0fevil.example", "//\u3002evil", "/x\u0000", "/é", "/%00evil",
+	"/%0d%0aSet-Cookie:evil=1", "/%09/evil.example", "/evil%",
+	"//evil.example/%2f..", "//evil.example@webapp.contoso.example/", "//webapp.contoso.example/", origin + "/",
+	origin + "//evil.example",
 	"//[::1]/", "//0x7f.1/", "/" + strings.Repeat("x", 3000),
 }
 
@@ -184,8 +195,10 @@ func TestAmbiguousPagesReturnHome(t *testing.T) {
 	w := newWebApp(t)
 	w.app = w.site.Handler(w.site.RequireSignIn(http.NotFoundHandler()))
 	for _, target := range []string{
-		"//evil.example/", "/%2fevil.example", "/%5cevil.example", "/\\evil.example", "///evil.example", "/x//evil.example", "/%2e%2e//evil.example",
-		"/..//evil.example", "/%09/evil.example", "/%0d%0aX:y", "/caf%C3%A9//x", "http://evil.example/", "//evil.example@x/", "/login/../..//evil.example",
+		"//evil.example/", "/%2fevil.example", "/%5cevil.example", "/\\evil.example", "///evil.example", "/x//evil.example",
+		"/%2e%2e//evil.example",
+		"/..//evil.example", "/%09/evil.example", "/%0d%0aX:y", "/caf%C3%A9//x", "http://evil.example/", "//evil.example@x/",
+		"/login/../..//evil.example",
 	} {
 		b := w.browser(t)
 		r := httptest.NewRequest(http.MethodGet, origin+"/", nil)
@@ -207,8 +220,10 @@ func TestHeaderInjectionFails(t *testing.T) {
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	for _, target := range []string{
-		"/login?return_to=/x%0d%0aSet-Cookie:%20evil=1", "/login?return_to=/x%0aevil:1", "/login?return_to=/x%250d%250aevil:1",
-		"/callback?state=%0d%0aevil:1&code=x", "/callback?error=%0d%0aevil:1&state=x", "/private/x%0d%0aevil:1", "/logout/frontchannel?sid=%0d%0aevil:1",
+		"/login?return_to=/x%0d%0aSet-Cookie:%20evil=1", "/login?return_to=/x%0aevil:1",
+		"/login?return_to=/x%250d%250aevil:1",
+		"/callback?state=%0d%0aevil:1&code=x", "/callback?error=%0d%0aevil:1&state=x", "/private/x%0d%0aevil:1",
+		"/logout/frontchannel?sid=%0d%0aevil:1",
 	} {
 		out := w.browser(t)
 		a := out.get(target)
@@ -292,7 +307,8 @@ func TestSessionFixationFails(t *testing.T) {
 			t.Error("the session ID is the planted one")
 		}
 		mallory.wantUser("") // neither Alice nor Bob
-		for _, id := range []string{"", "A", strings.Repeat("A", 26), rand.Text(), strings.ToLower(victim.session()), victim.session() + "A", victim.session()[:25]} {
+		for _, id := range []string{"", "A", strings.Repeat("A", 26), rand.Text(), strings.ToLower(victim.session()),
+			victim.session() + "A", victim.session()[:25]} {
 			guess := w.browser(t)
 			guess.setCookie(&http.Cookie{Name: planted.Name, Value: id})
 			guess.wantUser("")
@@ -300,8 +316,8 @@ func TestSessionFixationFails(t *testing.T) {
 	}
 }
 
-// A login cookie is rejected if it was changed or truncated, if it was sealed with another key or for another site, or if
-// it has the name of another login.
+// A login cookie is rejected if it was changed or truncated, if it was sealed with another key or for another site, or
+// if it has the name of another login.
 func TestForgedCookiesAreRejected(t *testing.T) {
 	w := newWebApp(t)
 	foreign := newWebApp(t)
@@ -329,7 +345,9 @@ func TestForgedCookiesAreRejected(t *testing.T) {
 			return base64.RawURLEncoding.EncodeToString([]byte(`{"login":{}}`))
 		},
 		"of another login": func(b *browser, _ *http.Cookie) string { return b.newCookie(w.browser(t).get("/login")).Value },
-		"with another key": func(b *browser, _ *http.Cookie) string { return b.newCookie(foreign.browser(t).get("/login")).Value },
+		"with another key": func(b *browser, _ *http.Cookie) string {
+			return b.newCookie(foreign.browser(t).get("/login")).Value
+		},
 	} {
 		b := w.browser(t)
 		callback := b.signInAtEntra(b.get("/login"), alice)
@@ -393,7 +411,8 @@ func TestOversizedRequestsAreRejected(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	big := strings.Repeat("x", 200_000)
-	for _, target := range []string{"/callback?state=" + big, "/callback?code=" + big + "&state=x", "/login?return_to=/" + big} {
+	for _, target := range []string{"/callback?state=" + big, "/callback?code=" + big + "&state=x",
+		"/login?return_to=/" + big} {
 		b.wantStatus(b.get(target), http.StatusBadRequest, "")
 	}
 	b.wantStatus(b.get("/logout/frontchannel?sid="+big), http.StatusOK, "")
@@ -490,11 +509,14 @@ func TestEmbeddedRequestsStartNoSignIn(t *testing.T) {
 func TestReturnToLoginGoesHome(t *testing.T) {
 	w := newWebApp(t)
 	for _, to := range []string{
-		"/login", "/login?return_to=/login?return_to=/login", "/%6cogin", "/login#x", "/callback?state=x", "/logout", "/logout/frontchannel?sid=x",
+		"/login", "/login?return_to=/login?return_to=/login", "/%6cogin", "/login#x", "/callback?state=x", "/logout",
+		"/logout/frontchannel?sid=x",
 	} {
 		b := w.browser(t)
-		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther, "/")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to="+url.QueryEscape(to)), alice)), http.StatusSeeOther,
+			"/")
 	}
 	b := w.browser(t)
-	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to=/login/help"), alice)), http.StatusSeeOther, "/login/help")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to=/login/help"), alice)), http.StatusSeeOther,
+		"/login/help")
 }

@@ -21,9 +21,9 @@
 //
 // # The current user
 //
-// In a handler, [AccountFromContext] returns the [authcode.Account] of the signed-in user. Store a user's data under the
-// account's TenantID and ObjectID, never under a name or an address. [ClaimsFromContext] returns the claims of the ID
-// token, if Config.KeepClaims is set.
+// In a handler, [AccountFromContext] returns the [authcode.Account] of the signed-in user. Store a user's data under
+// the account's TenantID and ObjectID, never under a name or an address. [ClaimsFromContext] returns the claims of the
+// ID token, if Config.KeepClaims is set.
 //
 // [Site.RequireSignIn] admits only signed-in users. It redirects page loads to the sign-in and returns 401 to scripts.
 //

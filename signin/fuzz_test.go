@@ -35,7 +35,8 @@ func FuzzCookies(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, c := range []string{"NAME=AAAAAAAAAAAAAAAAAAAAAAAAAA", "NAME=", "LOGIN=VALUE", "LOGIN=AAAA; LOGIN=VALUE", "NAME=VALUE", "LOGINx=VALUE", "=;;=", `NAME="x"; NAME=y`, "LOGIN=VALUEA", "\x00"} {
+	for _, c := range []string{"NAME=AAAAAAAAAAAAAAAAAAAAAAAAAA", "NAME=", "LOGIN=VALUE", "LOGIN=AAAA; LOGIN=VALUE",
+		"NAME=VALUE", "LOGINx=VALUE", "=;;=", `NAME="x"; NAME=y`, "LOGIN=VALUEA", "\x00"} {
 		f.Add(c)
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {
@@ -69,7 +70,8 @@ func FuzzReturnTo(f *testing.F) {
 		a = b.callback(b.signInAtEntra(a, alice))
 		b.wantStatus(a, http.StatusSeeOther, "")
 		back, err := url.Parse(a.Header.Get("Location"))
-		if err != nil || back.Host != "" || back.Scheme != "" || !strings.HasPrefix(a.Header.Get("Location"), "/") || strings.HasPrefix(a.Header.Get("Location"), "//") {
+		if err != nil || back.Host != "" || back.Scheme != "" || !strings.HasPrefix(a.Header.Get("Location"), "/") ||
+			strings.HasPrefix(a.Header.Get("Location"), "//") {
 			t.Errorf("%q redirects to %q", to, a.Header.Get("Location"))
 		}
 	})
@@ -79,12 +81,14 @@ func FuzzReturnTo(f *testing.F) {
 func FuzzCallback(f *testing.F) {
 	w := newWebApp(f)
 	names := strings.NewReplacer()
-	for _, q := range []string{"state=x&code=y", "error=<script>&state=x", "admin_consent=True", "state=%00&state=", "code=" + strings.Repeat("x", 100), "error_description=%3Cimg%3E"} {
+	for _, q := range []string{"state=x&code=y", "error=<script>&state=x", "admin_consent=True", "state=%00&state=",
+		"code=" + strings.Repeat("x", 100), "error_description=%3Cimg%3E"} {
 		f.Add(q)
 	}
 	f.Fuzz(func(t *testing.T, q string) {
 		rec := w.request("/callback?"+q, "", names)
-		if rec.Code != http.StatusBadRequest && rec.Code != http.StatusSeeOther && rec.Code != http.StatusOK || len(rec.Result().Cookies()) != 0 {
+		if rec.Code != http.StatusBadRequest && rec.Code != http.StatusSeeOther && rec.Code != http.StatusOK ||
+			len(rec.Result().Cookies()) != 0 {
 			t.Errorf("%q: got status %d", q, rec.Code)
 		}
 		if rec.Code == http.StatusSeeOther && rec.Header().Get("Location") != "/" {

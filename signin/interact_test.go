@@ -40,7 +40,8 @@ func TestIncrementalConsent(t *testing.T) {
 	path := "/call?scope=" + url.QueryEscape(scopeB)
 	a := b.get(path)
 	q := b.wantEntraQuery(a)
-	if q.Get("scope") != scopeB+" openid profile offline_access" || q.Get("login_hint") != loginHint(alice) || q.Get("prompt") != "" || q.Has("claims") {
+	if q.Get("scope") != scopeB+" openid profile offline_access" || q.Get("login_hint") != loginHint(alice) ||
+		q.Get("prompt") != "" || q.Has("claims") {
 		t.Errorf("got authorization request %v", q)
 	}
 	id := b.session()
@@ -106,7 +107,8 @@ func TestInteractPassesClaimsChallenge(t *testing.T) {
 		}
 	}
 	a := b.get("/call?x=1")
-	if q := b.wantEntraQuery(a); q.Get("claims") != challenge || q.Get("scope") != scopeB+" openid profile offline_access" {
+	if q := b.wantEntraQuery(a); q.Get("claims") != challenge ||
+		q.Get("scope") != scopeB+" openid profile offline_access" {
 		t.Errorf("got authorization request %v", q)
 	}
 	b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, "/call?x=1")
@@ -141,7 +143,8 @@ func TestTokensStayWithTheSession(t *testing.T) {
 	for range 3 {
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login?return_to=/call"), alice)), http.StatusSeeOther, "/call")
 	}
-	b.wantStatus(b.callback(b.signInAtEntra(b.get("/call?scope="+url.QueryEscape(scopeB)), alice)), http.StatusSeeOther, "")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/call?scope="+url.QueryEscape(scopeB)), alice)), http.StatusSeeOther,
+		"")
 	if a := b.get("/call"); a.body != "token true" {
 		t.Errorf("got body %q, want \"token true\"", a.body)
 	}
@@ -161,13 +164,16 @@ func TestChallengeReadsClaims(t *testing.T) {
 		header string
 		claims string
 	}{
-		"a challenge":       {401, `Bearer error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(challenge)) + `"`, challenge},
-		"status 403":        {403, `Bearer error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(challenge)) + `"`, ""},
+		"a challenge": {401, `Bearer error="insufficient_claims", claims="` +
+			base64.StdEncoding.EncodeToString([]byte(challenge)) + `"`, challenge},
+		"status 403": {403, `Bearer error="insufficient_claims", claims="` +
+			base64.StdEncoding.EncodeToString([]byte(challenge)) + `"`, ""},
 		"no claims":         {401, `Bearer error="invalid_token"`, ""},
 		"claims are a list": {401, `Bearer error="insufficient_claims", claims="W10="`, ""},
 		"nothing":           {200, "", ""},
 	} {
-		err := signin.Challenge(&http.Response{StatusCode: test.status, Header: http.Header{"Www-Authenticate": {test.header}}})
+		err := signin.Challenge(&http.Response{StatusCode: test.status,
+			Header: http.Header{"Www-Authenticate": {test.header}}})
 		if test.claims == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -185,7 +191,8 @@ func TestInteractIgnoresOtherErrors(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
-	for _, err := range []error{nil, fmt.Errorf("other"), &entra.Error{Code: "invalid_client"}, &entra.Error{Code: entra.CodeRequestFailed}, &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}}} {
+	for _, err := range []error{nil, fmt.Errorf("other"), &entra.Error{Code: "invalid_client"},
+		&entra.Error{Code: entra.CodeRequestFailed}, &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}}} {
 		w.calls = func(out http.ResponseWriter, r *http.Request) {
 			if w.site.Interact(out, r, err) || len(out.Header()["Set-Cookie"]) > 0 {
 				t.Errorf("Interact responded to %v", err)
@@ -202,9 +209,11 @@ func TestInteractStopsLoops(t *testing.T) {
 		kind signin.Kind
 		log  string
 	}{
-		"policy":   {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}}, signin.KindStillRequired, `"aadsts":[50076]`},
+		"policy": {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}},
+			signin.KindStillRequired, `"aadsts":[50076]`},
 		"no token": {&entra.Error{Code: "login_required"}, signin.KindSessionLost, "route each browser to one process"},
-		"consent":  {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}}, signin.KindAdminConsent, `"aadsts":[65001]`},
+		"consent": {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}},
+			signin.KindAdminConsent, `"aadsts":[65001]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -251,7 +260,8 @@ func TestInteractStopsLoopOfDifferentChallenges(t *testing.T) {
 	n := 0
 	w.calls = func(out http.ResponseWriter, r *http.Request) {
 		n++
-		w.site.Interact(out, r, &entra.Error{Code: "interaction_required", Claims: fmt.Sprintf(`{"access_token":{"nbf":{"value":"%d"}}}`, n)})
+		w.site.Interact(out, r, &entra.Error{Code: "interaction_required",
+			Claims: fmt.Sprintf(`{"access_token":{"nbf":{"value":"%d"}}}`, n)})
 	}
 	for range 4 {
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/call"), alice)), http.StatusSeeOther, "/call")
@@ -327,7 +337,8 @@ func TestScriptsGetUnauthorized(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			a := b.send(method, "/private/x", nil, header...)
-			if a.StatusCode != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") == "" || a.Header.Get("Content-Type") != "application/json" ||
+			if a.StatusCode != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") == "" ||
+				a.Header.Get("Content-Type") != "application/json" ||
 				len(a.Cookies()) != 0 || a.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s %s: got status %d and headers %v", name, method, a.StatusCode, a.Header)
 			}
@@ -357,7 +368,8 @@ func TestFormAfterSessionEndGetsPage(t *testing.T) {
 	if a.Header.Get("WWW-Authenticate") != `Cookie realm="sign-in"` {
 		t.Errorf("got WWW-Authenticate %q", a.Header.Get("WWW-Authenticate"))
 	}
-	if !strings.Contains(a.body, "was not saved") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
+	if !strings.Contains(a.body, "was not saved") || !strings.Contains(a.body,
+		`href="/login?return_to=%2Fprivate%2Fform%3Fid%3D7"`) {
 		t.Errorf("got page\n%s", a.body)
 	}
 }
@@ -394,7 +406,8 @@ func TestSignInOptions(t *testing.T) {
 	req := authcode.Request{Prompt: "login", LoginHint: bob, ExtraScopes: []string{scopeB}}
 	w.calls = func(out http.ResponseWriter, r *http.Request) { w.site.SignIn(out, r, req) }
 	a := b.get("/call?x=1")
-	if q := b.wantEntraQuery(a); q.Get("prompt") != "login" || q.Get("login_hint") != bob || !strings.Contains(q.Get("scope"), scopeB) {
+	if q := b.wantEntraQuery(a); q.Get("prompt") != "login" || q.Get("login_hint") != bob ||
+		!strings.Contains(q.Get("scope"), scopeB) {
 		t.Errorf("got authorization request %v", q)
 	}
 	b.wantStatus(b.callback(b.signInAtEntra(a, bob)), http.StatusSeeOther, "/call?x=1")

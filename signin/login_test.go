@@ -18,7 +18,8 @@ func formPost(s *settings) { s.flow.ResponseMode = authcode.ResponseModeFormPost
 
 // Cookies belong to this host alone and are not readable by scripts or over plain http.
 func TestCookieAttributes(t *testing.T) {
-	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode, authcode.ResponseModeFormPost: http.SameSiteNoneMode} {
+	for mode, sameSite := range map[string]http.SameSite{"query": http.SameSiteLaxMode,
+		authcode.ResponseModeFormPost: http.SameSiteNoneMode} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
 		a := b.get("/login")
@@ -26,7 +27,8 @@ func TestCookieAttributes(t *testing.T) {
 		if len(login) != 1 {
 			t.Fatalf("got %d cookies, want 1", len(login))
 		}
-		if c := login[0]; !strings.HasPrefix(c.Name, "__Host-login-") || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" ||
+		if c := login[0]; !strings.HasPrefix(c.Name, "__Host-login-") || !c.Secure || !c.HttpOnly || c.Path != "/" ||
+			c.Domain != "" ||
 			c.SameSite != sameSite || c.MaxAge != 900 {
 			t.Errorf("%s: got login cookie %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 		}
@@ -35,7 +37,8 @@ func TestCookieAttributes(t *testing.T) {
 		for _, c := range a.Cookies() {
 			switch {
 			case strings.HasPrefix(c.Name, "__Host-session-"):
-				if !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.SameSite != http.SameSiteLaxMode || c.MaxAge != 0 || len(c.Value) != 26 {
+				if !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.SameSite != http.SameSiteLaxMode ||
+					c.MaxAge != 0 || len(c.Value) != 26 {
 					t.Errorf("%s: got session cookie %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 				}
 			case c.Name == login[0].Name:
@@ -79,8 +82,8 @@ func TestTwoTabsSignIn(t *testing.T) {
 	}
 }
 
-// If two tabs sign in as two users, the session of the first ends at once. With form_post the second callback carries no
-// cookie of it.
+// If two tabs sign in as two users, the session of the first ends at once. With form_post the second callback carries
+// no cookie of it.
 func TestSecondUserEndsSessionOfFirst(t *testing.T) {
 	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
@@ -288,7 +291,8 @@ func TestLoginCookiesStaySmall(t *testing.T) {
 // If the browser cannot return to a page, the user still signs in and goes Home.
 func TestPagesTooLongToReturnToGoHome(t *testing.T) {
 	w := newWebApp(t)
-	for _, path := range []string{"/private/" + strings.Repeat("x", 5000), "/private/a%2fb", "/private/a?x=" + strings.Repeat("%26", 2000)} {
+	for _, path := range []string{"/private/" + strings.Repeat("x", 5000), "/private/a%2fb",
+		"/private/a?x=" + strings.Repeat("%26", 2000)} {
 		b := w.browser(t)
 		if to := b.signIn(path, alice); to != "/" {
 			t.Errorf("%.40s returns to %.40s, want /", path, to)
@@ -296,8 +300,8 @@ func TestPagesTooLongToReturnToGoHome(t *testing.T) {
 	}
 }
 
-// Many scopes leave less room for the return address in the cookie. Too many do not fit at all, which the developer must
-// fix.
+// Many scopes leave less room for the return address in the cookie. Too many do not fit at all, which the developer
+// must fix.
 func TestManyScopes(t *testing.T) {
 	for n, to := range map[int]string{10: "the page", 25: "/", 80: ""} {
 		w := newWebApp(t)
@@ -345,7 +349,8 @@ func TestUsedLoginWithSessionReturnsToPage(t *testing.T) {
 // To rotate, a new key is added last, then moved first, then kept alone. At each step, processes can read data that was
 // sealed with any of their keys.
 func TestKeyRotationKeepsSessions(t *testing.T) {
-	first, second := signin.NewKey([]byte("0123456789abcdef0123456789abcdef")), signin.NewKey([]byte("fedcba9876543210fedcba9876543210"))
+	first, second := signin.NewKey([]byte("0123456789abcdef0123456789abcdef")),
+		signin.NewKey([]byte("fedcba9876543210fedcba9876543210"))
 	store := newSharedStore()
 	var server *entratest.Server
 	process := func(keys ...signin.Key) *webApp {

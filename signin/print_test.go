@@ -46,7 +46,8 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	b.get("/call")
 	b.get("/login")
 	b.get("/callback?error=x&state=" + strings.Repeat("s", 43))
-	hidden := []string{secret, id, "webapp-secret", "eyJ", "Alice", alice, "MDEyMzQ1Njc4", "[48 49 50", "30313233", "0x30, 0x31"}
+	hidden := []string{secret, id, "webapp-secret", "eyJ", "Alice", alice, "MDEyMzQ1Njc4", "[48 49 50", "30313233",
+		"0x30, 0x31"}
 	for _, c := range b.cookies() {
 		hidden = append(hidden, c.Value)
 	}
@@ -60,7 +61,8 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"Site": w.site, "*Site": *w.site, "Key": config.Keys[0], "Config": config, "Problem": problem,
-		"struct": holder{w.site, *w.site, config.Keys[0], config.Keys, config}, "context": r.Context(), "TokenSource": w.site.TokenSource(r),
+		"struct": holder{w.site, *w.site, config.Keys[0], config.Keys, config}, "context": r.Context(),
+		"TokenSource": w.site.TokenSource(r),
 	} {
 		for format, text := range forms(v) {
 			for _, h := range hidden {

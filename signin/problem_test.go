@@ -50,7 +50,8 @@ func tokenEndpoint(status int, body string) func(*webApp, *browser, url.Values) 
 }
 
 var failures = map[string]failure{
-	"bad state": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+	"bad state": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it",
+		level:  "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("state", "x"+q.Get("state")[1:]) }},
 	"cookies blocked": {kind: signin.KindNoCookies, status: 400, text: "Allow them", level: "INFO",
 		change: func(_ *webApp, b *browser, _ url.Values) { b.deleteCookie(b.cookie("__Host-login-").Name) }},
@@ -88,15 +89,20 @@ var failures = map[string]failure{
 	"of another user": {kind: signin.KindInvalidIDToken, status: 502, text: "failed a check", level: "ERROR",
 		change: idToken(func(o *entratest.MintOptions) { o.User = bob })},
 	"denied": {kind: signin.KindConsentDeclined, status: 403, text: "Nothing was changed", level: "INFO",
-		change: errorResponse("access_denied", "AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
-	"admin consent": {kind: signin.KindAdminConsent, status: 403, text: "/v2.0/adminconsent?client_id=" + webapp, level: "WARN",
+		change: errorResponse("access_denied",
+			"AADSTS65004: The user declined. Trace ID: 0a1b2c3d-0000-0000-0000-000000000000 Correlation ID: 11111111-2222-3333-4444-555555555555")},
+	"admin consent": {kind: signin.KindAdminConsent, status: 403, text: "/v2.0/adminconsent?client_id=" + webapp,
+		level:  "WARN",
 		change: errorResponse("access_denied", "AADSTS90094: The grant requires administrator permission.")},
-	"admin consent by request": {kind: signin.KindAdminConsent, status: 403, text: "administrator of your organization", level: "WARN",
+	"admin consent by request": {kind: signin.KindAdminConsent, status: 403, text: "administrator of your organization",
+		level:  "WARN",
 		change: errorResponse("consent_required", "AADSTS90095: Admin consent is required.")},
 	"blocked": {kind: signin.KindRejected, status: 403, text: "send the details", level: "WARN",
-		change: errorResponse("interaction_required", "AADSTS53003: Access has been blocked by Conditional Access policies.")},
+		change: errorResponse("interaction_required",
+			"AADSTS53003: Access has been blocked by Conditional Access policies.")},
 	"not assigned": {kind: signin.KindRejected, status: 403, text: "/login?prompt=select_account&", level: "WARN",
-		change: errorResponse("access_denied", "AADSTS50105: The signed in user is not assigned to a role for the application.")},
+		change: errorResponse("access_denied",
+			"AADSTS50105: The signed in user is not assigned to a role for the application.")},
 	"canceled": {kind: signin.KindConsentDeclined, status: 403, text: "Nothing was changed", level: "INFO",
 		change: errorResponse("access_denied", "the user canceled the authentication")},
 	"misconfigured": {kind: signin.KindMisconfigured, status: 500, text: "not set up correctly", level: "ERROR",
@@ -105,11 +111,14 @@ var failures = map[string]failure{
 		change: tokenEndpoint(503, `{"error":"temporarily_unavailable"}`)},
 	"keys unavailable": {kind: signin.KindUnavailable, status: 503, text: "try again in a moment", level: "ERROR",
 		change: func(w *webApp, _ *browser, _ url.Values) { w.Inject(entratest.Fault{Endpoint: "keys", Status: 500}) }},
-	"repeated parameter": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+	"repeated parameter": {kind: signin.KindStateMismatch, status: 400,
+		text: "must be finished in the browser that started it", level: "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Add("code", "x") }},
-	"no code": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+	"no code": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it",
+		level:  "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Del("code") }},
-	"another issuer": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it", level: "WARN",
+	"another issuer": {kind: signin.KindStateMismatch, status: 400,
+		text: "must be finished in the browser that started it", level: "WARN",
 		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("iss", "https://evil.example/v2.0") }},
 }
 
@@ -142,7 +151,8 @@ func TestFailuresHavePageAndLogRecord(t *testing.T) {
 				t.Errorf("got page\n%s", page)
 			}
 			h := a.Header
-			if !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") || h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" ||
+			if !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
+				h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" ||
 				h.Get("Referrer-Policy") != "no-referrer" || h.Get("Content-Type") != "text/html; charset=utf-8" {
 				t.Errorf("got headers %v", h)
 			}
@@ -153,7 +163,8 @@ func TestFailuresHavePageAndLogRecord(t *testing.T) {
 			if !strings.Contains(log, `"level":"`+test.level+`"`) || !strings.Contains(log, `"error":`) {
 				t.Errorf("got log record %s, want level %s and an error", log, test.level)
 			}
-			if advice := "https://login.microsoftonline.com/error?code=7000222"; strings.Contains(log, advice) != (name == "misconfigured") {
+			if advice := "https://login.microsoftonline.com/error?code=7000222"; strings.Contains(log,
+				advice) != (name == "misconfigured") {
 				t.Errorf("advice in the log: got %s", log)
 			}
 			for _, secret := range secrets {
@@ -187,7 +198,8 @@ func TestDecliningConsentKeepsSession(t *testing.T) {
 		failures["denied"].change(w, b, q)
 		a := b.callback(origin + "/callback?" + q.Encode())
 		b.wantStatus(a, http.StatusForbidden, "")
-		if page := html.UnescapeString(a.body); !strings.Contains(page, "still signed in") || !strings.Contains(page, `<a href="`+path+`">Try again</a>`) {
+		if page := html.UnescapeString(a.body); !strings.Contains(page, "still signed in") ||
+			!strings.Contains(page, `<a href="`+path+`">Try again</a>`) {
 			t.Errorf("got page\n%s", page)
 		}
 		b.wantUser("Alice Adams")
@@ -204,7 +216,8 @@ func TestAdminConsentLinkNamesScopesAndTenant(t *testing.T) {
 	failures["admin consent"].change(w, b, q)
 	a := b.get(origin + "/callback?" + q.Encode())
 	b.wantStatus(a, http.StatusForbidden, "")
-	if want := w.flow.AdminConsentURL(entratest.SampleOtherTenant, scopeB); !strings.Contains(html.UnescapeString(a.body), `href="`+want+`"`) {
+	if want := w.flow.AdminConsentURL(entratest.SampleOtherTenant, scopeB); !strings.Contains(html.UnescapeString(a.body),
+		`href="`+want+`"`) {
 		t.Errorf("got no link to %s in page\n%s", want, a.body)
 	}
 }
@@ -220,7 +233,8 @@ func TestPageAndLogHaveSupportDetails(t *testing.T) {
 	q := u.Query()
 	failures["denied"].change(w, b, q)
 	a := b.get(origin + "/callback?" + q.Encode())
-	for _, want := range []string{"access_denied", "AADSTS65004", "11111111-2222-3333-4444-555555555555", "0a1b2c3d-0000-0000-0000-000000000000"} {
+	for _, want := range []string{"access_denied", "AADSTS65004", "11111111-2222-3333-4444-555555555555",
+		"0a1b2c3d-0000-0000-0000-000000000000"} {
 		if !strings.Contains(a.body, want) || !strings.Contains(w.log.String(), strings.TrimPrefix(want, "AADSTS")) {
 			t.Errorf("got no %s in the page or in the log:\n%s", want, w.log)
 		}
@@ -250,7 +264,8 @@ func TestPageEscapesParameters(t *testing.T) {
 	errorResponse(`<script>alert(1)</script>"'`, "<img src=x onerror=alert(1)>\r\nSet-Cookie: x=y")(w, b, q)
 	q.Set("error_uri", "javascript:alert(1)")
 	a := b.get(origin + "/callback?" + q.Encode())
-	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") || strings.Contains(a.body, "javascript:") || len(a.Header["Set-Cookie"]) != 1 {
+	if strings.Contains(a.body, "<script") || strings.Contains(a.body, "<img") ||
+		strings.Contains(a.body, "javascript:") || len(a.Header["Set-Cookie"]) != 1 {
 		t.Errorf("got headers %v and page\n%s", a.Header, a.body)
 	}
 }
@@ -271,7 +286,8 @@ func TestConfigPageReceivesProblem(t *testing.T) {
 	a := b.get("/login?return_to=//evil.example")
 	b.wantStatus(a, http.StatusBadRequest, "")
 	if a.body != "true Alice Adams" || got.Kind != signin.KindInvalidReturnTo || got.Title == "" || got.Text == "" ||
-		!slices.Equal(got.Links, []signin.Link{{Text: "Sign in without it", URL: "/login"}}) || a.Header.Get("Cache-Control") != "no-store" {
+		!slices.Equal(got.Links, []signin.Link{{Text: "Sign in without it", URL: "/login"}}) ||
+		a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got page %q for %+v", a.body, got)
 	}
 }
@@ -281,7 +297,8 @@ func TestRetryAfterIsPassedOn(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/login"), alice)
-	w.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "20", Body: `{"error":"temporarily_unavailable"}`})
+	w.Inject(entratest.Fault{Endpoint: "token", Status: 429, RetryAfter: "20",
+		Body: `{"error":"temporarily_unavailable"}`})
 	a := b.callback(callback)
 	b.wantStatus(a, http.StatusServiceUnavailable, "")
 	if got := a.Header.Get("Retry-After"); got != "20" {
@@ -323,7 +340,8 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 		t.Errorf("without a flow: got %v, want invalid_request", err)
 	}
 	for _, redirect := range []string{origin, origin + "/"} {
-		client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp, Credential: entra.Secret("webapp-secret")})
+		client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp,
+			Credential: entra.Secret("webapp-secret")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +361,8 @@ func TestSiteBelowPath(t *testing.T) {
 		w := newWebApp(t, func(s *settings) {
 			s.entra.Apps[1].RedirectURIs = []string{origin + "/app/signin", origin + "/app/"}
 			s.flow.RedirectURL = origin + "/app/signin"
-			s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath, s.site.Home = "/app/login", "/app/logout", "/app/front", "/app/"
+			s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath, s.site.Home = "/app/login", "/app/logout",
+				"/app/front", "/app/"
 		})
 		mux := http.NewServeMux()
 		mux.Handle("/app/", http.StripPrefix("/app", w.routes()))
@@ -351,7 +370,8 @@ func TestSiteBelowPath(t *testing.T) {
 		b := w.browser(t)
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/app/login"), alice)), http.StatusSeeOther, "/app/")
 		b.wantEntra(b.post("/app/logout", nil))
-		b.wantStatus(b.callback(b.signInAtEntra(b.get("/app/private/x?y=1"), alice)), http.StatusSeeOther, "/app/private/x?y=1")
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/app/private/x?y=1"), alice)), http.StatusSeeOther,
+			"/app/private/x?y=1")
 		if a := b.get("/app/"); !strings.HasPrefix(a.body, "true Alice Adams") {
 			t.Errorf("got page %q", a.body)
 		}

@@ -13,7 +13,10 @@ import (
 // newRequireApp returns a webApp with one page, behind the given middleware.
 func newRequireApp(t *testing.T, require func(*signin.Site, http.Handler) http.Handler) *webApp {
 	w := newWebApp(t, func(s *settings) { s.site.KeepClaims = true })
-	w.app = w.site.Handler(require(w.site, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { fmt.Fprint(out, "the page") })))
+	w.app = w.site.Handler(require(w.site, http.HandlerFunc(func(out http.ResponseWriter,
+		r *http.Request) {
+		fmt.Fprint(out, "the page")
+	})))
 	return w
 }
 
@@ -27,7 +30,8 @@ func TestRequireRoleAdmitsRoles(t *testing.T) {
 		ok    bool
 	}{
 		{[]string{"Admin"}, true}, {[]string{"Other", "Refunds.Approve"}, true},
-		{nil, false}, {[]string{}, false}, {[]string{"Other"}, false}, {[]string{"admin"}, false}, {[]string{"Admin "}, false},
+		{nil, false}, {[]string{}, false}, {[]string{"Other"}, false}, {[]string{"admin"}, false},
+		{[]string{"Admin "}, false},
 	} {
 		w.withClaims(map[string]any{"roles": test.roles})
 		b := w.browser(t)
@@ -39,7 +43,8 @@ func TestRequireRoleAdmitsRoles(t *testing.T) {
 			}
 			continue
 		}
-		if a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "the page") || !strings.Contains(a.body, "You do not have access to this page") ||
+		if a.StatusCode != http.StatusForbidden || strings.Contains(a.body, "the page") ||
+			!strings.Contains(a.body, "You do not have access to this page") ||
 			!strings.Contains(a.body, "/login?prompt=select_account&amp;return_to=%2Fx%3Fa%3Db") {
 			t.Errorf("roles %v: got status %d, %s", test.roles, a.StatusCode, a.body)
 		}
@@ -48,7 +53,8 @@ func TestRequireRoleAdmitsRoles(t *testing.T) {
 			t.Errorf("roles %v: a script got status %d, %s", test.roles, a.StatusCode, a.body)
 		}
 	}
-	if kinds := w.log.rejections(t); len(kinds) != 10 || slices.ContainsFunc(kinds, func(k string) bool { return k != "missing_role" }) {
+	if kinds := w.log.rejections(t); len(kinds) != 10 || slices.ContainsFunc(kinds,
+		func(k string) bool { return k != "missing_role" }) {
 		t.Errorf("got rejections %v, want 10 of missing_role", kinds)
 	}
 }
@@ -65,7 +71,8 @@ func TestRequireAuthContextStepsUp(t *testing.T) {
 	if q.Get("claims") != `{"access_token":`+demand+`,"id_token":`+demand+`}` || q.Get("login_hint") != loginHint(alice) {
 		t.Errorf("got authorization request %v", q)
 	}
-	if script := b.get("/x", "Sec-Fetch-Mode", "cors"); script.StatusCode != http.StatusUnauthorized || !strings.Contains(script.body, "interaction_required") {
+	if script := b.get("/x", "Sec-Fetch-Mode", "cors"); script.StatusCode != http.StatusUnauthorized ||
+		!strings.Contains(script.body, "interaction_required") {
 		t.Errorf("a script got status %d, %s", script.StatusCode, script.body)
 	}
 	w.withClaims(map[string]any{"acrs": []string{"c1", "c2"}})
@@ -98,7 +105,8 @@ func TestRequireChecksItsOwnSite(t *testing.T) {
 	})
 	other := newWebApp(t, func(s *settings) {
 		s.server, s.flow.RedirectURL = w.Server, origin+"/other/callback"
-		s.site.KeepClaims, s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = true, "/other/login", "/other/logout", "/other/logout/frontchannel"
+		s.site.KeepClaims, s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = true, "/other/login",
+			"/other/logout", "/other/logout/frontchannel"
 	})
 	w.withClaims(nil)
 	other.withClaims(map[string]any{"roles": []string{"Admin"}, "acrs": []string{"c1"}})
@@ -116,7 +124,8 @@ func TestRequireChecksItsOwnSite(t *testing.T) {
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/role"), alice)), http.StatusSeeOther, "/role")
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/other/role"), alice)), http.StatusSeeOther, "/other/role")
 		for path, status := range map[string]int{
-			"/role": http.StatusForbidden, "/context": http.StatusSeeOther, "/other/role": http.StatusOK, "/other/context": http.StatusOK,
+			"/role": http.StatusForbidden, "/context": http.StatusSeeOther, "/other/role": http.StatusOK,
+			"/other/context": http.StatusOK,
 		} {
 			if a := b.get(path); a.StatusCode != status {
 				t.Errorf("%s: %s: got status %d, want %d; page\n%s", name, path, a.StatusCode, status, a.body)

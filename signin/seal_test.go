@@ -15,7 +15,8 @@ import (
 
 func testSite(t testing.TB) *Site {
 	t.Helper()
-	client, err := entra.New(entra.Config{TenantID: "11111111-1111-4111-8111-111111111111", ClientID: "aaaaaaaa-0000-4000-8000-0000000000ee", Credential: entra.Secret("x")})
+	client, err := entra.New(entra.Config{TenantID: "11111111-1111-4111-8111-111111111111",
+		ClientID: "aaaaaaaa-0000-4000-8000-0000000000ee", Credential: entra.Secret("x")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,8 @@ func TestIsEmbedded(t *testing.T) {
 	}{
 		{"cross-site", "no-cors", "image", true}, {"cross-site", "no-cors", "", true}, {"cross-site", "", "iframe", true},
 		{"cross-site", "navigate", "iframe", true}, {"cross-site", "cors", "document", true},
-		{"cross-site", "navigate", "document", false}, {"cross-site", "navigate", "", false}, {"cross-site", "", "document", false},
+		{"cross-site", "navigate", "document", false}, {"cross-site", "navigate", "", false},
+		{"cross-site", "", "document", false},
 		{"cross-site", "", "", false}, {"same-origin", "no-cors", "image", false}, {"", "", "", false},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -158,7 +160,8 @@ func FuzzSession(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, b := range [][]byte{whole, []byte(`{}`), []byte(`null`), []byte(`{"last_seen":"x"}`), []byte(`{"claims":"x","expires":"2999-01-01T00:00:00Z"}`), []byte("{"), nil} {
+	for _, b := range [][]byte{whole, []byte(`{}`), []byte(`null`), []byte(`{"last_seen":"x"}`),
+		[]byte(`{"claims":"x","expires":"2999-01-01T00:00:00Z"}`), []byte("{"), nil} {
 		f.Add(b)
 	}
 	s := testSite(f)

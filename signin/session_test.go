@@ -27,7 +27,8 @@ func withStore(store signin.Store) func(*settings) {
 }
 
 func TestIdleSessionExpires(t *testing.T) {
-	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": withStore(newSharedStore())} {
+	for name, change := range map[string]func(*settings){"in memory": func(*settings) {},
+		"in a store": withStore(newSharedStore())} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWebApp(t, change, func(s *settings) { s.site.IdleTimeout = 30 * time.Minute })
@@ -47,7 +48,8 @@ func TestIdleSessionExpires(t *testing.T) {
 
 // Even a session in use expires after Lifetime.
 func TestSessionExpiresAfterLifetime(t *testing.T) {
-	for name, change := range map[string]func(*settings){"in memory": func(*settings) {}, "in a store": withStore(newSharedStore())} {
+	for name, change := range map[string]func(*settings){"in memory": func(*settings) {},
+		"in a store": withStore(newSharedStore())} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWebApp(t, change, func(s *settings) { s.site.Lifetime = 2 * time.Hour })
@@ -127,7 +129,8 @@ func TestStoreRecordsAreSealed(t *testing.T) {
 		t.Fatalf("got %d records for two sessions, want 4", len(entries))
 	}
 	for token, e := range entries {
-		for _, hidden := range []string{"Alice", "alice", "Bob", aliceID, a.session(), b.session(), "tid", "home_account_id"} {
+		for _, hidden := range []string{"Alice", "alice", "Bob", aliceID, a.session(), b.session(), "tid",
+			"home_account_id"} {
 			if bytes.Contains(e.b, []byte(hidden)) || strings.Contains(token, hidden) {
 				t.Errorf("the store contains %q in the clear", hidden)
 			}
@@ -182,7 +185,8 @@ func TestStoreFailureIsUnavailable(t *testing.T) {
 	b.wantUser("")
 	a := b.get("/private/x")
 	b.wantStatus(a, http.StatusServiceUnavailable, "")
-	if strings.Contains(a.body, "192.0.2.1") || !strings.Contains(a.body, "not responding") || a.Header.Get("Cache-Control") != "no-store" {
+	if strings.Contains(a.body, "192.0.2.1") || !strings.Contains(a.body, "not responding") ||
+		a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got page\n%s", a.body)
 	}
 	a = b.get("/private/x", "Sec-Fetch-Mode", "cors", "Accept", "application/json")
@@ -234,7 +238,8 @@ func TestLogRedactsStoreErrors(t *testing.T) {
 	b.wantStatus(b.get("/private/x"), http.StatusServiceUnavailable, "")
 	log := w.log.Lines(t)
 	cause, _ := log[len(log)-1]["cause"].(string)
-	if !strings.HasPrefix(cause, "AUTH failed: [redacted] x") || strings.Contains(w.log.String(), token) || len(cause) > 1003 {
+	if !strings.HasPrefix(cause, "AUTH failed: [redacted] x") || strings.Contains(w.log.String(), token) ||
+		len(cause) > 1003 {
 		t.Errorf("got cause %q", cause)
 	}
 }

@@ -115,7 +115,8 @@ func TestFrontChannelLogoutEndsSession(t *testing.T) {
 		return &response{rec.Result(), rec.Body.String()}
 	}
 	_, commits, deletes := store.counts()
-	for _, query := range []string{"", "?sid=", "?sid=00000000-0000-0000-0000-000000000000", "?sid=" + sid + "&sid=" + sid, "?sid=" + strings.Repeat("x", 5000)} {
+	for _, query := range []string{"", "?sid=", "?sid=00000000-0000-0000-0000-000000000000", "?sid=" + sid + "&sid=" + sid,
+		"?sid=" + strings.Repeat("x", 5000)} {
 		frame.wantStatus(open(query), http.StatusOK, "")
 	}
 	if _, c, d := store.counts(); c != commits || d != deletes {
@@ -125,7 +126,8 @@ func TestFrontChannelLogoutEndsSession(t *testing.T) {
 
 	a := open("?iss=" + url.QueryEscape(entraHost+"/"+entratest.SampleTenant+"/v2.0") + "&sid=" + sid)
 	frame.wantStatus(a, http.StatusOK, "")
-	if h := a.Header; a.body != "" || h.Get("X-Frame-Options") != "" || strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors") ||
+	if h := a.Header; a.body != "" || h.Get("X-Frame-Options") != "" ||
+		strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors") ||
 		h.Get("Cache-Control") != "no-store" || h.Get("Set-Cookie") != "" {
 		t.Errorf("got headers %v and body %q", h, a.body)
 	}

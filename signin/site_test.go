@@ -25,7 +25,8 @@ func TestSignInAndOut(t *testing.T) {
 		t.Errorf("the browser returned to %q", to)
 	}
 	a := b.get(to)
-	if a.StatusCode != http.StatusOK || a.body != "true Alice Adams "+entratest.SampleTenant || a.Header.Get("Cache-Control") != "no-store" {
+	if a.StatusCode != http.StatusOK || a.body != "true Alice Adams "+entratest.SampleTenant ||
+		a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got page %q, Cache-Control %q", a.body, a.Header.Get("Cache-Control"))
 	}
 	if a := b.get("/call"); a.body != "token true" {
@@ -82,7 +83,10 @@ func TestResponseWriterIsNotWrapped(t *testing.T) {
 	b := w.browser(t)
 	b.signIn("/private/x", alice)
 	var got http.ResponseWriter
-	app := w.site.Handler(w.site.RequireSignIn(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) { got = out })))
+	app := w.site.Handler(w.site.RequireSignIn(http.HandlerFunc(func(out http.ResponseWriter,
+		_ *http.Request) {
+		got = out
+	})))
 	r := httptest.NewRequest(http.MethodGet, origin+"/", nil)
 	for _, c := range b.cookies() {
 		r.AddCookie(c)

@@ -15,8 +15,8 @@ import (
 // the context of the request instead. Methods are called concurrently.
 //
 // The parameter token is the key of a record, as scs calls it. It is a hash of a session ID and does not work as one.
-// The data is encrypted with Config.Keys and bound to its token. An attacker who can write to the store can end sessions
-// and restore old ones, but cannot create any.
+// The data is encrypted with Config.Keys and bound to its token. An attacker who can write to the store can end
+// sessions and restore old ones, but cannot create any.
 type Store interface {
 	// Find returns the data stored under token. If it is missing or has expired, found is false and err is nil.
 	Find(token string) (b []byte, found bool, err error)

@@ -28,7 +28,8 @@ func TestTenantAllowListIsEnforced(t *testing.T) {
 	}
 	a = other.callback(other.signInAtEntra(a, carol))
 	other.wantStatus(a, http.StatusForbidden, "")
-	if !strings.Contains(a.body, "does not use this app") || !strings.Contains(a.body, `href="/login?prompt=select_account&amp;return_to=%2Fprivate%2Fx"`) {
+	if !strings.Contains(a.body, "does not use this app") || !strings.Contains(a.body,
+		`href="/login?prompt=select_account&amp;return_to=%2Fprivate%2Fx"`) {
 		t.Errorf("got page\n%s", a.body)
 	}
 	other.wantUser("")
@@ -38,17 +39,20 @@ func TestTenantAllowListIsEnforced(t *testing.T) {
 	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[tenant_not_allowed]" {
 		t.Errorf("got rejections %s", kinds)
 	}
-	if q := other.wantEntraQuery(other.get("/login?prompt=select_account&return_to=/private/x")); q.Get("prompt") != "select_account" {
+	if q := other.wantEntraQuery(other.get("/login?prompt=select_account&return_to=/private/x")); q.Get(
+		"prompt") != "select_account" {
 		t.Errorf("got authorization request %v", q)
 	}
-	if q := other.wantEntraQuery(other.get("/login?prompt=none&scope=x&claims=y&login_hint=z")); q.Has("prompt") || q.Has("claims") || q.Has("login_hint") {
+	if q := other.wantEntraQuery(other.get("/login?prompt=none&scope=x&claims=y&login_hint=z")); q.Has("prompt") ||
+		q.Has("claims") || q.Has("login_hint") {
 		t.Errorf("parameters of a link were passed on: %v", q)
 	}
 }
 
 func TestAnyOrganizationCanSignIn(t *testing.T) {
 	w := newWebApp(t, anyOrganization)
-	for user, want := range map[string]string{alice: "true Alice Adams " + entratest.SampleTenant, carol: "true Carol Clark " + entratest.SampleOtherTenant} {
+	for user, want := range map[string]string{alice: "true Alice Adams " + entratest.SampleTenant,
+		carol: "true Carol Clark " + entratest.SampleOtherTenant} {
 		b := w.browser(t)
 		b.signIn("/private/x", user)
 		if a := b.get("/"); a.body != want {
@@ -77,8 +81,10 @@ func TestGuestBelongsToResourceTenant(t *testing.T) {
 			t.Fatal("got no account or no claims")
 		}
 		account = a.HomeAccountID
-		if a.TenantID != entratest.SampleTenant || a.ObjectID != guestID || c.TenantID != a.TenantID || c.ObjectID != a.ObjectID ||
-			a.HomeAccountID != w.User(carol).ObjectID+"."+entratest.SampleOtherTenant || !strings.Contains(c.IdentityProvider, entratest.SampleOtherTenant) {
+		if a.TenantID != entratest.SampleTenant || a.ObjectID != guestID || c.TenantID != a.TenantID ||
+			c.ObjectID != a.ObjectID ||
+			a.HomeAccountID != w.User(carol).ObjectID+"."+entratest.SampleOtherTenant ||
+			!strings.Contains(c.IdentityProvider, entratest.SampleOtherTenant) {
 			t.Errorf("got account %+v in %s, home account %s", a, a.TenantID, a.HomeAccountID)
 		}
 		token, err := w.site.TokenSource(r).TokenContext(r.Context())

@@ -13,8 +13,8 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// Scopes of the APIs. api-a serves users and calls api-b for them. api-b serves users and daemons. shipping serves users
-// who consented to it. An administrator has consented to payroll for all users, and it requires a second factor.
+// Scopes of the APIs. api-a serves users and calls api-b for them. api-b serves users and daemons. shipping serves
+// users who consented to it. An administrator has consented to payroll for all users, and it requires a second factor.
 const (
 	DeskScope     = "api://api-a/access_as_user"
 	OrdersScope   = "api://api-b/Orders.Read"
@@ -110,8 +110,8 @@ func (c *Contoso) Stop() {
 	}
 }
 
-// Config returns the registration of an app: "webapp", "api-a", "api-b", "shipping", "payroll" or "daemon". shipping and
-// payroll have no secret, because they do not call other APIs.
+// Config returns the registration of an app: "webapp", "api-a", "api-b", "shipping", "payroll" or "daemon". shipping
+// and payroll have no secret, because they do not call other APIs.
 func (c *Contoso) Config(app string) entra.Config {
 	a := c.Entra.App(app)
 	cfg := entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Cache: c.Cache, HTTPClient: c.Entra.Client()}

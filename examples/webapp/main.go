@@ -18,7 +18,8 @@
 //
 // To start your own app from it, copy this directory without fake.go, remove the call of fakeApp from run, and import
 // your copy of site. Then edit liveApp: set your address as the redirect URL, list your APIs, and change the texts of
-// the pages. Sessions are in the memory of the process. docs/webapps.md explains proxies, restarts and several machines.
+// the pages. Sessions are in the memory of the process. docs/webapps.md explains proxies, restarts and several
+// machines.
 package main
 
 import (
@@ -44,7 +45,8 @@ import (
 
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address of the web app, on this machine")
-	lifetime := flag.Duration("life", 0, "lifetime of the fake's tokens, at least 6m (default 60 to 90 minutes, like Entra)")
+	lifetime := flag.Duration("life", 0,
+		"lifetime of the fake's tokens, at least 6m (default 60 to 90 minutes, like Entra)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

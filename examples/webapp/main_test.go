@@ -35,7 +35,8 @@ func start(t *testing.T) (tenant, address string, stop func() error) {
 
 func environment(t *testing.T, tenant, client, secret string) {
 	for _, v := range os.Environ() { // of the process that runs the test
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AZURE_") ||
+			strings.HasPrefix(name, "ACTIONS_ID_TOKEN_") {
 			t.Setenv(name, "")
 		}
 	}
@@ -91,10 +92,12 @@ func TestRealTenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := to.Query()
-	if at := to.Scheme + "://" + to.Host + to.Path; at != "https://login.microsoftonline.com/"+id+"/oauth2/v2.0/authorize" {
+	if at := to.Scheme + "://" + to.Host + to.Path; at != "https://login.microsoftonline.com/"+id+
+		"/oauth2/v2.0/authorize" {
 		t.Errorf("got sign-in page %s", at)
 	}
-	if q.Get("client_id") != client || q.Get("redirect_uri") != m[1]+"/callback" || q.Get("scope") != "https://graph.microsoft.com/User.Read openid profile offline_access" {
+	if q.Get("client_id") != client || q.Get("redirect_uri") != m[1]+"/callback" ||
+		q.Get("scope") != "https://graph.microsoft.com/User.Read openid profile offline_access" {
 		t.Errorf("got scope %q, client %s, redirect URI %s", q.Get("scope"), q.Get("client_id"), q.Get("redirect_uri"))
 	}
 	resp, err = stay.Get(m[1] + "/step-up")

@@ -26,18 +26,21 @@ func replaceDefault(t *testing.T, rt http.RoundTripper) {
 
 func TestDefaultHasTimeouts(t *testing.T) {
 	for name, original := range map[string]http.RoundTripper{
-		"net/http's":     http.DefaultTransport,
-		"empty":          &http.Transport{},
-		"unknown type":   testkit.RoundTripper(nil),
-		"user's HTTP/2":  &http.Transport{HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 20}},
-		"user's numbers": &http.Transport{TLSHandshakeTimeout: time.Hour, ResponseHeaderTimeout: time.Hour, IdleConnTimeout: time.Hour},
+		"net/http's":    http.DefaultTransport,
+		"empty":         &http.Transport{},
+		"unknown type":  testkit.RoundTripper(nil),
+		"user's HTTP/2": &http.Transport{HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 20}},
+		"user's numbers": &http.Transport{TLSHandshakeTimeout: time.Hour, ResponseHeaderTimeout: time.Hour,
+			IdleConnTimeout: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			replaceDefault(t, original)
 			c := httpclient.Default()
 			tr := c.Transport.(*http.Transport)
-			if c.Timeout != 30*time.Second || tr.TLSHandshakeTimeout != 10*time.Second || tr.ResponseHeaderTimeout != 20*time.Second ||
-				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 15*time.Second || tr.HTTP2.PingTimeout != 5*time.Second {
+			if c.Timeout != 30*time.Second || tr.TLSHandshakeTimeout != 10*time.Second ||
+				tr.ResponseHeaderTimeout != 20*time.Second ||
+				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 15*time.Second ||
+				tr.HTTP2.PingTimeout != 5*time.Second {
 				t.Errorf("got %v, %+v, %+v", c.Timeout, tr, tr.HTTP2)
 			}
 			if c.Transport == original {
@@ -50,14 +53,18 @@ func TestDefaultHasTimeouts(t *testing.T) {
 	}
 	original := &http.Transport{HTTP2: &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: time.Second}}
 	replaceDefault(t, original)
-	if got := httpclient.Default().Transport.(*http.Transport).HTTP2; got.SendPingTimeout != time.Minute || got.PingTimeout != time.Second {
+	if got := httpclient.Default().Transport.(*http.Transport).HTTP2; got.SendPingTimeout != time.Minute ||
+		got.PingTimeout != time.Second {
 		t.Errorf("got %+v, want the user's %+v", got, original.HTTP2)
 	}
 }
 
 // A program behind a proxy that inspects TLS sets RootCAs in http.DefaultTransport once.
 func TestDefaultTrustsWhatDefaultTransportTrusts(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
+		io.WriteString(w, r.Proto)
+	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.EnableHTTP2 = true
 	server.StartTLS()

@@ -29,7 +29,8 @@ func TestDescribe(t *testing.T) {
 	}
 	dns := &net.DNSError{Err: "no such host", Name: "host.example", IsNotFound: true}
 	slow := &net.DNSError{Err: "i/o timeout", Name: "host.example", IsTimeout: true}
-	named := &x509.Certificate{Subject: pkix.Name{CommonName: "\x1b[31meyJhbGciOi"}, DNSNames: []string{"eyJhbGciOi.example"}}
+	named := &x509.Certificate{Subject: pkix.Name{CommonName: "\x1b[31meyJhbGciOi"},
+		DNSNames: []string{"eyJhbGciOi.example"}}
 	unknown := x509.UnknownAuthorityError{}
 	hostname := x509.HostnameError{Certificate: named, Host: "host.example"}
 	expired := x509.CertificateInvalidError{Cert: named, Reason: x509.NotAuthorizedToSign}
@@ -39,22 +40,34 @@ func TestDescribe(t *testing.T) {
 		cause       error
 		certificate bool
 	}{
-		"canceled":            {wrap(context.Canceled), "request to h was canceled", context.Canceled, false},
-		"deadline":            {wrap(context.DeadlineExceeded), "request to h timed out", context.DeadlineExceeded, false},
-		"time-out of a read":  {wrap(op("read", os.ErrDeadlineExceeded)), "request to h timed out", context.DeadlineExceeded, false},
-		"time-out of a name":  {wrap(slow), "request to h timed out", context.DeadlineExceeded, false},
-		"connection refused":  {wrap(op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED))), "request to h failed: dial 127.0.0.1:443: connection refused", syscall.ECONNREFUSED, false},
-		"errno alone":         {wrap(syscall.EPIPE), "request to h failed: broken pipe", syscall.EPIPE, false},
-		"no such host":        {wrap(&net.OpError{Op: "dial", Err: dns}), "request to h failed: lookup host.example: no such host", dns, false},
-		"proxy not reached":   {wrap(&net.OpError{Op: "proxyconnect", Net: "tcp", Addr: &net.UnixAddr{Name: secret}, Err: op("dial", syscall.ECONNREFUSED)}), "request to h failed: cannot connect to the proxy: connection refused", syscall.ECONNREFUSED, false},
-		"proxy rejects":       {wrap(neterr.ProxyError(403)), "request to h failed: the proxy rejected the connection with status 403", neterr.ProxyError(403), false},
-		"proxy wants a user":  {wrap(neterr.ProxyError(407)), "request to h failed: the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient", neterr.ProxyError(407), false},
-		"TLS alert":           {wrap(&net.OpError{Op: "remote error", Err: tls.AlertError(40)}), "request to h failed: tls: handshake failure", tls.AlertError(40), false},
-		"unknown authority":   {wrap(&tls.CertificateVerificationError{Err: unknown}), "request to h failed: x509: certificate signed by unknown authority" + trust, unknown, true},
-		"another host":        {wrap(hostname), "request to h failed: x509: certificate is valid for [redacted], not host.example" + trust, hostname, true},
-		"invalid certificate": {wrap(expired), "request to h failed: x509: certificate is not authorized to sign other certificates" + trust, expired, true},
-		"text of a proxy":     {wrap(errors.New("Bad Gateway " + secret)), "request to h failed: the connection or a proxy failed", nil, false},
-		"nil":                 {nil, "request to h failed: the connection or a proxy failed", nil, false},
+		"canceled": {wrap(context.Canceled), "request to h was canceled", context.Canceled, false},
+		"deadline": {wrap(context.DeadlineExceeded), "request to h timed out", context.DeadlineExceeded, false},
+		"time-out of a read": {wrap(op("read", os.ErrDeadlineExceeded)), "request to h timed out", context.DeadlineExceeded,
+			false},
+		"time-out of a name": {wrap(slow), "request to h timed out", context.DeadlineExceeded, false},
+		"connection refused": {wrap(op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED))),
+			"request to h failed: dial 127.0.0.1:443: connection refused", syscall.ECONNREFUSED, false},
+		"errno alone": {wrap(syscall.EPIPE), "request to h failed: broken pipe", syscall.EPIPE, false},
+		"no such host": {wrap(&net.OpError{Op: "dial", Err: dns}),
+			"request to h failed: lookup host.example: no such host", dns, false},
+		"proxy not reached": {wrap(&net.OpError{Op: "proxyconnect", Net: "tcp", Addr: &net.UnixAddr{Name: secret},
+			Err: op("dial", syscall.ECONNREFUSED)}), "request to h failed: cannot connect to the proxy: connection refused",
+			syscall.ECONNREFUSED, false},
+		"proxy rejects": {wrap(neterr.ProxyError(403)),
+			"request to h failed: the proxy rejected the connection with status 403", neterr.ProxyError(403), false},
+		"proxy wants a user": {wrap(neterr.ProxyError(407)),
+			"request to h failed: the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient", neterr.ProxyError(407), false},
+		"TLS alert": {wrap(&net.OpError{Op: "remote error", Err: tls.AlertError(40)}),
+			"request to h failed: tls: handshake failure", tls.AlertError(40), false},
+		"unknown authority": {wrap(&tls.CertificateVerificationError{Err: unknown}),
+			"request to h failed: x509: certificate signed by unknown authority" + trust, unknown, true},
+		"another host": {wrap(hostname),
+			"request to h failed: x509: certificate is valid for [redacted], not host.example" + trust, hostname, true},
+		"invalid certificate": {wrap(expired),
+			"request to h failed: x509: certificate is not authorized to sign other certificates" + trust, expired, true},
+		"text of a proxy": {wrap(errors.New("Bad Gateway " + secret)),
+			"request to h failed: the connection or a proxy failed", nil, false},
+		"nil": {nil, "request to h failed: the connection or a proxy failed", nil, false},
 	} {
 		text, cause := neterr.Describe("h", test.err)
 		if text != test.text {

@@ -41,32 +41,36 @@ func TestText(t *testing.T) {
 		"64 characters":                {strings.Repeat("a-_.", 16) + " x", 100, nil, "[redacted] x"},
 		"63 characters":                {strings.Repeat("a", 63), 100, nil, strings.Repeat("a", 63)},
 		"hexadecimal digest":           {strings.Repeat("0f", 32), 100, nil, "[redacted]"},
-		"GUID":                         {"Trace ID: 0a1b2c3d-4e5f-6789-abcd-ef0123456789", 100, nil, "Trace ID: 0a1b2c3d-4e5f-6789-abcd-ef0123456789"},
-		"secret":                       {"a " + secret + " b", 100, []string{secret}, "a [redacted] b"},
-		"secret twice":                 {secret + secret + " b " + secret, 100, []string{secret}, "[redacted] b [redacted]"},
-		"secret in a form":             {"x=" + url.QueryEscape(secret) + "&y", 100, []string{secret}, "x=[redacted]&y"},
-		"secret in a path":             {"/" + url.PathEscape(secret) + "/y", 100, []string{secret}, "/[redacted]/y"},
-		"secret escaped in lower case": {"x=" + strings.ReplaceAll(strings.ToLower(url.QueryEscape("/+abcdefg")), " ", "") + "&y", 100, []string{"/+abcdefg"}, "x=[redacted]&y"},
-		"secret escaped twice":         {"x=" + url.QueryEscape(url.QueryEscape(secret)) + "&y", 100, []string{secret}, "x=[redacted]&y"},
-		"secret all escaped":           {"x=%61%62%63%64%65%66%67%68&y", 100, []string{"abcdefgh"}, "x=[redacted]&y"},
-		"secret in JSON":               {`{"s":"ab\"cd\/ef\\gh"}`, 100, []string{`ab"cd/ef\gh`}, `{"s":"[redacted]"}`},
-		"secret split by spaces":       {"a " + spaced(secret, " ") + " b", 100, []string{secret}, "a [redacted] b"},
-		"secret split by lines":        {"a " + spaced(secret, "\r\n\t") + " b", 100, []string{secret}, "a [redacted] b"},
-		"secret split by zero width":   {"a " + spaced(secret, "\u200b") + " b", 100, []string{secret}, "a [redacted] b"},
-		"escaped secret split":         {"a " + spaced(url.QueryEscape(secret), "\n") + " b", 100, []string{secret}, "a [redacted] b"},
-		"secret with spaces":           {"a correct horse b", 100, []string{"correct horse"}, "a [redacted] b"},
-		"secret with spaces, in form":  {"x=correct+horse&y", 100, []string{"correct horse"}, "x=[redacted]&y"},
-		"secret with a line feed":      {"a correct\nhorse b", 100, []string{"correct\nhorse"}, "a [redacted] b"},
-		"secret that folds to little":  {"a %41%41%41 b", 100, []string{"%41%41%41"}, "a [redacted] b"},
-		"short secret":                 {"a seven77 b", 100, []string{"seven77"}, "a seven77 b"},
-		"short folded secret":          {"a b c d e f", 100, []string{"a     b"}, "a b c d e f"},
-		"no secret":                    {"a b", 100, []string{""}, "a b"},
-		"prefix given first":           {"a abcdefghijkl b", 100, []string{"abcdefgh", "abcdefghijkl"}, "a [redacted] b"},
-		"overlap":                      {"abcdefghijkl", 100, []string{"abcdefgh", "efghijkl"}, "[redacted]"},
-		"cut after redaction":          {strings.Repeat("x", 8) + secret, 10, []string{secret}, "xxxxxxxx[r..."},
-		"percent alone":                {"100% of 5%2 %zz", 100, []string{secret}, "100% of 5%2 %zz"},
-		"secret after a percent sign":  {"%4" + "1bcdefgh9", 100, []string{"1bcdefgh9"}, "%4[redacted]"},
-		"umlauts around a split":       {"ää 12345 67890 öö", 100, []string{"1234567890"}, "ää [redacted] öö"},
+		"GUID": {"Trace ID: 0a1b2c3d-4e5f-6789-abcd-ef0123456789", 100, nil,
+			"Trace ID: 0a1b2c3d-4e5f-6789-abcd-ef0123456789"},
+		"secret":           {"a " + secret + " b", 100, []string{secret}, "a [redacted] b"},
+		"secret twice":     {secret + secret + " b " + secret, 100, []string{secret}, "[redacted] b [redacted]"},
+		"secret in a form": {"x=" + url.QueryEscape(secret) + "&y", 100, []string{secret}, "x=[redacted]&y"},
+		"secret in a path": {"/" + url.PathEscape(secret) + "/y", 100, []string{secret}, "/[redacted]/y"},
+		"secret escaped in lower case": {"x=" + strings.ReplaceAll(strings.ToLower(url.QueryEscape("/+abcdefg")), " ", "") +
+			"&y", 100, []string{"/+abcdefg"}, "x=[redacted]&y"},
+		"secret escaped twice": {"x=" + url.QueryEscape(url.QueryEscape(secret)) + "&y", 100, []string{secret},
+			"x=[redacted]&y"},
+		"secret all escaped":         {"x=%61%62%63%64%65%66%67%68&y", 100, []string{"abcdefgh"}, "x=[redacted]&y"},
+		"secret in JSON":             {`{"s":"ab\"cd\/ef\\gh"}`, 100, []string{`ab"cd/ef\gh`}, `{"s":"[redacted]"}`},
+		"secret split by spaces":     {"a " + spaced(secret, " ") + " b", 100, []string{secret}, "a [redacted] b"},
+		"secret split by lines":      {"a " + spaced(secret, "\r\n\t") + " b", 100, []string{secret}, "a [redacted] b"},
+		"secret split by zero width": {"a " + spaced(secret, "\u200b") + " b", 100, []string{secret}, "a [redacted] b"},
+		"escaped secret split": {"a " + spaced(url.QueryEscape(secret), "\n") + " b", 100, []string{secret},
+			"a [redacted] b"},
+		"secret with spaces":          {"a correct horse b", 100, []string{"correct horse"}, "a [redacted] b"},
+		"secret with spaces, in form": {"x=correct+horse&y", 100, []string{"correct horse"}, "x=[redacted]&y"},
+		"secret with a line feed":     {"a correct\nhorse b", 100, []string{"correct\nhorse"}, "a [redacted] b"},
+		"secret that folds to little": {"a %41%41%41 b", 100, []string{"%41%41%41"}, "a [redacted] b"},
+		"short secret":                {"a seven77 b", 100, []string{"seven77"}, "a seven77 b"},
+		"short folded secret":         {"a b c d e f", 100, []string{"a     b"}, "a b c d e f"},
+		"no secret":                   {"a b", 100, []string{""}, "a b"},
+		"prefix given first":          {"a abcdefghijkl b", 100, []string{"abcdefgh", "abcdefghijkl"}, "a [redacted] b"},
+		"overlap":                     {"abcdefghijkl", 100, []string{"abcdefgh", "efghijkl"}, "[redacted]"},
+		"cut after redaction":         {strings.Repeat("x", 8) + secret, 10, []string{secret}, "xxxxxxxx[r..."},
+		"percent alone":               {"100% of 5%2 %zz", 100, []string{secret}, "100% of 5%2 %zz"},
+		"secret after a percent sign": {"%4" + "1bcdefgh9", 100, []string{"1bcdefgh9"}, "%4[redacted]"},
+		"umlauts around a split":      {"ää 12345 67890 öö", 100, []string{"1234567890"}, "ää [redacted] öö"},
 	} {
 		if got := redact.Text(test.text, test.limit, test.secrets...); got != test.want {
 			t.Errorf("%s: got %q, want %q", name, got, test.want)
@@ -133,7 +137,8 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", v)
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "v", v)
 		for _, text := range append(texts, string(j), string(x), log.String()) {
-			if strings.Contains(text, "s3cret") || strings.Contains(strings.ToLower(text), "733363726574") || strings.Contains(text, "115 51 99") {
+			if strings.Contains(text, "s3cret") || strings.Contains(strings.ToLower(text), "733363726574") ||
+				strings.Contains(text, "115 51 99") {
 				t.Errorf("%T is printed as %s", v, text)
 			}
 		}

@@ -70,7 +70,8 @@ func (p Policy) withDefaults() Policy {
 //
 // A token that ends with its grant is not refreshed early, since its successor would end at the same
 // moment. Both results are then equal.
-func (p Policy) Schedule(lifetime, refreshIn, left time.Duration, spread bool, draw float64) (refreshAfter, usableFor time.Duration) {
+func (p Policy) Schedule(lifetime, refreshIn, left time.Duration, spread bool, draw float64) (refreshAfter,
+	usableFor time.Duration) {
 	p = p.withDefaults()
 	usableFor = lifetime - min(p.Margin, lifetime/10)
 	if left > 0 && left < usableFor {

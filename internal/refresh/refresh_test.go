@@ -18,23 +18,32 @@ func TestSchedule(t *testing.T) {
 		early, end                time.Duration
 	}{
 		{"75 minutes, earliest draw", 75 * time.Minute, 0, never, !spread, 0, 45 * time.Minute, 74 * time.Minute},
-		{"75 minutes, latest draw", 75 * time.Minute, 0, never, !spread, 1, 52*time.Minute + 30*time.Second, 74 * time.Minute},
+		{"75 minutes, latest draw", 75 * time.Minute, 0, never, !spread, 1, 52*time.Minute + 30*time.Second,
+			74 * time.Minute},
 		{"60 minutes, middle draw", 60 * time.Minute, 0, never, !spread, 0.5, 39 * time.Minute, 59 * time.Minute},
 		{"spread, earliest draw", 60 * time.Minute, 0, never, spread, 0, 6 * time.Minute, 59 * time.Minute},
 		{"spread, middle draw", 60 * time.Minute, 0, never, spread, 0.5, 24 * time.Minute, 59 * time.Minute},
 		{"spread, latest draw", 60 * time.Minute, 0, never, spread, 1, 42 * time.Minute, 59 * time.Minute},
-		{"28 hours of a CAE token", 28 * time.Hour, 0, never, !spread, 0, 16*time.Hour + 48*time.Minute, 28*time.Hour - time.Minute},
+		{"28 hours of a CAE token", 28 * time.Hour, 0, never, !spread, 0, 16*time.Hour + 48*time.Minute,
+			28*time.Hour - time.Minute},
 		{"ten minutes keep the whole margin", 10 * time.Minute, 0, never, !spread, 0, 6 * time.Minute, 9 * time.Minute},
-		{"under ten minutes the margin is a tenth", 5 * time.Minute, 0, never, !spread, 0, 180 * time.Second, 270 * time.Second},
+		{"under ten minutes the margin is a tenth", 5 * time.Minute, 0, never, !spread, 0, 180 * time.Second,
+			270 * time.Second},
 		{"one second", time.Second, 0, never, !spread, 1, 700 * time.Millisecond, 900 * time.Millisecond},
-		{"refresh_in is followed", 24 * time.Hour, 12 * time.Hour, never, !spread, 0.9, 12 * time.Hour, 24*time.Hour - time.Minute},
-		{"refresh_in is followed when it would be spread", 24 * time.Hour, 12 * time.Hour, never, spread, 0.1, 12 * time.Hour, 24*time.Hour - time.Minute},
-		{"refresh_in at the end of the life is not", time.Hour, time.Hour, never, !spread, 0, 36 * time.Minute, 59 * time.Minute},
+		{"refresh_in is followed", 24 * time.Hour, 12 * time.Hour, never, !spread, 0.9, 12 * time.Hour,
+			24*time.Hour - time.Minute},
+		{"refresh_in is followed when it would be spread", 24 * time.Hour, 12 * time.Hour, never, spread, 0.1, 12 * time.Hour,
+			24*time.Hour - time.Minute},
+		{"refresh_in at the end of the life is not", time.Hour, time.Hour, never, !spread, 0, 36 * time.Minute,
+			59 * time.Minute},
 		{"negative refresh_in is not", time.Hour, -time.Hour, never, !spread, 0, 36 * time.Minute, 59 * time.Minute},
-		{"a grant that ends first: no early refresh, no margin", time.Hour, 0, 40 * time.Minute, !spread, 0, 40 * time.Minute, 40 * time.Minute},
+		{"a grant that ends first: no early refresh, no margin", time.Hour, 0, 40 * time.Minute, !spread, 0, 40 * time.Minute,
+			40 * time.Minute},
 		{"a grant that ends first, spread", time.Hour, 0, 40 * time.Minute, spread, 0, 40 * time.Minute, 40 * time.Minute},
-		{"a grant that ends first, with refresh_in", time.Hour, time.Minute, 40 * time.Minute, !spread, 0, 40 * time.Minute, 40 * time.Minute},
-		{"a grant that ends within the margin", time.Hour, 0, 59*time.Minute + 30*time.Second, !spread, 0, 36 * time.Minute, 59 * time.Minute},
+		{"a grant that ends first, with refresh_in", time.Hour, time.Minute, 40 * time.Minute, !spread, 0, 40 * time.Minute,
+			40 * time.Minute},
+		{"a grant that ends within the margin", time.Hour, 0, 59*time.Minute + 30*time.Second, !spread, 0, 36 * time.Minute,
+			59 * time.Minute},
 		{"a grant that outlives the token", time.Hour, 0, 2 * time.Hour, !spread, 0, 36 * time.Minute, 59 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,7 +101,8 @@ func TestInvalidFieldsMeanDefaults(t *testing.T) {
 	nan := math.NaN()
 	for _, p := range []refresh.Policy{
 		{EarlyFrom: nan, EarlyTo: nan}, {EarlyFrom: 3, EarlyTo: -1}, {Margin: -1}, {SpreadFrom: nan}, {SpreadFrom: 0.65},
-		{RetryMin: math.MaxInt64, RetryMax: math.MaxInt64}, {RetryMin: -1, RetryMax: -1}, {BackgroundMax: -1}, {BackgroundMax: math.MaxInt64},
+		{RetryMin: math.MaxInt64, RetryMax: math.MaxInt64}, {RetryMin: -1, RetryMax: -1}, {BackgroundMax: -1},
+		{BackgroundMax: math.MaxInt64},
 	} {
 		if early, end := p.Schedule(time.Hour, 0, 0, false, 0); early != 36*time.Minute || end != 59*time.Minute {
 			t.Errorf("%+v: refresh after %v, usable for %v, want 36m and 59m", p, early, end)

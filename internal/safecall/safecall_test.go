@@ -20,13 +20,18 @@ func TestResults(t *testing.T) {
 		want int
 		err  string // "" if there is none
 	}{
-		"value":         {func(context.Context) (int, error) { return 7, nil }, 7, ""},
-		"error":         {func(context.Context) (int, error) { return 7, errFailed }, 7, "failed"},
-		"panic":         {func(context.Context) (int, error) { panic("s3cret") }, 0, "the function panicked with a value of type string"},
-		"panic, error":  {func(context.Context) (int, error) { panic(errFailed) }, 0, "the function panicked with a value of type *errors.errorString"},
-		"runtime panic": {func(context.Context) (int, error) { return none[1], nil }, 0, "the function panicked: runtime error: index out of range [1] with length 0"},
-		"nil panic":     {func(context.Context) (int, error) { panic(nil) }, 0, "the function panicked: panic called with nil argument"},
-		"Goexit":        {func(context.Context) (int, error) { runtime.Goexit(); return 7, nil }, 0, "the function called runtime.Goexit"},
+		"value": {func(context.Context) (int, error) { return 7, nil }, 7, ""},
+		"error": {func(context.Context) (int, error) { return 7, errFailed }, 7, "failed"},
+		"panic": {func(context.Context) (int, error) { panic("s3cret") }, 0,
+			"the function panicked with a value of type string"},
+		"panic, error": {func(context.Context) (int, error) { panic(errFailed) }, 0,
+			"the function panicked with a value of type *errors.errorString"},
+		"runtime panic": {func(context.Context) (int, error) { return none[1], nil }, 0,
+			"the function panicked: runtime error: index out of range [1] with length 0"},
+		"nil panic": {func(context.Context) (int, error) { panic(nil) }, 0,
+			"the function panicked: panic called with nil argument"},
+		"Goexit": {func(context.Context) (int, error) { runtime.Goexit(); return 7, nil }, 0,
+			"the function called runtime.Goexit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check := func(how string, got int, err error) {
@@ -98,7 +103,8 @@ func TestLimiterBoundsCalls(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := safecall.Do(ctx, l, func(context.Context) (int, error) { t.Error("was called"); return 0, nil })
-		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "256 calls of the function have not returned: context deadline exceeded" {
+		if !errors.Is(err, context.DeadlineExceeded) ||
+			err.Error() != "256 calls of the function have not returned: context deadline exceeded" {
 			t.Errorf("got %v", err)
 		}
 		for range cap(l) {

@@ -72,7 +72,8 @@ func TestRecorder(t *testing.T) {
 		sent = append(sent, req.Method+" "+req.URL+" "+req.Form.Encode())
 	}
 	const post = "POST https://host.example/path a="
-	want := []string{"GET https://host.example/path ", post + "1", post + "2", "GET https://host.example/path ", post + "3", post + "4"}
+	want := []string{"GET https://host.example/path ", post + "1", post + "2", "GET https://host.example/path ",
+		post + "3", post + "4"}
 	if !slices.Equal(sent, want) {
 		t.Errorf("got %q, want %q", sent, want)
 	}

@@ -48,7 +48,8 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, r, err)
 		return
 	}
-	respond(w, hops.Response{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.FlowName, source), Next: answer})
+	respond(w, hops.Response{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.FlowName, source),
+		Next: answer})
 }
 
 // refuse tells the caller what to do about an error. An API cannot ask the user anything.
@@ -58,7 +59,8 @@ func (m *MiddleTier) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &e) && e.Has(65001):
 		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
-	case e != nil && e.InteractionRequired(): // a policy of Entra's or of the next API: the caller has the user satisfy e.Claims
+	// a policy of Entra's or of the next API: the caller has the user satisfy e.Claims
+	case e != nil && e.InteractionRequired():
 		entra.SetClaimsChallenge(w.Header(), e.Claims)
 		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
 	case e != nil && e.Temporary():

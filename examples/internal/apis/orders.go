@@ -25,7 +25,8 @@ func Orders(v *verify.Verifier) http.Handler {
 		respond(w, hops.Response{API: "api-b", Caller: hops.CallerOf(claims), Items: orders})
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole("Orders.Read", "Orders.Read.All")(http.HandlerFunc(list))))
+	mux.Handle("GET /orders", v.Middleware(verify.RequireScopeOrRole("Orders.Read",
+		"Orders.Read.All")(http.HandlerFunc(list))))
 	return mux
 }
 

@@ -24,7 +24,8 @@ func Shipping(v *verify.Verifier) http.Handler {
 func Payroll(v *verify.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	payslip := fixed("payroll", "Salary: 3,700.00", "Bonus for no falls: 150.00")
-	mux.Handle("GET /payslip", v.Middleware(verify.RequireScope("Payslip.Read")(verify.RequireAuthContext(StepUp)(payslip))))
+	mux.Handle("GET /payslip", v.Middleware(verify.RequireScope("Payslip.Read")(
+		verify.RequireAuthContext(StepUp)(payslip))))
 	return mux
 }
 

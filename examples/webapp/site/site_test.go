@@ -33,7 +33,8 @@ func start(t *testing.T, changes ...func(*entratest.Config)) *webApp {
 	}
 	t.Cleanup(company.Stop)
 	server := httptest.NewUnstartedServer(nil)
-	address := "http://localhost:" + server.Listener.Addr().String()[strings.LastIndex(server.Listener.Addr().String(), ":")+1:]
+	address := "http://localhost:" + server.Listener.Addr().String()[strings.LastIndex(server.Listener.Addr().String(),
+		":")+1:]
 	config, err := company.WebApp(address)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,10 @@ func newBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t, http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &browser{t, http.Client{Jar: jar, CheckRedirect: func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}}}
 }
 
 // open sends a request and returns the response and its body.
@@ -155,7 +159,8 @@ func TestSignInAndOut(t *testing.T) {
 
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
 	b.expect(resp, http.StatusOK, "")
-	for _, want := range []string{"1017 Ladder", "Alice Adams", "web app", "api-a", "api-b", "on_behalf_of", "access_as_user", "Orders.Read", `action="/logout"`} {
+	for _, want := range []string{"1017 Ladder", "Alice Adams", "web app", "api-a", "api-b", "on_behalf_of",
+		"access_as_user", "Orders.Read", `action="/logout"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("got no %q in the page", want)
 		}
@@ -182,7 +187,8 @@ func TestSignInAndOut(t *testing.T) {
 	b.expect(resp, http.StatusForbidden, "")
 	resp, _ = b.open(http.MethodPost, w.url+"/logout", "Sec-Fetch-Site", "same-origin")
 	b.expect(resp, http.StatusSeeOther, "")
-	if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/logout?") {
+	if to := resp.Header.Get("Location"); !strings.HasPrefix(to,
+		"https://login.microsoftonline.com/"+entratest.SampleTenant+"/oauth2/v2.0/logout?") {
 		t.Errorf("sign-out redirects to %s", to)
 	}
 	if n := w.Cache.Stats().Sessions; n != 1 {
@@ -207,10 +213,12 @@ func TestPagesShowNoTokens(t *testing.T) {
 	}
 	b.signIn(w)
 	for path, want := range map[string][]string{
-		"/":       {"Hello, Alice Adams", alice, entratest.SampleTenant, "aaaaaaaa-1111-4000-8000-00000000a11c", `href="/payslip"`},
+		"/": {"Hello, Alice Adams", alice, entratest.SampleTenant, "aaaaaaaa-1111-4000-8000-00000000a11c",
+			`href="/payslip"`},
 		"/orders": {"1018 Rope, 20 m", "The token&#39;s lifetime of ", "refresh in "},
 		"/tokens": {"api://api-a/access_as_user", "refresh in ", "api://payroll/Payslip.Read", "No token yet"},
-		"/claims": {"<code>tid</code>", "<code>roles</code>", "Orders.Approver", "Use for decisions", "<code>preferred_username</code>", "For display only", "<code>aio</code>", "About the token itself"},
+		"/claims": {"<code>tid</code>", "<code>roles</code>", "Orders.Approver", "Use for decisions",
+			"<code>preferred_username</code>", "For display only", "<code>aio</code>", "About the token itself"},
 	} {
 		body := b.page(w, path)
 		for _, part := range want {
@@ -227,8 +235,10 @@ func TestPagesShowNoTokens(t *testing.T) {
 	}
 	for path, kind := range map[string]string{"/style.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
 		resp, body := b.open(http.MethodGet, w.url+path)
-		if b.expect(resp, http.StatusOK, ""); resp.Header.Get("Content-Type") != kind || resp.Header.Get("Cache-Control") != "max-age=3600" || body == "" {
-			t.Errorf("%s: got Content-Type %q, Cache-Control %q", path, resp.Header.Get("Content-Type"), resp.Header.Get("Cache-Control"))
+		if b.expect(resp, http.StatusOK, ""); resp.Header.Get("Content-Type") != kind ||
+			resp.Header.Get("Cache-Control") != "max-age=3600" || body == "" {
+			t.Errorf("%s: got Content-Type %q, Cache-Control %q", path, resp.Header.Get("Content-Type"),
+				resp.Header.Get("Cache-Control"))
 		}
 	}
 }
@@ -239,10 +249,12 @@ func TestClaimsAreGrouped(t *testing.T) {
 	b := newBrowser(t)
 	b.signIn(w)
 	body := b.page(w, "/claims")
-	decide, show, about := strings.Index(body, "Use for decisions"), strings.Index(body, "For display only"), strings.Index(body, "About the token itself")
+	decide, show, about := strings.Index(body, "Use for decisions"), strings.Index(body, "For display only"),
+		strings.Index(body, "About the token itself")
 	for claim, between := range map[string][2]int{
-		"tid": {decide, show}, "oid": {decide, show}, "sub": {decide, show}, "roles": {decide, show}, "acct": {decide, show}, "auth_time": {decide, show},
-		"name": {show, about}, "preferred_username": {show, about}, "login_hint": {show, about},
+		"tid": {decide, show}, "oid": {decide, show}, "sub": {decide, show}, "roles": {decide, show}, "acct": {decide, show},
+		"auth_time": {decide, show},
+		"name":      {show, about}, "preferred_username": {show, about}, "login_hint": {show, about},
 		"iss": {about, len(body)}, "aud": {about, len(body)}, "exp": {about, len(body)}, "aio": {about, len(body)},
 	} {
 		at := strings.Index(body, "<code>"+claim+"</code>")
@@ -264,13 +276,15 @@ func TestInvalidRequestsGetPage(t *testing.T) {
 	} {
 		b := newBrowser(t)
 		resp, body := b.open(http.MethodGet, w.url+test.path)
-		if resp.StatusCode != test.status || !strings.Contains(body, `role="alert"`) || !strings.Contains(body, "<main") || strings.Contains(body, "evil") {
+		if resp.StatusCode != test.status || !strings.Contains(body, `role="alert"`) || !strings.Contains(body, "<main") ||
+			strings.Contains(body, "evil") {
 			t.Errorf("%s: got status %d, %.200s", test.name, resp.StatusCode, body)
 		}
 	}
 	b := newBrowser(t)
 	resp, body := b.open(http.MethodGet, w.url+"/nowhere")
-	if b.expect(resp, http.StatusNotFound, ""); !strings.Contains(body, `role="alert"`) || strings.Contains(body, "nowhere") {
+	if b.expect(resp, http.StatusNotFound, ""); !strings.Contains(body, `role="alert"`) ||
+		strings.Contains(body, "nowhere") {
 		t.Errorf("got page %.500s", body)
 	}
 }
@@ -291,7 +305,8 @@ func TestCallsRequestConsentAndStepUp(t *testing.T) {
 		b.expect(resp, http.StatusSeeOther, path)
 		return to.Query()
 	}
-	if q := interact("/deliveries?page=2"); !strings.HasPrefix(q.Get("scope"), contoso.ShippingScope+" ") || q.Get("login_hint") == "" {
+	if q := interact("/deliveries?page=2"); !strings.HasPrefix(q.Get("scope"), contoso.ShippingScope+" ") ||
+		q.Get("login_hint") == "" {
 		t.Errorf("got consent request for %q, login hint %q", q.Get("scope"), q.Get("login_hint"))
 	}
 	if body := b.page(w, "/deliveries?page=2"); !strings.Contains(body, "Rope, 20 m: delivered") {
@@ -321,7 +336,8 @@ func TestStepUpBelongsToSession(t *testing.T) {
 		}
 		resp, body := two.open(http.MethodGet, w.url+path)
 		two.expect(resp, http.StatusSeeOther, "")
-		if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/") || strings.Contains(body, "Bonus") {
+		if to := resp.Header.Get("Location"); !strings.HasPrefix(to, "https://login.microsoftonline.com/") ||
+			strings.Contains(body, "Bonus") {
 			t.Errorf("%s: the other browser was redirected to %s", path, to)
 		}
 	}
@@ -343,7 +359,8 @@ func TestUnsatisfiablePolicyGetsPage(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: `{"access_token":{"acrs":{"essential":true,"value":"c7"}}}`})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400,
+		Error: "interaction_required", AADSTS: 50076, Claims: `{"access_token":{"acrs":{"essential":true,"value":"c7"}}}`})
 	for range 4 {
 		resp, body := b.open(http.MethodGet, w.url+"/orders")
 		if resp.StatusCode == http.StatusForbidden && strings.Contains(body, `role="alert"`) {
@@ -365,7 +382,8 @@ func TestForbiddenByAPIGetsPage(t *testing.T) {
 	w := start(t)
 	b := newBrowser(t)
 	b.signIn(w)
-	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400, Error: "invalid_grant", AADSTS: 65001})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 400,
+		Error: "invalid_grant", AADSTS: 65001})
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
 	if b.expect(resp, http.StatusForbidden, ""); !strings.Contains(body, "do not have access to this") {
 		t.Errorf("got page %.500s", body)
@@ -379,7 +397,8 @@ func TestUnavailableAPIGetsPage(t *testing.T) {
 	b.signIn(w)
 	w.Entra.Inject(entratest.Fault{Endpoint: "token", ClientID: w.Entra.App("api-a").ClientID, Status: 503})
 	resp, body := b.open(http.MethodGet, w.url+"/orders")
-	if b.expect(resp, http.StatusBadGateway, ""); !strings.Contains(body, `role="alert"`) || !strings.Contains(body, `href="/orders">Try again`) {
+	if b.expect(resp, http.StatusBadGateway, ""); !strings.Contains(body, `role="alert"`) ||
+		!strings.Contains(body, `href="/orders">Try again`) {
 		t.Errorf("got page %.500s", body)
 	}
 }
@@ -388,12 +407,14 @@ func TestUnavailableAPIGetsPage(t *testing.T) {
 func TestMiddleTierPassesChallengeOn(t *testing.T) {
 	w := start(t)
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
-	w.Entra.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076, Claims: claims})
+	w.Entra.Inject(entratest.Fault{Endpoint: "token", Status: 400, Error: "interaction_required", AADSTS: 50076,
+		Claims: claims})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Desk, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.Entra.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice}))
+	req.Header.Set("Authorization", "Bearer "+w.Entra.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp",
+		User: alice}))
 	resp, err := w.Network.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
