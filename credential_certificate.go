@@ -176,8 +176,8 @@ func (s *assertionSigner) assertion(ctx context.Context, o confidential.Assertio
 	digest := sha256.Sum256([]byte(signed))
 	signature, err := s.sign(ctx, digest[:])
 	if err != nil {
-		return "", exchangeFromContext(ctx).unauthenticated(callbackFailed(ctx, "the certificate's key failed to "+
-			"sign", err), false)
+		failed := callbackFailed(ctx, "the certificate's key failed to sign", err)
+		return "", exchangeFromContext(ctx).unauthenticated(failed, false)
 	}
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }

@@ -73,8 +73,8 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		}
 		return resp, nil
 	case <-ctx.Done():
-		return nil, &Error{Code: CodeRequestFailed, Description: "the discovery request to " +
-			"" + req.URL.Host + " timed out", Err: ctx.Err()}
+		text := "the discovery request to " + req.URL.Host + " timed out"
+		return nil, &Error{Code: CodeRequestFailed, Description: text, Err: ctx.Err()}
 	}
 }
 

@@ -40,6 +40,9 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // TokenSource returns a source of tokens for g. It sends no request. An invalid Grant is reported by the first
 // call of Token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
+	if c == nil || c.flows == nil {
+		return &TokenSource{} // its Token returns an error
+	}
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
 	f := c.flow(g.Flow)
 	key := f.key
@@ -157,6 +160,9 @@ func (s *TokenSource) convert(ctx context.Context, err error) error {
 
 // validate reports a source whose requests can never succeed.
 func (s *TokenSource) validate() error {
+	if s.client == nil {
+		return errorf("invalid_request", "the TokenSource must be created with a Client from entra.New")
+	}
 	switch g := &s.grant; {
 	case g.Flow == "" || g.Fetch == nil:
 		return errorf("invalid_request", "a Grant needs a Flow and a Fetch")

@@ -663,3 +663,26 @@ func TestFlowsKeepApart(t *testing.T) {
 		t.Errorf("%+v, want %d sessions and as many fetches", s, flows)
 	}
 }
+
+// Zero values return an error that names their constructor. They do not panic.
+func TestZeroValuesNameTheirConstructor(t *testing.T) {
+	const want = "must be created with a Client from entra.New"
+	for name, source := range map[string]*entra.TokenSource{
+		"zero source":            {},
+		"zero source, claims":    new(entra.TokenSource).WithClaims(`{"access_token":{}}`),
+		"source of a nil client": clientcreds.TokenSource(nil, "api://api-b/.default"),
+		"source of no client":    obo.TokenSource(new(entra.Client), "e30.e30.e30", "api://api-b/Orders.Read"),
+	} {
+		_, err := source.Token()
+		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.Contains(got.Description, want) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+		if _, ok := source.Cached(); ok {
+			t.Errorf("%s: got a cached token", name)
+		}
+		source.Invalidate(&oauth2.Token{AccessToken: "x"})
+		if _, err := source.HTTPClient().Get("https://api.example"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+	}
+}
