@@ -35,10 +35,9 @@ func ExampleNew() {
 		Credential: entra.Secret("value"),
 	})
 	fmt.Println(client, err)
-	// Output: <nil> entra: invalid_client: the client secret contains white space or a control character, such as a line
-	// feed from a file; Entra's secrets contain neither
-	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111
-	// client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
+	// Output:
+	// <nil> entra: invalid_client: the client secret contains white space or a control character, such as a line feed from a file; Entra's secrets contain neither
+	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111 client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
 }
 
 // A certificate and its key from a PEM file that is read once. CertificateFile in package

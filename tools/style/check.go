@@ -37,7 +37,11 @@ func check(name string, src []byte) (result, error) {
 			return r, nil
 		}
 		r = f.check()
-		r.findings = append(r.findings, longLines(name, src)...)
+		for _, l := range longLines(name, src) {
+			if !f.isOutput(l.line) {
+				r.findings = append(r.findings, l)
+			}
+		}
 	case ".md", ".html":
 		for _, p := range prosePassages(name, string(src)) {
 			r.findings = append(r.findings, apply(name, p)...)
@@ -202,6 +206,17 @@ func (f *goFile) check() result {
 		return true
 	})
 	return f.out
+}
+
+// isOutput reports whether a line belongs to the output of an example, which cannot be wrapped.
+func (f *goFile) isOutput(line int) bool {
+	for _, c := range f.ast.Comments {
+		first, last := f.fset.Position(c.Pos()).Line, f.fset.Position(c.End()).Line
+		if f.test && first <= line && line <= last && strings.HasPrefix(c.List[0].Text, "// Output:") {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *goFile) add(pos token.Pos, rule, text, want string) {

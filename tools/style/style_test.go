@@ -141,6 +141,13 @@ func TestTestsNeedNoNameInTheirComments(t *testing.T) {
 	}
 }
 
+func TestOutputOfExamplesMayBeLong(t *testing.T) {
+	src := "package p\n\nfunc Example() {\n\t// Output:\n\t// " + strings.Repeat("x", 120) + "\n}\n"
+	if got := rulesFound(t, "p_test.go", src); len(got) > 0 {
+		t.Errorf("got %q, want no findings", got)
+	}
+}
+
 func TestMarkdownCodeIsSkipped(t *testing.T) {
 	for _, src := range []string{
 		"`ask whoever`\n", "```go\nanswer := ask()\n```\n", "[text](https://example.com/ask)\n",
