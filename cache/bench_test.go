@@ -10,12 +10,13 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-func response(token string, life time.Duration) cache.Response {
-	return cache.Response{AccessToken: token, TokenType: "Bearer", Lifetime: life}
+func response(token string, lifetime time.Duration) cache.Response {
+	return cache.Response{AccessToken: token, TokenType: "Bearer", Lifetime: lifetime}
 }
 
 func warm(b *testing.B, c *cache.Cache) *cache.Handle {
-	h := cache.NewHandle(c, cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}, "api://b/.default")
+	k := cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}
+	h := cache.NewHandle(c, k, "api://b/.default")
 	if _, err := h.Put(response("token", time.Hour)); err != nil {
 		b.Fatal(err)
 	}
@@ -70,18 +71,18 @@ func BenchmarkHandleHit(b *testing.B) {
 	}
 }
 
-// Adding a session to a full cache, and so giving one up.
+// With size 10,000, each insert evicts a session.
 func BenchmarkInsert(b *testing.B) {
 	for _, size := range []int{1 << 30, 10_000} {
 		b.Run(fmt.Sprint("size ", size), func(b *testing.B) {
 			c := cache.New(cache.Options{Size: size})
 			k := cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "on_behalf_of"}
 			scopes := []string{"api://b/.default"}
-			a := response("token", time.Hour)
+			r := response("token", time.Hour)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				k.Subject = strconv.Itoa(i)
-				cache.NewHandle(c, k, scopes...).Put(a)
+				cache.NewHandle(c, k, scopes...).Put(r)
 			}
 		})
 	}

@@ -16,16 +16,17 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// authority stands for the token endpoint: it counts requests, takes its time and
-// fails when told to.
+// An authority is a fake token endpoint. It counts requests.
 type authority struct {
-	takes time.Duration
-	life  func() time.Duration
+	takes    time.Duration        // the duration of a request
+	lifetime func() time.Duration // of the next token; if nil, one hour
 
 	requests atomic.Int64
 	mu       sync.Mutex // guards err
 	err      error
 }
+
+// fail sets the error of all later requests. If err is nil, they succeed.
 
 func (a *authority) fail(err error) {
 	a.mu.Lock()
@@ -45,23 +46,24 @@ func (a *authority) fetch(ctx context.Context, claims string, state any) (cache.
 	if a.err != nil {
 		return cache.Response{}, a.err
 	}
-	life := time.Hour
-	if a.life != nil {
-		life = a.life()
+	lifetime := time.Hour
+	if a.lifetime != nil {
+		lifetime = a.lifetime()
 	}
-	return response(fmt.Sprintf("token %d", n), life), nil
+	return response(fmt.Sprintf("token %d", n), lifetime), nil
 }
 
 type fetchFunc = func(ctx context.Context, claims string, state any) (cache.Response, error)
 
-// purge drops the sessions of a subject.
 func purge(c *cache.Cache, subject string) int {
 	n, _ := c.Purge(context.Background(), subject)
 	return n
 }
 
 func key(tenant, subject string) cache.Key {
-	return cache.Key{Authority: "https://login.microsoftonline.com/" + tenant, ClientID: "app", Flow: "flow", Subject: subject}
+	return cache.Key{
+		Authority: "https://login.microsoftonline.com/" + tenant, ClientID: "app", Flow: "flow", Subject: subject,
+	}
 }
 
 func withSession(k cache.Key, session string) cache.Key {
@@ -69,6 +71,7 @@ func withSession(k cache.Key, session string) cache.Key {
 	return k
 }
 
+// get returns the cached token. If there is none, f fetches it.
 func get(t *testing.T, h *cache.Handle, f fetchFunc) string {
 	t.Helper()
 	tok := h.Hit()
@@ -84,7 +87,7 @@ func get(t *testing.T, h *cache.Handle, f fetchFunc) string {
 func wantStats(t *testing.T, c *cache.Cache, want cache.Stats) {
 	t.Helper()
 	if got := c.Stats(); got != want {
-		t.Errorf("stats are\n%+v, want\n%+v", got, want)
+		t.Errorf("stats: got\n%+v, want\n%+v", got, want)
 	}
 }
 
@@ -96,7 +99,7 @@ func TestColdCallersMakeOneRequest(t *testing.T) {
 		for range 100 {
 			wg.Go(func() {
 				if got := get(t, cache.NewHandle(c, key("t", ""), "s"), a.fetch); got != "token 1" {
-					t.Errorf("got %q", got)
+					t.Errorf("got %q, want token 1", got)
 				}
 			})
 		}
@@ -105,7 +108,7 @@ func TestColdCallersMakeOneRequest(t *testing.T) {
 	})
 }
 
-func TestKeysDoNotWaitForEachOther(t *testing.T) {
+func TestKeysFetchInParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
@@ -122,7 +125,7 @@ func TestKeysDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestCallerLeavesFlightGoesOn(t *testing.T) {
+func TestFetchContinuesWhenItsCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: 10 * time.Second}
 		c := cache.New(cache.Options{})
@@ -133,13 +136,13 @@ func TestCallerLeavesFlightGoesOn(t *testing.T) {
 		wg.Go(func() { // starts the flight and leaves first
 			_, err := cache.NewHandle(c, key("t", ""), "s").Token(ctx, "", a.fetch)
 			if err != context.DeadlineExceeded || time.Since(start) != time.Second {
-				t.Errorf("left after %v with %v, want 1s and the context's error", time.Since(start), err)
+				t.Errorf("got %v after %v, want %v after 1s", err, time.Since(start), context.DeadlineExceeded)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
 			if got := get(t, cache.NewHandle(c, key("t", ""), "s"), a.fetch); got != "token 1" {
-				t.Errorf("got %q", got)
+				t.Errorf("got %q, want token 1", got)
 			}
 		})
 		wg.Wait()
@@ -147,19 +150,19 @@ func TestCallerLeavesFlightGoesOn(t *testing.T) {
 	})
 }
 
-func TestFlightEndsByItself(t *testing.T) {
+func TestFetchTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Hour}
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
 		start := time.Now()
 		_, err := h.Token(context.Background(), "", a.fetch)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 30*time.Second {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("got %v after %v, want %v after 30s", err, time.Since(start), context.DeadlineExceeded)
 		}
 	})
 }
 
-func TestRefreshIsUnseen(t *testing.T) {
+func TestEarlyRefreshDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: 2 * time.Second}
 		c := cache.New(cache.Options{})
@@ -167,44 +170,43 @@ func TestRefreshIsUnseen(t *testing.T) {
 		get(t, h, a.fetch)
 		tok := h.Current()
 		time.Sleep(time.Until(tok.RefreshAt()))
-		for range 100 { // all of them get the old token at once, and one refresh runs
+		for range 100 { // all get the old token at once, and one refresh runs
 			start := time.Now()
 			if got := get(t, h, a.fetch); got != "token 1" || time.Since(start) != 0 {
-				t.Fatalf("got %q after %v", got, time.Since(start))
+				t.Fatalf("got %q after %v, want token 1 after 0s", got, time.Since(start))
 			}
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := get(t, h, a.fetch); got != "token 2" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want token 2", got)
 		}
 		wantStats(t, c, cache.Stats{Hits: 101, Misses: 1, Fetches: 2, Sessions: 1})
 	})
 }
 
-// Where the refresh point is drawn from: the wide range is for an app's token that callers
-// waited for, and for anybody's after a failure.
+// The wide range is for an app's token that callers waited for, and for any token after a failure.
 func TestRefreshPoint(t *testing.T) {
-	const wide, narrow = 6 * time.Minute, 36 * time.Minute // of a life of an hour; both ranges end at 42 minutes
+	const wide, narrow = 6 * time.Minute, 36 * time.Minute // of a lifetime of an hour; both ranges end at 42 minutes
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
-		drawn := func(what string, from time.Duration, next func(h *cache.Handle, a *authority), subject string) {
+		drawn := func(name string, from time.Duration, next func(h *cache.Handle, a *authority), subject string) {
 			t.Helper()
 			lowest := time.Hour
 			for i := range 300 {
 				a := &authority{}
-				h := cache.NewHandle(c, key(fmt.Sprint(what, i), subject), "s")
+				h := cache.NewHandle(c, key(fmt.Sprint(name, i), subject), "s")
 				get(t, h, a.fetch)
 				next(h, a)
 				early := h.Current().RefreshAt().Sub(h.Current().ObtainedAt())
 				if early < from || early > 42*time.Minute {
-					t.Fatalf("%s: early after %v", what, early)
+					t.Fatalf("%s: got early after %v, want %v to 42m", name, early, from)
 				}
 				lowest = min(lowest, early)
 			}
 			// 300 draws all miss the first tenth of the range once in 10^13 times.
 			if lowest > from+(42*time.Minute-from)/10 {
-				t.Errorf("%s: lowest of 300 draws is %v, want one near %v", what, lowest, from)
+				t.Errorf("%s: got %v as the lowest of 300 draws, want about %v", name, lowest, from)
 			}
 		}
 		refreshed := func(h *cache.Handle, a *authority) {
@@ -214,21 +216,21 @@ func TestRefreshPoint(t *testing.T) {
 			get(t, h, a.fetch)
 			synctest.Wait()
 			if h.Current() == old {
-				t.Fatal("not refreshed")
+				t.Fatal("got the old token, want a new one")
 			}
 		}
 		drawn("the app's first token", wide, func(*cache.Handle, *authority) {}, "")
 		drawn("the app's refreshed token", narrow, refreshed, "")
-		drawn("the app's token after a long silence", wide, func(h *cache.Handle, a *authority) {
+		drawn("the app's token after two hours without a call", wide, func(h *cache.Handle, a *authority) {
 			time.Sleep(2 * time.Hour)
 			get(t, h, a.fetch)
 		}, "")
-		drawn("the app's token after a refusal", wide, func(h *cache.Handle, a *authority) {
+		drawn("the app's token after Invalidate", wide, func(h *cache.Handle, a *authority) {
 			h.Invalidate(h.Current().Text(), "")
 			get(t, h, a.fetch)
 		}, "")
 		drawn("a user's first token", narrow, func(*cache.Handle, *authority) {}, "user")
-		drawn("a user's token that was put", narrow, func(h *cache.Handle, _ *authority) {
+		drawn("a user's token of Put", narrow, func(h *cache.Handle, _ *authority) {
 			if _, err := h.Put(response("put", time.Hour)); err != nil {
 				t.Fatal(err)
 			}
@@ -245,15 +247,15 @@ func TestRefreshPoint(t *testing.T) {
 	})
 }
 
-// One call a second for a day, tokens of 60 to 90 minutes, an endpoint that takes two
-// seconds: only the first call waits, and each token is replaced at its refresh point.
-func TestDay(t *testing.T) {
+// A day has one call a second, tokens of 60 to 90 minutes, and an endpoint that takes two seconds. Each token is
+// replaced at its refresh point.
+func TestOnlyTheFirstCallOfADayWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lives := []time.Duration{60, 90, 75, 63, 87, 71}
+		lifetimes := []time.Duration{60, 90, 75, 63, 87, 71}
 		n := 0
-		a := &authority{takes: 2 * time.Second, life: func() time.Duration {
+		a := &authority{takes: 2 * time.Second, lifetime: func() time.Duration {
 			n++
-			return lives[n%len(lives)] * time.Minute
+			return lifetimes[n%len(lifetimes)] * time.Minute
 		}}
 		c := cache.New(cache.Options{})
 		h := cache.NewHandle(c, key("t", ""), "s")
@@ -268,28 +270,27 @@ func TestDay(t *testing.T) {
 			}
 			if tok := h.Current(); tok != seen {
 				seen = tok
-				predicted++ // the request that brought it
+				predicted++ // its request
 			}
 			time.Sleep(time.Second)
 		}
-		time.Sleep(time.Minute) // a refresh may be under way
+		time.Sleep(time.Minute) // a refresh may be in flight
 		synctest.Wait()
 		if waited != 1 {
-			t.Errorf("%d calls waited, want 1", waited)
+			t.Errorf("got %d calls that waited, want 1", waited)
 		}
 		got := int(a.requests.Load())
-		if got != predicted && got != predicted+1 { // one may still be on its way
-			t.Errorf("%d requests for %d tokens", got, predicted)
+		if got != predicted && got != predicted+1 { // the last may be in flight
+			t.Errorf("got %d requests, want %d or one more", got, predicted)
 		}
-		// The lives' mean is 74 1/3 minutes, so a request is due every 44.6 to 52 minutes, but
-		// for the first, which comes earlier.
+		// The mean lifetime is 74 1/3 minutes, so a refresh is due every 44.6 to 52 minutes. The first is earlier.
 		if got < 27 || got > 34 {
-			t.Errorf("%d requests in a day, want 27 to 34", got)
+			t.Errorf("got %d requests in a day, want 27 to 34", got)
 		}
 	})
 }
 
-func TestOutageInEarlyWindow(t *testing.T) {
+func TestRefreshIsRetriedDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		type failure struct {
@@ -304,7 +305,7 @@ func TestOutageInEarlyWindow(t *testing.T) {
 			if e.Kind == cache.EventFetchFailed {
 				failures = append(failures, failure{time.Now(), e.RetryIn})
 				if !e.Background {
-					t.Error("a caller waited for a failing request")
+					t.Error("got a failed fetch that callers wait for, want one in the background")
 				}
 			}
 		}})
@@ -317,7 +318,7 @@ func TestOutageInEarlyWindow(t *testing.T) {
 			before := time.Now()
 			get(t, h, a.fetch) // fails the test on any error
 			if time.Since(before) > 0 {
-				t.Fatal("a call waited")
+				t.Fatalf("got the token after %v, want it at once", time.Since(before))
 			}
 			time.Sleep(100 * time.Millisecond)
 			if time.Since(down) > 10*time.Minute {
@@ -325,15 +326,15 @@ func TestOutageInEarlyWindow(t *testing.T) {
 			}
 		}
 		if got := get(t, h, a.fetch); got == "token 1" {
-			t.Error("not refreshed before the token's end")
+			t.Error("got token 1, want a new token before its expiry")
 		}
-		// Each wait ends while nine tenths of what was left of the token are not over.
-		if len(failures) < 1 || len(failures) > 12 { // a back-off of a minute would make some twenty
-			t.Errorf("%d failures in ten minutes", len(failures))
+		// Each wait is at most nine tenths of the time that the token has left.
+		if len(failures) < 1 || len(failures) > 12 { // a back-off of a minute would cause about twenty
+			t.Errorf("got %d failures in ten minutes, want 1 to 12", len(failures))
 		}
 		for _, f := range failures {
 			if left := end.Sub(f.at); f.wait < time.Second || f.wait > left*9/10 {
-				t.Errorf("waits %v, with %v left", f.wait, left)
+				t.Errorf("got a wait of %v, want 1s to %v", f.wait, left*9/10)
 			}
 		}
 	})
@@ -344,8 +345,8 @@ type throttled struct{ after time.Duration }
 func (throttled) Error() string                    { return "throttled" }
 func (e throttled) RetryAfterDelay() time.Duration { return e.after }
 
-// A refresh that is throttled for longer than the token lasts does not make it last longer.
-func TestThrottledPastTheEnd(t *testing.T) {
+// A Retry-After beyond the expiry of the token does not extend it.
+func TestThrottlingDoesNotExtendToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
@@ -357,22 +358,22 @@ func TestThrottledPastTheEnd(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Until(end) - time.Nanosecond)
 		if got := get(t, h, a.fetch); got != "token 1" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want token 1", got)
 		}
 		time.Sleep(time.Nanosecond)
 		if tok := h.Hit(); tok != nil {
-			t.Error("a token is served past its end")
+			t.Errorf("got %q, want no token after its expiry", tok.AccessToken)
 		}
 		if _, err := h.Token(t.Context(), "", a.fetch); err != (throttled{2 * time.Hour}) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want throttled", err)
 		}
 		if got := a.requests.Load(); got != 2 {
-			t.Errorf("%d requests, want 2", got)
+			t.Errorf("got %d requests, want 2", got)
 		}
 	})
 }
 
-func TestFailureIsRemembered(t *testing.T) {
+func TestFailureIsCachedForRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: 10 * time.Millisecond}
 		a.fail(throttled{time.Minute})
@@ -384,48 +385,49 @@ func TestFailureIsRemembered(t *testing.T) {
 				time.Sleep(time.Duration(i) * 59 * time.Millisecond)
 				_, err := cache.NewHandle(c, key("t", ""), "s").Token(t.Context(), "", a.fetch)
 				if err != (throttled{time.Minute}) {
-					t.Errorf("got %v", err)
+					t.Errorf("got %v, want throttled", err)
 				}
 			})
 		}
 		wg.Wait()
 		if got := a.requests.Load(); got != 1 {
-			t.Errorf("%d requests in %v, want 1", got, time.Since(start))
+			t.Errorf("got %d requests in %v, want 1", got, time.Since(start))
 		}
 		a.fail(nil)
-		time.Sleep(time.Until(start.Add(time.Minute + 2*time.Second + 11*time.Millisecond))) // Retry-After, and up to 2 s drawn
+		// Retry-After, up to two random seconds, and the request itself.
+		time.Sleep(time.Until(start.Add(time.Minute + 2*time.Second + 11*time.Millisecond)))
 		if got := get(t, cache.NewHandle(c, key("t", ""), "s"), a.fetch); got != "token 2" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want token 2", got)
 		}
 		wantStats(t, c, cache.Stats{Misses: 1001, Fetches: 2, Failures: 1, Sessions: 1})
 	})
 }
 
-func TestInvalidateNamesTheToken(t *testing.T) {
+func TestInvalidateDropsOnlyTheGivenToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
 		h := cache.NewHandle(c, key("t", ""), "s")
 		old := get(t, h, a.fetch)
 		var wg sync.WaitGroup
-		for range 100 { // a burst of 401s
+		for range 100 { // a burst of responses with status 401
 			wg.Go(func() {
 				h := cache.NewHandle(c, key("t", ""), "S")
 				h.Invalidate(old, "")
 				if got := get(t, h, a.fetch); got != "token 2" {
-					t.Errorf("got %q", got)
+					t.Errorf("got %q, want token 2", got)
 				}
 			})
 		}
 		wg.Wait()
 		if h.Invalidate(old, "") {
-			t.Error("a token was dropped for another")
+			t.Error("Invalidate of an old token: got true, want false")
 		}
 		wantStats(t, c, cache.Stats{Misses: 101, Fetches: 2, Invalidations: 1, Sessions: 1})
 	})
 }
 
-func TestInvalidateClearsTheFailure(t *testing.T) {
+func TestInvalidateClearsTheCachedFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
@@ -433,16 +435,16 @@ func TestInvalidateClearsTheFailure(t *testing.T) {
 		time.Sleep(time.Until(h.Current().RefreshAt()))
 		a.fail(throttled{time.Hour})
 		get(t, h, a.fetch)
-		synctest.Wait() // the refresh has failed and is to wait an hour
+		synctest.Wait() // the refresh has failed and the next one waits an hour
 		a.fail(nil)
 		h.Invalidate(old, "")
 		if got := get(t, h, a.fetch); got != "token 3" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want token 3", got)
 		}
 	})
 }
 
-func TestChallenge(t *testing.T) {
+func TestChallengedTokenReplacesTheCachedOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var challenges []string
 		fetch := func(ctx context.Context, claims string, state any) (cache.Response, error) {
@@ -458,32 +460,32 @@ func TestChallenge(t *testing.T) {
 			wg.Go(func() {
 				tok, err := h.Token(t.Context(), "mfa", fetch)
 				if err != nil || tok.AccessToken != "token 2" {
-					t.Errorf("got %v, %v", tok.AccessToken, err)
+					t.Errorf("got %v, %v, want token 2", tok, err)
 				}
 			})
 		}
 		wg.Wait()
-		if got := get(t, h, fetch); got != "token 2" { // it has replaced the old one for everybody
-			t.Errorf("got %q", got)
+		if got := get(t, h, fetch); got != "token 2" { // it has replaced the old one for all callers
+			t.Errorf("got %q, want token 2", got)
 		}
-		if _, err := h.Token(t.Context(), "mfa", fetch); err != nil { // and is not asked for again
+		if _, err := h.Token(t.Context(), "mfa", fetch); err != nil { // without another request
 			t.Error(err)
 		}
 		if got := h.Current().Claims(); got != "mfa" {
-			t.Errorf("the held token was got with %q", got)
+			t.Errorf("got the claims %q, want mfa", got)
 		}
 		time.Sleep(time.Until(h.Current().RefreshAt()))
-		get(t, h, fetch) // starts a refresh, which has nothing to satisfy any more
+		get(t, h, fetch) // starts a refresh, which has no claims to satisfy
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := strings.Join(challenges, ","); got != ",mfa," {
-			t.Errorf("challenges sent: %q", got)
+			t.Errorf("got requests with the claims %q, want %q", got, ",mfa,")
 		}
 	})
 }
 
-// A challenge that comes while a plain refresh is under way is not answered by it.
-func TestChallengeDuringRefresh(t *testing.T) {
+// The response to a request without claims in flight does not satisfy a challenge.
+func TestChallengeDuringFetchMakesItsOwnRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
@@ -491,32 +493,32 @@ func TestChallengeDuringRefresh(t *testing.T) {
 		synctest.Wait()
 		tok, err := h.Token(t.Context(), "mfa", a.fetch)
 		if err != nil || tok.AccessToken != "token 2" {
-			t.Errorf("got %v, %v", tok, err)
+			t.Errorf("got %v, %v, want token 2", tok, err)
 		}
 	})
 }
 
-func TestNewChallengePassesRememberedFailure(t *testing.T) {
+func TestFailuresWithAndWithoutClaimsAreCachedSeparately(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		down := errors.New("down")
 		a.fail(down)
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
-		for range 10 { // a failure of one kind is not forgotten for one of the other
+		for range 10 { // a failure of one kind does not replace one of the other
 			for _, challenge := range []string{"", "mfa"} {
 				if _, err := h.Token(t.Context(), challenge, a.fetch); err != down {
-					t.Errorf("challenge %q: %v", challenge, err)
+					t.Errorf("challenge %q: got %v, want %v", challenge, err, down)
 				}
 			}
 		}
 		if got := a.requests.Load(); got != 2 {
-			t.Errorf("%d requests, want one of each kind", got)
+			t.Errorf("got %d requests, want one of each kind", got)
 		}
 	})
 }
 
-// When the authority wants to be left alone, no challenge passes.
-func TestThrottlingHoldsForChallenges(t *testing.T) {
+// Retry-After applies to requests with other claims, too.
+func TestThrottlingStopsChallenges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		a.fail(throttled{time.Hour})
@@ -524,51 +526,50 @@ func TestThrottlingHoldsForChallenges(t *testing.T) {
 		for i := range 100 {
 			for _, challenge := range []string{"", fmt.Sprint("challenge ", i)} {
 				if _, err := h.Token(t.Context(), challenge, a.fetch); err != (throttled{time.Hour}) {
-					t.Errorf("challenge %q: %v", challenge, err)
+					t.Errorf("challenge %q: got %v, want throttled", challenge, err)
 				}
 			}
 		}
 		if got := a.requests.Load(); got != 1 {
-			t.Errorf("%d requests, want 1", got)
+			t.Errorf("got %d requests, want 1", got)
 		}
 	})
 }
 
-// A resource that asks again and again for what only the user can do costs a request for
-// each back-off, and the plain token stays as it is.
-func TestChallengeThatCannotBeMet(t *testing.T) {
+// A challenge that only the user can satisfy causes one request for each back-off, even if the resource repeats it
+// every second. The cached token stays.
+func TestFailingChallengeBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain, challenged := 0, 0
 		fetch := func(_ context.Context, claims string, _ any) (cache.Response, error) {
 			if claims != "" {
 				challenged++
-				return cache.Response{}, errors.New("only the user can")
+				return cache.Response{}, errors.New("interaction required")
 			}
 			plain++
 			return response("plain", time.Hour), nil
 		}
-		h := cache.NewHandle(cache.New(cache.Options{}), key("t", "user"), "s") // whose token becomes early after 36 minutes
+		h := cache.NewHandle(cache.New(cache.Options{}), key("t", "user"), "s") // its token is fresh for 36 minutes
 		for range 30 * 60 {
 			get(t, h, fetch)
 			if _, err := h.Token(t.Context(), "step up", fetch); err == nil {
-				t.Fatal("no error")
+				t.Fatal("got nil, want an error")
 			}
 			time.Sleep(time.Second)
 		}
 		if plain != 1 || challenged < 30 || challenged > 120 {
-			t.Errorf("%d plain requests and %d challenges in half an hour", plain, challenged)
+			t.Errorf("got %d requests without claims and %d with, want 1 and 30 to 120", plain, challenged)
 		}
 	})
 }
 
-// Without a token, a plain caller that waited for a challenge's request does not get
-// that one's failure.
-func TestFailedChallengeIsNoAnswerToOthers(t *testing.T) {
+// A caller without claims that waited for a request with claims does not get its failure.
+func TestFailedChallengeDoesNotFailOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fetch := func(_ context.Context, claims string, _ any) (cache.Response, error) {
 			time.Sleep(time.Second)
 			if claims != "" {
-				return cache.Response{}, errors.New("only the user can")
+				return cache.Response{}, errors.New("interaction required")
 			}
 			return response("plain", time.Hour), nil
 		}
@@ -576,44 +577,49 @@ func TestFailedChallengeIsNoAnswerToOthers(t *testing.T) {
 		go h.Token(t.Context(), "step up", fetch)
 		synctest.Wait()
 		if got := get(t, h, fetch); got != "plain" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want plain", got)
 		}
 	})
 }
 
-// A token that was got with a challenge and is refused with the same one is replaced, but
-// not more than once a minute.
-func TestRefusedAgain(t *testing.T) {
+// A resource may reject a token with the challenge that it was acquired with.
+func TestRepeatedChallengeReplacesTokenOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
 		plain := get(t, h, a.fetch)
 		if h.Invalidate(plain, "mfa") {
-			t.Error("a token without the challenge was dropped")
+			t.Error("Invalidate of a token without the challenge: got true, want false")
 		}
 		for minute := range 10 {
 			tok, err := h.Token(t.Context(), "mfa", a.fetch)
 			if err != nil || tok.AccessToken != fmt.Sprint("token ", 2+minute) {
-				t.Fatalf("%v, %v", tok, err)
+				t.Fatalf("got %v, %v, want token %d", tok, err, 2+minute)
 			}
 			for range 59 {
 				if h.Invalidate(tok.AccessToken, "mfa") {
-					t.Fatal("dropped at once")
+					t.Fatal("Invalidate within a minute: got true, want false")
 				}
 				time.Sleep(time.Second)
 			}
 			time.Sleep(time.Second)
-			if h.Invalidate("another", "mfa") || h.Invalidate(tok.AccessToken, "other") || !h.Invalidate(tok.AccessToken, "mfa") {
-				t.Fatal("not dropped, or for another")
+			if h.Invalidate("another", "mfa") || h.Invalidate(tok.AccessToken, "other") {
+				t.Fatal("Invalidate of another token or challenge: got true, want false")
+			}
+			if !h.Invalidate(tok.AccessToken, "mfa") {
+				t.Fatal("Invalidate after a minute: got false, want true")
 			}
 		}
 	})
 }
 
-// However a fetch ends, or if it never does, the flight lands.
-func TestFlightsLand(t *testing.T) {
+// A fetch that calls runtime.Goexit or ignores its context counts as a failure.
+func TestCallersReturnHoweverFetchEnds(t *testing.T) {
 	for name, fetch := range map[string]fetchFunc{
-		"ends its goroutine": func(context.Context, string, any) (cache.Response, error) { runtime.Goexit(); panic("unreached") },
+		"ends its goroutine": func(context.Context, string, any) (cache.Response, error) {
+			runtime.Goexit()
+			panic("unreachable")
+		},
 		"ignores its context": func(context.Context, string, any) (cache.Response, error) {
 			time.Sleep(time.Hour)
 			return response("late", time.Hour), nil
@@ -624,15 +630,15 @@ func TestFlightsLand(t *testing.T) {
 				c := cache.New(cache.Options{})
 				h := cache.NewHandle(c, key("t", ""), "s")
 				if _, err := h.Token(t.Context(), "", fetch); err == nil {
-					t.Fatal("no error")
+					t.Fatal("got nil, want an error")
 				}
 				time.Sleep(2 * time.Second)
 				if got := get(t, h, (&authority{}).fetch); got != "token 1" {
-					t.Errorf("got %q", got)
+					t.Errorf("got %q, want token 1", got)
 				}
 				time.Sleep(2 * time.Hour)
 				if got := h.Current().Text(); got != "token 1" {
-					t.Errorf("what came late is held: %q", got)
+					t.Errorf("got %q after a late response, want token 1", got)
 				}
 				wantStats(t, c, cache.Stats{Misses: 2, Fetches: 2, Failures: 1, Sessions: 1})
 			})
@@ -640,9 +646,9 @@ func TestFlightsLand(t *testing.T) {
 	}
 }
 
-// A sign-in is newer than a refresh that was under way: its token and what it keeps stay,
-// those who waited get its token, and what fails later of the old does not count.
-func TestSignInDuringRefresh(t *testing.T) {
+// A sign-in is newer than a refresh in flight. Its token and state stay, and callers that wait get its token. The later
+// failure of an old request is ignored.
+func TestSignInOvertakesRefreshInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		old := func(_ context.Context, claims string, _ any) (cache.Response, error) {
@@ -654,7 +660,9 @@ func TestSignInDuringRefresh(t *testing.T) {
 			a.State = "old refresh token"
 			return a, nil
 		}
-		same, other, challenged := cache.NewHandle(c, key("t", "u"), "a"), cache.NewHandle(c, key("t", "u"), "b"), cache.NewHandle(c, key("t", "u"), "c")
+		same := cache.NewHandle(c, key("t", "u"), "a")
+		other := cache.NewHandle(c, key("t", "u"), "b")
+		challenged := cache.NewHandle(c, key("t", "u"), "c")
 		waited := make(chan string)
 		go func() { waited <- get(t, same, old) }()
 		go other.Token(t.Context(), "", old)
@@ -665,20 +673,20 @@ func TestSignInDuringRefresh(t *testing.T) {
 		signIn.State = "new refresh token"
 		same.Put(signIn)
 		if got := <-waited; got != "new" || time.Since(start) != 0 {
-			t.Errorf("who waited got %q after %v", got, time.Since(start))
+			t.Errorf("waiting caller: got %q after %v, want new after 0s", got, time.Since(start))
 		}
 		time.Sleep(10 * time.Second)
-		synctest.Wait() // all that was under way has ended just now
+		synctest.Wait() // the old requests have just ended
 		if _, err := challenged.Token(t.Context(), "fails", (&authority{}).fetch); err != nil {
-			t.Errorf("a failure of before the sign-in is remembered: %v", err)
+			t.Errorf("got %v of a request from before the sign-in, want nil", err)
 		}
 		if got := get(t, same, nil); got != "new" {
-			t.Errorf("held: %q", got)
+			t.Errorf("got %q, want new", got)
 		}
 		other.Invalidate("old", "")
 		if _, err := other.Token(t.Context(), "", func(_ context.Context, _ string, state any) (cache.Response, error) {
 			if state != "new refresh token" {
-				t.Errorf("kept: %v", state)
+				t.Errorf("got state %v, want new refresh token", state)
 			}
 			return response("x", time.Hour), nil
 		}); err != nil {
@@ -687,7 +695,7 @@ func TestSignInDuringRefresh(t *testing.T) {
 	})
 }
 
-func TestPanicIsAFailure(t *testing.T) {
+func TestPanicOfFetchIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		h := cache.NewHandle(c, key("t", ""), "s")
@@ -698,33 +706,34 @@ func TestPanicIsAFailure(t *testing.T) {
 			{"s3cret", "cache: fetch did not return a result: the function panicked with a value of type string"},
 			{nil, "cache: fetch did not return a result: the function panicked: "},
 		} {
-			_, err := h.Token(t.Context(), "", func(context.Context, string, any) (cache.Response, error) { panic(tt.value) })
+			fetch := func(context.Context, string, any) (cache.Response, error) { panic(tt.value) }
+			_, err := h.Token(t.Context(), "", fetch)
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 			time.Sleep(time.Minute)
 		}
 		if got := get(t, h, (&authority{}).fetch); got != "token 1" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want token 1", got)
 		}
 		wantStats(t, c, cache.Stats{Misses: 3, Fetches: 3, Failures: 2, Sessions: 1})
 	})
 }
 
-func TestUnusableAnswers(t *testing.T) {
+func TestUnusableResponsesAreRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		past := response("x", time.Hour)
 		past.NotAfter = time.Now()
-		for _, a := range []cache.Response{response("", time.Hour), response("x", 0), response("x", -time.Hour), past} {
+		for _, r := range []cache.Response{response("", time.Hour), response("x", 0), response("x", -time.Hour), past} {
 			h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
-			if _, err := h.Put(a); err == nil || h.Current() != nil {
-				t.Errorf("answer of life %v was taken", a.Lifetime)
+			if _, err := h.Put(r); err == nil || h.Current() != nil {
+				t.Errorf("Put of %q with a lifetime of %v: got %v, want an error", r.AccessToken, r.Lifetime, err)
 			}
 		}
 	})
 }
 
-func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
+func TestTokenExpiresWithItsGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		h := cache.NewHandle(c, key("t", "hash"), "s")
@@ -734,34 +743,34 @@ func TestTokenIsNotServedAfterTheGrant(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := h.Hit().Expiry; !got.Equal(a.NotAfter) {
-			t.Errorf("expires %v, want %v", got, a.NotAfter)
+			t.Errorf("got expiry %v, want %v", got, a.NotAfter)
 		}
 		time.Sleep(10*time.Minute - time.Nanosecond)
 		if h.Hit() == nil {
-			t.Error("not served up to its end")
+			t.Error("got no token before its expiry, want a hit")
 		}
 		time.Sleep(time.Nanosecond)
 		if h.Hit() != nil {
-			t.Error("served past its end")
+			t.Error("got a hit after the expiry, want none")
 		}
 	})
 }
 
-func TestEarlyExpiredFetchesAgain(t *testing.T) {
+func TestExpiredTokenIsReplacedBeforeTokenReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
 		h := cache.NewHandle(c, key("t", ""), "s")
 		get(t, h, a.fetch)
-		time.Sleep(59 * time.Minute) // nobody asked in the early window
+		time.Sleep(59 * time.Minute) // without a call in the early window
 		start := time.Now()
 		if got := get(t, h, a.fetch); got != "token 2" || time.Since(start) != time.Second {
-			t.Errorf("got %q after %v", got, time.Since(start))
+			t.Errorf("got %q after %v, want token 2 after 1s", got, time.Since(start))
 		}
 	})
 }
 
-func TestWhatIsKeptGoesToEveryScopeSet(t *testing.T) {
+func TestScopeSetsShareTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		signIn := response("first", time.Hour)
@@ -778,87 +787,87 @@ func TestWhatIsKeptGoesToEveryScopeSet(t *testing.T) {
 		}
 		get(t, cache.NewHandle(c, key("t", "user"), "b"), fetch)
 		if got != "refresh token" {
-			t.Errorf("kept %v", got)
+			t.Errorf("got state %v, want refresh token", got)
 		}
 		get(t, cache.NewHandle(c, key("t", "user"), "c"), fetch)
 		if got != "rotated" {
-			t.Errorf("kept %v", got)
+			t.Errorf("got state %v, want rotated", got)
 		}
 		get(t, cache.NewHandle(c, key("t", "other"), "b"), fetch)
 		if got != nil {
-			t.Errorf("another subject got %v", got)
+			t.Errorf("another subject: got state %v, want nil", got)
 		}
 	})
 }
 
-func TestSignInForgivesEarlierFailures(t *testing.T) {
+func TestSignInClearsCachedFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		a.fail(throttled{time.Hour})
 		c := cache.New(cache.Options{})
 		b := cache.NewHandle(c, key("t", "user"), "b")
 		if _, err := b.Token(t.Context(), "", a.fetch); err == nil {
-			t.Fatal("no error")
+			t.Fatal("got nil, want an error")
 		}
 		a.fail(nil)
 		if _, err := cache.NewHandle(c, key("t", "user"), "a").Put(response("x", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, b, a.fetch); got != "token 2" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want token 2", got)
 		}
 	})
 }
 
-func TestPurge(t *testing.T) {
+func TestPurgeDropsAllSessionsOfSubject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}
 		c := cache.New(cache.Options{})
 		h := cache.NewHandle(c, key("t", "user"), "a")
-		kept := response("x", time.Hour)
-		kept.State = "refresh token"
-		h.Put(kept)
-		cache.NewHandle(c, key("t2", "user"), "a").Put(kept)
+		signIn := response("x", time.Hour)
+		signIn.State = "refresh token"
+		h.Put(signIn)
+		cache.NewHandle(c, key("t2", "user"), "a").Put(signIn)
 		other := cache.NewHandle(c, key("t", "user's other"), "a")
-		other.Put(kept)
+		other.Put(signIn)
 		for _, session := range []string{"phone", "laptop"} {
-			cache.NewHandle(c, withSession(key("t", "user"), session), "a").Put(kept)
-			cache.NewHandle(c, withSession(key("t", "other"), session), "a").Put(kept)
+			cache.NewHandle(c, withSession(key("t", "user"), session), "a").Put(signIn)
+			cache.NewHandle(c, withSession(key("t", "other"), session), "a").Put(signIn)
 		}
-		late := cache.NewHandle(c, key("t", "user"), "b") // a request under way
+		late := cache.NewHandle(c, key("t", "user"), "b") // a request in flight
 		go late.Token(t.Context(), "", a.fetch)
 		synctest.Wait()
 
 		if got := purge(c, "user"); got != 4 {
-			t.Errorf("purged %d, want 4", got)
+			t.Errorf("got %d purged sessions, want 4", got)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		for _, h := range []*cache.Handle{h, late} {
 			if h.Hit() != nil || h.Current() != nil {
-				t.Error("a purged session still has a token")
+				t.Error("got a token of a purged session, want none")
 			}
-			if _, err := h.Token(t.Context(), "", func(_ context.Context, claims string, state any) (cache.Response, error) {
+			fetch := func(_ context.Context, claims string, state any) (cache.Response, error) {
 				if claims != "" || state != nil {
-					t.Errorf("kept %v, %v", claims, state)
+					t.Errorf("got claims %q and state %v, want none", claims, state)
 				}
 				return response("new", time.Hour), nil
-			}); err != nil {
+			}
+			if _, err := h.Token(t.Context(), "", fetch); err != nil {
 				t.Error(err)
 			}
 		}
 		if other.Hit() == nil {
-			t.Error("another subject was purged")
+			t.Error("got no token of another subject, want a hit")
 		}
 		if got := c.Stats().Sessions; got != 4 {
-			t.Errorf("%d sessions, want 4", got)
+			t.Errorf("got %d sessions, want 4", got)
 		}
 	})
 }
 
-// An evicted session has lost its tokens, also for callers that have a handle to it: their memory is bounded, and a
-// purge need not find it. The handle finds the new session.
-func TestHandleOutlivesEviction(t *testing.T) {
+// An evicted session has lost its tokens, also for its handles. A handle then finds the new session.
+func TestHandleStaysUsableAfterEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}
 		c := cache.New(cache.Options{Size: 1})
@@ -871,11 +880,11 @@ func TestHandleOutlivesEviction(t *testing.T) {
 			t.Errorf("got %+v, want one eviction and one session", got)
 		}
 		if first.Hit() != nil || first.Current() != nil {
-			t.Error("an evicted session has a token")
+			t.Error("got a token of an evicted session, want none")
 		}
 		if _, err := first.Token(t.Context(), "", func(_ context.Context, _ string, state any) (cache.Response, error) {
 			if state != nil {
-				t.Errorf("an evicted session has the state %v", state)
+				t.Errorf("got state %v of an evicted session, want nil", state)
 			}
 			return response("second", time.Hour), nil
 		}); err != nil {
@@ -886,24 +895,23 @@ func TestHandleOutlivesEviction(t *testing.T) {
 			t.Errorf("another handle got %q, want second", got)
 		}
 		if n := purge(c, "1"); n != 1 || first.Hit() != nil {
-			t.Errorf("purged %d sessions, want 1", n)
+			t.Errorf("got %d purged sessions, want 1", n)
 		}
 	})
 }
 
-// A session whose tokens are in use through a handle is not evicted before idle ones, although its handle does not look it
-// up again. Its refresh token would be lost.
-func TestSessionInUseStays(t *testing.T) {
+// A handle does not look up its session again, which still counts as used.
+func TestSessionInUseIsNotEvicted(t *testing.T) {
 	for _, size := range []int{10, 2048} {
 		for name, use := range map[string]func(*testing.T, *cache.Handle){
 			"hits": func(t *testing.T, h *cache.Handle) {
 				if h.Hit() == nil {
-					t.Fatal("evicted while in use")
+					t.Fatal("got no token of a session in use, want a hit")
 				}
 			},
 			"calls of Token": func(t *testing.T, h *cache.Handle) {
 				if _, err := h.Token(t.Context(), "", nil); err != nil {
-					t.Fatal("evicted while in use")
+					t.Fatal("got no token of a session in use, want a hit")
 				}
 			},
 		} {
@@ -924,10 +932,10 @@ func TestSessionInUseStays(t *testing.T) {
 						cache.NewHandle(c, key("t", fmt.Sprint("late", i)), "s").Put(response("z", time.Hour))
 					}
 					if inUse.Current() != nil {
-						t.Error("an idle session was not evicted")
+						t.Error("got a token of an idle session, want it evicted")
 					}
 					if got := c.Stats().Sessions; got != size {
-						t.Errorf("%d sessions, want %d", got, size)
+						t.Errorf("got %d sessions, want %d", got, size)
 					}
 				})
 			})
@@ -945,18 +953,17 @@ func TestScopeSetsAreBounded(t *testing.T) {
 			get(t, cache.NewHandle(c, key("t", ""), fmt.Sprint(i)), a.fetch)
 		}
 		if first.Hit() != nil {
-			t.Error("65 scope sets are held")
+			t.Error("got a token of the first of 65 scope sets, want it evicted")
 		}
 		get(t, first, a.fetch)
 		if first.Hit() == nil {
-			t.Error("the handle does not work any more")
+			t.Error("got no token through the old handle, want a hit")
 		}
 		wantStats(t, c, cache.Stats{Hits: 1, Misses: 66, Fetches: 66, Sessions: 1})
 	})
 }
 
-// A place with a request under way is not given up, so there is never a second request.
-func TestFlyingScopeSetsStay(t *testing.T) {
+func TestScopeSetsWithRequestInFlightAreNotEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: 20 * time.Second}
 		c := cache.New(cache.Options{})
@@ -969,23 +976,22 @@ func TestFlyingScopeSetsStay(t *testing.T) {
 		}
 		wg.Wait()
 		if got := a.requests.Load(); got != 200 {
-			t.Errorf("%d requests for 200 scope sets", got)
+			t.Errorf("got %d requests, want 200", got)
 		}
-		get(t, cache.NewHandle(c, key("t", ""), "one more"), a.fetch) // now there is no reason to hold so many
-		held := 0
+		get(t, cache.NewHandle(c, key("t", ""), "one more"), a.fetch) // evicts all over the bound
+		cached := 0
 		for i := range 200 {
 			if cache.NewHandle(c, key("t", ""), fmt.Sprint(i)).Current() != nil {
-				held++
+				cached++
 			}
 		}
-		if held != 63 {
-			t.Errorf("%d others are held, want 63", held)
+		if cached != 63 {
+			t.Errorf("got %d other cached tokens, want 63", cached)
 		}
 	})
 }
 
-// A panic in the caller's own function leaves the cache usable.
-func TestPurgePanics(t *testing.T) {
+func TestCacheIsUsableAfterPanicOfMatch(t *testing.T) {
 	c := cache.New(cache.Options{})
 	h := cache.NewHandle(c, key("t", "u"), "s")
 	h.Put(response("x", time.Hour))
@@ -993,14 +999,13 @@ func TestPurgePanics(t *testing.T) {
 		defer func() { _ = recover() }()
 		c.PurgeFunc(func(cache.Key) bool { panic("x") })
 	}()
-	if purge(c, "u") != 1 || h.Current() != nil {
-		t.Error("not purged")
+	if n := purge(c, "u"); n != 1 || h.Current() != nil {
+		t.Errorf("got %d purged sessions and the token %v, want 1 and nil", n, h.Current())
 	}
 }
 
-// A tenant that makes many sessions pushes out its own, whether the cache is divided
-// into shards or not; those of small tenants stay.
-func TestNoisyTenant(t *testing.T) {
+// A tenant with very many sessions evicts its own, in a cache with and without shards. Sessions of small tenants stay.
+func TestNoisyTenantEvictsItself(t *testing.T) {
 	for _, size := range []int{100, 2048} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			c := cache.New(cache.Options{Size: size})
@@ -1014,44 +1019,44 @@ func TestNoisyTenant(t *testing.T) {
 				cache.NewHandle(c, key("noisy", fmt.Sprint(i)), "s").Put(response("x", time.Hour))
 			}
 			if got := c.Stats().Sessions; got != size {
-				t.Errorf("%d sessions, want %d", got, size)
+				t.Errorf("got %d sessions, want %d", got, size)
 			}
-			lost := 0
+			evicted := 0
 			for i := range tenants {
 				for j := range size / tenants / 4 {
 					if cache.NewHandle(c, key(fmt.Sprint("quiet", i), fmt.Sprint(j)), "s").Current() == nil {
-						lost++
+						evicted++
 					}
 				}
 			}
-			if lost > 0 {
-				t.Errorf("%d sessions of quiet tenants were pushed out", lost)
+			if evicted > 0 {
+				t.Errorf("got %d evicted sessions of quiet tenants, want 0", evicted)
 			}
 		})
 	}
 }
 
-func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
+func TestLeastRecentlyUsedIsEvictedFirst(t *testing.T) {
 	c := cache.New(cache.Options{Size: 3})
 	put := func(tenant string) { cache.NewHandle(c, key(tenant, ""), "s").Put(response("x", time.Hour)) }
 	put("a")
 	put("b")
 	put("c")
-	put("a") // used again
+	put("a") // a second use
 	put("d")
-	var held []string
+	var cached []string
 	for _, tenant := range []string{"a", "c", "d", "b"} {
 		if cache.NewHandle(c, key(tenant, ""), "s").Current() != nil {
-			held = append(held, tenant)
+			cached = append(cached, tenant)
 		}
 	}
-	if got := strings.Join(held, " "); got != "a c d" {
-		t.Errorf("held: %s, want a c d", got)
+	if got := strings.Join(cached, " "); got != "a c d" {
+		t.Errorf("got %s, want a c d", got)
 	}
 }
 
-// Tokens reach only the key and scopes that they were fetched for, also while
-// everything is refreshed, evicted, invalidated and purged at once.
+// A token is returned only for the key and scopes that it was fetched for, even during concurrent refreshes, evictions
+// and purges.
 func TestNeverAnothersToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{Size: 5})
@@ -1068,7 +1073,7 @@ func TestNeverAnothersToken(t *testing.T) {
 						return response(mine, time.Minute), nil
 					})
 					if got != mine {
-						t.Errorf("%s got %s", mine, got)
+						t.Errorf("got %s, want %s", got, mine)
 					}
 					switch j % 10 {
 					case 3:
@@ -1083,10 +1088,10 @@ func TestNeverAnothersToken(t *testing.T) {
 		wg.Wait()
 		s := c.Stats()
 		if s.Hits+s.Misses != 200*50 {
-			t.Errorf("%d hits and %d misses in %d calls", s.Hits, s.Misses, 200*50)
+			t.Errorf("got %d hits and %d misses, want %d in all", s.Hits, s.Misses, 200*50)
 		}
 		if s.Sessions > 5 {
-			t.Errorf("%d sessions", s.Sessions)
+			t.Errorf("got %d sessions, want at most 5", s.Sessions)
 		}
 	})
 }
@@ -1108,17 +1113,17 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		}
 		for _, got := range printed {
 			if strings.Contains(got, "s3cret") || strings.Contains(got, "7333637265") || strings.Contains(got, "person") {
-				t.Errorf("%T prints %.300s", v, got)
+				t.Errorf("%T: got %.300s, want it without the secret and the person", v, got)
 			}
 		}
 	}
 }
 
-// The zero Cache works like one with default options. A Handle that was not bound says so.
-func TestZeroValues(t *testing.T) {
+// The zero Cache has default options. The zero Handle returns an error.
+func TestZeroValuesDoNotPanic(t *testing.T) {
 	var c cache.Cache
 	if n := purge(&c, "user"); n != 0 || c.Stats() != (cache.Stats{}) {
-		t.Errorf("purged %d sessions, stats %+v", n, c.Stats())
+		t.Errorf("got %d purged sessions and stats %+v, want none", n, c.Stats())
 	}
 	if got := get(t, cache.NewHandle(&c, key("t", ""), "s"), (&authority{}).fetch); got != "token 1" {
 		t.Errorf("got %q, want token 1", got)
@@ -1134,15 +1139,15 @@ func TestZeroValues(t *testing.T) {
 		t.Errorf("Put: got %v, want %s", err, want)
 	}
 	if _, _, ok := h.Cached(); ok || h.Hit() != nil || h.Invalidate("x", "") {
-		t.Error("a zero Handle has a token")
+		t.Error("got a token of a zero Handle, want none")
 	}
 	if got := fmt.Sprint(&h); got != "cache.Handle{}" {
-		t.Errorf("printed %q", got)
+		t.Errorf("got %q, want cache.Handle{}", got)
 	}
 }
 
-// A handle that is bound like another one shares a lookup with it, but only a token of its own key.
-func TestBindLike(t *testing.T) {
+// A handle that is bound like another one shares a lookup with it only for the same entry.
+func TestBindLikeSharesOnlyTheSameEntry(t *testing.T) {
 	c := cache.New(cache.Options{})
 	k := key("t", "user")
 	first := cache.NewHandle(c, k, "s")
@@ -1169,40 +1174,41 @@ func TestBindLike(t *testing.T) {
 		var h cache.Handle
 		h.Bind(tt.c, other, []string{tt.scope}, first)
 		if h.Key() != other {
-			t.Errorf("%s: bound to %v, want %v", name, h.Key(), other)
+			t.Errorf("%s: got key %v, want %v", name, h.Key(), other)
 		}
 		if got := h.Hit() != nil; got != tt.want {
-			t.Errorf("%s: hit = %v, want %v", name, got, tt.want)
+			t.Errorf("%s: got hit = %v, want %v", name, got, tt.want)
 		}
 	}
 }
 
-func TestCached(t *testing.T) {
+func TestCachedReturnsTheStoredResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", "user"), "s")
 		if _, _, ok := h.Cached(); ok {
-			t.Error("an empty entry has a token")
+			t.Error("got a token of an empty entry, want none")
 		}
 		r := response("x", time.Hour)
 		r.Scope, r.RefreshIn, r.State = "a b", 20*time.Minute, "refresh token"
 		now := time.Now()
 		h.Put(r)
 		time.Sleep(2 * time.Hour) // also of an expired token
-		want := cache.Response{AccessToken: "x", TokenType: "Bearer", Scope: "a b", Lifetime: time.Hour, RefreshIn: 20 * time.Minute}
+		want := cache.Response{
+			AccessToken: "x", TokenType: "Bearer", Scope: "a b", Lifetime: time.Hour, RefreshIn: 20 * time.Minute,
+		}
 		if got, at, ok := h.Cached(); got != want || !at.Equal(now) || !ok {
-			t.Errorf("got %#v at %v, %v", got, at, ok)
+			t.Errorf("got %#v at %v, %v, want %#v at %v, true", got, at, ok, want, now)
 		}
 		// A token that ends with its grant is not refreshed early.
 		r.NotAfter = time.Now().Add(30 * time.Minute)
 		h.Put(r)
 		if got, _, _ := h.Cached(); got.Lifetime != 30*time.Minute || got.RefreshIn != 0 {
-			t.Errorf("lifetime %v, refresh in %v, want 30m and 0", got.Lifetime, got.RefreshIn)
+			t.Errorf("got lifetime %v and refresh in %v, want 30m and 0", got.Lifetime, got.RefreshIn)
 		}
 	})
 }
 
-// Parallel hits are all counted.
-func TestHitsAreCounted(t *testing.T) {
+func TestParallelHitsAreCounted(t *testing.T) {
 	c := cache.New(cache.Options{})
 	h := cache.NewHandle(c, key("t", ""), "s")
 	h.Put(response("x", time.Hour))

@@ -15,8 +15,7 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// Each thing that happens is one event, with nothing of the subject in it.
-func TestEvents(t *testing.T) {
+func TestEventsDescribeEachChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var got []string
@@ -24,9 +23,10 @@ func TestEvents(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if e.Key.Subject != "person" && e.Key.Subject != "other" {
-				t.Errorf("event of %q", e.Key.Subject)
+				t.Errorf("got an event of %q, want person or other", e.Key.Subject)
 			}
-			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v life=%v", e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0, e.Lifetime))
+			got = append(got, fmt.Sprintf("%s %s background=%v took=%v err=%v retry=%v lifetime=%v",
+				e.Kind, e.Scopes, e.Background, e.Took, e.Err, e.RetryIn > 0, e.Lifetime))
 		}})
 		a := &authority{takes: time.Second}
 		h := cache.NewHandle(c, key("t", "person"), "s")
@@ -38,7 +38,7 @@ func TestEvents(t *testing.T) {
 		}
 		get(t, h, a.fetch)
 		synctest.Wait()
-		get(t, h, a.fetch) // a hit is no event
+		get(t, h, a.fetch) // a hit emits nothing
 		time.Sleep(time.Until(h.Current().RefreshAt()))
 		a.fail(throttled{time.Minute})
 		get(t, h, a.fetch)
@@ -50,21 +50,21 @@ func TestEvents(t *testing.T) {
 		h.Token(ctx, "", a.fetch)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		h.Token(t.Context(), "", a.fetch) // the remembered failure is no event
+		h.Token(t.Context(), "", a.fetch) // the cached failure emits nothing
 		cache.NewHandle(c, key("t", "other")).Put(response("x", time.Hour))
 		want := []string{
-			"fetch started s background=false took=0s err=<nil> retry=false life=0s",
-			"fetch done s background=false took=1s err=<nil> retry=false life=1h0m0s",
-			"waited s background=false took=1s err=<nil> retry=false life=0s",
-			"fetch started s background=true took=0s err=<nil> retry=false life=0s",
-			"fetch failed s background=true took=1s err=throttled retry=true life=0s",
-			"throttled s background=true took=0s err=throttled retry=true life=0s",
-			"invalidated s background=false took=0s err=<nil> retry=false life=0s",
-			"fetch started s background=false took=0s err=<nil> retry=false life=0s",
-			"waited s background=false took=1ms err=context deadline exceeded retry=false life=0s",
-			"fetch failed s background=false took=1s err=throttled retry=true life=0s",
-			"throttled s background=false took=0s err=throttled retry=true life=0s",
-			"evicted  background=false took=0s err=<nil> retry=false life=0s",
+			"fetch started s background=false took=0s err=<nil> retry=false lifetime=0s",
+			"fetch done s background=false took=1s err=<nil> retry=false lifetime=1h0m0s",
+			"waited s background=false took=1s err=<nil> retry=false lifetime=0s",
+			"fetch started s background=true took=0s err=<nil> retry=false lifetime=0s",
+			"fetch failed s background=true took=1s err=throttled retry=true lifetime=0s",
+			"throttled s background=true took=0s err=throttled retry=true lifetime=0s",
+			"invalidated s background=false took=0s err=<nil> retry=false lifetime=0s",
+			"fetch started s background=false took=0s err=<nil> retry=false lifetime=0s",
+			"waited s background=false took=1ms err=context deadline exceeded retry=false lifetime=0s",
+			"fetch failed s background=false took=1s err=throttled retry=true lifetime=0s",
+			"throttled s background=false took=0s err=throttled retry=true lifetime=0s",
+			"evicted  background=false took=0s err=<nil> retry=false lifetime=0s",
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -75,24 +75,28 @@ func TestEvents(t *testing.T) {
 		if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
 			t.Errorf("got\n%s\nwant\n%s", g, w)
 		}
-		if len(own) != len(want)-1 || slices.Contains(own, cache.EventEvicted) { // the handle is told all but what happens to another's session
-			t.Errorf("the handle was told %v", own)
+		// The handle emits its own events, but not the eviction of a session.
+		if len(own) != len(want)-1 || slices.Contains(own, cache.EventEvicted) {
+			t.Errorf("got events %v of the handle, want %d without an eviction", own, len(want)-1)
 		}
 	})
 }
 
-func TestLog(t *testing.T) {
+func TestLogWritesEventsAtTheirLevel(t *testing.T) {
 	var out bytes.Buffer
-	text := slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	withoutTime := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
 		return a
-	}})
+	}
+	text := slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo, ReplaceAttr: withoutTime})
 	log := cache.Log(slog.New(text))
 	k := cache.Key{Authority: "https://a/t", ClientID: "c", Flow: "f", Subject: "person"}
 	log(cache.Event{Kind: cache.EventFetchDone, Key: k})
-	log(cache.Event{Kind: cache.EventFetchFailed, Key: k, Scopes: "s", Took: time.Second, Err: throttled{}, RetryIn: time.Minute})
+	log(cache.Event{
+		Kind: cache.EventFetchFailed, Key: k, Scopes: "s", Took: time.Second, Err: throttled{}, RetryIn: time.Minute,
+	})
 	log(cache.Event{Kind: cache.EventFetchFailed, Key: k, Scopes: "s", Background: true, Err: throttled{}})
 	log(cache.Event{Kind: cache.EventEvicted, Key: k})
 	const key = `key="https://a/t client=c flow=f subject=38a81e87e796"`

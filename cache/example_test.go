@@ -10,8 +10,7 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// Numbers for a metrics system: counters from Stats when it asks, and durations from
-// events as they happen.
+// A metrics system reads the counters of Stats and observes the durations of events.
 func ExampleNew() {
 	observe := func(kind string, seconds float64) { /* a histogram */ }
 	c := cache.New(cache.Options{
@@ -22,11 +21,12 @@ func ExampleNew() {
 			}
 		},
 	})
-	// Give it to clients as entra.Config.Cache. What they do with it:
-	place := cache.NewHandle(c, cache.Key{Authority: "https://login.microsoftonline.com/tenant", ClientID: "app", Flow: "flow"}, "scope")
+	// Clients get it as entra.Config.Cache. They use it in this way:
+	k := cache.Key{Authority: "https://login.microsoftonline.com/tenant", ClientID: "app", Flow: "flow"}
+	h := cache.NewHandle(c, k, "scope")
 	for range 3 {
-		if place.Hit() == nil {
-			place.Token(context.Background(), "", func(context.Context, string, any) (cache.Response, error) {
+		if h.Hit() == nil {
+			h.Token(context.Background(), "", func(context.Context, string, any) (cache.Response, error) {
 				return cache.Response{AccessToken: "a token", Lifetime: time.Hour}, nil
 			})
 		}

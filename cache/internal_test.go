@@ -16,8 +16,7 @@ func wallJump(t time.Time, d time.Duration) time.Time {
 	return t
 }
 
-// A token is usable only while both clocks agree.
-func TestClockJumps(t *testing.T) {
+func TestBeforeComparesBothClocks(t *testing.T) {
 	now := time.Now()
 	due := now.Add(time.Hour)
 	for _, tt := range []struct {
@@ -34,13 +33,12 @@ func TestClockJumps(t *testing.T) {
 		{"the wall clock was set back after the hour was over", wallJump(due.Add(time.Second), -24*time.Hour), false},
 	} {
 		if got := before(tt.now, due); got != tt.want {
-			t.Errorf("%s: before = %v, want %v", tt.name, got, tt.want)
+			t.Errorf("%s: got before = %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
 
-// A hit checks both clocks at least once a second.
-func TestLease(t *testing.T) {
+func TestHitsCheckBothClocksOnceASecond(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {
 		name  string
@@ -50,7 +48,8 @@ func TestLease(t *testing.T) {
 	}{
 		{"far ahead", now.Add(time.Hour), true, time.Second},
 		{"half a second ahead", now.Add(500 * time.Millisecond), true, 500 * time.Millisecond},
-		{"half a second ahead by the wall clock alone", wallJump(now.Add(time.Hour+500*time.Millisecond), -time.Hour), true, 500 * time.Millisecond},
+		{"half a second ahead by the wall clock alone", wallJump(now.Add(time.Hour+500*time.Millisecond), -time.Hour),
+			true, 500 * time.Millisecond},
 		{"past by the wall clock", wallJump(now.Add(time.Hour), -2*time.Hour), false, 0},
 		{"past by the monotonic clock", wallJump(now.Add(-time.Second), 2*time.Hour), false, 0},
 	} {
@@ -59,29 +58,29 @@ func TestLease(t *testing.T) {
 		const uptime = time.Hour
 		ok := (&entry{session: &session{}}).renew(tok, uptime)
 		if lease := time.Duration(tok.lease.Load()) - uptime; ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
-			t.Errorf("%s: renew = %v with a lease of %v, want %v and at most %v", tt.name, ok, lease, tt.ok, tt.lease)
+			t.Errorf("%s: got %v and a lease of %v, want %v and at most %v", tt.name, ok, lease, tt.ok, tt.lease)
 		}
 	}
 }
 
-// After a machine was suspended only the wall clock knows how much time a token has left. The wait after a failed
-// refresh must end before that.
-func TestRetryAfterSuspend(t *testing.T) {
+// After a machine was suspended, only the wall clock shows how much time a token has left. The wait after a failed
+// refresh ends before the token expires.
+func TestRetryAfterSuspendIsInTime(t *testing.T) {
 	e := &entry{session: &session{}}
 	tok := &token{obtainedAt: wallJump(time.Now(), -50*time.Minute), usableFor: 59 * time.Minute}
 	e.current.Store(tok)
 	for range 1000 {
 		wait := e.fail(&flight{served: tok}, errors.New("no network yet"))
 		if wait > 9*time.Minute*9/10 {
-			t.Fatalf("wait is %v with nine minutes left", wait)
+			t.Fatalf("got a wait of %v, want at most nine tenths of nine minutes", wait)
 		}
 		if e.hit() == nil {
-			t.Fatal("the token is due before the wait has ended")
+			t.Fatal("got no hit before the wait has ended, want the old token")
 		}
 	}
 }
 
-func TestScopeSets(t *testing.T) {
+func TestScopeSetsIgnoreOrderAndCase(t *testing.T) {
 	for _, tt := range []struct {
 		a, b []string
 		same bool
@@ -95,13 +94,13 @@ func TestScopeSets(t *testing.T) {
 		{nil, []string{"a"}, false},
 	} {
 		if got := sameScopes(scopeSet(tt.a), scopeSet(tt.b)); got != tt.same {
-			t.Errorf("sameScopes of %q and %q = %v, want %v", tt.a, tt.b, got, tt.same)
+			t.Errorf("%q and %q: got same = %v, want %v", tt.a, tt.b, got, tt.same)
 		}
 	}
 }
 
-// A new session that is alone in its shard is not evicted at once. Another shard evicts one.
-func TestNewSessionStays(t *testing.T) {
+// If a new session is alone in its shard, another shard evicts one.
+func TestNewSessionIsNotEvicted(t *testing.T) {
 	const size = 2 * shardedSize
 	c := New(Options{Size: size})
 	k, alone := (&Key{}).sessionKey(), ""
@@ -118,7 +117,7 @@ func TestNewSessionStays(t *testing.T) {
 	k.subject = alone
 	s := c.session(k)
 	if got := c.shards[0].peek(k); got != s {
-		t.Error("the new session was evicted")
+		t.Errorf("got session %p, want the new one, %p", got, s)
 	}
 	if s := c.Stats(); s.Sessions != size || s.Evictions != 1 {
 		t.Errorf("got %d sessions and %d evictions, want %d and 1", s.Sessions, s.Evictions, size)

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// In any sequence of calls, list.users has exactly the sessions of the index, and neither a user nor the cache has
-// more than its bound.
+// In any sequence of calls, list.users has exactly the sessions of the index, and the bounds per user and cache hold.
 func TestIndexesAgree(t *testing.T) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := New(Options{Size: []int{40, 150, 1024, 3000}[seed%4]})
 		var handles []*Handle // some of evicted sessions
 		for step := range 5_000 {
-			k := Key{Authority: "t", Flow: fmt.Sprint(r.IntN(2)), Subject: fmt.Sprint(r.IntN(6)), Session: fmt.Sprint(r.IntN(100))}
+			k := Key{Authority: "t", Flow: fmt.Sprint(r.IntN(2)), Subject: fmt.Sprint(r.IntN(6))}
+			k.Session = fmt.Sprint(r.IntN(100))
 			if r.IntN(8) == 0 {
 				k.Session = ""
 			}
@@ -25,7 +25,7 @@ func TestIndexesAgree(t *testing.T) {
 				h := NewHandle(c, k, "s")
 				h.Put(Response{AccessToken: "x", Lifetime: time.Hour})
 				if h.Current() == nil {
-					t.Fatalf("seed %d, step %d: the token just put is not cached", seed, step)
+					t.Fatalf("seed %d, step %d: got no token after Put, want it cached", seed, step)
 				}
 				if len(handles) < 100 {
 					handles = append(handles, h)
@@ -36,7 +36,7 @@ func TestIndexesAgree(t *testing.T) {
 				h := handles[r.IntN(len(handles))]
 				h.Put(Response{AccessToken: "y", Lifetime: time.Hour})
 				if h.Current() == nil {
-					t.Fatalf("seed %d, step %d: the token just put by an old handle is not cached", seed, step)
+					t.Fatalf("seed %d, step %d: got no token after Put by an old handle, want it cached", seed, step)
 				}
 			case n < 995:
 				c.PurgeFunc(func(o Key) bool { return o.Subject == k.Subject && o.Session == k.Session })
@@ -51,7 +51,7 @@ func TestIndexesAgree(t *testing.T) {
 		c.PurgeFunc(func(Key) bool { return true })
 		for _, sh := range c.shards {
 			if len(sh.lists) != 0 || len(sh.order) != 0 || sh.count != 0 {
-				t.Errorf("seed %d: %d lists and a count of %d after a purge of all", seed, len(sh.lists), sh.count)
+				t.Errorf("seed %d: got %d lists and a count of %d after a purge of all, want 0", seed, len(sh.lists), sh.count)
 			}
 		}
 	}
@@ -69,29 +69,29 @@ func checkIndexes(t *testing.T, c *Cache) {
 				if k.session != "" {
 					ofUsers++
 					if !slices.Contains(l.users[k.subject], k.session) {
-						t.Fatal("a session is missing in list.users")
+						t.Fatal("got a session that is missing in list.users")
 					}
 				}
 				if sh.peek(k).dropped {
-					t.Fatal("a dropped session is in the index")
+					t.Fatal("got a dropped session in the index")
 				}
 			}
 			for _, sessions := range l.users {
 				ofUsers -= len(sessions)
 				if len(sessions) == 0 || len(sessions) > maxUserSessions {
-					t.Fatalf("a user has %d sessions", len(sessions))
+					t.Fatalf("got %d sessions of a user, want 1 to %d", len(sessions), maxUserSessions)
 				}
 			}
 			if ofUsers != 0 {
-				t.Fatalf("list.users has %d sessions more than the list", -ofUsers)
+				t.Fatalf("got %d sessions more in list.users than in the list, want 0", -ofUsers)
 			}
 		}
 		if inShard != sh.count {
-			t.Fatalf("shard.count = %d, want %d", sh.count, inShard)
+			t.Fatalf("shard.count: got %d, want %d", sh.count, inShard)
 		}
 		n += inShard
 	}
 	if got := c.Stats().Sessions; got != n || int64(n) > c.size {
-		t.Fatalf("Stats().Sessions = %d, want %d, and at most %d", got, n, c.size)
+		t.Fatalf("Stats().Sessions: got %d, want %d, and at most %d", got, n, c.size)
 	}
 }

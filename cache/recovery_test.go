@@ -15,7 +15,7 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// early returns a handle whose held token, got with challenge, has just become early.
+// early returns a handle whose token was acquired with challenge and is due for a refresh now.
 func early(t *testing.T, c *cache.Cache, scope, challenge string) *cache.Handle {
 	t.Helper()
 	h := cache.NewHandle(c, key("t", "user"), scope)
@@ -26,9 +26,8 @@ func early(t *testing.T, c *cache.Cache, scope, challenge string) *cache.Handle 
 	return h
 }
 
-// A refresh that was started by a caller with a challenge, which the held token satisfies,
-// and fails, is not the last one before the token's end.
-func TestFailedRefreshWithChallenge(t *testing.T) {
+// The caller that starts the first refresh has a challenge, which the cached token satisfies.
+func TestFailedRefreshWithChallengeIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := early(t, cache.New(cache.Options{}), "s", "mfa")
 		a := &authority{takes: time.Second}
@@ -40,19 +39,18 @@ func TestFailedRefreshWithChallenge(t *testing.T) {
 		a.fail(nil)
 		for old := h.Current(); h.Current() == old; time.Sleep(time.Second) {
 			if !time.Now().Before(old.UsableUntil()) {
-				t.Fatal("not refreshed before the token's end")
+				t.Fatal("got the old token until its expiry, want a new one before")
 			}
 			get(t, h, a.fetch)
 		}
 		if got := a.requests.Load(); got != 2 {
-			t.Errorf("%d requests, want 2: one that fails, and another", got)
+			t.Errorf("got %d requests, want 2", got)
 		}
 	})
 }
 
-// What a sign-in makes of no account is the failure of a refresh, not the token that is
-// served meanwhile: it is still early.
-func TestRefreshFailsAfterSignIn(t *testing.T) {
+// A refresh that began before a sign-in and fails after it does not delay the next one.
+func TestRefreshFailureFromBeforeSignInIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		h := early(t, c, "s", "")
@@ -69,13 +67,12 @@ func TestRefreshFailsAfterSignIn(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := get(t, h, a.fetch); got != "token 2" {
-			t.Errorf("got %q, want token 2 of a second refresh", got)
+			t.Errorf("got %q, want token 2", got)
 		}
 	})
 }
 
-// But throttling is no less true after a sign-in.
-func TestThrottledAfterSignIn(t *testing.T) {
+func TestRetryAfterFromBeforeSignInApplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
 		h := early(t, c, "s", "")
@@ -90,25 +87,25 @@ func TestThrottledAfterSignIn(t *testing.T) {
 		get(t, h, a.fetch)
 		synctest.Wait()
 		if got := a.requests.Load(); got != 1 {
-			t.Errorf("%d requests within Retry-After, want 1", got)
+			t.Errorf("got %d requests within Retry-After, want 1", got)
 		}
 	})
 }
 
-// The patience of those who have a token does not outlast it: a shorter one that came with a
-// challenge can be refreshed at its own end.
-func TestPatienceEndsWithTheToken(t *testing.T) {
-	for range 20 { // the patient wait is drawn; at least nine in ten outlast a token of three minutes
+// The wait after a failed refresh was drawn for a token of 28 hours. A challenge then replaces that token by one of
+// three minutes, whose own refresh does not wait so long.
+func TestNewTokenResetsTheWait(t *testing.T) {
+	for range 20 { // of the random waits, at least nine in ten are over three minutes
 		synctest.Test(t, func(t *testing.T) {
 			c := cache.New(cache.Options{})
 			h := cache.NewHandle(c, key("t", "user"), "s")
-			day := &authority{life: func() time.Duration { return 28 * time.Hour }}
+			day := &authority{lifetime: func() time.Duration { return 28 * time.Hour }}
 			get(t, h, day.fetch)
 			time.Sleep(time.Until(h.Current().RefreshAt()))
 			day.fail(errors.New("down"))
 			get(t, h, day.fetch)
 			synctest.Wait()
-			short := &authority{life: func() time.Duration { return 3 * time.Minute }}
+			short := &authority{lifetime: func() time.Duration { return 3 * time.Minute }}
 			if _, err := h.Token(t.Context(), "mfa", short.fetch); err != nil {
 				t.Fatal(err)
 			}
@@ -118,9 +115,9 @@ func TestPatienceEndsWithTheToken(t *testing.T) {
 	}
 }
 
-// A request that a sign-in has overtaken is still one: it is counted and told when it ends.
+// A request that a sign-in has overtaken is counted, and its events are emitted.
 func TestOvertakenRequestIsCounted(t *testing.T) {
-	for _, fails := range []error{nil, errors.New("revoked")} {
+	for _, failure := range []error{nil, errors.New("revoked")} {
 		synctest.Test(t, func(t *testing.T) {
 			var mu sync.Mutex
 			var got []string
@@ -131,7 +128,7 @@ func TestOvertakenRequestIsCounted(t *testing.T) {
 			}})
 			h := cache.NewHandle(c, key("t", "user"), "s")
 			a := &authority{takes: time.Second}
-			a.fail(fails)
+			a.fail(failure)
 			go h.Token(t.Context(), "", a.fetch)
 			synctest.Wait()
 			if _, err := h.Put(response("signed in", 2*time.Hour)); err != nil {
@@ -140,28 +137,31 @@ func TestOvertakenRequestIsCounted(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if got := get(t, h, a.fetch); got != "signed in" {
-				t.Errorf("held: %q", got)
+				t.Errorf("got %q, want signed in", got)
 			}
-			want := []string{"fetch started 0s err=<nil> retry=0s", "waited 0s err=<nil> retry=0s", "fetch done 1h0m0s err=<nil> retry=0s"}
+			want := []string{
+				"fetch started 0s err=<nil> retry=0s",
+				"waited 0s err=<nil> retry=0s",
+				"fetch done 1h0m0s err=<nil> retry=0s",
+			}
 			stats := cache.Stats{Hits: 1, Misses: 1, Fetches: 1, Sessions: 1}
-			if fails != nil {
+			if failure != nil {
 				want[2] = "fetch failed 0s err=revoked retry=0s"
 				stats.Failures = 1
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			if !slices.Equal(got, want) {
-				t.Errorf("events\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+				t.Errorf("got events\n%s, want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 			wantStats(t, c, stats)
 		})
 	}
 }
 
-// A refresh that began in the background and fails when the token has ended, or was refused,
-// is one that callers notice.
-func TestBackgroundEnds(t *testing.T) {
-	for _, refused := range []bool{false, true} {
+// Callers notice the failure of a background refresh if the old token has expired or was rejected in the meantime.
+func TestFailureIsNotInBackgroundWithoutUsableToken(t *testing.T) {
+	for _, rejected := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			var mu sync.Mutex
 			var got []string
@@ -179,12 +179,12 @@ func TestBackgroundEnds(t *testing.T) {
 			a.fail(errors.New("down"))
 			time.Sleep(time.Until(h.Current().UsableUntil()) - time.Second)
 			get(t, h, a.fetch)
-			if refused {
+			if rejected {
 				h.Invalidate(h.Current().Text(), "")
 			}
 			time.Sleep(2 * time.Second)
 			if _, err := h.Token(t.Context(), "", a.fetch); err == nil {
-				t.Error("no error")
+				t.Error("got nil, want an error")
 			}
 			synctest.Wait()
 			mu.Lock()
@@ -196,8 +196,8 @@ func TestBackgroundEnds(t *testing.T) {
 	}
 }
 
-// Who waits for a request that turns out to be no answer has waited, whatever comes then.
-func TestWaitsAreCountedWhole(t *testing.T) {
+// A caller that waits for two requests emits one event, with the whole wait.
+func TestWaitedCoversBothRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var waits []time.Duration
@@ -218,15 +218,14 @@ func TestWaitsAreCountedWhole(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if want := []time.Duration{time.Second, 2 * time.Second}; !slices.Equal(waits, want) {
-			t.Errorf("waits %v, want %v", waits, want)
+			t.Errorf("got waits %v, want %v", waits, want)
 		}
 		wantStats(t, c, cache.Stats{Misses: 2, Fetches: 2, Sessions: 1})
 	})
 }
 
-// Whatever an OnEvent does, the flight lands.
-func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
-	for name, tell := range map[string]func(){
+func TestCallersReturnHoweverOnEventEnds(t *testing.T) {
+	for name, onStart := range map[string]func(){
 		"ends the goroutine": runtime.Goexit,
 		"hangs":              func() { time.Sleep(time.Hour) },
 	} {
@@ -235,14 +234,14 @@ func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
 				h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
 				h.OnEvent = func(e cache.Event) {
 					if e.Kind == cache.EventFetchStarted {
-						tell()
+						onStart()
 					}
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				_, err := h.Token(ctx, "", (&authority{}).fetch)
 				if err == nil || ctx.Err() != nil {
-					t.Errorf("got %v", err)
+					t.Errorf("got %v and the context's error %v, want an error before the context ends", err, ctx.Err())
 				}
 				time.Sleep(2 * time.Hour)
 			})
@@ -250,37 +249,36 @@ func TestFlightsLandWhateverOnEventDoes(t *testing.T) {
 	}
 }
 
-// A handle whose session was purged finds what another one has put there since.
-func TestHeldAfterPurge(t *testing.T) {
+// A handle whose session was purged finds the new session of another handle.
+func TestHandleFindsNewSessionAfterPurge(t *testing.T) {
 	c := cache.New(cache.Options{})
 	a, b := cache.NewHandle(c, key("t", "user"), "s"), cache.NewHandle(c, key("t", "user"), "s")
 	get(t, a, (&authority{}).fetch)
 	purge(c, "user")
 	if a.Current() != nil {
-		t.Error("held after a purge")
+		t.Errorf("got %v after a purge, want nil", a.Current())
 	}
 	get(t, b, (&authority{}).fetch)
 	if got := a.Current(); got == nil || got != b.Current() {
-		t.Errorf("held: %v, want %v", got, b.Current())
+		t.Errorf("got %v, want %v", got, b.Current())
 	}
 }
 
-// To invalidate what is not held pushes nobody out.
-func TestInvalidateMakesNoSession(t *testing.T) {
+func TestInvalidateAddsNoSession(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1})
 	h := cache.NewHandle(c, key("t", "user"), "s")
 	get(t, h, (&authority{}).fetch)
 	if cache.NewHandle(c, key("t", "other"), "s").Invalidate("token 1", "") {
-		t.Error("another's token was dropped")
+		t.Error("Invalidate for another subject: got true, want false")
 	}
 	wantStats(t, c, cache.Stats{Misses: 1, Fetches: 1, Sessions: 1})
 	if !cache.NewHandle(c, key("t", "user"), "s").Invalidate("token 1", "") || h.Current() != nil {
-		t.Error("a new handle does not drop the token")
+		t.Errorf("got the token %v after Invalidate of a new handle, want nil", h.Current())
 	}
 }
 
-// A Retry-After that makes no sense silences nobody for ever, nor does it undo the back-off.
-func TestRetryAfterNonsense(t *testing.T) {
+// A Retry-After is at least 0, which leaves the back-off, and at most a day.
+func TestRetryAfterIsBounded(t *testing.T) {
 	for _, after := range []time.Duration{-time.Hour, 1<<63 - 1, -1 << 63} {
 		synctest.Test(t, func(t *testing.T) {
 			h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
@@ -288,11 +286,11 @@ func TestRetryAfterNonsense(t *testing.T) {
 			a.fail(throttled{after})
 			for range 2 {
 				if _, err := h.Token(t.Context(), "", a.fetch); err != (throttled{after}) {
-					t.Fatalf("got %v", err)
+					t.Fatalf("got %v, want throttled", err)
 				}
 			}
 			if got := a.requests.Load(); got != 1 {
-				t.Errorf("%v: %d requests at once, want 1", after, got)
+				t.Errorf("%v: got %d requests, want 1", after, got)
 			}
 			a.fail(nil)
 			time.Sleep(24*time.Hour + 2*time.Second)

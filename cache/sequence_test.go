@@ -13,10 +13,9 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// Whatever happened before, in whatever order: no token is served past its end or to another
-// subject, who asks a minute after the authority is well again gets one, and the next early
-// refresh comes.
-func TestRandomSequences(t *testing.T) {
+// In any sequence of calls and outages, no token is returned after its expiry or for another subject. A call at least a
+// minute after the end of an outage gets a token, and the next early refresh takes place.
+func TestGuaranteesHoldInRandomSequences(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { randomSequence(t, rand.New(rand.NewPCG(seed, 0))) })
@@ -30,82 +29,83 @@ func randomSequence(t *testing.T, r *rand.Rand) {
 	for _, subject := range []string{"a", "b", "c"} {
 		handles = append(handles, cache.NewHandle(c, key("t", subject), "x"), cache.NewHandle(c, key("t", subject), "y"))
 	}
-	w := weather{fine: time.Now()}
+	s := server{up: time.Now()}
 	for range 400 {
 		h := handles[r.IntN(len(handles))]
 		switch r.IntN(16) {
 		case 0, 1:
-			w.change([]error{nil, errors.New("down"), throttled{time.Duration(r.IntN(3600)) * time.Second}}[r.IntN(3)])
+			s.setError([]error{nil, errors.New("down"), throttled{time.Duration(r.IntN(3600)) * time.Second}}[r.IntN(3)])
 		case 2:
-			if held := h.Current(); held != nil {
-				h.Invalidate(held.Text(), "")
+			if cached := h.Current(); cached != nil {
+				h.Invalidate(cached.Text(), "")
 			}
 		case 3:
-			h.Put(w.token(h))
+			h.Put(s.token(h))
 		case 4:
 			purge(c, h.Key().Subject)
 		case 5, 6, 7:
-			go w.ask(t, h, []string{"", "mfa", "other"}[r.IntN(3)])
+			go s.get(t, h, []string{"", "mfa", "other"}[r.IntN(3)])
 		case 8:
-			w.ask(t, h, "mfa")
+			s.get(t, h, "mfa")
 		default:
-			w.ask(t, h, "")
+			s.get(t, h, "")
 		}
-		time.Sleep([]time.Duration{0, time.Millisecond, time.Second, time.Minute, 5 * time.Hour}[r.IntN(5)] * time.Duration(r.IntN(5)))
+		step := []time.Duration{0, time.Millisecond, time.Second, time.Minute, 5 * time.Hour}[r.IntN(5)]
+		time.Sleep(step * time.Duration(r.IntN(5)))
 	}
-	w.change(nil)
+	s.setError(nil)
 	time.Sleep(2 * time.Hour)
 	for _, h := range handles {
-		w.ask(t, h, "")
+		s.get(t, h, "")
 		old := h.Current()
 		time.Sleep(time.Until(old.RefreshAt()))
-		w.ask(t, h, "")
+		s.get(t, h, "")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if h.Current() == old {
-			t.Error("not refreshed early")
+			t.Error("got the old token after its refresh point, want a new one")
 		}
 	}
 }
 
-// weather is an authority that is not always well.
-type weather struct {
-	mu   sync.Mutex // guards the fields below
-	err  error
-	fine time.Time // since when it is well and silences nobody
+// A server is a fake token endpoint with outages.
+type server struct {
+	mu  sync.Mutex // guards the fields below
+	err error      // of all requests, if not nil
+	up  time.Time  // when the last outage or Retry-After ended
 }
 
-func (w *weather) change(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err != nil && err == nil && time.Now().After(w.fine) {
-		w.fine = time.Now()
+func (s *server) setError(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil && err == nil && time.Now().After(s.up) {
+		s.up = time.Now()
 	}
-	w.err = err
+	s.err = err
 }
 
-// token returns a token that says whom it is for and when it ends.
-func (w *weather) token(h *cache.Handle) cache.Response {
-	life := []time.Duration{3 * time.Minute, time.Hour, 28 * time.Hour}[time.Now().Unix()%3]
-	return response(fmt.Sprint(h.Key().Subject, " ", time.Now().Add(life).UnixNano()), life)
+// token returns a token whose text has its subject and expiry.
+func (s *server) token(h *cache.Handle) cache.Response {
+	lifetime := []time.Duration{3 * time.Minute, time.Hour, 28 * time.Hour}[time.Now().Unix()%3]
+	return response(fmt.Sprint(h.Key().Subject, " ", time.Now().Add(lifetime).UnixNano()), lifetime)
 }
 
-func (w *weather) ask(t *testing.T, h *cache.Handle, challenge string) {
+func (s *server) get(t *testing.T, h *cache.Handle, challenge string) {
 	start := time.Now()
 	tok, err := h.Token(t.Context(), challenge, func(context.Context, string, any) (cache.Response, error) {
 		time.Sleep(3 * time.Second)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if e, ok := w.err.(throttled); ok && time.Now().Add(e.after).After(w.fine) {
-			w.fine = time.Now().Add(e.after)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if e, ok := s.err.(throttled); ok && time.Now().Add(e.after).After(s.up) {
+			s.up = time.Now().Add(e.after)
 		}
-		return w.token(h), w.err
+		return s.token(h), s.err
 	})
 	if err != nil {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if challenge == "" && w.err == nil && start.Sub(w.fine) > time.Minute {
-			t.Errorf("%v, though the authority has been well for %v", err, start.Sub(w.fine))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if challenge == "" && s.err == nil && start.Sub(s.up) > time.Minute {
+			t.Errorf("got %v, want a token %v after the outage", err, start.Sub(s.up))
 		}
 		return
 	}
@@ -113,6 +113,6 @@ func (w *weather) ask(t *testing.T, h *cache.Handle, challenge string) {
 	var end int64
 	fmt.Sscan(tok.AccessToken, &subject, &end)
 	if subject != h.Key().Subject || !time.Now().Before(time.Unix(0, end)) {
-		t.Errorf("%s got %q at %d", h.Key().Subject, tok.AccessToken, time.Now().UnixNano())
+		t.Errorf("got %q, want a token of %s that expires after %d", tok.AccessToken, h.Key().Subject, time.Now().UnixNano())
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// One user who signs in without end holds the last 64 sessions, and pushes out nobody.
-func TestNoisyUser(t *testing.T) {
+// A user with 100,000 sign-ins has only the last 64 sessions. Other users lose none.
+func TestNoisyUserEvictsOwnSessions(t *testing.T) {
 	for _, size := range []int{200, 2048} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			var evicted []cache.Key
@@ -29,33 +29,35 @@ func TestNoisyUser(t *testing.T) {
 			}
 			for i := range others {
 				if cache.NewHandle(c, withSession(key("t", fmt.Sprint("quiet ", i)), "phone"), "s").Current() == nil {
-					t.Errorf("quiet user %d was pushed out", i)
+					t.Errorf("got no token of quiet user %d, want a hit", i)
 				}
 			}
-			for i, held := range map[int]bool{0: false, signIns - 65: false, signIns - 64: true, signIns - 1: true} {
-				if got := cache.NewHandle(c, noisy(i), "s").Current() != nil; got != held {
-					t.Errorf("sign-in %d: held %t, want %t", i, got, held)
+			for i, want := range map[int]bool{0: false, signIns - 65: false, signIns - 64: true, signIns - 1: true} {
+				if got := cache.NewHandle(c, noisy(i), "s").Current() != nil; got != want {
+					t.Errorf("sign-in %d: got cached = %t, want %t", i, got, want)
 				}
 			}
-			if s := c.Stats(); s.Sessions != others+64 || s.Evictions != signIns-64 || len(evicted) != signIns-64 || evicted[0] != noisy(0) {
-				t.Errorf("%+v, %d events", s, len(evicted))
+			if s := c.Stats(); s.Sessions != others+64 || s.Evictions != signIns-64 {
+				t.Errorf("got %+v, want %d sessions and %d evictions", s, others+64, signIns-64)
+			}
+			if len(evicted) != signIns-64 || evicted[0] != noisy(0) {
+				t.Errorf("got %d events, want %d, the first of %v", len(evicted), signIns-64, noisy(0))
 			}
 			if got := purge(c, "noisy"); got != 64 {
-				t.Errorf("purged %d, want 64", got)
+				t.Errorf("got %d purged sessions, want 64", got)
 			}
-			for i := range 65 { // what was purged does not count any more
+			for i := range 65 { // purged sessions do not count
 				put(noisy(i))
 			}
 			if s := c.Stats(); s.Sessions != others+64 {
-				t.Errorf("%d sessions, want %d", s.Sessions, others+64)
+				t.Errorf("got %d sessions, want %d", s.Sessions, others+64)
 			}
 		})
 	}
 }
 
-// The sessions that a user has in use stay, however old they are, and however often he signs in
-// elsewhere.
-func TestUsersSessionInUseStays(t *testing.T) {
+// The oldest session of a user stays while it is in use, although the user signs in elsewhere very often.
+func TestUserKeepsSessionInUse(t *testing.T) {
 	for _, size := range []int{200, 2048} {
 		c := cache.New(cache.Options{Size: size})
 		k := withSession(key("t", "alice"), "desk")
@@ -63,38 +65,40 @@ func TestUsersSessionInUseStays(t *testing.T) {
 		for i := range 500 {
 			cache.NewHandle(c, withSession(k, fmt.Sprint("script ", i)), "s").Put(response("y", time.Hour))
 			if cache.NewHandle(c, k, "s").Hit() == nil {
-				t.Fatalf("size %d: gone after %d sign-ins elsewhere", size, i+1)
+				t.Fatalf("size %d: got no token after %d sign-ins elsewhere, want a hit", size, i+1)
 			}
 		}
 		if s := c.Stats(); s.Sessions != 64 || s.Evictions != 501-64 {
-			t.Errorf("%+v", s)
+			t.Errorf("got %+v, want 64 sessions and %d evictions", s, 501-64)
 		}
 	}
 }
 
-// Subject and session are told apart, wherever one ends and the other begins.
-func TestSessionsAreTheSubjects(t *testing.T) {
+// Keys with the same concatenation of subject and session are different.
+func TestSubjectAndSessionAreSeparate(t *testing.T) {
 	c := cache.New(cache.Options{})
 	keys := []cache.Key{
-		withSession(key("t", "ab"), "c"), withSession(key("t", "a"), "bc"), withSession(key("t", "abc"), ""), withSession(key("t", ""), "abc"),
-		withSession(key("t", "a\x00b"), "c"), withSession(key("t", "a"), "b\x00c"), withSession(key("t", "ab\x00\x00\x00\x01"), "c"),
+		withSession(key("t", "ab"), "c"), withSession(key("t", "a"), "bc"),
+		withSession(key("t", "abc"), ""), withSession(key("t", ""), "abc"),
+		withSession(key("t", "a\x00b"), "c"), withSession(key("t", "a"), "b\x00c"),
+		withSession(key("t", "ab\x00\x00\x00\x01"), "c"),
 	}
 	for i, k := range keys {
 		h := cache.NewHandle(c, k, "s")
 		if h.Key() != k {
-			t.Errorf("the key %q came back as %q", []string{k.Subject, k.Session}, []string{h.Key().Subject, h.Key().Session})
+			t.Errorf("got subject %q and session %q, want %q and %q", h.Key().Subject, h.Key().Session, k.Subject, k.Session)
 		}
 		if h.Current() != nil {
-			t.Errorf("%q has another's token", []string{k.Subject, k.Session})
+			t.Errorf("got a token of another key for %q, want none", []string{k.Subject, k.Session})
 		}
 		h.Put(response(fmt.Sprint(i), time.Hour))
 	}
 	for i, k := range keys {
 		if got := cache.NewHandle(c, k, "s").Current().Text(); got != fmt.Sprint(i) {
-			t.Errorf("%q has token %s", []string{k.Subject, k.Session}, got)
+			t.Errorf("%q: got token %s, want %d", []string{k.Subject, k.Session}, got, i)
 		}
 	}
 	if a, b := fmt.Sprint(keys[0]), fmt.Sprint(withSession(keys[0], "d")); a == b {
-		t.Errorf("sessions cannot be told apart in logs: %s", a)
+		t.Errorf("got %s for two sessions, want different texts", a)
 	}
 }
