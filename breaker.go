@@ -30,7 +30,8 @@ type breakers struct {
 // fixed credential, or the fingerprint of an assertion.
 type breakerKey struct{ authority, region, id string }
 
-// A breaker counts the rejections of one credential. Accepted credentials have none.
+// A breaker counts the rejections of one credential. It is removed when Entra accepts the
+// credential.
 type breaker struct {
 	rejections int // in a row, including those of probes
 	last       *Error

@@ -183,8 +183,8 @@ func (c *Client) Cloud() Cloud { return c.cloud }
 // Capabilities returns the client capabilities, sorted.
 func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }
 
-// Region returns the region of the app's own tokens, or "" if there is none or
-// [DetectRegion] has not detected it yet.
+// Region returns the region of the app's own tokens, or "" if they come from the global
+// endpoint or [DetectRegion] has not detected the region yet.
 func (c *Client) Region() string { return c.region.known() }
 
 // Cache returns the cache that stores the client's tokens.

@@ -12,23 +12,25 @@ import (
 // while the program runs: a secret that is rotated, a certificate that is renewed. A change
 // affects neither cached tokens nor signed-in users.
 //
-// load is called for every request to Entra, possibly concurrently. It should cache
-// expensive results. rejected is the zero Credential, unless Entra has just rejected the credential
-// that load returned. Then load is called again with that one, and should reload it unless
-// it has already been replaced. If load returns a credential that is not [Credential.Equal]
-// to the rejected one, the request is sent again, and its outcome is final. So a lasting
-// rejection costs two requests, and is then cached like any other failure (see package
-// cache). Secrets, and certificates with an *[rsa.PrivateKey], that are made again of the
-// same parts are Equal. Assertions and certificates with another signer are not, so load
-// should keep those.
+// load is called before every request to Entra, possibly concurrently, with the zero
+// Credential. It should cache expensive results. If Entra rejects the credential that load
+// returned, load is called again, and rejected is that credential. load should then fetch a
+// new one, unless a concurrent call has already done so. If the result is not
+// [Credential.Equal] to the rejected credential, the request is sent again, and its outcome
+// is final. A credential that stays invalid therefore costs two requests. The failure is
+// then cached like any other (see package cache).
+//
+// Secrets with the same text are Equal, and so are certificates with the same
+// *[rsa.PrivateKey] and options. Any other credential is only Equal to itself and its
+// copies, so load should create such a credential once.
 //
 // load must return when its context ends, which it does with the request or, if another
 // credential follows in a [CredentialChain], earlier. Its error becomes the Err of an
 // [*Error] with the code "invalid_client". That is temporary if the error is a time-out or a
 // temporary [*Error]. If load fails while replacing a rejected credential, the rejection is
 // returned and wraps the error. While an earlier credential is still usable, load should
-// return that rather than an error. load may return any kind of credential, including
-// another CredentialFunc; each of the two requests may then be two.
+// return that rather than an error. load may return any kind of credential. If it returns
+// another CredentialFunc, each of the two requests may become two.
 func CredentialFunc(load func(ctx context.Context, rejected Credential) (Credential, error)) Credential {
 	limiter := safecall.NewLimiter()
 	return Credential{

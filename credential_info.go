@@ -45,7 +45,7 @@ func (c Credential) WithInfo(info func() CredentialInfo) Credential {
 	return c
 }
 
-// certificateInfo describes a certificate credential. A nil leaf is unknown.
+// certificateInfo describes a certificate credential. leaf is nil if it is unknown.
 func certificateInfo(leaf *x509.Certificate) CredentialInfo {
 	info := CredentialInfo{Kind: "certificate"}
 	if leaf != nil {

@@ -15,7 +15,7 @@ import (
 
 // Codes of an [Error] in addition to those of OAuth 2.0 and OpenID Connect.
 const (
-	// CodeRequestFailed means that there was no complete response: the authority was not
+	// CodeRequestFailed means that no complete response arrived: the authority was not
 	// found or not reachable, the connection broke, or the request timed out.
 	CodeRequestFailed = "request_failed"
 	// CodeInvalidResponse means that the response was not a token response, such as the
@@ -47,10 +47,10 @@ type Error struct {
 	Claims string
 	// CorrelationID and TraceID identify the request in Entra's logs.
 	CorrelationID, TraceID string
-	// StatusCode is the HTTP status. It is zero if there was no response.
+	// StatusCode is the HTTP status. It is zero if no response arrived.
 	StatusCode int
-	// RetryAfter is the server's Retry-After, capped at one hour. It is zero if there was
-	// none.
+	// RetryAfter is the server's Retry-After, capped at one hour. It is zero if the
+	// response did not have one.
 	RetryAfter time.Duration
 
 	// Err is the underlying error: of a context, the network, an assertion callback, or of

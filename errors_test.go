@@ -213,7 +213,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "no token", source: daemon,
 			respond: respondWith(200, "application/json", `{"token_type":"Bearer","expires_in":3600}`),
-			code:    entra.CodeInvalidResponse, status: 200, text: "no access_token",
+			code:    entra.CodeInvalidResponse, status: 200, text: "lacks an access_token",
 		},
 		{
 			name: "no life", source: daemon,

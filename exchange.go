@@ -30,7 +30,7 @@ type exchange struct {
 
 	redactor  redact.Redactor
 	requestID string         // of the token request, for Entra's logs
-	response  *response      // to the token request; nil if there was none
+	response  *response      // to the token request; nil if none arrived
 	token     *tokenResponse // in response; nil if that is an error
 	failure   *Error         // the first one
 	unsent    *failure       // the credential cannot be used, so no request was sent

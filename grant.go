@@ -140,7 +140,8 @@ type TokenResponse struct {
 	// HomeAccountID identifies the user: the object ID and the tenant ID of the user's
 	// home tenant, joined by a dot. If empty, the token is for the app itself.
 	HomeAccountID string
-	// IDToken is the ID token as it came, not validated. If empty, there was none.
+	// IDToken is the ID token, which has not been validated. It is empty if the response
+	// did not contain one.
 	IDToken string
 
 	refreshIn    time.Duration

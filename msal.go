@@ -26,7 +26,7 @@ func (c *Client) msal(cred confidential.Credential, rt *refreshToken, region str
 	}
 	options := []confidential.Option{
 		confidential.WithHTTPClient(c.transport),
-		// The developer chose the host, so there is no need to check that it is an authority.
+		// The developer chose the host, so MSAL need not check that it is an authority.
 		confidential.WithInstanceDiscovery(false),
 		confidential.WithClientCapabilities(c.capabilities),
 		confidential.WithAzureRegion(region),

@@ -89,7 +89,7 @@ func parseTokenResponse(r *response, redactor redact.Redactor, requestID string)
 	case t.Error != "":
 		return nil, parseErrorResponse(r, redactor, requestID)
 	case t.AccessToken == "":
-		return nil, malformed(r, redactor, requestID, "the response has no access_token")
+		return nil, malformed(r, redactor, requestID, "the response lacks an access_token")
 	case strings.ContainsFunc(t.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }): // RFC 6750, section 2.1
 		return nil, malformed(r, redactor, requestID, "the access_token in the response contains an invalid character")
 	case t.ExpiresIn <= 0:

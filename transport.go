@@ -71,7 +71,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return send(req, base, authorized(retry, tok))
 }
 
-// send sends r and sets resp.Request to req, which has no token. The redirect check reads
+// send sends r and sets resp.Request to req, which does not contain the token. The redirect check reads
 // the chain of requests from it.
 func send(req *http.Request, base http.RoundTripper, r *http.Request) (*http.Response, error) {
 	resp, err := base.RoundTrip(r)

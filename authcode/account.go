@@ -61,11 +61,11 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 }
 
 // TokenSource returns a source of tokens for the account. scopes are permissions in one API
-// that the user has consented to. If there are none, the Config's are used. Create a source
+// that the user has consented to. If scopes is empty, the Config's are used. Create a source
 // for every request; that is cheap.
 //
 // The source's methods return an [*entra.Error]. Its InteractionRequired method reports
-// true if the user must sign in again. That is the case if the cache has no refresh token,
+// true if the user must sign in again. That is the case if the refresh token is not cached,
 // because the process restarted, the entry was evicted or the user signed out, and if Entra
 // rejects the refresh token. It is also the case if Config.Tenants excludes the account's
 // tenant.

@@ -36,6 +36,6 @@ func mergeClaims(challenge string, capabilities []string) (string, error) {
 }
 
 func marshal(v any) json.RawMessage {
-	b, _ := json.Marshal(v) // v holds only strings and valid JSON, so there is no error
+	b, _ := json.Marshal(v) // cannot fail, since v holds only strings and valid JSON
 	return b
 }

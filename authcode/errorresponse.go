@@ -19,8 +19,8 @@ var (
 
 // errorResponse returns the error in an authorization response (RFC 6749, section 4.1.2.1;
 // OpenID Connect Core, section 3.1.2.6), including the parameters that Entra adds. It removes
-// the secrets of the login, because the parameters came through the browser. There is no
-// HTTP status.
+// the secrets of the login, because the parameters came through the browser. StatusCode
+// is zero.
 func (p *login) errorResponse(params url.Values) *entra.Error {
 	text := func(s string, limit int) string {
 		return redact.Text(s, limit, p.State, p.Nonce, p.Verifier, params.Get("code"))

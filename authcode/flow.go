@@ -160,8 +160,8 @@ func oneAPI(list []string) bool {
 }
 
 // tokenScopes returns the scopes of a token request: requested, or the Config's if it is
-// empty. The OpenID Connect scopes are removed unless there are no others, because MSAL
-// requires at least one scope.
+// empty. It removes the OpenID Connect scopes, which MSAL adds itself. If no other scope
+// remains, it returns openid, because MSAL requires at least one scope.
 func (f *Flow) tokenScopes(requested []string) []string {
 	if len(requested) == 0 {
 		requested = f.config.Scopes
@@ -187,7 +187,7 @@ func (f *Flow) SignOutURL(returnTo string) string {
 }
 
 // AdminConsentURL returns the URL at which an administrator grants scopes for all users of a
-// tenant. If there are no scopes, those of the Config are requested. tenantID is the tenant of
+// tenant. If scopes is empty, those of the Config are requested. tenantID is the tenant of
 // a user who may not consent; if empty, the client's tenant is used. Entra then redirects the
 // administrator's browser to RedirectURL with admin_consent=True and without a code. That
 // parameter proves nothing, because anyone can send it.

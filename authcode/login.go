@@ -43,7 +43,7 @@ type Request struct {
 	// only where necessary.
 	Prompt string
 	// Claims is a claims challenge, in JSON, that the sign-in must satisfy. It comes from
-	// an entra.Error or from entra.ClaimsChallenge. If empty, there is no challenge.
+	// an entra.Error or from entra.ClaimsChallenge. If empty, any sign-in will do.
 	Claims string
 	// ReturnTo is the page to which the user returns: a path on this site, with a query if
 	// needed, in printable ASCII. It may be about 2,000 bytes long. Defaults to "/".

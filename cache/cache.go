@@ -69,7 +69,7 @@ func (c *Cache) init() {
 type Stats struct {
 	Hits          uint64 // calls that returned a cached token at once
 	Misses        uint64 // calls that waited, returned an error, or left when their context ended
-	Fetches       uint64 // completed fetches, which are token requests or were rejected before a request
+	Fetches       uint64 // completed fetches, including those that failed before they sent a request
 	Failures      uint64 // fetches without a token
 	Evictions     uint64 // sessions evicted by Options.Size or by the bound per user
 	Invalidations uint64 // tokens dropped because a resource rejected them

@@ -81,8 +81,8 @@ func checkScope(scope string) error {
 }
 
 // suggestScope returns the scope that the caller probably meant. It is the default scope of
-// the API that scope names, alone or before a permission. If there is no such API,
-// suggestScope returns examples.
+// the API that scope names, alone or before a permission. If scope does not
+// name an API, suggestScope returns examples.
 func suggestScope(scope string) string {
 	api := strings.TrimSuffix(scope, "/")
 	if _, rest, ok := strings.Cut(api, "://"); ok {

@@ -29,7 +29,7 @@ type CertificateFileOptions struct {
 	// RS256 signs with RS256 instead of PS256, for old authorities.
 	RS256 bool
 	// WarnBefore is how long before the certificate expires Logger starts to log a warning,
-	// once a day. If zero, 30 days. If negative, there is no warning.
+	// once a day. Defaults to 30 days. If negative, no warning is logged.
 	WarnBefore time.Duration
 	// Logger logs that a new certificate was loaded (level Info), and that the changed files
 	// cannot be used or the certificate expires soon (Warn). If nil, nothing is logged.

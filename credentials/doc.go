@@ -37,7 +37,7 @@
 //
 //  1. Add the new certificate, secret or issuer to the app registration.
 //  2. Replace the file, or the value that the callback returns.
-//  3. Remove the old one from the app registration. There is no need to wait. If Entra
+//  3. Remove the old one from the app registration. You need not wait. If Entra
 //     rejects a request that was in flight with the old credential, the credential is
 //     reloaded and the request is retried with the new one.
 //

@@ -33,7 +33,7 @@ type version struct {
 
 // file is a credential in one or more files. It is reloaded when the files change.
 //
-// There is no goroutine and no file watch, because networks and containers do not support
+// It does not use a goroutine or a file watch, because networks and containers do not support
 // watches reliably. Instead the files are stat'ed whenever the credential is needed. That
 // takes microseconds, next to a request to Entra.
 //

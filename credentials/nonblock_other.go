@@ -2,5 +2,5 @@
 
 package credentials
 
-// nonblock is zero, because these systems have no pipes in the file system.
+// nonblock is zero, because these systems do not have pipes in the file system.
 const nonblock = 0

@@ -55,7 +55,8 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 // iterations returns the largest iteration count in a PKCS#12 file, before a password is
 // tried. In such a file each iteration count, and nothing else, is an INTEGER after the
 // OCTET STRING of a salt (RFC 7292, section 4 and appendix C; RFC 8018, appendix A). Counts
-// in encrypted parts are not found, but only the holder of the password can write those.
+// in encrypted parts are not found. They are harmless, because only an owner of the password
+// can write them.
 func iterations(der []byte, depth int) (most int64) {
 	var before asn1.RawValue
 	for len(der) > 0 && depth < 32 {

@@ -61,7 +61,7 @@ func cloudOf(host string) *cloud {
 }
 
 // canonicalHost returns the canonical host of the cloud that host belongs to, or
-// "" if there is no such cloud. A host of External ID is its own canonical host.
+// "" if the cloud is unknown. A host of External ID is its own canonical host.
 func canonicalHost(host string) string {
 	if externalIDName(host) != "" {
 		return strings.ToLower(host)

@@ -37,7 +37,7 @@ type Config struct {
 	// RefreshIn returns the refresh_in of a token response, given the lifetime
 	// of its access token. It is called once per token and may be called
 	// concurrently. If RefreshIn is nil or returns zero or less, the response
-	// has no refresh_in.
+	// omits refresh_in.
 	RefreshIn func(lifetime time.Duration) time.Duration
 
 	// OnRequest, if not nil, is called after each request with its entry in
@@ -217,7 +217,7 @@ type User struct {
 	Name string
 
 	// Email is the email claim, for clients that request it. If empty, tokens
-	// have no email claim.
+	// omit the email claim.
 	Email string
 
 	// Roles are the app roles assigned to the user, by App ID URI or client ID

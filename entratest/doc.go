@@ -9,7 +9,7 @@
 //
 //	s := entratest.NewServer(entratest.Sample())
 //
-// A Server does not listen and has no goroutine before [Server.StartTLS] is
+// A Server does not listen or start a goroutine before [Server.StartTLS] is
 // called. It does not need to be closed, and each test can have its own. It works
 // inside a testing/synctest bubble, where hours pass in an instant.
 //

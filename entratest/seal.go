@@ -67,7 +67,7 @@ type refreshToken struct {
 	Auth   authentication `json:"a"`
 	Tenant string         `json:"n"`
 	Client string         `json:"c"`
-	Scope  string         `json:"s"` // of the grant; used if a request has no scope
+	Scope  string         `json:"s"` // of the grant; used if a request omits scope
 	Issued time.Time      `json:"t"`
 }
 

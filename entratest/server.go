@@ -13,9 +13,9 @@ import (
 )
 
 // A Server is a fake Entra ID and an [http.Handler]. It must be created with
-// [NewServer]. Its methods may be called concurrently. It has no socket and no
-// goroutine of its own, and does not need to be closed. It records requests in a
-// journal, which [Server.Requests] returns.
+// [NewServer]. Its methods may be called concurrently. It does not open
+// a socket or start a goroutine before [Server.StartTLS], and does not need to be
+// closed. It records requests in a journal, which [Server.Requests] returns.
 type Server struct {
 	registry  *registry
 	host      string // Config.Host in lower case

@@ -114,7 +114,7 @@ func (s *Server) handleLogout(r *request) *response {
 }
 
 // postLogoutURL returns the URL to which the browser is redirected, or "" if the
-// request has no registered URL.
+// request does not name a registered URL.
 func (s *Server) postLogoutURL(r *request) string {
 	uri := r.form.Get("post_logout_redirect_uri")
 	if uri == "" {

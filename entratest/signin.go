@@ -21,7 +21,7 @@ func (e *SignInError) Error() string {
 	return fmt.Sprintf("entratest: sign-in failed: %s: AADSTS%d: %s", e.Code, e.AADSTS, e.Description)
 }
 
-// SignIn simulates a user with a browser that has no session. It opens the
+// SignIn simulates a user with a browser without a session. It opens the
 // authorization URL, signs the user in, consents to the requested permissions,
 // and returns the URL to which Entra redirects the browser. It passes
 // multifactor authentication if that is required and the user has MFA set. With

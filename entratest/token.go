@@ -371,7 +371,7 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 }
 
 // assertionUser sets the user and authentication of g to those of the assertion t.
-// ID tokens, which have no client, and app-only tokens, which have no user, are
+// ID tokens, which lack a client, and app-only tokens, which lack a user, are
 // rejected.
 func (s *Server) assertionUser(g *grantRequest, t *jwt) *aadstsError {
 	if t.payload["azp"] == nil && t.payload["appid"] == nil {

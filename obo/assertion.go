@@ -19,7 +19,7 @@ const maxAssertion = 256 << 10
 // expiry, which is zero if unknown. tenant is the tenant that receives the request.
 // checkAssertion does not check the signature.
 //
-// An app-only token has the claim idtyp, or it has no scp and equal oid and sub ("Access
+// An app-only token has the claim idtyp, or it lacks scp and has equal oid and sub ("Access
 // token claims reference" and "Access tokens", Microsoft identity platform). Only Entra can
 // read an encrypted token (JWE).
 func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
@@ -68,7 +68,7 @@ func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 	return expires, nil
 }
 
-// decodeObject returns the JSON object in a part of a JWT, or nil if there is none.
+// decodeObject returns the JSON object in a part of a JWT, or nil if the part is invalid.
 func decodeObject(part string) (members map[string]json.RawMessage) {
 	b, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil || json.Unmarshal(b, &members) != nil {

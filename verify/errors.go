@@ -119,7 +119,7 @@ type Error struct {
 	// name that this package knows. It is empty for most reasons.
 	Claim string
 	// StatusCode is the HTTP status with which the authority rejected the request
-	// for its keys. It is zero for other reasons and if there was no response.
+	// for its keys. It is zero for other reasons and if no response arrived.
 	StatusCode int
 	// Err says why the keys could not be fetched. It is nil for other reasons.
 	Err error

@@ -77,7 +77,7 @@ func (t Token) MarshalText() ([]byte, error) { return []byte(t.LogValue().String
 
 type contextKey struct{}
 
-// NewContext returns a copy of ctx with t. If t is nil or zero, the copy has no
+// NewContext returns a copy of ctx with t. If t is nil or zero, the copy lacks a
 // verified token. [Verifier.Middleware] calls NewContext for each request. Programs
 // call it where Middleware does not fit, for example in a gRPC interceptor or another
 // web framework:

@@ -111,7 +111,7 @@ func (c *Contoso) Stop() {
 }
 
 // Config returns the registration of an app: "webapp", "api-a", "api-b", "shipping", "payroll" or "daemon". shipping
-// and payroll have no secret, because they do not call other APIs.
+// and payroll do not need a secret, because they do not call other APIs.
 func (c *Contoso) Config(app string) entra.Config {
 	a := c.Entra.App(app)
 	cfg := entra.Config{TenantID: a.TenantID, ClientID: a.ClientID, Cache: c.Cache, HTTPClient: c.Entra.Client()}

@@ -98,7 +98,7 @@ func run(ctx context.Context, out io.Writer) error {
 }
 
 // settings reads the app registration and its credential from the environment. live is false
-// if the environment has none.
+// if the environment does not name an app.
 func settings() (config entra.Config, live bool, err error) {
 	if os.Getenv("AZURE_TENANT_ID") == "" && os.Getenv("AZURE_CLIENT_ID") == "" {
 		return entra.Config{}, false, nil

@@ -20,7 +20,7 @@ type Token struct {
 	Expires  time.Time `json:"expires"`
 }
 
-// TokenOf describes the cached token of s. It returns nil if there is none.
+// TokenOf describes the cached token of s. It returns nil if no token is cached.
 func TokenOf(flow string, s *entra.TokenSource) *Token {
 	info, ok := s.Cached()
 	if !ok {

@@ -37,7 +37,7 @@ func report(out io.Writer, company *contoso.Contoso, round int, calls []hops.Hop
 	table.Flush()
 }
 
-// name returns the name of the app whose client ID is s, or s if there is none.
+// name returns the name of the app whose client ID is s, or s if it is unknown.
 func name(company *contoso.Contoso, s string) string {
 	for _, app := range []string{"webapp", "api-a", "api-b", "daemon"} {
 		if company.Entra.App(app).ClientID == s {

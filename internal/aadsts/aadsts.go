@@ -45,16 +45,16 @@ const (
 var codes = map[int]Code{
 	// The app and its tenant.
 	90002: {"the tenant does not exist in this cloud",
-		"There is no such tenant at {host}. Check the Directory (tenant) ID for typing errors. " +
+		"The tenant does not exist at {host}. Check the Directory (tenant) ID for typing errors. " +
 			"If the tenant is in another cloud, such as US Government or China, select it with -cloud or AZURE_AUTHORITY_HOST."},
 	900023: {"the tenant is neither an ID nor a known domain",
 		"Entra does not know this tenant. Use the Directory (tenant) ID on the Overview page of the app registration."},
 	700016: {"the app does not exist in the tenant",
-		"The tenant has no app {client}. Check that this is the Application (client) ID and not the Object ID, and that " +
+		"The app {client} does not exist in the tenant. Check that this is the Application (client) ID and not the Object ID, and that " +
 			"the tenant is the app's. " +
 			"An app of another tenant must be multi-tenant, and an administrator of this tenant must consent to it."},
 	7000229: {"the app is not installed in the tenant",
-		"The app exists, but has no service principal in tenant {tenant}. An administrator installs it by consenting at " +
+		"The app exists, but does not have a service principal in tenant {tenant}. An administrator installs it by consenting at " +
 			adminPage},
 	7000112: {"the app is disabled in the tenant",
 		"The app is disabled in this tenant. Find out who disabled it and why. " +
@@ -62,7 +62,7 @@ var codes = map[int]Code{
 	50194: {"the app is single-tenant and cannot use /common",
 		"The app is for a single tenant, but the request used /common. Configure the tenant ID."},
 	700025: {"the app is a public client and cannot authenticate",
-		"The app is registered as a public client, which has no credential. " +
+		"The app is registered as a public client, which cannot use a credential. " +
 			"In the app registration, under Authentication, set \"Allow public client flows\" to No."},
 
 	// Secrets.
@@ -74,8 +74,8 @@ var codes = map[int]Code{
 		"The secret has expired. Create a new one " + secrets +
 			", replace it where the app reads it, and then delete the old one. " +
 			"A federated credential does not expire."},
-	7000216: {"the request has no client credential", noCredential},
-	7000218: {"the request has no client credential", noCredential},
+	7000216: {"the request lacks a client credential", noCredential},
+	7000218: {"the request lacks a client credential", noCredential},
 
 	// Client assertions.
 	700027: {"the client assertion is signed with an unknown or expired key",
@@ -105,12 +105,12 @@ var codes = map[int]Code{
 
 	// The API and permissions.
 	500011: {"the API does not exist in the tenant",
-		"The tenant has no API \"{resource}\". Compare it with the App ID URI in the API's registration, under " +
+		"The API \"{resource}\" does not exist in the tenant. Compare it with the App ID URI in the API's registration, under " +
 			"Expose an API. " +
 			"An API of another tenant must be installed in this one first. " +
 			"Microsoft Graph is https://graph.microsoft.com in the public cloud, and has other hosts in other clouds."},
 	50001: {"the API does not exist in the tenant",
-		"The tenant has no API \"{resource}\", or it is not installed. Check the scope for typing errors."},
+		"The API \"{resource}\" does not exist or is not installed in the tenant. Check the scope for typing errors."},
 	650057: {"the app's registration does not list the API",
 		"The app's registration does not list this API. Under API permissions, add a permission of the API and grant " +
 			"admin consent."},
@@ -120,7 +120,7 @@ var codes = map[int]Code{
 	70011: {"the scope is invalid",
 		"The scope must be an App ID URI or a client ID followed by \"/.default\", and no other scope may follow."},
 	501051: {"the app is not assigned to a role of the API",
-		"The API requires an app role, and this app has none. " +
+		"The API requires an app role, and this app does not have one. " +
 			"In the app registration, under API permissions, add an application permission of the API and grant admin consent."},
 	65001: {"consent is missing",
 		"No user or administrator has consented to this permission. " +

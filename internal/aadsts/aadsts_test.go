@@ -25,7 +25,7 @@ func TestCodesAreComplete(t *testing.T) {
 
 func TestFix(t *testing.T) {
 	code, ok := Lookup(7000229)
-	want := "The app exists, but has no service principal in tenant T. " +
+	want := "The app exists, but does not have a service principal in tenant T. " +
 		"An administrator installs it by consenting at https://login.microsoftonline.us/T/adminconsent?client_id=C"
 	if got := code.Fix(Names{Tenant: "T", Client: "C", Host: "login.microsoftonline.us"}); !ok || got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -26,14 +26,14 @@ const (
 )
 
 // Default returns a client with connections and time-outs of its own. It has the proxy, the dialer and the
-// certificate authorities that [http.DefaultTransport] has at the time of the call. It does not follow redirects and
-// has no cookie jar.
+// certificate authorities that [http.DefaultTransport] has at the time of the call. It does not follow redirects or
+// store cookies.
 func Default() *http.Client {
 	return Restricted(&http.Client{Transport: transport(), Timeout: overallTimeout})
 }
 
 // Restricted returns a copy of c that does not follow redirects, since requests contain secrets for one host alone,
-// and that has no cookie jar. If c is nil, it returns [Default].
+// and that does not store cookies. If c is nil, it returns [Default].
 func Restricted(c *http.Client) *http.Client {
 	if c == nil {
 		return Default()

@@ -21,8 +21,8 @@ const (
 // authorization code or a refresh token.
 var tokenLike = regexp.MustCompile(`eyJ[\w\-.=]*|[\w\-.=]{64,}`)
 
-// Text returns s in one line of at most limit bytes, followed by "..." if it is cut short. The line has no control
-// characters, no characters that change the direction of writing, and no invalid UTF-8. The given secrets and
+// Text returns s in one line of at most limit bytes, followed by "..." if it is cut short. The line does not contain
+// control characters, characters that change the direction of writing, or invalid UTF-8. The given secrets and
 // everything that looks like a token are replaced by "[redacted]".
 //
 // A secret is also found if it is URL-escaped, escaped in JSON, or split by white space or control characters.

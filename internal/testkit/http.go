@@ -21,7 +21,7 @@ func (f RoundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 type Request struct {
 	Method, URL string
 	Header      http.Header
-	Form        url.Values // the form in the body; nil if there is no body
+	Form        url.Values // the form in the body; nil without a body
 }
 
 // A Recorder is an [http.RoundTripper] that records requests whose body is a form or empty. It may be used

@@ -15,8 +15,8 @@ import (
 
 // Exit codes.
 const (
-	Success = 0 // there is a token, or no step of the doctor failed
-	Failure = 1 // there is no token, or a step failed
+	Success = 0 // a token was acquired, or no step of the doctor failed
+	Failure = 1 // no token was acquired, or a step failed
 	Usage   = 2 // the command line is wrong, and no request was sent
 )
 
@@ -160,6 +160,6 @@ that of Microsoft Graph). Claims are decoded for display and not verified.
   -assertion FILE   request a token on behalf of the user whose access token for this app is
                     in FILE ("-": standard input); several scopes of one API may follow
 
-Exit codes: 0 there is a token, 1 there is no token, 2 wrong usage.
+Exit codes: 0 success, 1 no token was acquired, 2 wrong usage.
 `
 }

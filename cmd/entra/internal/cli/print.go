@@ -19,8 +19,8 @@ type printer struct {
 }
 
 // printer returns a printer for standard output. In a terminal it wraps lines and uses
-// colors, unless NO_COLOR is set (https://no-color.org) or the terminal has no colors. Few
-// shells export COLUMNS, so the width defaults to 80.
+// colors, unless NO_COLOR is set (https://no-color.org) or the terminal does not support
+// them. Few shells export COLUMNS, so the width defaults to 80.
 func (s *System) printer() *printer {
 	p := &printer{w: s.Stdout, color: s.Terminal && s.getenv("NO_COLOR") == "" && s.getenv("TERM") != "dumb"}
 	if s.Terminal {

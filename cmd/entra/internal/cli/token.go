@@ -152,7 +152,7 @@ func requests(recorded []httprecord.Request) []request {
 	return list
 }
 
-// failed prints why there is no token.
+// failed prints why no token was acquired.
 func (s *System) failed(o *options, err error, a doctor.Attempt) int {
 	f := failure{Code: "failed", Requests: requests(a.Requests)}
 	f.Description, f.Advice = doctor.Explain(err, a)

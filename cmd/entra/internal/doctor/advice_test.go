@@ -24,7 +24,7 @@ func TestExplainAADSTS(t *testing.T) {
 		},
 	}
 	for number, want := range map[int]string{
-		90002: "no such tenant at login.microsoftonline.us", 900023: "does not know this tenant", 700016: "no app CLIENT",
+		90002: "tenant does not exist at login.microsoftonline.us", 900023: "does not know this tenant", 700016: "app CLIENT does not exist",
 		7000229: "https://login.microsoftonline.us/TENANT/adminconsent?client_id=CLIENT",
 		7000112: "disabled", 50194: "Configure the tenant ID", 700025: "public client",
 		7000215: "the Secret ID was copied instead of the Value", 7000222: "has expired", 7000216: "no credential",
@@ -33,7 +33,7 @@ func TestExplainAADSTS(t *testing.T) {
 		700023: "the audience AUDIENCE.", 700021: "are not the client ID", 50027: "cannot parse", 50012: "rejected",
 		70021: "the issuer ISSUER, the subject SUBJECT and the audience AUDIENCE", 700211: "the issuer ISSUER",
 		700212: "the audience AUDIENCE", 700213: "the subject SUBJECT",
-		500011: `no API "api://orders"`, 50001: `no API "api://orders"`, 650057: "API permissions", 1002012: "/.default",
+		500011: `API "api://orders" does not exist`, 50001: `API "api://orders" does not exist`, 650057: "API permissions", 1002012: "/.default",
 		70011: "/.default", 501051: "app role", 65001: "Grant admin consent", 53003: "Conditional Access",
 		50105: "not assigned", 50034: "not in this tenant", 50013: "access token for this app", 500131: "another API",
 		500133: "has expired", 50076: "claims challenge", 50079: "claims challenge", 50158: "claims challenge",

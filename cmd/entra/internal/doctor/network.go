@@ -151,7 +151,7 @@ const (
 func (d *doctor) reportClock(record httprecord.Request) {
 	s := Step{Name: clockStep, Status: StatusOK}
 	if record.Date.IsZero() {
-		d.done(Step{Name: clockStep, Status: StatusSkip, Text: "the response has no Date header"})
+		d.done(Step{Name: clockStep, Status: StatusSkip, Text: "the response lacks a Date header"})
 		return
 	}
 	// The Date header is truncated to seconds and was written during the request.

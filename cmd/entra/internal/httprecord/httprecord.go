@@ -28,8 +28,8 @@ type Request struct {
 	Status int    // 0 without a response
 	Start  time.Time
 	Took   time.Duration
-	Date   time.Time // the response's Date header; zero if there is none
-	Err    error     // if there is no response
+	Date   time.Time // the response's Date header; zero if it is missing
+	Err    error     // why no response arrived; otherwise nil
 
 	Assertion *Assertion // the client assertion that was sent, or nil
 	Conn      Conn
