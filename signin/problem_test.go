@@ -52,7 +52,7 @@ func tokenEndpoint(status int, body string) func(*webApp, *browser, url.Values) 
 var failures = map[string]failure{
 	"bad state": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it",
 		level:  "WARN",
-		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("state", "x"+q.Get("state")[1:]) }},
+		change: func(_ *webApp, _ *browser, q url.Values) { q.Set("state", q.Get("state")+"x") }},
 	"cookies blocked": {kind: signin.KindNoCookies, status: 400, text: "Allow them", level: "INFO",
 		change: func(_ *webApp, b *browser, _ url.Values) { b.deleteCookie(b.cookie("__Host-login-").Name) }},
 	"no login": {kind: signin.KindNoLogin, status: 400, text: "started too long ago", level: "INFO",
