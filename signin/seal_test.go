@@ -166,7 +166,7 @@ func FuzzSession(f *testing.F) {
 	}
 	s := testSite(f)
 	const id = "AAAAAAAAAAAAAAAAAAAAAAAAAA"
-	name := sessionKey(id)
+	name := s.recordKey(sessionKey(id))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sealed, err := s.keys.seal("store "+name, json.RawMessage(b))
 		if err != nil {

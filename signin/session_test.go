@@ -174,6 +174,53 @@ func TestStoreRecordsAreSealed(t *testing.T) {
 	a.wantUser("")
 }
 
+// Two sites may share a host, a key and a store, and a user has the same sid at both. A session of one site is not
+// valid at the other, and a front-channel logout of one does not affect the other.
+func TestSitesWithOneStoreAreSeparate(t *testing.T) {
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store), func(s *settings) {
+		s.entra.Apps[1].RedirectURIs = append(s.entra.Apps[1].RedirectURIs, origin+"/other/callback")
+	})
+	other := newWebApp(t, withStore(store), func(s *settings) {
+		s.server, s.flow.RedirectURL = w.Server, origin+"/other/callback"
+		s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = "/other/login", "/other/logout", "/other/front"
+	})
+	for _, app := range []*webApp{w, other} {
+		app.withClaims(map[string]any{"sid": "the-session"})
+	}
+	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	mux := http.NewServeMux()
+	mux.Handle("/private", w.site.RequireSignIn(page))
+	mux.Handle("/other/private", other.site.RequireSignIn(page))
+	w.app = w.site.Handler(other.site.Handler(mux))
+
+	first, second, thief := w.browser(t), w.browser(t), w.browser(t)
+	for _, b := range []*browser{first, second} {
+		b.signIn("/private", alice)
+		own := b.cookie("__Host-session-")
+		b.deleteCookie(own.Name)
+		b.signIn("/other/private", alice)
+		others := b.cookie("__Host-session-")
+		b.setCookie(own)
+		thief.setCookie(&http.Cookie{Name: others.Name, Value: own.Value})
+		thief.setCookie(&http.Cookie{Name: own.Name, Value: others.Value})
+		thief.wantEntra(thief.get("/private"))
+		thief.wantEntra(thief.get("/other/private"))
+	}
+	wantStatus := func(own, others int) {
+		t.Helper()
+		for _, b := range []*browser{first, second} {
+			b.wantStatus(b.get("/private"), own, "")
+			b.wantStatus(b.get("/other/private"), others, "")
+		}
+	}
+	wantStatus(http.StatusOK, http.StatusOK)
+	w.browser(t).get("/logout/frontchannel?sid=the-session")
+	wantStatus(http.StatusSeeOther, http.StatusOK)
+	w.browser(t).get("/other/front?sid=the-session")
+	wantStatus(http.StatusSeeOther, http.StatusSeeOther)
+}
+
 // If the store fails, no user is signed in, and the response is 503.
 func TestStoreFailureIsUnavailable(t *testing.T) {
 	store := newSharedStore()

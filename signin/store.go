@@ -16,7 +16,7 @@ import (
 //
 // The parameter token is the key of a record, as scs calls it. It is a hash of a session ID and does not work as one.
 // The data is encrypted with Config.Keys and bound to its token. An attacker who can write to the store can end
-// sessions and restore old ones, but cannot create any.
+// sessions and restore old ones, but cannot create any. Several sites may share a store.
 type Store interface {
 	// Find returns the data stored under token. If it is missing or has expired, found is false and err is nil.
 	Find(token string) (b []byte, found bool, err error)
@@ -59,8 +59,13 @@ func storeError(err error) error {
 	return &entra.Error{Code: "temporarily_unavailable", Description: "session store failed", Err: err}
 }
 
+// recordKey returns the key in the store of this site's record under key. Sites may share a store, and a user has the
+// same sid at all of them, so their records must not overwrite each other.
+func (s *Site) recordKey(key string) string { return fingerprint("record of "+s.keys.site, key) }
+
 // get reads the record under key into v and reports whether there is one.
 func (s *Site) get(ctx context.Context, key string, v any) (bool, error) {
+	key = s.recordKey(key)
 	sealed, found, err := s.store.FindCtx(ctx, key)
 	if err != nil {
 		return false, storeError(err)
@@ -69,6 +74,7 @@ func (s *Site) get(ctx context.Context, key string, v any) (bool, error) {
 }
 
 func (s *Site) put(ctx context.Context, key string, v any, expiry time.Time) error {
+	key = s.recordKey(key)
 	sealed, err := s.keys.seal("store "+key, v)
 	if err != nil {
 		return err
@@ -80,7 +86,7 @@ func (s *Site) put(ctx context.Context, key string, v any, expiry time.Time) err
 }
 
 func (s *Site) delete(ctx context.Context, key string) error {
-	if err := s.store.DeleteCtx(ctx, key); err != nil {
+	if err := s.store.DeleteCtx(ctx, s.recordKey(key)); err != nil {
 		return storeError(err)
 	}
 	return nil
