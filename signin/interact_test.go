@@ -158,6 +158,38 @@ func TestTokensStayWithTheSession(t *testing.T) {
 	}
 }
 
+// SignIn uses the Session of the Request, and otherwise the one of the current session or a new one.
+func TestSignInUsesSessionOfRequest(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	session := ""
+	w.app = w.site.Handler(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/start" {
+			w.site.SignIn(out, r, authcode.Request{Session: r.URL.Query().Get("session"), ReturnTo: "/page"})
+			return
+		}
+		a, _ := signin.AccountFromContext(r.Context())
+		session = a.Session
+	}))
+	signIn := func(request string) string {
+		t.Helper()
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/start?session="+request), alice)), http.StatusSeeOther, "/page")
+		b.wantStatus(b.get("/page"), http.StatusOK, "")
+		return session
+	}
+	first := signIn("")
+	if len(first) != 26 {
+		t.Errorf("got session %q, want a random one", first)
+	}
+	for _, test := range []struct{ request, want string }{
+		{"", first}, {"desk", "desk"}, {"", "desk"}, {"phone", "phone"},
+	} {
+		if got := signIn(test.request); got != test.want {
+			t.Errorf("request %q: got session %q, want %q", test.request, got, test.want)
+		}
+	}
+}
+
 func TestChallengeReadsClaims(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int

@@ -52,6 +52,28 @@ func TestCookieAttributes(t *testing.T) {
 	}
 }
 
+// Redirects are not cached, and later requests do not name their address in the Referer header.
+func TestRedirectsArePrivate(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	start := b.get("/login")
+	responses := map[string]*response{"login": start, "protected page": b.get("/private/x")}
+	responses["callback"] = b.callback(b.signInAtEntra(start, alice))
+	responses["interaction"] = b.get("/call?scope=" + url.QueryEscape(scopeB))
+	responses["stray callback"] = b.get("/callback")
+	responses["logout"] = b.post("/logout", nil)
+	for name, a := range responses {
+		b.wantStatus(a, http.StatusSeeOther, "")
+		for header, want := range map[string]string{
+			"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
+		} {
+			if got := a.Header.Values(header); len(got) != 1 || got[0] != want {
+				t.Errorf("%s: got %s %q, want %q", name, header, got, want)
+			}
+		}
+	}
+}
+
 // On http://localhost, for development, cookies have no names or attributes that browsers reject there.
 func TestCookiesOnLocalhost(t *testing.T) {
 	for mode, secure := range map[string]bool{"query": false, authcode.ResponseModeFormPost: true} {

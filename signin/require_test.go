@@ -3,10 +3,12 @@ package signin_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -56,6 +58,60 @@ func TestRequireRoleAdmitsRoles(t *testing.T) {
 	if kinds := w.log.rejections(t); len(kinds) != 10 || slices.ContainsFunc(kinds,
 		func(k string) bool { return k != "missing_role" }) {
 		t.Errorf("got rejections %v, want 10 of missing_role", kinds)
+	}
+}
+
+// RequireRole copies the roles, so changing the slice later does not change who is admitted.
+func TestRequireRoleCopiesRoles(t *testing.T) {
+	roles := []string{"Admin"}
+	w := newRequireApp(t, func(s *signin.Site, next http.Handler) http.Handler { return s.RequireRole(roles...)(next) })
+	roles[0] = "Guest"
+	for role, status := range map[string]int{"Admin": http.StatusOK, "Guest": http.StatusForbidden} {
+		w.withClaims(map[string]any{"roles": []string{role}})
+		b := w.browser(t)
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/x"), alice)), http.StatusSeeOther, "/x")
+		b.wantStatus(b.get("/x"), status, "")
+	}
+}
+
+// StepUp returns nil only if the claims in the session have the authentication context.
+func TestStepUpChecksAuthContext(t *testing.T) {
+	const demand = `{"acrs":{"essential":true,"value":"c1"}}`
+	check := func(name string, r *http.Request, satisfied bool) {
+		t.Helper()
+		err := signin.StepUp(r, "c1")
+		if satisfied {
+			if err != nil {
+				t.Errorf("%s: got %v, want nil", name, err)
+			}
+			return
+		}
+		if e := testkit.Error(t, err); e.Code != "interaction_required" || !e.InteractionRequired() ||
+			e.Claims != `{"access_token":`+demand+`,"id_token":`+demand+`}` {
+			t.Errorf("%s: got %v with claims %s", name, e, e.Claims)
+		}
+	}
+	check("without a Handler", httptest.NewRequest(http.MethodGet, origin+"/", nil), false)
+	for _, test := range []struct {
+		name            string
+		keep, satisfied bool
+		acrs            any
+	}{
+		{"satisfied", true, true, []string{"c2", "c1"}}, {"another context", true, false, []string{"c2", "c11"}},
+		{"no context", true, false, nil}, {"without KeepClaims", false, false, []string{"c1"}},
+	} {
+		w := newWebApp(t, func(s *settings) { s.site.KeepClaims = test.keep })
+		w.withClaims(map[string]any{"acrs": test.acrs})
+		checked := false
+		w.calls = func(_ http.ResponseWriter, r *http.Request) {
+			check(test.name, r, test.satisfied)
+			checked = true
+		}
+		b := w.browser(t)
+		b.signIn("/call", alice)
+		if b.wantStatus(b.get("/call"), http.StatusOK, ""); !checked {
+			t.Errorf("%s: the page was not requested", test.name)
+		}
 	}
 }
 

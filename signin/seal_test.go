@@ -2,15 +2,19 @@ package signin
 
 import (
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 func testSite(t testing.TB) *Site {
@@ -147,6 +151,38 @@ func TestMemoryStoreIsBounded(t *testing.T) {
 	}
 	if n := m.records.Len(); n > 1 {
 		t.Errorf("got %d expired records, want at most 1", n)
+	}
+}
+
+// The memory store does not return expired records. Tombstones and similar marks have no expiry of their own.
+func TestMemoryStoreDropsExpiredRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemoryStore()
+		m.Commit("mark", []byte("x"), time.Now().Add(tombstoneTTL))
+		time.Sleep(tombstoneTTL - time.Nanosecond)
+		if b, found, err := m.Find("mark"); string(b) != "x" || !found || err != nil {
+			t.Errorf("before its expiry: got %q, %t, %v", b, found, err)
+		}
+		time.Sleep(time.Nanosecond)
+		if b, found, err := m.Find("mark"); b != nil || found || err != nil || m.records.Len() != 0 {
+			t.Errorf("at its expiry: got %q, %t, %v and %d records, want none", b, found, err, m.records.Len())
+		}
+	})
+}
+
+// Errors that are neither of Entra nor of a token are redacted and cut in the log, too.
+func TestLogRedactsPlainErrors(t *testing.T) {
+	var log testkit.Log
+	s := testSite(t)
+	s.logger = log.Logger()
+	const token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzIn0.c2lnbmF0dXJl"
+	err := fmt.Errorf("AUTH failed: %s%s", token, strings.Repeat(" x", 1000))
+	s.logError(t.Context(), slog.LevelError, "message", err, slog.Int("status", 503))
+	want := "AUTH failed: [redacted]" + strings.Repeat(" x", 1000)
+	want = want[:maxLoggedBytes] + "..."
+	lines := log.Lines(t)
+	if len(lines) != 1 || lines[0]["error"] != want || lines[0]["status"] != 503.0 || lines[0]["level"] != "ERROR" {
+		t.Errorf("got log %v, want error %q", lines, want)
 	}
 }
 
