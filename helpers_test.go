@@ -102,7 +102,7 @@ func (f *fastEntra) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 }
 
-// cached returns what the cache has for a source.
+// cached returns the description of the cached token.
 func cached(t testing.TB, s *entra.TokenSource) entra.TokenInfo {
 	t.Helper()
 	info, ok := s.Cached()

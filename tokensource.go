@@ -52,7 +52,7 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 	return s
 }
 
-// A flow is what a client knows about a flow, which makes a source for each request cheap.
+// A flow is a client's record of one flow, which makes a source for each request cheap.
 type flow struct {
 	key  cache.Key // without subject and session
 	last atomic.Pointer[cache.Handle]
@@ -274,7 +274,7 @@ func (s *TokenSource) HTTPClient() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}}
 }
 
-// Format prints the cache key and the scopes, whatever the verb.
+// Format prints the cache key and the scopes for every verb.
 func (s *TokenSource) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "entra.TokenSource{%v scopes=%v}", &s.handle, s.grant.scopes())
 }

@@ -82,6 +82,6 @@
 // A failed sign-in becomes a [Problem]. The user sees a page, built in or written by Config.Page. The operator gets
 // one log record in Config.Logger. Neither contains a secret.
 //
-// Sources: OAuth 2.0 Security Best Current Practice (RFC 9700); RFC 6265bis; OpenID Connect RP-Initiated Logout and
-// Front-Channel Logout; the OWASP cheat sheets on session management and on cross-site request forgery.
+// Sources: OAuth 2.0 Security Best Current Practice (RFC 9700), RFC 6265bis, OpenID Connect RP-Initiated Logout and
+// Front-Channel Logout, and the OWASP cheat sheets on session management and on cross-site request forgery.
 package signin

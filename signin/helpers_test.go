@@ -302,15 +302,15 @@ func (b *browser) callback(callback string) *response {
 // implement.
 func (b *browser) crossSitePost(target string, form url.Values) *response {
 	b.t.Helper()
-	kept := b.cookies()
-	for _, c := range kept {
+	before := b.cookies()
+	for _, c := range before {
 		if !strings.HasPrefix(c.Name, "__Host-login-") {
 			b.deleteCookie(c.Name)
 		}
 	}
 	a := b.post(target, form, "Sec-Fetch-Site", "cross-site", "Origin", entraHost)
 	set := a.Cookies()
-	for _, c := range kept {
+	for _, c := range before {
 		replaced := false
 		for _, n := range set {
 			replaced = replaced || n.Name == c.Name

@@ -186,7 +186,7 @@ func (s *Site) findSession(ctx context.Context, key string) (*session, error) {
 }
 
 // touch records that the session is in use. A concurrent sign-out must win. The sign-out therefore writes a tombstone
-// before it deletes the session, and touch checks for one after it writes. Whichever writes last, the session is gone.
+// before it deletes the session, and touch checks for one after it writes. In either order the session is gone.
 func (s *Site) touch(ctx context.Context, v *session) error {
 	now := time.Now()
 	if v.Replaced || now.Sub(v.LastSeen) < min(touchInterval, s.config.IdleTimeout/8) {

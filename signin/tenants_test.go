@@ -76,8 +76,8 @@ func TestGuestBelongsToResourceTenant(t *testing.T) {
 	b.signIn("/private/x", carol)
 	w.calls = func(out http.ResponseWriter, r *http.Request) {
 		a, ok := signin.AccountFromContext(r.Context())
-		c, kept := signin.ClaimsFromContext(r.Context())
-		if !ok || !kept {
+		c, hasClaims := signin.ClaimsFromContext(r.Context())
+		if !ok || !hasClaims {
 			t.Fatal("got no account or no claims")
 		}
 		account = a.HomeAccountID

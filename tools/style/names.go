@@ -22,7 +22,6 @@ var bannedWords = map[string]string{
 	"anew": "write again or retry", "meanwhile": "write concurrent or during", "beside": "write next to",
 	"besides": "write next to", "mend": "write fix", "mends": "write fixes", "mended": "write fixed", "vain": "name the outcome",
 	"victim": "write evicted", "victims": "write evicted", "idlest": "write least recent",
-	"ended": "write expired, closed or done",
 }
 
 // builtins are the predeclared identifiers that are easy to shadow.

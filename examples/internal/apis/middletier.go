@@ -14,12 +14,12 @@ import (
 
 // MiddleTier is an API that calls another one for its caller.
 type MiddleTier struct {
-	Verifier *verify.Verifier  // of the tokens that it is called with
+	Verifier *verify.Verifier  // validates the tokens of callers
 	Scope    string            // the scope that a caller needs
 	Client   *entra.Client     // the API's own registration
 	Next     string            // the address of the next API
 	NextWant string            // the scope of the next API
-	Base     http.RoundTripper // carries the calls; nil: http.DefaultTransport
+	Base     http.RoundTripper // sends the calls; if nil, http.DefaultTransport is used
 }
 
 // Handler returns the API.
@@ -36,24 +36,24 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	claims := token.Claims()
-	// An API that serves several tenants asks in the caller's.
+	// An API for several tenants acquires the token in the caller's tenant.
 	client, err := m.Client.WithTenant(claims.TenantID)
 	if err != nil {
 		http.Error(w, "no tenant", http.StatusInternalServerError)
 		return
 	}
 	source := obo.ForToken(client, token, m.NextWant)
-	answer, err := hops.Get(r.Context(), source, m.Base, m.Next)
+	next, err := hops.Get(r.Context(), source, m.Base, m.Next)
 	if err != nil {
-		m.refuse(w, r, err)
+		m.writeError(w, r, err)
 		return
 	}
 	respond(w, hops.Response{API: "api-a", Caller: hops.CallerOf(claims), Token: hops.TokenOf(obo.FlowName, source),
-		Next: answer})
+		Next: next})
 }
 
-// refuse tells the caller what to do about an error. An API cannot ask the user anything.
-func (m *MiddleTier) refuse(w http.ResponseWriter, r *http.Request, err error) {
+// writeError sends a response that the caller can act on, since an API cannot interact with the user.
+func (m *MiddleTier) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	slog.WarnContext(r.Context(), "the next API could not be called", "error", err)
 	var e *entra.Error
 	switch {

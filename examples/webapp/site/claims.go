@@ -13,9 +13,9 @@ import (
 type use int
 
 const (
-	decide  use = iota // decisions about what the user may do
+	decide  use = iota // decisions about the rights of the user
 	display            // showing it to a person only
-	about              // the token itself: checked by the library or internal to Entra
+	about              // the token itself, checked by the library or internal to Entra
 	unknown            // not listed below
 )
 
@@ -32,15 +32,17 @@ var known = []struct {
 	{"sub", decide, "The user as seen by this app. Other apps get another value. " +
 		"Also a key, for data that no other app shares."},
 	{"roles", decide, "App roles of this app that were assigned to the user or to one of the user's groups."},
-	{"scp", decide, "What the client may do for the user, in an access token. The user's own rights apply as well."},
+	{"scp", decide, "The permissions of the client to act for the user, in an access token. " +
+		"The user's own rights apply as well."},
 	{"acrs", decide, "Authentication contexts that the sign-in satisfied, such as a second factor. " +
 		"A step-up requests one."},
-	{"groups", decide, "IDs of the user's groups. With more than 200 groups the claim is omitted, and the app must query Microsoft Graph. " +
-		"App roles are simpler."},
+	{"groups", decide, "IDs of the user's groups. With more than 200 groups the claim is omitted, " +
+		"and the app must query Microsoft Graph. App roles are simpler."},
 	{"wids", decide, "Directory roles of the user, by the IDs of their templates."},
 	{"acct", decide, "0 for a member of the tenant, 1 for a guest."},
 	{"auth_time", decide, "When the user last signed in with credentials. Check it after requesting a fresh sign-in."},
-	{"idp", decide, "The identity provider of the user if it is not the tenant itself, such as the organization of a guest."},
+	{"idp", decide, "The identity provider of the user if it is not the tenant itself, " +
+		"such as the organization of a guest."},
 	{"azp", decide, "The app that the token was issued to."},
 	{"idtyp", decide, "The value app marks a token without a user."},
 
