@@ -18,6 +18,7 @@ import (
 
 	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 const (
@@ -49,6 +50,7 @@ type keys struct {
 	url    string
 	host   string
 	client *http.Client
+	calls  safecall.Limiter // of fetch
 	logger *slog.Logger
 
 	current atomic.Pointer[keySet] // nil before the first successful fetch
@@ -71,7 +73,9 @@ type keySet struct {
 
 // newKeys returns an empty cache for the key document at an https URL of host.
 func newKeys(url, host string, client *http.Client, logger *slog.Logger) *keys {
-	return &keys{url: url, host: host, client: httpclient.Restricted(client), logger: logger}
+	return &keys{
+		url: url, host: host, client: httpclient.Restricted(client), calls: safecall.NewLimiter(), logger: logger,
+	}
 }
 
 // load returns the current keys, or nil, and whether they may be used. It starts a
@@ -181,7 +185,7 @@ func (k *keys) refresh(done chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
 	started := time.Now()
-	byID, err := k.fetch(ctx)
+	byID, err := k.fetchSafely(ctx)
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -228,6 +232,22 @@ func (k *keys) failedLocked(err error) {
 // maxDocumentSize is the maximum size of the key document in bytes. Entra's has about
 // 20,000.
 const maxDocumentSize = 1 << 20
+
+// fetchSafely calls fetch. The transport of Config.HTTPClient may panic, and it may not
+// return when its context ends. Without a result, every caller would wait, and no
+// other fetch would start.
+func (k *keys) fetchSafely(ctx context.Context) (map[string]*signingKey, error) {
+	byID, err := safecall.Do(ctx, k.calls, k.fetch)
+	if _, ok := errors.AsType[*Error](err); ok || err == nil {
+		return byID, err
+	}
+	if ctx.Err() != nil {
+		return nil, k.networkError(err)
+	}
+	return nil, &Error{
+		Reason: ReasonKeysUnavailable, Err: errors.New("request to " + k.host + " failed: " + err.Error()),
+	}
+}
 
 // fetch fetches the key document. Every error is an [*Error] with
 // [ReasonKeysUnavailable].

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,6 +163,53 @@ func TestKeyFetchTimesOut(t *testing.T) {
 			t.Error("got Temporary false, want true")
 		}
 	})
+}
+
+// A transport that does not return when its context ends delays callers for ten seconds. Later
+// fetches are made all the same.
+func TestHangingKeyFetchIsAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		hang := make(chan struct{})
+		defer close(hang)
+		a.do(func(*http.Request) (*http.Response, error) {
+			<-hang
+			return nil, errors.New("too late")
+		})
+		v := mustNew(t, a.config())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		_, err := v.Verify(ctx, longLived(0))
+		if time.Since(start) != 10*time.Second || !errors.Is(err, context.DeadlineExceeded) ||
+			reason(t, err) != verify.ReasonKeysUnavailable {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+		a.publish(jwk(0))
+		advance(time.Minute)
+		accept(t, v, longLived(0))
+	})
+}
+
+// A transport that panics or ends its goroutine fails the fetch. It does not end the program.
+func TestPanickingKeyFetchFails(t *testing.T) {
+	for name, respond := range map[string]func(*http.Request) (*http.Response, error){
+		"panic":  func(*http.Request) (*http.Response, error) { panic("s3cret") },
+		"Goexit": func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAuthority(jwk(0))
+			a.do(respond)
+			v := mustNew(t, a.config())
+			_, err := v.Verify(t.Context(), longLived(0))
+			if reason(t, err) != verify.ReasonKeysUnavailable || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("%s: got %v, want %s", name, err, verify.ReasonKeysUnavailable)
+			}
+			a.publish(jwk(0))
+			advance(time.Minute)
+			accept(t, v, longLived(0))
+		})
+	}
 }
 
 // Lookups refresh the keys once an hour in the background, so callers wait only for the first
