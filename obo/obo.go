@@ -14,7 +14,8 @@
 //
 // Create a source for every request. That is cheap, and all sources for one assertion share
 // one token. A token is never served after its assertion has expired. If it expires earlier,
-// it is refreshed in the background with the assertion.
+// it is refreshed in the background with the assertion. If the expiry cannot be read, because
+// the assertion is encrypted, a token is served for ten minutes at most.
 //
 // An app-only token cannot be exchanged. If the caller is an app without a user, call the next
 // API with package clientcreds.
@@ -35,6 +36,7 @@ package obo
 import (
 	"context"
 	"crypto/sha256"
+	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/digest"
@@ -83,6 +85,9 @@ func ForToken(c *entra.Client, t Verified, scopes ...string) *entra.TokenSource 
 	return source(c, t.Raw(), t.SHA256(), scopes)
 }
 
+// unknownExpiry is how long a token is served if the expiry of its assertion is unknown.
+const unknownExpiry = 10 * time.Minute
+
 func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested []string) *entra.TokenSource {
 	g := entra.Grant{Flow: FlowName, Subject: string(sum[:])}
 	if len(requested) == 1 && !scopes.IsOIDC(requested[0]) {
@@ -102,6 +107,9 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested 
 		resp, err := r.OnBehalfOf(ctx, assertion)
 		if err != nil {
 			return nil, err
+		}
+		if expires.IsZero() {
+			expires = time.Now().Add(unknownExpiry)
 		}
 		resp.NotAfter = expires
 		return resp, nil

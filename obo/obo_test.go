@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -174,6 +175,49 @@ func TestTokenIsNotServedJustPastItsAssertion(t *testing.T) {
 			t.Error("a token was served after its assertion expired")
 		}
 	})
+}
+
+// If the expiry of the assertion is unknown, a token is served for ten minutes. Then Entra checks
+// the assertion again.
+func TestUnknownExpiryIsTenMinutes(t *testing.T) {
+	for name, assertion := range map[string]string{
+		"encrypted": segment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d",
+		"no expiry": segment(`{"alg":"RS256"}`) + "." + segment(`{"scp":"x"}`) + ".x",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, r, c := setup(t)
+			valid := assertionOf(s, alice, time.Hour)
+			accepts := true
+			r.Next = testkit.RoundTripper(func(req *http.Request) (*http.Response, error) {
+				if req.Method == http.MethodPost && accepts { // as Entra would, which can read the assertion
+					if err := req.ParseForm(); err != nil {
+						return nil, err
+					}
+					req.PostForm.Set("assertion", valid)
+					body := req.PostForm.Encode()
+					req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+				}
+				return s.Client().Transport.RoundTrip(req)
+			})
+			source := obo.TokenSource(c, assertion, "api://api-b/Orders.Read")
+			tok, err := source.Token()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if want := time.Now().Add(10 * time.Minute); !tok.Expiry.Equal(want) {
+				t.Errorf("%s: got expiry %v, want %v", name, tok.Expiry, want)
+			}
+			accepts = false
+			time.Sleep(10*time.Minute - time.Second)
+			if again, err := source.Token(); err != nil || again.AccessToken != tok.AccessToken {
+				t.Errorf("%s: got another token or %v, want the cached one", name, err)
+			}
+			time.Sleep(time.Second)
+			if _, err := source.Token(); err == nil || len(r.Forms()) != 2 {
+				t.Errorf("%s: got %v and %d requests, want an error of Entra and 2", name, err, len(r.Forms()))
+			}
+		})
+	}
 }
 
 // A token that expires before its assertion is refreshed early, with the assertion, for every
