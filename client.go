@@ -63,7 +63,7 @@ type Config struct {
 const CapabilityCAE = "cp1"
 
 // A Client is one app registration in one tenant. It must be created with [New] and is safe
-// for concurrent use. It starts no goroutines and needs no closing.
+// for concurrent use. No goroutine runs between requests, so a Client need not be closed.
 type Client struct {
 	tenantID     string
 	clientID     string
@@ -154,7 +154,8 @@ func evictionsOnly(onEvent func(cache.Event)) func(cache.Event) {
 
 // WithTenant returns a client for the same app in another tenant. It shares the cache, the
 // connections and the credential with c. It is cheap: a multi-tenant API may call it for
-// every request, with the tid of the validated token.
+// every request, with the tid of the validated token. The error is an [*Error] with the code
+// "invalid_request" if tenantID is invalid.
 func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	switch lower := strings.ToLower(tenantID); {
 	case c.cloud.ExternalID() && isMultiTenant(lower):
@@ -242,8 +243,7 @@ func validateClientID(id string) *Error {
 			"GUID alone")
 	}
 	return errorf("invalid_request", "Config.ClientID is not a GUID; it is the Application (client) ID of the "+
-		"app registration "+
-		"(if it contains the secret, the two are swapped: replace the secret if it has been logged as an ID)")
+		"app registration; if the secret is in this field, swap the two, and replace the secret if it was logged")
 }
 
 // tenantError returns the error for a tenant that is neither a GUID nor a domain. It does

@@ -93,9 +93,9 @@ func newCredential(id string, cred confidential.Credential, invalid *Error) Cred
 	}
 }
 
-// Equal reports whether c and d are the same credential: the same secret, the same
-// certificates with an *[rsa.PrivateKey] and the same options, or the same value of any
-// other kind. The zero Credential is equal only to itself.
+// Equal reports whether c and d are the same credential. Secrets are equal if their texts
+// are, and certificates with an *[rsa.PrivateKey] if the certificates, the key and the
+// options are. Any other Credential is equal only to its copies.
 func (c Credential) Equal(d Credential) bool { return c.id == d.id }
 
 // Format prints that there is a credential, for every verb.

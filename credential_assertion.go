@@ -25,9 +25,9 @@ type AssertionRequest struct {
 // get is called for every request to Entra, possibly concurrently, and should cache
 // expensive results. If Entra rejects the assertion, get is called again with Rejected set. If
 // it returns another assertion, the request is sent again. get must return when its
-// context ends, which it does with the request or, if another credential follows in a
-// [CredentialChain], earlier. Its error becomes the Err of an [*Error] with the code
-// "invalid_client". That is temporary if the error is a time-out or a temporary [*Error].
+// context ends. The context ends with the request, or earlier if another credential follows
+// in a [CredentialChain]. The error of get becomes the Err of an [*Error] with the code
+// "invalid_client". That is temporary if get's error is a time-out or a temporary [*Error].
 func Assertion(get func(context.Context, AssertionRequest) (string, error)) Credential {
 	limiter := safecall.NewLimiter()
 	return Credential{

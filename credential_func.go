@@ -24,10 +24,10 @@ import (
 // *[rsa.PrivateKey] and options. Any other credential is only Equal to itself and its
 // copies, so load should create such a credential once.
 //
-// load must return when its context ends, which it does with the request or, if another
-// credential follows in a [CredentialChain], earlier. Its error becomes the Err of an
-// [*Error] with the code "invalid_client". That is temporary if the error is a time-out or a
-// temporary [*Error]. If load fails while replacing a rejected credential, the rejection is
+// load must return when its context ends. The context ends with the request, or earlier if
+// another credential follows in a [CredentialChain]. The error of load becomes the Err of an
+// [*Error] with the code "invalid_client". That is temporary if load's error is a time-out or
+// a temporary [*Error]. If load fails while replacing a rejected credential, the rejection is
 // returned and wraps the error. While an earlier credential is still usable, load should
 // return that rather than an error. load may return any kind of credential. If it returns
 // another CredentialFunc, each of the two requests may become two.

@@ -29,9 +29,9 @@
 // A TokenSource is cheap to create and shares its token with all sources of the same
 // grant. Keep one, or create one for each request. All tokens are stored in one cache. It
 // is bounded, sends one request however many callers wait, and refreshes tokens in the
-// background well before they expire. Once a token is cached, no caller waits for the next
-// one, and an outage of Entra of several minutes goes unnoticed. Package cache describes
-// the details.
+// background well before they expire. While a token is in regular use, no caller waits for the
+// next one, and an outage of Entra of several minutes goes unnoticed. Package cache
+// describes the details.
 //
 // Use [TokenSource.HTTPClient], [Transport], or an [oauth2.Transport] that contains the
 // source. Do not use [oauth2.NewClient] or [oauth2.ReuseTokenSource]: they keep a token

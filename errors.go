@@ -120,8 +120,8 @@ func (e *Error) InteractionRequired() bool {
 	return false
 }
 
-// Temporary reports whether the same request may succeed later without any change: Entra
-// throttles, has a fault, or is not reachable.
+// Temporary reports whether the same request may succeed later without any change, because
+// Entra throttles, has an internal error or is not reachable.
 func (e *Error) Temporary() bool {
 	switch e.Code {
 	case CodeRequestFailed:

@@ -92,7 +92,9 @@ func (c *Cache) Stats() Stats {
 // Purge drops all sessions of subject, of every app and authority, and returns their number. A response
 // that arrives later for one of them reaches the callers that wait for it and is not stored.
 //
-// Purge completes even if ctx has ended, and its error is always nil: both are for a cache with a store.
+// The subject of a user who signed in with package authcode is Account.HomeAccountID.
+//
+// ctx is not used yet, and the error is always nil. They allow for a cache with a store.
 func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 	return c.PurgeFunc(func(k Key) bool { return k.Subject == subject }), nil
 }

@@ -15,7 +15,7 @@ import (
 const (
 	callTimeout   = 20 * time.Second // of one call
 	retryDelay    = 30 * time.Second // before the next call, after one failed in the background
-	rejectedDelay = time.Second      // between calls about the same rejected value
+	rejectedDelay = time.Second      // between two calls after rejections of the same value
 )
 
 // callback is a credential that a function returns: a callback of the program, or a

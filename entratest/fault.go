@@ -39,8 +39,8 @@ const (
 type Fault struct {
 	// Endpoint is one of the Endpoint constants. If empty, any endpoint matches.
 	Endpoint string
-	// Tenant is the ID or domain of a tenant, or a name such as common that the
-	// path of the request has. If empty, any tenant matches.
+	// Tenant is the ID or domain of a tenant, or another name in the path of the
+	// request, such as common. If empty, any tenant matches.
 	Tenant string
 	// ClientID is the client that sends the request. If empty, any client matches.
 	ClientID string

@@ -220,7 +220,7 @@ func kindOfEntra(e *entra.Error) Kind {
 		return KindUnavailable
 	}
 	switch e.Code {
-	case "access_denied": // also sent if the user may not use the app (50105), which is not a choice of the user
+	case "access_denied": // also (50105) for users who may not use the app
 		if len(e.AADSTS) == 0 || e.Has(65004) {
 			return KindConsentDeclined
 		}

@@ -85,8 +85,8 @@ type Claims struct {
 	Nonce string `json:"-"`
 
 	// The following claims are for display only. Users and administrators change
-	// them, and another person may get the same value later. Never use them to
-	// decide access or as a key.
+	// them, and another person may get the same value later. Never base an
+	// access decision or a key on them.
 
 	// Name (name) is the display name. For display only.
 	Name string

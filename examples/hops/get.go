@@ -25,8 +25,8 @@ func (e *StatusError) Error() string {
 
 // Get calls an API with a token of s and returns its JSON response. base sends the request. If
 // nil, [http.DefaultTransport] is used. The error is one of s, a [*StatusError], or a network
-// error. If the API rejects the token with status 401, and the transport acquires no token that
-// it accepts, the error is an [*entra.Error] that requires interaction.
+// error. If the API rejects the token with status 401, and the transport cannot acquire a token
+// that the API accepts, the error is an [*entra.Error] that requires interaction.
 func Get(ctx context.Context, s *entra.TokenSource, base http.RoundTripper, url string) (json.RawMessage, error) {
 	client := http.Client{Transport: &entra.Transport{Source: s, Base: base}, Timeout: 15 * time.Second}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -14,7 +14,7 @@ import (
 // stops all of it.
 func fakeApp(url string, lifetime time.Duration) (app http.Handler, hint string, stop func(), err error) {
 	company, err := contoso.Start(func(c *entratest.Config) {
-		if lifetime > 0 { // api-a's calls of api-b need 5 minutes
+		if lifetime > 0 { // on-behalf-of needs a token that is valid for 5 more minutes
 			c.Lifetime = func() time.Duration { return max(lifetime, 6*time.Minute) }
 		}
 	})

@@ -36,8 +36,8 @@ func NewRSAKey(t testing.TB) *rsa.PrivateKey {
 	return key
 }
 
-// Certificate returns a self-signed certificate for key. Each change sets fields of its template, whose certificate is
-// that of a CA with a random serial number, valid from an hour ago for a day.
+// Certificate returns a self-signed certificate of a CA for key. It has a random serial number and is valid from an
+// hour ago for a day. Each of changes may modify the template.
 func Certificate(t testing.TB, key crypto.Signer, changes ...func(*x509.Certificate)) *x509.Certificate {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))

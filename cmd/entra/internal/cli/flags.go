@@ -117,11 +117,11 @@ func (o *options) conflict() string {
 	switch {
 	case looksLikeSecret(o.secretFile) || looksLikeSecret(o.passwordFile):
 		return "-secret-file and -password-file take the name of a file, but this looks like a secret; replace the " +
-			"secret, because the command line is not secret"
+			"secret, because other users can read the command line"
 	case o.secretEnv != "" && !variable.MatchString(o.secretEnv) || o.passwordEnv != "" &&
 		!variable.MatchString(o.passwordEnv):
-		return "-secret-env and -password-env take the name of an environment variable, which this is not; if it is a " +
-			"secret, replace it, because the command line is not secret"
+		return "-secret-env and -password-env take the name of an environment variable, but this is not such a name; " +
+			"if it is a secret, replace it, because other users can read the command line"
 	case len(given) > 1:
 		return strings.Join(given, " and ") + " select different credentials; give one"
 	case o.certificate == "" && (o.key != "" || o.passwordFile != "" || o.passwordEnv != "" || o.sendChain || o.rs256):

@@ -285,7 +285,7 @@ func (d *doctor) failedConnection(host, proxy string, err error) Step {
 	case isPlain:
 		s.Text = peer + " does not use TLS"
 		s.Advice = "The port belongs to another service, or HTTPS_PROXY is not a proxy. The port of an authority is 443, " +
-			"unless a private cloud differs."
+			"except in some private clouds."
 	case errors.Is(err, syscall.ECONNREFUSED):
 		s.Text = peer + " does not accept connections"
 		s.Advice = "No service listens there, or a firewall rejects the connection. Allow outgoing connections to " +
