@@ -66,6 +66,7 @@ const CapabilityCAE = "cp1"
 // for concurrent use. No goroutine runs between requests, so a Client need not be closed.
 type Client struct {
 	tenantID     string
+	multiTenant  bool // tenantID stands for many tenants
 	clientID     string
 	cloud        Cloud
 	authority    string // with the tenant; part of every cache key
@@ -163,7 +164,7 @@ func (c *Client) WithTenant(tenantID string) (*Client, error) {
 			"use its ID or its domain", lower)
 	case guid.Valid(tenantID), domainName.MatchString(tenantID), isMultiTenant(lower):
 		d := *c
-		d.tenantID = lower
+		d.tenantID, d.multiTenant = lower, isMultiTenant(lower)
 		d.authority = "https://" + c.cloud.Host() + "/" + lower
 		d.flows = new(flows)
 		return &d, nil
@@ -210,7 +211,7 @@ func isMultiTenant(tenant string) bool {
 
 // requireTenant reports a client that does not name a single tenant.
 func (c *Client) requireTenant() *Error {
-	if !isMultiTenant(c.tenantID) {
+	if !c.multiTenant {
 		return nil
 	}
 	return errorf("invalid_request", "the tenant is %q, which is only for sign-in; a daemon needs the ID or "+

@@ -31,9 +31,10 @@ const (
 // section 4), which each MSAL client requests again. Concurrent requests for one
 // document are sent once, and a stale document is used if it cannot be replaced.
 type discovery struct {
-	send   func(*http.Request) (*response, *Error)
-	allow  func(*url.URL) *Error
-	flight singleflight.Group
+	send       func(*http.Request) (*response, *Error)
+	allow      func(*url.URL) *Error
+	externalID bool // the authority is an external tenant's
+	flight     singleflight.Group
 
 	mu        sync.Mutex // guards documents
 	documents *simplelru.LRU[string, document]
@@ -44,9 +45,11 @@ type document struct {
 	useUntil time.Time
 }
 
-func newDiscovery(send func(*http.Request) (*response, *Error), allow func(*url.URL) *Error) *discovery {
+func newDiscovery(
+	send func(*http.Request) (*response, *Error), allow func(*url.URL) *Error, externalID bool,
+) *discovery {
 	documents, _ := simplelru.NewLRU[string, document](discoveryMaxCount, nil) // fails only for sizes below 1
-	return &discovery{send: send, allow: allow, documents: documents}
+	return &discovery{send: send, allow: allow, externalID: externalID, documents: documents}
 }
 
 // get returns the document that req requests.
@@ -145,7 +148,7 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 		return nil, e
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if Cloud(u.Host).ExternalID() {
+	if d.externalID {
 		id := externalid.Tenant(lowerHost(doc.Issuer))
 		if id == "" || guid.Valid(tenant) && !strings.EqualFold(tenant, id) {
 			return nil, errorf(CodeInvalidResponse, "the discovery document of %s names the issuer of another "+
@@ -159,8 +162,10 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 		if err != nil {
 			return nil, errorf(CodeInvalidResponse, "the discovery document of %s contains an invalid URL", u.Host)
 		}
-		if failed := d.allow(e); failed != nil {
-			return nil, failed
+		if e.Scheme != u.Scheme || e.Host != u.Host { // u itself is allowed
+			if failed := d.allow(e); failed != nil {
+				return nil, failed
+			}
 		}
 		// The endpoints of a tenant that was named by its ID must be that tenant's. For a
 		// domain the document contains the ID.

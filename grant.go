@@ -1,7 +1,6 @@
 package entra
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -178,10 +177,13 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 	resp := cache.Response{
 		AccessToken: r.AccessToken,
 		TokenType:   "Bearer",
-		Scope:       cmp.Or(strings.Join(r.Scopes, " "), strings.Join(g.scopes(), " ")), // RFC 6749, section 5.1
+		Scope:       strings.Join(r.Scopes, " "),
 		Lifetime:    r.ExpiresIn - age,
 		RefreshIn:   max(0, r.refreshIn-age),
 		NotAfter:    g.NotAfter,
+	}
+	if resp.Scope == "" { // the requested scopes were granted (RFC 6749, section 5.1)
+		resp.Scope = strings.Join(g.scopes(), " ")
 	}
 	if !r.NotAfter.IsZero() && (resp.NotAfter.IsZero() || r.NotAfter.Before(resp.NotAfter)) {
 		resp.NotAfter = r.NotAfter

@@ -89,7 +89,7 @@ type msalTransport struct {
 
 func newMSALTransport(host string, region *region, client *http.Client) *msalTransport {
 	t := &msalTransport{host: host, region: region, client: httpclient.Restricted(client)}
-	t.discovery = newDiscovery(t.send, t.allow)
+	t.discovery = newDiscovery(t.send, t.allow, Cloud(host).ExternalID())
 	return t
 }
 
