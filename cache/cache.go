@@ -23,7 +23,7 @@ type Options struct {
 // Cache holds access tokens. It is safe for concurrent use and must not be copied. Create it with [New].
 // The zero Cache is an empty cache with default options.
 type Cache struct {
-	once    sync.Once // sets the fields of the next group
+	once    sync.Once // calls init
 	size    int64
 	onEvent func(Event)
 	seed    maphash.Seed
@@ -37,7 +37,7 @@ type Cache struct {
 // New returns an empty cache.
 func New(o Options) *Cache {
 	c := &Cache{size: int64(o.Size), onEvent: o.OnEvent}
-	c.init()
+	c.once.Do(c.init)
 	return c
 }
 
@@ -49,22 +49,20 @@ const (
 )
 
 func (c *Cache) init() {
-	c.once.Do(func() {
-		if c.size <= 0 {
-			c.size = DefaultSize
-		}
-		n := 1
-		if c.size >= shardedSize {
-			n = shardCount
-		}
-		c.seed = maphash.MakeSeed()
-		for range n {
-			c.shards = append(c.shards, newShard())
-		}
-	})
+	if c.size <= 0 {
+		c.size = DefaultSize
+	}
+	n := 1
+	if c.size >= shardedSize {
+		n = shardCount
+	}
+	c.seed = maphash.MakeSeed()
+	for range n {
+		c.shards = append(c.shards, newShard())
+	}
 }
 
-// Stats counts what a cache has done since it was created. Hits+Misses is the number of completed calls for
+// Stats has the counters of a cache since it was created. Hits+Misses is the number of completed calls for
 // a token.
 type Stats struct {
 	Hits          uint64 // calls that returned a cached token at once
@@ -102,7 +100,7 @@ func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 // PurgeFunc drops all sessions for whose keys match returns true, in the way of [Cache.Purge]. It calls match
 // with a lock held, so match must not use the cache.
 func (c *Cache) PurgeFunc(match func(Key) bool) (n int) {
-	c.init()
+	c.once.Do(c.init)
 	for _, sh := range c.shards {
 		n += c.purge(sh, match)
 	}
@@ -126,8 +124,8 @@ func (c *Cache) purge(sh *shard, match func(Key) bool) (n int) {
 	return n
 }
 
-// session returns the session of k. If there is none it adds one, and evicts another if the user or the
-// cache then has too many.
+// session returns the session of k. It adds a missing session, and evicts another if the user or the cache then
+// has too many.
 func (c *Cache) session(k sessionKey) *session {
 	i := c.shard(k)
 	sh := c.shards[i]
@@ -138,9 +136,12 @@ func (c *Cache) session(k sessionKey) *session {
 		return s
 	}
 	s = sh.add(k)
-	excess, over := sh.userExcess(k)
-	if over {
-		sh.remove(excess).drop()
+	var excess sessionKey
+	over := false
+	if k.session != "" {
+		if excess, over = sh.userExcess(k); over {
+			sh.remove(excess).drop()
+		}
 	}
 	sh.mu.Unlock()
 	if over {
@@ -161,11 +162,12 @@ func (c *Cache) peek(k sessionKey) *session {
 
 // shard returns the index of the shard of k, which has all sessions of its user.
 func (c *Cache) shard(k sessionKey) int {
-	c.init()
+	c.once.Do(c.init)
 	if len(c.shards) == 1 {
 		return 0
 	}
-	return int(maphash.Comparable(c.seed, k.user()) % uint64(len(c.shards)))
+	k.session = ""
+	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
 }
 
 // evict drops a session other than added, from the i-th shard if that has one.
@@ -173,7 +175,7 @@ func (c *Cache) evict(i int, added *session) {
 	for range c.shards {
 		sh := c.shards[i]
 		sh.mu.Lock()
-		k, ok := sh.victim(added)
+		k, ok := sh.candidate(added)
 		if ok {
 			sh.remove(k).drop()
 		}
@@ -189,12 +191,8 @@ func (c *Cache) evict(i int, added *session) {
 
 func (c *Cache) evicted(k sessionKey) {
 	c.evictions.Add(1)
-	c.emit(Event{Kind: EventEvicted, Key: k.key()})
-}
-
-func (c *Cache) emit(e Event) {
 	if c.onEvent != nil {
-		c.onEvent(e)
+		c.onEvent(Event{Kind: EventEvicted, Key: k.key()})
 	}
 }
 

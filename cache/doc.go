@@ -11,9 +11,9 @@
 //
 // # Contents
 //
-// A session is everything cached for one subject of one app ([Key]): one access token per scope set, and what the flow
-// needs to get the next one, such as a refresh token. [Options].Size bounds the sessions. A session has at most 64
-// scope sets.
+// A session belongs to one subject of one app ([Key]). It holds an access token for each scope set, and the state that
+// the flow needs for the next one, such as a refresh token. [Options].Size bounds the sessions. A session has at most
+// 64 scope sets.
 //
 // # Eviction
 //
@@ -23,8 +23,8 @@
 // loses none, and users do not evict the app's own tokens. A cache for 1024 sessions or more is divided into
 // shards, each of which applies this rule to its own sessions.
 //
-// A user with a session for each browser ([Key].Session) has at most 64 of them, the most recently used ones. On-behalf-of
-// sessions belong to assertions, whose users the cache does not know. Only their tenants are kept apart.
+// A user with a session for each browser ([Key].Session) has at most 64 of them, the most recently used ones.
+// On-behalf-of sessions belong to assertions, whose users the cache does not know. Only their tenants are separate.
 //
 // An evicted session has lost its tokens and its refresh token, also for a TokenSource that used it before.
 //

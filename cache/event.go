@@ -21,7 +21,7 @@ const (
 	EventInvalidated  EventKind = "invalidated"  // a token was dropped because a resource rejected it
 )
 
-// Event describes something that happened in the cache. It has no secrets, and Key prints no personal data.
+// Event describes a change in the cache. It does not contain secrets, and Key prints without personal data.
 type Event struct {
 	Kind       EventKind
 	Key        Key
@@ -33,8 +33,8 @@ type Event struct {
 	RetryIn    time.Duration // of EventFetchFailed and EventThrottled: no request before this
 }
 
-// Log returns an [Options].OnEvent that logs events to l: throttling, and failed fetches that callers
-// wait for, at level Warn; failed background refreshes and evictions at Info; the others at Debug.
+// Log returns an [Options].OnEvent that logs events to l. The level is Warn for throttling and for failed fetches
+// that callers wait for. It is Info for failed background refreshes and for evictions, and Debug for the others.
 func Log(l *slog.Logger) func(Event) {
 	return func(e Event) {
 		level := slog.LevelDebug

@@ -43,7 +43,7 @@ func (h *Handle) Bind(c *Cache, k Key, scopes []string, like *Handle) {
 	}
 }
 
-// Format prints the handle's key, whatever the verb.
+// Format prints the handle's key, for every verb.
 func (h *Handle) Format(f fmt.State, _ rune) {
 	if h.cache == nil {
 		fmt.Fprint(f, "cache.Handle{}")
@@ -52,8 +52,8 @@ func (h *Handle) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "cache.Handle{%s}", h.key.key())
 }
 
-// Hit returns the cached token if no decision about it is due, and otherwise nil. The caller then calls
-// [Handle.Token]. Apart from a handle's first lookup, Hit takes no lock and allocates nothing.
+// Hit returns the cached token if no refresh is due, and otherwise nil. The caller then calls [Handle.Token]. Apart
+// from a handle's first lookup, Hit takes no lock and allocates nothing.
 //
 // All callers share the token and must not change it.
 func (h *Handle) Hit() *oauth2.Token {
@@ -64,16 +64,19 @@ func (h *Handle) Hit() *oauth2.Token {
 	if e == nil {
 		e = h.lookup()
 	}
-	t := e.hit()
+	t := e.current.Load()
 	if t == nil {
+		return nil
+	}
+	if now := uptime(); int64(now) >= t.lease.Load() && !e.renew(t, now) {
 		return nil
 	}
 	h.cache.hits.add()
 	return &t.oauth
 }
 
-// Token returns the cached token if it is usable. Otherwise it waits for the entry's fetch, which it starts if
-// none is in flight. If ctx ends first, Token returns ctx's error and the fetch continues.
+// Token returns the cached token if it is usable. Otherwise it waits for the entry's fetch, and starts one if
+// necessary. If ctx ends first, Token returns ctx's error and the fetch continues.
 //
 // If claims is not empty, it is a claims challenge: Token returns only a token that was acquired with it, and
 // a new token replaces the cached one.
@@ -93,38 +96,35 @@ func (h *Handle) Token(ctx context.Context, claims string,
 		}
 		t, f, err := e.next(ctx, h, claims, fetch)
 		e.session.mu.Unlock()
-		if f == nil {
-			return h.result(t, err, start)
-		}
-		if start.IsZero() {
-			start = time.Now()
-		}
-		select {
-		case <-f.done:
-			// The outcome for other claims is not this caller's, but any token satisfies a caller without claims.
-			if f.claims == claims || claims == "" && f.err == nil {
-				return h.result(f.token, f.err, start)
+		if f != nil {
+			if start.IsZero() {
+				start = time.Now()
 			}
-		case <-ctx.Done():
-			return h.result(nil, ctx.Err(), start)
+			select {
+			case <-f.done:
+				// The outcome for other claims is not this caller's, but any token satisfies a caller without claims.
+				if f.claims != claims && (claims != "" || f.err != nil) {
+					continue
+				}
+				t, err = f.token, f.err
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
 		}
-	}
-}
-
-// result counts a call of Token that has waited since start, or not at all if start is zero.
-func (h *Handle) result(t *token, err error, start time.Time) (*oauth2.Token, error) {
-	if waited := !start.IsZero(); err == nil && !waited {
-		h.cache.hits.add()
-	} else {
-		h.cache.misses.Add(1)
-		if waited {
-			h.emit(Event{Kind: EventWaited, Key: h.key.key(), Scopes: h.scopes, Took: time.Since(start), Err: err})
+		waited := !start.IsZero()
+		if waited || err != nil {
+			h.cache.misses.Add(1)
+		} else {
+			h.cache.hits.add()
 		}
+		if waited && (h.OnEvent != nil || h.cache.onEvent != nil) {
+			h.emit(Event{Kind: EventWaited, Scopes: h.scopes, Took: time.Since(start), Err: err})
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &t.oauth, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &t.oauth, nil
 }
 
 // Put stores a response that was acquired by other means, such as an authorization code, and returns its token.
@@ -174,7 +174,7 @@ func (h *Handle) Invalidate(accessToken, claims string) bool {
 		return false
 	}
 	h.cache.invalidations.Add(1)
-	h.emit(Event{Kind: EventInvalidated, Key: h.key.key(), Scopes: h.scopes})
+	h.emit(Event{Kind: EventInvalidated, Scopes: h.scopes})
 	return true
 }
 
@@ -193,10 +193,13 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 	return true
 }
 
+// emit sets e.Key and calls OnEvent of the cache and of h.
 func (h *Handle) emit(e Event) {
-	h.cache.emit(e)
-	if h.OnEvent != nil {
-		h.OnEvent(e)
+	e.Key = h.key.key()
+	for _, listener := range []func(Event){h.cache.onEvent, h.OnEvent} {
+		if listener != nil {
+			listener(e)
+		}
 	}
 }
 

@@ -69,12 +69,14 @@ func TestRetryAfterSuspendIsInTime(t *testing.T) {
 	e := &entry{session: &session{}}
 	tok := &token{obtainedAt: wallJump(time.Now(), -50*time.Minute), usableFor: 59 * time.Minute}
 	e.current.Store(tok)
+	h := &Handle{cache: New(Options{})}
+	h.entry.Store(e)
 	for range 1000 {
 		wait := e.fail(&flight{served: tok}, errors.New("no network yet"))
 		if wait > 9*time.Minute*9/10 {
 			t.Fatalf("got a wait of %v, want at most nine tenths of nine minutes", wait)
 		}
-		if e.hit() == nil {
+		if h.Hit() == nil {
 			t.Fatal("got no hit before the wait has ended, want the old token")
 		}
 	}

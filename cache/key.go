@@ -20,8 +20,8 @@ type Key struct {
 	Variant   string // tells apart apps with the same ID by their credential and capabilities
 }
 
-// Format prints the key with short hashes in place of the subject and the session, whatever the verb. So a log has no
-// personal data, and its lines about one user can still be found.
+// Format prints the key with short hashes in place of the subject and the session, for every verb. A log then contains
+// no personal data, and its lines about one user can still be found.
 func (k Key) Format(f fmt.State, _ rune) {
 	short := func(s string) string {
 		sum := sha256.Sum256([]byte(s))
@@ -56,13 +56,10 @@ func (k *Key) sessionKey() sessionKey {
 
 func (k sessionKey) key() Key {
 	p := k.partition.Value()
-	return Key{Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant, Subject: k.subject, Session: k.session}
-}
-
-// user returns the key of k's subject.
-func (k sessionKey) user() sessionKey {
-	k.session = ""
-	return k
+	return Key{
+		Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant,
+		Subject: k.subject, Session: k.session,
+	}
 }
 
 // Format prints what [Key.Format] prints.
@@ -95,7 +92,7 @@ func sameScopes(a, b string) bool {
 	return true
 }
 
-// lower maps only ASCII letters: scopes have no others.
+// lower maps only ASCII letters, since scopes do not contain others.
 func lower(s string) string {
 	b := []byte(s)
 	for i := range b {

@@ -65,7 +65,7 @@ func (sh *shard) use(k sessionKey) *session {
 	return s
 }
 
-// add adds a session for k, which must have none.
+// add adds a session for k, which must be missing.
 func (sh *shard) add(k sessionKey) *session {
 	sh.count++
 	sh.uses++
@@ -95,8 +95,8 @@ func (sh *shard) remove(k sessionKey) *session {
 	s, _ := l.lru.Peek(k)
 	l.lru.Remove(k)
 	if k.session != "" {
-		l.users[k.subject] = slices.DeleteFunc(l.users[k.subject], func(session string) bool { return session == k.session })
-		if len(l.users[k.subject]) == 0 {
+		sessions := slices.DeleteFunc(l.users[k.subject], func(session string) bool { return session == k.session })
+		if l.users[k.subject] = sessions; len(sessions) == 0 {
 			delete(l.users, k.subject)
 		}
 	}
@@ -110,13 +110,13 @@ func (sh *shard) remove(k sessionKey) *session {
 	return s
 }
 
-// victim returns the session to evict: the least recently used one of the partition that has the most, or,
-// among partitions of the same size, the least recently used of all. It skips added. ok is false if there is
-// no other.
+// candidate returns the session to evict, which is the least recently used one of the partition that has the most.
+// Among partitions of the same size, it is the least recently used of all. candidate skips added. ok is false
+// if the shard does not have another session.
 //
 // A handle that has found its session does not look it up again. So a session that was in use through such
 // a handle since the last eviction that found it counts as used now.
-func (sh *shard) victim(added *session) (k sessionKey, ok bool) {
+func (sh *shard) candidate(added *session) (k sessionKey, ok bool) {
 	for range sh.count {
 		k, s := sh.order[0].oldest()
 		if s != added && !s.touched.Swap(false) {
@@ -132,10 +132,11 @@ func (sh *shard) victim(added *session) (k sessionKey, ok bool) {
 	return k, s != added
 }
 
-// userExcess returns the least recently used session of k's user, but not k, if the user has too many.
+// userExcess returns the least recently used session of k's user, but not k, if the user has too many. k has a
+// Key.Session.
 func (sh *shard) userExcess(k sessionKey) (oldest sessionKey, over bool) {
 	sessions := sh.lists[k.partition].users[k.subject]
-	if k.session == "" || len(sessions) <= maxUserSessions {
+	if len(sessions) <= maxUserSessions {
 		return sessionKey{}, false
 	}
 	first := uint64(math.MaxUint64)

@@ -19,11 +19,11 @@ import (
 // maxScopeSets bounds the entries of one session.
 const maxScopeSets = 64
 
-// A session is what the cache holds for one subject of one app. Its mutex guards its entries and
-// flights too. It is never held during a fetch or a call of OnEvent.
+// A session has the entries of one subject of one app. Its mutex guards its entries and flights, too. The mutex
+// is never held during a fetch or a call of OnEvent.
 type session struct {
 	used    uint64      // when it was last looked up; guarded by shard.mu
-	touched atomic.Bool // it was in use without a lookup; see shard.victim
+	touched atomic.Bool // it was in use without a lookup; see shard.candidate
 
 	mu      sync.Mutex // guards the fields below, and those of entries and flights
 	dropped bool       // evicted or purged: it stores nothing
@@ -43,8 +43,8 @@ type entry struct {
 	failures [2]*failure           // the last failures, of requests without and with claims
 }
 
-// entry returns the entry of a scope set, or nil if the session was dropped. If there is none, it adds one.
-// Beyond maxScopeSets it evicts the least recently looked up entries that have no request in flight.
+// entry returns the entry of a scope set, or nil if the session was dropped. It adds a missing entry. Beyond
+// maxScopeSets it evicts the least recently looked up entries without a request in flight.
 func (s *session) entry(scopes string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +99,8 @@ func (e *entry) detach() {
 	e.current.Store(nil)
 }
 
-// next decides what a caller gets: the cached token, an error, or a flight to wait for. It starts a flight
-// if the token is missing or due.
+// next returns the cached token, an error, or a flight to wait for. It starts a flight if the token is missing
+// or due.
 func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchFunc) (*token, *flight, error) {
 	now, t := time.Now(), e.current.Load()
 	if t != nil && !(t.usableAt(now) && (claims == "" || t.claims == claims)) {
@@ -135,7 +135,6 @@ func (e *entry) start(ctx context.Context, h *Handle, claims string, served *tok
 	e.flight = &flight{
 		handle: h, entry: e, claims: claims, served: served, replaces: e.current.Load(),
 		version: e.session.version, done: make(chan struct{}),
-		event: Event{Kind: EventFetchStarted, Key: h.key.key(), Scopes: e.scopes, Background: served != nil},
 	}
 	if served != nil { // until the flight ends, no other is due
 		served.setDue(served.usableFor)
@@ -165,8 +164,12 @@ func (e *entry) accept(r Response, claims string, version uint64, spread, newest
 		oauth: oauth2.Token{AccessToken: r.AccessToken, TokenType: r.TokenType, Expiry: expiry.Round(0)},
 		scope: r.Scope, claims: claims, obtainedAt: now,
 	}
-	failed := &e.failures[kindOf(claims)]
-	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(r.Lifetime, r.RefreshIn, left, spread || *failed != nil, rand.Float64())
+	failed := &e.failures[plain]
+	if claims != "" {
+		failed = &e.failures[challenged]
+	}
+	spread = spread || *failed != nil
+	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(r.Lifetime, r.RefreshIn, left, spread, rand.Float64())
 	t.setDue(t.refreshAfter)
 	if newest && !e.detached {
 		e.current.Store(t)
@@ -220,13 +223,6 @@ const (
 	challenged
 )
 
-func kindOf(claims string) int {
-	if claims == "" {
-		return plain
-	}
-	return challenged
-}
-
 // fail stores the failure of f and returns the wait before the next request. It ignores a failure from
 // before a sign-in, except for its Retry-After.
 func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
@@ -240,7 +236,10 @@ func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
 		patience = left
 	}
 	if throttled := retryAfter(err); f.version == e.session.version || throttled > 0 {
-		last, inARow := &e.failures[kindOf(f.claims)], 1
+		last, inARow := &e.failures[plain], 1
+		if f.claims != "" {
+			last = &e.failures[challenged]
+		}
 		if *last != nil {
 			inARow += (*last).inARow
 		}
@@ -276,30 +275,32 @@ type flight struct {
 	handle   *Handle // of the caller that started it
 	entry    *entry
 	claims   string
-	served   *token // returned to callers during the flight; if nil, they wait
-	replaces *token // current when the flight started
-	version  uint64 // of the session when the flight started
-	event    Event
+	served   *token        // returned to callers during the flight; if nil, they wait
+	replaces *token        // current when the flight started
+	version  uint64        // of the session when the flight started
 	done     chan struct{} // closed when token and err are set
 	token    *token
 	err      error
 }
 
-var errUnusable = errors.New("cache: the response has no usable token: it is empty or has expired")
+var errUnusable = errors.New("cache: the token of the response is empty or has expired")
 
-// run calls fetch. The flight finishes even if fetch panics, calls runtime.Goexit or never returns.
+// run calls fetch and finishes the flight, even if fetch panics, calls runtime.Goexit or never returns.
 func (f *flight) run(ctx context.Context, state any, fetch fetchFunc) {
 	type result struct {
 		Response
 		err error
 	}
-	start := time.Now()
+	start, h := time.Now(), f.handle
+	observed := h.OnEvent != nil || h.cache.onEvent != nil
 	outer, cancel := context.WithTimeout(ctx, fetchTimeout+grace)
 	defer cancel()
 	r, err := safecall.Do(outer, nil, func(ctx context.Context) (result, error) {
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
-		f.handle.emit(f.event)
+		if observed {
+			h.emit(Event{Kind: EventFetchStarted, Scopes: f.entry.scopes, Background: f.served != nil})
+		}
 		r, err := fetch(ctx, f.claims, state)
 		return result{r, err}, nil
 	})
@@ -308,22 +309,21 @@ func (f *flight) run(ctx context.Context, state any, fetch fetchFunc) {
 	} else {
 		err = fmt.Errorf("cache: fetch did not return a result: %w", err)
 	}
-	f.finish(start, r.Response, err)
-}
-
-// finish stores the outcome of a flight, gives it to the callers that wait, and emits its events.
-func (f *flight) finish(start time.Time, r Response, err error) {
-	event := f.land(r, err)
+	event := f.finish(r.Response, err)
+	if !observed {
+		return
+	}
 	event.Took = time.Since(start)
-	f.handle.emit(event)
+	h.emit(event)
 	if event.Err != nil && retryAfter(event.Err) > 0 {
 		event.Kind, event.Took = EventThrottled, 0
-		f.handle.emit(event)
+		h.emit(event)
 	}
 }
 
-func (f *flight) land(r Response, err error) Event {
-	e, c, event := f.entry, f.handle.cache, f.event
+// finish stores the outcome of a flight, gives it to the callers that wait, and returns its event.
+func (f *flight) finish(r Response, err error) Event {
+	e, c, event := f.entry, f.handle.cache, Event{Scopes: f.entry.scopes}
 	e.session.mu.Lock()
 	defer e.session.mu.Unlock()
 	current := e.current.Load()

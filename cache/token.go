@@ -9,8 +9,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Response is the result of a fetch: an access token, and what belongs to it. No printed or marshaled
-// form of it has the token or the state.
+// Response is the result of a fetch: an access token, and the data that belongs to it. Its printed and
+// marshaled forms do not contain the token or the state.
 type Response struct {
 	AccessToken string        `json:"-"`
 	TokenType   string        // if empty, "Bearer"
@@ -21,7 +21,7 @@ type Response struct {
 	State       any           `json:"-"` // passed to the session's next fetch; if nil, the state stays as it is
 }
 
-// Format prints no secret, whatever the verb.
+// Format prints no secret, for every verb.
 func (r Response) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Response{...}") }
 
 // A token is a cached access token. Only due and lease change after it was stored.
@@ -53,7 +53,7 @@ func (t *token) setDue(due time.Duration) {
 // noLease is before every uptime. An uptime can be negative under testing/synctest.
 const noLease = math.MinInt64
 
-// maxLease is how long a hit relies on an earlier check of both clocks.
+// maxLease is how long hits rely on an earlier check of both clocks. In between they read only the monotonic clock.
 const maxLease = time.Second
 
 var started = time.Now()
@@ -61,22 +61,8 @@ var started = time.Now()
 // uptime reads only the monotonic clock, which takes half as long as [time.Now].
 func uptime() time.Duration { return time.Since(started) }
 
-// hit returns the token if it can be served at once, or nil.
-//
-// A token is usable while both clocks agree: the monotonic clock stops while a machine is suspended, and the
-// wall clock can be set back. Hits check both once a second, and only the monotonic clock in between.
-func (e *entry) hit() *token {
-	t := e.current.Load()
-	if t == nil {
-		return nil
-	}
-	if now := uptime(); int64(now) < t.lease.Load() || e.renew(t, now) {
-		return t
-	}
-	return nil
-}
-
-// renew checks both clocks.
+// renew extends the lease of t if t is fresh by both clocks, and reports whether it did. The monotonic clock
+// stops while a machine is suspended, and the wall clock can be set back.
 func (e *entry) renew(t *token, uptime time.Duration) bool {
 	now, due := time.Now(), t.dueAt()
 	if !before(now, due) {

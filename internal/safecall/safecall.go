@@ -39,12 +39,19 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 	go func() {
 		r := result{err: errors.New("the function called runtime.Goexit")}
 		defer func() {
+			switch p := recover().(type) {
+			case nil:
+			case runtime.Error:
+				r.err = fmt.Errorf("the function panicked: %w", p)
+			default:
+				r.err = fmt.Errorf("the function panicked with a value of type %T", p)
+			}
 			if l != nil {
 				<-l
 			}
 			done <- r
 		}()
-		r.value, r.err = recovered(func() (T, error) { return f(ctx) })
+		r.value, r.err = f(ctx)
 	}()
 	select {
 	case r := <-done:
@@ -52,18 +59,4 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 	case <-ctx.Done():
 		return zero, ctx.Err()
 	}
-}
-
-// recovered calls f and returns a panic as an error.
-func recovered[T any](f func() (T, error)) (v T, err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case runtime.Error:
-			err = fmt.Errorf("the function panicked: %w", r)
-		default:
-			err = fmt.Errorf("the function panicked with a value of type %T", r)
-		}
-	}()
-	return f()
 }
