@@ -13,10 +13,10 @@ import (
 )
 
 // CredentialChain returns a credential that tries several in order, beginning with the last
-// one that worked: two secrets of which one expires soon, a new certificate before its
-// old one, a federated credential with a secret to fall back on. The next one is tried when
-// Entra rejects a credential, or when it cannot be loaded. Every other outcome is final. If
-// none works, the error describes the failure of each.
+// one that worked. For example, it tries a new certificate before the old one, or a
+// federated credential before a secret. The next one is tried if Entra rejects a credential,
+// or if it cannot be loaded. Every other outcome is final. If none works, the error
+// describes the failure of each.
 //
 // A [CredentialFunc] in the chain is reloaded after a rejection, before the next credential
 // is tried. All credentials must belong to the app.

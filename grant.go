@@ -13,7 +13,7 @@ import (
 )
 
 // A Grant describes one token: which one it is, and how it is requested. The flow
-// packages build grants. A program builds its own for a flow that they do not have.
+// packages build grants. For another flow, a program builds its own Grant.
 type Grant struct {
 	// Flow names the grant type, such as "client_credentials". It is part of the cache
 	// key, so flows never share tokens. Required.

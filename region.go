@@ -38,7 +38,7 @@ type region struct {
 	mu     sync.Mutex    // guards the fields below
 	done   chan struct{} // closed when name is known; nil before detection starts
 	name   string        // empty for the global endpoint
-	closed bool          // done is closed, or was not needed
+	closed bool          // the region is known, and done is closed if it is not nil
 }
 
 func newRegion(configured string) *region {

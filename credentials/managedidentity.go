@@ -169,8 +169,8 @@ func (p *platformClient) Do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// isLocal reports whether a host is this machine or on a private network. The services of
-// all platforms that do not use TLS are.
+// isLocal reports whether a host is this machine or on a private network. All platform
+// services without TLS have such an address.
 func isLocal(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && (a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsPrivate())

@@ -98,7 +98,7 @@ func (s *Site) newRequestState(r *http.Request) *requestState {
 	})}
 }
 
-// AccountFromContext returns the user who is signed in with the browser that sent the request of ctx. ok is false if
+// AccountFromContext returns the user who is signed in to the session of a request, given its context. ok is false if
 // no user is signed in, if the session store fails, and if the request did not pass through [Site.Handler].
 func AccountFromContext(ctx context.Context) (a authcode.Account, ok bool) {
 	if v := sessionFromContext(ctx); v != nil {

@@ -67,8 +67,8 @@ var codes = map[int]Code{
 
 	// Secrets.
 	7000215: {"the client secret is invalid",
-		"The secret is not a secret of this app. The usual causes: the Secret ID was copied instead of the Value; " +
-			"the secret belongs to another app; it was deleted; or the shell or YAML truncated or quoted it. " +
+		"The secret is not a secret of this app. Often the Secret ID was copied instead of the Value, the secret belongs to " +
+			"another app or was deleted, or the shell or YAML truncated or quoted it. " +
 			"Create a new client secret " + secrets + ", and copy its Value at once."},
 	7000222: {"the client secret has expired",
 		"The secret has expired. Create a new one " + secrets +

@@ -118,7 +118,7 @@ func (s *System) fromEnvironment(cfg entra.Config, recorder *httprecord.Recorder
 	return c.Credential, err
 }
 
-// unused returns the variables that are set and would select another credential than used.
+// unused returns the variables that are set and select a credential other than used.
 func (s *System) unused(used string) (list []string) {
 	for _, name := range []string{
 		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL",

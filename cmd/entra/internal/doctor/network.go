@@ -173,7 +173,7 @@ func (d *doctor) reportClock(record httprecord.Request) {
 			"(timedatectl set-ntp true, w32tm /resync). In a virtual machine, check the host's clock."
 	case skew > skewWarn:
 		s.Status, s.Advice = StatusWarn,
-			"Set this machine's clock with NTP. From five minutes on, assertions and tokens are rejected."
+			"Set this machine's clock with NTP. If it differs by five minutes or more, assertions and tokens are rejected."
 	}
 	d.done(s)
 }
