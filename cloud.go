@@ -65,28 +65,28 @@ func (c Cloud) ExternalID() bool {
 	return label != "" && parent == "ciamlogin.com"
 }
 
-// microsoftHosts are the hosts of Microsoft's authorities that MSAL trusts, without the
-// German cloud that closed in 2021. A discovery document of one may name another, and
-// regional endpoints are subdomains of them.
-var microsoftHosts = map[string]bool{
-	"login.microsoftonline.com":        true,
-	"login.microsoft.com":              true,
-	"login.windows.net":                true,
-	"sts.windows.net":                  true,
-	"login.microsoftonline.us":         true,
-	"login-us.microsoftonline.com":     true,
-	"login.usgovcloudapi.net":          true,
-	"login.partner.microsoftonline.cn": true,
-	"login.chinacloudapi.cn":           true,
-	"login.sovcloud-identity.fr":       true,
-	"login.sovcloud-identity.de":       true,
-	"login.sovcloud-identity.sg":       true,
+// microsoftHosts are the hosts of Microsoft's authorities that MSAL trusts, by their clouds,
+// without the German cloud that closed in 2021. A discovery document of one may name another
+// of the same cloud, and regional endpoints are subdomains of them.
+var microsoftHosts = map[string]Cloud{
+	"login.microsoftonline.com":        CloudPublic,
+	"login.microsoft.com":              CloudPublic,
+	"login.windows.net":                CloudPublic,
+	"sts.windows.net":                  CloudPublic,
+	"login.microsoftonline.us":         CloudUSGovernment,
+	"login.usgovcloudapi.net":          CloudUSGovernment,
+	"login-us.microsoftonline.com":     "login-us.microsoftonline.com", // MSAL has no alias for it
+	"login.partner.microsoftonline.cn": CloudChina,
+	"login.chinacloudapi.cn":           CloudChina,
+	"login.sovcloud-identity.fr":       CloudBleu,
+	"login.sovcloud-identity.de":       CloudDelos,
+	"login.sovcloud-identity.sg":       CloudGovSG,
 }
 
-// isMicrosoftHost reports whether host, or its parent domain, is in microsoftHosts.
-func isMicrosoftHost(host string) bool {
-	if microsoftHosts[host] {
-		return true
+// microsoftCloud returns Microsoft's cloud that host, or its parent domain, belongs to, or "".
+func microsoftCloud(host string) Cloud {
+	if cloud := microsoftHosts[host]; cloud != "" {
+		return cloud
 	}
 	_, parent, _ := strings.Cut(host, ".") // "westeurope.login.microsoft.com"
 	return microsoftHosts[parent]

@@ -134,6 +134,7 @@ func TestDiscoveryOfAnotherTenantIsRejected(t *testing.T) {
 		at         = "https://contoso.ciamlogin.com/" + own + "/oauth2/v2.0/"
 		issuer     = "https://" + own + ".ciamlogin.com/" + own + "/v2.0"
 		public     = "https://login.microsoftonline.com/" + own
+		gov        = "https://login.microsoftonline.us/" + own
 	)
 	for _, tt := range []struct {
 		cloud            entra.Cloud
@@ -159,6 +160,13 @@ func TestDiscoveryOfAnotherTenantIsRejected(t *testing.T) {
 		{"", "westeurope", public + "/v2.0", "https://westeurope.evil.example/" + own + "/oauth2/v2.0/token", false},
 		{"", "", public + "/v2.0", public + "/../" + other + "/oauth2/v2.0/token", false},
 		{"", "", public + "/v2.0", public + "/%2e%2E/" + other + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", "https://user:password@login.microsoftonline.com/" + own + "/oauth2/v2.0/token", false},
+		{"", "", public + "/v2.0", "https://login.windows.net/" + own + "/oauth2/v2.0/token", true},
+		{"", "", public + "/v2.0", "https://login.chinacloudapi.cn/" + own + "/oauth2/v2.0/token", false},
+		{entra.CloudUSGovernment, "", gov + "/v2.0", "https://login.usgovcloudapi.net/" + own + "/oauth2/v2.0/token", true},
+		{entra.CloudUSGovernment, "", gov + "/v2.0", public + "/oauth2/v2.0/token", false},
+		{entra.CloudUSGovernment, "", gov + "/v2.0", "https://login.chinacloudapi.cn/" + own + "/oauth2/v2.0/token", false},
+		{entra.CloudUSGovernment, "", gov + "/v2.0", "https://x.login.microsoft.com/" + own + "/oauth2/v2.0/token", false},
 		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0",
 			"https://westeurope.login.example.internal/" + own + "/oauth2/v2.0/token", true},
 		{"login.example.internal", "westeurope", "https://login.example.internal/" + own + "/v2.0",

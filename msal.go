@@ -198,11 +198,14 @@ func (t *msalTransport) allow(u *url.URL) *Error {
 	if u.Scheme != "https" {
 		return errorf(CodeInvalidResponse, "the authority names a URL without TLS (%s://%s)", u.Scheme, u.Host)
 	}
+	if u.User != nil {
+		return errorf(CodeInvalidResponse, "the authority %s names a URL that contains user information", t.host)
+	}
 	if u.Host == t.host {
 		return nil
 	}
 	host := lowerHost(u.Host)
-	if host == t.host || isMicrosoftHost(t.host) && isMicrosoftHost(host) {
+	if cloud := microsoftCloud(t.host); host == t.host || cloud != "" && cloud == microsoftCloud(host) {
 		return nil
 	}
 	if r := t.region.known(); r != "" && host == regionalHost(r, t.host) {
