@@ -15,7 +15,8 @@ import (
 // Sources: "Claims challenges, claims requests, and client capabilities" in Microsoft's
 // identity platform documentation, and RFC 9110, section 11.6.1.
 func ClaimsChallenge(h http.Header) (claims string, ok bool) {
-	for _, line := range h.Values("WWW-Authenticate") {
+	lines := h.Values("WWW-Authenticate")
+	for _, line := range lines[:min(len(lines), maxChallenges)] {
 		for _, c := range parseChallenges(line) {
 			if !strings.EqualFold(c.scheme, "Bearer") || c.params["error"] != "insufficient_claims" {
 				continue
@@ -51,8 +52,19 @@ type challenge struct {
 	params map[string]string
 }
 
-// parseChallenges parses a WWW-Authenticate header up to its first error.
+// Bounds on a WWW-Authenticate header, which a resource chooses. The claims have at most
+// maxClaims bytes.
+const (
+	maxChallengeLine = 32 << 10
+	maxChallenges    = 20
+)
+
+// parseChallenges parses a WWW-Authenticate header up to its first error, or the first
+// challenge that exceeds maxChallenges. A header that exceeds maxChallengeLine has none.
 func parseChallenges(line string) (all []challenge) {
+	if len(line) > maxChallengeLine {
+		return nil
+	}
 	for {
 		line = strings.TrimLeft(line, " \t,")
 		word := leadingToken(line)
@@ -62,6 +74,9 @@ func parseChallenges(line string) (all []challenge) {
 		line = line[len(word):]
 		rest := strings.TrimLeft(line, " \t")
 		if !strings.HasPrefix(rest, "=") || len(all) == 0 {
+			if len(all) == maxChallenges {
+				return all
+			}
 			all = append(all, challenge{word, map[string]string{}})
 			continue
 		}

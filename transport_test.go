@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -319,6 +320,30 @@ func TestClaimsChallenge(t *testing.T) {
 		if got != tt.want || ok != (tt.want != "") {
 			t.Errorf("%s: %q, %v, want %q", tt.name, got, ok, tt.want)
 		}
+	}
+}
+
+// The cost of a header is bounded, whatever a resource sends.
+func TestClaimsChallengeIsBounded(t *testing.T) {
+	header := challengeHeader(cae)
+	for name, test := range map[string]struct {
+		headers []string
+		ok      bool
+	}{
+		"20 challenges": {[]string{strings.Repeat("a, ", 19) + header}, true},
+		"21 challenges": {[]string{strings.Repeat("a, ", 20) + header}, false},
+		"20 headers":    {append(slices.Repeat([]string{"a"}, 19), header), true},
+		"21 headers":    {append(slices.Repeat([]string{"a"}, 20), header), false},
+		"32 KB":         {[]string{header + strings.Repeat(" ", 32<<10-len(header))}, true},
+		"over 32 KB":    {[]string{header + strings.Repeat(" ", 32<<10-len(header)+1)}, false},
+	} {
+		if _, ok := entra.ClaimsChallenge(http.Header{"Www-Authenticate": test.headers}); ok != test.ok {
+			t.Errorf("%s: got %v, want %v", name, ok, test.ok)
+		}
+	}
+	h := http.Header{"Www-Authenticate": slices.Repeat([]string{strings.Repeat("Bearer a=1,", 1000)}, 1000)}
+	if got := testing.AllocsPerRun(1, func() { entra.ClaimsChallenge(h) }); got > 2000 {
+		t.Errorf("got %v allocations for headers of 11 MB", got)
 	}
 }
 
