@@ -246,10 +246,11 @@ func TestBrokenTransportInDiscovery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := newEstate()
-				broken := true
+				var broken atomic.Bool // a request that hangs reads it later
+				broken.Store(true)
 				cfg := e.config("daemon")
 				cfg.HTTPClient = &http.Client{Transport: testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
-					if broken && r.Method == http.MethodGet {
+					if broken.Load() && r.Method == http.MethodGet {
 						test.fail()
 					}
 					return e.RoundTrip(r)
@@ -264,7 +265,7 @@ func TestBrokenTransportInDiscovery(t *testing.T) {
 					t.Errorf("got %v after %v, want %q after %v", got, time.Since(start), want, test.took)
 				}
 				leaks(t, err, "s3cret")
-				broken = false
+				broken.Store(false)
 				time.Sleep(time.Minute)
 				if _, err := source.Token(); err != nil {
 					t.Error(err)
