@@ -71,7 +71,7 @@ func withSession(k cache.Key, session string) cache.Key {
 	return k
 }
 
-// get returns the cached token. If there is none, f fetches it.
+// get returns the cached token. f fetches a missing or expired token.
 func get(t *testing.T, h *cache.Handle, f fetchFunc) string {
 	t.Helper()
 	tok := h.Hit()
@@ -475,7 +475,7 @@ func TestChallengedTokenReplacesTheCachedOne(t *testing.T) {
 			t.Errorf("got the claims %q, want mfa", got)
 		}
 		time.Sleep(time.Until(h.Current().RefreshAt()))
-		get(t, h, fetch) // starts a refresh, which has no claims to satisfy
+		get(t, h, fetch) // starts a refresh without claims
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := strings.Join(challenges, ","); got != ",mfa," {

@@ -15,17 +15,17 @@ import (
 // hour ("Token lifetime" in Microsoft's documentation of access tokens). Other lifetimes work as well:
 // tenant policies allow ten minutes, and tokens with continuous access evaluation last up to 28 hours.
 type Policy struct {
-	// EarlyFrom and EarlyTo bound the refresh point of a token whose response has no refresh_in, as
+	// EarlyFrom and EarlyTo bound the refresh point of a token whose response lacks refresh_in, as
 	// fractions of its lifetime. The point is drawn uniformly, once per token. They default to 0.6 and 0.7.
 	EarlyFrom, EarlyTo float64
 	// SpreadFrom replaces EarlyFrom for a token that other processes probably acquired at the same time:
 	// after a failure, and an app's own token that callers waited for, as they do at a start. It
 	// separates processes that a deployment or an outage brought together. Defaults to 0.1.
 	SpreadFrom float64
-	// Margin is how long before its expiry a token is no longer served. For lifetimes under ten
+	// Margin is the time before its expiry in which a token is not served. For lifetimes under ten
 	// margins, a tenth of the lifetime is used. Defaults to 60 seconds.
 	Margin time.Duration
-	// RetryMin and RetryMax bound the wait after a failure while there is no usable token. The n-th
+	// RetryMin and RetryMax bound the wait after a failure without a usable token. The n-th
 	// failure in a row is followed by a wait drawn uniformly between RetryMin and RetryMin*2^n, at most
 	// RetryMax. They default to 1 second and 60 seconds.
 	RetryMin, RetryMax time.Duration
@@ -65,7 +65,7 @@ func (p Policy) withDefaults() Policy {
 
 // Schedule returns, counted from the arrival of a token, when it is due for an early refresh and for
 // how long it is served. refreshIn is the server's refresh_in, or 0. left is the remaining time of the
-// grant, such as an assertion, or 0 if the grant has no end. spread selects SpreadFrom. draw is a random
+// grant, such as an assertion, or 0 if the grant does not expire. spread selects SpreadFrom. draw is a random
 // number in [0, 1).
 //
 // A token that ends with its grant is not refreshed early, since its successor would end at the same
@@ -89,10 +89,10 @@ func (p Policy) Schedule(lifetime, refreshIn, left time.Duration, spread bool, d
 
 // RetryIn returns how long to wait after the failures-th failure in a row. retryAfter is the server's
 // Retry-After, or 0. The random wait is added to it, so that clients that were throttled together do not
-// return together. left is for how long the old token is still served, or 0 if there is none. draw is a
+// return together. left is for how long the old token is still served, or 0 without one. draw is a
 // random number in [0, 1).
 //
-// With a usable token there is no hurry. The retries of all clients are spread over the time that
+// With a usable token, retries are not urgent. The retries of all clients are spread over the time that
 // their tokens have left, so that they do not all arrive when an outage ends. The wait leaves time for
 // another attempt before the token expires.
 func (p Policy) RetryIn(failures int, retryAfter, left time.Duration, draw float64) time.Duration {
