@@ -202,16 +202,6 @@ func (g *Grant) expired() *Error {
 	return nil
 }
 
-// fetch acquires a token for the cache. state is the session's refresh token, if any.
-func (c *Client) fetch(ctx context.Context, g *Grant, claims string, state any) (cache.Response, error) {
-	rt, _ := state.(*refreshToken)
-	resp, err := c.request(ctx, g, g.Subject != "", claims, rt)
-	if err != nil {
-		return cache.Response{}, err
-	}
-	return c.cached(g, resp, 0), nil
-}
-
 // scopes returns the scopes to request.
 func (g *Grant) scopes() []string {
 	if len(g.Scopes) == 0 && g.Scope != "" {

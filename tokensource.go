@@ -17,7 +17,7 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// TokenTimeout bounds [TokenSource.Token], which has no context.
+// TokenTimeout bounds [TokenSource.Token], which does not take a context.
 const TokenTimeout = 30 * time.Second
 
 // TokenSource is a [Grant] bound to a [Client] and its cache. It is safe for concurrent use and cheap to create: all
@@ -85,9 +85,6 @@ func (c *Client) flow(name string) *flow {
 	return f
 }
 
-// forApp reports whether g is for the app itself, with at most one scope.
-func (g *Grant) forApp() bool { return g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 }
-
 // Token returns a token, as [TokenSource.TokenContext] does within [TokenTimeout]. The token is a copy, since the
 // wrappers of package oauth2 call this method and modify the token.
 func (s *TokenSource) Token() (*oauth2.Token, error) {
@@ -110,7 +107,7 @@ func (s *TokenSource) Token() (*oauth2.Token, error) {
 // If ctx ends first, the error wraps ctx's error, and the request continues for the other callers. Any other error is
 // an [*Error]. It is cached for a while and returned to all callers (see package cache).
 //
-// All callers share the token and must not modify it. It has no refresh token.
+// All callers share the token and must not modify it. Its RefreshToken is empty.
 func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	if t := s.hit(); t != nil {
 		return t, nil
@@ -133,17 +130,25 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 	if s.satisfied.Load() {
 		claims = ""
 	}
-	t, err := s.handle.Token(ctx, claims, func(ctx context.Context, claims string, state any) (cache.Response, error) {
-		return s.client.fetch(ctx, &s.grant, claims, state)
-	})
+	t, err := s.handle.Token(ctx, claims, s.fetch)
 	if err != nil {
 		return nil, s.convert(ctx, err)
 	}
 	s.satisfied.Store(true)
-	if s.grant.forApp() {
-		s.client.flow(s.grant.Flow).last.Store(&s.handle)
+	if g := &s.grant; g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 { // the app itself, one scope
+		s.client.flow(g.Flow).last.Store(&s.handle)
 	}
 	return t, nil
+}
+
+// fetch acquires a token for the cache. state is the session's refresh token, if any.
+func (s *TokenSource) fetch(ctx context.Context, claims string, state any) (cache.Response, error) {
+	rt, _ := state.(*refreshToken)
+	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", claims, rt)
+	if err != nil {
+		return cache.Response{}, err
+	}
+	return s.client.cached(&s.grant, resp, 0), nil
 }
 
 // convert returns an error of the cache as the caller's.
@@ -167,7 +172,7 @@ func (s *TokenSource) validate() error {
 	case g.Flow == "" || g.Fetch == nil:
 		return errorf("invalid_request", "a Grant needs a Flow and a Fetch")
 	case g.Session != "" && g.Subject == "":
-		return errorf("invalid_request", "a Grant for the app itself has no Session")
+		return errorf("invalid_request", "a Grant for the app itself must not have a Session")
 	case s.claims == badClaims:
 		return errorf("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}
@@ -187,10 +192,12 @@ func (s *TokenSource) validate() error {
 
 // validScope reports whether scope is a scope-token (RFC 6749, section 3.3).
 func validScope(scope string) bool {
-	return scope != "" && !strings.ContainsFunc(scope, func(c rune) bool {
-		return c <= ' ' || c > '~' || c == '"' ||
-			c == '\\'
-	})
+	for _, c := range scope {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return scope != ""
 }
 
 // badClaims replaces a claims challenge that is invalid.
@@ -251,8 +258,8 @@ type TokenInfo struct {
 	Scopes     []string // the granted scopes
 }
 
-// Cached returns information about the cached token, whether it is usable or not. ok is false if there is none. Cached
-// sends no request.
+// Cached returns information about the cached token, whether it is usable or not. ok is false without a cached
+// token. Cached sends no request.
 func (s *TokenSource) Cached() (info TokenInfo, ok bool) {
 	r, obtainedAt, ok := s.handle.Cached()
 	if !ok {
@@ -268,7 +275,7 @@ func (s *TokenSource) Cached() (info TokenInfo, ok bool) {
 // Scopes returns the requested scopes.
 func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.scopes()) }
 
-// HTTPClient returns a new client that adds a token of s to its requests; see [Transport]. It has no time-out, and
+// HTTPClient returns a new client that adds a token of s to its requests (see [Transport]). It does not time out, and
 // its base is [http.DefaultTransport]. To change that, set Timeout or create a client with your own Transport.
 func (s *TokenSource) HTTPClient() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}}
