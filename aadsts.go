@@ -5,8 +5,9 @@ import "slices"
 // rejectsCredential reports whether Entra rejected the client's credential with e, so that
 // another credential may work. Microsoft advises programs to react to the OAuth error code,
 // because the numbers change ("Microsoft Entra authentication and authorization error
-// codes"). invalid_client means the credential (RFC 6749, section 5.2) except with some
-// numbers, and some numbers mean it with other codes.
+// codes"). The code for a rejected credential is invalid_client (RFC 6749, section 5.2), but
+// Entra also uses it for other errors, and other codes for rejected credentials. In those
+// cases the numbers decide.
 func (e *Error) rejectsCredential() bool {
 	if e.Temporary() || e.RetryAfter > 0 { // throttling says nothing about the credential
 		return false

@@ -72,8 +72,8 @@ func Certificate(certs []*x509.Certificate, key crypto.PrivateKey, opts *Certifi
 		WithInfo(func() CredentialInfo { return certificateInfo(leaf) })
 }
 
-// isLocalKey reports whether key contains its private part. Only then does the certificate
-// identify the credential: everyone who has seen a certificate knows its public part.
+// isLocalKey reports whether key contains its private part. Only such a key proves that the
+// program owns the certificate, because the public part is known to others.
 func isLocalKey(key crypto.PrivateKey) bool {
 	k, ok := key.(*rsa.PrivateKey)
 	return ok && k != nil && k.N != nil && k.D != nil && k.Validate() == nil

@@ -171,8 +171,9 @@ func (x *exchange) fail(err *Error) {
 	}
 }
 
-// unauthenticated records that no request is sent, because the credential failed to load or,
-// if rejected, because Entra has rejected it before. It returns err.
+// unauthenticated records that the credential cannot be used, so that no request is sent. If
+// rejected is set, Entra has rejected the credential before. Otherwise it failed to load.
+// unauthenticated returns err.
 func (x *exchange) unauthenticated(err *Error, rejected bool) error {
 	x.unsent = &failure{err, rejected}
 	return err

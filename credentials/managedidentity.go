@@ -94,8 +94,8 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	}), nil
 }
 
-// platformResult is the outcome of a request to the platform. MSAL's error would be a text
-// with the whole response.
+// platformResult is the outcome of a request to the platform. It is used because the text of
+// MSAL's error contains the whole response.
 type platformResult struct {
 	notLocal bool // the request was not sent, because it would have left the local network
 	sent     bool

@@ -75,6 +75,6 @@
 //
 // # Fidelity
 //
-// FIDELITY.md in this directory compares the server with Entra. It lists the same,
-// the simplified and the missing features.
+// FIDELITY.md in this directory compares the server with Entra. It lists
+// which features are the same, simplified or missing.
 package entratest

@@ -59,8 +59,8 @@ func storeError(err error) error {
 	return &entra.Error{Code: "temporarily_unavailable", Description: "session store failed", Err: err}
 }
 
-// recordKey returns the key in the store of this site's record under key. Sites may share a store, and a user has the
-// same sid at all of them, so their records must not overwrite each other.
+// recordKey returns the store's key for a record of this site. Sites may share a store, and a user has the same sid at
+// all of them, so their records must not overwrite each other.
 func (s *Site) recordKey(key string) string { return fingerprint("record of "+s.keys.site, key) }
 
 // get reads the record under key into v and reports whether there is one.

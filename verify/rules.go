@@ -354,11 +354,10 @@ func isCustomerHost(host string) bool {
 // keysURL returns the address of the key document. If only one tenant is allowed, it
 // is that tenant's document, and otherwise the one for all tenants.
 //
-// The address is made from the configured host. It is not read from "jwks_uri" in the
-// openid-configuration: the address is documented for every cloud, this saves a
-// request, and a document cannot redirect us to another host. The v2.0 document is
-// used for v1.0 tokens, too, because the keys are the same and only there name their
-// issuers.
+// The address is made from the configured host, as documented for every cloud. It is
+// not read from "jwks_uri" in the OpenID configuration. This saves a request, and a
+// document cannot redirect us to another host. The v2.0 document is used for v1.0
+// tokens, too. It has the same keys, and only there do they name their issuers.
 func (r *rules) keysURL(app string) string {
 	tenant := "common"
 	if len(r.tenants) == 1 { // it is empty if any tenant is allowed
