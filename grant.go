@@ -222,8 +222,9 @@ type CodeResult struct {
 // Exchange calls g.Fetch now, for a single-use grant, such as an authorization code, whose
 // user is known only from the response. g.Subject is ignored; the response must be for a
 // user. The cache stores nothing until [CodeResult.Store] is called. ctx and
-// [TokenTimeout] bound the request. Fetch is called again only if Entra rejects the
-// client's credential, which it checks before the grant, and there is another one.
+// [TokenTimeout] bound the request. Fetch is called again if Entra rejects the
+// client's credential and there is another one. The grant is not used up then, because Entra
+// checks the credential first.
 //
 // The error is an [*Error]. It wraps ctx's error if ctx ended first.
 func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {

@@ -323,7 +323,7 @@ func TestClaimsChallenge(t *testing.T) {
 	}
 }
 
-// The cost of a header is bounded, whatever a resource sends.
+// No header of a resource takes long to parse.
 func TestClaimsChallengeIsBounded(t *testing.T) {
 	header := challengeHeader(cae)
 	for name, test := range map[string]struct {

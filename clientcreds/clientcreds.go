@@ -80,9 +80,9 @@ func checkScope(scope string) error {
 	}
 }
 
-// suggestScope returns the scope that the caller probably meant. It is the default scope of
-// the API that scope names, alone or before a permission. If scope does not
-// name an API, suggestScope returns examples.
+// suggestScope returns the scope that the caller probably meant. scope may be the App ID URI
+// of an API or one of its permissions, and the result is the default scope of that API. If
+// scope does not name an API, suggestScope returns examples.
 func suggestScope(scope string) string {
 	api := strings.TrimSuffix(scope, "/")
 	if _, rest, ok := strings.Cut(api, "://"); ok {

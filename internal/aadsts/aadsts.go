@@ -50,12 +50,12 @@ var codes = map[int]Code{
 	900023: {"the tenant is neither an ID nor a known domain",
 		"Entra does not know this tenant. Use the Directory (tenant) ID on the Overview page of the app registration."},
 	700016: {"the app does not exist in the tenant",
-		"The app {client} does not exist in the tenant. Check that this is the Application (client) ID and not the Object ID, and that " +
-			"the tenant is the app's. " +
+		"The app {client} does not exist in the tenant. Check that this is the Application (client) ID and not the " +
+			"Object ID, and that the tenant is the app's. " +
 			"An app of another tenant must be multi-tenant, and an administrator of this tenant must consent to it."},
 	7000229: {"the app is not installed in the tenant",
-		"The app exists, but does not have a service principal in tenant {tenant}. An administrator installs it by consenting at " +
-			adminPage},
+		"The app exists, but does not have a service principal in tenant {tenant}. An administrator installs it by " +
+			"consenting at " + adminPage},
 	7000112: {"the app is disabled in the tenant",
 		"The app is disabled in this tenant. Find out who disabled it and why. " +
 			"To enable it, open its Properties in Enterprise applications and set \"Enabled for users to sign-in\" to Yes."},
@@ -67,8 +67,8 @@ var codes = map[int]Code{
 
 	// Secrets.
 	7000215: {"the client secret is invalid",
-		"The secret is not a secret of this app. Often the Secret ID was copied instead of the Value, the secret belongs to " +
-			"another app or was deleted, or the shell or YAML truncated or quoted it. " +
+		"The secret is not a secret of this app. Often the Secret ID was copied instead of the Value, the secret " +
+			"belongs to another app or was deleted, or the shell or YAML truncated or quoted it. " +
 			"Create a new client secret " + secrets + ", and copy its Value at once."},
 	7000222: {"the client secret has expired",
 		"The secret has expired. Create a new one " + secrets +
@@ -105,8 +105,8 @@ var codes = map[int]Code{
 
 	// The API and permissions.
 	500011: {"the API does not exist in the tenant",
-		"The API \"{resource}\" does not exist in the tenant. Compare it with the App ID URI in the API's registration, under " +
-			"Expose an API. " +
+		"The API \"{resource}\" does not exist in the tenant. Compare it with the App ID URI in the API's " +
+			"registration, under Expose an API. " +
 			"An API of another tenant must be installed in this one first. " +
 			"Microsoft Graph is https://graph.microsoft.com in the public cloud, and has other hosts in other clouds."},
 	50001: {"the API does not exist in the tenant",

@@ -22,8 +22,8 @@ type Policy struct {
 	// after a failure, and an app's own token that callers waited for, as they do at a start. It
 	// separates processes that a deployment or an outage brought together. Defaults to 0.1.
 	SpreadFrom float64
-	// Margin is the time before its expiry in which a token is not served. For lifetimes under ten
-	// margins, a tenth of the lifetime is used. Defaults to 60 seconds.
+	// Margin is the time before its expiry in which a token is not served. If the lifetime is under ten
+	// times Margin, a tenth of it is used. Defaults to 60 seconds.
 	Margin time.Duration
 	// RetryMin and RetryMax bound the wait after a failure without a usable token. The n-th
 	// failure in a row is followed by a wait drawn uniformly between RetryMin and RetryMin*2^n, at most

@@ -30,7 +30,7 @@ var known = []struct {
 	{"oid", decide, "The user, the same in every app of the tenant and never reused. " +
 		"The key of a user's data is tid and oid."},
 	{"sub", decide, "The user as seen by this app. Other apps get another value. " +
-		"Also a key, for data that no other app shares."},
+		"Use it as a key only for data of this app alone."},
 	{"roles", decide, "App roles of this app that were assigned to the user or to one of the user's groups."},
 	{"scp", decide, "The permissions of the client to act for the user, in an access token. " +
 		"The user's own rights apply as well."},

@@ -82,9 +82,9 @@ func (r *results) work() string {
 	}
 	memory := "Million/memory"
 	return page.Table(rows) + fmt.Sprintf(`
-A million on-behalf-of sessions with tokens of 1.5 KB are %.2f GB of live heap, %.0f bytes for each beyond its token
-(%.0f with 20,000 sessions from real exchanges). A garbage collection takes %.0f ms of CPU time then, and the
-longest pause was %.0f us.
+A million on-behalf-of sessions with tokens of 1.5 KB take %.2f GB of live heap. Each session takes %.0f bytes in
+addition to its token (%.0f with 20,000 sessions from real exchanges). A garbage collection then takes %.0f ms of CPU
+time, and the longest pause was %.0f us.
 `, r.value(memory, "live-GB"), r.value(memory, "B/session-beyond-token"), r.value("Sessions", "B/session-beyond-token"),
 		r.value(memory, "cpu-ms/gc"), r.value(memory, "max-pause-us"))
 }
