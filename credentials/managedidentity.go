@@ -17,6 +17,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // ManagedIdentityOptions configures [ManagedIdentity]. At most one of ClientID, ObjectID
@@ -177,7 +178,7 @@ func isLocal(host string) bool {
 }
 
 // platformMessage returns the message in an error response. It returns "" if the message
-// repeats a secret of the environment.
+// repeats a secret of the environment, and redacts one that is escaped or split.
 func platformMessage(status int, body []byte) string {
 	var response struct {
 		Description string `json:"error_description"`
@@ -187,10 +188,11 @@ func platformMessage(status int, body []byte) string {
 		return ""
 	}
 	text := cmp.Or(response.Description, response.Message)
-	for _, name := range []string{"IDENTITY_HEADER", "MSI_SECRET"} {
-		if secret := os.Getenv(name); secret != "" && strings.Contains(text, secret) {
+	secrets := []string{os.Getenv("IDENTITY_HEADER"), os.Getenv("MSI_SECRET")}
+	for _, secret := range secrets { // redact.Text ignores short ones
+		if secret != "" && strings.Contains(text, secret) {
 			return ""
 		}
 	}
-	return redacted(text)
+	return redact.Text(text, maxText, secrets...)
 }

@@ -285,6 +285,11 @@ func TestManagedIdentitySecretInMessage(t *testing.T) {
 			if !ok || !strings.HasSuffix(e.Description, ") did not return a token") || len(a.requests) != 1 {
 				t.Errorf("got %v after %d requests", err, len(a.requests))
 			}
+			a = &fakePlatform{respond: response(400, `{"message":"bad header s3cr3t%2Dheader or s3cr3t-\nheader"}`)}
+			err = newFakeEntra().use(a.credential(t, credentials.ManagedIdentityOptions{}))
+			if e, ok = err.(*entra.Error); !ok || !strings.HasSuffix(e.Description, ": bad header [redacted] or [redacted]") {
+				t.Errorf("got %v, want the message without the secret", err)
+			}
 		})
 	}
 }
