@@ -384,6 +384,33 @@ func discoveryWith(tokenEndpoint string) func(*http.Request, url.Values) (*http.
 	}
 }
 
+// A claims challenge is returned as it is, or not at all: a changed one would be another challenge.
+func TestClaimsOfErrorsAreNotChanged(t *testing.T) {
+	nonce := `{"access_token":{"xms_ds_nonce":{"value":"` + strings.Repeat("AwAB_-", 20) + `"}}}`
+	for claims, want := range map[string]string{
+		nonce:                              nonce,
+		`{"a": "daemon-secret"}`:           "",
+		`{"a":"eyJhbGciOiJub25lIn0.e30."}`: "",
+		`{"a":"` + strings.Repeat("a", 10_000) + `"}`: "",
+	} {
+		e := newEstate()
+		body, err := json.Marshal(map[string]string{"error": "interaction_required", "claims": claims})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Intercept(func(r *http.Request, form url.Values) (*http.Response, error) {
+			if r.Method == http.MethodGet {
+				return nil, nil
+			}
+			return respondWith(400, "application/json", string(body))(r, form)
+		})
+		_, err = clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default").Token()
+		if got := testkit.Error(t, err); got.Claims != want {
+			t.Errorf("%.50s: got %.50q, want %.50q", claims, got.Claims, want)
+		}
+	}
+}
+
 // leaks fails the test if any form of err, or of an error that it wraps, contains a secret.
 func leaks(t testing.TB, err error, secrets ...string) {
 	t.Helper()

@@ -112,14 +112,11 @@ func parseErrorResponse(r *response, redactor redact.Redactor, requestID string)
 		AADSTS:        t.Codes,
 		SubError:      redactor.Text(t.SubError, 100),
 		Description:   redactor.Text(t.Description, 2000),
-		Claims:        redactor.Text(t.Claims, 10_000),
+		Claims:        redactor.JSON(t.Claims, 10_000),
 		CorrelationID: redactor.Text(t.CorrelationID, 100),
 		TraceID:       redactor.Text(t.TraceID, 100),
 		StatusCode:    r.status,
 		RetryAfter:    retryAfter(r.header),
-	}
-	if !json.Valid([]byte(e.Claims)) {
-		e.Claims = ""
 	}
 	if len(e.AADSTS) == 0 {
 		if m := aadstsPrefix.FindStringSubmatch(e.Description); m != nil {

@@ -22,9 +22,8 @@ var (
 // the secrets of the login, because the parameters came through the browser. StatusCode
 // is zero.
 func (p *login) errorResponse(params url.Values) *entra.Error {
-	text := func(s string, limit int) string {
-		return redact.Text(s, limit, p.State, p.Nonce, p.Verifier, params.Get("code"))
-	}
+	secrets := []string{p.State, p.Nonce, p.Verifier, params.Get("code")}
+	text := func(s string, limit int) string { return redact.Text(s, limit, secrets...) }
 	description := text(params.Get("error_description"), 2000)
 	e := &entra.Error{
 		Code:          text(params.Get("error"), 100),
@@ -37,7 +36,7 @@ func (p *login) errorResponse(params url.Values) *entra.Error {
 		e.AADSTS = []int{n}
 	}
 	var claims map[string]json.RawMessage
-	if c := text(params.Get("claims"), 10_000); json.Unmarshal([]byte(c), &claims) == nil && claims != nil {
+	if c := redact.JSON(params.Get("claims"), 10_000, secrets...); json.Unmarshal([]byte(c), &claims) == nil && claims != nil {
 		e.Claims = c
 	}
 	return e

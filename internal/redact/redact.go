@@ -3,6 +3,8 @@
 package redact
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/url"
 	"regexp"
 	"strings"
@@ -34,6 +36,20 @@ func Text(s string, limit int, secrets ...string) string {
 		s = strings.ToValidUTF8(s[:max(0, limit)], "") + "..."
 	}
 	return s
+}
+
+// JSON returns s without insignificant white space, or "" if that is not JSON of at most limit bytes. It also returns
+// "" if s contains a secret, a JWT or a character that is not printed, since JSON without them would mean something
+// else. Other long words are kept, such as the nonce in a claims challenge.
+func JSON(s string, limit int, secrets ...string) string {
+	var b bytes.Buffer
+	if json.Compact(&b, []byte(s)) != nil || b.Len() > limit || strings.Contains(s, "eyJ") || cut(s, secrets) != s {
+		return ""
+	}
+	if strings.ContainsFunc(b.String(), func(c rune) bool { return c != ' ' && separates(c) }) {
+		return ""
+	}
+	return b.String()
 }
 
 // separates reports whether c ends a word: white space, or a character that is not printed.
@@ -142,10 +158,14 @@ type Redactor struct{ form Secret[url.Values] }
 func Form(form url.Values) Redactor { return Redactor{NewSecret(form)} }
 
 // Text is like the function [Text], for the secrets of the request.
-func (r Redactor) Text(s string, limit int) string {
-	var secrets []string
+func (r Redactor) Text(s string, limit int) string { return Text(s, limit, r.secrets()...) }
+
+// JSON is like the function [JSON], for the secrets of the request.
+func (r Redactor) JSON(s string, limit int) string { return JSON(s, limit, r.secrets()...) }
+
+func (r Redactor) secrets() (secrets []string) {
 	for _, p := range secretParameters {
 		secrets = append(secrets, r.form.Value()[p]...)
 	}
-	return Text(s, limit, secrets...)
+	return secrets
 }

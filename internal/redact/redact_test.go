@@ -78,6 +78,33 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestJSON(t *testing.T) {
+	nonce := `{"access_token":{"xms_ds_nonce":{"value":"` + strings.Repeat("AwAB_-", 20) + `"}}}`
+	for name, test := range map[string]struct {
+		text string
+		want string
+	}{
+		"claims challenge":     {nonce, nonce},
+		"white space":          {"{ \"a\" :\n\t[ 1, \"b c\" ] }\n", `{"a":[1,"b c"]}`},
+		"not JSON":             {`{"a"`, ""},
+		"empty":                {"", ""},
+		"at the limit":         {`"` + strings.Repeat("a", 198) + `"`, `"` + strings.Repeat("a", 198) + `"`},
+		"over the limit":       {`"` + strings.Repeat("a", 199) + `"`, ""},
+		"secret":               {`{"a":"s3cret-value"}`, ""},
+		"escaped secret":       {`{"a":"s3cret%2Dvalue"}`, ""},
+		"JWT":                  {`{"a":"eyJhbGciOi.e30."}`, ""},
+		"direction of writing": {"{\"a\":\"\u202e\"}", ""},
+	} {
+		if got := redact.JSON(test.text, 200, "s3cret-value"); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+		form := url.Values{"client_secret": {"s3cret-value"}}
+		if got := redact.Form(form).JSON(test.text, 200); got != test.want {
+			t.Errorf("%s: the Redactor returns %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 func TestRedactor(t *testing.T) {
 	form := url.Values{"scope": {"api://not-secret"}, "client_id": {"not-a-secret"}}
 	var all []string
