@@ -22,7 +22,7 @@
 //	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
 //
 // Package verify validates the tokens that an API receives. Package entratest is a fake
-// Entra for tests, which runs in the same process.
+// Entra that runs in the process of a test.
 //
 // # Sources and the cache
 //

@@ -204,7 +204,7 @@ func validScope(scope string) bool {
 const badClaims = "\x00"
 
 // WithClaims returns a source for the same token whose next token satisfies a claims challenge. That token replaces the
-// cached one for all sources. Afterwards the source is like s.
+// cached one for all sources. Once it is cached, the source returns the same tokens as s.
 //
 // claims is the claims parameter of a resource's WWW-Authenticate header, in base64 as it arrives or decoded (see
 // [ClaimsChallenge]), or [Error].Claims. Sources with the same claims share one request. If a resource

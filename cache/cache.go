@@ -196,8 +196,8 @@ func (c *Cache) evicted(k sessionKey) {
 	}
 }
 
-// A counter counts hits without a cache line that all CPUs write to. A sync.Pool gives each CPU a cell of
-// its own most of the time, for five nanoseconds. The cells are never freed, so no count is lost.
+// A counter counts hits without a cache line that all CPUs write to. A sync.Pool usually gives each CPU a
+// cell of its own, which costs five nanoseconds. The cells are never freed, so no count is lost.
 type counter struct {
 	cells [64]struct {
 		n atomic.Uint64

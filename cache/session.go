@@ -136,7 +136,7 @@ func (e *entry) start(ctx context.Context, h *Handle, claims string, served *tok
 		handle: h, entry: e, claims: claims, served: served, replaces: e.current.Load(),
 		version: e.session.version, done: make(chan struct{}),
 	}
-	if served != nil { // until the flight ends, no other is due
+	if served != nil { // no other flight starts before this one ends
 		served.setDue(served.usableFor)
 	}
 	go e.flight.run(context.WithoutCancel(ctx), e.session.state, fetch)
@@ -178,7 +178,7 @@ func (e *entry) accept(r Response, claims string, version uint64, spread, newest
 		s.state = r.State
 		s.version++
 	}
-	*failed, e.failures[plain] = nil, nil // the wait of the plain one was drawn for an older token
+	*failed, e.failures[plain] = nil, nil // the plain failure's wait was computed for an older token
 	return t, nil
 }
 

@@ -117,8 +117,8 @@ func matches(s, v string) func(yield func(int) bool) {
 type span struct{ from, to int }
 
 // fold returns s without separators and with percent-encoding removed, as often as it was applied. The plus sign,
-// which stands for a space in a form, and the backslash, which escapes in JSON, are left out too. Two texts that
-// differ in nothing else have the same folded form. The spans say where each byte of it comes from.
+// which stands for a space in a form, and the backslash, which escapes in JSON, are left out too. The result
+// is therefore the same for all encodings of a text. The spans give the origin of each byte of the result.
 func fold(s string) (string, []span) {
 	text, spans := make([]byte, 0, len(s)), make([]span, 0, len(s))
 	for i, c := range s {

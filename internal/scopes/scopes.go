@@ -2,8 +2,8 @@
 package scopes
 
 // WithoutOIDC returns a copy of scopes without those for which [IsOIDC] reports true. MSAL adds
-// them to every request for a user. It compares scopes that the caller passes with the
-// granted ones, and would reject the token because Entra's response does not list them.
+// them to every request for a user. If the caller passes them, MSAL compares them with the
+// granted scopes and rejects the token, because Entra's response does not list them.
 func WithoutOIDC(scopes []string) []string {
 	api := make([]string, 0, len(scopes))
 	for _, s := range scopes {

@@ -21,7 +21,7 @@ type rule struct {
 	name   string
 	in     kind
 	find   *regexp.Regexp
-	except *regexp.Regexp // if not nil, matches of find inside matches of except are right
+	except *regexp.Regexp // if not nil, a match of find inside a match of except is not a finding
 	want   string
 }
 

@@ -69,7 +69,8 @@ func (d *doctor) checkClaims(raw string) {
 	case len(roles) == 0:
 		s.Status = StatusWarn
 		s.Text += "; no roles"
-		s.Advice = "The app does not have an application permission of " + resource + ", so an API that requires a role returns 403. " +
+		s.Advice = "The app does not have an application permission of " + resource + ", so an API that requires a " +
+			"role returns 403. " +
 			"In the app registration, under API permissions, add an application permission and grant admin consent. " +
 			"Tokens issued before that do not contain the role. Request a new one."
 	}
