@@ -35,7 +35,7 @@ type version struct {
 //
 // It does not use a goroutine or a file watch, because networks and containers do not support
 // watches reliably. Instead the files are stat'ed whenever the credential is needed. That
-// takes microseconds, next to a request to Entra.
+// takes microseconds, which is little compared with a request to Entra.
 //
 // Files may be half written, or contain a new certificate with the old key. In that case
 // the current version stays in use, and the files are read again each time until they are
