@@ -36,7 +36,8 @@ func (p *login) errorResponse(params url.Values) *entra.Error {
 		e.AADSTS = []int{n}
 	}
 	var claims map[string]json.RawMessage
-	if c := redact.JSON(params.Get("claims"), 10_000, secrets...); json.Unmarshal([]byte(c), &claims) == nil && claims != nil {
+	c := redact.JSON(params.Get("claims"), 10_000, secrets...)
+	if json.Unmarshal([]byte(c), &claims) == nil && claims != nil {
 		e.Claims = c
 	}
 	return e

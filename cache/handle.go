@@ -14,8 +14,8 @@ import (
 // zero Handle usable. A Handle stays usable after its session was evicted or purged. It is safe for concurrent
 // use and must not be copied.
 type Handle struct {
-	// OnEvent is called with the events of this handle, in the way of Options.OnEvent and in addition to
-	// it. Set it before the first use. If nil, only Options.OnEvent is called.
+	// OnEvent is called with the events of this handle, like Options.OnEvent and in addition to it.
+	// Set it before the first use. If nil, only Options.OnEvent is called.
 	OnEvent func(Event)
 
 	cache  *Cache

@@ -84,7 +84,7 @@ func decode(part string) (string, error) {
 //   - nonce is rejected. It marks the tokens of Microsoft's own APIs, whose
 //     signature does not cover the text that is sent ("Validate tokens" in
 //     Microsoft's access-tokens page).
-//   - kid is required. Without it, every key would have to be tried.
+//   - kid is required. Without it, a verifier must try every key.
 func parseHeader(text string) (header, error) {
 	o, err := parseObject(text)
 	if err != nil {

@@ -20,7 +20,7 @@ const maxColumns = 120
 type result struct {
 	findings []finding
 	tests    []string  // tests, fuzz targets, benchmarks and examples that the file declares
-	mentions []finding // tests that the file names; each is a finding unless some file declares it
+	mentions []finding // names of tests in the file; a test that no file declares is a finding
 }
 
 // check returns the findings in one file.
