@@ -75,8 +75,9 @@ func requestHash(e *entra.Error, scopes []string) string {
 }
 
 // isInteractLoop reports whether the browser is in a redirect loop. It is if it has just returned from two sign-ins for
-// the same request, or from four sign-ins for any request, since each challenge can be different. Returning once is normal: the
-// request may have reached another process than the callback, or one that has restarted and lost its tokens.
+// the same request, or from four sign-ins for any request, since each challenge can be different. Returning once is
+// normal: the request may have reached another process than the callback, or one that has restarted and lost its
+// tokens.
 func (s *Site) isInteractLoop(r *http.Request, request string) bool {
 	return s.countFinished(r, func(c loginCookie) bool { return c.Request == request }) >= 2 ||
 		s.countFinished(r, func(c loginCookie) bool { return c.Request != "" }) >= maxLogins-1
