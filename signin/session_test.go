@@ -68,6 +68,57 @@ func TestSessionExpiresAfterLifetime(t *testing.T) {
 	}
 }
 
+// A new sign-in just before the end of Lifetime does not extend the replaced session.
+func TestReplacedSessionExpiresAfterLifetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		store.noExpiry = true
+		w := newWebApp(t, withStore(store), func(s *settings) { s.site.Lifetime = 30 * time.Minute })
+		b, other := w.browser(t), w.browser(t)
+		b.signIn("/private/x", alice)
+		other.setCookie(b.cookie("__Host-session-"))
+		time.Sleep(30*time.Minute - 10*time.Second)
+		callback := b.signInAtEntra(b.get("/login"), alice)
+		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
+		time.Sleep(9 * time.Second)
+		other.wantUser("Alice Adams")
+		time.Sleep(time.Second)
+		other.wantUser("")
+		b.wantUser("Alice Adams")
+	})
+}
+
+// The store may drop each record only when no request needs it any longer: a tombstone and a successor after 10
+// minutes, the mark of a sign-out also after LoginTimeout, and an epoch also after Lifetime.
+func TestRecordsAreStoredLongEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		b := w.browser(t)
+		want := func(when string, lifetimes ...time.Duration) {
+			t.Helper()
+			var got []time.Duration
+			for _, e := range store.all() {
+				got = append(got, time.Until(e.expiry))
+			}
+			if slices.Sort(got); !slices.Equal(got, lifetimes) {
+				t.Errorf("%s: got records for %v, want %v", when, got, lifetimes)
+			}
+		}
+		const epoch = 8*time.Hour + 10*time.Minute
+		b.signIn("/private/x", alice)
+		want("after the sign-in", time.Hour, 8*time.Hour) // session and Entra session
+		w.withClaims(map[string]any{"sid": "another"})
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusSeeOther, "/")
+		// The replaced session, its successor, the new session and two Entra sessions.
+		want("after the second sign-in", 30*time.Second, 10*time.Minute, time.Hour, 8*time.Hour, 8*time.Hour)
+		b.wantEntra(b.post("/logout", nil))
+		// The new session became a tombstone, the mark of its sign-out, and an epoch.
+		want("after the sign-out", 30*time.Second, 10*time.Minute, 10*time.Minute, 25*time.Minute, 8*time.Hour,
+			8*time.Hour, epoch)
+	})
+}
+
 // Sessions expire even if the store ignores the expiry.
 func TestSessionExpiresInStoreWithoutExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
