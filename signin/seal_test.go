@@ -130,6 +130,66 @@ func TestDecodeCookieIsBounded(t *testing.T) {
 	}
 }
 
+// The bounds of login cookies are exact: their size, their total, and the times at which they count.
+func TestBoundsOfLoginCookies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testSite(t)
+		name := s.cookies.loginName("state")
+		size := func(n int) int {
+			return s.setLogin(httptest.NewRecorder(), name, &loginState{ReturnTo: strings.Repeat("x", n)}, time.Minute)
+		}
+		n := 0
+		for size(n+1) != 0 {
+			n++
+		}
+		if got := size(n); got != maxCookieBytes {
+			t.Errorf("got a largest cookie of %d bytes, want %d", got, maxCookieBytes)
+		}
+
+		// request returns a request with a login cookie, and the size of the cookie.
+		request := func(st *loginState) (*http.Request, int) {
+			rec := httptest.NewRecorder()
+			got := s.setLogin(rec, name, st, time.Minute)
+			r := httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
+			for _, c := range rec.Result().Cookies() {
+				r.AddCookie(c)
+			}
+			return r, got
+		}
+		r, used := request(&loginState{At: time.Now()})
+		for room, want := range map[int]int{used: 0, used - 1: 1} {
+			rec := httptest.NewRecorder()
+			s.evictLogins(rec, r, maxLoginBytes-room)
+			if got := len(rec.Result().Cookies()); got != want {
+				t.Errorf("with room for %d of %d bytes: got %d cookies deleted, want %d", room, used, got, want)
+			}
+		}
+		time.Sleep(doneTTL)
+		if s.login(r, name) == nil {
+			t.Error("got no finished login after doneTTL")
+		}
+		time.Sleep(time.Nanosecond)
+		if s.login(r, name) != nil {
+			t.Error("got a finished login later than doneTTL")
+		}
+
+		login, err := s.flow.Begin(t.Context(), authcode.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ = request(&loginState{Login: login, At: time.Now()})
+		time.Sleep(s.flow.LoginTimeout() - time.Second)
+		for _, want := range []int{1, 0} { // a second before the login expires, and later
+			rec := httptest.NewRecorder()
+			s.relinkLogins(rec, r, "session")
+			if got := len(rec.Result().Cookies()); got != want {
+				t.Errorf("%v before the login expires: got %d cookies, want %d", time.Until(login.Expires()), got, want)
+			}
+			time.Sleep(time.Nanosecond)
+		}
+	})
+}
+
 // The memory store is bounded, evicts the least recently used record, and removes expired ones.
 func TestMemoryStoreIsBounded(t *testing.T) {
 	m := newMemoryStore()
