@@ -168,6 +168,30 @@ func TestStoreTrafficIsLow(t *testing.T) {
 	})
 }
 
+// The use of a session is recorded once a minute, or more often if IdleTimeout is shorter than 8 minutes.
+func TestTouchInterval(t *testing.T) {
+	for idle, interval := range map[time.Duration]time.Duration{
+		time.Hour: time.Minute, 8 * time.Minute: time.Minute, 4 * time.Minute: 30 * time.Second,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newSharedStore()
+			w := newWebApp(t, withStore(store), func(s *settings) { s.site.IdleTimeout = idle })
+			b := w.browser(t)
+			b.signIn("/private/x", alice)
+			_, before, _ := store.counts()
+			time.Sleep(interval - time.Nanosecond)
+			b.wantUser("Alice Adams")
+			_, early, _ := store.counts()
+			time.Sleep(time.Nanosecond)
+			b.wantUser("Alice Adams")
+			if _, after, _ := store.counts(); early != before || after != before+1 {
+				t.Errorf("IdleTimeout %v: got %d writes before %v and %d at it, want 0 and 1", idle, early-before, interval,
+					after-early)
+			}
+		})
+	}
+}
+
 // Records in the store are sealed. Their keys are not session IDs, and a record cannot be moved to another key.
 func TestStoreRecordsAreSealed(t *testing.T) {
 	store := newSharedStore()
