@@ -39,7 +39,7 @@ func TestDefaultHasTimeouts(t *testing.T) {
 			tr := c.Transport.(*http.Transport)
 			if c.Timeout != 30*time.Second || tr.TLSHandshakeTimeout != 10*time.Second ||
 				tr.ResponseHeaderTimeout != 20*time.Second ||
-				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 15*time.Second ||
+				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 10*time.Second ||
 				tr.HTTP2.PingTimeout != 5*time.Second {
 				t.Errorf("got %v, %+v, %+v", c.Timeout, tr, tr.HTTP2)
 			}
