@@ -12,9 +12,9 @@ import (
 )
 
 // Time-outs of the default client. An authority responds within a second or two. An HTTP/2 connection that a firewall
-// dropped without notice is found by a ping: it is sent after pingAfter without a frame, and the connection is
-// closed if no response arrives within pingTimeout. A request on a dead connection therefore fails after 15 seconds,
-// before its header times out, and the next request uses a new connection. Without pings, the connection would stay in use
+// dropped without notice is found by a ping. It is sent after pingAfter without a frame, and the connection is closed
+// if no response arrives within pingTimeout. A request on a dead connection therefore fails after 15 seconds, before
+// its header times out, and the next request uses a new connection. Without pings, the connection would stay in use
 // until the operating system gives up, which takes up to 15 minutes on Linux.
 const (
 	handshakeTimeout = 10 * time.Second
