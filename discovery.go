@@ -142,8 +142,8 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 	case resp.status != http.StatusOK && isJSON:
 		return nil, parseErrorResponse(resp, redact.Redactor{}, "")
 	default:
-		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s; check whether a proxy sent "+
-			"it", u.Host, describe(resp))
+		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s; "+
+			"check whether a proxy sent it", u.Host, describe(resp))
 		e.StatusCode = resp.status
 		return nil, e
 	}
@@ -151,8 +151,8 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 	if d.externalID {
 		id := externalid.Tenant(lowerHost(doc.Issuer))
 		if id == "" || guid.Valid(tenant) && !strings.EqualFold(tenant, id) {
-			return nil, errorf(CodeInvalidResponse, "the discovery document of %s names the issuer of another "+
-				"tenant", u.Host)
+			return nil, errorf(CodeInvalidResponse, "the discovery document of %s "+
+				"names the issuer of another tenant", u.Host)
 		}
 		// MSAL requires an issuer on the authority's host and does not know External ID's.
 		doc.Issuer = "https://" + u.Host + "/" + id + "/v2.0"
@@ -162,7 +162,7 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 		if err != nil {
 			return nil, errorf(CodeInvalidResponse, "the discovery document of %s contains an invalid URL", u.Host)
 		}
-		if e.Scheme != u.Scheme || e.Host != u.Host { // u itself is allowed
+		if e.Scheme != u.Scheme || e.Host != u.Host || e.User != nil { // u itself is allowed
 			if failed := d.allow(e); failed != nil {
 				return nil, failed
 			}
@@ -172,8 +172,8 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 		prefix := "/" + strings.ToLower(tenant) + "/"
 		path := strings.ToLower(e.Path)
 		if guid.Valid(tenant) && (!strings.HasPrefix(path, prefix) || strings.Contains(path, "..")) {
-			return nil, errorf(CodeInvalidResponse, "the discovery document of tenant %s names a URL of another "+
-				"tenant", tenant)
+			return nil, errorf(CodeInvalidResponse, "the discovery document of tenant %s "+
+				"names a URL of another tenant", tenant)
 		}
 	}
 	body, _ := json.Marshal(doc) // strings always marshal

@@ -128,8 +128,8 @@ func (x *exchange) allow(id string) *Error {
 func (x *exchange) admit(form url.Values) *Error {
 	x.redactor = redact.Form(form)
 	if forApp := form.Get("grant_type") == "client_credentials"; forApp == x.forUser {
-		return errorf("invalid_request", "the grant is for %s, but the request is for %s and was not "+
-			"sent", tokenKind(x.forUser), tokenKind(!forApp))
+		return errorf("invalid_request", "the grant is for %s, "+
+			"but the request is for %s and was not sent", tokenKind(x.forUser), tokenKind(!forApp))
 	}
 	for _, failed := range x.candidate.tried {
 		x.logRetry(failed)
@@ -207,8 +207,8 @@ func (x *exchange) fetchError(ctx context.Context, err error) *Error {
 }
 
 func (x *exchange) timedOut(ctx context.Context) *Error {
-	return &Error{Code: CodeRequestFailed, Description: "the token request timed " +
-		"out", CorrelationID: x.requestID, Err: ctx.Err()}
+	const text = "the token request timed out"
+	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: x.requestID, Err: ctx.Err()}
 }
 
 // rejectedToken returns the reason why MSAL rejected a response that contains a token.
@@ -223,8 +223,8 @@ func (x *exchange) rejectedToken() *Error {
 	e := errorf(CodeInvalidResponse, "MSAL rejected the response: its ID token or client_info is malformed, "+
 		"or an on-behalf-of token expires within five minutes")
 	if len(missing) > 0 {
-		e = errorf("consent_required", "Entra granted fewer scopes than requested; missing: "+
-			"%s", strings.Join(missing, " "))
+		e = errorf("consent_required", "Entra granted fewer scopes than requested; "+
+			"missing: %s", strings.Join(missing, " "))
 	}
 	e.StatusCode, e.CorrelationID = x.response.status, x.requestID
 	return e
