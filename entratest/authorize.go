@@ -403,7 +403,7 @@ func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant
 		if raw != "" {
 			payload["c_hash"] = leftHalfHash(raw)
 		}
-		params.Set("id_token", s.signIDToken(payload))
+		params.Set("id_token", s.signIDToken(payload, token))
 	}
 	params.Set("session_state", q.Auth.SID)
 	resp := s.redirectToApp(r, q, params)

@@ -214,9 +214,9 @@ func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSe
 	return c
 }
 
-// signIDToken signs an ID token.
-func (s *Server) signIDToken(payload claimSet) string {
-	key := s.signingKey()
+// signIDToken signs the ID token for the client of t.
+func (s *Server) signIDToken(payload claimSet, t *accessToken) string {
+	key := s.signingKey(t.client, t.tenant)
 	return signJWT(key.private, claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}, payload)
 }
 

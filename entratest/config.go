@@ -168,6 +168,13 @@ type App struct {
 	// than 200 groups gets the overage claim instead.
 	GroupClaims bool
 
+	// CustomSigningKey signs tokens for this app with a key of its own in each
+	// tenant, as in Entra if the service principal has a custom signing key for
+	// claims mapping. Only the key document of the tenant with the query parameter
+	// appid has it. Server.RotateKeys does not change it
+	// (https://learn.microsoft.com/entra/identity-platform/jwt-claims-customization#configure-a-custom-signing-key).
+	CustomSigningKey bool
+
 	// IDTokenGrant allows ID tokens from the authorization endpoint (implicit
 	// and hybrid flow).
 	IDTokenGrant bool

@@ -8,6 +8,7 @@ import (
 
 // handleDiscovery serves the OpenID configuration document
 // (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#fetch-the-openid-configuration-document).
+// With appid, it names the key document of that app.
 func (s *Server) handleDiscovery(r *request) *response {
 	issuerTenant, pathTenant := "{tenantid}", r.tenantName
 	switch {
@@ -50,6 +51,9 @@ func (s *Server) handleDiscovery(r *request) *response {
 		// The v1 document names the v1 issuer, which v1 tokens carry.
 		doc["issuer"] = v1Issuer(r.base, issuerTenant)
 		doc["jwks_uri"] = r.base + "/" + pathTenant + "/discovery/keys"
+	}
+	if appID := r.form.Get("appid"); appID != "" {
+		doc["jwks_uri"] = doc["jwks_uri"].(string) + "?appid=" + url.QueryEscape(appID)
 	}
 	resp := jsonResponse(http.StatusOK, doc)
 	resp.header.Set("Cache-Control", "max-age=86400, private")

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,6 +144,74 @@ func TestKeys(t *testing.T) {
 	s.RetireKeys()
 	if k := keys(tenant + "/discovery/v2.0/keys"); len(k) != 1 || k[0].Kid != signedWith() {
 		t.Errorf("after retiring: got %+v", k)
+	}
+}
+
+// An app with a custom signing key has a key in each tenant. It signs the tokens whose audience
+// is the app, and only the key document of the tenant with appid has it
+// (Widen/cloudfront-auth#85, VirtoCommerce/vc-platform#2142).
+func TestCustomSigningKey(t *testing.T) {
+	s := entratest.NewServer(sample("api-a", func(a *entratest.App) { a.CustomSigningKey = true }))
+	kids := func(path string) (all []string) {
+		t.Helper()
+		var set struct {
+			Keys []struct{ Kid, Issuer string }
+		}
+		if status := get(t, s.Client(), authHost+path, &set); status != 200 {
+			t.Fatalf("got status %d", status)
+		}
+		for _, k := range set.Keys {
+			if !strings.HasPrefix(k.Issuer, authHost) {
+				t.Errorf("got issuer %q", k.Issuer)
+			}
+			all = append(all, k.Kid)
+		}
+		return all
+	}
+	kid := func(token string) string { return decodePart(t, token, 0).stringClaim("kid") }
+	shared := kids("common/discovery/v2.0/keys")
+	own := kids(tenant + "/discovery/v2.0/keys?appid=" + apiA)
+	other := kids(fabrikam + "/discovery/v2.0/keys?appid=" + strings.ToUpper(apiA))
+	if len(shared) != 1 || len(own) != 1 || len(other) != 1 || own[0] == shared[0] || other[0] == own[0] {
+		t.Fatalf("got shared keys %v, keys %v in one tenant, and %v in another; want three keys", shared, own, other)
+	}
+	for _, path := range []string{
+		tenant + "/discovery/v2.0/keys", tenant + "/discovery/v2.0/keys?appid=" + apiB,
+		"common/discovery/v2.0/keys?appid=" + apiA,
+	} {
+		if got := kids(path); !slices.Equal(got, shared) {
+			t.Errorf("%s: got keys %v, want %v", path, got, shared)
+		}
+	}
+
+	redeemed := redeem(t, s, signIn(t, s, alice))
+	token := redeemed.stringField("access_token")
+	minted := entratest.MintOptions{Resource: "api-a", User: alice}
+	elsewhere := entratest.MintOptions{Resource: "api-a", Tenant: fabrikam}
+	idToken := entratest.MintOptions{Resource: "api-b", Client: "api-a", User: alice, IDToken: true}
+	for name, got := range map[string][2]string{
+		"access token":             {kid(token), own[0]},
+		"ID token for another app": {kid(redeemed.stringField("id_token")), shared[0]},
+		"token for another API":    {kid(clientCredentials(t, s).stringField("access_token")), shared[0]},
+		"minted token":             {kid(s.Mint(minted)), own[0]},
+		"token of another tenant":  {kid(s.Mint(elsewhere)), other[0]},
+		"ID token":                 {kid(s.Mint(idToken)), own[0]},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s: got kid %q, want %q", name, got[0], got[1])
+		}
+	}
+	s.RotateKeys()
+	if got := kid(s.Mint(minted)); got != own[0] {
+		t.Errorf("after RotateKeys: got kid %q, want %q", got, own[0])
+	}
+	if resp := onBehalfOf(t, s, token); resp.status != 200 {
+		t.Errorf("on-behalf-of: got %d %v", resp.status, resp.body)
+	}
+	var doc map[string]any
+	if get(t, s.Client(), authHost+tenant+"/v2.0/.well-known/openid-configuration?appid="+apiA, &doc); doc["jwks_uri"] !=
+		authHost+tenant+"/discovery/v2.0/keys?appid="+apiA {
+		t.Errorf("got jwks_uri %v", doc["jwks_uri"])
 	}
 }
 

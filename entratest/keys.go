@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -21,24 +22,29 @@ type signingKey struct {
 	der     []byte // the certificate
 }
 
-// keyPool has the keys of all servers of the process. Key n of every server is
+// A keyPool has the keys of all servers of the process. Key n of every server is
 // key n of the pool, because tests create many servers and RSA keys are slow to
 // generate.
-var keyPool struct {
-	sync.Mutex // guards keys
-	keys       []*signingKey
+type keyPool struct {
+	mu   sync.Mutex // guards keys
+	keys []*signingKey
 }
+
+var (
+	sharedKeys keyPool // sign the tokens of all apps
+	customKeys keyPool // sign the tokens of apps with App.CustomSigningKey
+)
 
 // foreignKey returns a key that no server publishes.
 var foreignKey = sync.OnceValue(newSigningKey)
 
-func poolKey(n int) *signingKey {
-	keyPool.Lock()
-	defer keyPool.Unlock()
-	for len(keyPool.keys) <= n {
-		keyPool.keys = append(keyPool.keys, newSigningKey())
+func (p *keyPool) key(n int) *signingKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.keys) <= n {
+		p.keys = append(p.keys, newSigningKey())
 	}
-	return keyPool.keys[n]
+	return p.keys[n]
 }
 
 func newSigningKey() *signingKey {
@@ -61,18 +67,32 @@ func newSigningKey() *signingKey {
 	return &signingKey{private: key, kid: b64.EncodeToString(sum[:]), der: der}
 }
 
-// keyRing lists the keys of the pool that a server uses. Server.mu guards it.
+// keyRing lists the shared keys that a server uses. Server.mu guards it.
 type keyRing struct {
 	published []int // in the order of announcement
 	signing   int   // one of published
 	next      int   // the next key to announce
 }
 
-func (s *Server) signingKey() *signingKey {
+// A servicePrincipal is an app in a tenant. A custom signing key belongs to it.
+type servicePrincipal struct{ clientID, tenantID string }
+
+// signingKey returns the key that signs tokens for an app in a tenant.
+func (s *Server) signingKey(app *App, tenant *Tenant) *signingKey {
 	s.mu.Lock()
-	n := s.keys.signing
+	if !app.CustomSigningKey {
+		n := s.keys.signing
+		s.mu.Unlock()
+		return sharedKeys.key(n)
+	}
+	owner := servicePrincipal{app.ClientID, tenant.ID}
+	n, ok := s.customKeys[owner]
+	if !ok {
+		n = len(s.customKeys)
+		s.customKeys[owner] = n
+	}
 	s.mu.Unlock()
-	return poolKey(n)
+	return customKeys.key(n)
 }
 
 // AnnounceKey publishes a new key and returns its kid. The key does not sign
@@ -82,7 +102,7 @@ func (s *Server) AnnounceKey() (kid string) {
 	s.mu.Lock()
 	n := s.announce()
 	s.mu.Unlock()
-	return poolKey(n).kid
+	return sharedKeys.key(n).kid
 }
 
 // announce publishes a key. The caller holds s.mu.
@@ -104,7 +124,7 @@ func (s *Server) RotateKeys() (kid string) {
 	}
 	s.keys.signing = newest
 	s.mu.Unlock()
-	return poolKey(newest).kid
+	return sharedKeys.key(newest).kid
 }
 
 // RetireKeys stops publishing all keys except the signing key. Tokens signed
@@ -118,10 +138,15 @@ func (s *Server) RetireKeys() {
 // publishedKey returns the published key with the given kid, or nil.
 func (s *Server) publishedKey(kid string) *signingKey {
 	s.mu.Lock()
-	published := slices.Clone(s.keys.published)
+	published, custom := slices.Clone(s.keys.published), len(s.customKeys)
 	s.mu.Unlock()
 	for _, n := range published {
-		if key := poolKey(n); key.kid == kid {
+		if key := sharedKeys.key(n); key.kid == kid {
+			return key
+		}
+	}
+	for n := range custom {
+		if key := customKeys.key(n); key.kid == kid {
 			return key
 		}
 	}
@@ -131,10 +156,22 @@ func (s *Server) publishedKey(kid string) *signingKey {
 // handleKeys serves /{tenant}/discovery/v2.0/keys, a JWK set (RFC 7517) whose
 // keys have Microsoft's issuer member
 // (https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer).
+// The keys of an app with a custom signing key are those of its service principal, so
+// the path must name the tenant
+// (https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-signature).
 func (s *Server) handleKeys(r *request) *response {
-	s.mu.Lock()
-	published := slices.Clone(s.keys.published)
-	s.mu.Unlock()
+	var published []*signingKey
+	app := s.registry.appByID[strings.ToLower(r.form.Get("appid"))]
+	if app != nil && app.CustomSigningKey && r.tenant != nil && app.worksIn(r.tenant) {
+		published = []*signingKey{s.signingKey(app, r.tenant)}
+	} else {
+		s.mu.Lock()
+		numbers := slices.Clone(s.keys.published)
+		s.mu.Unlock()
+		for _, n := range numbers {
+			published = append(published, sharedKeys.key(n))
+		}
+	}
 	type jwk struct {
 		Kty    string   `json:"kty"`
 		Use    string   `json:"use"`
@@ -151,8 +188,7 @@ func (s *Server) handleKeys(r *request) *response {
 		tid = r.tenant.ID
 	}
 	keys := make([]jwk, 0, len(published))
-	for _, n := range published {
-		key := poolKey(n)
+	for _, key := range published {
 		keys = append(keys, jwk{
 			Kty: "RSA", Use: "sig", Kid: key.kid, X5t: key.kid,
 			N:      b64.EncodeToString(key.private.N.Bytes()),

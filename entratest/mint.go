@@ -57,7 +57,7 @@ type MintOptions struct {
 }
 
 // Mint returns a token described by o, without a token request. Use it to test code
-// that verifies tokens. The token is signed with the current signing key and is
+// that verifies tokens. The token is signed with the current signing key of its audience and is
 // valid unless o says otherwise. Mint ignores consent and policies and does not
 // write to the journal.
 //
@@ -84,7 +84,11 @@ func (s *Server) Mint(o MintOptions) string {
 			payload["iat"], payload["nbf"] = back, back
 		}
 	}
-	key := s.signingKey()
+	audience := t.resource
+	if o.IDToken {
+		audience = t.client
+	}
+	key := s.signingKey(audience, t.tenant)
 	header := claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}
 	if payload["ver"] == "1.0" {
 		header["x5t"] = key.kid

@@ -26,11 +26,12 @@ type Server struct {
 
 	mu            sync.Mutex // guards the fields below
 	keys          keyRing
-	credentials   map[*App]*App           // apps changed by UpdateCredentials, by registered app
-	consents      map[consentKey][]string // granted scopes
-	assigned      map[consentKey][]string // app roles granted by admin consent, with user ""
-	sessionEpochs map[string]int          // number of RevokeSessions calls, by lower-case username
-	revoked       map[string]time.Time    // when the entry may be deleted, by ID of the revoked token
+	customKeys    map[servicePrincipal]int // numbers in the pool
+	credentials   map[*App]*App            // apps changed by UpdateCredentials, by registered app
+	consents      map[consentKey][]string  // granted scopes
+	assigned      map[consentKey][]string  // app roles granted by admin consent, with user ""
+	sessionEpochs map[string]int           // number of RevokeSessions calls, by lower-case username
+	revoked       map[string]time.Time     // when the entry may be deleted, by ID of the revoked token
 	redeemed      redeemed
 	faults        []*activeFault
 	journal       journal
@@ -75,6 +76,7 @@ func NewServer(cfg Config) *Server {
 		onRequest:     cfg.OnRequest,
 		aead:          aead,
 		keys:          keyRing{published: []int{0}, signing: 0, next: 1},
+		customKeys:    map[servicePrincipal]int{},
 		credentials:   map[*App]*App{},
 		consents:      map[consentKey][]string{},
 		assigned:      map[consentKey][]string{},

@@ -125,12 +125,11 @@ func (s *Server) grantCredentials(g *grantRequest) (*response, *aadstsError) {
 		return nil, newError(501051, "The app '%s' (%s) is not assigned to a role of '%s' (%s).", g.client.ClientID,
 			g.client.Name, printable(strings.TrimSuffix(q.resources[0].prefix, "/")), resource.Name)
 	}
-	lifetime := s.tokenLifetime(resource, g.claims)
-	payload := s.appClaims(&accessToken{
+	t := &accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: resource,
-		roles: roles, lifetime: lifetime, claims: g.claims,
-	})
-	return s.accessTokenResponse(map[string]any{}, lifetime, payload), nil
+		roles: roles, lifetime: s.tokenLifetime(resource, g.claims), claims: g.claims,
+	}
+	return s.accessTokenResponse(map[string]any{}, t, s.appClaims(t)), nil
 }
 
 func notDefaultScope(scope string) *aadstsError {
@@ -138,19 +137,20 @@ func notDefaultScope(scope string) *aadstsError {
 		printable(scope))
 }
 
-// accessTokenResponse adds an access token to body and returns the response.
-func (s *Server) accessTokenResponse(body map[string]any, lifetime time.Duration, payload claimSet) *response {
-	key := s.signingKey()
+// accessTokenResponse adds the access token t with the claims in payload to body and
+// returns the response.
+func (s *Server) accessTokenResponse(body map[string]any, t *accessToken, payload claimSet) *response {
+	key := s.signingKey(t.resource, t.tenant)
 	header := claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}
 	if payload["ver"] == "1.0" {
 		header["x5t"] = key.kid
 	}
 	body["token_type"] = "Bearer"
-	body["expires_in"] = int(lifetime / time.Second)
-	body["ext_expires_in"] = int(lifetime / time.Second)
+	body["expires_in"] = int(t.lifetime / time.Second)
+	body["ext_expires_in"] = int(t.lifetime / time.Second)
 	body["access_token"] = signJWT(key.private, header, payload)
 	if s.refreshIn != nil {
-		if in := s.refreshIn(lifetime); in > 0 {
+		if in := s.refreshIn(t.lifetime); in > 0 {
 			body["refresh_in"] = int(in / time.Second)
 		}
 	}
@@ -182,10 +182,10 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	if aerr := conditionalAccess(res.app, &g.auth, g.claims); aerr != nil {
 		return nil, aerr
 	}
-	lifetime := s.tokenLifetime(res.app, g.claims)
 	t := &accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: res.app,
-		user: g.user, auth: &g.auth, scopes: names, roles: roles, lifetime: lifetime, claims: g.claims,
+		user: g.user, auth: &g.auth, scopes: names, roles: roles,
+		lifetime: s.tokenLifetime(res.app, g.claims), claims: g.claims,
 	}
 	body := map[string]any{"scope": strings.Join(spelled, " ")}
 	if q.offline {
@@ -195,12 +195,12 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 		})
 	}
 	if q.openid {
-		body["id_token"] = s.signIDToken(s.idClaims(t, q, g.nonce))
+		body["id_token"] = s.signIDToken(s.idClaims(t, q, g.nonce), t)
 	}
 	if g.form.Get("client_info") == "1" {
 		body["client_info"] = clientInfo(g.user)
 	}
-	return s.accessTokenResponse(body, lifetime, s.userClaims(t)), nil
+	return s.accessTokenResponse(body, t, s.userClaims(t)), nil
 }
 
 // grantCode redeems an authorization code

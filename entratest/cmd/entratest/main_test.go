@@ -301,7 +301,8 @@ func TestConfigFileSetsEveryField(t *testing.T) {
 			"appIdUri": "k", "scopes": ["l"], "adminScopes": ["m"], "roles": ["n"], "redirectUris": ["o"], "logoutUrl": "p",
 			"tokenVersion": 1, "permissions": [{"resource": "q", "scopes": ["r"], "roles": ["s"]}],
 			"required": [{"resource": "u"}], "knownClients": ["v"], "requireMfa": true, "requireAssignment": true,
-			"continuousAccess": true, "omitIdType": true, "optionalClaims": ["w"], "groupClaims": true, "idTokenGrant": true
+			"continuousAccess": true, "omitIdType": true, "optionalClaims": ["w"], "groupClaims": true, "idTokenGrant": true,
+			"customSigningKey": true
 		}],
 		"users": [{
 			"username": "a", "password": "b", "tenantId": "c", "objectId": "d", "name": "e", "email": "f",
@@ -339,7 +340,7 @@ func TestConfigFileSetsEveryField(t *testing.T) {
 			Permissions: []entratest.Permission{{Resource: "q", Scopes: []string{"r"}, Roles: []string{"s"}}},
 			Required:    []entratest.Permission{{Resource: "u"}}, KnownClients: []string{"v"}, RequireMFA: true,
 			RequireAssignment: true, ContinuousAccess: true, OmitIDType: true, OptionalClaims: []string{"w"},
-			GroupClaims: true, IDTokenGrant: true,
+			GroupClaims: true, CustomSigningKey: true, IDTokenGrant: true,
 		}},
 		Users: []entratest.User{{
 			Username: "a", Password: "b", TenantID: "c", ObjectID: "d", Name: "e", Email: "f",
