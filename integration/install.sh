@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
 # for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Chromium for the
-# sign-in pages, and Node.js with npm packages for clients in JavaScript. Installed programs are not changed, so a
+# sign-in pages, Redis and PostgreSQL for stores, and Node.js with npm packages for clients in JavaScript. Installed programs are not changed, so a
 # second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,6 +18,9 @@ need gcc gcc libc6-dev
 need openssl openssl
 need "chromium chromium-browser google-chrome" chromium fonts-liberation
 need softhsm2-util softhsm2
+need redis-server redis-server
+need redis-cli redis-tools
+need "initdb $(printf '%s ' /usr/lib/postgresql/*/bin/initdb)" postgresql
 need node nodejs
 need npm npm
 
@@ -41,4 +44,4 @@ if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	touch node_modules/.package-lock.json
 fi
 msal=$(node -p 'require("@azure/msal-node/package.json").version')
-echo "Installed: Node.js $(node --version), MSAL for Node.js $msal, Chromium, OpenSSL, SoftHSM and a C compiler."
+echo "Installed: Node.js $(node --version), MSAL for Node.js $msal, Chromium, OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."
