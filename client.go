@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
@@ -46,7 +47,8 @@ type Config struct {
 	// Logger logs the events of the client's tokens with the messages of cache.Log. A
 	// failed request without a usable token, and throttling, are logged at level Warn, a
 	// failed background refresh at Info, and the rest at Debug. It also logs at Warn that a
-	// credential failed and another is tried. Records contain neither secrets nor names
+	// credential failed and another is tried, and once that a client secret is probably not
+	// the secret's Value. Records contain neither secrets nor names
 	// of users. If a shared Cache already logs with cache.Log, leave Logger nil. If
 	// nil, nothing is logged.
 	Logger *slog.Logger
@@ -81,6 +83,7 @@ type Client struct {
 	region       *region
 	logger       *slog.Logger
 	onEvent      func(cache.Event) // logs to logger; nil without one
+	warned       *sync.Once        // logs that the credential is probably wrong
 }
 
 // New returns a client for cfg. It makes no network requests. It only validates cfg and
@@ -134,6 +137,7 @@ func New(cfg Config) (*Client, error) {
 		region:       region,
 		logger:       cfg.Logger,
 		onEvent:      onEvent,
+		warned:       new(sync.Once),
 	}
 	slices.Sort(c.capabilities)
 	c.variant = strings.Join(append([]string{cfg.Credential.id}, c.capabilities...), " ")

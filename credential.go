@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -8,14 +9,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
-	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/clientsecret"
 	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/internal/safecall"
 )
@@ -56,10 +55,11 @@ type candidates interface {
 
 // A candidate is a credential with which one attempt is made.
 type candidate struct {
-	msal  confidential.Credential
-	id    string   // its key in the circuit breaker; empty for assertions of a callback, whose text is the key
-	more  bool     // another credential follows
-	tried []*Error // failures since the previous candidate, to be logged when a request is sent
+	msal    confidential.Credential
+	id      string   // its key in the circuit breaker; empty for assertions of a callback, whose text is the key
+	more    bool     // another credential follows
+	tried   []*Error // failures since the previous candidate, to be logged when a request is sent
+	warning string   // what is probably wrong with it; logged once when a request is sent
 }
 
 // A failure is the reason why a candidate does not authenticate the app.
@@ -85,11 +85,11 @@ func (s *single) next(_ context.Context, prev *failure, more bool) (*candidate, 
 func (s *single) accepted() {}
 
 // newCredential returns a credential with a single candidate.
-func newCredential(id string, cred confidential.Credential, invalid *Error) Credential {
+func newCredential(c candidate, invalid *Error) Credential {
 	return Credential{
-		id:       id,
+		id:       c.id,
 		validate: func() *Error { return invalid },
-		start:    func(int) candidates { return &single{candidate: candidate{msal: cred, id: id}} },
+		start:    func(int) candidates { return &single{candidate: c} },
 	}
 }
 
@@ -104,22 +104,22 @@ func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Credentia
 // Secret returns a credential for a client secret. It takes the secret's Value, not its ID,
 // from the Entra admin center (RFC 6749, section 2.3.1). Certificates and federated
 // credentials are safer, because the assertions that they send expire.
+//
+// A secret that is a GUID or contains white space is accepted, because older tools created
+// such secrets. As it is more often a mistake, [CredentialInfo] has a Warning, which
+// [Config].Logger logs when the secret is first sent.
 func Secret(secret string) Credential {
 	cred, err := confidential.NewCredFromSecret(secret)
 	var invalid *Error
-	switch {
-	case err != nil:
-		invalid = errorf("invalid_client", "the client secret is empty")
-	case strings.ContainsFunc(secret, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
-		invalid = errorf("invalid_client", "the client secret contains white space or a control character, "+
-			"such as a line feed from a file; Entra's secrets contain neither")
-	case guid.Valid(secret):
-		invalid = errorf("invalid_client", "the client secret is a GUID, so it is the ID of a secret, a client "+
-			"or a tenant; "+
-			"use the secret's Value, which the Entra admin center shows only once (create a new secret if it is lost)")
+	if problem := clientsecret.Problem(secret); problem != "" || err != nil {
+		invalid = errorf("invalid_client", "the client secret %s", cmp.Or(problem, "is invalid"))
 	}
-	return newCredential(fingerprint("secret", []byte(secret)), cred, invalid).
-		WithInfo(func() CredentialInfo { return CredentialInfo{Kind: "client secret"} })
+	info := CredentialInfo{Kind: "client secret"}
+	if warning := clientsecret.Warning(secret); warning != "" {
+		info.Warning = "the client secret " + warning
+	}
+	c := candidate{id: fingerprint("secret", []byte(secret)), msal: cred, warning: info.Warning}
+	return newCredential(c, invalid).WithInfo(func() CredentialInfo { return info })
 }
 
 // serials counts the credentials that are only equal to themselves.

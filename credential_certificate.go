@@ -68,7 +68,7 @@ func Certificate(certs []*x509.Certificate, key crypto.PrivateKey, opts *Certifi
 	if s != nil {
 		leaf = s.leaf
 	}
-	return newCredential(id, confidential.NewCredFromAssertionCallback(s.assertion), invalid).
+	return newCredential(candidate{id: id, msal: confidential.NewCredFromAssertionCallback(s.assertion)}, invalid).
 		WithInfo(func() CredentialInfo { return certificateInfo(leaf) })
 }
 

@@ -26,6 +26,10 @@ type CredentialInfo struct {
 
 	// NotAfter is when the certificate or the token expires.
 	NotAfter time.Time
+
+	// Warning says that the credential is valid but probably not the intended one, such as a
+	// client secret that is a GUID. It is empty otherwise.
+	Warning string
 }
 
 // Info describes the credential that c currently uses. It makes no network requests. The

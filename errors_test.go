@@ -489,6 +489,44 @@ func TestLogContainsNoUserNames(t *testing.T) {
 	})
 }
 
+// A secret that looks like the ID of a secret is logged once for all tenants of an app, also if it
+// is loaded later (https://github.com/Azure/azure-cli/issues/5973).
+func TestGUIDSecretIsLoggedOnce(t *testing.T) {
+	const guid = "7d1c5a0e-1111-4a7b-9c9f-0123456789ab"
+	for name, credential := range map[string]entra.Credential{
+		"secret": entra.Secret(guid),
+		"function": entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
+			return entra.Secret(guid), nil
+		}),
+		"chain": entra.CredentialChain(entra.Secret("wrong"), entra.Secret(guid)),
+	} {
+		var log testkit.Log
+		e := newEstate(func(c *entratest.Config) { c.Apps[0].Secrets = []string{guid} })
+		cfg := e.config("daemon")
+		cfg.Credential, cfg.Logger = credential, log.Logger()
+		c := testkit.Client(t, cfg)
+		other, err := c.WithTenant("contoso.onmicrosoft.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(log.String(), "GUID") {
+			t.Errorf("%s: logged before a request was sent", name)
+		}
+		for _, client := range []*entra.Client{c, other} {
+			if _, err := clientcreds.TokenSource(client, scopeOfB).Token(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if got := strings.Count(log.String(), `"level":"WARN","msg":"entra: the client secret is a GUID, such as the ID of a `+
+			`secret, client or tenant; if Entra rejects it, use the secret's Value`); got != 1 {
+			t.Errorf("%s: got %d warnings in %s, want 1", name, got, log.String())
+		}
+		if strings.Contains(log.String(), guid) {
+			t.Errorf("%s: the secret is logged", name)
+		}
+	}
+}
+
 // The logger logs each event of a client once, with a shared or a private cache, and no events
 // of other clients.
 func TestLoggerLogsEachEventOnce(t *testing.T) {

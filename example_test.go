@@ -36,7 +36,7 @@ func ExampleNew() {
 	})
 	fmt.Println(client, err)
 	// Output:
-	// <nil> entra: invalid_client: the client secret contains white space or a control character, such as a line feed from a file; Entra's secrets contain neither
+	// <nil> entra: invalid_client: the client secret contains a control character, such as a line feed, or invalid UTF-8; it must be the secret's Value and nothing else
 	// entra.Client{https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111 client=aaaaaaaa-0000-4000-8000-00000000000d} <nil>
 }
 

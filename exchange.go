@@ -134,6 +134,9 @@ func (x *exchange) admit(form url.Values) *Error {
 	for _, failed := range x.candidate.tried {
 		x.logRetry(failed)
 	}
+	if warning := x.candidate.warning; warning != "" && x.client.logger != nil {
+		x.client.warned.Do(func() { x.client.logger.Warn("entra: " + warning) })
+	}
 	return nil
 }
 

@@ -52,6 +52,7 @@ func (c *callback) credential() entra.Credential {
 		info := entra.CredentialInfo{Kind: c.kind}
 		if v := c.current.Load(); v != nil {
 			v.claims.describe(&info)
+			info.Warning = v.credential.Info().Warning
 		}
 		return info
 	})

@@ -54,6 +54,41 @@ func TestSecretInfo(t *testing.T) {
 	wantInfo(t, c, entra.CredentialInfo{Kind: "client secret"})
 }
 
+// Azure CLI created client secrets that are GUIDs for years, and older interfaces accepted any text. Such a secret is
+// sent, and Info warns that it looks like the ID of a secret (https://github.com/Azure/azure-cli/issues/5973).
+func TestSecretsOfOldToolsAreSent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	for secret, want := range map[string]string{
+		"7d1c5a0e-1111-4a7b-9c9f-0123456789ab": "the client secret is a GUID, such as the ID of a secret, client or tenant; " +
+			"if Entra rejects it, use the secret's Value, which the Entra admin center only shows when the secret is created",
+		"correct horse battery": "the client secret contains white space; if Entra rejects it, use the secret's Value and " +
+			"nothing else",
+	} {
+		e := newFakeEntra()
+		e.secrets(secret)
+		testkit.WriteFile(t, path, secret+"\n")
+		file, err := credentials.SecretFile(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setenv(t, "AZURE_CLIENT_SECRET", secret)
+		environment, err := credentials.FromEnvironment(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		callback := credentials.SecretFunc(func(context.Context) (string, error) { return secret, nil })
+		for name, c := range map[string]entra.Credential{
+			"file": file, "environment": environment.Credential, "callback": callback, "text": entra.Secret(secret),
+		} {
+			e.mustUse(t, c)
+			if got := c.Info().Warning; got != want {
+				t.Errorf("%s: got %q, want %q", name, got, want)
+			}
+		}
+		e.wantSent(t, secret, secret, secret, secret)
+	}
+}
+
 // Info describes a token as soon as it is loaded.
 func TestAssertionInfo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -208,18 +208,16 @@ func TestLargestFile(t *testing.T) {
 }
 
 func TestInvalidSecretFiles(t *testing.T) {
-	const text = "it must be the value of the secret and nothing else"
+	const control = "contains a control character, such as a line feed, or invalid UTF-8; " +
+		"it must be the secret's Value and nothing else"
 	dir := t.TempDir()
 	for content, want := range map[string]string{
 		"":                   "is empty",
 		"\r\n":               "is empty",
-		"a secret":           "contains white space, a control character or invalid UTF-8; " + text,
-		"secret\nsecret":     "contains white space, a control character or invalid UTF-8; " + text,
-		"sec\x00ret":         "contains white space, a control character or invalid UTF-8; " + text,
-		"\xff\xfes\x00e\x00": "contains white space, a control character or invalid UTF-8; " + text,
-		"7D1C5A0E-1111-4a7b-9c9f-0123456789ab\n": "is a GUID, such as the ID of a secret, client or tenant; " +
-			"use the secret's Value, which the Entra admin center only shows when the secret is created (create a new one if " +
-			"it is lost)",
+		"secret ":            "has white space around it; it must be the secret's Value and nothing else",
+		"secret\nsecret":     control,
+		"sec\x00ret":         control,
+		"\xff\xfes\x00e\x00": control,
 	} {
 		path := testkit.WriteFile(t, filepath.Join(dir, "secret"), content)
 		_, err := credentials.SecretFile(path, nil)

@@ -3,14 +3,11 @@ package credentials
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/clientsecret"
 )
 
 // SecretFileOptions configures [SecretFile].
@@ -31,13 +28,11 @@ func SecretFile(path string, opts *SecretFileOptions) (entra.Credential, error) 
 	f := &file{kind: "client secret", paths: []string{path}, logger: orZero(opts).Logger}
 	f.parse = func(_ context.Context, contents [][]byte) (version, error) {
 		secret := string(bytes.TrimRight(bytes.TrimPrefix(contents[0], byteOrderMark), "\r\n"))
-		switch problem := secretProblem(secret); {
-		case secret == "":
-			return version{}, invalid("the client secret file %q is empty", path)
-		case problem != "":
+		if problem := clientsecret.Problem(secret); problem != "" {
 			return version{}, invalid("the client secret file %q %s", path, problem)
 		}
-		return version{credential: entra.Secret(secret), info: entra.CredentialInfo{Kind: f.kind}}, nil
+		cred := entra.Secret(secret)
+		return version{credential: cred, info: cred.Info()}, nil
 	}
 	return f.open()
 }
@@ -48,22 +43,6 @@ func orZero[T any](opts *T) T {
 		return *new(T)
 	}
 	return *opts
-}
-
-// secretProblem returns why a text cannot be a client secret, or "" if it can.
-func secretProblem(secret string) string {
-	notSecret := func(c rune) bool {
-		return unicode.IsSpace(c) || unicode.IsControl(c) || c == unicode.ReplacementChar
-	}
-	switch {
-	case strings.ContainsFunc(secret, notSecret):
-		return "contains white space, a control character or invalid UTF-8; it must be the value of the secret and " +
-			"nothing else"
-	case guid.Valid(secret):
-		return "is a GUID, such as the ID of a secret, client or tenant; use the secret's Value, " +
-			"which the Entra admin center only shows when the secret is created (create a new one if it is lost)"
-	}
-	return ""
 }
 
 // secretRefresh is how long a secret is used before the callback is called again.
@@ -89,11 +68,7 @@ func SecretFunc(get func(context.Context) (string, error)) entra.Credential {
 				return value{}, invalid("the client secret callback is nil")
 			}
 			secret, err := get(ctx)
-			switch problem := secretProblem(secret); {
-			case err != nil:
-			case secret == "":
-				err = errors.New("the callback returned an empty string")
-			case problem != "":
+			if problem := clientsecret.Problem(secret); err == nil && problem != "" {
 				err = invalid("the client secret that the callback returned %s", problem)
 			}
 			return value{text: func() string { return secret }, refreshAt: time.Now().Add(secretRefresh)}, err

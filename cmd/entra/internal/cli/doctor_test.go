@@ -115,6 +115,14 @@ func TestDoctorFindsFaults(t *testing.T) {
 		{"B2C", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "contoso.b2clogin.com"} }, 1,
 			"configuration", 0},
 
+		{"secret is a GUID", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			const secret = "7d1c5a0e-1111-4a7b-9c9f-0123456789ab"
+			b.UpdateCredentials("daemon", func(a *entratest.App) { a.Secrets = []string{secret} })
+			t.Setenv("AZURE_CLIENT_SECRET", secret)
+			return []string{scopeOfB}
+		}, 0, "credential", 0},
+
 		{"name not found", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			b.dial(t, func(context.Context) (net.Conn, error) {
@@ -233,7 +241,7 @@ func TestDoctorFindsFaults(t *testing.T) {
 			b.daemon(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "bbbbbbbb-0000-4000-8000-00000000000d")
 			return nil
-		}, 1, "credential", 0},
+		}, 1, "token", 7000215},
 		{"variable not set", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			return []string{"-secret-env",

@@ -201,6 +201,9 @@ func (d *doctor) checkCredential() bool {
 		s.Text += ", issuer " + clean(c.Issuer, 200) + ", subject " + clean(c.Subject, 200) +
 			", audience " + clean(strings.Join(c.Audience, " "), 200)
 	}
+	if c.Warning != "" {
+		s.Status, s.Advice = StatusWarn, firstUpper(clean(c.Warning, 400))+"."
+	}
 	left := time.Until(c.NotAfter)
 	switch {
 	case c.NotAfter.IsZero():
@@ -224,3 +227,6 @@ func (d *doctor) checkCredential() bool {
 	d.done(s)
 	return true
 }
+
+// firstUpper returns a clause as the beginning of a sentence.
+func firstUpper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
