@@ -163,6 +163,64 @@ func (s *TokenSource) convert(ctx context.Context, err error) error {
 	return errorf("invalid_request", "%v", err)
 }
 
+// AccessToken returns the access token alone, as [TokenSource.TokenContext] does. Its signature fits the callbacks of
+// other libraries, such as those of database drivers that take a token as the password.
+func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
+	t, err := s.TokenContext(ctx)
+	if err != nil {
+		return "", err
+	}
+	return t.AccessToken, nil
+}
+
+// Next waits until the cached token is not old, and returns it. If old is nil, it returns what
+// [TokenSource.TokenContext] returns. It is for connections that must authenticate again before their token expires:
+//
+//	for tok, err := s.Next(ctx, nil); ctx.Err() == nil; tok, err = s.Next(ctx, tok) { ... }
+//
+// A failed refresh is not an error as long as old is usable. After that, Next returns the error of TokenContext.
+// The caller should then wait for a few seconds and call Next again. Next notices a new token within a minute if another
+// caller acquired it early, and otherwise within a second.
+func (s *TokenSource) Next(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
+	for {
+		t, err := s.TokenContext(ctx) // starts a refresh if one is due
+		if err != nil || old == nil || t.AccessToken != old.AccessToken {
+			return t, err
+		}
+		wait := time.Minute
+		if info, ok := s.Cached(); ok && !info.RefreshAt.IsZero() {
+			wait = min(wait, time.Until(info.RefreshAt))
+		}
+		select {
+		case <-time.After(max(wait, time.Second)):
+		case <-ctx.Done():
+			return nil, s.convert(ctx, ctx.Err())
+		}
+	}
+}
+
+// PerRPC returns credentials for calls of gRPC. They satisfy the interface PerRPCCredentials of package
+// google.golang.org/grpc/credentials, for example for grpc.WithPerRPCCredentials.
+func (s *TokenSource) PerRPC() PerRPC { return PerRPC{s} }
+
+// PerRPC adds a token to each call of gRPC. See [TokenSource.PerRPC].
+type PerRPC struct{ source *TokenSource }
+
+// GetRequestMetadata returns the metadata with the token for one call.
+func (p PerRPC) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	if p.source == nil {
+		return nil, errorf("invalid_request", "PerRPC must be created with TokenSource.PerRPC")
+	}
+	t, err := p.source.AccessToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"authorization": "Bearer " + t}, nil
+}
+
+// RequireTransportSecurity returns true: gRPC sends the token only over TLS.
+func (p PerRPC) RequireTransportSecurity() bool { return true }
+
 // validate reports a source whose requests can never succeed.
 func (s *TokenSource) validate() error {
 	if s.client == nil {

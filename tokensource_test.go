@@ -686,3 +686,92 @@ func TestZeroValuesNameTheirConstructor(t *testing.T) {
 		}
 	}
 }
+
+// Next follows the refreshes of a token, and a failed refresh is no reason to return before the token expires.
+func TestNextFollowsRefreshes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(hour)
+		s := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+		next := func(old *oauth2.Token) *oauth2.Token {
+			t.Helper()
+			tok, err := s.Next(t.Context(), old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tok
+		}
+		first := next(nil)
+		due := cached(t, s).RefreshAt
+		second := next(first)
+		if late := time.Since(due); first.AccessToken == second.AccessToken || late < 0 || late > 2*time.Second {
+			t.Errorf("got the next token %v after the refresh point, want at most 2s", late)
+		}
+		// The endpoint fails from the refresh point for 15 minutes.
+		due = cached(t, s).RefreshAt
+		time.Sleep(time.Until(due))
+		time.AfterFunc(15*time.Minute, e.Inject(entratest.Fault{Endpoint: "token", Status: 503, Times: 1000}))
+		third := next(second)
+		if waited := time.Since(due); waited < 15*time.Minute || third.AccessToken == second.AccessToken {
+			t.Errorf("got a token after %v, want a new one after 15m", waited)
+		}
+		// Another caller replaces the token early.
+		begun := time.Now()
+		time.AfterFunc(90*time.Second, func() { s.Invalidate(third) })
+		if fourth := next(third); time.Since(begun) > 150*time.Second || fourth.AccessToken == third.AccessToken {
+			t.Errorf("noticed the replaced token after %v, want at most a minute after its invalidation", time.Since(begun))
+		}
+	})
+}
+
+// Next returns when its context ends, and with the error of an expired token's request.
+func TestNextReturnsErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(hour)
+		s := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+		tok, err := s.Next(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := s.Next(ctx, tok); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want context.DeadlineExceeded", err)
+		}
+		begun := time.Now()
+		e.Inject(entratest.Fault{Endpoint: "token", Status: 503, Times: 1000})
+		_, err = s.Next(t.Context(), tok)
+		if failed := (*entra.Error)(nil); !errors.As(err, &failed) || failed.StatusCode != 503 {
+			t.Errorf("got %v, want the error of status 503", err)
+		}
+		if waited := time.Since(begun); waited < 58*time.Minute {
+			t.Errorf("got an error after %v, while the old token was usable", waited)
+		}
+	})
+}
+
+// PerRPC fits gRPC's interface and adds the token to the metadata.
+func TestPerRPC(t *testing.T) {
+	e := newEstate()
+	s := clientcreds.TokenSource(e.client(t, "daemon"), "api://api-b/.default")
+	var creds interface { // google.golang.org/grpc/credentials.PerRPCCredentials
+		GetRequestMetadata(ctx context.Context, uri ...string) (map[string]string, error)
+		RequireTransportSecurity() bool
+	} = s.PerRPC()
+	got, err := creds.GetRequestMetadata(t.Context(), "https://api.contoso.example/orders.Orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := s.AccessToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{"authorization": "Bearer " + tok}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got metadata %v, want %v", got, want)
+	}
+	if !creds.RequireTransportSecurity() {
+		t.Error("the token may be sent without TLS")
+	}
+	if _, err := (entra.PerRPC{}).GetRequestMetadata(t.Context()); err == nil {
+		t.Error("got no error from the zero PerRPC")
+	}
+}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
-# for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Chromium for the
-# sign-in pages, Redis and PostgreSQL for stores, and Node.js with npm packages for clients in JavaScript. Installed programs are not changed, so a
-# second run is quick.
+# for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Redis and
+# PostgreSQL for stores, Chromium for the sign-in pages, and Node.js with npm packages for clients in JavaScript.
+# Installed programs are not changed, so a second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
 
