@@ -18,7 +18,8 @@ export GOWORK := off
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 GOLANGCI_LINT := $(GO) tool -modfile=$(CURDIR)/tools/golangci-lint/go.mod golangci-lint
-MODULES := . integration tools tools/golangci-lint
+SATELLITES := $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod adapters/*/go.mod))
+MODULES := . integration $(SATELLITES) tools tools/golangci-lint
 say   = @printf '\n==> %s\n' "$(1)"
 
 .PHONY: help
@@ -33,7 +34,7 @@ quick: gofmt ## The inner loop: formatting, go vet, unit tests without the race 
 	$(GO) test $(TEST_FLAGS) $$($(GO) list ./... | grep -v /examples)
 
 .PHONY: test
-test: install lint unit quickstart integration ## Everything that a change must pass; installs missing programs.
+test: install lint unit quickstart satellites integration ## Everything that a change must pass; installs missing programs.
 	$(call say,Everything passed)
 
 .PHONY: install
@@ -52,12 +53,11 @@ lint: gofmt style ## Formatting, language, tidy modules, go vet, golangci-lint.
 	@for module in $(MODULES); do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
 	$(call say,go vet)
 	$(GO) vet ./...
-	$(GO) -C integration vet ./...
-	$(GO) -C tools vet ./...
+	@set -x; for module in integration $(SATELLITES) tools; do $(GO) -C $$module vet ./...; done
 	$(GO) -C tools test ./...
 	$(call say,golangci-lint)
 	$(GOLANGCI_LINT) run ./...
-	cd integration && $(GOLANGCI_LINT) run ./...
+	@set -x; for module in integration $(SATELLITES); do (cd $$module && $(GOLANGCI_LINT) run ./...); done
 
 .PHONY: style
 style: ## The project's own check of its language; FILE limits it to some paths.
@@ -75,6 +75,11 @@ unit: ## The module's own tests and fuzz seeds, with the race detector.
 quickstart: ## The three flows end to end on the fake Entra.
 	$(call say,Example: quickstart)
 	$(GO) run ./examples/quickstart </dev/null
+
+.PHONY: satellites
+satellites: install ## The modules of stores and adapters, against real servers.
+	$(call say,Stores and adapters with the race detector)
+	@set -x; for module in $(SATELLITES); do $(GO) -C $$module test -race -timeout 15m $(TEST_FLAGS) ./...; done
 
 .PHONY: integration
 integration: install ## Other clients and a real browser against the fake Entra.

@@ -179,8 +179,8 @@ func (s *TokenSource) AccessToken(ctx context.Context) (string, error) {
 //	for tok, err := s.Next(ctx, nil); ctx.Err() == nil; tok, err = s.Next(ctx, tok) { ... }
 //
 // A failed refresh is not an error as long as old is usable. After that, Next returns the error of TokenContext.
-// The caller should then wait for a few seconds and call Next again. Next notices a new token within a minute if another
-// caller acquired it early, and otherwise within a second.
+// The caller should then wait for a few seconds and call Next again. Next notices a new token within a minute if
+// another caller acquired it early, and otherwise within a second.
 func (s *TokenSource) Next(ctx context.Context, old *oauth2.Token) (*oauth2.Token, error) {
 	for {
 		t, err := s.TokenContext(ctx) // starts a refresh if one is due

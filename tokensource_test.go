@@ -687,7 +687,7 @@ func TestZeroValuesNameTheirConstructor(t *testing.T) {
 	}
 }
 
-// Next follows the refreshes of a token, and a failed refresh is no reason to return before the token expires.
+// Next follows the refreshes of a token, and returns no error for a failed refresh while the old token is usable.
 func TestNextFollowsRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(hour)

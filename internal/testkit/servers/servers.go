@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package servers starts real servers for tests, on free ports of the loopback interface. integration/install.sh
 // installs the programs. Each server ends with its test.
 package servers
@@ -86,7 +88,7 @@ func (s *Server) Signal(sig os.Signal) {
 	}
 }
 
-// Output returns what the program has printed since its start.
+// Output returns the output of the program since its start.
 func (s *Server) Output() string { return s.output.String() }
 
 // lockedBuffer is a buffer that a program writes while a test reads.

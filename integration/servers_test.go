@@ -1,4 +1,4 @@
-package servers_test
+package integration_test
 
 import (
 	"net"
