@@ -798,3 +798,66 @@ func TestConcurrentSignIns(t *testing.T) {
 		t.Errorf("got %d sessions, want 2", n)
 	}
 }
+
+// An app with a custom signing key, as claims mapping may require, signs users in. Its key differs in
+// each tenant (Widen/cloudfront-auth#85, VirtoCommerce/vc-platform#2142).
+func TestCustomSigningKey(t *testing.T) {
+	custom := func(c *entratest.Config) {
+		for i := range c.Apps {
+			c.Apps[i].CustomSigningKey = c.Apps[i].ClientID == webapp
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		change  func(*authcode.Config)
+		users   []string
+		want    error
+		tenants []string // of the key documents
+	}{
+		{"own tenant", func(c *authcode.Config) { c.CustomSigningKey = true }, []string{alice}, nil,
+			[]string{entratest.SampleTenant}},
+		{"listed tenants", func(c *authcode.Config) {
+			c.CustomSigningKey, c.Tenants = true, []string{entratest.SampleTenant, entratest.SampleOtherTenant}
+		}, []string{alice, carol}, nil, []string{entratest.SampleTenant, entratest.SampleOtherTenant}},
+		{"any organization", func(c *authcode.Config) {
+			c.CustomSigningKey, c.Tenants = true, []string{verify.AnyOrganization}
+		}, []string{alice, carol}, nil, []string{entratest.SampleTenant, entratest.SampleOtherTenant}},
+		{"without the setting", func(*authcode.Config) {}, []string{alice},
+			&verify.Error{Reason: verify.ReasonUnknownKey}, []string{entratest.SampleTenant}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEstate(custom)
+			cfg := e.clientConfig()
+			if len(test.users) > 1 {
+				cfg.TenantID = "organizations"
+			}
+			flow := newFlow(t, testkit.Client(t, cfg), test.change)
+			for _, user := range test.users {
+				login := begin(t, flow, authcode.Request{})
+				signIn, err := flow.Exchange(t.Context(), login, e.callback(t, login, user))
+				if !errors.Is(err, test.want) {
+					t.Fatalf("got error %v, want %v", err, test.want)
+				}
+				if err == nil && signIn.Claims.PreferredUsername != user {
+					t.Errorf("got %v, want the claims of %s", signIn.Claims, user)
+				}
+				if err != nil && !strings.Contains(err.Error(), "Config.CustomSigningKey") {
+					t.Errorf("got %q, want the setting", err)
+				}
+			}
+			var tenants []string
+			for _, r := range e.Requests() {
+				if r.Endpoint != entratest.EndpointKeys {
+					continue
+				}
+				tenants = append(tenants, r.Tenant)
+				if got := r.Form.Get("appid"); (got == webapp) != (test.want == nil) {
+					t.Errorf("got appid %q", got)
+				}
+			}
+			if !slices.Equal(tenants, test.tenants) {
+				t.Errorf("got keys of tenants %q, want %q", tenants, test.tenants)
+			}
+		})
+	}
+}

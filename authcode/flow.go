@@ -48,6 +48,10 @@ type Config struct {
 	// several tenants has a client with the tenant "organizations" or "common". If empty,
 	// only users of the client's tenant may sign in, and that tenant must be an ID.
 	Tenants []string
+	// CustomSigningKey says that the app has a signing key of its own in each tenant, as
+	// claims mapping may require. ID tokens are then verified with the keys of the app
+	// ("Configure a custom signing key" in Microsoft's page on claims customization).
+	CustomSigningKey bool
 	// ResponseMode is how the authorization response reaches the app. Defaults to
 	// ResponseModeQuery.
 	ResponseMode string
@@ -107,10 +111,14 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	case cfg.LoginTimeout < 0:
 		return nil, invalid("Config.LoginTimeout is negative")
 	}
-	v, err := verify.New(verify.Config{
+	verified := verify.Config{
 		Audiences: []string{c.ClientID()}, Tenants: cfg.Tenants, Cloud: c.Cloud(),
 		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),
-	})
+	}
+	if cfg.CustomSigningKey {
+		verified.KeysFor = c.ClientID()
+	}
+	v, err := verify.New(verified)
 	if err != nil && ownTenant {
 		return nil, invalid(fmt.Sprintf("Config.Tenants is empty, and the client's tenant %q is not an ID; "+
 			"list the Directory (tenant) IDs of the tenants whose users may sign in, "+

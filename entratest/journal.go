@@ -61,7 +61,7 @@ var shownParams = []string{
 	"client_id", "grant_type", "scope", "redirect_uri", "response_type", "response_mode", "state",
 	"prompt", "login_hint", "domain_hint", "max_age", "code_challenge", "code_challenge_method",
 	"client_assertion_type", "requested_token_use", "client_info", "claims", "username", "resource",
-	"api-version", "authorization_endpoint", "post_logout_redirect_uri", "ui_locales", "step", "nonce",
+	"api-version", "appid", "authorization_endpoint", "post_logout_redirect_uri", "ui_locales", "step", "nonce",
 	"x-client-sku", "x-client-ver", "x-client-os", "x-client-cpu", "sid", "logout_hint",
 }
 

@@ -78,9 +78,15 @@ type Config struct {
 	// https://{tenantid}.ciamlogin.com/{tenantid}/v2.0 in External ID.
 	V1Issuer string
 
-	// KeysFor is the client ID of an application that has signing keys of its own,
-	// for example because of claims mapping. If empty, the keys that all
-	// applications share are fetched.
+	// KeysFor is the client ID of this application if it has a custom signing key, as
+	// claims mapping may require. Its keys are then fetched for each tenant: a custom
+	// signing key belongs to one tenant and signs only tokens of that tenant. If any
+	// tenant is allowed, the keys of at most 1,000 tenants are cached, and at most 100
+	// new tenants at once, and ten in a second, are accepted. If empty, the keys that
+	// all applications share are fetched.
+	//
+	// Sources: "Validate the signature" in Microsoft's access-tokens page, and
+	// "Configure a custom signing key" in its page on claims customization.
 	KeysFor string
 
 	// Leeway is the accepted difference between the clocks of Entra and of this
@@ -116,7 +122,7 @@ func New(cfg Config) (*Verifier, error) {
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
 	}
-	v.keys = newKeys(r.keysURL(cfg.KeysFor), r.host, cfg.HTTPClient, v.logger)
+	v.keys = newKeySource(r, cfg, v.logger)
 	return v, nil
 }
 

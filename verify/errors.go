@@ -104,6 +104,8 @@ var hints = map[Reason]string{
 	ReasonEncrypted: "turn off token encryption in the app registration",
 	ReasonBadAudience: "if it is for this API, add its aud to Config.Audiences (a v1.0 token has the App ID URI), " +
 		"or set requestedAccessTokenVersion to 2 in the app manifest",
+	ReasonUnknownKey: "if this application has a custom signing key, set Config.KeysFor " +
+		"(in package authcode, Config.CustomSigningKey)",
 	ReasonTenantNotAllowed: "to accept it, add its ID to Config.Tenants",
 }
 

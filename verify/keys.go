@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
 	"github.com/entratoken/entra/internal/safecall"
@@ -42,6 +44,89 @@ const (
 	// The pause after a failed fetch doubles from minPause to maxPause.
 	minPause, maxPause = time.Second, time.Minute
 )
+
+// keySource has the signing keys for the tokens of each tenant.
+//
+// All tenants share the keys of the authority. A custom signing key belongs to the
+// service principal of the application in one tenant, and only the key document of
+// that tenant has it. Such a key must not sign for another tenant, whose
+// administrators did not choose it. So each tenant has keys of its own then.
+type keySource struct {
+	rules    *rules
+	shared   *keys                     // of tokens that need no others
+	byTenant *lru.Cache[string, *keys] // nil if all tokens use the shared keys
+	newKeys  func(tenantID string) *keys
+
+	mu     sync.Mutex // guards earned
+	earned time.Time  // when the bound on new tenants has no arrears
+}
+
+const (
+	// maxKeyTenants is the number of tenants whose keys are cached if any tenant is
+	// allowed.
+	maxKeyTenants = 1000
+	// newTenantInterval is the mean time between the first fetches for two tenants if
+	// any tenant is allowed. Anyone can make tokens that name one. It permits
+	// newTenantBurst such fetches at once.
+	newTenantInterval = 100 * time.Millisecond
+	newTenantBurst    = 100
+)
+
+// newKeySource returns the keys for cfg. It makes no requests.
+func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
+	newKeys := func(tenant, app string, logger *slog.Logger) *keys {
+		return newKeys(r.keysURL(tenant, app), r.host, cfg.HTTPClient, logger)
+	}
+	tenant := "common"
+	if len(r.tenants) == 1 { // it is empty if any tenant is allowed
+		for id := range r.tenants {
+			tenant = id
+		}
+	}
+	if cfg.KeysFor == "" || tenant != "common" {
+		return &keySource{rules: r, shared: newKeys(tenant, cfg.KeysFor, logger)}
+	}
+	byTenant, _ := lru.New[string, *keys](max(len(r.tenants), maxKeyTenants)) // fails only for sizes below 1
+	return &keySource{
+		rules:    r,
+		shared:   newKeys(tenant, "", logger),
+		byTenant: byTenant,
+		newKeys: func(tenantID string) *keys {
+			return newKeys(tenantID, cfg.KeysFor, logger.With("tenant", tenantID))
+		},
+	}
+}
+
+// of returns the keys for the tokens of a tenant. The tokens of a tenant that is not
+// allowed get the shared keys. They are rejected as without a custom signing key.
+func (s *keySource) of(tenantID string) (*keys, error) {
+	if s.byTenant == nil || s.rules.checkTenant(tenantID) != nil {
+		return s.shared, nil
+	}
+	if k, ok := s.byTenant.Get(tenantID); ok {
+		return k, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k, ok := s.byTenant.Get(tenantID); ok {
+		return k, nil
+	}
+	if s.rules.anyTenant {
+		now := time.Now()
+		if s.earned.Before(now) {
+			s.earned = now
+		}
+		if s.earned.Sub(now) > (newTenantBurst-1)*newTenantInterval {
+			return nil, &Error{Reason: ReasonKeysUnavailable, Err: errTooManyTenants}
+		}
+		s.earned = s.earned.Add(newTenantInterval)
+	}
+	k := s.newKeys(tenantID)
+	s.byTenant.Add(tenantID, k)
+	return k, nil
+}
+
+var errTooManyTenants = errors.New("tokens of too many new tenants arrive at once")
 
 // keys caches the signing keys of the authority. Lookups start the fetches, and
 // nothing runs between requests. A fetch has a context of its own, so a caller that

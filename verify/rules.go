@@ -351,20 +351,15 @@ func isCustomerHost(host string) bool {
 	return strings.HasSuffix(host, ".ciamlogin.com") || strings.HasSuffix(host, ".b2clogin.com")
 }
 
-// keysURL returns the address of the key document. If only one tenant is allowed, it
-// is that tenant's document, and otherwise the one for all tenants.
+// keysURL returns the address of the key document of a tenant, or of all tenants if it
+// is "common". app is the client ID of an application with a custom signing key, or
+// empty.
 //
 // The address is made from the configured host, as documented for every cloud. It is
 // not read from "jwks_uri" in the OpenID configuration. This saves a request, and a
 // document cannot redirect us to another host. The v2.0 document is used for v1.0
 // tokens, too. It has the same keys, and only there do they name their issuers.
-func (r *rules) keysURL(app string) string {
-	tenant := "common"
-	if len(r.tenants) == 1 { // it is empty if any tenant is allowed
-		for id := range r.tenants {
-			tenant = id
-		}
-	}
+func (r *rules) keysURL(tenant, app string) string {
 	u := "https://" + r.host + "/" + tenant + "/discovery/v2.0/keys"
 	if app != "" {
 		u += "?appid=" + url.QueryEscape(app)

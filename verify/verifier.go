@@ -21,7 +21,7 @@ import (
 // use. It need not be closed.
 type Verifier struct {
 	rules    *rules
-	keys     *keys
+	keys     *keySource
 	verified *verifiedCache
 	logger   *slog.Logger
 }
@@ -48,20 +48,18 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	}
 	now := time.Now()
 	hash := digest.SHA256(raw)
-	if _, ok := v.keys.load(now); ok {
-		if c := v.verified.get(hash, now); c != nil {
-			return newToken(raw, hash, c, v.rules.host), nil
-		}
+	if c := v.verified.get(hash, now); c != nil {
+		return newToken(raw, hash, c, v.rules.host), nil
 	}
 	t, c, err := v.parse(raw, accessToken, now)
 	if err != nil {
 		return nil, err
 	}
-	key, err := v.checkSignature(ctx, t, c)
+	key, keys, err := v.checkSignature(ctx, t, c)
 	if err != nil {
 		return nil, err
 	}
-	v.verified.add(hash, c, key, c.Expires.Add(v.rules.leeway))
+	v.verified.add(hash, verifiedEntry{c, key, keys, c.Expires.Add(v.rules.leeway)})
 	return newToken(raw, hash, c, v.rules.host), nil
 }
 
@@ -85,7 +83,7 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.checkSignature(ctx, t, c); err != nil {
+	if _, _, err := v.checkSignature(ctx, t, c); err != nil {
 		return nil, err
 	}
 	if err := e.check(t, c); err != nil {
@@ -115,32 +113,36 @@ func (v *Verifier) parse(raw string, use tokenUse, now time.Time) (*jws, *Claims
 
 // checkSignature finds the key and checks the signature. It then checks whether the
 // tenant is allowed and whether the key may sign for it, reads the claims that have
-// several values, and returns the key.
-func (v *Verifier) checkSignature(ctx context.Context, t *jws, c *Claims) (*signingKey, error) {
-	key, err := v.keys.find(ctx, t.header.keyID)
+// several values, and returns the key and where it is from.
+func (v *Verifier) checkSignature(ctx context.Context, t *jws, c *Claims) (*signingKey, *keys, error) {
+	keys, err := v.keys.of(c.TenantID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	key, err := keys.find(ctx, t.header.keyID)
+	if err != nil {
+		return nil, nil, err
 	}
 	if key.algorithm != "" && key.algorithm != t.header.algorithm {
-		return nil, reject(ReasonBadAlgorithm)
+		return nil, nil, reject(ReasonBadAlgorithm)
 	}
 	if strings.ContainsAny(t.signature, "\r\n") { // the decoder skips them
-		return nil, reject(ReasonMalformed)
+		return nil, nil, reject(ReasonMalformed)
 	}
 	signature, err := encoding.DecodeString(t.signature)
 	if err != nil {
-		return nil, reject(ReasonMalformed)
+		return nil, nil, reject(ReasonMalformed)
 	}
 	if methods[t.header.algorithm].Verify(t.signed, signature, key.public) != nil {
-		return nil, reject(ReasonBadSignature)
+		return nil, nil, reject(ReasonBadSignature)
 	}
 	if err := v.rules.checkTenant(c.TenantID); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !v.rules.keyMaySign(key, c) {
-		return nil, reject(ReasonKeyIssuer)
+		return nil, nil, reject(ReasonKeyIssuer)
 	}
-	return key, c.readSets()
+	return key, keys, c.readSets()
 }
 
 // methods are the signature algorithms. A PS256 salt must be as long as the hash
@@ -164,6 +166,7 @@ type verifiedCache struct {
 type verifiedEntry struct {
 	claims *Claims // shared: callers get copies
 	key    *signingKey
+	keys   *keys     // of key
 	until  time.Time // exp plus the leeway
 }
 
@@ -180,13 +183,17 @@ func newVerifiedCache(size int) *verifiedCache {
 }
 
 // get returns the claims of a cached token, or nil if it is not cached, if it
-// has expired, or if its key has been withdrawn. The claims must not be changed.
+// has expired, if its key has been withdrawn, or if the keys must be fetched first. The
+// claims must not be changed.
 func (s *verifiedCache) get(hash [sha256.Size]byte, now time.Time) *Claims {
 	if s.entries == nil {
 		return nil
 	}
 	e, ok := s.entries.Get(hash)
 	if !ok {
+		return nil
+	}
+	if _, ok = e.keys.load(now); !ok {
 		return nil
 	}
 	if !now.Before(e.until) || e.key.withdrawn.Load() {
@@ -196,9 +203,9 @@ func (s *verifiedCache) get(hash [sha256.Size]byte, now time.Time) *Claims {
 	return e.claims
 }
 
-// add caches the claims of a verified token. They must not be changed afterwards.
-func (s *verifiedCache) add(hash [sha256.Size]byte, c *Claims, key *signingKey, until time.Time) {
+// add caches a verified token. Its claims must not be changed afterwards.
+func (s *verifiedCache) add(hash [sha256.Size]byte, e verifiedEntry) {
 	if s.entries != nil {
-		s.entries.Add(hash, verifiedEntry{c, key, until})
+		s.entries.Add(hash, e)
 	}
 }
