@@ -59,7 +59,7 @@ type candidate struct {
 	id      string   // its key in the circuit breaker; empty for assertions of a callback, whose text is the key
 	more    bool     // another credential follows
 	tried   []*Error // failures since the previous candidate, to be logged when a request is sent
-	warning string   // what is probably wrong with it; logged once when a request is sent
+	warning string   // CredentialInfo.Warning, which is logged once when a request is sent
 }
 
 // A failure is the reason why a candidate does not authenticate the app.

@@ -32,7 +32,8 @@ type CertificateFileOptions struct {
 	// once a day. Defaults to 30 days. If negative, no warning is logged.
 	WarnBefore time.Duration
 	// Logger logs that a new certificate was loaded (level Info), and that the changed files
-	// cannot be used or the certificate expires soon (Warn). If nil, nothing is logged.
+	// cannot be used, a part of them was skipped, or the certificate expires soon (Warn). If
+	// nil, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -46,7 +47,8 @@ type CertificateFileOptions struct {
 // The key must be RSA with at least 2048 bits. Files must not exceed 1 MiB. The certificate
 // must match the key. If several match, CertificateFile uses the certificate that expires
 // last. The certificates of its issuers, in any order, become the chain. Other certificates
-// are ignored.
+// are ignored. A block of a PEM file, or a certificate of a PKCS#12 file, that cannot be parsed
+// is skipped, and Logger logs the reason.
 //
 // The error is an [*entra.Error] with the code "invalid_client". It names the file and the
 // problem. An expired certificate is an error, too. A certificate that expires while it is
@@ -65,12 +67,12 @@ func CertificateFile(path string, opts *CertificateFileOptions) (entra.Credentia
 		if o.Password != nil {
 			password = func() (string, error) { return filePassword(ctx, o.Password, path) }
 		}
-		chain, key, err := readCertificate(f.paths, contents, password)
+		pair, err := readCertificate(f.paths, contents, password)
 		if err != nil {
 			return version{}, err
 		}
-		cred := entra.Certificate(chain, key, &entra.CertificateOptions{SendChain: o.SendChain, RS256: o.RS256})
-		v := version{credential: cred, info: cred.Info(), notBefore: chain[0].NotBefore}
+		cred := entra.Certificate(pair.chain, pair.key, &entra.CertificateOptions{SendChain: o.SendChain, RS256: o.RS256})
+		v := version{credential: cred, info: cred.Info(), notBefore: pair.chain[0].NotBefore, skipped: pair.skipped}
 		v.attrs = []slog.Attr{slog.String("thumbprint", v.info.Thumbprint), slog.Time("not_after", v.info.NotAfter)}
 		return v, nil
 	}
@@ -87,49 +89,54 @@ func filePassword(ctx context.Context, get func(context.Context) (string, error)
 	return password, nil
 }
 
+// A keyPair is a private key with its certificate, which is the first of the chain.
+type keyPair struct {
+	chain   []*x509.Certificate
+	key     *rsa.PrivateKey
+	skipped []string // blocks of the files that cannot be used
+}
+
 // readCertificate returns the private key in the files and its certificate, followed by the
 // chain. If password is nil, encrypted files are rejected.
-func readCertificate(
-	paths []string, contents [][]byte, password func() (string, error),
-) ([]*x509.Certificate, *rsa.PrivateKey, error) {
+func readCertificate(paths []string, contents [][]byte, password func() (string, error)) (keyPair, error) {
 	var all bundle
 	for i, path := range paths {
 		b, err := parser{path, password}.parse(contents[i])
 		if err != nil {
-			return nil, nil, err
+			return keyPair{}, err
 		}
-		all.certs = append(all.certs, b.certs...)
-		for _, k := range b.keys {
-			if !slices.ContainsFunc(all.keys, func(o *rsa.PrivateKey) bool { return k.Equal(o) }) {
-				all.keys = append(all.keys, k)
-			}
-		}
+		all.add(b)
 	}
 	certFile, keyFile := paths[0], paths[len(paths)-1]
+	var err error
 	switch {
+	case len(all.keys) == 0 && all.keyErr != nil:
+		err = all.keyErr
 	case len(all.certs) == 0:
-		return nil, nil, invalid("the file %q has no certificate; add the certificate of the app registration", certFile)
+		err = invalid("the file %q has no certificate; add the certificate of the app registration%s", certFile, all.note())
 	case len(all.keys) == 0 && len(paths) == 1:
-		return nil, nil, invalid("the file %q has no private key; add the certificate's or configure the key's file",
-			certFile)
+		err = invalid("the file %q has no private key; add the certificate's or configure the key's file", certFile)
 	case len(all.keys) == 0:
-		return nil, nil, invalid("the file %q has no private key; it must contain the certificate's", keyFile)
+		err = invalid("the file %q has no private key; it must contain the certificate's", keyFile)
 	case len(all.keys) > 1:
-		return nil, nil, invalid("the file %q has %d private keys; keep only the certificate's", keyFile, len(all.keys))
+		err = invalid("the file %q has %d private keys; keep only the certificate's", keyFile, len(all.keys))
+	}
+	if err != nil {
+		return keyPair{}, err
 	}
 	key := all.keys[0]
 	if bits := key.N.BitLen(); bits < minKeyBits {
-		return nil, nil, invalid("the private key in %q has %d bits; it needs at least %d", keyFile, bits, minKeyBits)
+		return keyPair{}, invalid("the private key in %q has %d bits; it needs at least %d", keyFile, bits, minKeyBits)
 	}
 	leaf := leafFor(all.certs, key)
 	if leaf == nil {
-		return nil, nil, invalid("the private key in %q does not match any certificate in %q", keyFile, certFile)
+		return keyPair{}, invalid("the private key in %q does not match any certificate in %q%s", keyFile, certFile, all.note())
 	}
 	if time.Now().After(leaf.NotAfter) {
-		return nil, nil, invalid("the certificate in %q expired at %s; renew it and add the new one to the app registration",
+		return keyPair{}, invalid("the certificate in %q expired at %s; renew it and add the new one to the app registration",
 			certFile, leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return chainFrom(leaf, all.certs), key, nil
+	return keyPair{chainFrom(leaf, all.certs), key, all.skipped}, nil
 }
 
 const minKeyBits = 2048 // the minimum of entra.Certificate

@@ -29,6 +29,7 @@ type version struct {
 	digest     [sha256.Size]byte // of the contents
 	notBefore  time.Time         // if zero, unknown
 	attrs      []slog.Attr       // for the log, without secrets
+	skipped    []string          // parts of the files that were not used
 }
 
 // file is a credential in one or more files. It is reloaded when the files change.
@@ -235,6 +236,10 @@ func (f *file) accept(ctx context.Context, v *version, infos []fs.FileInfo) {
 	f.logged = ""
 	if old != nil && old != v {
 		f.log(ctx, slog.LevelInfo, "entra: new "+f.kind+" loaded", v.attrs...)
+	}
+	if old != v && len(v.skipped) > 0 {
+		f.log(ctx, slog.LevelWarn, "entra: a part of the "+f.kind+" file cannot be used and was skipped",
+			slog.Any("skipped", v.skipped))
 	}
 }
 

@@ -113,7 +113,8 @@ func FuzzCertificateFile(f *testing.F) {
 	f.Add([]byte{0x30, 0x80, 2, 1, 3, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, password := range []func() (string, error){nil, func() (string, error) { return fuzzPassword, nil }} {
-			chain, key, err := readCertificate([]string{"/file"}, [][]byte{data}, password)
+			pair, err := readCertificate([]string{"/file"}, [][]byte{data}, password)
+			chain, key := pair.chain, pair.key
 			var e *entra.Error
 			switch {
 			case err == nil:

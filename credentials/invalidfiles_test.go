@@ -3,6 +3,8 @@ package credentials_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/internal/testkit"
 )
 
@@ -22,6 +25,10 @@ const (
 	reencrypt = "encrypt it again: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW"
 	reexport  = "export it again: openssl pkcs12 -export -inkey KEY -in CERT -out NEW.pfx"
 )
+
+// negativeSerial creates old.crt, which x509 rejects.
+const negativeSerial = `openssl req -x509 -newkey rsa:2048 -noenc -days 30 -subj /CN=old -set_serial -5 ` +
+	`-keyout old.key -out old.crt; `
 
 // The error for an invalid file describes the problem and a fix. It does not repeat the
 // contents or the password.
@@ -88,11 +95,22 @@ func TestInvalidCertificateFiles(t *testing.T) {
 		"trailing data": {"cat leaf.pfx leaf.crt > cert", password,
 			`the file "DIR/cert" is corrupt: %d bytes follow the end of its DER`},
 		"damaged certificate": {"sed '3s/./A/g' leaf.crt > cert; cat leaf.key >> cert", "",
-			`the file "DIR/cert" has a certificate that is corrupt or invalid`},
+			`the file "DIR/cert" has no certificate; add the certificate of the app registration; ` +
+				`block 1 (CERTIFICATE) of "DIR/cert" was skipped: %v`},
+		"negative serial number, wrong key": {negativeSerial + `cat old.crt leaf.crt other.key > cert`, "",
+			`the private key in "DIR/cert" does not match any certificate in "DIR/cert"; ` +
+				`block 1 (CERTIFICATE) of "DIR/cert" was skipped: x509: negative serial number`},
+		"negative serial number, DER": {negativeSerial + `openssl x509 -in old.crt -outform DER -out cert`, "",
+			`the file "DIR/cert" is DER, but not PKCS#12 (PFX), a certificate or a private key (x509: negative serial number)`},
+		"negative serial number, PFX": {negativeSerial + `openssl pkcs12 -export -inkey old.key -in old.crt -passout ` +
+			`"pass:$PASSWORD" -out cert`, password,
+			`the file "DIR/cert" has no certificate; add the certificate of the app registration; ` +
+				`block 1 (CERTIFICATE) of "DIR/cert" was skipped: x509: negative serial number`},
 		"damaged key": {"sed '3s/./A/g' leaf.key > cert; cat leaf.crt >> cert", "",
 			`the file "DIR/cert" has a private key that is corrupt or of an unknown type; Entra only accepts RSA keys`},
 		"other DER": {"openssl req -in leaf.csr -outform DER -out cert", "",
-			`the file "DIR/cert" is DER, but not PKCS#12 (PFX), a certificate or a private key`},
+			`the file "DIR/cert" is DER, but not PKCS#12 (PFX), a certificate or a private key ` +
+				`(x509: inner and outer signature algorithm identifiers don't match)`},
 		"BER": {`printf '\060\200\002\001\003\060\000\000\000' > cert`, "",
 			`the file "DIR/cert" is BER with indefinite lengths instead of DER; ` +
 				`convert it: openssl pkcs12 -in OLD -out NEW.pem`},
@@ -136,6 +154,10 @@ func TestInvalidCertificateFiles(t *testing.T) {
 			switch name {
 			case "expired":
 				want = fmt.Sprintf(want, certificate(t, dir, "late.crt").NotAfter.UTC().Format(time.RFC3339))
+			case "damaged certificate":
+				block, _ := pem.Decode([]byte(read(t, dir, "cert")))
+				_, reason := x509.ParseCertificate(block.Bytes)
+				want = fmt.Sprintf(want, reason)
 			case "trailing data":
 				want = fmt.Sprintf(want, len(read(t, dir, "leaf.crt")))
 			}
@@ -145,6 +167,75 @@ func TestInvalidCertificateFiles(t *testing.T) {
 				t.Error("got a credential and an error")
 			}
 		})
+	}
+}
+
+// Blocks that cannot be parsed and are not needed do not make a file useless: an old certificate authority with a
+// negative serial number (https://github.com/istio/istio/issues/56815), or a second key of an unsupported type. One log
+// line names the blocks and the reasons, once per version of the file.
+func TestUnrelatedBlocksAreSkipped(t *testing.T) {
+	for name, test := range map[string]struct{ script, skipped string }{
+		"negative serial number": {negativeSerial + `cat old.crt leaf.crt between.crt leaf.key > cert`,
+			`[block 1 (CERTIFICATE) of "DIR/cert" was skipped: x509: negative serial number]`},
+		"negative serial number, PFX": {negativeSerial + `cat between.crt old.crt > above; openssl pkcs12 -export ` +
+			`-inkey leaf.key -in leaf.crt -certfile above -passout "pass:$PASSWORD" -out cert`,
+			`[block 3 (CERTIFICATE) of "DIR/cert" was skipped: x509: negative serial number]`},
+		"elliptic curve key": {`cat leaf.crt between.crt leaf.key ec.key ec.crt > cert`,
+			`[block 4 (PRIVATE KEY) of "DIR/cert" was skipped: it has an elliptic curve (EC) private key; Entra only ` +
+				`accepts RSA keys; create one: openssl req -x509 -newkey rsa:2048 -noenc -days 365 -subj /CN=NAME -keyout KEY ` +
+				`-out CERT]`},
+		"OpenSSH key and a damaged certificate": {`sed 's/PRIVATE KEY/OPENSSH PRIVATE KEY/' other.key > cert; ` +
+			`printf -- '-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n' >> cert; cat leaf.key leaf.crt between.crt >> cert`,
+			`[block 1 (OPENSSH PRIVATE KEY) of "DIR/cert" was skipped: it has a private key in OpenSSH format; ` +
+				`convert a copy to PEM: ssh-keygen -p -m PKCS8 -f COPY ` +
+				`block 2 (CERTIFICATE) of "DIR/cert" was skipped: x509: malformed tbs certificate]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, log := testFiles(t, test.script), new(testkit.Log)
+			path := filepath.Join(dir, "cert")
+			makeOld(t, path)
+			c, err := credentials.CertificateFile(path, &credentials.CertificateFileOptions{
+				Password: withPassword, SendChain: true, Logger: log.Logger(), WarnBefore: -1,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := newFakeEntra()
+			e.UpdateCredentials("daemon", func(a *entratest.App) {
+				a.Certificates = []*x509.Certificate{certificate(t, dir, "leaf.crt")}
+			})
+			e.mustUse(t, c)
+			now := time.Now()
+			if err := os.Chtimes(path, now, now); err != nil { // the file is read again
+				t.Fatal(err)
+			}
+			e.mustUse(t, c)
+			if got := header(t, e.sent("client_assertion")[1]).X5C; len(got) != 2 {
+				t.Errorf("got a chain of %d certificates, want 2", len(got))
+			}
+			lines := log.Lines(t)
+			if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["file"] != path ||
+				lines[0]["msg"] != "entra: a part of the certificate file cannot be used and was skipped" ||
+				fmt.Sprint(lines[0]["skipped"]) != strings.ReplaceAll(test.skipped, "DIR", dir) {
+				t.Errorf("got the log %v, want one warning with %s", lines, test.skipped)
+			}
+		})
+	}
+}
+
+// The descriptions of skipped blocks are bounded.
+func TestSkippedBlocksAreBounded(t *testing.T) {
+	dir := testFiles(t, `cat leaf.crt leaf.key > cert`)
+	const block = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+	path := testkit.WriteFile(t, filepath.Join(dir, "cert"), strings.Repeat(block, 1000)+read(t, dir, "cert"))
+	log := new(testkit.Log)
+	if _, err := credentials.CertificateFile(path,
+		&credentials.CertificateFileOptions{Logger: log.Logger(), WarnBefore: -1}); err != nil {
+		t.Fatal(err)
+	}
+	if lines := log.Lines(t); len(lines) != 1 || len(lines[0]["skipped"].([]any)) != 10 {
+		t.Errorf("got the log %s, want one line with 10 blocks", log)
 	}
 }
 

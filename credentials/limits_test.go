@@ -35,7 +35,7 @@ func TestHugeKeyIsRejected(t *testing.T) {
 	}
 	for form, data := range map[string][]byte{"DER": der,
 		"PEM": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der})} {
-		if _, err := (parser{file: "/file"}).parse(data); err == nil ||
+		if _, err := readCertificate([]string{"/file"}, [][]byte{data}, nil); err == nil ||
 			!strings.HasSuffix(err.Error(), fmt.Sprintf(`the file "/file" has a private key of %d bytes; the limit is 16384`,
 				len(der))) {
 			t.Errorf("%s: %v", form, err)
@@ -63,9 +63,9 @@ func TestHugeIssuerIsIgnored(t *testing.T) {
 		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	began := time.Now()
-	chain, _, err := readCertificate([]string{"/file"}, [][]byte{data}, nil)
-	if took := time.Since(began); err != nil || len(chain) != 1 || took > time.Second {
-		t.Errorf("%d certificates in %v, %v", len(chain), took, err)
+	pair, err := readCertificate([]string{"/file"}, [][]byte{data}, nil)
+	if took := time.Since(began); err != nil || len(pair.chain) != 1 || took > time.Second {
+		t.Errorf("%d certificates in %v, %v", len(pair.chain), took, err)
 	}
 }
 

@@ -8,7 +8,11 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // parser reads the certificates and private keys in a file. Its errors name the file and a
@@ -21,10 +25,44 @@ type parser struct {
 // byteOrderMark starts UTF-8 files on Windows.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// bundle is the contents of a file.
+// bundle is the contents of one or more files.
 type bundle struct {
-	certs []*x509.Certificate
-	keys  []*rsa.PrivateKey
+	certs   []*x509.Certificate
+	keys    []*rsa.PrivateKey
+	keyErr  error    // the first of a private key that cannot be used
+	skipped []string // describes the blocks that cannot be used, up to maxSkipped
+}
+
+// maxSkipped bounds the descriptions of skipped blocks.
+const maxSkipped = 10
+
+// skip records that block number n of a file cannot be used. The others may suffice.
+func (b *bundle) skip(n int, kind, file, reason string) {
+	if len(b.skipped) < maxSkipped {
+		b.skipped = append(b.skipped, fmt.Sprintf("block %d (%s) of %q was skipped: %s", n, redact.Text(kind, 30), file, reason))
+	}
+}
+
+// note returns a description of the first skipped block for the end of an error text.
+func (b *bundle) note() string {
+	if len(b.skipped) == 0 {
+		return ""
+	}
+	return "; " + b.skipped[0]
+}
+
+// add adds the contents of another file. A key that is in both files is added once.
+func (b *bundle) add(c bundle) {
+	b.certs = append(b.certs, c.certs...)
+	for _, k := range c.keys {
+		if !slices.ContainsFunc(b.keys, func(o *rsa.PrivateKey) bool { return k.Equal(o) }) {
+			b.keys = append(b.keys, k)
+		}
+	}
+	if b.keyErr == nil {
+		b.keyErr = c.keyErr
+	}
+	b.skipped = append(b.skipped, c.skipped...)
 }
 
 // parse reads PEM (RFC 7468) or DER. It detects the format from the contents.
@@ -41,8 +79,10 @@ func (p parser) parse(data []byte) (bundle, error) {
 
 // invalid returns an error about the file.
 func (p parser) invalid(format string, args ...any) error {
-	return invalid("the file %q %s", p.file, fmt.Sprintf(format, args...))
+	return invalid("%s%s", p.subject(), fmt.Sprintf(format, args...))
 }
+
+func (p parser) subject() string { return fmt.Sprintf("the file %q ", p.file) }
 
 func (p parser) pem(data []byte) (b bundle, err error) {
 	total, complete := bytes.Count(data, []byte("-----BEGIN ")), 0
@@ -56,9 +96,7 @@ func (p parser) pem(data []byte) (b bundle, err error) {
 			break
 		}
 		complete++
-		if err := p.block(&b, block); err != nil {
-			return b, err
-		}
+		p.block(&b, complete, block)
 	}
 	if complete < total {
 		return b, p.invalid("is truncated or corrupt: only %d of %d PEM blocks are complete", complete, total)
@@ -66,27 +104,45 @@ func (p parser) pem(data []byte) (b bundle, err error) {
 	return b, nil
 }
 
-// block adds the contents of a block to b. Blocks of other types are ignored.
-func (p parser) block(b *bundle, block *pem.Block) error {
-	if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-		return p.invalid("has a private key in OpenSSL's legacy encryption (Proc-Type), which is weak; %s", reencrypt)
-	}
-	switch block.Type {
-	case "CERTIFICATE", "X509 CERTIFICATE":
+// block adds the contents of block number n to b. Blocks of other types are ignored. A block that cannot be parsed is
+// skipped, because it may be unrelated to the app: an old certificate authority with a negative serial number must not
+// make the file useless.
+func (p parser) block(b *bundle, n int, block *pem.Block) {
+	var err error
+	switch {
+	case strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"):
+		err = p.invalid("has a private key in OpenSSL's legacy encryption (Proc-Type), which is weak; %s", reencrypt)
+	case block.Type == "CERTIFICATE", block.Type == "X509 CERTIFICATE":
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return p.invalid("has a certificate that is corrupt or invalid")
+			b.skip(n, block.Type, p.file, parseError(err))
+			return
 		}
 		b.certs = append(b.certs, cert)
-		return nil
-	case "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY":
-		return p.addKey(b, block.Bytes)
-	case "ENCRYPTED PRIVATE KEY":
-		return p.addEncrypted(b, block.Bytes)
-	case "OPENSSH PRIVATE KEY":
-		return p.invalid("has a private key in OpenSSH format; convert a copy to PEM: ssh-keygen -p -m PKCS8 -f COPY")
+	case block.Type == "PRIVATE KEY", block.Type == "RSA PRIVATE KEY", block.Type == "EC PRIVATE KEY":
+		err = p.addKey(b, block.Bytes)
+	case block.Type == "ENCRYPTED PRIVATE KEY":
+		err = p.addEncrypted(b, block.Bytes)
+	case block.Type == "OPENSSH PRIVATE KEY":
+		err = p.invalid("has a private key in OpenSSH format; convert a copy to PEM: ssh-keygen -p -m PKCS8 -f COPY")
 	}
-	return nil
+	if err != nil {
+		if b.keyErr == nil {
+			b.keyErr = err
+		}
+		b.skip(n, block.Type, p.file, "it "+strings.TrimPrefix(text(err), p.subject()))
+	}
+}
+
+// parseError returns the part of x509's error that may be repeated.
+func parseError(err error) string { return redact.Text(err.Error(), 100) }
+
+// text returns the text of an error that is decided here.
+func text(err error) string {
+	if e, ok := err.(*entra.Error); ok {
+		return e.Description
+	}
+	return redacted(err.Error())
 }
 
 // der reads a file that is one DER element: PKCS#12, a certificate, or a private key.
@@ -116,7 +172,7 @@ func (p parser) der(data []byte) (b bundle, err error) {
 	}
 	cert, err := x509.ParseCertificate(data)
 	if err != nil {
-		return b, p.invalid("is DER, but not PKCS#12 (PFX), a certificate or a private key")
+		return b, p.invalid("is DER, but not PKCS#12 (PFX), a certificate or a private key (%s)", parseError(err))
 	}
 	b.certs = append(b.certs, cert)
 	return b, nil

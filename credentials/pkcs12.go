@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
 )
@@ -34,6 +35,15 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 	case errors.As(err, &unsupported):
 		return b, p.invalid("is a PKCS#12 (PFX) file with an unsupported algorithm (%s); %s",
 			redacted(unsupported.Error()), reexport)
+	case strings.HasPrefix(err.Error(), "x509: "):
+		// One of the certificates cannot be parsed. As blocks, the others can be used without it.
+		if blocks, blockErr := pkcs12.ToPEM(data, password); blockErr == nil {
+			for i, block := range blocks {
+				p.block(&b, i+1, block)
+			}
+			return b, nil
+		}
+		return b, p.invalid("is a PKCS#12 (PFX) file with a certificate that is invalid (%s)", parseError(err))
 	default: // the library's error describes the bytes of the file
 		return b, p.invalid("is a PKCS#12 (PFX) file that is corrupt or does not have one private key with its "+
 			"certificate; %s",
