@@ -15,8 +15,9 @@ import (
 // concurrent use.
 //
 // A token is sent only to the host that the program addressed, over TLS. A request that
-// follows a redirect to another host is sent without a token, and a request over plain HTTP
-// is an error.
+// follows a redirect to another host is sent without a token. A request over plain HTTP is
+// an error, except to this machine (localhost and loopback addresses) and where AllowHTTP
+// allows it.
 //
 // A response with status 401 and a claims challenge (insufficient_claims) is handled once:
 // the request is repeated with a token that satisfies the challenge, if its body can be
@@ -28,6 +29,11 @@ type Transport struct {
 	Source *TokenSource
 	// Base sends the requests. If nil, http.DefaultTransport is used.
 	Base http.RoundTripper
+	// AllowHTTP reports whether a token may be sent to u over plain HTTP, for example
+	// because the proxy of a service mesh encrypts the connection. Everyone on the way
+	// can read the token otherwise. It may be called concurrently and must not change u.
+	// If nil, plain HTTP is allowed for this machine only.
+	AllowHTTP func(u *url.URL) bool
 }
 
 // RoundTrip sends req with a token. It does not modify req.
@@ -85,10 +91,23 @@ func (t *Transport) token(req *http.Request) (*oauth2.Token, error) {
 	if t.Source == nil {
 		return nil, errorf("invalid_request", "Transport.Source is nil")
 	}
-	if req.URL.Scheme != "https" {
-		return nil, errorf("invalid_request", "a token is not sent to %s without TLS; use https", req.URL.Host)
+	if !t.mayReceiveToken(req.URL) {
+		return nil, errorf("invalid_request", "a token is not sent to %s without TLS; use https, "+
+			"or set Transport.AllowHTTP if something else encrypts the connection", req.URL.Host)
 	}
 	return t.Source.TokenContext(req.Context())
+}
+
+// mayReceiveToken reports whether the connection to u protects a token.
+func (t *Transport) mayReceiveToken(u *url.URL) bool {
+	switch u.Scheme {
+	case "https":
+		return true
+	case "http":
+		host := u.Hostname()
+		return lowerHost(host) == "localhost" || net.ParseIP(host).IsLoopback() || t.AllowHTTP != nil && t.AllowHTTP(u)
+	}
+	return false
 }
 
 // authorized returns a copy of req with tok (RFC 6750, section 2.1).

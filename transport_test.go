@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -109,6 +110,56 @@ func TestTransportRejectsInvalidRequests(t *testing.T) {
 	wantForms(t, e)
 }
 
+// The API of a first test, an httptest.Server, has no TLS, and in a service mesh the proxy encrypts the
+// connection.
+func TestPlainHTTP(t *testing.T) {
+	mesh := func(u *url.URL) bool { return u.Host == "orders.shop.svc" }
+	for _, tt := range []struct {
+		url   string
+		allow func(*url.URL) bool
+		want  bool
+	}{
+		{"http://localhost:8080/", nil, true},
+		{"http://LOCALHOST/", nil, true},
+		{"http://127.0.0.1:8080/", nil, true},
+		{"http://127.8.9.1/", nil, true},
+		{"http://[::1]:8080/", nil, true},
+		{"http://orders.shop.svc/", mesh, true},
+		{"http://orders.shop.svc/", nil, false},
+		{"http://other.shop.svc/", mesh, false},
+		{"http://localhost.example/", nil, false},
+		{"http://127.0.0.1.example/", nil, false},
+		{"http://10.0.0.1/", nil, false},
+		{"http://0.0.0.0/", nil, false},
+		{"ws://localhost/", func(*url.URL) bool { return true }, false},
+	} {
+		e := newEstate()
+		source := daemonSource(t, e)
+		var got []string
+		base := testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
+			got = append(got, r.Header.Get("Authorization"))
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody}, nil
+		})
+		req, err := http.NewRequest("GET", tt.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = (&entra.Transport{Source: source, Base: base, AllowHTTP: tt.allow}).RoundTrip(req)
+		if tt.want {
+			if tok, _ := source.Token(); err != nil || !slices.Equal(got, []string{"Bearer " + tok.AccessToken}) {
+				t.Errorf("%s: got %v and requests with %q, want one with the token", tt.url, err, got)
+			}
+			continue
+		}
+		want := "entra: invalid_request: a token is not sent to " + req.URL.Host + " without TLS; use https, " +
+			"or set Transport.AllowHTTP if something else encrypts the connection"
+		if err == nil || err.Error() != want || len(got) != 0 {
+			t.Errorf("%s: got %v and %d requests, want %q", tt.url, err, len(got), want)
+		}
+		wantForms(t, e)
+	}
+}
+
 // A token is sent to the host that the program addressed, and to no host that a redirect names.
 func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 	for _, tt := range []struct {
@@ -128,6 +179,7 @@ func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 		{"there and back", []string{"https://evil.example/", "https://api.example/3"}, []string{"api.example/"}, false},
 		{"plain HTTP elsewhere", []string{"http://evil.example/"}, []string{"api.example/"}, false},
 		{"plain HTTP", []string{"http://api.example/"}, []string{"api.example/"}, false},
+		{"plain HTTP on this machine", []string{"http://localhost/"}, []string{"api.example/"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			hops := tt.hops
@@ -144,7 +196,7 @@ func TestTokenIsNotSentToAnotherHost(t *testing.T) {
 			}
 			hosts := api{}
 			for _, h := range []string{"api.example", "API.example:443", "evil.example", "evil.api.example", "api.example:8443",
-				"ap\u0130.example", "ap%C4%B0.example"} {
+				"localhost", "ap\u0130.example", "ap%C4%B0.example"} {
 				hosts[h] = handle
 			}
 			client := &http.Client{Transport: &entra.Transport{Source: daemonSource(t, newEstate()), Base: hosts}}
