@@ -266,6 +266,7 @@ func TestReturnToStaysOnTheSite(t *testing.T) {
 		"", "/", "/orders", "/orders/", "/orders/17?next=https%3A%2F%2Fexample.com&q=a%0Ab", "/a%20b",
 		"/%C3%BCber", "/a?b//c", "/a#//b",
 		"/~user/@me;v=1/*", "/.well-known/x", "/a..b/...", "/?" + strings.Repeat("x", 1998),
+		"/projects/group%2Fapp/files/docs%2FREADME.md", "/a%2F", "/100%25", "/100%25/x", "/a%252Fb", "/a%2Eb", "/a%2F...",
 	} {
 		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: ok}); err != nil {
 			t.Errorf("%q: %v", ok, err)
@@ -281,7 +282,8 @@ func TestReturnToStaysOnTheSite(t *testing.T) {
 		"/./evil.example", "/a/../../evil.example", "/a/..", "/.",
 		"/%2e/evil.example", "/a//evil.example", "/a//",
 		"/\t/evil.example", "/\n/evil.example", "/\r/evil.example", "/%09/evil.example",
-		"/%0a/evil.example", "/%0d%0aLocation:x", "/%00", "/%7f",
+		"/%0a/evil.example", "/%0d%0aLocation:x", "/%00", "/%7f", "/a%250a", "/a%255cb",
+		"/a/%252e%252e/b", "/a%2f..", "/a%2f%2e%2e%2f%2fevil.example", "/a%252f..%252f..", "/a%2525252fb", "/a%252F%2Fb",
 		"/\x00", "/\x7f", "/a b", " /", "/ ", "evil.example", "@evil.example", ":80/", "?a", "#a",
 		".evil.example", "javascript:alert(1)", "data:text/html,x",
 		"/über", "/\u2028", "/\uff0fevil.example", "/%", "/%zz", "/%2", "/\xff", "/?" + strings.Repeat("x", 1999),

@@ -10,12 +10,14 @@ import (
 // (RFC 6265, section 6.1). JSON writes an ampersand as six bytes.
 const maxReturnTo = 2002
 
+// maxDecodings bounds how often the escapes of a path may themselves be escaped.
+const maxDecodings = 3
+
 // isLocalPath reports whether s is a path that keeps a browser on the site for every reader
 // of s. Browsers treat "\" as "/" and skip tabs and line breaks (WHATWG URL Standard),
-// [net/http.Redirect] cleans paths, and proxies may decode them. isLocalPath therefore
-// accepts only texts with a single reading: an absolute path without empty or dot
-// segments, in which no escape changes the structure of the path. Escapes in the query and
-// the fragment are harmless.
+// [net/http.Redirect] cleans paths, and proxies may decode them, even repeatedly. In every
+// reading, s must be an absolute path without empty or dot segments, backslashes and control
+// characters. Escapes in the query and the fragment are harmless.
 func isLocalPath(s string) bool {
 	if len(s) > maxReturnTo || len(marshal(s)) > maxReturnTo || !strings.HasPrefix(s, "/") ||
 		strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' }) {
@@ -26,15 +28,24 @@ func isLocalPath(s string) bool {
 	}
 	path, _, _ := strings.Cut(s, "#")
 	path, _, _ = strings.Cut(path, "?")
-	segments := strings.Split(path[1:], "/")
-	if slices.ContainsFunc(segments[:len(segments)-1], func(s string) bool { return s == "" }) {
-		return false
+	for range maxDecodings {
+		if !isCleanPath(path) {
+			return false
+		}
+		decoded, err := url.PathUnescape(path)
+		if err != nil || decoded == path { // no reader decodes further
+			return true
+		}
+		path = decoded
 	}
-	return !slices.ContainsFunc(segments, func(s string) bool {
-		decoded, err := url.PathUnescape(s)
-		return err != nil || s == "." || s == ".." || decoded != s && strings.ContainsFunc(decoded, isStructural)
-	})
+	return false
 }
 
-// isStructural reports whether an escaped c could change how a path is read.
-func isStructural(c rune) bool { return c < ' ' || c == 0x7f || strings.ContainsRune(`/\.%`, c) }
+// isCleanPath reports whether path has no empty or dot segments, backslashes and control
+// characters. The last segment may be empty.
+func isCleanPath(path string) bool {
+	segments := strings.Split(path[1:], "/")
+	return !strings.ContainsFunc(path, func(c rune) bool { return c < ' ' || c == 0x7f || c == '\\' }) &&
+		!slices.Contains(segments[:len(segments)-1], "") && !slices.Contains(segments, ".") &&
+		!slices.Contains(segments, "..")
+}

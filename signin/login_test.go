@@ -313,11 +313,22 @@ func TestLoginCookiesStaySmall(t *testing.T) {
 // If the browser cannot return to a page, the user still signs in and goes Home.
 func TestPagesTooLongToReturnToGoHome(t *testing.T) {
 	w := newWebApp(t)
-	for _, path := range []string{"/private/" + strings.Repeat("x", 5000), "/private/a%2fb",
+	for _, path := range []string{"/private/" + strings.Repeat("x", 5000),
 		"/private/a?x=" + strings.Repeat("%26", 2000)} {
 		b := w.browser(t)
 		if to := b.signIn(path, alice); to != "/" {
 			t.Errorf("%.40s returns to %.40s, want /", path, to)
+		}
+	}
+}
+
+// Escapes that do not lead elsewhere are kept in the address. https://github.com/causalens/dara/pull/640
+func TestDeepLinksKeepTheirEscapes(t *testing.T) {
+	w := newWebApp(t)
+	for _, page := range []string{"/private/projects/group%2Fapp", "/private/100%25?of=a%2Fb&x=%25", "/private/a%20b%2F",
+		"/private/%E2%82%AC%252F"} {
+		if to := w.browser(t).signIn(page, alice); to != page {
+			t.Errorf("%s returns to %s", page, to)
 		}
 	}
 }
