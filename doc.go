@@ -90,28 +90,12 @@
 // [ClaimsChallenge] parses one and [TokenSource.WithClaims] acquires a token that satisfies
 // it.
 //
-// # Azure SDK
+// # Other libraries
 //
-// A few lines make a client an azcore.TokenCredential for the clients of the Azure SDK:
-//
-//	type credential struct{ client *entra.Client }
-//
-//	func (c credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-//		client := c.client
-//		if o.TenantID != "" {
-//			var err error
-//			if client, err = client.WithTenant(o.TenantID); err != nil {
-//				return azcore.AccessToken{}, err
-//			}
-//		}
-//		source := clientcreds.TokenSource(client, o.Scopes[0]).WithClaims(o.Claims)
-//		t, err := source.TokenContext(ctx)
-//		if err != nil {
-//			return azcore.AccessToken{}, err
-//		}
-//		info, _ := source.Cached()
-//		return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry, RefreshOn: info.RefreshAt}, nil
-//	}
+// Module github.com/entratoken/entra/adapters/azcore makes a client an azcore.TokenCredential for the
+// clients of the Azure SDK. [TokenSource.AccessToken] fits callbacks for a password or a
+// token, [TokenSource.PerRPC] gRPC, and [TokenSource.Next] connections that must
+// authenticate again before their token expires.
 //
 // # Other flows
 //

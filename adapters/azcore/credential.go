@@ -1,0 +1,115 @@
+// Package azcredential makes the tokens of entra usable by the clients of the Azure SDK for Go, as an
+// azcore.TokenCredential:
+//
+//	credential, err := azcredential.New(client, nil)
+//	...
+//	secrets, err := azsecrets.NewClient("https://contoso.vault.azure.net", credential, nil)
+//
+// All clients of the SDK and the rest of the program then share one cache. The SDK is given the refresh point of each
+// token, so it fetches the next token early, and a call of the SDK never waits for a refresh. Claims challenges and
+// tenants that the SDK discovers are passed on.
+package azcredential
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+)
+
+// Options changes the tokens of a [Credential]. The zero value is for the app itself in its own tenant.
+type Options struct {
+	// Source returns the source of tokens for a resource. client is the one passed to New, for the tenant that the SDK
+	// requests. For a user's tokens, use for example obo.TokenSource with the assertion of the user. If nil, the app's
+	// own tokens are used (package clientcreds), and there must be one scope.
+	Source func(client *entra.Client, scopes ...string) *entra.TokenSource
+	// AllowedTenants are the tenants, other than the client's own, in which the SDK may request tokens. Some clients
+	// of the SDK read the tenant from the response of a resource, so a resource must not choose it freely. "*" allows
+	// every tenant. If empty, only the client's own tenant is allowed.
+	AllowedTenants []string
+}
+
+// Credential is an azcore.TokenCredential. It is safe for concurrent use. Create it with [New].
+type Credential struct {
+	client  *entra.Client
+	source  func(*entra.Client, ...string) *entra.TokenSource
+	allowed []string
+}
+
+var _ azcore.TokenCredential = (*Credential)(nil)
+
+// New returns a credential that acquires tokens with client. opts may be nil. New sends no request.
+func New(client *entra.Client, opts *Options) (*Credential, error) {
+	if client == nil {
+		return nil, invalid("a client from entra.New is required")
+	}
+	if opts == nil {
+		opts = new(Options)
+	}
+	c := &Credential{client, opts.Source, slices.Clone(opts.AllowedTenants)}
+	if c.source == nil {
+		c.source = ownTokens
+	}
+	return c, nil
+}
+
+func ownTokens(client *entra.Client, scopes ...string) *entra.TokenSource {
+	if len(scopes) != 1 {
+		return nil
+	}
+	return clientcreds.TokenSource(client, scopes[0])
+}
+
+// GetToken returns a token for o.Scopes from the cache, or acquires one. The token satisfies o.Claims and is for
+// o.TenantID. An error is an *entra.Error, or wraps the error of ctx.
+//
+// o.EnableCAE is ignored: entra.Config.Capabilities declares whether the app handles claims challenges. The clients
+// of the SDK do.
+func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	client, err := c.tenant(o.TenantID)
+	if err != nil {
+		return azcore.AccessToken{}, err
+	}
+	source := c.source(client, o.Scopes...)
+	if source == nil {
+		return azcore.AccessToken{}, invalid("%d scopes were requested, but the app's own tokens need exactly one",
+			len(o.Scopes))
+	}
+	if o.Claims != "" {
+		source = source.WithClaims(o.Claims)
+	}
+	t, err := source.TokenContext(ctx)
+	if err != nil {
+		return azcore.AccessToken{}, err
+	}
+	info, _ := source.Cached()
+	refreshOn := info.RefreshAt
+	if !info.ExpiresAt.Equal(t.Expiry) { // another token has just replaced t
+		refreshOn = time.Now()
+	}
+	return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry, RefreshOn: refreshOn}, nil
+}
+
+// tenant returns the client for a tenant that the SDK requests.
+func (c *Credential) tenant(id string) (*entra.Client, error) {
+	if id == "" || strings.EqualFold(id, c.client.TenantID()) {
+		return c.client, nil
+	}
+	same := func(allowed string) bool { return allowed == "*" || strings.EqualFold(allowed, id) }
+	if !slices.ContainsFunc(c.allowed, same) {
+		return nil, invalid("a token for another tenant (%.100q) was requested; "+
+			"if the resource is trusted, add the tenant to Options.AllowedTenants", id)
+	}
+	return c.client.WithTenant(id)
+}
+
+func invalid(format string, args ...any) *entra.Error {
+	return &entra.Error{Code: "invalid_request", Description: "azcredential: " + fmt.Sprintf(format, args...)}
+}
