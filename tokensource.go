@@ -141,10 +141,10 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 	return t, nil
 }
 
-// fetch acquires a token for the cache. state is the session's refresh token, if any.
-func (s *TokenSource) fetch(ctx context.Context, claims string, state any) (cache.Response, error) {
-	rt, _ := state.(*refreshToken)
-	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", claims, rt)
+// fetch acquires a token for the cache. The state is the session's refresh token, if any.
+func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Response, error) {
+	rt, _ := r.State.(*refreshToken)
+	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", r.Claims, rt)
 	if err != nil {
 		return cache.Response{}, err
 	}

@@ -34,7 +34,7 @@ func (a *authority) fail(err error) {
 	a.err = err
 }
 
-func (a *authority) fetch(ctx context.Context, claims string, state any) (cache.Response, error) {
+func (a *authority) fetch(ctx context.Context, r *cache.Request) (cache.Response, error) {
 	n := a.requests.Add(1)
 	select {
 	case <-time.After(a.takes):
@@ -53,7 +53,7 @@ func (a *authority) fetch(ctx context.Context, claims string, state any) (cache.
 	return response(fmt.Sprintf("token %d", n), lifetime), nil
 }
 
-type fetchFunc = func(ctx context.Context, claims string, state any) (cache.Response, error)
+type fetchFunc = func(context.Context, *cache.Request) (cache.Response, error)
 
 func purge(c *cache.Cache, subject string) int {
 	n, _ := c.Purge(context.Background(), subject)
@@ -447,8 +447,8 @@ func TestInvalidateClearsTheCachedFailure(t *testing.T) {
 func TestChallengedTokenReplacesTheCachedOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var challenges []string
-		fetch := func(ctx context.Context, claims string, state any) (cache.Response, error) {
-			challenges = append(challenges, claims)
+		fetch := func(ctx context.Context, r *cache.Request) (cache.Response, error) {
+			challenges = append(challenges, r.Claims)
 			time.Sleep(time.Second)
 			return response(fmt.Sprint("token ", len(challenges)), time.Hour), nil
 		}
@@ -541,8 +541,8 @@ func TestThrottlingStopsChallenges(t *testing.T) {
 func TestFailingChallengeBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain, challenged := 0, 0
-		fetch := func(_ context.Context, claims string, _ any) (cache.Response, error) {
-			if claims != "" {
+		fetch := func(_ context.Context, r *cache.Request) (cache.Response, error) {
+			if r.Claims != "" {
 				challenged++
 				return cache.Response{}, errors.New("interaction required")
 			}
@@ -566,9 +566,9 @@ func TestFailingChallengeBacksOff(t *testing.T) {
 // A caller without claims that waited for a request with claims does not get its failure.
 func TestFailedChallengeDoesNotFailOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fetch := func(_ context.Context, claims string, _ any) (cache.Response, error) {
+		fetch := func(_ context.Context, r *cache.Request) (cache.Response, error) {
 			time.Sleep(time.Second)
-			if claims != "" {
+			if r.Claims != "" {
 				return cache.Response{}, errors.New("interaction required")
 			}
 			return response("plain", time.Hour), nil
@@ -616,11 +616,11 @@ func TestRepeatedChallengeReplacesTokenOnceAMinute(t *testing.T) {
 // A fetch that calls runtime.Goexit or ignores its context counts as a failure.
 func TestCallersReturnHoweverFetchEnds(t *testing.T) {
 	for name, fetch := range map[string]fetchFunc{
-		"ends its goroutine": func(context.Context, string, any) (cache.Response, error) {
+		"ends its goroutine": func(context.Context, *cache.Request) (cache.Response, error) {
 			runtime.Goexit()
 			panic("unreachable")
 		},
-		"ignores its context": func(context.Context, string, any) (cache.Response, error) {
+		"ignores its context": func(context.Context, *cache.Request) (cache.Response, error) {
 			time.Sleep(time.Hour)
 			return response("late", time.Hour), nil
 		},
@@ -651,9 +651,9 @@ func TestCallersReturnHoweverFetchEnds(t *testing.T) {
 func TestSignInOvertakesRefreshInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New(cache.Options{})
-		old := func(_ context.Context, claims string, _ any) (cache.Response, error) {
+		old := func(_ context.Context, r *cache.Request) (cache.Response, error) {
 			time.Sleep(10 * time.Second)
-			if claims == "fails" {
+			if r.Claims == "fails" {
 				return cache.Response{}, errors.New("revoked")
 			}
 			a := response("old", time.Hour)
@@ -684,9 +684,9 @@ func TestSignInOvertakesRefreshInFlight(t *testing.T) {
 			t.Errorf("got %q, want new", got)
 		}
 		other.Invalidate("old", "")
-		if _, err := other.Token(t.Context(), "", func(_ context.Context, _ string, state any) (cache.Response, error) {
-			if state != "new refresh token" {
-				t.Errorf("got state %v, want new refresh token", state)
+		if _, err := other.Token(t.Context(), "", func(_ context.Context, r *cache.Request) (cache.Response, error) {
+			if r.State != "new refresh token" {
+				t.Errorf("got state %v, want new refresh token", r.State)
 			}
 			return response("x", time.Hour), nil
 		}); err != nil {
@@ -706,7 +706,7 @@ func TestPanicOfFetchIsAFailure(t *testing.T) {
 			{"s3cret", "cache: fetch did not return a result: the function panicked with a value of type string"},
 			{nil, "cache: fetch did not return a result: the function panicked: "},
 		} {
-			fetch := func(context.Context, string, any) (cache.Response, error) { panic(tt.value) }
+			fetch := func(context.Context, *cache.Request) (cache.Response, error) { panic(tt.value) }
 			_, err := h.Token(t.Context(), "", fetch)
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("got %v, want %s", err, tt.want)
@@ -779,8 +779,8 @@ func TestScopeSetsShareTheState(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got any
-		fetch := func(ctx context.Context, claims string, state any) (cache.Response, error) {
-			got = state
+		fetch := func(ctx context.Context, r *cache.Request) (cache.Response, error) {
+			got = r.State
 			a := response("second", time.Hour)
 			a.State = "rotated"
 			return a, nil
@@ -847,9 +847,9 @@ func TestPurgeDropsAllSessionsOfSubject(t *testing.T) {
 			if h.Hit() != nil || h.Current() != nil {
 				t.Error("got a token of a purged session, want none")
 			}
-			fetch := func(_ context.Context, claims string, state any) (cache.Response, error) {
-				if claims != "" || state != nil {
-					t.Errorf("got claims %q and state %v, want none", claims, state)
+			fetch := func(_ context.Context, r *cache.Request) (cache.Response, error) {
+				if r.Claims != "" || r.State != nil {
+					t.Errorf("got claims %q and state %v, want none", r.Claims, r.State)
 				}
 				return response("new", time.Hour), nil
 			}
@@ -882,9 +882,9 @@ func TestHandleStaysUsableAfterEviction(t *testing.T) {
 		if first.Hit() != nil || first.Current() != nil {
 			t.Error("got a token of an evicted session, want none")
 		}
-		if _, err := first.Token(t.Context(), "", func(_ context.Context, _ string, state any) (cache.Response, error) {
-			if state != nil {
-				t.Errorf("got state %v of an evicted session, want nil", state)
+		if _, err := first.Token(t.Context(), "", func(_ context.Context, r *cache.Request) (cache.Response, error) {
+			if r.State != nil {
+				t.Errorf("got state %v of an evicted session, want nil", r.State)
 			}
 			return response("second", time.Hour), nil
 		}); err != nil {
@@ -1068,7 +1068,7 @@ func TestNeverAnothersToken(t *testing.T) {
 				mine := fmt.Sprint(k.Authority, k.Subject, scope)
 				h := cache.NewHandle(c, k, scope)
 				for j := range 50 {
-					got := get(t, h, func(context.Context, string, any) (cache.Response, error) {
+					got := get(t, h, func(context.Context, *cache.Request) (cache.Response, error) {
 						time.Sleep(time.Second)
 						return response(mine, time.Minute), nil
 					})

@@ -26,7 +26,7 @@ func ExampleNew() {
 	h := cache.NewHandle(c, k, "scope")
 	for range 3 {
 		if h.Hit() == nil {
-			h.Token(context.Background(), "", func(context.Context, string, any) (cache.Response, error) {
+			h.Token(context.Background(), "", func(context.Context, *cache.Request) (cache.Response, error) {
 				return cache.Response{AccessToken: "a token", Lifetime: time.Hour}, nil
 			})
 		}

@@ -81,13 +81,13 @@ func (h *Handle) Hit() *oauth2.Token {
 // If claims is not empty, it is a claims challenge: Token returns only a token that was acquired with it, and
 // a new token replaces the cached one.
 //
-// Token calls fetch with the claims that the new token must satisfy and the last [Response].State of the
-// session. There is one call at a time for each entry, except next to one that a sign-in or a purge has
-// overtaken or that hangs. The context of fetch has the values of ctx and ends after 30 seconds. An error with
-// a method RetryAfterDelay() time.Duration reports how long the server wants no requests, at most a day. A panic
-// counts as a failed fetch, and so does a fetch that has not returned 5 seconds after its context ended.
+// There is one call of fetch at a time for each entry, except next to one that a sign-in or a purge has overtaken or
+// that hangs. The context of fetch has the values of ctx and ends after 30 seconds. An error with a method
+// RetryAfterDelay() time.Duration reports how long the server wants no requests, at most a day. A panic counts as
+// a failed fetch, and so does a fetch that has not returned 5 seconds after its context ended. fetch may repeat a
+// failed request while callers wait ([Request.Wait]).
 func (h *Handle) Token(ctx context.Context, claims string,
-	fetch func(ctx context.Context, claims string, state any) (Response, error)) (*oauth2.Token, error) {
+	fetch func(context.Context, *Request) (Response, error)) (*oauth2.Token, error) {
 	var start time.Time
 	for {
 		e, err := h.lock()
@@ -95,6 +95,10 @@ func (h *Handle) Token(ctx context.Context, claims string,
 			return nil, err
 		}
 		t, f, err := e.next(ctx, h, claims, fetch)
+		joined := f != nil && (f.claims == claims || claims == "") // other outcomes are not this caller's
+		if joined {
+			f.join(ctx)
+		}
 		e.session.mu.Unlock()
 		if f != nil {
 			if start.IsZero() {
@@ -102,13 +106,16 @@ func (h *Handle) Token(ctx context.Context, claims string,
 			}
 			select {
 			case <-f.done:
-				// The outcome for other claims is not this caller's, but any token satisfies a caller without claims.
-				if f.claims != claims && (claims != "" || f.err != nil) {
+				// Any token satisfies a caller without claims, but an error for claims is not this caller's.
+				if !joined || f.claims != claims && f.err != nil {
 					continue
 				}
 				t, err = f.token, f.err
 			case <-ctx.Done():
 				err = ctx.Err()
+				if joined {
+					f.leave()
+				}
 			}
 		}
 		waited := !start.IsZero()

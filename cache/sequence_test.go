@@ -92,7 +92,7 @@ func (s *server) token(h *cache.Handle) cache.Response {
 
 func (s *server) get(t *testing.T, h *cache.Handle, challenge string) {
 	start := time.Now()
-	tok, err := h.Token(t.Context(), challenge, func(context.Context, string, any) (cache.Response, error) {
+	tok, err := h.Token(t.Context(), challenge, func(context.Context, *cache.Request) (cache.Response, error) {
 		time.Sleep(3 * time.Second)
 		s.mu.Lock()
 		defer s.mu.Unlock()

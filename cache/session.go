@@ -205,6 +205,7 @@ func (e *entry) end(f *flight, t *token, err error) {
 	f.token, f.err = t, err
 	e.flight = nil
 	close(f.done)
+	f.abandon()
 }
 
 // A failure is a request without a token.
@@ -262,7 +263,7 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-type fetchFunc = func(ctx context.Context, claims string, state any) (Response, error)
+type fetchFunc = func(context.Context, *Request) (Response, error)
 
 // A fetch gets fetchTimeout, and then grace to return.
 const (
@@ -281,6 +282,39 @@ type flight struct {
 	done     chan struct{} // closed when token and err are set
 	token    *token
 	err      error
+
+	callers   int           // those that wait for the outcome
+	deadline  time.Time     // when the last one leaves, unless unlimited is set
+	unlimited bool          // a caller's context has no deadline
+	abandoned chan struct{} // closed when callers becomes 0; nil unless Request.Wait sleeps
+}
+
+// join counts a caller that waits for the outcome of f until ctx ends. The session's mutex is held.
+func (f *flight) join(ctx context.Context) {
+	f.callers++
+	if deadline, ok := ctx.Deadline(); !ok {
+		f.unlimited = true
+	} else if deadline.After(f.deadline) {
+		f.deadline = deadline
+	}
+}
+
+// leave counts a caller that no longer waits.
+func (f *flight) leave() {
+	f.entry.session.mu.Lock()
+	defer f.entry.session.mu.Unlock()
+	if f.callers--; f.callers == 0 {
+		f.abandon()
+	}
+}
+
+// abandon records that no caller waits any more. The session's mutex is held.
+func (f *flight) abandon() {
+	f.callers = 0
+	if f.abandoned != nil {
+		close(f.abandoned)
+		f.abandoned = nil
+	}
 }
 
 var errUnusable = errors.New("cache: the token of the response is empty or has expired")
@@ -301,7 +335,7 @@ func (f *flight) run(ctx context.Context, state any, fetch fetchFunc) {
 		if observed {
 			h.emit(Event{Kind: EventFetchStarted, Scopes: f.entry.scopes, Background: f.served != nil})
 		}
-		r, err := fetch(ctx, f.claims, state)
+		r, err := fetch(ctx, &Request{Claims: f.claims, State: state, flight: f})
 		return result{r, err}, nil
 	})
 	if err == nil {

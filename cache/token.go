@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -8,6 +9,44 @@ import (
 
 	"golang.org/x/oauth2"
 )
+
+// Request is what a fetch must acquire.
+type Request struct {
+	Claims string // the claims challenge that the token must satisfy, or ""
+	State  any    `json:"-"` // the last Response.State of the session, or nil
+
+	flight *flight
+}
+
+// Wait sleeps for d before a failed request is repeated, and reports whether a caller still waits for the token
+// then. It returns false at once if no caller waits, as during a background refresh, or if the contexts of all callers
+// end within d. It returns false early if the last caller leaves, or if ctx ends, the context of the fetch.
+func (r *Request) Wait(ctx context.Context, d time.Duration) bool {
+	f := r.flight
+	f.entry.session.mu.Lock()
+	end := time.Now().Add(d)
+	limit, limited := ctx.Deadline()
+	if f.callers == 0 || !f.unlimited && !end.Before(f.deadline) || limited && !end.Before(limit) {
+		f.entry.session.mu.Unlock()
+		return false
+	}
+	abandoned := make(chan struct{})
+	f.abandoned = abandoned
+	f.entry.session.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-abandoned:
+		return false
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// Format prints neither claims nor state, for every verb.
+func (r Request) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Request{...}") }
 
 // Response is the result of a fetch: an access token, and the data that belongs to it. Its printed and
 // marshaled forms do not contain the token or the state.
