@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/entratoken/entra/internal/aadsts"
 	"github.com/entratoken/entra/internal/neterr"
 )
 
@@ -144,7 +145,8 @@ func (e *Error) Local() bool { return e.StatusCode == 0 }
 func (e *Error) Has(aadsts int) bool { return slices.Contains(e.AADSTS, aadsts) }
 
 // LogValue returns the fields that identify the cause of the failure in a log. It leaves
-// out Entra's description, which may contain names of users.
+// out Entra's description, which may contain names of users. Instead, description is this
+// package's short explanation of the first AADSTS number that it knows.
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("code", e.Code)}
 	if e.SubError != "" {
@@ -165,10 +167,23 @@ func (e *Error) LogValue() slog.Value {
 	if e.TraceID != "" {
 		attrs = append(attrs, slog.String("trace_id", e.TraceID))
 	}
-	if len(e.AADSTS) == 0 {
-		attrs = append(attrs, slog.String("description", e.Description))
+	if text := e.logText(); text != "" {
+		attrs = append(attrs, slog.String("description", text))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// logText returns a description without the names of users.
+func (e *Error) logText() string {
+	if len(e.AADSTS) == 0 {
+		return e.Description
+	}
+	for _, n := range e.AADSTS {
+		if code, known := aadsts.Lookup(n); known {
+			return code.Meaning
+		}
+	}
+	return ""
 }
 
 // errorf returns an error that is decided locally, without a request to Entra.

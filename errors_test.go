@@ -287,7 +287,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "an unknown certificate", source: daemon,
 			respond: func(*http.Request, url.Values) (*http.Response, error) { return nil, x509.UnknownAuthorityError{} },
-			code:    entra.CodeRequestFailed, text: "trust it in Config.HTTPClient",
+			code:    entra.CodeRequestFailed, text: "trust it in the HTTPClient that sends the request",
 		},
 		{
 			name: "codes of unexpected types", source: daemon,
@@ -487,6 +487,29 @@ func TestLogContainsNoUserNames(t *testing.T) {
 			t.Errorf("logged %s", got)
 		}
 	})
+}
+
+// A logged error explains the AADSTS number in our own words, without Entra's text.
+func TestLoggedErrorExplainsItsNumber(t *testing.T) {
+	const personal = "AADSTS50105: alice@contoso.com is not assigned"
+	for _, tt := range []struct {
+		numbers []int
+		want    string // the description, or "" without one
+	}{
+		{[]int{7000222}, "the client secret has expired"},
+		{[]int{50105}, "the user is not assigned to the API"},
+		{[]int{1, 7000215, 7000222}, "the client secret is invalid"}, // the first known number
+		{[]int{1}, ""},
+		{nil, personal}, // decided locally
+	} {
+		var log testkit.Log
+		log.Logger().Info("", slog.Any("error", &entra.Error{Code: "invalid_client", AADSTS: tt.numbers, Description: personal}))
+		logged := log.Lines(t)[0]["error"].(map[string]any)
+		got, found := logged["description"]
+		if found != (tt.want != "") || found && got != tt.want {
+			t.Errorf("%v: got %v, want the description %q", tt.numbers, logged, tt.want)
+		}
+	}
 }
 
 // A secret that looks like the ID of a secret is logged once for all tenants of an app, also if it

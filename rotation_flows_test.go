@@ -294,9 +294,9 @@ func testRotationIsLogged(t *testing.T) {
 	synctest.Wait() // for the last line
 	const about = ` key="https://login.microsoftonline.com/` + entratest.SampleTenant +
 		` client=aaaaaaaa-0000-4000-8000-00000000000d flow=client_credentials subject=app" scopes=api://api-b/.default `
-	want := `level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
+	want := `level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401 error.description="the client secret is invalid"
 level=WARN msg="entra: a credential failed, trying another"` + about + `error.code=invalid_client error.description="failed to load the credential: the file is gone"
-level=WARN msg="token cache: fetch failed"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401
+level=WARN msg="token cache: fetch failed"` + about + `error.code=invalid_client error.aadsts=[7000215] error.status=401 error.description="the client secret is invalid"
 `
 	if got := log.String(); got != want {
 		t.Errorf("logged\n%swant\n%s", got, want)
