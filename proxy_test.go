@@ -36,7 +36,7 @@ func TestProxyErrorsNameTheProxy(t *testing.T) {
 		want string
 	}{
 		"no password": {nil, proxy.Listener.Addr().String(),
-			"the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient"},
+			"the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the HTTPClient that sends the request"},
 		"not allowed": {url.UserPassword("svc", "pa55w0rd"), proxy.Listener.Addr().String(),
 			"the proxy rejected the connection with status 403"},
 		// and the system's words

@@ -156,7 +156,7 @@ func TestGitHubActionsChecksTheCertificate(t *testing.T) {
 	if e, ok := err.(*entra.Error); !ok || e.Code != "invalid_client" || e.Temporary() || len(g.requests) != 0 ||
 		!errors.As(err, &unknown) ||
 		!strings.HasSuffix(e.Description, "failed: x509: certificate signed by unknown authority; "+
-			"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient") {
+			"if a proxy or a private cloud uses its own certificate authority, trust it in the HTTPClient that sends the request") {
 		t.Errorf("got %v", err)
 	}
 }

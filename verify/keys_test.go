@@ -656,7 +656,7 @@ func TestErrorsSayWhyKeysAreUnavailable(t *testing.T) {
 		{"status", respond(502, strings.NewReader("secret-thing")), host + " responded with HTTP status 502", nil, true},
 		{"certificate", fail(x509.UnknownAuthorityError{}),
 			"request to " + host + " failed: x509: certificate signed by unknown authority; " +
-				"if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient",
+				"if a proxy or a private cloud uses its own certificate authority, trust it in the HTTPClient that sends the request",
 			x509.UnknownAuthorityError{}, false},
 		{"refused connection", fail(syscall.ECONNREFUSED), "request to " + host + " failed: connection refused",
 			syscall.ECONNREFUSED, true},

@@ -86,7 +86,7 @@ func describeCause(err error) string {
 		text = op.Op + " " + op.Addr.String() + ": " + text
 	}
 	if Certificate(err) {
-		text += "; if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient"
+		text += "; if a proxy or a private cloud uses its own certificate authority, trust it in the HTTPClient that sends the request"
 	}
 	return text
 }
@@ -98,7 +98,7 @@ type ProxyError int
 func (e ProxyError) Error() string {
 	text := fmt.Sprintf("the proxy rejected the connection with status %d", int(e))
 	if e == http.StatusProxyAuthRequired {
-		text += "; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient"
+		text += "; set its user and password in HTTPS_PROXY or in the HTTPClient that sends the request"
 	}
 	return text
 }

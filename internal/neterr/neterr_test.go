@@ -19,7 +19,7 @@ import (
 func TestDescribe(t *testing.T) {
 	const (
 		secret = "pa55w0rd"
-		trust  = "; if a proxy or a private cloud uses its own certificate authority, trust it in Config.HTTPClient"
+		trust  = "; if a proxy or a private cloud uses its own certificate authority, trust it in the HTTPClient that sends the request"
 	)
 	wrap := func(err error) error {
 		return &url.Error{Op: "Post", URL: "https://svc:" + secret + "@host/?code=" + secret, Err: err}
@@ -28,6 +28,8 @@ func TestDescribe(t *testing.T) {
 		return &net.OpError{Op: name, Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}, Err: err}
 	}
 	dns := &net.DNSError{Err: "no such host", Name: "host.example", IsNotFound: true}
+	far := &net.DNSError{Err: "no such host", IsNotFound: true,
+		Name: "orders-production-westeurope-0123456789.privatelink.internal.contoso.example"}
 	slow := &net.DNSError{Err: "i/o timeout", Name: "host.example", IsTimeout: true}
 	named := &x509.Certificate{Subject: pkix.Name{CommonName: "\x1b[31meyJhbGciOi"},
 		DNSNames: []string{"eyJhbGciOi.example"}}
@@ -50,13 +52,16 @@ func TestDescribe(t *testing.T) {
 		"errno alone": {wrap(syscall.EPIPE), "request to h failed: broken pipe", syscall.EPIPE, false},
 		"no such host": {wrap(&net.OpError{Op: "dial", Err: dns}),
 			"request to h failed: lookup host.example: no such host", dns, false},
+		"long host name": {wrap(&net.OpError{Op: "dial", Err: far}),
+			"request to h failed: lookup orders-production-westeurope-0123456789.privatelink.internal.contoso.example: " +
+				"no such host", far, false},
 		"proxy not reached": {wrap(&net.OpError{Op: "proxyconnect", Net: "tcp", Addr: &net.UnixAddr{Name: secret},
 			Err: op("dial", syscall.ECONNREFUSED)}), "request to h failed: cannot connect to the proxy: connection refused",
 			syscall.ECONNREFUSED, false},
 		"proxy rejects": {wrap(neterr.ProxyError(403)),
 			"request to h failed: the proxy rejected the connection with status 403", neterr.ProxyError(403), false},
 		"proxy wants a user": {wrap(neterr.ProxyError(407)),
-			"request to h failed: the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the Transport of Config.HTTPClient", neterr.ProxyError(407), false},
+			"request to h failed: the proxy rejected the connection with status 407; set its user and password in HTTPS_PROXY or in the HTTPClient that sends the request", neterr.ProxyError(407), false},
 		"TLS alert": {wrap(&net.OpError{Op: "remote error", Err: tls.AlertError(40)}),
 			"request to h failed: tls: handshake failure", tls.AlertError(40), false},
 		"unknown authority": {wrap(&tls.CertificateVerificationError{Err: unknown}),

@@ -25,17 +25,34 @@ var tokenLike = regexp.MustCompile(`eyJ[\w\-.=]*|[\w\-.=]{64,}`)
 
 // Text returns s in one line of at most limit bytes, followed by "..." if it is cut short. The line does not contain
 // control characters, characters that change the direction of writing, or invalid UTF-8. The given secrets and
-// everything that looks like a token are replaced by "[redacted]".
+// everything that looks like a token are replaced by "[redacted]". A host name may be as long as a token and is kept.
 //
 // A secret is also found if it is URL-escaped, escaped in JSON, or split by white space or control characters.
 // Secrets of fewer than eight bytes are ignored.
 func Text(s string, limit int, secrets ...string) string {
 	s = strings.Join(strings.FieldsFunc(cut(s, secrets), separates), " ")
-	s = tokenLike.ReplaceAllString(s, mark)
+	s = tokenLike.ReplaceAllStringFunc(s, func(run string) string {
+		if isHostName(run) {
+			return run
+		}
+		return mark
+	})
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:max(0, limit)], "") + "..."
 	}
 	return s
+}
+
+// isHostName reports whether s is the name of a host in lower case with a domain (RFC 1123, section 2.1). Tokens have
+// upper-case letters, or no dots.
+func isHostName(s string) bool {
+	labels := strings.Split(strings.TrimSuffix(s, "."), ".")
+	for _, l := range labels {
+		if len(l) == 0 || len(l) > 63 || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return len(s) <= 254 && len(labels) > 1 && strings.Trim(labels[len(labels)-1], "abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // JSON returns s without insignificant white space, or "" if that is not JSON of at most limit bytes. It also returns

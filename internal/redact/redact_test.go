@@ -41,6 +41,13 @@ func TestText(t *testing.T) {
 		"64 characters":                {strings.Repeat("a-_.", 16) + " x", 100, nil, "[redacted] x"},
 		"63 characters":                {strings.Repeat("a", 63), 100, nil, strings.Repeat("a", 63)},
 		"hexadecimal digest":           {strings.Repeat("0f", 32), 100, nil, "[redacted]"},
+		"long host name":               {"lookup " + longHost + ": no such host", 200, nil, "lookup " + longHost + ": no such host"},
+		"long host name with a dot":    {longHost + ".", 100, nil, longHost + "."},
+		"host name in upper case":      {strings.ToUpper(longHost), 100, nil, "[redacted]"},
+		"label of 64 characters":       {strings.Repeat("a", 64) + ".example", 100, nil, "[redacted]"},
+		"label without letters":        {longHost + ".42", 100, nil, "[redacted]"},
+		"empty label":                  {"a.." + longHost, 100, nil, "[redacted]"},
+		"authorization code":           {"1.AXkA" + strings.Repeat("0aZ_", 20) + ".AgABBAIAAADW", 100, nil, "[redacted]"},
 		"GUID": {"Trace ID: 0a1b2c3d-4e5f-6789-abcd-ef0123456789", 100, nil,
 			"Trace ID: 0a1b2c3d-4e5f-6789-abcd-ef0123456789"},
 		"secret":           {"a " + secret + " b", 100, []string{secret}, "a [redacted] b"},
@@ -182,6 +189,9 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		t.Errorf("json.Marshal: got %s, %v", j, err)
 	}
 }
+
+// longHost is a host name that is as long as a token.
+const longHost = "orders-production-westeurope-0123456789.privatelink.internal.contoso.example"
 
 func FuzzText(f *testing.F) {
 	f.Add("a\x1b[31m\u202e", "12345678", 10)
