@@ -473,36 +473,63 @@ func TestReplayedCallbackIsRejected(t *testing.T) {
 	}
 }
 
-// Frames and subresources of another site do not start a sign-in. Its cookies would evict those of the user's sign-ins.
+// Frames and subresources do not start a sign-in, neither those of another site nor those of this one. A dashboard would
+// otherwise start as many as it has frames. https://github.com/oauth2-proxy/oauth2-proxy/issues/2163
 func TestEmbeddedRequestsStartNoSignIn(t *testing.T) {
 	w := newWebApp(t, formPost)
 	for name, header := range map[string][]string{
-		"image":  {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
-		"script": {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
-		"frame":  {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
-		"object": {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "object"},
+		"image":                    {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"},
+		"script":                   {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
+		"frame":                    {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"},
+		"object":                   {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "object"},
+		"own frame":                {"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "iframe"},
+		"frame in an old frameset": {"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "frame"},
+		"frame of a subdomain":     {"Sec-Fetch-Site", "same-site", "Sec-Fetch-Dest", "iframe"},
+		"own embed":                {"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "embed"},
+		"own fenced frame":         {"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "fencedframe"},
+		"own script":               {"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"},
 	} {
 		for _, path := range []string{"/login", "/private/x", "/call"} {
 			b := w.browser(t)
 			callback := b.signInAtEntra(b.get("/login"), alice)
 			for range 6 {
 				a := b.get(path, header...)
-				if a.StatusCode != http.StatusForbidden && a.StatusCode != http.StatusUnauthorized || len(a.Cookies()) != 0 {
+				if a.StatusCode != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") == "" || len(a.Cookies()) != 0 {
 					t.Errorf("%s of %s: got status %d and cookies %v", name, path, a.StatusCode, a.Cookies())
 				}
 			}
 			b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
 		}
 	}
-	// A link on another site and frames of this site do.
+	// A link on another site does.
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Dest", "document"},
-		{"Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "iframe"},
 		{"Sec-Fetch-Site", "none", "Sec-Fetch-Dest", "document"},
 	} {
 		b := w.browser(t)
 		b.wantEntra(b.get("/login", header...))
 	}
+}
+
+// In a frame, the page says what to do. Its link leaves the frame and leads back to the page with the frame.
+func TestFrameGetsPageWithLink(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	for referer, link := range map[string]string{
+		origin + "/dashboard?tab=2": `href="/login?return_to=%2Fdashboard%3Ftab%3D2" target="_top"`,
+		"https://intranet.example/": `href="/login?return_to=%2F" target="_top"`,
+	} {
+		a := b.get("/private/part", "Sec-Fetch-Dest", "iframe", "Referer", referer)
+		b.wantStatus(a, http.StatusUnauthorized, "")
+		if !strings.Contains(a.body, "You are signed out") || !strings.Contains(a.body, link) ||
+			!strings.HasSuffix(a.Header.Get("Content-Security-Policy"), "; frame-ancestors 'self'") {
+			t.Errorf("got policy %s and page\n%s", a.Header.Get("Content-Security-Policy"), a.body)
+		}
+	}
+	b.signIn("/private/x", alice)
+	b.wantStatus(b.get("/private/part", "Sec-Fetch-Dest", "iframe"), http.StatusOK, "")
+	// A page in a frame that requires more, such as consent, does not start a sign-in either.
+	b.wantStatus(b.get("/call?scope="+url.QueryEscape(scopeB), "Sec-Fetch-Dest", "iframe"), http.StatusUnauthorized, "")
 }
 
 // A link with a return_to of the site's own paths cannot cause a redirect loop.

@@ -66,8 +66,8 @@ func (s *Site) handleLogin(w http.ResponseWriter, r *http.Request) {
 // the page of this site that sent r, according to the Referer header. The request itself is not repeated. Paths that
 // [Site.Handler] serves are replaced by Config.Home.
 //
-// If req is invalid, the error of [authcode.Flow.Begin] is shown as a [Problem]. A sign-in does not start in a frame
-// of another site; the response is 403.
+// If req is invalid, the error of [authcode.Flow.Begin] is shown as a [Problem]. A sign-in never starts in a frame; the
+// response is 401 and KindEmbedded.
 func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, req authcode.Request) {
 	if s.isZero() {
 		zeroSiteHandler(w, r)
@@ -79,10 +79,11 @@ func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, req authcode.Reque
 	s.begin(w, r, req, &loginState{})
 }
 
-// returnTarget returns the page that the user should return to after r, or Home if that is not possible.
+// returnTarget returns the page that the user should return to after r, or Home if that is not possible. After a form
+// or a frame, it is the page with the form or the frame.
 func (s *Site) returnTarget(r *http.Request) string {
 	page := ""
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !isEmbedded(r) {
 		page = s.requestState(r).page
 	} else if from, err := url.Parse(r.Referer()); err == nil && from.Scheme+"://"+from.Host == s.origin {
 		page = from.RequestURI()
@@ -93,12 +94,9 @@ func (s *Site) returnTarget(r *http.Request) string {
 	return page
 }
 
-// isEmbedded reports whether r is a subresource or frame request of another site. Such requests carry no session
-// cookie. With form_post they could set login cookies, which would evict the cookies of real sign-ins.
+// isEmbedded reports whether r is for a frame or a subresource of a page. There, a sign-in could not be finished, because
+// Entra does not allow frames around its pages. A page with many frames would also start as many sign-ins.
 func isEmbedded(r *http.Request) bool {
-	if r.Header.Get("Sec-Fetch-Site") != "cross-site" {
-		return false
-	}
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	return mode != "" && mode != "navigate" || dest != "" && dest != "document"
 }
@@ -106,7 +104,7 @@ func isEmbedded(r *http.Request) bool {
 // begin starts a login, stores st with it in a cookie, and redirects the browser to Entra.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Request, st *loginState) {
 	if isEmbedded(r) {
-		s.reject(w, r, "", errCrossOrigin)
+		s.reject(w, r, s.returnTarget(r), errEmbedded)
 		return
 	}
 	if s.serves(req.ReturnTo) {

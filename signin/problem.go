@@ -40,6 +40,7 @@ const (
 	KindSessionLost          Kind = "session_lost"           // the session of a sign-in, or its tokens, are missing
 	KindMissingRole          Kind = "missing_role"           // the user lacks the required role
 	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
+	KindEmbedded             Kind = "embedded"               // a page in a frame requires a sign-in
 	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
 	KindUnavailable          Kind = "unavailable"            // Entra or the session store is not available
 	KindRejected             Kind = "rejected"               // Entra rejected the sign-in for another reason
@@ -131,6 +132,9 @@ var descriptions = map[Kind]description{
 	KindSignedOut: {401, "You are signed out",
 		"What you sent was not saved. Sign in and send it again.",
 		"Sign in", slog.LevelInfo},
+	KindEmbedded: {401, "You are signed out",
+		"This part of the page is for signed-in users.",
+		"Sign in", slog.LevelInfo},
 	KindCrossOrigin: {403, "This request came from another site",
 		"For your security, other sites cannot make changes here. Open this site and try again.",
 		"", slog.LevelWarn},
@@ -162,6 +166,7 @@ func kindOf(err error) Kind {
 		{errSessionLost, KindSessionLost},
 		{errSignedOut, KindSignedOut},
 		{errMissingRole, KindMissingRole},
+		{errEmbedded, KindEmbedded},
 		{errCrossOrigin, KindCrossOrigin},
 		{errLoginTooLarge, KindMisconfigured},
 	} {
@@ -302,7 +307,7 @@ func (s *Site) reject(w http.ResponseWriter, r *http.Request, returnTo string, e
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
 	}
-	if p.Kind == KindSignedOut {
+	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", authScheme)
 	}
 	if !isPageLoad(r) && r.URL.Path != s.callbackPath {
@@ -370,7 +375,7 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <main>
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
-{{with .Links}}<p>{{range .}}<a href="{{.URL}}">{{.Text}}</a> {{end}}</p>
+{{with .Links}}<p>{{range .}}<a href="{{.URL}}"{{if eq $.Kind "embedded"}} target="_top"{{end}}>{{.Text}}</a> {{end}}</p>
 {{end}}{{if .Code}}<dl>
 <dt>Code</dt><dd>{{.Code}}{{range .AADSTS}} AADSTS{{.}}{{end}}</dd>
 {{with .CorrelationID}}<dt>Correlation ID</dt><dd>{{.}}</dd>
@@ -381,11 +386,12 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// pagePolicy is the Content-Security-Policy of the built-in page. It allows only the page's own style, and no frames.
+// pagePolicy is the Content-Security-Policy of the built-in page, without the sites that may frame it. It allows only
+// the page's own style.
 var pagePolicy = func() string {
 	sum := sha256.Sum256([]byte(pageStyle))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors "
 }()
 
 // writePage is the built-in Config.Page.
@@ -397,7 +403,11 @@ func writePage(w http.ResponseWriter, _ *http.Request, p Problem) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", pagePolicy)
+	ancestors := "'none'"
+	if p.Kind == KindEmbedded {
+		ancestors = "'self'"
+	}
+	h.Set("Content-Security-Policy", pagePolicy+ancestors)
 	w.WriteHeader(p.Status)
 	_, _ = b.WriteTo(w) // fails only if the client is gone
 }

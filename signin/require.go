@@ -16,6 +16,7 @@ import (
 // these responses:
 //
 //   - The browser is redirected to the sign-in if it loads a page (GET). It returns to that page, including the query.
+//   - A frame gets 401 and a page with a link to sign in, which opens in the whole window.
 //   - A form that was posted after the session ended gets 401 and a page with a link to sign in. It is not posted
 //     again.
 //   - A script or program gets 401 and JSON with the error "login_required".
@@ -163,6 +164,7 @@ func writeJSON(w http.ResponseWriter, status int, code, description string) {
 
 var (
 	errCrossOrigin = errors.New("signin: the request was sent by another site")
+	errEmbedded    = errors.New("signin: a sign-in cannot start in a frame")
 	errMissingRole = errors.New("signin: the user lacks the roles that the page requires")
 	errSessionLost = errors.New("signin: the browser signed in twice within a minute without getting a session: " +
 		"its session cookie does not arrive, or the session is not in the store")

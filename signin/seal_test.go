@@ -99,7 +99,8 @@ func TestIsEmbedded(t *testing.T) {
 		{"cross-site", "navigate", "iframe", true}, {"cross-site", "cors", "document", true},
 		{"cross-site", "navigate", "document", false}, {"cross-site", "navigate", "", false},
 		{"cross-site", "", "document", false},
-		{"cross-site", "", "", false}, {"same-origin", "no-cors", "image", false}, {"", "", "", false},
+		{"cross-site", "", "", false}, {"same-origin", "no-cors", "image", true},
+		{"same-origin", "navigate", "iframe", true}, {"same-origin", "navigate", "document", false}, {"", "", "", false},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for name, value := range map[string]string{

@@ -296,6 +296,39 @@ func TestSitesWithOneStoreAreSeparate(t *testing.T) {
 	wantStatus(http.StatusSeeOther, http.StatusSeeOther)
 }
 
+// Two sites in one app can both use form_post: the outer site passes Entra's POST to the inner one, and nothing else.
+func TestTwoSitesWithFormPost(t *testing.T) {
+	w := newWebApp(t, formPost, func(s *settings) {
+		s.entra.Apps[1].RedirectURIs = append(s.entra.Apps[1].RedirectURIs, origin+"/other/callback")
+	})
+	other := newWebApp(t, formPost, func(s *settings) {
+		s.server, s.flow.RedirectURL = w.Server, origin+"/other/callback"
+		s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = "/other/login", "/other/logout", "/other/front"
+	})
+	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	mux := http.NewServeMux()
+	mux.Handle("/private", w.site.RequireSignIn(page))
+	mux.Handle("/other/private", other.site.RequireSignIn(page))
+	for name, app := range map[string]http.Handler{
+		"outer and inner": w.site.Handler(other.site.Handler(mux)), "the other way round": other.site.Handler(w.site.Handler(mux)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.app = app
+			b := w.browser(t)
+			for _, path := range []string{"/private", "/other/private"} {
+				if to := b.signIn(path, alice); to != path {
+					t.Errorf("%s returns to %s", path, to)
+				}
+			}
+			for _, path := range []string{"/private", "/other/private"} {
+				b.wantStatus(b.get(path), http.StatusOK, "")
+				b.wantStatus(b.crossSitePost(origin+path, url.Values{}), http.StatusForbidden, "")
+			}
+			b.wantStatus(b.crossSitePost(origin+"/other/logout", url.Values{}), http.StatusForbidden, "")
+		})
+	}
+}
+
 // If the store fails, no user is signed in, and the response is 503.
 func TestStoreFailureIsUnavailable(t *testing.T) {
 	store := newSharedStore()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,32 +174,50 @@ func invalidConfig(description string) error {
 // site made the browser send, with status 403, unless their method is GET, HEAD or OPTIONS. This uses
 // [http.CrossOriginProtection]; Config.CrossOrigin can make exceptions. Forms need no CSRF token.
 //
+// An app may have several sites, for example for employees and for customers. With form_post, the Handler of one must be
+// the next of the other, without middleware in between, because Entra's page posts to the callbacks of both. Otherwise
+// make an exception for the inner callback in Config.CrossOrigin.
+//
 // next receives the original ResponseWriter, so optional interfaces such as [http.Flusher] keep working.
 func (s *Site) Handler(next http.Handler) http.Handler {
 	if s.isZero() {
 		return zeroSiteHandler
 	}
-	handlers := map[string]http.HandlerFunc{
+	h := &handler{site: s, next: next, routes: map[string]http.HandlerFunc{
 		s.config.LoginPath:              s.handleLogin,
 		s.config.LogoutPath:             s.handleLogout,
 		s.config.FrontChannelLogoutPath: s.handleFrontChannelLogout,
+	}}
+	for inner, ok := next.(*handler); ok; inner, ok = inner.next.(*handler) {
+		h.callbacks = append(h.callbacks, inner.site.callbackPath)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), contextKey{}, s.newRequestState(r)))
-		if r.URL.Path == s.callbackPath { // with form_post, Entra's page sends it
-			s.handleCallback(w, r)
-			return
-		}
-		if err := s.config.CrossOrigin.Check(r); err != nil {
-			s.reject(w, r, "", errCrossOrigin)
-			return
-		}
-		if h := handlers[r.URL.Path]; h != nil {
-			h(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+	return h
+}
+
+// handler is what [Site.Handler] returns.
+type handler struct {
+	site      *Site
+	next      http.Handler
+	routes    map[string]http.HandlerFunc // by path
+	callbacks []string                    // paths of sites that next consists of
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := h.site
+	r = r.WithContext(context.WithValue(r.Context(), contextKey{}, s.newRequestState(r)))
+	if r.URL.Path == s.callbackPath { // with form_post, Entra's page sends it
+		s.handleCallback(w, r)
+		return
+	}
+	if err := s.config.CrossOrigin.Check(r); err != nil && !slices.Contains(h.callbacks, r.URL.Path) {
+		s.reject(w, r, "", errCrossOrigin)
+		return
+	}
+	if route := h.routes[r.URL.Path]; route != nil {
+		route(w, r)
+		return
+	}
+	h.next.ServeHTTP(w, r)
 }
 
 // serves reports whether the site itself, not the app, serves page. Returning there after a sign-in would start
