@@ -59,6 +59,9 @@ func TestText(t *testing.T) {
 		"secret escaped twice": {"x=" + url.QueryEscape(url.QueryEscape(secret)) + "&y", 100, []string{secret},
 			"x=[redacted]&y"},
 		"secret all escaped":         {"x=%61%62%63%64%65%66%67%68&y", 100, []string{"abcdefgh"}, "x=[redacted]&y"},
+		"secret escaped at start":    {"%61bcdefgh&y", 100, []string{"abcdefgh"}, "[redacted]&y"},
+		"secret with escaped line":   {"x=correct%0Ahorse&y", 100, []string{"correct\nhorse"}, "x=[redacted]&y"},
+		"secret with escaped letter": {"x=%C3%80bcdefg&y", 100, []string{"Àbcdefg"}, "x=[redacted]&y"}, // C3 80 in UTF-8
 		"secret in JSON":             {`{"s":"ab\"cd\/ef\\gh"}`, 100, []string{`ab"cd/ef\gh`}, `{"s":"[redacted]"}`},
 		"secret split by spaces":     {"a " + spaced(secret, " ") + " b", 100, []string{secret}, "a [redacted] b"},
 		"secret split by lines":      {"a " + spaced(secret, "\r\n\t") + " b", 100, []string{secret}, "a [redacted] b"},
