@@ -114,9 +114,9 @@ func (f *Flow) SignOut(ctx context.Context, a Account) error {
 		return invalid("the Account is empty; pass the account that signed in")
 	}
 	authority := "https://" + f.client.Cloud().Host() + "/"
-	f.client.Cache().PurgeFunc(func(k cache.Key) bool {
+	_, err := f.client.Cache().PurgeFunc(ctx, a.HomeAccountID, func(k cache.Key) bool {
 		return k.Flow == FlowName && k.ClientID == f.client.ClientID() && strings.HasPrefix(k.Authority, authority) &&
-			k.Subject == a.HomeAccountID && (a.Session == "" || k.Session == a.Session)
+			(a.Session == "" || k.Session == a.Session)
 	})
-	return nil
+	return err
 }

@@ -90,35 +90,34 @@ func (c *Cache) Stats() Stats {
 // Purge drops all sessions of subject, of every app and authority, and returns their number. A response
 // that arrives later for one of them reaches the callers that wait for it and is not stored.
 //
-// The subject of a user who signed in with package authcode is Account.HomeAccountID.
+// The subject of a user who signed in with package authcode is Account.HomeAccountID. If subject is empty, Purge drops
+// the sessions of the apps themselves.
 //
 // ctx is not used yet, and the error is always nil. They allow for a cache with a store.
 func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
-	return c.PurgeFunc(func(k Key) bool { return k.Subject == subject }), nil
+	return c.PurgeFunc(ctx, subject, func(Key) bool { return true })
 }
 
-// PurgeFunc drops all sessions for whose keys match returns true, in the way of [Cache.Purge]. It calls match
-// with a lock held, so match must not use the cache.
-func (c *Cache) PurgeFunc(match func(Key) bool) (n int) {
+// PurgeFunc drops the sessions of subject for whose keys match returns true, in the way of [Cache.Purge]. It calls
+// match with a lock held, so match must not use the cache. Its cost does not depend on the number of other sessions.
+func (c *Cache) PurgeFunc(ctx context.Context, subject string, match func(Key) bool) (n int, err error) {
 	c.once.Do(c.init)
 	for _, sh := range c.shards {
-		n += c.purge(sh, match)
+		n += c.purge(sh, subject, match)
 	}
-	return n
+	return n, nil
 }
 
-func (c *Cache) purge(sh *shard, match func(Key) bool) (n int) {
+func (c *Cache) purge(sh *shard, subject string, match func(Key) bool) (n int) {
 	sh.mu.Lock()
 	defer func() { // also if match panics
 		c.sessions.Add(int64(-n))
 		sh.mu.Unlock()
 	}()
-	for _, l := range sh.lists {
-		for _, k := range l.lru.Keys() {
-			if match(k.key()) {
-				sh.remove(k).drop()
-				n++
-			}
+	for _, k := range sh.keys(subject) {
+		if match(k.key()) {
+			sh.remove(k).drop()
+			n++
 		}
 	}
 	return n

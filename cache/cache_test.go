@@ -997,7 +997,7 @@ func TestCacheIsUsableAfterPanicOfMatch(t *testing.T) {
 	h.Put(response("x", time.Hour))
 	func() {
 		defer func() { _ = recover() }()
-		c.PurgeFunc(func(cache.Key) bool { panic("x") })
+		_, _ = c.PurgeFunc(t.Context(), "u", func(cache.Key) bool { panic("x") })
 	}()
 	if n := purge(c, "u"); n != 1 || h.Current() != nil {
 		t.Errorf("got %d purged sessions and the token %v, want 1 and nil", n, h.Current())

@@ -54,6 +54,9 @@ func (k *Key) sessionKey() sessionKey {
 	return sessionKey{unique.Make(k.partition()), k.Subject, k.Session}
 }
 
+// isApp reports whether k has the tokens of an app itself. A partition has one such key.
+func (k sessionKey) isApp() bool { return k.subject == "" && k.session == "" }
+
 func (k sessionKey) key() Key {
 	p := k.partition.Value()
 	return Key{

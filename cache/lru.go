@@ -18,20 +18,41 @@ const maxUserSessions = 64
 type shard struct {
 	mu    sync.Mutex // guards all fields, and session.used; acquired before session.mu
 	lists map[unique.Handle[partition]]*list
+	users *userIndex
 	order evictionOrder
 	count int
 	uses  uint64 // counts uses, to order them
 }
 
 func newShard() *shard {
-	return &shard{lists: make(map[unique.Handle[partition]]*list)}
+	return &shard{
+		lists: make(map[unique.Handle[partition]]*list), users: &userIndex{keys: make(map[string][]sessionKey)},
+	}
+}
+
+// A userIndex has the keys of each subject, without those of the apps themselves. It is used by pointer, which fmt does
+// not follow, so that printing a Cache prints no subjects.
+type userIndex struct{ keys map[string][]sessionKey }
+
+func (x *userIndex) add(k sessionKey) {
+	if !k.isApp() {
+		x.keys[k.subject] = append(x.keys[k.subject], k)
+	}
+}
+
+func (x *userIndex) remove(k sessionKey) {
+	keys := slices.DeleteFunc(x.keys[k.subject], func(o sessionKey) bool { return o == k })
+	if len(keys) > 0 {
+		x.keys[k.subject] = keys
+	} else {
+		delete(x.keys, k.subject)
+	}
 }
 
 // A list holds the sessions of one partition, ordered by their last use. It is never empty.
 type list struct {
 	lru   *simplelru.LRU[sessionKey, *session]
-	users map[string][]string // for each subject, its sessions with a Key.Session
-	index int                 // in evictionOrder
+	index int // in evictionOrder
 }
 
 func (l *list) oldest() (sessionKey, *session) {
@@ -74,13 +95,11 @@ func (sh *shard) add(k sessionKey) *session {
 	if !ok {
 		// The shard evicts, not the list. NewLRU fails only for sizes below 1.
 		lru, _ := simplelru.NewLRU[sessionKey, *session](math.MaxInt, nil)
-		l = &list{lru: lru, users: make(map[string][]string)}
+		l = &list{lru: lru}
 		sh.lists[k.partition] = l
 	}
 	l.lru.Add(k, s)
-	if k.session != "" {
-		l.users[k.subject] = append(l.users[k.subject], k.session)
-	}
+	sh.users.add(k)
 	if ok {
 		heap.Fix(&sh.order, l.index)
 	} else {
@@ -94,12 +113,7 @@ func (sh *shard) remove(k sessionKey) *session {
 	l := sh.lists[k.partition]
 	s, _ := l.lru.Peek(k)
 	l.lru.Remove(k)
-	if k.session != "" {
-		sessions := slices.DeleteFunc(l.users[k.subject], func(session string) bool { return session == k.session })
-		if l.users[k.subject] = sessions; len(sessions) == 0 {
-			delete(l.users, k.subject)
-		}
-	}
+	sh.users.remove(k)
 	if l.lru.Len() > 0 {
 		heap.Fix(&sh.order, l.index)
 	} else {
@@ -132,17 +146,34 @@ func (sh *shard) candidate(added *session) (k sessionKey, ok bool) {
 	return k, s != added
 }
 
-// userExcess returns the least recently used session of k's user, but not k, if the user has too many. k has a
-// Key.Session.
+// keys returns the keys of a subject.
+func (sh *shard) keys(subject string) []sessionKey {
+	keys := slices.Clone(sh.users.keys[subject])
+	if subject == "" {
+		for p := range sh.lists {
+			if k := (sessionKey{partition: p}); sh.peek(k) != nil {
+				keys = append(keys, k)
+			}
+		}
+	}
+	return keys
+}
+
+// userExcess returns the least recently used session of k's user, but not k, if the user has too many in the
+// partition of k. k has a Key.Session, and only such sessions count.
 func (sh *shard) userExcess(k sessionKey) (oldest sessionKey, over bool) {
-	sessions := sh.lists[k.partition].users[k.subject]
+	if len(sh.users.keys[k.subject]) <= maxUserSessions {
+		return sessionKey{}, false
+	}
+	sessions := slices.DeleteFunc(sh.keys(k.subject), func(o sessionKey) bool {
+		return o.partition != k.partition || o.session == ""
+	})
 	if len(sessions) <= maxUserSessions {
 		return sessionKey{}, false
 	}
 	first := uint64(math.MaxUint64)
-	for _, session := range sessions {
-		o := k
-		if o.session = session; o == k {
+	for _, o := range sessions {
+		if o == k {
 			continue
 		}
 		s := sh.peek(o)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// In any sequence of calls, list.users has exactly the sessions of the index, and the bounds per user and cache hold.
+// In any sequence of calls, shard.users has exactly the sessions of the index, and the bounds per user and cache hold.
 func TestIndexesAgree(t *testing.T) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -16,6 +16,9 @@ func TestIndexesAgree(t *testing.T) {
 		var handles []*Handle // some of evicted sessions
 		for step := range 5_000 {
 			k := Key{Authority: "t", Flow: fmt.Sprint(r.IntN(2)), Subject: fmt.Sprint(r.IntN(6))}
+			if k.Subject == "5" {
+				k.Subject = ""
+			}
 			k.Session = fmt.Sprint(r.IntN(100))
 			if r.IntN(8) == 0 {
 				k.Session = ""
@@ -39,7 +42,7 @@ func TestIndexesAgree(t *testing.T) {
 					t.Fatalf("seed %d, step %d: got no token after Put by an old handle, want it cached", seed, step)
 				}
 			case n < 995:
-				c.PurgeFunc(func(o Key) bool { return o.Subject == k.Subject && o.Session == k.Session })
+				c.PurgeFunc(t.Context(), k.Subject, func(o Key) bool { return o.Session == k.Session })
 			case n < 998:
 				c.Purge(t.Context(), k.Subject)
 			}
@@ -48,9 +51,11 @@ func TestIndexesAgree(t *testing.T) {
 			}
 		}
 		checkIndexes(t, c)
-		c.PurgeFunc(func(Key) bool { return true })
+		for _, subject := range []string{"0", "1", "2", "3", "4", ""} {
+			c.Purge(t.Context(), subject)
+		}
 		for _, sh := range c.shards {
-			if len(sh.lists) != 0 || len(sh.order) != 0 || sh.count != 0 {
+			if len(sh.lists) != 0 || len(sh.users.keys) != 0 || len(sh.order) != 0 || sh.count != 0 {
 				t.Errorf("seed %d: got %d lists and a count of %d after a purge of all, want 0", seed, len(sh.lists), sh.count)
 			}
 		}
@@ -61,30 +66,38 @@ func checkIndexes(t *testing.T, c *Cache) {
 	t.Helper()
 	n := 0
 	for _, sh := range c.shards {
-		inShard := 0
+		inShard, ofUsers := 0, 0
 		for _, l := range sh.lists {
-			ofUsers := 0
+			inUse := map[string]int{}
 			for _, k := range l.lru.Keys() {
 				inShard++
-				if k.session != "" {
+				if !k.isApp() {
 					ofUsers++
-					if !slices.Contains(l.users[k.subject], k.session) {
-						t.Fatal("got a session that is missing in list.users")
+					if !slices.Contains(sh.users.keys[k.subject], k) {
+						t.Fatal("got a session that is missing in shard.users")
 					}
+				}
+				if k.session != "" {
+					inUse[k.subject]++
 				}
 				if sh.peek(k).dropped {
 					t.Fatal("got a dropped session in the index")
 				}
 			}
-			for _, sessions := range l.users {
-				ofUsers -= len(sessions)
-				if len(sessions) == 0 || len(sessions) > maxUserSessions {
-					t.Fatalf("got %d sessions of a user, want 1 to %d", len(sessions), maxUserSessions)
+			for _, n := range inUse {
+				if n > maxUserSessions {
+					t.Fatalf("got %d sessions of a user in a partition, want at most %d", n, maxUserSessions)
 				}
 			}
-			if ofUsers != 0 {
-				t.Fatalf("got %d sessions more in list.users than in the list, want 0", -ofUsers)
+		}
+		for _, keys := range sh.users.keys {
+			ofUsers -= len(keys)
+			if len(keys) == 0 {
+				t.Fatal("got a user without sessions, want none")
 			}
+		}
+		if ofUsers != 0 {
+			t.Fatalf("got %d sessions more in shard.users than in the lists, want 0", -ofUsers)
 		}
 		if inShard != sh.count {
 			t.Fatalf("shard.count: got %d, want %d", sh.count, inShard)

@@ -9,7 +9,6 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/entratoken/entra/authcode"
-	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/entratest"
 )
 
@@ -70,7 +69,10 @@ func webAppRevoked(t *testing.T, c *chromium) {
 func webAppRestarted(t *testing.T, c *chromium) {
 	w := newWebApp(t, consented)
 	w.signInAlice(t, c)
-	w.Cache.PurgeFunc(func(cache.Key) bool { return true })
+	user := w.Entra.User(alice)
+	if n, err := w.Cache.Purge(t.Context(), user.ObjectID+"."+user.TenantID); n != 1 || err != nil {
+		t.Fatalf("got %d dropped sessions and error %v, want 1", n, err)
+	}
 	c.do(t, chromedp.Navigate(w.url+"/deliveries"), chromedp.WaitVisible(items))
 	w.wantAt(t, c, "/deliveries")
 	c.wantText(t, aliceName)
