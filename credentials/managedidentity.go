@@ -71,10 +71,8 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	if err != nil {
 		return entra.Credential{}, invalid("cannot determine the source of managed identities from the environment")
 	}
-	platform := &platformClient{httpclient.Restricted(o.HTTPClient)}
-	if o.HTTPClient == nil {
-		platform.Transport.(*http.Transport).Proxy = nil
-	}
+	base := cmp.Or(o.HTTPClient, httpclient.Direct())
+	platform := &platformClient{httpclient.Restricted(base), base}
 	client, err := managedidentity.New(id, managedidentity.WithHTTPClient(platform))
 	if err != nil {
 		return entra.Credential{},
@@ -131,17 +129,20 @@ func (r *platformResult) error(err error, source string) error {
 
 // platformClient is the HTTP client that MSAL uses for managed identities. It bounds
 // responses and records the outcome of each request.
-type platformClient struct{ *http.Client }
+type platformClient struct {
+	*http.Client
+	base *http.Client // before httpclient.Restricted
+}
 
 var _ managedidentity.ClientConfigurer = (*platformClient)(nil)
 
 // ConfigureClient lets MSAL pin the certificate of Service Fabric.
 func (p *platformClient) ConfigureClient(augment func(*http.Client) (*http.Client, error)) error {
-	c, err := augment(p.Client)
+	c, err := augment(p.base) // needs an http.Transport
 	if err != nil {
 		return err
 	}
-	p.Client = c
+	p.Client = httpclient.Restricted(c)
 	return nil
 }
 

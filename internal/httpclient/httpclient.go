@@ -13,15 +13,15 @@ import (
 
 // Time-outs of the default client. An authority responds within a second or two. An HTTP/2 connection that a firewall
 // dropped without notice is found by a ping. It is sent after pingAfter without a frame, and the connection is closed
-// if no response arrives within pingTimeout. A request on a dead connection therefore fails after 15 seconds, before
-// its header times out, and the next request uses a new connection. Without pings, the connection would stay in use
-// until the operating system gives up, which takes up to 15 minutes on Linux.
+// if no response arrives within pingTimeout. A request on a dead connection therefore fails after at most 10 seconds,
+// which leaves time for a retry on a new connection. Without pings, the connection would stay in use until the
+// operating system gives up, which takes up to 15 minutes on Linux.
 const (
 	handshakeTimeout = 10 * time.Second
 	headerTimeout    = 20 * time.Second
 	idleTimeout      = 90 * time.Second
 	overallTimeout   = 30 * time.Second
-	pingAfter        = 10 * time.Second
+	pingAfter        = 5 * time.Second
 	pingTimeout      = 5 * time.Second
 )
 
@@ -29,22 +29,37 @@ const (
 // certificate authorities that [http.DefaultTransport] has at the time of the call. It does not follow redirects or
 // store cookies.
 func Default() *http.Client {
-	return Restricted(&http.Client{Transport: transport(), Timeout: overallTimeout})
+	return Restricted(&http.Client{Transport: Transport(), Timeout: overallTimeout})
+}
+
+// Direct returns a client with the settings of [Default] but without a proxy, for [Restricted].
+func Direct() *http.Client {
+	t := Transport()
+	t.Proxy = nil
+	return &http.Client{Transport: t, Timeout: overallTimeout}
 }
 
 // Restricted returns a copy of c that does not follow redirects, since requests contain secrets for one host alone,
-// and that does not store cookies. If c is nil, it returns [Default].
+// and that does not store cookies. It closes connections on which requests time out, and a request without a response
+// is an [*Error] (net/http wraps it). If c is nil, Restricted returns [Default].
 func Restricted(c *http.Client) *http.Client {
 	if c == nil {
 		return Default()
 	}
 	own := *c
+	if _, ok := own.Transport.(*transport); !ok {
+		if own.Transport == nil {
+			own.Transport = http.DefaultTransport
+		}
+		own.Transport = &transport{own.Transport}
+	}
 	own.Jar = nil
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &own
 }
 
-func transport() *http.Transport {
+// Transport returns a new transport with the settings of [Default].
+func Transport() *http.Transport {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok { // replaced by a type whose settings are unknown
 		t = &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 100}

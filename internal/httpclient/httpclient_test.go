@@ -16,6 +16,8 @@ import (
 	"github.com/entratoken/entra/internal/testkit"
 )
 
+var discard = log.New(io.Discard, "", 0)
+
 // replaceDefault sets http.DefaultTransport for the test.
 func replaceDefault(t *testing.T, rt http.RoundTripper) {
 	t.Helper()
@@ -36,14 +38,14 @@ func TestDefaultHasTimeouts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			replaceDefault(t, original)
 			c := httpclient.Default()
-			tr := c.Transport.(*http.Transport)
+			tr := httpclient.Base(c).(*http.Transport)
 			if c.Timeout != 30*time.Second || tr.TLSHandshakeTimeout != 10*time.Second ||
 				tr.ResponseHeaderTimeout != 20*time.Second ||
-				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 10*time.Second ||
+				tr.IdleConnTimeout != 90*time.Second || tr.HTTP2.SendPingTimeout != 5*time.Second ||
 				tr.HTTP2.PingTimeout != 5*time.Second {
 				t.Errorf("got %v, %+v, %+v", c.Timeout, tr, tr.HTTP2)
 			}
-			if c.Transport == original {
+			if tr == original {
 				t.Error("the default transport itself is used")
 			}
 			if name == "user's HTTP/2" && tr.HTTP2.MaxReadFrameSize != 1<<20 {
@@ -53,7 +55,7 @@ func TestDefaultHasTimeouts(t *testing.T) {
 	}
 	original := &http.Transport{HTTP2: &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: time.Second}}
 	replaceDefault(t, original)
-	if got := httpclient.Default().Transport.(*http.Transport).HTTP2; got.SendPingTimeout != time.Minute ||
+	if got := httpclient.Base(httpclient.Default()).(*http.Transport).HTTP2; got.SendPingTimeout != time.Minute ||
 		got.PingTimeout != time.Second {
 		t.Errorf("got %+v, want the user's %+v", got, original.HTTP2)
 	}
@@ -65,7 +67,7 @@ func TestDefaultTrustsWhatDefaultTransportTrusts(t *testing.T) {
 		r *http.Request) {
 		io.WriteString(w, r.Proto)
 	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ErrorLog = discard
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
@@ -141,7 +143,7 @@ func TestNoRedirectsAndNoCookies(t *testing.T) {
 	if user.Jar != jar || user.CheckRedirect != nil {
 		t.Error("the user's client was changed")
 	}
-	if restricted.Timeout != user.Timeout || restricted.Transport != user.Transport {
+	if restricted.Timeout != user.Timeout || httpclient.Base(restricted) != user.Transport {
 		t.Errorf("got %+v, want the time-out and the transport of %+v", restricted, user)
 	}
 	for _, c := range []*http.Client{restricted, httpclient.Default(), httpclient.Restricted(nil)} {

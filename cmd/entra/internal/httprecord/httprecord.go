@@ -167,7 +167,7 @@ func assertionIn(body []byte) *Assertion {
 // Transport returns the default transport. It trusts the certificate authorities in roots,
 // or those of the system if roots is nil.
 func Transport(roots *x509.CertPool) *http.Transport {
-	t := httpclient.Default().Transport.(*http.Transport)
+	t := httpclient.Transport()
 	if roots != nil {
 		t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
