@@ -73,7 +73,6 @@ type Client struct {
 	cloud        Cloud
 	authority    string // with the tenant; part of every cache key
 	capabilities []string
-	variant      string // credential and capabilities; part of every cache key
 	flows        *flows
 	credential   Credential
 	cache        *cache.Cache
@@ -140,7 +139,6 @@ func New(cfg Config) (*Client, error) {
 		warned:       new(sync.Once),
 	}
 	slices.Sort(c.capabilities)
-	c.variant = strings.Join(append([]string{cfg.Credential.id}, c.capabilities...), " ")
 	return c.WithTenant(cfg.TenantID)
 }
 

@@ -189,7 +189,7 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 		resp.NotAfter = r.NotAfter
 	}
 	if g.RefreshToken && r.refreshToken != nil && *r.refreshToken != "" {
-		resp.State = newRefreshToken(c, g.Subject, *r.refreshToken)
+		resp.State = *r.refreshToken
 	}
 	return resp
 }

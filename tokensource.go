@@ -74,7 +74,10 @@ func (c *Client) flow(name string) *flow {
 			return f
 		}
 	}
-	f := &flow{key: cache.Key{Authority: c.authority, ClientID: c.clientID, Flow: name, Variant: c.variant}}
+	f := &flow{key: cache.Key{
+		Authority: c.authority, ClientID: c.clientID, Flow: name, Variant: c.credential.id,
+		Capabilities: strings.Join(c.capabilities, " "),
+	}}
 	h := new(cache.Handle)
 	h.Bind(c.cache, f.key, nil, nil)
 	f.last.Store(h)
@@ -143,7 +146,10 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 
 // fetch acquires a token for the cache. The state is the session's refresh token, if any.
 func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Response, error) {
-	rt, _ := r.State.(*refreshToken)
+	var rt *refreshToken
+	if r.State != "" {
+		rt = newRefreshToken(s.client, s.grant.Subject, r.State)
+	}
 	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", r.Claims, rt)
 	if err != nil {
 		return cache.Response{}, err

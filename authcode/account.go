@@ -113,10 +113,9 @@ func (f *Flow) SignOut(ctx context.Context, a Account) error {
 	if a.HomeAccountID == "" {
 		return invalid("the Account is empty; pass the account that signed in")
 	}
-	authority := "https://" + f.client.Cloud().Host() + "/"
-	_, err := f.client.Cache().PurgeFunc(ctx, a.HomeAccountID, func(k cache.Key) bool {
-		return k.Flow == FlowName && k.ClientID == f.client.ClientID() && strings.HasPrefix(k.Authority, authority) &&
-			(a.Session == "" || k.Session == a.Session)
+	_, err := f.client.Cache().PurgeSession(ctx, cache.Key{
+		Authority: "https://" + f.client.Cloud().Host() + "/", ClientID: f.client.ClientID(), Flow: FlowName,
+		Subject: a.HomeAccountID, Session: a.Session,
 	})
 	return err
 }

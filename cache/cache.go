@@ -3,17 +3,17 @@ package cache
 import (
 	"context"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// DefaultSize is the number of sessions that a cache holds if [Options].Size is not positive.
-const DefaultSize = 10_000
+const defaultSize = 10_000
 
 // Options configures a [Cache]. The zero value is valid.
 type Options struct {
 	// Size bounds the number of sessions. It should exceed the number of subjects that need tokens at
-	// the same time: an evicted session has lost its tokens. Defaults to DefaultSize.
+	// the same time: an evicted session has lost its tokens. Defaults to 10,000.
 	Size int
 	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must
 	// return quickly and must be safe for concurrent use. If nil, events are discarded.
@@ -50,7 +50,7 @@ const (
 
 func (c *Cache) init() {
 	if c.size <= 0 {
-		c.size = DefaultSize
+		c.size = defaultSize
 	}
 	n := 1
 	if c.size >= shardedSize {
@@ -95,31 +95,37 @@ func (c *Cache) Stats() Stats {
 //
 // ctx is not used yet, and the error is always nil. They allow for a cache with a store.
 func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
-	return c.PurgeFunc(ctx, subject, func(Key) bool { return true })
+	return c.purge(subject, func(sessionKey) bool { return true }), nil
 }
 
-// PurgeFunc drops the sessions of subject for whose keys match returns true, in the way of [Cache.Purge]. It calls
-// match with a lock held, so match must not use the cache. Its cost does not depend on the number of other sessions.
-func (c *Cache) PurgeFunc(ctx context.Context, subject string, match func(Key) bool) (n int, err error) {
+// PurgeSession drops the sessions of k.Subject in one app, in all tenants of the cloud, and returns their number. They
+// have the host of k.Authority, and ClientID, Flow and Session of k. If k.Session is empty, sessions with any
+// Session are dropped. Otherwise PurgeSession is like [Cache.Purge].
+func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
+	return c.purge(k.Subject, func(o sessionKey) bool {
+		p := o.partition.Value()
+		return p.clientID == k.ClientID && p.flow == k.Flow && host(p.authority) == host(k.Authority) &&
+			(k.Session == "" || k.Session == o.session)
+	}), nil
+}
+
+// host returns an authority without its tenant.
+func host(authority string) string { return authority[:strings.LastIndexByte(authority, '/')+1] }
+
+// purge drops the sessions of subject that match. Its cost does not depend on the number of other sessions.
+func (c *Cache) purge(subject string, match func(sessionKey) bool) (n int) {
 	c.once.Do(c.init)
 	for _, sh := range c.shards {
-		n += c.purge(sh, subject, match)
-	}
-	return n, nil
-}
-
-func (c *Cache) purge(sh *shard, subject string, match func(Key) bool) (n int) {
-	sh.mu.Lock()
-	defer func() { // also if match panics
-		c.sessions.Add(int64(-n))
-		sh.mu.Unlock()
-	}()
-	for _, k := range sh.keys(subject) {
-		if match(k.key()) {
-			sh.remove(k).drop()
-			n++
+		sh.mu.Lock()
+		for _, k := range sh.keys(subject) {
+			if match(k) {
+				sh.remove(k).drop()
+				n++
+			}
 		}
+		sh.mu.Unlock()
 	}
+	c.sessions.Add(int64(-n))
 	return n
 }
 

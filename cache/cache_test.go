@@ -686,7 +686,7 @@ func TestSignInOvertakesRefreshInFlight(t *testing.T) {
 		other.Invalidate("old", "")
 		if _, err := other.Token(t.Context(), "", func(_ context.Context, r *cache.Request) (cache.Response, error) {
 			if r.State != "new refresh token" {
-				t.Errorf("got state %v, want new refresh token", r.State)
+				t.Errorf("got state %q, want new refresh token", r.State)
 			}
 			return response("x", time.Hour), nil
 		}); err != nil {
@@ -778,7 +778,7 @@ func TestScopeSetsShareTheState(t *testing.T) {
 		if _, err := cache.NewHandle(c, key("t", "user"), "a").Put(signIn); err != nil {
 			t.Fatal(err)
 		}
-		var got any
+		var got string
 		fetch := func(ctx context.Context, r *cache.Request) (cache.Response, error) {
 			got = r.State
 			a := response("second", time.Hour)
@@ -794,8 +794,8 @@ func TestScopeSetsShareTheState(t *testing.T) {
 			t.Errorf("got state %v, want rotated", got)
 		}
 		get(t, cache.NewHandle(c, key("t", "other"), "b"), fetch)
-		if got != nil {
-			t.Errorf("another subject: got state %v, want nil", got)
+		if got != "" {
+			t.Errorf("another subject: got state %v, want none", got)
 		}
 	})
 }
@@ -848,7 +848,7 @@ func TestPurgeDropsAllSessionsOfSubject(t *testing.T) {
 				t.Error("got a token of a purged session, want none")
 			}
 			fetch := func(_ context.Context, r *cache.Request) (cache.Response, error) {
-				if r.Claims != "" || r.State != nil {
+				if r.Claims != "" || r.State != "" {
 					t.Errorf("got claims %q and state %v, want none", r.Claims, r.State)
 				}
 				return response("new", time.Hour), nil
@@ -883,7 +883,7 @@ func TestHandleStaysUsableAfterEviction(t *testing.T) {
 			t.Error("got a token of an evicted session, want none")
 		}
 		if _, err := first.Token(t.Context(), "", func(_ context.Context, r *cache.Request) (cache.Response, error) {
-			if r.State != nil {
+			if r.State != "" {
 				t.Errorf("got state %v of an evicted session, want nil", r.State)
 			}
 			return response("second", time.Hour), nil
@@ -991,16 +991,54 @@ func TestScopeSetsWithRequestInFlightAreNotEvicted(t *testing.T) {
 	})
 }
 
-func TestCacheIsUsableAfterPanicOfMatch(t *testing.T) {
-	c := cache.New(cache.Options{})
-	h := cache.NewHandle(c, key("t", "u"), "s")
-	h.Put(response("x", time.Hour))
-	func() {
-		defer func() { _ = recover() }()
-		_, _ = c.PurgeFunc(t.Context(), "u", func(cache.Key) bool { panic("x") })
-	}()
-	if n := purge(c, "u"); n != 1 || h.Current() != nil {
-		t.Errorf("got %d purged sessions and the token %v, want 1 and nil", n, h.Current())
+// A session is purged in all tenants of its cloud, and the sessions of other apps, flows, clouds and subjects stay.
+func TestPurgeSessionIsForOneApp(t *testing.T) {
+	k := withSession(key("t1", "user"), "browser 1")
+	changed := func(change func(*cache.Key)) cache.Key {
+		c := k
+		change(&c)
+		return c
+	}
+	all := map[string]struct {
+		key       cache.Key
+		one, each bool // dropped with k.Session, and without
+	}{
+		"the session":    {k, true, true},
+		"another tenant": {withSession(key("t2", "user"), "browser 1"), true, true},
+		"a credential":   {changed(func(k *cache.Key) { k.Variant = "x" }), true, true},
+		"a capability":   {changed(func(k *cache.Key) { k.Capabilities = "cp1" }), true, true},
+		"a browser":      {withSession(k, "browser 2"), false, true},
+		"no session":     {withSession(k, ""), false, true},
+		"an app":         {changed(func(k *cache.Key) { k.ClientID = "app 2" }), false, false},
+		"a flow":         {changed(func(k *cache.Key) { k.Flow = "flow 2" }), false, false},
+		"a cloud":        {changed(func(k *cache.Key) { k.Authority = "https://login.microsoftonline.us/t1" }), false, false},
+		"a subject":      {withSession(key("t1", "user 2"), "browser 1"), false, false},
+	}
+	for _, size := range []int{0, 100} {
+		for _, session := range []string{"browser 1", ""} {
+			c := cache.New(cache.Options{Size: size})
+			want := 0
+			for name, s := range all {
+				if _, err := cache.NewHandle(c, s.key, "s").Put(response(name, time.Hour)); err != nil {
+					t.Fatal(err)
+				}
+				if s.each && (session == "" || s.one) {
+					want++
+				}
+			}
+			if n, err := c.PurgeSession(t.Context(), withSession(k, session)); n != want || err != nil {
+				t.Errorf("session %q: got %d, error %v; want %d", session, n, err, want)
+			}
+			for name, s := range all {
+				dropped := s.each && (session == "" || s.one)
+				if got := cache.NewHandle(c, s.key, "s").Current() == nil; got != dropped {
+					t.Errorf("session %q, %s: got dropped = %t, want %t", session, name, got, dropped)
+				}
+			}
+			if got := c.Stats().Sessions; got != len(all)-want {
+				t.Errorf("session %q: got %d sessions, want %d", session, got, len(all)-want)
+			}
+		}
 	}
 }
 

@@ -12,6 +12,11 @@ func NewHandle(c *Cache, k Key, scopes ...string) *Handle {
 	return h
 }
 
+// PurgeFunc drops the sessions of subject whose keys match.
+func (c *Cache) PurgeFunc(subject string, match func(Key) bool) int {
+	return c.purge(subject, func(k sessionKey) bool { return match(k.key()) })
+}
+
 // Current returns the cached token, usable or not, or nil.
 func (h *Handle) Current() *Token {
 	if e := h.find(); e != nil {

@@ -17,7 +17,10 @@ type Key struct {
 	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
 	Subject   string `json:"-"` // the user or assertion; if empty, the app itself
 	Session   string `json:"-"` // tells sessions of one subject apart that share nothing
-	Variant   string // tells apart apps with the same ID by their credential and capabilities
+	Variant   string // tells apart apps with the same ID by their credential
+
+	// Capabilities are the client capabilities of the app, such as "cp1". Tokens for different ones differ.
+	Capabilities string
 }
 
 // Format prints the key with short hashes in place of the subject and the session, for every verb. A log then contains
@@ -39,7 +42,7 @@ func (k Key) Format(f fmt.State, _ rune) {
 
 // A partition is one flow of one app in one tenant. The bound of the cache is shared fairly among partitions.
 type partition struct {
-	authority, clientID, flow, variant string
+	authority, clientID, flow, variant, capabilities string
 }
 
 // A sessionKey is a [Key] that is quick to compare.
@@ -48,7 +51,9 @@ type sessionKey struct {
 	subject, session string
 }
 
-func (k *Key) partition() partition { return partition{k.Authority, k.ClientID, k.Flow, k.Variant} }
+func (k *Key) partition() partition {
+	return partition{k.Authority, k.ClientID, k.Flow, k.Variant, k.Capabilities}
+}
 
 func (k *Key) sessionKey() sessionKey {
 	return sessionKey{unique.Make(k.partition()), k.Subject, k.Session}
@@ -60,7 +65,7 @@ func (k sessionKey) isApp() bool { return k.subject == "" && k.session == "" }
 func (k sessionKey) key() Key {
 	p := k.partition.Value()
 	return Key{
-		Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant,
+		Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant, Capabilities: p.capabilities,
 		Subject: k.subject, Session: k.session,
 	}
 }

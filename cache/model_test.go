@@ -42,7 +42,7 @@ func TestIndexesAgree(t *testing.T) {
 					t.Fatalf("seed %d, step %d: got no token after Put by an old handle, want it cached", seed, step)
 				}
 			case n < 995:
-				c.PurgeFunc(t.Context(), k.Subject, func(o Key) bool { return o.Session == k.Session })
+				c.PurgeSession(t.Context(), k)
 			case n < 998:
 				c.Purge(t.Context(), k.Subject)
 			}

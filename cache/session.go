@@ -28,7 +28,7 @@ type session struct {
 	mu      sync.Mutex // guards the fields below, and those of entries and flights
 	dropped bool       // evicted or purged: it stores nothing
 	entries []*entry   // most recently looked up first
-	state   any        // Response.State of the last response that had one
+	state   string     // Response.State of the last response that had one
 	version uint64     // counts changes of state, and calls of Put
 }
 
@@ -89,7 +89,7 @@ func (s *session) drop() {
 	for _, e := range s.entries {
 		e.detach()
 	}
-	s.dropped, s.entries, s.state = true, nil, nil
+	s.dropped, s.entries, s.state = true, nil, ""
 }
 
 // The session's mutex is held during the calls of the methods below.
@@ -174,7 +174,7 @@ func (e *entry) accept(r Response, claims string, version uint64, spread, newest
 	if newest && !e.detached {
 		e.current.Store(t)
 	}
-	if s := e.session; r.State != nil && !s.dropped && version == s.version {
+	if s := e.session; r.State != "" && !s.dropped && version == s.version {
 		s.state = r.State
 		s.version++
 	}
@@ -320,7 +320,7 @@ func (f *flight) abandon() {
 var errUnusable = errors.New("cache: the token of the response is empty or has expired")
 
 // run calls fetch and finishes the flight, even if fetch panics, calls runtime.Goexit or never returns.
-func (f *flight) run(ctx context.Context, state any, fetch fetchFunc) {
+func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 	type result struct {
 		Response
 		err error

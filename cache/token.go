@@ -13,7 +13,7 @@ import (
 // Request is what a fetch must acquire.
 type Request struct {
 	Claims string // the claims challenge that the token must satisfy, or ""
-	State  any    `json:"-"` // the last Response.State of the session, or nil
+	State  string `json:"-"` // the last Response.State of the session, or ""
 
 	flight *flight
 }
@@ -57,7 +57,7 @@ type Response struct {
 	Lifetime    time.Duration // counted from now; the cache rejects a response without one
 	RefreshIn   time.Duration // the server's refresh_in; if zero, the cache chooses
 	NotAfter    time.Time     // when the grant ends; if zero, the token is served for its lifetime
-	State       any           `json:"-"` // passed to the session's next fetch; if nil, the state stays as it is
+	State       string        `json:"-"` // passed to the session's next fetch; if empty, the state stays as it is
 }
 
 // Format prints no secret, for every verb.
