@@ -13,6 +13,9 @@ TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count
 PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
 FILE      ?= .    # which files `make mutants` and `make style` read, as a regular expression
 
+# Tests of credentials that use neither SHA-1 nor testing/synctest, in which Go's FIPS 140-3 module finds no entropy.
+FIPS_TESTS := FIPS140Only|AssertionsDiffer|SubjectNameAndIssuer|SignerIsUsed|Invalid.*AreRejected|SecretInfo
+
 # The modules name each other with replace.
 export GOWORK := off
 
@@ -70,6 +73,8 @@ unit: ## The module's own tests and fuzz seeds, with the race detector.
 	$(GO) test -race -timeout 15m $(TEST_FLAGS) ./...
 	$(call say,The memory of 200000 assertions, without the race detector)
 	$(GO) test -timeout 15m -run '^TestManyAssertions$$' -v .
+	$(call say,Credentials in a program that prohibits SHA-1)
+	GODEBUG=fips140=only $(GO) test $(TEST_FLAGS) -run '$(FIPS_TESTS)' . ./credentials
 
 .PHONY: quickstart
 quickstart: ## The three flows end to end on the fake Entra.

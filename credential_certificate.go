@@ -3,6 +3,7 @@ package entra
 import (
 	"context"
 	"crypto"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -27,7 +28,8 @@ type CertificateOptions struct {
 	SendChain bool
 	// RS256 selects RSASSA-PKCS1-v1_5 with the SHA-1 thumbprint (x5t), for keys and
 	// authorities that support nothing newer. By default assertions are signed with
-	// PS256 and contain the SHA-256 thumbprint (x5t#S256).
+	// PS256 and contain the SHA-256 thumbprint (x5t#S256). RS256 is an error if
+	// GODEBUG=fips140=only prohibits SHA-1.
 	RS256 bool
 }
 
@@ -143,6 +145,10 @@ func newAssertionSigner(
 	s := &assertionSigner{
 		leaf: leaf, key: signer, limiter: safecall.NewLimiter(),
 		opts: &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256},
+	}
+	if o.RS256 && fips140.Enforced() {
+		return nil, errorf("invalid_client", "CertificateOptions.RS256 needs the certificate's SHA-1 thumbprint, "+
+			"but this program prohibits SHA-1 (GODEBUG=fips140=only); use PS256")
 	}
 	if o.RS256 {
 		sum := sha1.Sum(leaf.Raw)

@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"crypto/fips140"
 	"crypto/sha1"
 	"crypto/x509"
 	"encoding/hex"
@@ -16,7 +17,7 @@ type CredentialInfo struct {
 	Variable string // the environment variable that configures the credential
 
 	// Thumbprint is the SHA-1 thumbprint of the certificate in upper-case hexadecimal, as
-	// the Entra admin center displays it.
+	// the Entra admin center displays it. It is empty if GODEBUG=fips140=only prohibits SHA-1.
 	Thumbprint string
 
 	// Subject and Issuer are the distinguished names in the certificate, or the sub and iss
@@ -53,8 +54,10 @@ func (c Credential) WithInfo(info func() CredentialInfo) Credential {
 func certificateInfo(leaf *x509.Certificate) CredentialInfo {
 	info := CredentialInfo{Kind: "certificate"}
 	if leaf != nil {
-		sum := sha1.Sum(leaf.Raw)
-		info.Thumbprint = strings.ToUpper(hex.EncodeToString(sum[:]))
+		if !fips140.Enforced() {
+			sum := sha1.Sum(leaf.Raw)
+			info.Thumbprint = strings.ToUpper(hex.EncodeToString(sum[:]))
+		}
 		info.Subject, info.Issuer = leaf.Subject.String(), leaf.Issuer.String()
 		info.NotAfter = leaf.NotAfter.UTC()
 	}

@@ -3,6 +3,7 @@ package credentials
 import (
 	"bytes"
 	"context"
+	"crypto/fips140"
 	"crypto/rsa"
 	"crypto/x509"
 	"log/slog"
@@ -26,7 +27,8 @@ type CertificateFileOptions struct {
 	// trust the subject name and issuer of certificates. Such apps accept a renewed
 	// certificate that is not registered.
 	SendChain bool
-	// RS256 signs with RS256 instead of PS256, for old authorities.
+	// RS256 signs with RS256 instead of PS256, for old authorities. It is an error if
+	// GODEBUG=fips140=only prohibits SHA-1.
 	RS256 bool
 	// WarnBefore is how long before the certificate expires Logger starts to log a warning,
 	// once a day. Defaults to 30 days. If negative, no warning is logged.
@@ -55,6 +57,10 @@ type CertificateFileOptions struct {
 // in use is still sent, because only Entra's clock counts.
 func CertificateFile(path string, opts *CertificateFileOptions) (entra.Credential, error) {
 	o := orZero(opts)
+	if o.RS256 && fips140.Enforced() {
+		return entra.Credential{}, invalid("CertificateFileOptions.RS256 needs the certificate's SHA-1 thumbprint, " +
+			"but this program prohibits SHA-1 (GODEBUG=fips140=only); use PS256")
+	}
 	f := &file{kind: "certificate", paths: []string{path}, logger: o.Logger, warnBefore: o.WarnBefore}
 	if o.KeyPath != "" {
 		f.paths = append(f.paths, o.KeyPath)
@@ -73,7 +79,10 @@ func CertificateFile(path string, opts *CertificateFileOptions) (entra.Credentia
 		}
 		cred := entra.Certificate(pair.chain, pair.key, &entra.CertificateOptions{SendChain: o.SendChain, RS256: o.RS256})
 		v := version{credential: cred, info: cred.Info(), notBefore: pair.chain[0].NotBefore, skipped: pair.skipped}
-		v.attrs = []slog.Attr{slog.String("thumbprint", v.info.Thumbprint), slog.Time("not_after", v.info.NotAfter)}
+		if v.info.Thumbprint != "" {
+			v.attrs = append(v.attrs, slog.String("thumbprint", v.info.Thumbprint))
+		}
+		v.attrs = append(v.attrs, slog.Time("not_after", v.info.NotAfter))
 		return v, nil
 	}
 	return f.open()

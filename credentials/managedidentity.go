@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/fips140"
 	"encoding/json"
 	"errors"
 	"io"
@@ -70,6 +71,10 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	source, err := managedidentity.GetSource()
 	if err != nil {
 		return entra.Credential{}, invalid("cannot determine the source of managed identities from the environment")
+	}
+	if source == managedidentity.ServiceFabric && fips140.Enforced() {
+		return entra.Credential{}, invalid("managed identities on Service Fabric need the SHA-1 thumbprint of its " +
+			"certificate, but this program prohibits SHA-1 (GODEBUG=fips140=only)")
 	}
 	base := cmp.Or(o.HTTPClient, httpclient.Direct())
 	platform := &platformClient{httpclient.Restricted(base), base}

@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
@@ -24,7 +25,7 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 			return b, err
 		}
 	}
-	key, cert, chain, err := pkcs12.DecodeChain(data, password)
+	key, cert, chain, err := decodeChain(data, password)
 	var unsupported pkcs12.NotImplementedError
 	switch {
 	case err == nil:
@@ -32,6 +33,9 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 		return b, p.invalid("is a PKCS#12 (PFX) file that needs a password")
 	case errors.Is(err, pkcs12.ErrIncorrectPassword), errors.Is(err, pkcs12.ErrDecryption):
 		return b, p.invalid("is a PKCS#12 (PFX) file and the password is wrong")
+	case errors.Is(err, errFIPS):
+		return b, p.invalid("is a PKCS#12 (PFX) file with encryption that this program prohibits (GODEBUG=fips140=only); " +
+			"convert it: openssl pkcs12 -in OLD -noenc -out NEW.pem")
 	case errors.As(err, &unsupported):
 		return b, p.invalid("is a PKCS#12 (PFX) file with an unsupported algorithm (%s); %s",
 			redacted(unsupported.Error()), reexport)
@@ -60,6 +64,18 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 	b.keys = append(b.keys, k)
 	b.certs = append(append(b.certs, cert), chain...)
 	return b, nil
+}
+
+var errFIPS = errors.New("not allowed in FIPS 140-only mode")
+
+// decodeChain decodes a file. In FIPS 140-only mode, Go's implementations of old algorithms panic.
+func decodeChain(data []byte, password string) (key any, cert *x509.Certificate, chain []*x509.Certificate, err error) {
+	defer func() {
+		if fips140.Enforced() && recover() != nil {
+			err = errFIPS
+		}
+	}()
+	return pkcs12.DecodeChain(data, password)
 }
 
 // iterations returns the largest iteration count in a PKCS#12 file, before a password is

@@ -1,7 +1,6 @@
 package entratest
 
 import (
-	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -152,7 +151,7 @@ func checkTimes(now time.Time, t *jwt) *aadstsError {
 // the app trusts it.
 func assertionCertificate(app *App, t *jwt) (*x509.Certificate, *aadstsError) {
 	for _, c := range app.Certificates {
-		one, two := sha1.Sum(c.Raw), sha256.Sum256(c.Raw)
+		one, two := thumbprint(c.Raw), sha256.Sum256(c.Raw)
 		if sameThumbprint(t.header.stringClaim("x5t"), one[:]) ||
 			sameThumbprint(t.header.stringClaim("x5t#S256"), two[:]) ||
 			sameThumbprint(t.header.stringClaim("kid"), one[:]) {

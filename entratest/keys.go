@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -63,8 +64,15 @@ func newSigningKey() *signingKey {
 	if err != nil {
 		panic("entratest: create certificate: " + err.Error())
 	}
-	sum := sha1.Sum(der)
+	sum := thumbprint(der)
 	return &signingKey{private: key, kid: b64.EncodeToString(sum[:]), der: der}
+}
+
+// thumbprint returns the SHA-1 thumbprint of a certificate, by which Entra names it. The
+// thumbprint protects nothing, so it is also computed if GODEBUG=fips140=only prohibits SHA-1.
+func thumbprint(der []byte) (sum [sha1.Size]byte) {
+	fips140.WithoutEnforcement(func() { sum = sha1.Sum(der) })
+	return sum
 }
 
 // keyRing lists the shared keys that a server uses. Server.mu guards it.

@@ -197,7 +197,8 @@ func (d *doctor) checkCredential() bool {
 	if c.Thumbprint != "" {
 		s.Text += ", thumbprint " + c.Thumbprint
 	}
-	if c.Issuer != "" && c.Thumbprint == "" {
+	isCertificate := c.Kind == "certificate"
+	if c.Issuer != "" && !isCertificate {
 		s.Text += ", issuer " + clean(c.Issuer, 200) + ", subject " + clean(c.Subject, 200) +
 			", audience " + clean(strings.Join(c.Audience, " "), 200)
 	}
@@ -207,7 +208,7 @@ func (d *doctor) checkCredential() bool {
 	left := time.Until(c.NotAfter)
 	switch {
 	case c.NotAfter.IsZero():
-	case c.Thumbprint != "":
+	case isCertificate:
 		s.Text += ", expires " + c.NotAfter.UTC().Format(time.DateOnly)
 		if left < 30*24*time.Hour {
 			s.Status = StatusWarn
