@@ -1,60 +1,86 @@
 package entratest
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
 )
 
-// handleDiscovery serves the OpenID configuration document
+// handleDiscovery serves the OpenID configuration document of version 1 or 2
 // (https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#fetch-the-openid-configuration-document).
-// With appid, it names the key document of that app.
+// panva/wellknown records Entra's. It has no code_challenge_methods_supported:
+// clients use PKCE or not depending on it (immich-app/immich#18725,
+// modelcontextprotocol/typescript-sdk#832). With appid, it names the key document of
+// that app.
 func (s *Server) handleDiscovery(r *request) *response {
 	issuerTenant, pathTenant := "{tenantid}", r.tenantName
+	var region any
 	switch {
 	case r.tenant != nil:
 		issuerTenant = r.tenant.ID
 		pathTenant = r.tenant.ID
+		region = "WW"
 	case r.tenantName == "consumers":
 		issuerTenant = consumersTenant
 	}
-	oauth := r.base + "/" + pathTenant + "/oauth2"
+	tenant := r.base + "/" + pathTenant
+	oauth := tenant + "/oauth2"
 	tokenBase := tokenEndpointBase(r.base, r.http.Host)
 	doc := map[string]any{
-		"authorization_endpoint":                oauth + "/v2.0/authorize",
-		"token_endpoint":                        tokenBase + "/" + pathTenant + "/oauth2/v2.0/token",
-		"end_session_endpoint":                  oauth + "/v2.0/logout",
-		"jwks_uri":                              r.base + "/" + pathTenant + "/discovery/v2.0/keys",
-		"issuer":                                v2Issuer(r.base, issuerTenant),
-		"userinfo_endpoint":                     "https://" + cloudAt(r.base).graph + "/oidc/userinfo",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
-		"response_types_supported":              []string{"code", "id_token", "code id_token"},
-		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
-		"request_uri_parameter_supported":       false,
 		"http_logout_supported":                 true,
 		"frontchannel_logout_supported":         true,
-		"claims_supported": []string{
-			"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud",
-			"exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
-		},
-		"tenant_region_scope":              nil,
-		"cloud_instance_name":              cloudAt(r.base).name,
-		"cloud_graph_host_name":            "graph.windows.net",
-		"msgraph_host":                     cloudAt(r.base).graph,
-		"rbac_url":                         "https://pas.windows.net",
-		"code_challenge_methods_supported": []string{"plain", "S256"},
+		"kerberos_endpoint":                     tenant + "/kerberos",
+		"tenant_region_scope":                   region,
+		"cloud_instance_name":                   cloudAt(r.base).name,
+		"cloud_graph_host_name":                 "graph.windows.net",
+		"msgraph_host":                          cloudAt(r.base).graph,
+		"rbac_url":                              "https://pas.windows.net",
+	}
+	claims := []string{
+		"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud",
+		"exp", "iat", "auth_time", "acr",
+	}
+	keysPath := "/discovery/v2.0/keys"
+	version := map[string]any{
+		"issuer":                          v2Issuer(r.base, issuerTenant),
+		"authorization_endpoint":          oauth + "/v2.0/authorize",
+		"token_endpoint":                  tokenBase + "/" + pathTenant + "/oauth2/v2.0/token",
+		"device_authorization_endpoint":   oauth + "/v2.0/devicecode",
+		"end_session_endpoint":            oauth + "/v2.0/logout",
+		"jwks_uri":                        tenant + keysPath,
+		"userinfo_endpoint":               "https://" + cloudAt(r.base).graph + "/oidc/userinfo",
+		"response_types_supported":        []string{"code", "id_token", "code id_token", "id_token token"},
+		"scopes_supported":                []string{"openid", "profile", "email", "offline_access"},
+		"request_uri_parameter_supported": false,
+		"claims_supported": append(claims,
+			"nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email"),
 	}
 	if !strings.Contains(strings.ToLower(r.http.URL.Path), "/v2.0/") {
-		// The v1 document names the v1 issuer, which v1 tokens carry.
-		doc["issuer"] = v1Issuer(r.base, issuerTenant)
-		doc["jwks_uri"] = r.base + "/" + pathTenant + "/discovery/keys"
+		keysPath = "/discovery/keys"
+		version = map[string]any{
+			"issuer":                        v1Issuer(r.base, issuerTenant),
+			"authorization_endpoint":        oauth + "/authorize",
+			"token_endpoint":                tokenBase + "/" + pathTenant + "/oauth2/token",
+			"device_authorization_endpoint": oauth + "/devicecode",
+			"end_session_endpoint":          oauth + "/logout",
+			"check_session_iframe":          oauth + "/checksession",
+			"jwks_uri":                      r.base + "/common" + keysPath, // for every tenant
+			"userinfo_endpoint":             tenant + "/openid/userinfo",
+			"response_types_supported":      []string{"code", "id_token", "code id_token", "token id_token", "token"},
+			"scopes_supported":              []string{"openid"},
+			"microsoft_multi_refresh_token": true,
+			"claims_supported":              append(claims, "amr", "nonce", "email", "given_name", "family_name", "nickname"),
+		}
 	}
 	if appID := r.form.Get("appid"); appID != "" {
-		doc["jwks_uri"] = doc["jwks_uri"].(string) + "?appid=" + url.QueryEscape(appID)
+		version["jwks_uri"] = tenant + keysPath + "?appid=" + url.QueryEscape(appID)
 	}
+	maps.Copy(doc, version)
 	resp := jsonResponse(http.StatusOK, doc)
 	resp.header.Set("Cache-Control", "max-age=86400, private")
 	resp.header.Set("Access-Control-Allow-Origin", "*")

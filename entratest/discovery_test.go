@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -67,14 +68,17 @@ func TestDiscovery(t *testing.T) {
 			if status := get(t, test.server.Client(), test.url+"/.well-known/openid-configuration", &doc); status != 200 {
 				t.Fatalf("got status %d", status)
 			}
-			keys := "/discovery/v2.0/keys"
-			if strings.HasPrefix(test.name, "v1") {
-				keys = "/discovery/keys"
+			version, keys := "/v2.0", test.endpoints+"/discovery/v2.0/keys"
+			if authority, v1 := strings.CutSuffix(test.endpoints, tenant); v1 && strings.HasPrefix(test.name, "v1") {
+				version, keys = "", authority+"common/discovery/keys"
 			}
 			for name, want := range map[string]string{
-				"issuer": test.issuer, "token_endpoint": test.endpoints + "/oauth2/v2.0/token",
-				"authorization_endpoint": test.endpoints + "/oauth2/v2.0/authorize",
-				"end_session_endpoint":   test.endpoints + "/oauth2/v2.0/logout", "jwks_uri": test.endpoints + keys,
+				"issuer": test.issuer, "token_endpoint": test.endpoints + "/oauth2" + version + "/token",
+				"authorization_endpoint":        test.endpoints + "/oauth2" + version + "/authorize",
+				"end_session_endpoint":          test.endpoints + "/oauth2" + version + "/logout",
+				"device_authorization_endpoint": test.endpoints + "/oauth2" + version + "/devicecode",
+				"jwks_uri":                      keys,
+				"kerberos_endpoint":             test.endpoints + "/kerberos",
 			} {
 				if doc[name] != want {
 					t.Errorf("%s is %v, want %s", name, doc[name], want)
@@ -86,6 +90,48 @@ func TestDiscovery(t *testing.T) {
 	if status := get(t, s.Client(), authHost+"nowhere.example/v2.0/.well-known/openid-configuration",
 		&e); status != 400 || e["error"] != "invalid_tenant" || e["error_codes"].([]any)[0] != float64(90002) {
 		t.Errorf("unknown tenant: got %d %v", status, e)
+	}
+}
+
+// The members of the OpenID configuration document are those of Entra. Clients
+// branch on code_challenge_methods_supported, which Entra does not publish
+// (immich-app/immich#18725, modelcontextprotocol/typescript-sdk#832). The documents
+// are recorded in panva/wellknown.
+func TestDiscoveryMembers(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	both := []string{
+		"authorization_endpoint", "claims_supported", "cloud_graph_host_name", "cloud_instance_name",
+		"device_authorization_endpoint", "end_session_endpoint", "frontchannel_logout_supported", "http_logout_supported",
+		"id_token_signing_alg_values_supported", "issuer", "jwks_uri", "kerberos_endpoint", "msgraph_host", "rbac_url",
+		"response_modes_supported", "response_types_supported", "scopes_supported", "subject_types_supported",
+		"tenant_region_scope", "token_endpoint", "token_endpoint_auth_methods_supported", "userinfo_endpoint",
+	}
+	for _, test := range []struct {
+		path    string
+		members []string
+		types   string
+		region  any
+	}{
+		{"common/v2.0", []string{"request_uri_parameter_supported"}, "code,id_token,code id_token,id_token token", nil},
+		{tenant + "/v2.0", []string{"request_uri_parameter_supported"}, "code,id_token,code id_token,id_token token", "WW"},
+		{tenant, []string{"check_session_iframe", "microsoft_multi_refresh_token"},
+			"code,id_token,code id_token,token id_token,token", "WW"},
+	} {
+		var doc map[string]any
+		if status := get(t, s.Client(), authHost+test.path+"/.well-known/openid-configuration", &doc); status != 200 {
+			t.Fatalf("%s: got status %d", test.path, status)
+		}
+		want := slices.Sorted(slices.Values(slices.Concat(both, test.members)))
+		if got := slices.Sorted(maps.Keys(doc)); !slices.Equal(got, want) {
+			t.Errorf("%s: got members %v, want %v", test.path, got, want)
+		}
+		var types []string
+		for _, v := range doc["response_types_supported"].([]any) {
+			types = append(types, v.(string))
+		}
+		if got := strings.Join(types, ","); got != test.types || doc["tenant_region_scope"] != test.region {
+			t.Errorf("%s: got response types %s, region %v", test.path, got, doc["tenant_region_scope"])
+		}
 	}
 }
 
@@ -113,6 +159,9 @@ func TestKeys(t *testing.T) {
 	}
 	if k := keys("common/discovery/v2.0/keys"); k[0].Issuer != authHost+"{tenantid}/v2.0" {
 		t.Errorf("got issuer %q", k[0].Issuer)
+	}
+	if k := keys("common/discovery/keys"); k[0].Issuer != "" || k[0].Kid != first[0].Kid {
+		t.Errorf("v1: got issuer %q, kid %q", k[0].Issuer, k[0].Kid)
 	}
 	der, err := base64.StdEncoding.DecodeString(first[0].X5c[0])
 	if err != nil {

@@ -162,7 +162,8 @@ func (s *Server) publishedKey(kid string) *signingKey {
 }
 
 // handleKeys serves /{tenant}/discovery/v2.0/keys, a JWK set (RFC 7517) whose
-// keys have Microsoft's issuer member
+// keys have Microsoft's issuer member, and /{tenant}/discovery/keys, whose keys do
+// not have it
 // (https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-the-issuer).
 // The keys of an app with a custom signing key are those of its service principal, so
 // the path must name the tenant
@@ -189,22 +190,26 @@ func (s *Server) handleKeys(r *request) *response {
 		E      string   `json:"e"`
 		X5c    []string `json:"x5c"`
 		Cloud  string   `json:"cloud_instance_name"`
-		Issuer string   `json:"issuer"`
+		Issuer string   `json:"issuer,omitempty"` // only in the v2.0 set
 	}
+	v2 := strings.Contains(strings.ToLower(r.http.URL.Path), "/v2.0/")
 	tid := "{tenantid}"
 	if r.tenant != nil {
 		tid = r.tenant.ID
 	}
 	keys := make([]jwk, 0, len(published))
 	for _, key := range published {
-		keys = append(keys, jwk{
+		k := jwk{
 			Kty: "RSA", Use: "sig", Kid: key.kid, X5t: key.kid,
-			N:      b64.EncodeToString(key.private.N.Bytes()),
-			E:      b64.EncodeToString(big.NewInt(int64(key.private.E)).Bytes()),
-			X5c:    []string{base64.StdEncoding.EncodeToString(key.der)},
-			Cloud:  cloudAt(r.base).name,
-			Issuer: v2Issuer(r.base, tid),
-		})
+			N:     b64.EncodeToString(key.private.N.Bytes()),
+			E:     b64.EncodeToString(big.NewInt(int64(key.private.E)).Bytes()),
+			X5c:   []string{base64.StdEncoding.EncodeToString(key.der)},
+			Cloud: cloudAt(r.base).name,
+		}
+		if v2 {
+			k.Issuer = v2Issuer(r.base, tid)
+		}
+		keys = append(keys, k)
 	}
 	resp := jsonResponse(http.StatusOK, map[string]any{"keys": keys})
 	resp.header.Set("Cache-Control", "max-age=86400, private")
