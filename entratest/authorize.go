@@ -187,14 +187,17 @@ func checkChallenge(q *signInRequest) *aadstsError {
 }
 
 // hasRedirectURI reports whether the app registered the redirect URI. The
-// comparison is exact, except for the port of a loopback address
-// (https://learn.microsoft.com/entra/identity-platform/reply-url#localhost-exceptions).
+// comparison is exact, except for the port of a loopback address and for the slash
+// of an empty path
+// (https://learn.microsoft.com/entra/identity-platform/reply-url).
 func (a *App) hasRedirectURI(uri string) bool {
+	uri = withPath(uri)
 	u, err := url.Parse(uri)
 	if err != nil || u.User != nil || strings.ContainsAny(uri, "#\\ \t\r\n") {
 		return false
 	}
 	for _, registered := range a.RedirectURIs {
+		registered = withPath(registered)
 		if registered == uri {
 			return true
 		}
@@ -208,6 +211,16 @@ func (a *App) hasRedirectURI(uri string) bool {
 		}
 	}
 	return false
+}
+
+// withPath returns a redirect URI with the path "/" if it has none.
+func withPath(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Path != "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" {
+		return uri
+	}
+	u.Path = "/"
+	return u.String()
 }
 
 func isLoopback(host string) bool {

@@ -26,7 +26,7 @@ func TestAuthorizeErrorsAreSentToApp(t *testing.T) {
 			"unsupported_response_type", "AADSTS700054"},
 		{"response mode", []string{"response_mode", "telepathy"}, "invalid_request", "AADSTS70007"},
 		{"no scope", []string{"scope", ""}, "invalid_request", "AADSTS900144"},
-		{"unknown scope", []string{"scope", "api://api-a/nothing"}, "invalid_scope", "AADSTS70011"},
+		{"unknown scope", []string{"scope", "api://api-a/nothing"}, "invalid_client", "AADSTS650053"},
 		{"unknown resource", []string{"scope", "api://nothing/x"}, "invalid_resource", "AADSTS500011"},
 		{"prompt", []string{"prompt", "shout"}, "invalid_request", "AADSTS90023"},
 		{"max_age", []string{"max_age", "old"}, "invalid_request", "AADSTS90023"},

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -175,17 +176,24 @@ func TestSignInPages(t *testing.T) {
 	}
 }
 
+// A canceled sign-in has error_subcode=cancel. A declined consent has AADSTS65004
+// (MicrosoftDocs/azure-docs#114009).
 func TestCancelIsReportedToApp(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	b := newBrowser(t, s)
 	q := b.open(authorizeURL(tenant)).press("cancel").wantCallback()
-	if q.Get("error") != "access_denied" || !strings.HasPrefix(q.Get("error_description"), "AADSTS65004: ") ||
-		q.Get("state") != "a state" {
-		t.Errorf("canceled: got %v", q)
+	if want := form("error", "access_denied", "error_subcode", "cancel", "state", "a state", "error_description",
+		"the user canceled the authentication"); !reflect.DeepEqual(q, want) {
+		t.Errorf("canceled: got %v, want %v", q, want)
 	}
 	q = b.open(authorizeURL(tenant)).signIn(bob, "bob-password").press("cancel").wantCallback()
-	if q.Get("error") != "access_denied" || q.Get("code") != "" {
+	if !strings.HasPrefix(q.Get("error_description"), "AADSTS65004: ") {
 		t.Errorf("declined: got %v", q)
+	}
+	q.Del("error_description")
+	if want := form("error", "access_denied", "state", "a state", "error_uri",
+		authHost+"error?code=65004"); !reflect.DeepEqual(q, want) {
+		t.Errorf("declined: got %v, want %v", q, want)
 	}
 	b.open(authorizeURL(tenant)).signIn(bob, "bob-password").wantPage("Permissions requested")
 }

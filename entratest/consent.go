@@ -123,21 +123,22 @@ func (s *Server) consentedBefore(u *User, t *Tenant, client *App) bool {
 	return false
 }
 
-// tokenScopes returns the scopes of the resource in a token, and their spelling in
-// the response. They are the requested scopes. For .default, they are all granted
+// tokenScopes returns the scopes of the resource in a token, and those in the
+// response. They are the requested scopes. For .default, they are all granted
 // scopes, and the response also has .default itself.
 func (s *Server) tokenScopes(
 	res *resourceScopes, q *scopeRequest, u *User, t *Tenant, client *App,
 ) (names, spelled []string, aerr *aadstsError) {
 	granted := s.grantedScopes(u, t, client, res.app)
-	names, spelled = res.names, res.requested
+	names = res.names
 	if res.isDefault {
 		names = granted
-		spelled = nil
-		for _, n := range granted {
-			spelled = append(spelled, res.prefix+n)
-		}
-		spelled = append(spelled, res.requested...)
+	}
+	for _, n := range names {
+		spelled = append(spelled, res.spell(n))
+	}
+	if res.isDefault {
+		spelled = append(spelled, res.spell(".default"))
 	}
 	missing := slices.ContainsFunc(names, func(n string) bool { return !containsFold(granted, n) })
 	if oidc := q.oidc(); res.app.ClientID == graphID && len(oidc) > 0 {

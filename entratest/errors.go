@@ -15,6 +15,7 @@ type aadstsError struct {
 	status   int
 	message  string // error_description without the number and the trailer
 	suberror string
+	subcode  string // error_subcode in a redirect
 	claims   string
 }
 
@@ -70,6 +71,7 @@ var oauthCodes = map[int]struct {
 	501481:  {"invalid_grant", 400},
 	501491:  {"invalid_request", 400},
 	54005:   {"invalid_grant", 400},
+	650053:  {"invalid_client", 400},
 	650057:  {"invalid_resource", 400},
 	700005:  {"invalid_grant", 400},
 	700016:  {"unauthorized_client", 400},
@@ -125,8 +127,12 @@ func consentRequiredError(client *App) *aadstsError {
 	return aerr
 }
 
-// description returns error_description: number, message and trailer.
+// description returns error_description: number, message and trailer. An error
+// without a number has only the message.
 func (aerr *aadstsError) description(r *request) string {
+	if aerr.number == 0 {
+		return aerr.message
+	}
 	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
 		aerr.number, aerr.message, r.traceID, r.correlationID, timestamp(r.now))
 }

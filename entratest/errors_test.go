@@ -93,7 +93,7 @@ func TestErrorCodeOfEachNumber(t *testing.T) {
 		"invalid_request": {28000, 28003, 50059, 50147, 50194, 70007, 90002, 90013, 90014, 90023, 240002,
 			500113, 501491, 700022, 900144, 900561, 901002, 9001023, 9002313, 9002332},
 		"invalid_resource": {50001, 500011, 650057},
-		"invalid_client": {50011, 50027, 500112, 700023, 700024, 700025, 700027, 700030, 700211, 700212,
+		"invalid_client": {50011, 50027, 500112, 650053, 700023, 700024, 700025, 700027, 700030, 700211, 700212,
 			700213, 7000215, 7000218, 7000222},
 		"invalid_grant": {50013, 50034, 50057, 50105, 50126, 50173, 65001, 70000, 70008, 500131, 500133,
 			501051, 501481, 54005, 700005, 700082},
@@ -179,7 +179,6 @@ func TestClientErrors(t *testing.T) {
 		wantError(t, resp, 405, "invalid_request", 900561)
 	})
 	for name, request := range map[string][2]string{
-		"not a form":         {"application/json", `{"grant_type":"client_credentials"}`},
 		"repeated parameter": {"application/x-www-form-urlencoded", "grant_type=client_credentials&grant_type=password"},
 		"too long":           {"application/x-www-form-urlencoded", "grant_type=" + strings.Repeat("x", 2<<20)},
 	} {
@@ -389,8 +388,9 @@ func TestCodeErrors(t *testing.T) {
 		{"two resources", []string{"scope", "api://api-a/access_as_user api://api-b/Orders.Read"}, 400, "invalid_request",
 			28000},
 		{"no resource", []string{"scope", "offline_access"}, 400, "invalid_request", 28003},
-		{"unknown scope", []string{"scope", "api://api-a/nothing"}, 400, "invalid_scope", 70011},
-		{"bare scope", []string{"scope", "nothing"}, 400, "invalid_scope", 70011},
+		{"unknown scope", []string{"scope", "api://api-a/nothing"}, 400, "invalid_client", 650053},
+		{"bare scope", []string{"scope", "nothing"}, 400, "invalid_client", 650053},
+		{"no permission", []string{"scope", "api://api-a/"}, 400, "invalid_scope", 70011},
 		{"mixed .default", []string{"scope", "api://api-a/.default api://api-a/access_as_user"}, 400, "invalid_scope", 70011},
 		{"no consent", []string{"scope", "api://api-b/Orders.Read"}, 400, "invalid_grant", 65001},
 	} {

@@ -63,7 +63,18 @@ func (resp response) aadsts() int {
 
 func post(t testing.TB, client *http.Client, endpoint string, form url.Values) response {
 	t.Helper()
-	httpResp, err := client.PostForm(endpoint, form)
+	req, err := http.NewRequest(http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return do(t, client, req)
+}
+
+// do sends a request whose response has a JSON object.
+func do(t testing.TB, client *http.Client, req *http.Request) response {
+	t.Helper()
+	httpResp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +94,15 @@ func post(t testing.TB, client *http.Client, endpoint string, form url.Values) r
 func tokenRequest(t testing.TB, s *entratest.Server, tenant string, pairs ...string) response {
 	t.Helper()
 	return post(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token", form(pairs...))
+}
+
+func parseQuery(t testing.TB, text string) url.Values {
+	t.Helper()
+	q, err := url.ParseQuery(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
 }
 
 func form(pairs ...string) url.Values {

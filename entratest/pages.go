@@ -245,10 +245,18 @@ var pageSteps = map[string][]string{
 	"consent":  {"consent", "cancel"},
 }
 
-// handleCancel tells the app that the user canceled the sign-in.
+// handleCancel tells the app that the user declined to consent
+// (MicrosoftDocs/azure-docs#114009,
+// https://learn.microsoft.com/entra/identity-platform/v2-admin-consent#error-response)
+// or canceled the sign-in, which has no AADSTS number
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-response).
 func (s *Server) handleCancel(r *request, q *signInRequest) *response {
-	aerr := newError(65004, "The user canceled the sign-in or declined to consent.")
-	aerr.suberror = "cancel"
+	if q.Page != "consent" {
+		return s.redirectError(r, q, &aadstsError{
+			code: "access_denied", message: "the user canceled the authentication", subcode: "cancel",
+		})
+	}
+	aerr := newError(65004, "The user declined to consent.")
 	if q.Admin {
 		aerr.code = "consent_required"
 	}

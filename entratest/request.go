@@ -61,13 +61,13 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 	return r
 }
 
-// parseForm reads the body. The parameters of a POST come from its body only.
+// parseForm reads the body. The parameters of a POST come from its body only. A body
+// that is not a form has none (microsoftgraph/microsoft-graph-docs#20272).
 func (r *request) parseForm() {
 	r.form = url.Values{}
 	kind, _, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.http.Body == nil {
-		r.malformed = true
-		return
+		return // Entra reports a missing parameter, not a wrong content type
 	}
 	body, err := io.ReadAll(io.LimitReader(r.http.Body, maxBody+1))
 	if err != nil || len(body) > maxBody {

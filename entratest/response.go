@@ -41,8 +41,10 @@ func notFoundResponse() *response {
 	}
 }
 
-// redirectToApp sends params to the app in the response mode of q
-// (https://openid.net/specs/oauth-v2-multiple-response-types-1_0.html,
+// redirectToApp sends params to the app in the response mode of q. In a query or
+// fragment response, a redirect URI without a path has a slash
+// (https://learn.microsoft.com/entra/identity-platform/reply-url,
+// https://openid.net/specs/oauth-v2-multiple-response-types-1_0.html,
 // https://openid.net/specs/oauth-v2-form-post-response-mode-1_0.html).
 func (s *Server) redirectToApp(r *request, q *signInRequest, params url.Values) *response {
 	if q.State != "" {
@@ -55,9 +57,9 @@ func (s *Server) redirectToApp(r *request, q *signInRequest, params url.Values) 
 		resp.location = addQuery(target, params)
 		return resp
 	case "fragment":
-		target += "#" + params.Encode()
+		target = withPath(target) + "#" + params.Encode()
 	default:
-		target = addQuery(target, params)
+		target = addQuery(withPath(target), params)
 	}
 	return &response{
 		status: http.StatusFound,
@@ -83,7 +85,12 @@ func (s *Server) redirectError(r *request, q *signInRequest, aerr *aadstsError) 
 	params := url.Values{
 		"error":             {aerr.code},
 		"error_description": {aerr.description(r)},
-		"error_uri":         {r.base + "/error?code=" + strconv.Itoa(aerr.number)},
+	}
+	if aerr.number != 0 {
+		params.Set("error_uri", r.base+"/error?code="+strconv.Itoa(aerr.number))
+	}
+	if aerr.subcode != "" {
+		params.Set("error_subcode", aerr.subcode)
 	}
 	if aerr.suberror != "" {
 		params.Set("suberror", aerr.suberror)

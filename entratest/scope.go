@@ -18,7 +18,6 @@ type resourceScopes struct {
 	prefix    string   // the resource as in the request, with the slash; may be "" for Graph
 	names     []string // as in App.Scopes, without prefix
 	isDefault bool     // .default was requested
-	requested []string // as in the request
 }
 
 // parseScopes parses a scope parameter for a tenant, which is nil if it is not yet
@@ -62,7 +61,7 @@ func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *
 		key = graphID
 	}
 	app := reg.resourceByKey[key]
-	if prefix == "" && !strings.EqualFold(name, ".default") && !containsFold(app.Scopes, name) || name == "" {
+	if name == "" {
 		return newError(70011, "The scope '%s' is not valid. A scope is the URI or client ID of a resource, "+
 			"a slash and the name of a permission.", printable(param))
 	}
@@ -80,7 +79,6 @@ func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *
 		q.resources = append(q.resources, resourceScopes{app: app, prefix: prefix})
 	}
 	res := &q.resources[i]
-	res.requested = append(res.requested, scope)
 	if strings.EqualFold(name, ".default") {
 		res.isDefault = true
 		return nil
@@ -93,8 +91,20 @@ func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *
 			return nil
 		}
 	}
-	return newError(70011, "The scope '%s' does not exist. The app '%s' does not expose it.",
-		printable(scope), app.ClientID)
+	return newError(650053, "The client requested the scope '%s', which the resource '%s' does not expose.",
+		printable(name), app.ClientID)
+}
+
+// spell returns a scope of the resource as it appears in a response: the name and
+// the resource are spelled as registered. The resource is omitted, a URI or a client
+// ID as in the request.
+func (r *resourceScopes) spell(name string) string {
+	for _, id := range []string{strings.TrimSuffix(r.app.AppIDURI, "/"), "api://" + r.app.ClientID, r.app.ClientID} {
+		if len(r.prefix) >= len(id) && strings.EqualFold(r.prefix[:len(id)], id) {
+			return id + r.prefix[len(id):] + name
+		}
+	}
+	return name
 }
 
 // singleResource returns the resource of a token request, which must be for one

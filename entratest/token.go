@@ -163,6 +163,9 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	if aerr != nil {
 		return nil, aerr
 	}
+	if g.form.Get("grant_type") == grantTypeRefresh && len(q.resources) > 1 {
+		q.resources = q.resources[:1]
+	}
 	res, aerr := q.singleResource(s.registry, g.scope)
 	if aerr != nil {
 		return nil, aerr
@@ -224,7 +227,7 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	if !g.client.hasRedirectURI(redirect) {
 		return nil, redirectMismatch(g.client, redirect)
 	}
-	if c.Redirect != redirect {
+	if withPath(c.Redirect) != withPath(redirect) {
 		return nil, newError(500112, "The redirect URI '%s' is not the redirect URI '%s' of the authorization request.",
 			printable(redirect), printable(c.Redirect))
 	}
@@ -244,6 +247,9 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	g.auth, g.nonce = c.Auth, c.Nonce
 	if g.scope == "" {
 		g.scope = c.Scope
+		if q, aerr := s.registry.parseScopes(c.Scope, g.tenant); aerr == nil && len(q.resources) > 1 {
+			return nil, newError(28003, "The scope must not be empty: the authorization request named several resources.")
+		}
 	}
 	return s.userTokenResponse(g)
 }
@@ -287,7 +293,9 @@ func verifyPKCE(verifier, challenge, method string) bool {
 
 // grantRefresh redeems a refresh token. The token stays valid and can be used for
 // every resource that the client may access for the user
-// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens).
+// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens). If the scope
+// names several resources, the access token is for the first
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#refresh-the-access-token).
 func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	raw := g.form.Get("refresh_token")
 	if raw == "" {
