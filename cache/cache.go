@@ -168,9 +168,6 @@ func (c *Cache) peek(k sessionKey) *session {
 // shard returns the index of the shard of k, which has all sessions of its user.
 func (c *Cache) shard(k sessionKey) int {
 	c.once.Do(c.init)
-	if len(c.shards) == 1 {
-		return 0
-	}
 	k.session = ""
 	return int(maphash.Comparable(c.seed, k) % uint64(len(c.shards)))
 }

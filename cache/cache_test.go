@@ -162,6 +162,33 @@ func TestFetchTimesOut(t *testing.T) {
 	})
 }
 
+// A fetch may return the result of a response that arrived before its time limit up to five seconds after the limit.
+func TestFetchHasGraceToReturn(t *testing.T) {
+	for _, tt := range []struct {
+		takes time.Duration
+		want  string
+	}{
+		{35*time.Second - 1, "x"},
+		{35*time.Second + 1, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
+			start, got := time.Now(), ""
+			tok, err := h.Token(t.Context(), "", func(context.Context, *cache.Request) (cache.Response, error) {
+				time.Sleep(tt.takes)
+				return response("x", time.Hour), nil
+			})
+			if err == nil {
+				got = tok.AccessToken
+			}
+			if took := min(tt.takes, 35*time.Second); got != tt.want || time.Since(start) != took {
+				t.Errorf("got %q, %v after %v, want %q after %v", got, err, time.Since(start), tt.want, took)
+			}
+			time.Sleep(time.Minute)
+		})
+	}
+}
+
 func TestEarlyRefreshDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: 2 * time.Second}
@@ -988,6 +1015,29 @@ func TestScopeSetsWithRequestInFlightAreNotEvicted(t *testing.T) {
 		if cached != 63 {
 			t.Errorf("got %d other cached tokens, want 63", cached)
 		}
+	})
+}
+
+// If all other entries have a request in flight, the one that was looked up last is evicted.
+func TestOnlyScopeSetWithoutRequestIsEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{takes: time.Second}
+		c := cache.New(cache.Options{})
+		var wg sync.WaitGroup
+		for i := range 63 {
+			wg.Go(func() { get(t, cache.NewHandle(c, key("t", ""), fmt.Sprint(i)), a.fetch) })
+		}
+		synctest.Wait()
+		last := cache.NewHandle(c, key("t", ""), "last")
+		last.Put(response("x", time.Hour))
+		if last.Hit() == nil {
+			t.Error("got no token of the 64th scope set, want a hit")
+		}
+		cache.NewHandle(c, key("t", ""), "new").Put(response("y", time.Hour))
+		if got := last.Current(); got != nil {
+			t.Errorf("got %q after the 65th scope set, want no token", got.Text())
+		}
+		wg.Wait()
 	})
 }
 

@@ -124,7 +124,7 @@ func (h *Handle) Token(ctx context.Context, claims string,
 		} else {
 			h.cache.hits.add()
 		}
-		if waited && (h.OnEvent != nil || h.cache.onEvent != nil) {
+		if waited {
 			h.emit(Event{Kind: EventWaited, Scopes: h.scopes, Took: time.Since(start), Err: err})
 		}
 		if err != nil {

@@ -91,12 +91,24 @@ func TestScopeSetsIgnoreOrderAndCase(t *testing.T) {
 		{[]string{"API://B/.default"}, []string{"api://b/.default"}, true},
 		{[]string{"b", "A", "a", "B"}, []string{"A", "B"}, true},
 		{[]string{"A", "a"}, []string{"a"}, true},
+		{[]string{"AZ"}, []string{"az"}, true},
+		{[]string{"@["}, []string{"`{"}, false}, // the characters next to A and Z
 		{[]string{"a"}, []string{"b"}, false},
 		{[]string{"a", "b"}, []string{"a"}, false},
 		{nil, []string{"a"}, false},
 	} {
 		if got := sameScopes(scopeSet(tt.a), scopeSet(tt.b)); got != tt.same {
 			t.Errorf("%q and %q: got same = %v, want %v", tt.a, tt.b, got, tt.same)
+		}
+	}
+}
+
+func TestCacheOf1024SessionsIsSharded(t *testing.T) {
+	for size, want := range map[int]int{1: 1, 1023: 1, 1024: 64, 1025: 64, 0: 64, -1: 64} {
+		c := New(Options{Size: size})
+		c.session((&Key{Subject: "s"}).sessionKey())
+		if got := len(c.shards); got != want || c.Stats().Sessions != 1 {
+			t.Errorf("size %d: got %d shards and %d sessions, want %d and 1", size, got, c.Stats().Sessions, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"container/heap"
 	"math"
 	"slices"
@@ -193,12 +194,9 @@ type evictionOrder []*list
 func (h evictionOrder) Len() int { return len(h) }
 
 func (h evictionOrder) Less(i, j int) bool {
-	if a, b := h[i].lru.Len(), h[j].lru.Len(); a != b {
-		return a > b
-	}
 	_, a := h[i].oldest()
 	_, b := h[j].oldest()
-	return a.used < b.used
+	return cmp.Or(cmp.Compare(h[j].lru.Len(), h[i].lru.Len()), cmp.Compare(a.used, b.used)) < 0
 }
 
 func (h evictionOrder) Swap(i, j int) {

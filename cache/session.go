@@ -146,22 +146,17 @@ func (e *entry) start(ctx context.Context, h *Handle, claims string, served *tok
 // arrived, and the response's state unless the session has changed since version. spread is that of
 // [refresh.Policy.Schedule].
 func (e *entry) accept(r Response, claims string, version uint64, spread, newest bool) (*token, error) {
-	now := time.Now()
-	var left time.Duration
+	now, lifetime := time.Now(), r.Lifetime
+	var left time.Duration // of the grant
 	if !r.NotAfter.IsZero() {
-		if left = r.NotAfter.Sub(now); left <= 0 {
-			return nil, errUnusable
-		}
+		left = r.NotAfter.Sub(now)
+		lifetime = min(lifetime, left)
 	}
-	if r.AccessToken == "" || r.Lifetime <= 0 {
+	if r.AccessToken == "" || lifetime <= 0 {
 		return nil, errUnusable
 	}
-	expiry := now.Add(r.Lifetime)
-	if left > 0 && left < r.Lifetime {
-		expiry = r.NotAfter
-	}
 	t := &token{
-		oauth: oauth2.Token{AccessToken: r.AccessToken, TokenType: r.TokenType, Expiry: expiry.Round(0)},
+		oauth: oauth2.Token{AccessToken: r.AccessToken, TokenType: r.TokenType, Expiry: now.Add(lifetime).Round(0)},
 		scope: r.Scope, claims: claims, obtainedAt: now,
 	}
 	failed := &e.failures[plain]
@@ -326,15 +321,12 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 		err error
 	}
 	start, h := time.Now(), f.handle
-	observed := h.OnEvent != nil || h.cache.onEvent != nil
 	outer, cancel := context.WithTimeout(ctx, fetchTimeout+grace)
 	defer cancel()
 	r, err := safecall.Do(outer, nil, func(ctx context.Context) (result, error) {
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
-		if observed {
-			h.emit(Event{Kind: EventFetchStarted, Scopes: f.entry.scopes, Background: f.served != nil})
-		}
+		h.emit(Event{Kind: EventFetchStarted, Scopes: f.entry.scopes, Background: f.served != nil})
 		r, err := fetch(ctx, &Request{Claims: f.claims, State: state, flight: f})
 		return result{r, err}, nil
 	})
@@ -344,9 +336,6 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 		err = fmt.Errorf("cache: fetch did not return a result: %w", err)
 	}
 	event := f.finish(r.Response, err)
-	if !observed {
-		return
-	}
 	event.Took = time.Since(start)
 	h.emit(event)
 	if event.Err != nil && retryAfter(event.Err) > 0 {
