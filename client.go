@@ -126,12 +126,12 @@ func New(cfg Config) (*Client, error) {
 	region := newRegion(cfg.Region)
 	c := &Client{
 		clientID:     strings.ToLower(cfg.ClientID),
-		cloud:        Cloud(cfg.Cloud.Host()),
+		cloud:        cfg.Cloud.main(),
 		capabilities: slices.Clone(cfg.Capabilities),
 		credential:   cfg.Credential,
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
-		transport:    newMSALTransport(cfg.Cloud.Host(), region, cfg.HTTPClient),
+		transport:    newMSALTransport(cfg.Cloud, region, cfg.HTTPClient),
 		breakers:     newBreakers(),
 		region:       region,
 		logger:       cfg.Logger,
@@ -181,7 +181,7 @@ func (c *Client) TenantID() string { return c.tenantID }
 // ClientID returns the application ID in lower case.
 func (c *Client) ClientID() string { return c.clientID }
 
-// Cloud returns the cloud of the tenant. It is never empty.
+// Cloud returns the cloud of the tenant with its main host. It is never empty.
 func (c *Client) Cloud() Cloud { return c.cloud }
 
 // Capabilities returns the client capabilities, sorted.

@@ -14,9 +14,13 @@ import (
 //	entra.Cloud("login.example.internal:8443")
 //
 // The authority of an external tenant (Microsoft Entra External ID) has a host of its own,
-// which serves only that tenant:
+// which serves only that tenant. [ExternalIDCloud] is for one behind a custom URL domain:
 //
 //	entra.Cloud("contoso.ciamlogin.com")
+//	entra.ExternalIDCloud("login.contoso.com")
+//
+// Another name of one of Microsoft's clouds, such as login.windows.net, stands for the cloud:
+// requests are sent to its main host, and its tokens name that host.
 //
 // Azure AD B2C and AD FS have authorities of other shapes and are not supported. [New]
 // rejects them where it recognizes them.
@@ -35,13 +39,44 @@ const (
 	CloudGovSG        Cloud = "login.sovcloud-identity.sg"       // Singapore
 )
 
-// Host returns the authority's host in lower case, with the port if there is one.
+// externalIDPrefix marks a custom URL domain of External ID.
+const externalIDPrefix = "externalid:"
+
+// ExternalIDCloud returns the authority of an external tenant behind a custom URL domain, such
+// as login.contoso.com. Requests are sent to host. The issuer in tokens stays on the tenant's
+// own host, ID.ciamlogin.com. As text, the Cloud is host with the prefix "externalid:".
+//
+// Source: "Custom URL domains in external tenants" in Microsoft's documentation.
+func ExternalIDCloud(host string) Cloud {
+	if Cloud(host).ExternalID() {
+		return Cloud(host)
+	}
+	return Cloud(externalIDPrefix + host)
+}
+
+// Host returns the authority's host in lower case, with the port if there is one. For another
+// name of one of Microsoft's clouds it returns the main host of the cloud.
 func (c Cloud) Host() string {
 	if c == "" {
 		return string(CloudPublic)
 	}
-	return lowerHost(string(c))
+	host := lowerHost(strings.TrimPrefix(string(c), externalIDPrefix))
+	if cloud := microsoftHosts[host]; cloud != "" {
+		return string(cloud)
+	}
+	return host
 }
+
+// main returns c with its main host.
+func (c Cloud) main() Cloud {
+	if c.custom() {
+		return externalIDPrefix + Cloud(c.Host())
+	}
+	return Cloud(c.Host())
+}
+
+// custom reports whether c is a custom URL domain of External ID.
+func (c Cloud) custom() bool { return strings.HasPrefix(string(c), externalIDPrefix) }
 
 // lowerHost converts ASCII letters to lower case. [strings.ToLower] maps other letters to
 // ASCII, although they are different names in DNS (RFC 5892).
@@ -54,9 +89,13 @@ func lowerHost(host string) string {
 	}, host)
 }
 
-// ExternalID reports whether c is the authority of an external tenant, NAME.ciamlogin.com.
-// The issuer in its tokens has another host, which contains the tenant's ID.
+// ExternalID reports whether c is the authority of an external tenant: NAME.ciamlogin.com or
+// an [ExternalIDCloud]. The issuer in its tokens has another host, which contains the tenant's
+// ID.
 func (c Cloud) ExternalID() bool {
+	if c.custom() {
+		return true
+	}
 	host := c.Host()
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -97,6 +136,9 @@ var hostPattern = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-
 // validate reports a cloud that is not the host of a supported authority.
 func (c Cloud) validate() *Error {
 	h := c.Host()
+	if c.custom() && microsoftCloud(h) != "" {
+		return errorf("invalid_request", "Config.Cloud is a host of Microsoft Entra ID; without ExternalIDCloud it is that cloud")
+	}
 	u, err := url.Parse(h)
 	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && hostPattern.MatchString(u.Host) {
 		return errorf("invalid_request", "Config.Cloud is a URL; use its host alone, %q", u.Host)
@@ -105,7 +147,7 @@ func (c Cloud) validate() *Error {
 	case !hostPattern.MatchString(h) || !strings.ContainsAny(h, ".:") && h != "localhost":
 		return errorf("invalid_request", "Config.Cloud is not the host of an authority; "+
 			"use a constant such as entra.CloudUSGovernment, or a host without a scheme or path")
-	case h == "ciamlogin.com" || strings.HasSuffix(h, ".ciamlogin.com") && !c.ExternalID():
+	case h == "ciamlogin.com" || strings.HasSuffix(h, ".ciamlogin.com") && !Cloud(h).ExternalID():
 		return errorf("invalid_request", "Config.Cloud is not the authority of an external tenant; "+
 			"use the tenant's own host, such as \"contoso.ciamlogin.com\"")
 	case h == "b2clogin.com" || strings.Contains(h, ".b2clogin.com"):

@@ -37,10 +37,90 @@ func TestEveryCloudEndToEnd(t *testing.T) {
 	}
 }
 
+// Every name of a cloud behaves as its main host, to which Entra's tokens and documents refer. An app that was configured
+// with another name shares the cached tokens (https://github.com/Azure/azure-sdk-for-go/blob/main/sdk/azcore/cloud/cloud.go
+// has login.chinacloudapi.cn for China).
+func TestEveryNameOfACloudIsItsMainHost(t *testing.T) {
+	for alias, want := range map[entra.Cloud]entra.Cloud{
+		"login.windows.net": entra.CloudPublic, "login.microsoft.com": entra.CloudPublic, "sts.windows.net": entra.CloudPublic,
+		"LOGIN.Windows.net": entra.CloudPublic, "login.usgovcloudapi.net": entra.CloudUSGovernment,
+		"login.chinacloudapi.cn": entra.CloudChina,
+	} {
+		e := newEstate()
+		cfg := e.config("api-a")
+		cfg.Cloud = want
+		main := testkit.Client(t, cfg)
+		cfg.Cloud, cfg.Cache = alias, main.Cache()
+		c := testkit.Client(t, cfg)
+		if got := c.Cloud(); got != want || alias.Host() != want.Host() {
+			t.Errorf("%s: got %s and the host %s, want %s", alias, got, alias.Host(), want)
+		}
+		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice, Host: string(alias)})
+		for _, client := range []*entra.Client{c, main} {
+			if _, err := clientcreds.TokenSource(client, scopeOfB).Token(); err != nil {
+				t.Errorf("%s: %v", alias, err)
+			}
+			if _, err := obo.TokenSource(client, assertion, scopeOfB).Token(); err != nil {
+				t.Errorf("%s: on behalf of: %v", alias, err)
+			}
+		}
+		wantHosts(t, e, "GET "+want.Host(), "POST "+want.Host(), "POST "+want.Host())
+	}
+}
+
+// An external tenant behind a custom URL domain, whose issuer stays on the tenant's own host
+// (https://github.com/AzureAD/microsoft-authentication-library-for-dotnet/issues/5931).
+func TestExternalIDBehindACustomURLDomain(t *testing.T) {
+	custom := func(c *entratest.Config) { c.Tenants[0].CustomURLDomain = "login.contoso.com" }
+	for _, tenant := range []string{entratest.SampleTenant, "contoso.onmicrosoft.com"} {
+		e := newEstate(custom)
+		cfg := e.config("api-a")
+		cfg.Cloud, cfg.TenantID = entra.ExternalIDCloud("Login.Contoso.com"), tenant
+		c := testkit.Client(t, cfg)
+		if c.Cloud() != entra.ExternalIDCloud("login.contoso.com") || !c.Cloud().ExternalID() ||
+			c.Cloud().Host() != "login.contoso.com" {
+			t.Errorf("got the cloud %s", c.Cloud())
+		}
+		assertion := e.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice,
+			Host: "login.contoso.com"})
+		if got := testkit.Claims(t, assertion)["iss"]; got != "https://"+entratest.SampleTenant+".ciamlogin.com/"+
+			entratest.SampleTenant+"/v2.0" {
+			t.Errorf("got the issuer %v", got)
+		}
+		if _, err := obo.TokenSource(c, assertion, scopeOfB).Token(); err != nil {
+			t.Errorf("%s: on behalf of: %v", tenant, err)
+		}
+		if _, err := clientcreds.TokenSource(c, scopeOfB).Token(); err != nil {
+			t.Errorf("%s: app-only: %v", tenant, err)
+		}
+		wantHosts(t, e, "GET login.contoso.com", "POST login.contoso.com", "POST login.contoso.com")
+
+		// Without ExternalIDCloud, the error names it.
+		cfg.Cloud = "login.contoso.com"
+		_, err := clientcreds.TokenSource(testkit.Client(t, cfg), scopeOfB).Token()
+		if got := testkit.Error(t, err); got.Code != "invalid_request" || got.Description !=
+			`login.contoso.com is a custom URL domain of External ID; set Config.Cloud to entra.ExternalIDCloud("login.contoso.com")` {
+			t.Errorf("got %v", err)
+		}
+	}
+	if got := entra.ExternalIDCloud("contoso.ciamlogin.com"); got != "contoso.ciamlogin.com" {
+		t.Errorf("got %s, want the tenant's own host", got)
+	}
+	for _, host := range []string{"", "login.microsoftonline.com", "westeurope.login.microsoft.com", "login.contoso.com/x",
+		"https://login.contoso.com", "a.b.ciamlogin.com", "contoso.b2clogin.com"} {
+		cfg := newEstate().config("daemon")
+		cfg.Cloud = entra.ExternalIDCloud(host)
+		_, err := entra.New(cfg)
+		if got := testkit.Error(t, err); got.Code != "invalid_request" || !strings.HasPrefix(got.Description, "Config.Cloud ") {
+			t.Errorf("%q: got %v", host, err)
+		}
+	}
+}
+
 // MSAL trusts the hosts of our clouds: it queries each of them for its aliases. For any other
 // host it queries the public cloud.
 func TestMSALKnowsTheClouds(t *testing.T) {
-	for cloud, want := range map[entra.Cloud]string{
+	for host, want := range map[entra.Cloud]string{
 		entra.CloudPublic: "", entra.CloudUSGovernment: "", entra.CloudChina: "", entra.CloudBleu: "", entra.CloudDelos: "",
 		entra.CloudGovSG:               "",
 		"login-us.microsoftonline.com": "", "login.usgovcloudapi.net": "", "login.chinacloudapi.cn": "",
@@ -52,14 +132,14 @@ func TestMSALKnowsTheClouds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		app, err := confidential.New("https://"+cloud.Host()+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred,
+		app, err := confidential.New("https://"+string(host)+"/"+entratest.SampleTenant, e.App("daemon").ClientID, cred,
 			confidential.WithHTTPClient(e.httpClient()))
 		if err != nil {
 			t.Fatal(err)
 		}
 		app.AcquireTokenByCredential(t.Context(), []string{scopeOfB})
-		if got := e.hosts()[0]; got != "GET "+cmp.Or(want, cloud.Host()) {
-			t.Errorf("%s: MSAL begins with %s", cloud, got)
+		if got := e.hosts()[0]; got != "GET "+cmp.Or(want, string(host)) {
+			t.Errorf("%s: MSAL begins with %s", host, got)
 		}
 	}
 }
@@ -230,7 +310,7 @@ func FuzzDiscovery(f *testing.F) {
 					h == "login.microsoft.com" || h == "login.windows.net" || h == "sts.windows.net" ||
 					h == "login.usgovcloudapi.net" || h == "login.chinacloudapi.cn"
 			}
-			if ok && host != strings.ToLower(cloud) && !microsoft(host) && !microsoft(parent) {
+			if ok && host != entra.Cloud(cloud).Host() && !microsoft(host) && !microsoft(parent) {
 				t.Errorf("%q, %q: a secret went to %s", cloud, token, host)
 			}
 		}

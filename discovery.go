@@ -148,6 +148,10 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 		return nil, e
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if !d.externalID && microsoftCloud(u.Host) == "" && externalid.Tenant(lowerHost(doc.Issuer)) != "" {
+		return nil, errorf("invalid_request", "%s is a custom URL domain of External ID; "+
+			"set Config.Cloud to entra.ExternalIDCloud(%[1]q)", u.Host)
+	}
 	if d.externalID {
 		id := externalid.Tenant(lowerHost(doc.Issuer))
 		if id == "" || guid.Valid(tenant) && !strings.EqualFold(tenant, id) {

@@ -87,9 +87,9 @@ type msalTransport struct {
 	discovery *discovery
 }
 
-func newMSALTransport(host string, region *region, client *http.Client) *msalTransport {
-	t := &msalTransport{host: host, region: region, client: httpclient.Restricted(client)}
-	t.discovery = newDiscovery(t.send, t.allow, Cloud(host).ExternalID())
+func newMSALTransport(cloud Cloud, region *region, client *http.Client) *msalTransport {
+	t := &msalTransport{host: cloud.Host(), region: region, client: httpclient.Restricted(client)}
+	t.discovery = newDiscovery(t.send, t.allow, cloud.ExternalID())
 	return t
 }
 

@@ -125,13 +125,8 @@ func (r *region) query() string {
 
 // regionalHost returns the host of an authority in a region, by the rules of MSAL.
 func regionalHost(region, host string) string {
-	switch host {
-	case "login.microsoftonline.com", "login.windows.net", "sts.windows.net":
+	if host == string(CloudPublic) {
 		host = "login.microsoft.com"
-	case "login.usgovcloudapi.net":
-		host = "login.microsoftonline.us"
-	case "login.chinacloudapi.cn":
-		host = "login.partner.microsoftonline.cn"
 	}
 	return region + "." + host
 }

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/internal/testkit"
@@ -11,13 +12,19 @@ import (
 
 // A sign-in to an external tenant and its token requests use only the tenant's own host.
 func TestExternalIDUsesItsOwnHost(t *testing.T) {
-	e := newEstate()
+	for _, cloud := range []entra.Cloud{"contoso.ciamlogin.com", entra.ExternalIDCloud("login.contoso.com")} {
+		t.Run(cloud.Host(), func(t *testing.T) { testExternalID(t, cloud) })
+	}
+}
+
+func testExternalID(t *testing.T, cloud entra.Cloud) {
+	e := newEstate(func(c *entratest.Config) { c.Tenants[0].CustomURLDomain = "login.contoso.com" })
 	cfg := e.clientConfig()
-	cfg.Cloud = "contoso.ciamlogin.com"
+	cfg.Cloud = cloud
 	f := newFlow(t, testkit.Client(t, cfg))
 	login := begin(t, f, authcode.Request{})
-	if u, err := url.Parse(login.URL()); err != nil || u.Host != "contoso.ciamlogin.com" {
-		t.Fatalf("got URL %s, want host contoso.ciamlogin.com", login.URL())
+	if u, err := url.Parse(login.URL()); err != nil || u.Host != cloud.Host() {
+		t.Fatalf("got URL %s, want host %s", login.URL(), cloud.Host())
 	}
 	params := e.callback(t, login, alice)
 	params.Set("iss", "https://"+entratest.SampleTenant+".ciamlogin.com/"+entratest.SampleTenant+"/v2.0")
@@ -39,8 +46,8 @@ func TestExternalIDUsesItsOwnHost(t *testing.T) {
 		t.Error("got the same token after Invalidate")
 	}
 	for _, r := range e.Posts() {
-		if u, err := url.Parse(r.URL); err != nil || u.Host != "contoso.ciamlogin.com" {
-			t.Errorf("got a token request to %s, want host contoso.ciamlogin.com", r.URL)
+		if u, err := url.Parse(r.URL); err != nil || u.Host != cloud.Host() {
+			t.Errorf("got a token request to %s, want host %s", r.URL, cloud.Host())
 		}
 	}
 }

@@ -23,7 +23,7 @@ const Audience = "api://AzureADTokenExchange"
 // documentation of Workload ID.
 func AudienceFor(cloud entra.Cloud) string {
 	switch entra.Cloud(cloud.Host()) {
-	case entra.CloudUSGovernment:
+	case entra.CloudUSGovernment, "login-us.microsoftonline.com": // the latter is MSAL's legacy host
 		return Audience + "USGov"
 	case entra.CloudChina:
 		return Audience + "China"

@@ -118,6 +118,10 @@ func TestFromEnvironmentClouds(t *testing.T) {
 		"https://login.microsoftonline.us/":      {entra.CloudUSGovernment, "api://AzureADTokenExchangeUSGov"},
 		"https://LOGIN.microsoftonline.us":       {entra.CloudUSGovernment, "api://AzureADTokenExchangeUSGov"},
 		"login.partner.microsoftonline.cn":       {entra.CloudChina, "api://AzureADTokenExchangeChina"},
+		"https://login.chinacloudapi.cn/":        {entra.CloudChina, "api://AzureADTokenExchangeChina"}, // azcore's name
+		"https://login.usgovcloudapi.net/":       {entra.CloudUSGovernment, "api://AzureADTokenExchangeUSGov"},
+		"https://login-us.microsoftonline.com/":  {"login-us.microsoftonline.com", "api://AzureADTokenExchangeUSGov"},
+		"https://login.windows.net/":             {entra.CloudPublic, "api://AzureADTokenExchange"},
 		"https://login.example.internal:8443///": {"login.example.internal:8443", "api://AzureADTokenExchange"},
 	} {
 		setenv(t, "AZURE_AUTHORITY_HOST", value)

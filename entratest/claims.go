@@ -42,7 +42,7 @@ func (s *Server) tokenLifetime(resource *App, c claimsRequest) time.Duration {
 
 // issuers returns the issuers of the tenant's tokens of version 1 and 2.
 func (s *Server) issuers(r *request, t *Tenant) []string {
-	return []string{v1Issuer(r.base, t.ID), v2Issuer(r.base, t.ID)}
+	return []string{v1Issuer(r.base, t.ID), s.registry.v2Issuer(r.base, t.ID)}
 }
 
 // commonClaims returns the claims of every access token

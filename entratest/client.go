@@ -45,7 +45,7 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	}
 	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
 	_, parent, _ := strings.Cut(host, ".") // of a region's host
-	if host != s.host && (parent == "" || parent != s.host) && canonicalHost(host) == "" {
+	if host != s.host && (parent == "" || parent != s.host) && s.registry.canonicalHost(host) == "" {
 		return nil, fmt.Errorf("entratest: request to %q: host is not a sign-in host of Microsoft or Config.Host",
 			hr.URL.Host)
 	}

@@ -247,7 +247,7 @@ func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
 		return false
 	}
 	base := u.Scheme + "://" + strings.ToLower(u.Host)
-	if cloud := canonicalHost(strings.ToLower(u.Host)); cloud != "" && u.Scheme == "https" && r.base == "https://"+cloud {
+	if cloud := s.registry.canonicalHost(strings.ToLower(u.Host)); cloud != "" && u.Scheme == "https" && r.base == "https://"+cloud {
 		base = r.base
 	}
 	if base != r.base {

@@ -62,8 +62,8 @@ func cloudOf(host string) *cloud {
 
 // canonicalHost returns the canonical host of the cloud that host belongs to, or
 // "" if the cloud is unknown. A host of External ID is its own canonical host.
-func canonicalHost(host string) string {
-	if externalIDName(host) != "" {
+func (reg *registry) canonicalHost(host string) string {
+	if externalIDName(host) != "" || reg.tenantByHost[strings.ToLower(host)] != nil {
 		return strings.ToLower(host)
 	}
 	if c := cloudOf(host); c != nil {
@@ -94,21 +94,26 @@ func externalIDName(host string) string {
 }
 
 // isExternalID reports whether the host of a base URL belongs to External ID.
-func isExternalID(base string) bool {
-	return externalIDName(strings.TrimPrefix(base, "https://")) != ""
+func (reg *registry) isExternalID(base string) bool {
+	host := strings.TrimPrefix(base, "https://")
+	return externalIDName(host) != "" || reg.tenantByHost[host] != nil
 }
 
 // servedBy reports whether the authority of a base URL serves the tenant.
-func (t *Tenant) servedBy(base string) bool {
-	name := externalIDName(strings.TrimPrefix(base, "https://"))
+func (reg *registry) servedBy(t *Tenant, base string) bool {
+	host := strings.TrimPrefix(base, "https://")
+	if owner := reg.tenantByHost[host]; owner != nil {
+		return owner == t
+	}
+	name := externalIDName(host)
 	label, _, _ := strings.Cut(strings.ToLower(t.Domain), ".")
 	return name == "" || name == t.ID || name == label
 }
 
 // v2Issuer returns the issuer of version 2 tokens of the tenant. In External ID,
 // its host is made of the tenant's ID, for any host in the request.
-func v2Issuer(base, tenant string) string {
-	if isExternalID(base) {
+func (reg *registry) v2Issuer(base, tenant string) string {
+	if reg.isExternalID(base) {
 		base = "https://" + tenant + ".ciamlogin.com"
 	}
 	return base + "/" + tenant + "/v2.0"

@@ -51,6 +51,11 @@ type Tenant struct {
 	ID     string // a GUID; required
 	Domain string // such as contoso.onmicrosoft.com; if empty, the tenant is only found by its ID
 	Name   string // shown on the sign-in pages; defaults to Domain, then to ID
+
+	// CustomURLDomain is a host such as login.contoso.com that serves the tenant as an
+	// external tenant (Microsoft Entra External ID), next to NAME.ciamlogin.com. The
+	// issuer of its tokens stays on ID.ciamlogin.com. If empty, there is none.
+	CustomURLDomain string
 }
 
 // An App is an app registration. It can be a client, a resource, or both.

@@ -47,7 +47,7 @@ func (s *Server) handleDiscovery(r *request) *response {
 	}
 	keysPath := "/discovery/v2.0/keys"
 	version := map[string]any{
-		"issuer":                          v2Issuer(r.base, issuerTenant),
+		"issuer":                          s.registry.v2Issuer(r.base, issuerTenant),
 		"authorization_endpoint":          oauth + "/v2.0/authorize",
 		"token_endpoint":                  tokenBase + "/" + pathTenant + "/oauth2/v2.0/token",
 		"device_authorization_endpoint":   oauth + "/v2.0/devicecode",
@@ -103,7 +103,7 @@ func (s *Server) handleInstance(r *request) *response {
 	if host == "" || target.Scheme != "https" || !isHostPort(host) {
 		return newError(50049, "The host is not known as an authority.").response(r)
 	}
-	if canonicalHost(host) == "" && host != self && host != s.host {
+	if s.registry.canonicalHost(host) == "" && host != self && host != s.host {
 		return newError(50049, "The host is not known as an authority.").response(r)
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(target.EscapedPath(), "/"), "/")
@@ -121,7 +121,7 @@ func (s *Server) handleInstance(r *request) *response {
 		metadata = append(metadata, e)
 	}
 	for _, own := range []string{self, s.host} {
-		if own != "" && canonicalHost(own) == "" {
+		if own != "" && s.registry.canonicalHost(own) == "" {
 			metadata = append(metadata, entry{Network: own, Cache: own, Aliases: []string{own}})
 		}
 	}

@@ -34,6 +34,8 @@ func TestDiscovery(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	custom := entratest.Sample()
 	custom.Host = "login.example.test"
+	branded := entratest.Sample()
+	branded.Tenants[0].CustomURLDomain = "login.contoso.com"
 	for _, test := range []struct {
 		name, url, issuer, endpoints string
 		server                       *entratest.Server
@@ -60,6 +62,9 @@ func TestDiscovery(t *testing.T) {
 			"https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://contoso.ciamlogin.com/" + tenant, s},
 		{"external tenant by its ID", "https://" + tenant + ".ciamlogin.com/contoso.onmicrosoft.com/v2.0",
 			"https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://" + tenant + ".ciamlogin.com/" + tenant, s},
+		{"custom URL domain", "https://Login.Contoso.com/" + tenant + "/v2.0",
+			"https://" + tenant + ".ciamlogin.com/" + tenant + "/v2.0", "https://login.contoso.com/" + tenant,
+			entratest.NewServer(branded)},
 		{"custom host, by Microsoft's", authHost + tenant + "/v2.0", "https://login.example.test/" + tenant + "/v2.0",
 			"https://login.example.test/" + tenant, entratest.NewServer(custom)},
 	} {

@@ -207,7 +207,7 @@ func (s *Server) handleKeys(r *request) *response {
 			Cloud: cloudAt(r.base).name,
 		}
 		if v2 {
-			k.Issuer = v2Issuer(r.base, tid)
+			k.Issuer = s.registry.v2Issuer(r.base, tid)
 		}
 		keys = append(keys, k)
 	}

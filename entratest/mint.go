@@ -151,6 +151,9 @@ func (s *Server) newMintToken(o MintOptions) *accessToken {
 	if o.Host != "" {
 		host = strings.ToLower(strings.TrimPrefix(o.Host, "https://"))
 	}
+	if cloud := s.registry.canonicalHost(host); cloud != "" {
+		host = cloud
+	}
 	t := &accessToken{
 		request: &request{now: time.Now(), base: "https://" + host},
 		tenant:  tenant, client: client, class: "1", resource: resource, version: o.Version,

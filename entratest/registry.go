@@ -19,6 +19,7 @@ type registry struct {
 	users   []*User
 
 	tenantByName  map[string]*Tenant // by lower-case ID and domain
+	tenantByHost  map[string]*Tenant // by custom URL domain
 	appByID       map[string]*App    // by lower-case client ID
 	appByName     map[string]*App
 	resourceByKey map[string]*App  // by resourceKey of App ID URI and client ID
@@ -36,6 +37,7 @@ const (
 func newRegistry(cfg Config) (*registry, error) {
 	reg := &registry{
 		tenantByName:  map[string]*Tenant{},
+		tenantByHost:  map[string]*Tenant{},
 		appByID:       map[string]*App{},
 		appByName:     map[string]*App{},
 		resourceByKey: map[string]*App{},
@@ -97,6 +99,12 @@ func (reg *registry) addTenant(t Tenant) error {
 		if key != "" {
 			reg.tenantByName[key] = &t
 		}
+	}
+	if host := strings.ToLower(t.CustomURLDomain); host != "" {
+		if !isHostPort(host) || reg.canonicalHost(host) != "" {
+			return fmt.Errorf("CustomURLDomain %q is not a host, or serves another tenant", host)
+		}
+		reg.tenantByHost[host] = &t
 	}
 	if t.Name == "" {
 		t.Name = t.Domain

@@ -46,7 +46,7 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 		r.correlationID = newGUID()
 	}
 	r.tenantName, r.endpoint = splitPath(hr.URL.Path)
-	if t := s.registry.tenantByName[r.tenantName]; t != nil && t.servedBy(r.base) {
+	if t := s.registry.tenantByName[r.tenantName]; t != nil && s.registry.servedBy(t, r.base) {
 		r.tenant = t
 	}
 	r.form = hr.URL.Query()
@@ -138,7 +138,7 @@ func (s *Server) baseURL(hr *http.Request) string {
 		host = strings.ToLower(hr.URL.Host)
 	}
 	bare := strings.TrimSuffix(host, ":443")
-	cloud := canonicalHost(bare)
+	cloud := s.registry.canonicalHost(bare)
 	_, parent, _ := strings.Cut(bare, ".") // of a region's host
 	switch {
 	case s.host != "" && (cloud != "" || bare == s.host || parent == s.host):

@@ -199,7 +199,7 @@ func (s *Server) route(r *request) *response {
 	case EndpointInstance:
 		return s.handleInstance(r)
 	}
-	if r.tenant == nil && (isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
+	if r.tenant == nil && (s.registry.isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
 		aerr := newError(90002, "The tenant '%s' was not found in this cloud.", printable(r.tenantName))
 		switch r.endpoint {
 		case EndpointAuthorize, EndpointLogin, EndpointLogout, EndpointAdminConsent:

@@ -95,7 +95,7 @@ func (s *Server) handleLogout(r *request) *response {
 		}
 		for _, id := range b.Apps[a.SID] {
 			if app := s.registry.appByID[id]; app != nil && app.LogoutURL != "" {
-				iss := v2Issuer(r.base, s.registry.userByName[a.User].TenantID)
+				iss := s.registry.v2Issuer(r.base, s.registry.userByName[a.User].TenantID)
 				frames = append(frames, addQuery(app.LogoutURL, url.Values{"sid": {a.SID}, "iss": {iss}}))
 			}
 		}

@@ -66,8 +66,8 @@ type Config struct {
 
 	// Cloud is the cloud whose tokens are accepted. Defaults to the public cloud.
 	// An API that serves several clouds needs a Verifier for each. If Cloud is the
-	// host of an external tenant, such as "contoso.ciamlogin.com", Tenants must have
-	// only the ID of that tenant.
+	// host of an external tenant, such as "contoso.ciamlogin.com", or an
+	// entra.ExternalIDCloud, Tenants must have only the ID of that tenant.
 	Cloud entra.Cloud
 
 	// V1Issuer is the issuer of v1.0 tokens, with "{tenantid}" in place of the
@@ -139,6 +139,7 @@ func newRules(cfg Config) (*rules, error) {
 		audiences: make(map[string]bool),
 		tenants:   make(map[string]bool),
 		leeway:    cfg.Leeway,
+		cloud:     cfg.Cloud,
 		host:      cfg.Cloud.Host(),
 	}
 	switch {

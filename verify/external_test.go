@@ -102,12 +102,14 @@ func TestExternalIDConfig(t *testing.T) {
 	}
 }
 
-// The external tenant of entratest is accepted under both of its hosts.
+// The external tenant of entratest is accepted under all of its hosts.
 func TestExternalIDOfTheFakeEntra(t *testing.T) {
-	s := entratest.NewServer(entratest.Sample())
-	for _, host := range []string{externalHost, contoso + ".ciamlogin.com"} {
+	sample := entratest.Sample()
+	sample.Tenants[0].CustomURLDomain = "login.contoso.com"
+	s := entratest.NewServer(sample)
+	for _, host := range []string{externalHost, contoso + ".ciamlogin.com", "login.contoso.com"} {
 		cfg := sampleConfig(s)
-		cfg.Cloud = entra.Cloud(host)
+		cfg.Cloud = entra.ExternalIDCloud(host)
 		v := mustNew(t, cfg)
 		for _, o := range []entratest.MintOptions{{Client: "daemon"}, {Client: "api-a", User: alice}} {
 			o.Resource, o.Host = "api-b", host
@@ -117,6 +119,24 @@ func TestExternalIDOfTheFakeEntra(t *testing.T) {
 			o.Tenant, o.User, o.Client = fabrikam, "", "daemon"
 			if _, err := v.Verify(context.Background(), s.Mint(o)); reason(t, err) != verify.ReasonUnsupportedIssuer {
 				t.Errorf("%s: token of another tenant: got %v, want %s", host, err, verify.ReasonUnsupportedIssuer)
+			}
+		}
+	}
+}
+
+// Every name of a cloud behaves as its main host, which Entra's tokens name.
+func TestEveryNameOfACloudIsItsMainHost(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	for _, host := range []string{
+		"login.windows.net", "login.microsoft.com", "sts.windows.net", "login.usgovcloudapi.net", "login.chinacloudapi.cn",
+	} {
+		cfg := sampleConfig(s)
+		cfg.Cloud = entra.Cloud(host)
+		v := mustNew(t, cfg)
+		for _, version := range []int{1, 2} {
+			raw := s.Mint(entratest.MintOptions{Resource: "api-b", Client: "daemon", Host: host, Version: version})
+			if _, err := v.Verify(context.Background(), raw); err != nil {
+				t.Errorf("%s, version %d: %v", host, version, err)
 			}
 		}
 	}

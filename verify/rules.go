@@ -24,6 +24,7 @@ type rules struct {
 	anyTenant  bool
 	noPersonal bool // with anyTenant, personal accounts are not allowed
 	leeway     time.Duration
+	cloud      entra.Cloud
 	host       string
 	v1, v2     issuerTemplate
 }
@@ -295,11 +296,10 @@ func (r *rules) setIssuers(v1 string) error {
 	if err != nil || u.Host != r.host || u.Hostname() == "" {
 		return errors.New("Config.Cloud is not a host name, with an optional port")
 	}
-	cloud := entra.Cloud(r.host)
 	switch {
-	case isCustomerHost(r.host) && !cloud.ExternalID():
+	case isCustomerHost(r.host) && !r.cloud.ExternalID():
 		return errors.New("Config.Cloud is a host of Azure AD B2C, which is not supported, or is not NAME.ciamlogin.com")
-	case cloud.ExternalID():
+	case r.cloud.ExternalID():
 		return r.setExternalIssuers(v1)
 	}
 	r.v2, _ = newIssuerTemplate("https://" + r.host + "/" + tenantPlaceholder + "/v2.0")

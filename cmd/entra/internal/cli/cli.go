@@ -114,7 +114,8 @@ App:
   -tenant ID        directory (tenant) ID or domain (default: AZURE_TENANT_ID)
   -client ID        application (client) ID (default: AZURE_CLIENT_ID)
   -cloud NAME       public, usgov, china, bleu, delos, govsg, or the host of an authority,
-                    such as contoso.ciamlogin.com (default: AZURE_AUTHORITY_HOST, or public)
+                    such as contoso.ciamlogin.com, or externalid:HOST for a custom URL domain
+                    of External ID (default: AZURE_AUTHORITY_HOST, or public)
   -region NAME      use the token endpoint of an Azure region, or "detect"
 
 Credential, at most one (default: the one in the environment):

@@ -159,6 +159,7 @@ var clouds = map[string]entra.Cloud{
 // Source: "National cloud deployments" in the documentation of Microsoft Graph.
 var graphs = map[entra.Cloud]string{
 	entra.CloudUSGovernment: "https://graph.microsoft.us", entra.CloudChina: "https://microsoftgraph.chinacloudapi.cn",
+	"login-us.microsoftonline.com": "https://graph.microsoft.us",
 }
 
 func (s *System) cloud(o *options) entra.Cloud {

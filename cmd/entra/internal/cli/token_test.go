@@ -78,6 +78,12 @@ func TestTokenOutput(t *testing.T) {
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://contoso.ciamlogin.com/")
 			return []string{scopeOfB}
 		}},
+		{"for a custom URL domain", func(t *testing.T, b *bench) []string {
+			custom := newBench(t, func(c *entratest.Config) { c.Tenants[0].CustomURLDomain = "login.contoso.com" })
+			b.Server, b.transport = custom.Server, custom.transport
+			b.daemon(t)
+			return []string{"-cloud", "externalid:login.contoso.com", scopeOfB}
+		}},
 		{"in GitHub Actions", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			token := b.trustsCluster(t)
