@@ -1,6 +1,9 @@
 package authcode
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors that [Flow.Begin] and [Flow.Exchange] detect themselves. An error that Entra
 // reports is an [*entra.Error], and an invalid ID token is a [*verify.Error].
@@ -13,6 +16,8 @@ import "errors"
 var (
 	// ErrReturnTo reports that Request.ReturnTo could lead away from the site.
 	ErrReturnTo = errors.New("authcode: ReturnTo is not a path on this site")
+	// ErrReturnToTooLong is the [ErrReturnTo] for a path that is only too long.
+	ErrReturnToTooLong = fmt.Errorf("%w: it is too long", ErrReturnTo)
 	// ErrNoLogin reports that there is no login to complete. The browser began none with
 	// this flow, or it did not send the cookie of the login. Apps should delete a login
 	// when they use it, so reloading the callback page also ends here, and the user may

@@ -115,6 +115,8 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 		return nil, fmt.Errorf("%w: percent-encode non-ASCII characters", ErrReturnTo)
 	case !isLocalPath(r.ReturnTo):
 		return nil, ErrReturnTo
+	case len(r.ReturnTo) > maxReturnTo || len(marshal(r.ReturnTo)) > maxReturnTo:
+		return nil, ErrReturnToTooLong
 	}
 	if !slices.Contains([]string{"", "login", "none", "consent", "select_account"}, r.Prompt) {
 		return nil, invalid(`Request.Prompt must be "login", "select_account", "consent" or "none"`)

@@ -19,7 +19,7 @@ const maxDecodings = 3
 // reading, s must be an absolute path without empty or dot segments, backslashes and control
 // characters. Escapes in the query and the fragment are harmless.
 func isLocalPath(s string) bool {
-	if len(s) > maxReturnTo || len(marshal(s)) > maxReturnTo || !strings.HasPrefix(s, "/") ||
+	if !strings.HasPrefix(s, "/") ||
 		strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' }) {
 		return false
 	}

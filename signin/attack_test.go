@@ -24,7 +24,7 @@ func TestLoginAttacksFail(t *testing.T) {
 		},
 		"login CSRF, while the victim signs in": func(_ *webApp, mallory, victim *browser) {
 			victim.get("/private/x")
-			victim.wantRejected(mallory.signInAtEntra(mallory.get("/login"), bob), http.StatusBadRequest)
+			victim.wantRestarted(mallory.signInAtEntra(mallory.get("/login"), bob))
 		},
 		"the attacker opens the victim's callback": func(_ *webApp, mallory, victim *browser) {
 			callback := victim.signInAtEntra(victim.get("/login"), alice)
@@ -55,7 +55,7 @@ func TestLoginAttacksFail(t *testing.T) {
 			name := victim.cookie("__Host-login-").Name
 			victim.deleteCookie(name)
 			victim.setCookie(&http.Cookie{Name: name, Value: mallory.cookie("__Host-login-").Value})
-			victim.wantRejected(callback, http.StatusBadRequest)
+			victim.wantRestarted(callback)
 		},
 		"a login cookie as a session": func(w *webApp, mallory, victim *browser) {
 			mallory.signIn("/login", bob)
@@ -66,14 +66,18 @@ func TestLoginAttacksFail(t *testing.T) {
 		"a finished login cookie as one in progress": func(_ *webApp, mallory, victim *browser) {
 			callback := mallory.signInAtEntra(mallory.get("/login"), bob)
 			mallory.callback(callback)
-			victim.setCookie(mallory.cookie("__Host-login-"))
-			victim.wantStatus(victim.callback(callback), http.StatusSeeOther, "/")
+			for _, c := range mallory.cookies() {
+				if strings.HasPrefix(c.Name, "__Host-login-") {
+					victim.setCookie(c)
+				}
+			}
+			victim.wantRejected(callback, http.StatusBadRequest)
 		},
 		"a callback for another of the victim's tabs": func(_ *webApp, mallory, victim *browser) {
 			victim.signInAtEntra(victim.get("/login"), alice)
 			other := query(victim.signInAtEntra(victim.get("/login"), alice))
 			other.Set("state", query(mallory.wantEntra(mallory.get("/login"))).Get("state"))
-			victim.wantRejected(origin+"/callback?"+other.Encode(), http.StatusBadRequest)
+			victim.wantRestarted(origin + "/callback?" + other.Encode())
 		},
 	} {
 		for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
@@ -94,11 +98,37 @@ func TestLoginAttacksFail(t *testing.T) {
 // the POST carries no session cookie.
 func (b *browser) wantRejected(callback string, status int) {
 	b.t.Helper()
+	b.wantStatus(b.finishCallback(callback), status, "")
+}
+
+// finishCallback sends the callback. With form_post it also follows the redirect of the POST to the same path.
+func (b *browser) finishCallback(callback string) *response {
+	b.t.Helper()
 	a := b.callback(callback)
-	if a.StatusCode == http.StatusSeeOther && a.Header.Get("Location") == "/callback" {
-		a = b.get("/callback")
+	if to := a.Header.Get("Location"); to == "/callback" || strings.HasPrefix(to, "/callback?") {
+		a = b.get(to)
 	}
-	b.wantStatus(a, status, "")
+	return a
+}
+
+// wantRestarted sends the callback and wants that the browser, which has a sign-in in progress, starts a new one. The
+// response of Entra is not used.
+func (b *browser) wantRestarted(callback string) {
+	b.t.Helper()
+	before := b.w.Count(entratest.Match{Endpoint: "token"})
+	a := b.finishCallback(callback)
+	was, now := query(callback), b.wantEntraQuery(a)
+	for _, c := range a.Cookies() {
+		if strings.HasPrefix(c.Name, "__Host-session-") {
+			b.t.Error("got a session cookie")
+		}
+	}
+	if now.Get("state") == was.Get("state") || now.Get("nonce") == "" || now.Get("prompt") != "" {
+		b.t.Errorf("got authorization request %v, want a new one", now)
+	}
+	if n := b.w.Count(entratest.Match{Endpoint: "token"}); n != before {
+		b.t.Errorf("got %d token requests, want 0", n-before)
+	}
 }
 
 func query(address string) url.Values {
@@ -187,20 +217,20 @@ var openRedirects = []string{
 	"/%0d%0aSet-Cookie:evil=1", "/%09/evil.example", "/evil%",
 	"//evil.example/%2f..", "//evil.example@webapp.contoso.example/", "//webapp.contoso.example/", origin + "/",
 	origin + "//evil.example",
-	"//[::1]/", "//0x7f.1/", "/" + strings.Repeat("x", 3000),
+	"//[::1]/", "//0x7f.1/",
 }
 
-// A page behind RequireSignIn can have any address. The browser goes Home if the address could be read as another site.
-func TestAmbiguousPagesReturnHome(t *testing.T) {
+// A page behind RequireSignIn can have any address. If it could be read as another site, a page says so before the
+// sign-in. https://github.com/causalens/dara/pull/640
+func TestAmbiguousPagesAreExplained(t *testing.T) {
 	w := newWebApp(t)
 	w.app = w.site.Handler(w.site.RequireSignIn(http.NotFoundHandler()))
 	for _, target := range []string{
 		"//evil.example/", "/%2fevil.example", "/%5cevil.example", "/\\evil.example", "///evil.example", "/x//evil.example",
 		"/%2e%2e//evil.example",
-		"/..//evil.example", "/%09/evil.example", "/%0d%0aX:y", "/caf%C3%A9//x", "http://evil.example/", "//evil.example@x/",
+		"/..//evil.example", "/%09/evil.example", "/%0d%0aX:y", "/caf%C3%A9//x", "//evil.example@x/",
 		"/login/../..//evil.example",
 	} {
-		b := w.browser(t)
 		r := httptest.NewRequest(http.MethodGet, origin+"/", nil)
 		r.Header.Set("Sec-Fetch-Mode", "navigate")
 		var err error
@@ -209,8 +239,11 @@ func TestAmbiguousPagesReturnHome(t *testing.T) {
 		}
 		rec := httptest.NewRecorder()
 		w.app.ServeHTTP(rec, r)
-		b.jar.SetCookies(b.url(), rec.Result().Cookies())
-		b.wantStatus(b.callback(b.signInAtEntra(&response{rec.Result(), ""}, alice)), http.StatusSeeOther, "/")
+		if rec.Code != http.StatusBadRequest || len(rec.Result().Cookies()) != 0 ||
+			!strings.Contains(rec.Body.String(), "This link is not valid") || strings.Contains(rec.Body.String(), "evil") ||
+			!strings.Contains(rec.Body.String(), `<a href="/login">Sign in without it</a>`) {
+			t.Errorf("%s: got status %d, %d cookies and page\n%s", target, rec.Code, len(rec.Result().Cookies()), rec.Body)
+		}
 	}
 }
 
@@ -316,8 +349,8 @@ func TestSessionFixationFails(t *testing.T) {
 	}
 }
 
-// A login cookie is rejected if it was changed or truncated, if it was sealed with another key or for another site, or
-// if it has the name of another login.
+// A login cookie is rejected if it was changed or truncated, or if it is of another login, another key or another site.
+// The sign-in then starts again.
 func TestForgedCookiesAreRejected(t *testing.T) {
 	w := newWebApp(t)
 	foreign := newWebApp(t)
@@ -353,9 +386,10 @@ func TestForgedCookiesAreRejected(t *testing.T) {
 		callback := b.signInAtEntra(b.get("/login"), alice)
 		c := b.cookie("__Host-login-")
 		b.setCookie(&http.Cookie{Name: c.Name, Value: forge(b, c)})
-		a := b.callback(callback)
-		if a.StatusCode != http.StatusBadRequest {
-			t.Errorf("%s: got status %d, want 400", name, a.StatusCode)
+		if name == "empty" {
+			b.wantRejected(callback, http.StatusBadRequest)
+		} else {
+			b.wantRestarted(callback)
 		}
 		b.wantUser("")
 	}
@@ -369,41 +403,72 @@ func TestForgedCookiesAreRejected(t *testing.T) {
 		t.Error("two sites on one host have the same cookie names")
 	}
 	own.setCookie(&http.Cookie{Name: ours.Name, Value: theirs.Value})
-	own.wantStatus(own.callback(callback), http.StatusBadRequest, "")
+	own.wantRestarted(callback)
 }
 
-// A callback of another login is reported as such, also if the browser has valid and invalid login cookies.
-func TestCallbackOfAnotherLogin(t *testing.T) {
-	w := newWebApp(t)
-	b := w.browser(t)
-	mallory := w.browser(t)
-	foreign := mallory.signInAtEntra(mallory.get("/login"), bob)
-	b.get("/login")
-	valid := b.cookie("__Host-login-")
-	b.setCookie(&http.Cookie{Name: valid.Name[:len(valid.Name)-16] + "0123456789abcdef", Value: "AAAA"})
-	b.wantStatus(b.callback(foreign), http.StatusBadRequest, "")
-	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch]" {
-		t.Errorf("got rejections %s", kinds)
+// A state parameter is rejected if it was changed, truncated or moved to another ID, or if it was sealed with another
+// key or for another site.
+func TestForgedStatesAreRejected(t *testing.T) {
+	oneKey := func(s *settings) { s.site.Keys = []signin.Key{testKey} }
+	w := newWebApp(t, oneKey)
+	foreign := newWebApp(t)
+	elsewhere := newWebApp(t, oneKey, func(s *settings) {
+		s.entra.Apps[1].RedirectURIs = []string{origin + "/other"}
+		s.flow.RedirectURL = origin + "/other"
+	})
+	state := func(w *webApp) string {
+		b := w.browser(t)
+		return b.wantEntraQuery(b.get("/login")).Get("state")
+	}
+	for name, forge := range map[string]func(state string) string{
+		"a bit": func(state string) string {
+			raw, err := base64.RawURLEncoding.DecodeString(state[27:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw[len(raw)/2] ^= 1
+			return state[:27] + base64.RawURLEncoding.EncodeToString(raw)
+		},
+		"cut":           func(state string) string { return state[:len(state)-4] },
+		"longer":        func(state string) string { return state + "AAAA" },
+		"another ID":    func(own string) string { return state(w)[:27] + own[27:] },
+		"lower-case ID": func(state string) string { return strings.ToLower(state[:27]) + state[27:] },
+		"no ID":         func(state string) string { return state[26:] },
+		"not sealed": func(state string) string {
+			return state[:27] + base64.RawURLEncoding.EncodeToString([]byte(`{"login":{}}`))
+		},
+		"another key":     func(string) string { return state(foreign) },
+		"another site":    func(string) string { return state(elsewhere) },
+		"the inner state": func(string) string { return strings.Repeat("A", 43) },
+	} {
+		b := w.browser(t)
+		callback := b.signInAtEntra(b.get("/login"), alice)
+		q := query(callback)
+		q.Set("state", forge(q.Get("state")))
+		b.wantRejected(origin+"/callback?"+q.Encode(), http.StatusBadRequest)
+		b.wantUser("")
+		if kinds := w.log.rejections(t); kinds[len(kinds)-1] != "state_mismatch" {
+			t.Errorf("%s: got rejections %v, want last state_mismatch", name, kinds)
+		}
+		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/") // the sign-in can still be finished
 	}
 }
 
-// Each cookie value has exactly one valid encoding.
-func TestCookieEncodingIsStrict(t *testing.T) {
+// Each state parameter has exactly one valid encoding.
+func TestStateEncodingIsStrict(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
-	callback := b.signInAtEntra(b.get("/login"), alice)
-	c := b.cookie("__Host-login-")
-	last := c.Value[len(c.Value)-1:]
-	if len(c.Value)%4 == 0 {
-		b = w.browser(t)
-		callback = b.signInAtEntra(b.get("/login?return_to=/x"), alice)
-		c = b.cookie("__Host-login-")
-		last = c.Value[len(c.Value)-1:]
+	var q url.Values
+	for page := "/login?return_to=/x"; len(q.Get("state")) == 0 || (len(q.Get("state"))-27)%4 == 0; page += "x" {
+		q = query(b.signInAtEntra(b.get(page), alice))
 	}
+	state := q.Get("state")
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	other := alphabet[strings.Index(alphabet, last)^1]
-	b.setCookie(&http.Cookie{Name: c.Name, Value: c.Value[:len(c.Value)-1] + string(other)})
-	b.wantStatus(b.callback(callback), http.StatusBadRequest, "")
+	last := strings.Index(alphabet, state[len(state)-1:])
+	q.Set("state", state[:len(state)-1]+string(alphabet[last^1]))
+	b.wantRejected(origin+"/callback?"+q.Encode(), http.StatusBadRequest)
+	q.Set("state", state)
+	b.wantStatus(b.callback(origin+"/callback?"+q.Encode()), http.StatusSeeOther, "")
 }
 
 // Oversized requests are rejected with a page.
@@ -416,7 +481,7 @@ func TestOversizedRequestsAreRejected(t *testing.T) {
 		b.wantStatus(b.get(target), http.StatusBadRequest, "")
 	}
 	b.wantStatus(b.get("/logout/frontchannel?sid="+big), http.StatusOK, "")
-	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch state_mismatch invalid_return_to]" {
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch state_mismatch return_to_too_long]" {
 		t.Errorf("got rejections %s", kinds)
 	}
 	for size, kind := range map[int]string{64 << 10: "no_cookies", 64<<10 + 1: "state_mismatch"} {
@@ -426,18 +491,18 @@ func TestOversizedRequestsAreRejected(t *testing.T) {
 		}
 	}
 	prefix := b.newCookie(b.get("/login")).Name
-	prefix = prefix[:len(prefix)-16]
+	prefix = prefix[:len(prefix)-2]
 	cookies := make([]string, 0, 2000)
 	for i := range 2000 {
-		cookies = append(cookies, fmt.Sprintf("%s%016d=%s", prefix, i, strings.Repeat("A", 100)))
+		cookies = append(cookies, fmt.Sprintf("%s%s=%s", prefix, []string{"finished", "page", "01"}[i%3], strings.Repeat("A", 100)))
 	}
 	r := httptest.NewRequest(http.MethodGet, origin+"/private/x", nil)
 	r.Header.Set("Sec-Fetch-Mode", "navigate")
 	r.Header.Set("Cookie", strings.Join(cookies, "; "))
 	rec := httptest.NewRecorder()
 	w.app.ServeHTTP(rec, r)
-	if rec.Code != http.StatusSeeOther || len(rec.Result().Cookies()) != 21 { // 20 are read and deleted, one is new
-		t.Errorf("got status %d and %d cookies, want 303 and 21", rec.Code, len(rec.Result().Cookies()))
+	if rec.Code != http.StatusSeeOther || len(rec.Result().Cookies()) != 1 {
+		t.Errorf("got status %d and %d cookies, want 303 and 1", rec.Code, len(rec.Result().Cookies()))
 	}
 
 	w = newWebApp(t, formPost)
@@ -473,8 +538,8 @@ func TestReplayedCallbackIsRejected(t *testing.T) {
 	}
 }
 
-// Frames and subresources do not start a sign-in, neither those of another site nor those of this one. A dashboard would
-// otherwise start as many as it has frames. https://github.com/oauth2-proxy/oauth2-proxy/issues/2163
+// Frames and subresources do not start a sign-in, neither those of another site nor those of this one. A dashboard
+// would otherwise start as many as it has frames. https://github.com/oauth2-proxy/oauth2-proxy/issues/2163
 func TestEmbeddedRequestsStartNoSignIn(t *testing.T) {
 	w := newWebApp(t, formPost)
 	for name, header := range map[string][]string{

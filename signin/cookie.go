@@ -2,9 +2,11 @@ package signin
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/entratoken/entra/authcode"
 )
@@ -21,7 +23,7 @@ const maxCookieBytes = 4000
 // separate two apps on one host, the names contain a hash of the redirect URL.
 type cookies struct {
 	sessionName string
-	loginPrefix string // followed by a hash of the login's state
+	loginPrefix string // of the cookies of logins in progress
 	secure      bool
 	formPost    bool
 }
@@ -37,11 +39,16 @@ func newCookies(redirect *url.URL, responseMode string) cookies {
 	return c
 }
 
-// loginName returns the name of a login's cookie. It has a hash instead of the state, so that the state appears in
-// fewer places.
-func (c cookies) loginName(state string) string {
-	return c.loginPrefix + fingerprint("state", state)[:16]
-}
+// Names of login cookies, after loginPrefix.
+const (
+	pageCookie      = "page"       // the page to return to, if it is too long for the state parameter
+	linkCookie      = "session"    // with form_post: the store key of the session, which callbacks do not carry
+	finishedCookie  = "finished"   // recent sign-ins
+	signedOutCookie = "signed-out" // ID of the last sign-out
+)
+
+// slotCookie returns the name of a login's cookie, after loginPrefix.
+func slotCookie(slot int) string { return fmt.Sprintf("%02d", slot) }
 
 // session returns a session cookie, which expires when the browser is closed. With SameSite=Lax it is sent when Entra
 // redirects the browser back, but not with POSTs of other sites.
@@ -51,11 +58,13 @@ func (c cookies) session(value string) *http.Cookie {
 	}
 }
 
-// login returns a login cookie. With form_post the callback is a POST of another site, which requires SameSite=None.
-// Browsers accept that only with Secure, and those that developers use accept Secure from http://localhost, too.
-func (c cookies) login(name, value string, maxAge int) *http.Cookie {
+// login returns a login cookie. If ttl is 0, it expires when the browser is closed. With form_post the callback is a
+// POST of another site, which requires SameSite=None. Browsers accept that only with Secure, and those that developers
+// use accept Secure from http://localhost, too.
+func (c cookies) login(name, value string, ttl time.Duration) *http.Cookie {
 	cookie := &http.Cookie{
-		Name: name, Value: value, Path: "/", HttpOnly: true, Secure: c.secure, SameSite: http.SameSiteLaxMode, MaxAge: maxAge,
+		Name: c.loginPrefix + name, Value: value, Path: "/", HttpOnly: true, Secure: c.secure,
+		SameSite: http.SameSiteLaxMode, MaxAge: int(ttl / time.Second),
 	}
 	if c.formPost {
 		cookie.Secure, cookie.SameSite = true, http.SameSiteNoneMode

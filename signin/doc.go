@@ -47,9 +47,10 @@
 //
 // # Logins and sessions
 //
-// A login in progress is stored in a cookie of its own, so that several tabs can sign in at the same time. The cookie
-// is encrypted (AES-256-GCM), and its name starts with "__Host-". It expires after the flow's LoginTimeout. A login
-// can be finished once, and only by the browser that started it.
+// A login in progress travels in the state parameter, encrypted (AES-256-GCM). A small cookie, whose name starts with
+// "__Host-", binds it to the browser. A login expires after the flow's LoginTimeout. It can be finished once, and only
+// by the browser that started it. Many tabs can sign in at the same time: their cookies stay below 4 KB together,
+// however many start at once.
 //
 // A session is a record in a [Store]. The browser has only its random ID, and every sign-in creates a new one. A
 // session expires after IdleTimeout without a request and after Lifetime in any case. It also ends when the user

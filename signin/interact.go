@@ -56,10 +56,15 @@ func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scope
 		unauthorized(w, e)
 		return true
 	case s.isInteractLoop(r, st.Request):
-		s.reject(w, r, s.returnTarget(r), &scopedError{&stillRequired{e}, scopes})
+		s.reject(w, r, s.retryTarget(r), &scopedError{&stillRequired{e}, scopes})
 		return true
 	}
-	req := authcode.Request{Claims: e.Claims, Scopes: scopes, ReturnTo: s.returnTarget(r)}
+	page, err := s.returnTarget(r)
+	if err != nil {
+		s.reject(w, r, "", err)
+		return true
+	}
+	req := authcode.Request{Claims: e.Claims, Scopes: scopes, ReturnTo: page}
 	if v != nil {
 		req.LoginHint = cmp.Or(v.Hint, v.Account.Username)
 		st.PageOf = userOf(v.Account)
@@ -79,21 +84,20 @@ func requestHash(e *entra.Error, scopes []string) string {
 // normal: the request may have reached another process than the callback, or one that has restarted and lost its
 // tokens.
 func (s *Site) isInteractLoop(r *http.Request, request string) bool {
-	return s.countFinished(r, func(c loginCookie) bool { return c.Request == request }) >= 2 ||
-		s.countFinished(r, func(c loginCookie) bool { return c.Request != "" }) >= maxLogins-1
+	return s.countFinished(r, func(f finishedLogin) bool { return f.Request == request }) >= 2 ||
+		s.countFinished(r, func(f finishedLogin) bool { return f.Request != "" }) >= maxFinished-1
 }
 
 // isSignInLoop reports whether the browser has just signed in twice. If the session is missing all the
 // same, the cookie or the store has lost it.
 func (s *Site) isSignInLoop(r *http.Request) bool {
-	return s.countFinished(r, func(loginCookie) bool { return true }) >= 2
+	return len(s.finishedLogins(r)) >= 2
 }
 
 // countFinished counts the recently finished logins that match.
-func (s *Site) countFinished(r *http.Request, match func(loginCookie) bool) (n int) {
-	valid, _ := s.logins(r)
-	for _, c := range valid {
-		if c.Login == nil && time.Since(c.At) < loopWindow && match(c) {
+func (s *Site) countFinished(r *http.Request, match func(finishedLogin) bool) (n int) {
+	for _, f := range s.finishedLogins(r) {
+		if match(f) {
 			n++
 		}
 	}

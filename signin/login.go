@@ -6,39 +6,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/entratoken/entra/authcode"
 )
 
-const (
-	// maxLogins and maxLoginBytes bound the login cookies of one browser, which come from tabs that sign in at the
-	// same time. The oldest are evicted. Proxies commonly reject requests with more than 8 KB of headers, and would
-	// keep doing so until the cookies expire.
-	maxLogins     = 5
-	maxLoginBytes = 6000
-	// maxLoginsRead bounds the number of login cookies that are decrypted for one request.
-	maxLoginsRead = 20
-	// doneTTL is how long a finished login is remembered, for a browser that loads the callback again.
-	doneTTL = 5 * time.Minute
-	// maxCallbackBytes bounds the parameters of a callback, which have a few kilobytes.
-	maxCallbackBytes = 64 << 10
-)
-
-// loginState is the content of a login cookie: first a login in progress, then a note that it succeeded.
-type loginState struct {
-	Login    *authcode.Login `json:"login,omitempty"`    // nil once the sign-in has succeeded
-	At       time.Time       `json:"at"`                 // when the login started or succeeded
-	Replaces string          `json:"replaces,omitempty"` // store key of the session that the new one replaces
-	PageOf   string          `json:"page_of,omitempty"`  // the user whose page ReturnTo is; other users go Home
-	Request  string          `json:"request,omitempty"`  // hash of the request made by Interact
-
-	ReturnTo string `json:"return_to,omitempty"` // set once the sign-in has succeeded
-}
+// maxCallbackBytes bounds the parameters of a callback, which have a few kilobytes.
+const maxCallbackBytes = 64 << 10
 
 // handleLogin serves LoginPath.
 func (s *Site) handleLogin(w http.ResponseWriter, r *http.Request) {
@@ -74,37 +52,55 @@ func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, req authcode.Reque
 		return
 	}
 	if req.ReturnTo == "" {
-		req.ReturnTo = s.returnTarget(r)
+		page, err := s.returnTarget(r)
+		if err != nil {
+			s.reject(w, r, "", err)
+			return
+		}
+		req.ReturnTo = page
 	}
 	s.begin(w, r, req, &loginState{})
 }
 
-// returnTarget returns the page that the user should return to after r, or Home if that is not possible. After a form
-// or a frame, it is the page with the form or the frame.
-func (s *Site) returnTarget(r *http.Request) string {
-	page := ""
+// returnTarget returns the page that the user should return to after r: the page that r requests, or after a form or a
+// frame, the page with the form or the frame. It is Home if the site serves the page itself or does not know it. The
+// error is that of [authcode.Flow.Begin] for the page that r requests.
+func (s *Site) returnTarget(r *http.Request) (string, error) {
 	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !isEmbedded(r) {
-		page = s.requestState(r).page
-	} else if from, err := url.Parse(r.Referer()); err == nil && from.Scheme+"://"+from.Host == s.origin {
-		page = from.RequestURI()
+		page := s.requestState(r).page
+		if s.serves(page) {
+			return s.config.Home, nil
+		}
+		_, err := s.flow.Begin(r.Context(), authcode.Request{ReturnTo: page})
+		return page, err
 	}
-	if !s.canReturnTo(page) {
+	from, err := url.Parse(r.Referer())
+	if err != nil || from.Scheme+"://"+from.Host != s.origin || !s.canReturnTo(from.RequestURI()) {
+		return s.config.Home, nil
+	}
+	return from.RequestURI(), nil
+}
+
+// retryTarget returns the page to which the link of an error page leads after a sign-in.
+func (s *Site) retryTarget(r *http.Request) string {
+	page, err := s.returnTarget(r)
+	if err != nil {
 		return s.config.Home
 	}
 	return page
 }
 
-// isEmbedded reports whether r is for a frame or a subresource of a page. There, a sign-in could not be finished, because
-// Entra does not allow frames around its pages. A page with many frames would also start as many sign-ins.
+// isEmbedded reports whether r is for a frame or a subresource of a page. There, a sign-in could not be finished,
+// because Entra does not allow frames around its pages. A page with many frames would also start as many sign-ins.
 func isEmbedded(r *http.Request) bool {
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	return mode != "" && mode != "navigate" || dest != "" && dest != "document"
 }
 
-// begin starts a login, stores st with it in a cookie, and redirects the browser to Entra.
+// begin starts a login with the content of st and redirects the browser to Entra.
 func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Request, st *loginState) {
 	if isEmbedded(r) {
-		s.reject(w, r, s.returnTarget(r), errEmbedded)
+		s.reject(w, r, s.retryTarget(r), errEmbedded)
 		return
 	}
 	if s.serves(req.ReturnTo) {
@@ -116,28 +112,28 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Reques
 	}
 	// Tokens belong to a session, and the session that replaces it inherits them.
 	req.Session = cmp.Or(req.Session, session, rand.Text())
-	login, err := s.flow.Begin(r.Context(), req)
-	if err != nil {
-		s.reject(w, r, "", err)
-		return
-	}
-	st.Login, st.At = login, time.Now().UTC().Round(0)
-	size := s.setLogin(w, s.cookies.loginName(login.State()), st, s.flow.LoginTimeout())
-	if size == 0 {
-		if req.ReturnTo == s.config.Home {
+	longPage := ""
+	for {
+		var err error
+		if st.Login, err = s.flow.Begin(r.Context(), req); err != nil {
+			s.reject(w, r, "", err)
+			return
+		}
+		to, ok := s.setLogin(w, r, st, longPage)
+		if ok {
+			redirect(w, r, to)
+			return
+		}
+		if longPage != "" {
 			s.reject(w, r, "", errLoginTooLarge)
 			return
 		}
-		req.ReturnTo = s.config.Home // drop the long page address rather than the sign-in
-		s.begin(w, r, req, st)
-		return
+		longPage, req.ReturnTo = req.ReturnTo, s.config.Home
 	}
-	s.evictLogins(w, r, size)
-	redirect(w, r, login.URL())
 }
 
 // errLoginTooLarge is a mistake of the app, not of a user.
-var errLoginTooLarge = errors.New("signin: login does not fit in a cookie; request fewer scopes at once")
+var errLoginTooLarge = errors.New("signin: login does not fit in the state parameter; request fewer scopes at once")
 
 // handleCallback serves the path of the redirect URL, to which Entra sends the browser back.
 func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
@@ -149,7 +145,7 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 	var params url.Values
 	switch {
 	case r.Method == http.MethodGet && (formPost || r.URL.Query().Has("admin_consent")):
-		s.handleStrayCallback(w, r, nil) // the query is not trusted
+		s.handleStrayCallback(w, r, s.openState(r.URL.Query().Get("state"))) // other parameters are not trusted
 		return
 	case !requireMethod(w, r, method):
 		return
@@ -166,69 +162,69 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 	default:
 		params = r.URL.Query()
 	}
-	name := s.cookies.loginName(params.Get("state"))
-	st := s.login(r, name)
-	if st == nil || st.Login == nil {
+	st := s.openState(params.Get("state"))
+	if st == nil || !s.isBound(r, st) || s.signedOutSince(r, st) {
 		s.handleStrayCallback(w, r, st)
 		return
 	}
-	s.deleteLogin(w, name) // a login can be used once
+	page, pageFound := s.page(r, st)
+	params = maps.Clone(params)
+	params.Set("state", st.Login.State()) // the browser's cookie is that of the login
 	signIn, err := s.flow.Exchange(r.Context(), st.Login, params)
-	if v, _ := s.requestState(r).session(); v != nil && errors.Is(err, authcode.ErrUsed) {
-		redirect(w, r, st.Login.ReturnTo())
+	if err != nil && kindOf(err) == KindUsed { // the response to the first use has deleted the cookies, if it arrives
+		s.handleUsedLogin(w, r, st, err)
 		return
 	}
 	if err != nil {
+		s.deleteLogin(w, r, st)
 		if st.Replaces != "" && kindOf(err) == KindConsentDeclined {
 			err = &extraConsentDeclined{err}
 		}
-		s.reject(w, r, st.Login.ReturnTo(), &scopedError{err, st.Login.Scopes()})
+		s.reject(w, r, page, &scopedError{err, st.Login.Scopes()})
 		return
 	}
-	s.finishSignIn(w, r, name, st, signIn)
-}
-
-// finishSignIn gives the browser a new session and redirects it to the page it came from.
-func (s *Site) finishSignIn(
-	w http.ResponseWriter, r *http.Request, name string, st *loginState, signIn *authcode.SignIn,
-) {
-	account, returnTo := signIn.Account, signIn.ReturnTo
-	if st.PageOf != "" && st.PageOf != userOf(account) {
+	if st.PageOf != "" && st.PageOf != userOf(signIn.Account) {
 		// The address of the page may contain data of the user who requested it.
-		returnTo = s.config.Home
+		page, pageFound = s.config.Home, true
 		s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: a different account signed in than the one requested",
-			slog.Any("account", account))
+			slog.Any("account", signIn.Account))
 	}
 	id := rand.Text()
-	if err := s.startSession(r, id, st.Replaces, signIn); err != nil {
-		s.reject(w, r, returnTo, err)
+	if err := s.startSession(r, id, st, signIn); err != nil {
+		s.deleteLogin(w, r, st)
+		s.reject(w, r, page, err)
 		return
 	}
 	setCookie(w, s.cookies.session(id))
 	if s.cookies.formPost {
-		s.relinkLogins(w, r, sessionKey(id))
+		setCookie(w, s.cookies.login(linkCookie, sessionKey(id), 0))
 	}
-	s.setLogin(w, name, &loginState{At: time.Now().UTC().Round(0), Request: st.Request, ReturnTo: returnTo}, doneTTL)
-	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", account))
-	redirect(w, r, returnTo)
+	s.setFinished(w, r, st)
+	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", signIn.Account))
+	if !pageFound {
+		s.reject(w, r, "", errPageLost)
+		return
+	}
+	redirect(w, r, page)
 }
 
 // startSession creates the session of a sign-in. It replaces the current session of the browser and the session at
 // the time when the sign-in began. docs/design/signin.md explains the order of the steps.
-func (s *Site) startSession(r *http.Request, id, replaces string, signIn *authcode.SignIn) error {
-	current, err := s.requestState(r).session()
-	if err != nil {
+func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *authcode.SignIn) error {
+	if _, err := s.requestState(r).session(); err != nil {
 		return err
 	}
-	var old []string
-	if current != nil {
-		old = append(old, current.key)
-	}
-	if replaces != "" && !slices.Contains(old, replaces) {
-		old = append(old, replaces)
-	}
 	ctx, key := r.Context(), sessionKey(id)
-	for _, o := range old {
+	// A sign-out that still has the login's cookie finds the session through the login.
+	old := []string{loginKey(st.binding())}
+	if err := s.put(ctx, successorKey(old[0]), successor{key}, time.Now().Add(tombstoneTTL)); err != nil {
+		return err
+	}
+	for _, o := range append(s.sessionKeys(r), st.Replaces) {
+		if o == "" || slices.Contains(old, o) {
+			continue
+		}
+		old = append(old, o)
 		if err := s.replaceSession(ctx, o, signIn.Account, key); err != nil {
 			return err
 		}
@@ -241,31 +237,93 @@ func (s *Site) startSession(r *http.Request, id, replaces string, signIn *authco
 		if signedOut || err != nil { // a concurrent sign-out includes this session
 			cleanup := context.WithoutCancel(ctx)
 			ended, out := s.markEnded(cleanup, key), s.flow.SignOut(cleanup, signIn.Account)
-			return cmp.Or(errors.Join(err, ended, out), errSignedOut)
+			return cmp.Or(errors.Join(err, ended, out), errSignInCanceled)
 		}
 	}
 	return nil
 }
 
+// sessionKeys returns the store keys of the sessions that the cookies of r name. The sessions may have ended.
+func (s *Site) sessionKeys(r *http.Request) (keys []string) {
+	if id := s.sessionID(r); id != "" {
+		keys = append(keys, sessionKey(id))
+	}
+	for _, c := range r.CookiesNamed(s.cookies.loginPrefix + linkCookie) {
+		if len(c.Value) == keyLength && len(keys) < 2 {
+			keys = append(keys, c.Value)
+		}
+	}
+	return keys
+}
+
 // userOf identifies a user for loginState.PageOf.
 func userOf(a authcode.Account) string { return a.TenantID + " " + a.HomeAccountID }
 
-// handleStrayCallback responds to a callback without a login in progress: the browser loaded the callback again or
-// went back to it, its cookie was blocked, or it never started a login. st is the finished login, if any.
+// handleUsedLogin responds to a callback whose login was already finished, in this process or in another one.
+func (s *Site) handleUsedLogin(w http.ResponseWriter, r *http.Request, st *loginState, err error) {
+	page, _ := s.page(r, st)
+	v, _ := s.requestState(r).session()
+	switch {
+	case v != nil:
+		redirect(w, r, s.pageFor(v, st, page))
+	case r.Method == http.MethodPost:
+		s.repeatAsGet(w, r)
+	default:
+		s.reject(w, r, page, &scopedError{err, st.Login.Scopes()})
+	}
+}
+
+// handleStrayCallback responds to a callback that cannot finish a login. The browser loaded the callback again or went
+// back to it, its cookie was blocked, overwritten or has expired, or it never started the login. st is the login in the
+// state parameter, or nil if this site did not create it.
+//
+// Anyone can send such a callback with the state of a login of their own. It leads only to a page of this site, and at
+// most to a new sign-in, as a link to LoginPath does.
 func (s *Site) handleStrayCallback(w http.ResponseWriter, r *http.Request, st *loginState) {
 	v, err := s.requestState(r).session()
+	page := s.config.Home
+	if st != nil {
+		page, _ = s.page(r, st)
+	}
 	switch {
-	case st != nil:
-		redirect(w, r, st.ReturnTo)
 	case err != nil:
 		s.reject(w, r, "", err)
-	case v != nil, r.Method == http.MethodGet && r.URL.Query().Has("admin_consent"):
+	case v == nil && r.Method == http.MethodPost: // as a GET, which carries the session cookie
+		s.repeatAsGet(w, r)
+	case v != nil:
+		redirect(w, r, s.pageFor(v, st, page))
+	case r.URL.Query().Has("admin_consent"):
 		redirect(w, r, s.config.Home)
-	case r.Method == http.MethodPost:
-		redirect(w, r, s.callbackPath) // as a GET, which carries the session cookie
-	default:
+	case st == nil:
 		s.reject(w, r, "", s.missingLogin(r))
+	case s.signedOutSince(r, st):
+		s.reject(w, r, page, errSignInCanceled)
+	case st.expired():
+		s.reject(w, r, page, authcode.ErrExpired)
+	case s.isBound(r, st):
+		s.reject(w, r, page, authcode.ErrUsed)
+	case s.hasPendingLogin(r) && !st.Restarted: // more tabs than login cookies
+		s.begin(w, r, authcode.Request{ReturnTo: page}, &loginState{Restarted: true, PageOf: st.PageOf})
+	default:
+		s.reject(w, r, page, s.missingLogin(r))
 	}
+}
+
+// pageFor returns the page of a login for the user of the session v.
+func (s *Site) pageFor(v *session, st *loginState, page string) string {
+	if st == nil || st.PageOf != "" && st.PageOf != userOf(v.Account) {
+		return s.config.Home
+	}
+	return page
+}
+
+// repeatAsGet makes the browser repeat a posted callback as a GET, which carries the cookies with SameSite=Lax.
+func (s *Site) repeatAsGet(w http.ResponseWriter, r *http.Request) {
+	to := s.callbackPath
+	if state := r.PostForm.Get("state"); s.openState(state) != nil {
+		to += "?" + url.Values{"state": {state}}.Encode()
+	}
+	redirect(w, r, to)
 }
 
 // errNoCookies reports a callback without any cookie.
@@ -274,106 +332,18 @@ var errNoCookies = errors.New("signin: browser sent no cookies: it blocks them, 
 
 // missingLogin returns the probable reason why the login of a callback is missing.
 func (s *Site) missingLogin(r *http.Request) error {
-	open, invalid := s.logins(r)
 	switch {
 	case len(r.Cookies()) == 0:
 		return errNoCookies
-	case len(open)+len(invalid) > 0:
+	case s.hasPendingLogin(r):
 		return authcode.ErrState
 	}
 	return authcode.ErrNoLogin
 }
 
-// setLogin sets a login cookie and returns its size, or 0 if st does not fit in a cookie.
-func (s *Site) setLogin(w http.ResponseWriter, name string, st *loginState, ttl time.Duration) (size int) {
-	sealed, err := s.keys.seal("cookie "+name, st)
-	if err != nil {
-		return 0
-	}
-	value := encodeCookie(sealed)
-	if size = len(name) + len(value); size > maxCookieBytes {
-		return 0
-	}
-	setCookie(w, s.cookies.login(name, value, int(ttl/time.Second)))
-	return size
-}
-
-func (s *Site) deleteLogin(w http.ResponseWriter, name string) {
-	deleteCookie(w, s.cookies.login(name, "", 0))
-}
-
-// login returns the valid login in a cookie of that name, or nil.
-func (s *Site) login(r *http.Request, name string) *loginState {
-	cookies := r.CookiesNamed(name)
-	for _, c := range cookies[:min(len(cookies), maxLoginsRead)] {
-		if st := s.openLogin(c); st != nil {
-			return st
-		}
-	}
-	return nil
-}
-
-func (s *Site) openLogin(c *http.Cookie) *loginState {
-	st := new(loginState)
-	sealed, ok := decodeCookie(c.Value)
-	if !ok || !s.keys.open("cookie "+c.Name, sealed, st) {
-		return nil
-	}
-	if st.Login == nil && time.Since(st.At) > doneTTL {
-		return nil
-	}
-	return st
-}
-
-// loginCookie is a valid login cookie of a request.
-type loginCookie struct {
-	name string
-	size int
-	*loginState
-}
-
-// logins returns the valid login cookies of r and the names of the invalid ones.
-func (s *Site) logins(r *http.Request) (valid []loginCookie, invalid []string) {
-	for _, c := range r.Cookies() {
-		if !strings.HasPrefix(c.Name, s.cookies.loginPrefix) || len(valid)+len(invalid) == maxLoginsRead {
-			continue
-		}
-		if st := s.openLogin(c); st != nil {
-			valid = append(valid, loginCookie{c.Name, len(c.Name) + len(c.Value), st})
-		} else {
-			invalid = append(invalid, c.Name)
-		}
-	}
-	return valid, invalid
-}
-
-// evictLogins deletes login cookies, the oldest first, until one more of that size fits.
-func (s *Site) evictLogins(w http.ResponseWriter, r *http.Request, size int) {
-	valid, invalid := s.logins(r)
-	for _, name := range invalid {
-		s.deleteLogin(w, name)
-	}
-	slices.SortFunc(valid, func(a, b loginCookie) int { return b.At.Compare(a.At) }) // newest first
-	for i, c := range valid {
-		if size += c.size; i >= maxLogins-1 || size > maxLoginBytes {
-			s.deleteLogin(w, c.name)
-		}
-	}
-}
-
-// relinkLogins makes the logins in progress in other tabs replace the new session. It is needed with form_post, whose
-// callbacks carry no session cookie and so cannot find the session themselves.
-func (s *Site) relinkLogins(w http.ResponseWriter, r *http.Request, session string) {
-	valid, _ := s.logins(r)
-	for _, c := range valid {
-		if c.Login == nil {
-			continue
-		}
-		if ttl := time.Until(c.Login.Expires()); ttl >= time.Second {
-			c.Replaces = session
-			s.setLogin(w, c.name, c.loginState, ttl)
-		}
-	}
+// hasPendingLogin reports whether the browser has a login cookie.
+func (s *Site) hasPendingLogin(r *http.Request) bool {
+	return s.pendingLogins(r) != [loginSlots]string{}
 }
 
 // setPrivate keeps a response out of caches, and its address out of the Referer header of later requests.

@@ -42,8 +42,16 @@ func TestCookieAttributes(t *testing.T) {
 					t.Errorf("%s: got session cookie %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 				}
 			case c.Name == login[0].Name:
-				if c.Value == login[0].Value || c.MaxAge != 300 || len(c.Value) > 250 {
-					t.Errorf("%s: the login cookie still has the login after the sign-in", mode)
+				if c.Value != "" || c.MaxAge != -1 {
+					t.Errorf("%s: the login cookie is not deleted after the sign-in", mode)
+				}
+			case strings.HasSuffix(c.Name, "-finished"):
+				if !c.Secure || !c.HttpOnly || c.SameSite != sameSite || c.MaxAge != 60 || len(c.Value) > 150 {
+					t.Errorf("%s: got cookie of the finished login %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
+				}
+			case strings.HasSuffix(c.Name, "-session") && mode == authcode.ResponseModeFormPost:
+				if !c.Secure || !c.HttpOnly || c.SameSite != sameSite || c.MaxAge != 0 || len(c.Value) != 43 {
+					t.Errorf("%s: got cookie with the session's key %s", mode, strings.Replace(c.String(), c.Value, "...", 1))
 				}
 			default:
 				t.Errorf("%s: got cookie %s", mode, c.Name)
@@ -168,15 +176,15 @@ func TestFormPostSignIn(t *testing.T) {
 	b.wantStatus(b.get(callback), http.StatusBadRequest, "") // parameters in the query are ignored
 	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1")
 	b.wantUser("Alice Adams")
-	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
+	b.wantStatus(b.finishCallback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
 	for _, c := range b.cookies() {
 		if strings.HasPrefix(c.Name, "__Host-login-") {
 			b.deleteCookie(c.Name)
 		}
 	}
-	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/callback") // reloaded after the login cookie expired
-	b.wantStatus(b.get("/callback"), http.StatusSeeOther, "/")           // with the session cookie
-	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[state_mismatch]" {
+	b.wantStatus(b.finishCallback(callback), http.StatusSeeOther, "/private/x?y=1") // the login cookies have expired
+	b.wantStatus(b.get("/callback"), http.StatusSeeOther, "/")
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[used]" {
 		t.Errorf("got rejections %s", kinds)
 	}
 }
@@ -226,24 +234,108 @@ func TestReloadedCallbackReturnsToPage(t *testing.T) {
 		t.Error("the reload signed in again")
 	}
 	b.deleteCookie(b.cookie("__Host-login-").Name) // expired
-	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
+	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/orders")
 	if kinds := w.log.rejections(t); len(kinds) != 0 {
 		t.Errorf("got rejections %v, want none", kinds)
 	}
 }
 
-// The page of a finished login is remembered for five minutes.
-func TestReloadedCallbackGoesHomeLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWebApp(t)
-		b := w.browser(t)
-		callback := b.signInAtEntra(b.get("/private/orders"), alice)
-		b.callback(callback)
-		done := b.cookie("__Host-login-")
-		time.Sleep(5*time.Minute + time.Second)
-		b.setCookie(done) // a browser that ignores Max-Age
-		b.wantStatus(b.callback(callback), http.StatusSeeOther, "/")
-	})
+// Going back to a callback leads to its page even hours later. Another user goes Home if the page was requested for the
+// first one.
+func TestOldCallbackReturnsToPage(t *testing.T) {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
+			b := w.browser(t)
+			callback := b.signInAtEntra(b.get("/private/orders"), alice)
+			b.callback(callback)
+			call := "/call?scope=" + url.QueryEscape(scopeB)
+			interaction := b.signInAtEntra(b.get(call), alice)
+			b.callback(interaction)
+			for range 3 {
+				time.Sleep(50 * time.Minute)
+				b.wantStatus(b.finishCallback(callback), http.StatusSeeOther, "/private/orders")
+				b.wantStatus(b.finishCallback(interaction), http.StatusSeeOther, call)
+			}
+			b.signIn("/login", bob)
+			b.wantStatus(b.finishCallback(callback), http.StatusSeeOther, "/private/orders")
+			b.wantStatus(b.finishCallback(interaction), http.StatusSeeOther, "/")
+		})
+	}
+}
+
+// If the page of Entra was left open for too long, or was bookmarked, the browser no longer has the cookie of the
+// sign-in. A page says that it took too long and leads back to the page wanted.
+// https://github.com/DuendeArchive/Support/issues/1148, https://github.com/aspnet/Security/issues/1042
+func TestLateCallbackTookTooLong(t *testing.T) {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
+		for name, late := range map[string]time.Duration{"left open": time.Minute, "bookmarked": 30 * 24 * time.Hour} {
+			t.Run(mode+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
+					b := w.browser(t)
+					entraPage := b.get("/private/x?y=1")
+					time.Sleep(15*time.Minute + late)
+					a := b.finishCallback(b.signInAtEntra(entraPage, alice))
+					b.wantStatus(a, http.StatusBadRequest, "")
+					const link = "/login?return_to=%2Fprivate%2Fx%3Fy%3D1"
+					if !strings.Contains(a.body, "took too long") || !strings.Contains(a.body, `href="`+link+`"`) {
+						t.Errorf("got page\n%s", a.body)
+					}
+					if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[expired]" {
+						t.Errorf("got rejections %s", kinds)
+					}
+					b.wantStatus(b.callback(b.signInAtEntra(b.get(link), alice)), http.StatusSeeOther, "/private/x?y=1")
+					// The user, now signed in, opens the bookmark again.
+					b.wantStatus(b.finishCallback(b.signInAtEntra(entraPage, alice)), http.StatusSeeOther, "/private/x?y=1")
+				})
+			})
+		}
+	}
+}
+
+// If a callback is processed twice, at two replicas, the second response deletes no cookie of the first. It is a page
+// that leads on, or with form_post, if the first response has arrived, a redirect to the page wanted.
+func TestCallbackAtTwoReplicas(t *testing.T) {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
+		for _, order := range []string{"first response arrives", "first response is lost"} {
+			store := newSharedStore()
+			set := func(s *settings) { s.flow.ResponseMode = mode }
+			w := newWebApp(t, withStore(store), set)
+			other := newWebApp(t, withStore(store), set, func(s *settings) { s.server = w.Server })
+			b := w.browser(t)
+			callback := b.signInAtEntra(b.get("/private/x"), alice)
+			second := w.browser(t) // the same browser, before the first response
+			for _, c := range b.cookies() {
+				second.setCookie(c)
+			}
+			second.http.Transport, second.w = inProcess{other}, other
+
+			first := b.callback(callback)
+			b.wantStatus(first, http.StatusSeeOther, "/private/x")
+			a := second.callback(callback)
+			if len(a.Cookies()) != 0 {
+				t.Errorf("%s: got cookies %v in the second response, want none", mode, a.Cookies())
+			}
+			if order == "first response arrives" {
+				second.jar.SetCookies(b.url(), first.Cookies())
+			}
+			if to := a.Header.Get("Location"); strings.HasPrefix(to, "/callback?") {
+				a = second.get(to)
+			}
+			if mode == authcode.ResponseModeFormPost && order == "first response arrives" {
+				second.wantStatus(a, http.StatusSeeOther, "/private/x")
+			} else {
+				second.wantStatus(a, http.StatusBadRequest, "")
+				if !strings.Contains(a.body, "already used") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fx"`) {
+					t.Errorf("%s, %s: got page\n%s", mode, order, a.body)
+				}
+				to := second.signIn("/login?return_to=/private/x", alice)
+				second.wantStatus(second.get(to), http.StatusOK, "")
+			}
+			b.wantStatus(b.get("/private/x"), http.StatusOK, "")
+		}
+	}
 }
 
 func TestExpiredLoginIsRejected(t *testing.T) {
@@ -266,59 +358,154 @@ func TestExpiredLoginIsRejected(t *testing.T) {
 	})
 }
 
-// The number of login cookies is bounded, and the newest work.
-func TestLoginCookiesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWebApp(t)
-		b := w.browser(t)
-		var callbacks []string
-		for i := range 12 {
-			callbacks = append(callbacks, b.signInAtEntra(b.get(fmt.Sprintf("/private/%d", i)), alice))
-			if n := len(b.cookies()); n > 5 {
-				t.Fatalf("got %d cookies, want at most 5", n)
-			}
-			time.Sleep(time.Second)
+// loginBytes returns how many bytes the cookies of sign-ins add to the Cookie header.
+func (b *browser) loginBytes() (total int) {
+	for _, c := range b.cookies() {
+		if strings.HasPrefix(c.Name, "__Host-login-") {
+			total += len(c.Name) + len("=") + len(c.Value) + len("; ")
 		}
-		b.wantStatus(b.callback(callbacks[6]), http.StatusBadRequest, "") // evicted
-		for i := 7; i < 12; i++ {
-			b.wantStatus(b.callback(callbacks[i]), http.StatusSeeOther, fmt.Sprintf("/private/%d", i))
-		}
-	})
+	}
+	return total
 }
 
-// Long return addresses make large cookies. Their total stays below the limits of proxies.
-func TestLoginCookiesStaySmall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWebApp(t)
+// A user who opens one page after the other without signing in can finish each of them. Beyond the bound, a sign-in
+// whose cookie was overwritten starts again and leads to its page.
+// https://github.com/dotnet/aspnetcore/issues/24870, https://github.com/thomseddon/traefik-forward-auth/issues/238
+func TestTabsBeyondTheBoundReturnToTheirPages(t *testing.T) {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
 		b := w.browser(t)
-		long := "/private/" + strings.Repeat("x", 1900)
-		for i := range 5 {
-			a := b.get(fmt.Sprint(long, i))
-			b.wantEntra(a)
-			total := 0
-			for _, c := range b.cookies() {
-				if size := len(c.Name) + len(c.Value); size > 4000 {
-					t.Errorf("got a cookie of %d bytes, want at most 4000", size)
+		var tabs []string
+		for i := range 40 {
+			tabs = append(tabs, b.signInAtEntra(b.get(fmt.Sprintf("/private/%d", i)), alice))
+			if got, want := len(b.cookies()), min(i+1, 16); got != want {
+				t.Fatalf("%s: after %d tabs: got %d cookies, want %d", mode, i+1, got, want)
+			}
+			if n := b.loginBytes(); n > 16*50 {
+				t.Fatalf("%s: got %d bytes of cookies, want at most 800", mode, n)
+			}
+		}
+		restarted := 0
+		for i, callback := range tabs {
+			if i%10 == 0 { // as if this tab were the first one
+				b.deleteCookie(sessionName(b))
+			}
+			page := fmt.Sprintf("/private/%d", i)
+			a := b.finishCallback(callback)
+			if strings.HasPrefix(a.Header.Get("Location"), entraHost) {
+				restarted++
+				a = b.finishCallback(b.signInAtEntra(a, alice))
+			}
+			b.wantStatus(a, http.StatusSeeOther, page)
+			b.wantStatus(b.get(page), http.StatusOK, "")
+		}
+		if kinds := w.log.rejections(t); len(kinds) != 0 {
+			t.Errorf("%s: got rejections %v, want none", mode, kinds)
+		}
+		if restarted == 0 {
+			t.Errorf("%s: no sign-in started again", mode)
+		}
+	}
+}
+
+// sessionName returns the name of the session cookie.
+func sessionName(b *browser) string {
+	if c := b.cookie("__Host-session-"); c != nil {
+		return c.Name
+	}
+	return "none"
+}
+
+// However many pages a browser requests at once without a session, the cookies of their sign-ins stay below 4 KB
+// together. The responses cannot know of each other. The worst case has every cookie that a sign-in can set.
+// https://github.com/dotnet/aspnetcore/issues/24870, https://github.com/oauth2-proxy/oauth2-proxy/issues/2163
+func TestParallelSignInsStayBelow4KB(t *testing.T) {
+	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
+		w := newWebApp(t, func(s *settings) { s.flow.ResponseMode = mode })
+		b := w.browser(t)
+		wantSmall := func(when string) {
+			t.Helper()
+			n := b.loginBytes()
+			t.Logf("%s: %s: %d bytes", mode, when, n)
+			if n > 4096 {
+				t.Errorf("%s: %s: got %d bytes of cookies, want at most 4096", mode, when, n)
+			}
+		}
+		long := "/private/" + strings.Repeat("x", 1990)
+		for range 3 {
+			empty := w.browser(t)
+			var tabs []*response
+			for i := range 100 { // no request carries the cookies of another one's response
+				path := fmt.Sprintf("/private/%d", i)
+				if i == 99 {
+					path = long
 				}
-				total += len(c.Name) + len(c.Value) + 3
+				a := empty.get(path)
+				empty = w.browser(t)
+				b.jar.SetCookies(b.url(), a.Cookies())
+				tabs = append(tabs, a)
 			}
-			if total > 6100 {
-				t.Fatalf("got %d bytes of cookies, want at most 6100", total)
+			wantSmall("100 sign-ins at once")
+			if n := len(b.cookies()); n < 10 {
+				t.Errorf("got %d cookies, want nearly 16 and one for the page", n)
 			}
-			time.Sleep(time.Second)
+			b.wantStatus(b.callback(b.signInAtEntra(tabs[99], alice)), http.StatusSeeOther, long)
 		}
-	})
+		b.get("/login")
+		b.wantStatus(b.get("/private/x"), http.StatusOK, "")
+		b.wantEntra(b.post("/logout", nil))
+		wantSmall("after a sign-out")
+		for range 20 {
+			b.get("/login?return_to=" + long)
+			wantSmall("after a sign-out and 20 sign-ins")
+		}
+	}
 }
 
-// If the browser cannot return to a page, the user still signs in and goes Home.
-func TestPagesTooLongToReturnToGoHome(t *testing.T) {
+// A page whose address is too long to return to after a sign-in says so. After the sign-in, the link works.
+// https://github.com/bitwarden/server/issues/953
+func TestPagesTooLongToReturnToAreExplained(t *testing.T) {
 	w := newWebApp(t)
-	for _, path := range []string{"/private/" + strings.Repeat("x", 5000),
-		"/private/a?x=" + strings.Repeat("%26", 2000)} {
+	for _, path := range []string{"/private/" + strings.Repeat("x", 2500), "/private/" + strings.Repeat("x", 1992),
+		"/private/a?x=" + strings.Repeat("%26", 2000), "/private/?" + strings.Repeat("&", 332)} {
 		b := w.browser(t)
-		if to := b.signIn(path, alice); to != "/" {
-			t.Errorf("%.40s returns to %.40s, want /", path, to)
+		for _, target := range []string{path, "/login?return_to=" + url.QueryEscape(path)} {
+			a := b.get(target)
+			b.wantStatus(a, http.StatusBadRequest, "")
+			if len(a.Cookies()) != 0 || !strings.Contains(a.body, "This link is too long to return to") ||
+				!strings.Contains(a.body, `<a href="/login">Sign in</a>`) {
+				t.Errorf("%.40s: got %d cookies and page\n%s", path, len(a.Cookies()), a.body)
+			}
 		}
+		b.signIn("/login", alice)
+		b.wantStatus(b.get(path), http.StatusOK, "")
+	}
+	if kinds := w.log.rejections(t); kinds[0] != "return_to_too_long" {
+		t.Errorf("got rejections %v", kinds)
+	}
+	for _, path := range []string{"/private/" + strings.Repeat("x", 1991), "/private/?" + strings.Repeat("&", 331)} {
+		if to := w.browser(t).signIn(path, alice); to != path {
+			t.Errorf("%.40s returns to %.40s", path, to)
+		}
+	}
+}
+
+// A browser remembers one long address. If two tabs need one, the user of the first is signed in and told to open the
+// link again.
+func TestSecondLongPageReplacesTheFirst(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	long := func(c string) string { return "/private/" + strings.Repeat(c, 1500) }
+	first, second := b.signInAtEntra(b.get(long("a")), alice), b.signInAtEntra(b.get(long("b")), alice)
+	a := b.callback(first)
+	b.wantStatus(a, http.StatusBadRequest, "")
+	if !strings.Contains(a.body, "You are signed in") || !strings.Contains(a.body, `<a href="/">Continue</a>`) {
+		t.Errorf("got page\n%s", a.body)
+	}
+	b.wantStatus(b.get(long("a")), http.StatusOK, "")
+	b.wantStatus(b.callback(second), http.StatusSeeOther, long("b"))
+	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[page_lost]" {
+		t.Errorf("got rejections %s", kinds)
 	}
 }
 
@@ -333,10 +520,9 @@ func TestDeepLinksKeepTheirEscapes(t *testing.T) {
 	}
 }
 
-// Many scopes leave less room for the return address in the cookie. Too many do not fit at all, which the developer
-// must fix.
+// Too many scopes do not fit into the state parameter, which the developer must fix.
 func TestManyScopes(t *testing.T) {
-	for n, to := range map[int]string{10: "the page", 25: "/", 80: ""} {
+	for n, to := range map[int]string{10: "the page", 25: "the page", 80: ""} {
 		w := newWebApp(t)
 		b := w.browser(t)
 		page := "/private/" + strings.Repeat("x", 1000)

@@ -28,7 +28,8 @@ const (
 	KindStateMismatch        Kind = "state_mismatch"         // the callback belongs to another login
 	KindExpired              Kind = "expired"                // the login or its code has expired
 	KindUsed                 Kind = "used"                   // the login was already finished
-	KindInvalidReturnTo      Kind = "invalid_return_to"      // the page to return to is not on the site
+	KindInvalidReturnTo      Kind = "invalid_return_to"      // the page to return to may not be on the site
+	KindReturnToTooLong      Kind = "return_to_too_long"     // the address of the page to return to is too long
 	KindConsentDeclined      Kind = "consent_declined"       // the user did not consent
 	KindExtraConsentDeclined Kind = "extra_consent_declined" // the user, already signed in, did not consent to more
 	KindAdminConsent         Kind = "admin_consent"          // only an administrator can consent
@@ -38,9 +39,11 @@ const (
 	KindInvalidIDToken       Kind = "invalid_id_token"       // the ID token or the account failed another check
 	KindStillRequired        Kind = "still_required"         // the user signed in as requested, without effect
 	KindSessionLost          Kind = "session_lost"           // the session of a sign-in, or its tokens, are missing
+	KindPageLost             Kind = "page_lost"              // the user signed in, but the page to return to is not known
 	KindMissingRole          Kind = "missing_role"           // the user lacks the required role
 	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
 	KindEmbedded             Kind = "embedded"               // a page in a frame requires a sign-in
+	KindSignInCanceled       Kind = "sign_in_canceled"       // the user signed out while the sign-in was in progress
 	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
 	KindUnavailable          Kind = "unavailable"            // Entra or the session store is not available
 	KindRejected             Kind = "rejected"               // Entra rejected the sign-in for another reason
@@ -82,7 +85,8 @@ var descriptions = map[Kind]description{
 			"If you started in another browser or window, continue there.",
 		"Sign in again", slog.LevelInfo},
 	KindNoLogin: {400, "There is no sign-in to finish",
-		"The sign-in was started too long ago or in another browser. Nothing is wrong with your account.",
+		"The sign-in was started too long ago, in another browser, or together with too many others. " +
+			"Nothing is wrong with your account.",
 		"Sign in again", slog.LevelInfo},
 	KindStateMismatch: {400, "This response belongs to another sign-in",
 		"For your security, a sign-in must be finished in the browser that started it.",
@@ -94,8 +98,16 @@ var descriptions = map[Kind]description{
 		"The page was loaded a second time before the first load finished.",
 		"Sign in again", slog.LevelInfo},
 	KindInvalidReturnTo: {400, "This link is not valid",
-		"It leads to another site, or to an address that could be mistaken for one.",
+		"It leads to another site, or to an address that could be mistaken for one. " +
+			"If it is a page of this site, sign in first and open it again.",
 		"Sign in without it", slog.LevelWarn},
+	KindReturnToTooLong: {400, "This link is too long to return to",
+		"A sign-in cannot remember the address of the page, because it is too long. " +
+			"Sign in first and open the link again.",
+		"Sign in", slog.LevelInfo},
+	KindPageLost: {400, "Open the link again",
+		"You are signed in. The address of the page was too long to remember while other sign-ins were in progress.",
+		"Continue", slog.LevelInfo},
 	KindConsentDeclined: {403, "You did not allow the app to sign you in",
 		"Nothing was changed.",
 		"Sign in again", slog.LevelInfo},
@@ -132,6 +144,9 @@ var descriptions = map[Kind]description{
 	KindSignedOut: {401, "You are signed out",
 		"What you sent was not saved. Sign in and send it again.",
 		"Sign in", slog.LevelInfo},
+	KindSignInCanceled: {401, "You are signed out",
+		"You signed out while this sign-in was in progress, so it was canceled.",
+		"Sign in", slog.LevelInfo},
 	KindEmbedded: {401, "You are signed out",
 		"This part of the page is for signed-in users.",
 		"Sign in", slog.LevelInfo},
@@ -161,10 +176,13 @@ func kindOf(err error) Kind {
 		{authcode.ErrParameters, KindStateMismatch},
 		{authcode.ErrExpired, KindExpired},
 		{authcode.ErrUsed, KindUsed},
+		{authcode.ErrReturnToTooLong, KindReturnToTooLong},
 		{authcode.ErrReturnTo, KindInvalidReturnTo},
 		{authcode.ErrAccount, KindInvalidIDToken},
 		{errSessionLost, KindSessionLost},
 		{errSignedOut, KindSignedOut},
+		{errSignInCanceled, KindSignInCanceled},
+		{errPageLost, KindPageLost},
 		{errMissingRole, KindMissingRole},
 		{errEmbedded, KindEmbedded},
 		{errCrossOrigin, KindCrossOrigin},
@@ -281,6 +299,8 @@ func (s *Site) retryURL(kind Kind, returnTo string) string {
 		q.Set("return_to", returnTo)
 	}
 	switch kind {
+	case KindPageLost:
+		return s.config.Home
 	case KindExtraConsentDeclined:
 		if returnTo != "" {
 			return returnTo // the page itself requests consent
@@ -375,7 +395,8 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <main>
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
-{{with .Links}}<p>{{range .}}<a href="{{.URL}}"{{if eq $.Kind "embedded"}} target="_top"{{end}}>{{.Text}}</a> {{end}}</p>
+{{with .Links}}<p>{{range .}}<a href="{{.URL}}"{{if eq $.Kind "embedded"}} target="_top"{{end}}>{{.Text}}</a> {{end -}}
+</p>
 {{end}}{{if .Code}}<dl>
 <dt>Code</dt><dd>{{.Code}}{{range .AADSTS}} AADSTS{{.}}{{end}}</dd>
 {{with .CorrelationID}}<dt>Correlation ID</dt><dd>{{.}}</dd>

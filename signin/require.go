@@ -39,9 +39,9 @@ func (s *Site) RequireSignIn(next http.Handler) http.Handler {
 		case !isPageLoad(r):
 			unauthorized(w, &entra.Error{Code: "login_required", Description: "the user is not signed in"})
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
-			s.reject(w, r, s.returnTarget(r), errSignedOut)
+			s.reject(w, r, s.retryTarget(r), errSignedOut)
 		case s.isSignInLoop(r):
-			s.reject(w, r, s.returnTarget(r), errSessionLost)
+			s.reject(w, r, s.retryTarget(r), errSessionLost)
 		default:
 			s.SignIn(w, r, authcode.Request{})
 		}
@@ -62,7 +62,7 @@ func (s *Site) RequireRole(roles ...string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return s.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if claims, ok := s.claims(r); !ok || !slices.ContainsFunc(roles, claims.Roles.Has) {
-				s.reject(w, r, s.returnTarget(r), errMissingRole)
+				s.reject(w, r, s.retryTarget(r), errMissingRole)
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -168,5 +168,7 @@ var (
 	errMissingRole = errors.New("signin: the user lacks the roles that the page requires")
 	errSessionLost = errors.New("signin: the browser signed in twice within a minute without getting a session: " +
 		"its session cookie does not arrive, or the session is not in the store")
-	errSignedOut = errors.New("signin: the user is signed out; the request was not processed")
+	errSignInCanceled = errors.New("signin: the user signed out while the sign-in was in progress")
+	errPageLost       = errors.New("signin: the long address of the page was replaced by that of another sign-in")
+	errSignedOut      = errors.New("signin: the user is signed out; the request was not processed")
 )

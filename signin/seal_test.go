@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -126,64 +127,100 @@ func TestDecodeCookieIsBounded(t *testing.T) {
 	}
 }
 
-// The bounds of login cookies are exact: their size, their total, and the times at which they count.
-func TestBoundsOfLoginCookies(t *testing.T) {
+// The bounds of a login are exact: the size of the state parameter, and the time for which finished logins count.
+func TestBoundsOfLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := testSite(t)
-		name := s.cookies.loginName("state")
-		size := func(n int) int {
-			return s.setLogin(httptest.NewRecorder(), name, &loginState{ReturnTo: strings.Repeat("x", n)}, time.Minute)
-		}
-		n := 0
-		for size(n+1) != 0 {
-			n++
-		}
-		if got := size(n); got != maxCookieBytes {
-			t.Errorf("got a largest cookie of %d bytes, want %d", got, maxCookieBytes)
-		}
-
-		// request returns a request with a login cookie, and the size of the cookie.
-		request := func(st *loginState) (*http.Request, int) {
-			rec := httptest.NewRecorder()
-			got := s.setLogin(rec, name, st, time.Minute)
-			r := httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
-			for _, c := range rec.Result().Cookies() {
-				r.AddCookie(c)
-			}
-			return r, got
-		}
-		r, used := request(&loginState{At: time.Now()})
-		for room, want := range map[int]int{used: 0, used - 1: 1} {
-			rec := httptest.NewRecorder()
-			s.evictLogins(rec, r, maxLoginBytes-room)
-			if got := len(rec.Result().Cookies()); got != want {
-				t.Errorf("with room for %d of %d bytes: got %d cookies deleted, want %d", room, used, got, want)
-			}
-		}
-		time.Sleep(doneTTL)
-		if s.login(r, name) == nil {
-			t.Error("got no finished login after doneTTL")
-		}
-		time.Sleep(time.Nanosecond)
-		if s.login(r, name) != nil {
-			t.Error("got a finished login later than doneTTL")
-		}
-
 		login, err := s.flow.Begin(t.Context(), authcode.Request{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, _ = request(&loginState{Login: login, At: time.Now()})
-		time.Sleep(s.flow.LoginTimeout() - time.Second)
-		for _, want := range []int{1, 0} { // a second before the login expires, and later
-			rec := httptest.NewRecorder()
-			s.relinkLogins(rec, r, "session")
-			if got := len(rec.Result().Cookies()); got != want {
-				t.Errorf("%v before the login expires: got %d cookies, want %d", time.Until(login.Expires()), got, want)
+		r := httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
+		for longPage, bound := range map[string]int{"": maxStateBytes, "/long": maxLongStateBytes} {
+			largest := 0
+			for n := range bound {
+				to, ok := s.setLogin(httptest.NewRecorder(), r, &loginState{Login: login, PageOf: strings.Repeat("x", n)}, longPage)
+				if !ok {
+					break
+				}
+				u, err := url.Parse(to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				largest = len(u.Query().Get("state"))
 			}
-			time.Sleep(time.Nanosecond)
+			if largest > bound || largest < bound-3 { // a byte more takes up to two characters, and a slot has one or two digits
+				t.Errorf("long page %q: got a largest state of %d bytes, want %d", longPage, largest, bound)
+			}
+		}
+
+		st := &loginState{Login: login}
+		for range maxFinished + 1 {
+			rec := httptest.NewRecorder()
+			s.setFinished(rec, r, st)
+			r = httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
+			for _, c := range rec.Result().Cookies() {
+				if c.MaxAge > 0 {
+					r.AddCookie(c)
+				}
+			}
+		}
+		for _, want := range []int{maxFinished, 0} {
+			if got := len(s.finishedLogins(r)); got != want {
+				t.Errorf("got %d finished logins, want %d", got, want)
+			}
+			time.Sleep(loopWindow)
 		}
 	})
+}
+
+// With the largest value of each cookie that a sign-in can set, the cookies of sign-ins stay below 4 KB together.
+func TestLargestCookiesOfSignIns(t *testing.T) {
+	s := testSite(t)
+	s.cookies = newCookies(&url.URL{Scheme: "https", Host: "app.example", Path: "/callback"}, authcode.ResponseModeFormPost)
+	login, err := s.flow.Begin(t.Context(), authcode.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar := map[string]string{}
+	request := func() *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "https://app.example/", nil)
+		for name, value := range jar {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		return r
+	}
+	store := func(rec *httptest.ResponseRecorder) {
+		for _, c := range rec.Result().Cookies() {
+			if jar[c.Name] = c.Value; c.MaxAge < 0 {
+				delete(jar, c.Name)
+			}
+		}
+	}
+	for range maxFinished {
+		rec := httptest.NewRecorder()
+		s.setFinished(rec, request(), &loginState{Login: login, Request: strings.Repeat("x", 16)})
+		store(rec)
+	}
+	rec := httptest.NewRecorder()
+	s.signOutLogins(rec, request())
+	setCookie(rec, s.cookies.login(linkCookie, sessionKey("id"), 0))
+	store(rec)
+	for range 10 * loginSlots {
+		rec := httptest.NewRecorder()
+		if _, ok := s.setLogin(rec, request(), &loginState{Login: login}, "/"+strings.Repeat("x", 1999)); !ok {
+			t.Fatal("got no login")
+		}
+		store(rec)
+	}
+	total := 0
+	for name, value := range jar {
+		total += len(name) + len("=") + len(value) + len("; ")
+	}
+	if want := loginSlots + 4; len(jar) != want || total > 4096 {
+		t.Errorf("got %d cookies of %d bytes, want %d of at most 4096", len(jar), total, want)
+	}
+	t.Logf("%d bytes", total)
 }
 
 // The memory store is bounded, evicts the least recently used record, and removes expired ones.

@@ -25,6 +25,8 @@ const (
 	replacedGrace = 30 * time.Second
 	// idLength is the length of the result of [rand.Text].
 	idLength = 26
+	// keyLength is the length of the key of a record.
+	keyLength = 43
 	// tombstoneTTL is how long the end of a session is remembered. It exceeds the time that any request needs to
 	// record the use of a session.
 	tombstoneTTL = 10 * time.Minute
@@ -69,6 +71,9 @@ func entraEpochKey(sid string) string   { return fingerprint("entra epoch", sid)
 func tombstoneKey(key string) string    { return fingerprint("tombstone", key) }
 func successorKey(key string) string    { return fingerprint("successor", key) }
 func signedOutKey(key string) string    { return fingerprint("signed out", key) }
+
+// loginKey stands for a login in place of the session that it will create.
+func loginKey(binding string) string { return fingerprint("login", binding) }
 
 // contextKey is the key of the requestState in the context of a request.
 type contextKey struct{}
@@ -144,14 +149,8 @@ func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource
 
 // loadSession returns the session of the request's cookie, or nil. The error is a failure of the store.
 func (s *Site) loadSession(r *http.Request) (*session, error) {
-	id := ""
-	for _, c := range r.CookiesNamed(s.cookies.sessionName) {
-		if id != "" {
-			return nil, nil // ambiguous: another host may have set one of them
-		}
-		id = c.Value
-	}
-	if len(id) != idLength {
+	id := s.sessionID(r)
+	if id == "" {
 		return nil, nil
 	}
 	v, err := s.findSession(r.Context(), sessionKey(id))
@@ -162,6 +161,15 @@ func (s *Site) loadSession(r *http.Request) (*session, error) {
 		s.logError(r.Context(), slog.LevelError, "signin: use of the session could not be recorded", err)
 	}
 	return v, nil
+}
+
+// sessionID returns the value of the session cookie, or "".
+func (s *Site) sessionID(r *http.Request) string {
+	cookies := r.CookiesNamed(s.cookies.sessionName)
+	if len(cookies) != 1 || len(cookies[0].Value) != idLength { // with two, another host may have set one of them
+		return ""
+	}
+	return cookies[0].Value
 }
 
 // findSession returns the valid session under key, or nil.
@@ -255,14 +263,17 @@ func (s *Site) replaceSession(ctx context.Context, key string, by authcode.Accou
 	if v == nil || err != nil {
 		return err
 	}
+	if err := s.put(ctx, successorKey(key), successor{next}, time.Now().Add(tombstoneTTL)); err != nil {
+		return err
+	}
 	if v.Account.HomeAccountID != by.HomeAccountID || v.Account.TenantID != by.TenantID {
 		if err := s.markEnded(ctx, key); err != nil || v.Account.HomeAccountID == by.HomeAccountID {
 			return err // SignOut covers all tenants of a person, so it would remove the new tokens, too
 		}
 		return s.flow.SignOut(ctx, v.Account)
 	}
-	if err := s.put(ctx, successorKey(key), successor{next}, time.Now().Add(tombstoneTTL)); err != nil || v.Replaced {
-		return err
+	if v.Replaced {
+		return nil
 	}
 	v.Replaced = true
 	if expires := time.Now().Add(replacedGrace); expires.Before(v.Expires) {
@@ -282,24 +293,40 @@ func (s *Site) markEnded(ctx context.Context, key string) error {
 	return s.delete(ctx, key)
 }
 
-// signOutSession ends the session under key and its successors, because the user signs out. It reports whether there
-// was a successor. A concurrent sign-in must lose. It writes the successor record before it checks for a sign-out
-// ([Site.startSession]), and signOutSession does the opposite, so at least one of them notices the other.
-func (s *Site) signOutSession(ctx context.Context, key string) (replaced bool, err error) {
+// signOutSession ends the session under key and its successors, because the user signs out.
+func (s *Site) signOutSession(ctx context.Context, key string) error {
+	if err := s.cancelSignIns(ctx, key); err != nil {
+		return err
+	}
+	return s.markEnded(ctx, key)
+}
+
+// cancelSignIns ends the sign-ins that replace the session under key, in progress or finished. key may also stand for a
+// login. A concurrent sign-in must lose. It writes the successor record before it checks for a sign-out
+// ([Site.startSession]), and cancelSignIns does the opposite, so at least one of them notices the other.
+func (s *Site) cancelSignIns(ctx context.Context, key string) error {
 	expires := time.Now().Add(tombstoneTTL + s.flow.LoginTimeout())
 	if err := s.put(ctx, signedOutKey(key), struct{}{}, expires); err != nil {
-		return false, err
+		return err
 	}
+	return s.signOutSuccessor(ctx, key)
+}
+
+// signOutSuccessor ends the session that has replaced the one under key, if there is one, and removes its tokens.
+func (s *Site) signOutSuccessor(ctx context.Context, key string) error {
 	var next successor
-	if replaced, err = s.get(ctx, successorKey(key), &next); err != nil {
-		return false, err
+	if found, err := s.get(ctx, successorKey(key), &next); !found || err != nil {
+		return err
 	}
-	if replaced {
-		if _, err := s.signOutSession(ctx, next.Key); err != nil {
-			return true, err
-		}
+	var v session
+	found, err := s.get(ctx, next.Key, &v)
+	if found {
+		err = s.flow.SignOut(ctx, v.Account)
 	}
-	return replaced, s.markEnded(ctx, key)
+	if err != nil {
+		return err
+	}
+	return s.signOutSession(ctx, next.Key)
 }
 
 // endEntraSession ends all sessions that belong to a session of Entra. The record of that session stays, because a

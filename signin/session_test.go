@@ -107,15 +107,17 @@ func TestRecordsAreStoredLongEnough(t *testing.T) {
 		}
 		const epoch = 8*time.Hour + 10*time.Minute
 		b.signIn("/private/x", alice)
-		want("after the sign-in", time.Hour, 8*time.Hour) // session and Entra session
+		// The successor of the login, session and Entra session.
+		want("after the sign-in", 10*time.Minute, time.Hour, 8*time.Hour)
 		w.withClaims(map[string]any{"sid": "another"})
 		b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusSeeOther, "/")
-		// The replaced session, its successor, the new session and two Entra sessions.
-		want("after the second sign-in", 30*time.Second, 10*time.Minute, time.Hour, 8*time.Hour, 8*time.Hour)
+		// The replaced session, its successor and those of two logins, the new session and two Entra sessions.
+		want("after the second sign-in", 30*time.Second, 10*time.Minute, 10*time.Minute, 10*time.Minute, time.Hour,
+			8*time.Hour, 8*time.Hour)
 		b.wantEntra(b.post("/logout", nil))
 		// The new session became a tombstone, the mark of its sign-out, and an epoch.
-		want("after the sign-out", 30*time.Second, 10*time.Minute, 10*time.Minute, 25*time.Minute, 8*time.Hour,
-			8*time.Hour, epoch)
+		want("after the sign-out", 30*time.Second, 10*time.Minute, 10*time.Minute, 10*time.Minute, 10*time.Minute,
+			25*time.Minute, 8*time.Hour, 8*time.Hour, epoch)
 	})
 }
 
@@ -200,8 +202,8 @@ func TestStoreRecordsAreSealed(t *testing.T) {
 	a.signIn("/private/x", alice)
 	b.signIn("/private/x", bob)
 	entries := store.all()
-	if len(entries) != 4 {
-		t.Fatalf("got %d records for two sessions, want 4", len(entries))
+	if len(entries) != 6 { // each with an Entra session and the successor of its login
+		t.Fatalf("got %d records for two sessions, want 6", len(entries))
 	}
 	for token, e := range entries {
 		for _, hidden := range []string{"Alice", "alice", "Bob", aliceID, a.session(), b.session(), "tid",
@@ -583,7 +585,7 @@ func TestSignOutDuringSignInEndsOldSession(t *testing.T) {
 		for signOutDuringSignIn(t, sid, point) {
 			point++
 		}
-		if want := map[bool]int{true: 11, false: 7}[sid]; point != want {
+		if want := map[bool]int{true: 13, false: 9}[sid]; point != want {
 			t.Errorf("got %d store calls, want %d", point, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // maxSIDBytes bounds a sid, which is a GUID.
@@ -19,21 +20,15 @@ func (s *Site) handleLogout(w http.ResponseWriter, r *http.Request) {
 	}
 	v, err := s.requestState(r).session()
 	ctx := context.WithoutCancel(r.Context()) // a sign-out must not stop half-way
-	if v != nil && err == nil {
-		err = s.signOut(ctx, v)
+	if err == nil {
+		err = s.signOut(ctx, r, v)
 	}
 	if err != nil { // the browser keeps its cookie, so that the user can retry
 		s.reject(w, r, "", err)
 		return
 	}
 	deleteCookie(w, s.cookies.session(""))
-	valid, names := s.logins(r)
-	for _, c := range valid {
-		names = append(names, c.name)
-	}
-	for _, name := range names {
-		s.deleteLogin(w, name)
-	}
+	s.signOutLogins(w, r)
 	to := s.flow.SignOutURL(s.config.SignedOutURL)
 	if v != nil && v.Hint != "" {
 		to += "&" + url.Values{"logout_hint": {v.Hint}}.Encode() // so that Entra does not show an account picker
@@ -41,9 +36,27 @@ func (s *Site) handleLogout(w http.ResponseWriter, r *http.Request) {
 	redirect(w, r, to)
 }
 
-// signOut ends a session and all others of the same session at Entra, and removes its tokens. It is safe to retry.
-// After a failure either the session still exists, or only unreachable data is left.
-func (s *Site) signOut(ctx context.Context, v *session) error {
+// signOut ends the session v of a browser, all others of the same session at Entra, the other sessions that the cookies
+// of r name, and the sign-ins in progress of the browser. It removes their tokens. v is nil if no user is signed in.
+// Then signOut ends only sessions that exist, so that requests without a session cannot fill the store.
+//
+// It is safe to retry. After a failure either the session still exists, or only unreachable data is left.
+func (s *Site) signOut(ctx context.Context, r *http.Request, v *session) error {
+	sessions := s.sessionKeys(r)
+	var logins []string
+	for _, binding := range s.pendingLogins(r) {
+		if len(binding) == bindingLength {
+			logins = append(logins, loginKey(binding))
+		}
+	}
+	if v == nil {
+		for _, key := range append(sessions, logins...) {
+			if err := s.signOutSuccessor(ctx, key); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if err := s.flow.SignOut(ctx, v.Account); err != nil {
 		return err
 	}
@@ -52,15 +65,18 @@ func (s *Site) signOut(ctx context.Context, v *session) error {
 			return err
 		}
 	}
-	replaced, err := s.signOutSession(ctx, v.key)
-	if err != nil {
-		return err
+	for _, key := range logins {
+		if err := s.cancelSignIns(ctx, key); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.Backward(sessions) { // v is the first, and ends last
+		if err := s.signOutSession(ctx, key); err != nil {
+			return err
+		}
 	}
 	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out", slog.Any("account", v.Account))
-	if !replaced {
-		return nil
-	}
-	return s.flow.SignOut(ctx, v.Account) // tokens that the concurrent sign-in acquired
+	return nil
 }
 
 // handleFrontChannelLogout serves FrontChannelLogoutPath. When the user signs out elsewhere, Entra's sign-out page

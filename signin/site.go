@@ -174,9 +174,9 @@ func invalidConfig(description string) error {
 // site made the browser send, with status 403, unless their method is GET, HEAD or OPTIONS. This uses
 // [http.CrossOriginProtection]; Config.CrossOrigin can make exceptions. Forms need no CSRF token.
 //
-// An app may have several sites, for example for employees and for customers. With form_post, the Handler of one must be
-// the next of the other, without middleware in between, because Entra's page posts to the callbacks of both. Otherwise
-// make an exception for the inner callback in Config.CrossOrigin.
+// An app may have several sites, for example for employees and for customers. With form_post, the Handler of one must
+// be the next of the other, without middleware in between, because Entra's page posts to the callbacks of both.
+// Otherwise make an exception for the inner callback in Config.CrossOrigin.
 //
 // next receives the original ResponseWriter, so optional interfaces such as [http.Flusher] keep working.
 func (s *Site) Handler(next http.Handler) http.Handler {
