@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,8 @@ type candidate struct {
 	more    bool     // another credential follows
 	tried   []*Error // failures since the previous candidate, to be logged when a request is sent
 	warning string   // CredentialInfo.Warning, which is logged once when a request is sent
+
+	transport http.RoundTripper // sends the requests of the attempt; nil for Config.HTTPClient's
 }
 
 // A failure is the reason why a candidate does not authenticate the app.
@@ -97,6 +100,32 @@ func newCredential(c candidate, invalid *Error) Credential {
 // are, and certificates with an *[rsa.PrivateKey] if the certificates, the key and the
 // options are. Any other Credential is equal only to its copies.
 func (c Credential) Equal(d Credential) bool { return c.id == d.id }
+
+// WithTransport returns a copy of c with which token requests, and requests for discovery
+// documents, are sent through transport instead of the Transport of [Config].HTTPClient. It is
+// for credentials that only work behind a proxy of their own. transport must be safe for
+// concurrent use. It gets the URL of the authority and must not send requests elsewhere without
+// TLS. The copy is [Credential.Equal] to c.
+func (c Credential) WithTransport(transport http.RoundTripper) Credential {
+	if start := c.start; start != nil {
+		c.start = func(depth int) candidates { return &routed{start(depth), transport} }
+	}
+	return c
+}
+
+// routed yields the candidates of a credential with a transport.
+type routed struct {
+	candidates
+	transport http.RoundTripper
+}
+
+func (r *routed) next(ctx context.Context, prev *failure, more bool) (*candidate, *failure) {
+	c, failed := r.candidates.next(ctx, prev, more)
+	if c != nil {
+		c.transport = r.transport
+	}
+	return c, failed
+}
 
 // Format prints that there is a credential, for every verb.
 func (c Credential) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.Credential{...}") }

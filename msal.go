@@ -161,7 +161,11 @@ func (r *response) http(req *http.Request) *http.Response {
 // send sends a request and reads the whole response.
 func (t *msalTransport) send(req *http.Request) (*response, *Error) {
 	requestID := req.Header.Get("Client-Request-Id")
-	resp, err := t.client.Do(req)
+	client := t.client
+	if own := exchangeFromContext(req.Context()).candidate.transport; own != nil {
+		client = httpclient.Restricted(&http.Client{Transport: own, Timeout: t.client.Timeout})
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, networkError(req, err)
 	}

@@ -66,6 +66,9 @@
 //	cfg, err := credentials.FromEnvironment(nil)
 //	client, err := entra.New(cfg)
 //
+// If the cluster uses identity bindings, set EnableAzureProxy in [EnvironmentOptions]. Token
+// requests then go through the cluster's proxy.
+//
 // A certificate of cert-manager is a TLS secret that is mounted as a volume:
 //
 //	credentials.CertificateFile("/var/run/orders/tls.crt", &credentials.CertificateFileOptions{

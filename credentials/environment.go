@@ -20,6 +20,9 @@ type EnvironmentOptions struct {
 	// Logger logs which variables are used (level Info). It also becomes the Logger of the
 	// returned configuration and of its credential. If nil, nothing is logged.
 	Logger *slog.Logger
+	// EnableAzureProxy controls whether AZURE_KUBERNETES_TOKEN_PROXY is used; see
+	// WorkloadIdentityOptions.
+	EnableAzureProxy bool
 	// HTTPClient sends the requests to GitHub in a job of GitHub Actions. It also becomes the
 	// HTTPClient of the returned configuration. If nil, default clients are used.
 	HTTPClient *http.Client
@@ -46,7 +49,8 @@ type EnvironmentOptions struct {
 //  2. AZURE_CLIENT_CERTIFICATE_PATH: see [CertificateFile]. The password is in
 //     AZURE_CLIENT_CERTIFICATE_PASSWORD. If AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is "1" or
 //     "true", the chain is sent.
-//  3. AZURE_FEDERATED_TOKEN_FILE: see [WorkloadIdentity].
+//  3. AZURE_FEDERATED_TOKEN_FILE: see [WorkloadIdentity]. AZURE_KUBERNETES_TOKEN_PROXY and
+//     the variables that belong to it are used if EnableAzureProxy is set.
 //  4. ACTIONS_ID_TOKEN_REQUEST_URL with ACTIONS_ID_TOKEN_REQUEST_TOKEN: see
 //     [GitHubActions]. The audience is that of the cloud.
 //
@@ -214,7 +218,9 @@ func (e environment) credential(used string, cloud entra.Cloud, o *EnvironmentOp
 		}
 		return CertificateFile(e.get(used), &opts)
 	case "AZURE_FEDERATED_TOKEN_FILE":
-		return WorkloadIdentity(&WorkloadIdentityOptions{TokenFile: e.get(used), Logger: o.Logger})
+		return workloadIdentity(e.get, WorkloadIdentityOptions{
+			TokenFile: e.get(used), EnableAzureProxy: o.EnableAzureProxy, Logger: o.Logger,
+		})
 	}
 	return gitHubActions(e.get, GitHubActionsOptions{Audience: AudienceFor(cloud), HTTPClient: o.HTTPClient})
 }

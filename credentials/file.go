@@ -47,6 +47,7 @@ type file struct {
 	parse      func(ctx context.Context, contents [][]byte) (version, error)
 	logger     *slog.Logger
 	warnBefore time.Duration // before expiry; if negative, never
+	hint       string        // why Entra may have rejected the credential, for errors; usually empty
 
 	reading  chan struct{}            // a semaphore: at most one goroutine reads the files
 	current  atomic.Pointer[version]  // not nil after open
@@ -122,6 +123,9 @@ func (f *file) refresh(ctx context.Context, v *version, rejected bool) error {
 	if expiry := v.info.NotAfter; next == v && !expiry.IsZero() && time.Now().After(expiry) {
 		return invalid("the %s in %q expired at %s and the file has not been renewed",
 			f.kind, f.paths[0], expiry.UTC().Format(time.RFC3339))
+	}
+	if next == v && f.hint != "" {
+		return invalid("%s", f.hint)
 	}
 	return err
 }

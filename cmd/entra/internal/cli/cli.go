@@ -129,6 +129,7 @@ Credential, at most one (default: the one in the environment):
       -send-chain              send the certificate chain (subject name and issuer)
       -rs256                   sign with RS256 instead of PS256
   -federated-token-file FILE   the token of another issuer, as in Kubernetes
+      -azure-proxy             use AZURE_KUBERNETES_TOKEN_PROXY (identity bindings of AKS)
   -github                      the token of this GitHub Actions job
   -managed-identity ID         the token of the managed identity with this client ID, or "default"
 

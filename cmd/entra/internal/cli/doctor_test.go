@@ -115,6 +115,18 @@ func TestDoctorFindsFaults(t *testing.T) {
 		{"B2C", func(t *testing.T, b *bench) []string { b.daemon(t); return []string{"-cloud", "contoso.b2clogin.com"} }, 1,
 			"configuration", 0},
 
+		{"identity bindings not enabled", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			testkit.WriteFile(t, "token", b.trustsCluster(t))
+			t.Setenv("AZURE_KUBERNETES_TOKEN_PROXY", "https://10.0.0.1")
+			return []string{"-federated-token-file", "token", scopeOfB}
+		}, 0, "credential", 0},
+		{"identity bindings", func(t *testing.T, b *bench) []string {
+			b.daemon(t)
+			testkit.WriteFile(t, "token", b.trustsCluster(t))
+			t.Setenv("AZURE_KUBERNETES_TOKEN_PROXY", "https://10.0.0.1")
+			return []string{"-federated-token-file", "token", "-azure-proxy", scopeOfB}
+		}, 0, "", 0},
 		{"secret is a GUID", func(t *testing.T, b *bench) []string {
 			b.daemon(t)
 			const secret = "7d1c5a0e-1111-4a7b-9c9f-0123456789ab"

@@ -15,6 +15,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/tokenproxy"
 )
 
 // options are the flags and arguments of a command.
@@ -32,7 +33,7 @@ type options struct {
 	passwordFile, passwordEnv string
 	sendChain, rs256          bool
 	federatedFile, managed    string
-	github                    bool
+	github, azureProxy        bool
 }
 
 // errUsage reports wrong usage that was already printed.
@@ -61,6 +62,7 @@ func (s *System) parse(command string, args []string) (*options, error) {
 	f.BoolVar(&o.rs256, "rs256", false, "")
 	f.StringVar(&o.federatedFile, "federated-token-file", "", "")
 	f.BoolVar(&o.github, "github", false, "")
+	f.BoolVar(&o.azureProxy, "azure-proxy", false, "")
 	f.StringVar(&o.managed, "managed-identity", "", "")
 	if command == "token" {
 		f.BoolVar(&o.raw, "raw", false, "")
@@ -207,6 +209,11 @@ func (o *options) roots() (*x509.CertPool, error) {
 func (s *System) transport(o *options) (http.RoundTripper, error) {
 	if s.Transport != nil {
 		return s.Transport, nil
+	}
+	if o.azureProxy {
+		if proxy, err := tokenproxy.New(s.getenv); proxy != nil || err != nil {
+			return proxy, err
+		}
 	}
 	pool, err := o.roots()
 	if err != nil {

@@ -82,7 +82,9 @@ func (s *System) open(
 	case o.certificate != "":
 		cred, err = s.certificate(o)
 	case o.federatedFile != "":
-		cred, err = credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{TokenFile: o.federatedFile})
+		cred, err = credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{
+			TokenFile: o.federatedFile, EnableAzureProxy: o.azureProxy,
+		})
 	case o.github:
 		cred, err = credentials.GitHubActions(&credentials.GitHubActionsOptions{
 			Audience: credentials.AudienceFor(cfg.Cloud), HTTPClient: httpClient(recorder),
@@ -98,7 +100,7 @@ func (s *System) open(
 		}
 		cred, err = credentials.ManagedIdentity(&opts)
 	default:
-		if cred, err = s.fromEnvironment(cfg, recorder); err == nil {
+		if cred, err = s.fromEnvironment(cfg, o, recorder); err == nil {
 			facts.Unused = s.unused(cred.Info().Variable)
 		}
 	}
@@ -106,15 +108,22 @@ func (s *System) open(
 		return entra.Credential{}, doctor.Credential{}, err
 	}
 	facts.CredentialInfo = cred.Info()
+	if o.azureProxy {
+		cred = cred.WithTransport(recorder) // which sends requests through the proxy
+	}
 	return cred, facts, nil
 }
 
 // fromEnvironment returns the credential in the environment. The IDs and the cloud in cfg,
 // which may come from flags, replace those of the environment.
-func (s *System) fromEnvironment(cfg entra.Config, recorder *httprecord.Recorder) (entra.Credential, error) {
+func (s *System) fromEnvironment(
+	cfg entra.Config, o *options, recorder *httprecord.Recorder,
+) (entra.Credential, error) {
 	env := append(slices.Clone(s.Env),
 		"AZURE_TENANT_ID="+cfg.TenantID, "AZURE_CLIENT_ID="+cfg.ClientID, "AZURE_AUTHORITY_HOST="+cfg.Cloud.Host())
-	c, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{Env: env, HTTPClient: httpClient(recorder)})
+	c, err := credentials.FromEnvironment(&credentials.EnvironmentOptions{
+		Env: env, HTTPClient: httpClient(recorder), EnableAzureProxy: o.azureProxy,
+	})
 	return c.Credential, err
 }
 
