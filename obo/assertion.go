@@ -56,9 +56,9 @@ func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 			"the assertion is from another tenant than the client's; "+
 				"use Client.WithTenant with the tid of the validated token")
 	}
-	var seconds float64
-	if err := json.Unmarshal(claims["exp"], &seconds); err != nil || seconds <= 0 || seconds > 1<<40 {
-		return time.Time{}, nil //nolint:nilerr // an unreadable expiry counts as absent
+	seconds := numericDate(claims["exp"])
+	if seconds <= 0 || seconds > 1<<40 {
+		return time.Time{}, nil
 	}
 	expires = time.Unix(int64(seconds), 0)
 	if !time.Now().Before(expires) {
@@ -66,6 +66,19 @@ func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 			expires.UTC().Format(time.RFC3339))
 	}
 	return expires, nil
+}
+
+// numericDate returns the seconds of a NumericDate (RFC 7519, section 2), or 0 if the value is
+// not a number. The number may be in a string, as some token services write it.
+func numericDate(value json.RawMessage) (seconds float64) {
+	var quoted string
+	if json.Unmarshal(value, &quoted) == nil {
+		value = json.RawMessage(quoted)
+	}
+	if json.Unmarshal(value, &seconds) != nil {
+		return 0
+	}
+	return seconds
 }
 
 // decodeObject returns the JSON object in a part of a JWT, or nil if the part is invalid.

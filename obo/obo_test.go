@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -91,6 +92,9 @@ func TestAssertionsAreChecked(t *testing.T) {
 		{"expiry zero", header + "." + segment(`{"scp":"x","exp":0}`) + ".x", ""},
 		{"negative expiry", header + "." + segment(`{"scp":"x","exp":-1}`) + ".x", ""},
 		{"expiry out of range", header + "." + segment(`{"scp":"x","exp":1e300}`) + ".x", ""},
+		{"expired, in a string", header + "." + segment(`{"scp":"x","exp":"946685400"}`) + ".x",
+			"the assertion expired at 2000-01-01T00:10:00Z"},
+		{"not a number in a string", header + "." + segment(`{"scp":"x","exp":"NaN"}`) + ".x", ""},
 		{"no expiry", header + "." + segment(`{"scp":"x"}`) + ".x", ""},
 		{"strange claims", header + "." + segment(`{"scp":[1],"exp":{"x":1},"idtyp":7}`) + ".x", ""},
 		{"encrypted", segment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d", ""},
@@ -181,24 +185,15 @@ func TestTokenIsNotServedJustPastItsAssertion(t *testing.T) {
 // the assertion again.
 func TestUnknownExpiryIsTenMinutes(t *testing.T) {
 	for name, assertion := range map[string]string{
-		"encrypted": segment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d",
-		"no expiry": segment(`{"alg":"RS256"}`) + "." + segment(`{"scp":"x"}`) + ".x",
+		"encrypted":    segment(`{"alg":"RSA-OAEP","enc":"A256GCM"}`) + ".a.b.c.d",
+		"no expiry":    segment(`{"alg":"RS256"}`) + "." + segment(`{"scp":"x"}`) + ".x",
+		"not a number": segment(`{"alg":"RS256"}`) + "." + segment(`{"scp":"x","exp":"soon"}`) + ".x",
+		"two numbers":  segment(`{"alg":"RS256"}`) + "." + segment(`{"scp":"x","exp":"4000000000 1"}`) + ".x",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s, r, c := setup(t)
-			valid := assertionOf(s, alice, time.Hour)
 			accepts := true
-			r.Next = testkit.RoundTripper(func(req *http.Request) (*http.Response, error) {
-				if req.Method == http.MethodPost && accepts { // as Entra would, which can read the assertion
-					if err := req.ParseForm(); err != nil {
-						return nil, err
-					}
-					req.PostForm.Set("assertion", valid)
-					body := req.PostForm.Encode()
-					req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-				}
-				return s.Client().Transport.RoundTrip(req)
-			})
+			acceptAs(s, r, assertionOf(s, alice, time.Hour), &accepts)
 			source := obo.TokenSource(c, assertion, "api://api-b/Orders.Read")
 			tok, err := source.Token()
 			if err != nil {
@@ -218,6 +213,41 @@ func TestUnknownExpiryIsTenMinutes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// acceptAs replaces the assertion in requests by a valid one while accepts is true, as if Entra could read it.
+func acceptAs(s *entratest.Server, r *testkit.Recorder, valid string, accepts *bool) {
+	r.Next = testkit.RoundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodPost && *accepts {
+			if err := req.ParseForm(); err != nil {
+				return nil, err
+			}
+			req.PostForm.Set("assertion", valid)
+			body := req.PostForm.Encode()
+			req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		}
+		return s.Client().Transport.RoundTrip(req)
+	})
+}
+
+// Some token services write exp as a string, against RFC 7519, section 2. A number in it is the expiry.
+func TestExpiryInAString(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r, c := setup(t)
+		accepts := true
+		acceptAs(s, r, assertionOf(s, alice, time.Hour), &accepts)
+		end := time.Now().Add(4 * time.Minute).Truncate(time.Second)
+		assertion := segment(`{"alg":"RS256"}`) + "." + segment(fmt.Sprintf(`{"scp":"x","exp":"%d"}`, end.Unix())) + ".x"
+		source := obo.TokenSource(c, assertion, "api://api-b/Orders.Read")
+		if tok, err := source.Token(); err != nil || !tok.Expiry.Equal(end) {
+			t.Fatalf("got expiry %v, %v, want %v", tok, err, end)
+		}
+		time.Sleep(time.Until(end))
+		_, err := source.Token()
+		if e := testkit.Error(t, err); e.Code != "invalid_grant" || e.StatusCode != 0 || len(r.Forms()) != 1 {
+			t.Errorf("got %v and %d requests, want invalid_grant and 1", err, len(r.Forms()))
+		}
+	})
 }
 
 // A token that expires before its assertion is refreshed early, with the assertion, for every
