@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/entratoken/entra/internal/guid"
 )
 
 // Claims are the claims of a verified token. Each caller gets a copy of its own.
@@ -23,7 +25,7 @@ type Claims struct {
 	// Issuer (iss) is the token service and tenant that issued the token.
 	Issuer string
 	// Audience (aud) is the application that the token is for. It is one of
-	// Config.Audiences.
+	// Config.Audiences, with a client ID in lower case.
 	Audience string
 	// Expires (exp), IssuedAt (iat) and NotBefore (nbf) are the times of expiry
 	// and issue, and the time from which the token is valid.
@@ -86,7 +88,7 @@ type Claims struct {
 
 	// The following claims are for display only. Users and administrators change
 	// them, and another person may get the same value later. Never base an
-	// access decision or a key on them.
+	// access decision or a key on them. They are empty if the claim is not a string.
 
 	// Name (name) is the display name. For display only.
 	Name string
@@ -281,7 +283,8 @@ func clientClaims(version string) (client, clientAuth string) {
 }
 
 // readClaims reads the claims that have one value. A claim with a field must have
-// the documented JSON type. ClientID and ClientAuth depend on the version; the rules
+// the documented JSON type, except those for display only: claims mapping may give
+// them any type, and no decision depends on them. ClientID and ClientAuth depend on the version; the rules
 // set them.
 func readClaims(o object) (*Claims, error) {
 	c := &Claims{all: &o}
@@ -291,6 +294,10 @@ func readClaims(o object) (*Claims, error) {
 			return nil, rejectClaim(ReasonBadClaim, name)
 		}
 	}
+	// A v1.0 token has the client ID as its client wrote it.
+	if id := strings.ToLower(c.Audience); guid.ValidLower(id) {
+		c.Audience = id
+	}
 	return c, nil
 }
 
@@ -298,6 +305,7 @@ func readClaims(o object) (*Claims, error) {
 // type.
 func (c *Claims) read(name, text string) (ok bool) {
 	var dst *string
+	display := false // for display only
 	switch name {
 	case "iss":
 		dst = &c.Issuer
@@ -322,15 +330,15 @@ func (c *Claims) read(name, text string) (ok bool) {
 	case "nonce":
 		dst = &c.Nonce
 	case "name":
-		dst = &c.Name
+		dst, display = &c.Name, true
 	case "preferred_username":
-		dst = &c.PreferredUsername
+		dst, display = &c.PreferredUsername, true
 	case "upn":
-		dst = &c.UPN
+		dst, display = &c.UPN, true
 	case "unique_name":
-		dst = &c.UniqueName
+		dst, display = &c.UniqueName, true
 	case "email":
-		dst = &c.Email
+		dst, display = &c.Email, true
 	case "exp":
 		c.Expires, ok = timeValue(text)
 		return ok
@@ -347,7 +355,7 @@ func (c *Claims) read(name, text string) (ok bool) {
 		return true
 	}
 	*dst, ok = stringValue(text)
-	return ok
+	return ok || display
 }
 
 // readSets reads the claims that have several values. It costs more than

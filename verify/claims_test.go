@@ -284,6 +284,56 @@ func TestZeroClaimsGrantNothing(t *testing.T) {
 }
 
 // Unmarshaled claims are those that were marshaled, in the same order, without the nonce.
+// A v1.0 token has the client ID as its client wrote it. Client IDs are equal without regard to case.
+func TestAudienceInUpperCase(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	upper := strings.ToUpper(apiID)
+	for name, claims := range map[string]object{
+		"v1.0": userV1().with("aud", upper), "v2.0": userV2().with("aud", upper),
+	} {
+		c := accept(t, v, sign(0, headerOf(0), claims))
+		if c.Audience != apiID {
+			t.Errorf("%s: got audience %q, want %q", name, c.Audience, apiID)
+		}
+		data, err := c.MarshalBinary()
+		var stored verify.Claims
+		if err != nil || stored.UnmarshalBinary(data) != nil || stored.Audience != apiID {
+			t.Errorf("%s: got stored audience %q, %v, want %q", name, stored.Audience, err, apiID)
+		}
+	}
+	id := idV2().with("aud", upper).with("azp", upper)
+	if c, err := v.IDToken(t.Context(), sign(0, headerOf(0), id), "n-1"); err != nil || c.Audience != apiID {
+		t.Errorf("ID token: got %v, %v, want audience %s", c, err, apiID)
+	}
+	// App ID URIs are compared exactly.
+	_, err := v.Verify(t.Context(), sign(0, headerOf(0), userV1().with("aud", strings.ToUpper(apiURI))))
+	if reason(t, err) != verify.ReasonBadAudience {
+		t.Errorf("got %v, want %s", err, verify.ReasonBadAudience)
+	}
+}
+
+// Claims for display only may have any type, for example because of claims mapping. Claims that
+// decide something must not.
+func TestDisplayClaimsOfAnyType(t *testing.T) {
+	v := mustNew(t, newAuthority(jwk(0)).config())
+	for _, value := range []any{nil, 7, true, []string{"Ada"}, object{"en": "Ada"}} {
+		claims := userV2()
+		for _, name := range []string{"name", "preferred_username", "upn", "unique_name", "email"} {
+			claims = claims.with(name, value)
+		}
+		c := accept(t, v, sign(0, headerOf(0), claims))
+		if got := c.Name + c.PreferredUsername + c.UPN + c.UniqueName + c.Email; got != "" || !c.Has("name") {
+			t.Errorf("%v: got %q, want empty fields and the claim", value, got)
+		}
+		for _, name := range []string{"iss", "aud", "tid", "oid", "sub", "idtyp", "sid", "scp", "roles", "azp", "exp"} {
+			_, err := v.Verify(t.Context(), sign(0, headerOf(0), userV2().with(name, value)))
+			if reason(t, err) == "" && !(name == "roles" && reflect.DeepEqual(value, []string{"Ada"})) {
+				t.Errorf("%s %v: the token was accepted", name, value)
+			}
+		}
+	}
+}
+
 func TestClaimsSurviveMarshaling(t *testing.T) {
 	server := entratest.NewServer(entratest.Sample())
 	v, err := verify.New(verify.Config{

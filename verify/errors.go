@@ -24,7 +24,7 @@ const (
 	ReasonTooComplex         Reason = "too_complex"           // the JSON is nested too deeply or has too many members
 	ReasonBadHeader          Reason = "bad_header"            // a header parameter has the wrong JSON type
 	ReasonForeignToken       Reason = "foreign_token"         // the token is for a Microsoft API, for example Graph
-	ReasonBadAlgorithm       Reason = "bad_algorithm"         // alg is not RS256 or PS256, or the key does not allow it
+	ReasonBadAlgorithm       Reason = "bad_algorithm"         // alg is not RS256 or PS256
 	ReasonBadType            Reason = "bad_type"              // typ is not that of a JWT
 	ReasonCriticalHeader     Reason = "critical_header"       // the header has crit
 	ReasonEmbeddedKey        Reason = "embedded_key"          // the header has a key or a link to one
@@ -45,6 +45,7 @@ const (
 	ReasonBadLifetime        Reason = "bad_lifetime"          // exp is not after iat, or too long after it
 	ReasonUnknownKey         Reason = "unknown_key"           // kid is not among the keys of the authority
 	ReasonKeysUnavailable    Reason = "keys_unavailable"      // the keys of the authority cannot be fetched
+	ReasonKeyAlgorithm       Reason = "key_algorithm"         // the key is for another algorithm than alg
 	ReasonBadSignature       Reason = "bad_signature"         // the key did not sign the token
 	ReasonTenantNotAllowed   Reason = "tenant_not_allowed"    // tid is not in Config.Tenants
 	ReasonKeyIssuer          Reason = "key_issuer"            // the key is published for another issuer
@@ -69,7 +70,7 @@ var texts = map[Reason]string{
 	ReasonTooComplex:         "the token is nested too deeply or has too many claims",
 	ReasonBadHeader:          "a header parameter of the token has the wrong type; send the token as Entra issued it",
 	ReasonForeignToken:       "the token is for a Microsoft API such as Graph; request a token with a scope of this API",
-	ReasonBadAlgorithm:       "the signature algorithm of the token is not RS256 or PS256, or its key does not allow it",
+	ReasonBadAlgorithm:       "the signature algorithm of the token is not RS256 or PS256",
 	ReasonBadType:            "the type of the token is not JWT; send a token that Entra issued",
 	ReasonCriticalHeader:     "the token requires an extension that is not supported; send a token that Entra issued",
 	ReasonEmbeddedKey:        "the token contains its own key; only keys that the authority publishes are accepted",
@@ -90,6 +91,7 @@ var texts = map[Reason]string{
 	ReasonBadLifetime:        "the token expires before it was issued, or has a longer lifetime than Entra gives a token",
 	ReasonUnknownKey:         "the authority does not publish the signing key of the token; check the client's authority",
 	ReasonKeysUnavailable:    "failed to fetch the signing keys of the authority",
+	ReasonKeyAlgorithm:       "the signing key of the token does not allow its signature algorithm",
 	ReasonKeyIssuer:          "the signing key of the token belongs to another issuer",
 	ReasonBadSignature:       "the signature of the token is invalid; send the token as Entra issued it",
 	ReasonTenantNotAllowed:   "the tenant of the token may not use this API",

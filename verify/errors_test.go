@@ -27,7 +27,7 @@ func TestEveryReasonHasAText(t *testing.T) {
 		verify.ReasonNotIDToken, verify.ReasonExpired,
 		verify.ReasonNotYetValid, verify.ReasonIssuedInFuture, verify.ReasonBadLifetime, verify.ReasonUnknownKey,
 		verify.ReasonKeysUnavailable,
-		verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce,
+		verify.ReasonKeyAlgorithm, verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce,
 		verify.ReasonBadAuthorizedParty,
 		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash,
 	} {

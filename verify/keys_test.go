@@ -526,7 +526,7 @@ func TestKeyDocuments(t *testing.T) {
 		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.ReasonUnknownKey},
 		{"for HS256", set(k.with("alg", "HS256"), other), verify.ReasonUnknownKey},
 		{"for RS512", set(k.with("alg", "RS512"), other), verify.ReasonUnknownKey},
-		{"for PS256", set(k.with("alg", "PS256"), other), verify.ReasonBadAlgorithm},
+		{"for PS256", set(k.with("alg", "PS256"), other), verify.ReasonKeyAlgorithm},
 		{"not RSA", set(k.with("kty", "oct"), other), verify.ReasonUnknownKey},
 		{"no kid", set(k.without("kid"), other), verify.ReasonUnknownKey},
 		{"kid is a number", set(k.with("kid", 0), other), verify.ReasonUnknownKey},
@@ -553,6 +553,20 @@ func TestKeyDocuments(t *testing.T) {
 				t.Errorf("got %q (%v), want %q", got, err, test.want)
 			}
 		})
+	}
+}
+
+// A key with alg is for that algorithm only (RFC 7517, section 4.4), and the error says so. The
+// algorithm itself is supported.
+func TestKeyForAnotherAlgorithm(t *testing.T) {
+	for _, test := range []struct{ key, token string }{{"RS256", "PS256"}, {"PS256", "RS256"}} {
+		v := mustNew(t, newAuthority(jwk(0).with("alg", test.key)).config())
+		_, err := v.Verify(t.Context(), sign(0, headerOf(0).with("alg", test.token), userV2()))
+		const want = "verify: the signing key of the token does not allow its signature algorithm"
+		if reason(t, err) != verify.ReasonKeyAlgorithm || err.Error() != want {
+			t.Errorf("a %s token and a key for %s: got %v, want %s", test.token, test.key, err, want)
+		}
+		accept(t, v, sign(0, headerOf(0).with("alg", test.key), userV2()))
 	}
 }
 

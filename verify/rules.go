@@ -152,7 +152,7 @@ func (r *rules) checkUse(t *jws, c *Claims, use tokenUse) error {
 		return rejectClaim(ReasonBadAudience, "aud")
 	}
 	// OpenID Connect Core, section 3.1.3.7, rule 5.
-	if c.Has("azp") && c.ClientID != c.Audience {
+	if c.Has("azp") && !strings.EqualFold(c.ClientID, c.Audience) {
 		return reject(ReasonBadAuthorizedParty)
 	}
 	return nil

@@ -124,7 +124,7 @@ func (v *Verifier) checkSignature(ctx context.Context, t *jws, c *Claims) (*sign
 		return nil, nil, err
 	}
 	if key.algorithm != "" && key.algorithm != t.header.algorithm {
-		return nil, nil, reject(ReasonBadAlgorithm)
+		return nil, nil, reject(ReasonKeyAlgorithm)
 	}
 	if strings.ContainsAny(t.signature, "\r\n") { // the decoder skips them
 		return nil, nil, reject(ReasonMalformed)
