@@ -18,7 +18,7 @@ const (
 	// AnyTenant accepts every tenant of the cloud, including personal Microsoft
 	// accounts. The program must then authorize each request by its claims, and must
 	// reach the data of a tenant only with the tid of that tenant. Config.Audiences
-	// should have only the client ID.
+	// must have only client IDs.
 	AnyTenant = "*"
 	// AnyOrganization is like AnyTenant without personal Microsoft accounts.
 	AnyOrganization = "organizations-only"
@@ -50,8 +50,9 @@ type Config struct {
 	// A client ID identifies the application in every tenant. An App ID URI does so
 	// only within one tenant: in another tenant, "api://1234" may be another
 	// application, whose roles and scopes its administrators grant. Add an App ID
-	// URI only if all Tenants are trusted not to claim it. A URI with a verified
-	// domain or with the client ID is safer than a plain word.
+	// URI only if all Tenants are trusted not to claim it. New rejects one if any
+	// tenant is accepted. A URI with a verified domain or with the client ID is safer
+	// than a plain word.
 	//
 	// Sources: "Validate the audience" in Microsoft's claims-validation page, aud
 	// in its access token claims reference, and requestedAccessTokenVersion in its
@@ -82,8 +83,9 @@ type Config struct {
 	// claims mapping may require. Its keys are then fetched for each tenant: a custom
 	// signing key belongs to one tenant and signs only tokens of that tenant. If any
 	// tenant is allowed, the keys of at most 1,000 tenants are cached, and at most 100
-	// new tenants at once, and ten in a second, are accepted. If empty, the keys that
-	// all applications share are fetched.
+	// new tenants at once, and ten in a second, are accepted. The response to a forged
+	// token can reveal whether its tenant is accepted. If empty, the keys that all
+	// applications share are fetched.
 	//
 	// Sources: "Validate the signature" in Microsoft's access-tokens page, and
 	// "Configure a custom signing key" in its page on claims customization.
@@ -162,7 +164,7 @@ func newRules(cfg Config) (*rules, error) {
 	if app := strings.ToLower(cfg.KeysFor); app != "" && !guid.ValidLower(app) {
 		return nil, errors.New("Config.KeysFor is not a client ID (a GUID)")
 	}
-	return r, nil
+	return r, r.checkAudiencesAreUnique()
 }
 
 func (r *rules) setAudiences(audiences []string) error {
@@ -177,6 +179,20 @@ func (r *rules) setAudiences(audiences []string) error {
 	}
 	if len(r.audiences) == 0 {
 		return errors.New("Config.Audiences is empty; add the client ID of this application")
+	}
+	return nil
+}
+
+// checkAudiencesAreUnique rejects App ID URIs if any tenant is allowed. Administrators
+// of another tenant could register an application with that URI and grant themselves
+// its roles and scopes.
+func (r *rules) checkAudiencesAreUnique() error {
+	for a := range r.audiences {
+		if r.anyTenant && !guid.ValidLower(a) {
+			return errors.New("Config.Audiences has an App ID URI, which another application can have in another tenant, " +
+				"but Config.Tenants accepts any tenant; use only the client ID, " +
+				"and set requestedAccessTokenVersion to 2 in the app manifest")
+		}
 	}
 	return nil
 }

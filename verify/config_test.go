@@ -63,6 +63,29 @@ func TestNewValidatesConfig(t *testing.T) {
 	}
 }
 
+// In another tenant, an App ID URI may belong to another application, whose administrators grant
+// themselves its roles. Only a client ID is unique in all tenants.
+func TestAnyTenantRequiresClientIDs(t *testing.T) {
+	for _, tenant := range []string{verify.AnyTenant, verify.AnyOrganization} {
+		for _, audience := range []string{apiURI, "api://" + apiID, "https://contoso.example/tasks", "tasks"} {
+			_, err := verify.New(verify.Config{Audiences: []string{apiID, audience}, Tenants: []string{tenant}})
+			const want = "verify: Config.Audiences has an App ID URI, which another application can have in another tenant, " +
+				"but Config.Tenants accepts any tenant; use only the client ID, " +
+				"and set requestedAccessTokenVersion to 2 in the app manifest"
+			if err == nil || err.Error() != want {
+				t.Errorf("%s, tenants %s: got %v, want %s", audience, tenant, err, want)
+			}
+		}
+		cfg := verify.Config{Audiences: []string{apiID, strings.ToUpper(otherID)}, Tenants: []string{tenant}}
+		if _, err := verify.New(cfg); err != nil {
+			t.Errorf("client IDs, tenants %s: got %v, want no error", tenant, err)
+		}
+	}
+	if _, err := verify.New(verify.Config{Audiences: []string{apiURI}, Tenants: []string{tenantA, tenantB}}); err != nil {
+		t.Errorf("listed tenants: got %v, want no error", err)
+	}
+}
+
 func TestTenantsLimitWhoIsAccepted(t *testing.T) {
 	a := newAuthority(jwk(0))
 	in := func(tenant string) string {
@@ -80,7 +103,7 @@ func TestTenantsLimitWhoIsAccepted(t *testing.T) {
 		{[]string{verify.AnyTenant}, [3]verify.Reason{}},
 	} {
 		cfg := a.config()
-		cfg.Tenants = test.tenants
+		cfg.Audiences, cfg.Tenants = []string{apiID}, test.tenants
 		v := mustNew(t, cfg)
 		var got [3]verify.Reason
 		for i, tenant := range []string{tenantA, tenantB, verify.PersonalAccounts} {

@@ -43,7 +43,7 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 	estate.Host = entra.CloudBleu.Host()
 	bleu := entratest.NewServer(estate)
 	one := func(*verify.Config) {}
-	all := func(c *verify.Config) { c.Tenants = []string{verify.AnyTenant} }
+	all := func(c *verify.Config) { c.Audiences, c.Tenants = c.Audiences[:1], []string{verify.AnyTenant} }
 	both := func(c *verify.Config) { c.Tenants = []string{contoso, fabrikam} }
 	in := func(cloud entra.Cloud) func(*verify.Config) { return func(c *verify.Config) { c.Cloud = cloud } }
 	for _, test := range []struct {
@@ -74,8 +74,8 @@ func TestTokensOfTheFakeEntra(t *testing.T) {
 			[]string{"Orders.Read.All"}},
 		{"another tenant, several listed", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, both, "",
 			false, "2.0", []string{"Orders.Read"}, nil},
-		{"another tenant, any accepted", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam, Version: 1},
-			all, "", false, "1.0", []string{"Orders.Read"}, nil},
+		{"another tenant, any accepted", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam, Version: 1,
+			Claims: map[string]any{"aud": s.App("api-b").ClientID}}, all, "", false, "1.0", []string{"Orders.Read"}, nil},
 		{"an app of another tenant, any accepted", s, entratest.MintOptions{Client: "daemon", Tenant: fabrikam}, all, "",
 			true, "2.0", nil, []string{"Orders.Read.All"}},
 		{"another tenant", s, entratest.MintOptions{Client: "api-a", User: carol, Tenant: fabrikam}, one,

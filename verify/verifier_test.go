@@ -17,7 +17,7 @@ func TestAccessTokensOfEveryKindAreAccepted(t *testing.T) {
 	a := newAuthority(jwk(0), jwk(1).with("issuer", "https://"+host+"/"+tenantA+"/v2.0"))
 	v := mustNew(t, a.config())
 	cfg := a.config()
-	cfg.Tenants = []string{verify.AnyTenant}
+	cfg.Audiences, cfg.Tenants = []string{apiID}, []string{verify.AnyTenant}
 	anyone := mustNew(t, cfg)
 	inB := func(c object, issuer string) object { return c.with("tid", tenantB).with("iss", issuer) }
 	for name, test := range map[string]struct {
@@ -44,7 +44,7 @@ func TestAccessTokensOfEveryKindAreAccepted(t *testing.T) {
 		"another tenant, any accepted": {anyone, sign(0, headerOf(0), inB(userV2(), "https://"+host+"/"+tenantB+"/v2.0")),
 			tenantB, false},
 		"another tenant, any accepted v1": {anyone,
-			sign(0, headerOf(0), inB(userV1(), "https://sts.windows.net/"+tenantB+"/")), tenantB, false},
+			sign(0, headerOf(0), inB(userV1().with("aud", apiID), "https://sts.windows.net/"+tenantB+"/")), tenantB, false},
 		"personal account, any accepted": {anyone,
 			sign(0, headerOf(0), userV2().with("tid", verify.PersonalAccounts).with("iss",
 				"https://"+host+"/"+verify.PersonalAccounts+"/v2.0")), verify.PersonalAccounts, false},
@@ -123,7 +123,7 @@ func TestKeysURL(t *testing.T) {
 	} {
 		a := newAuthority(jwk(0))
 		cfg := a.config()
-		cfg.Tenants, cfg.KeysFor = test.tenants, test.app
+		cfg.Audiences, cfg.Tenants, cfg.KeysFor = []string{apiID}, test.tenants, test.app
 		accept(t, mustNew(t, cfg), sign(0, headerOf(0), userV2()))
 		if got := *a.lastURL.Load(); got != test.want {
 			t.Errorf("got %s, want %s", got, test.want)
