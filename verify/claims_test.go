@@ -109,7 +109,9 @@ func mustJSON(t *testing.T, v any) string {
 }
 
 func TestAppOnlyAndUser(t *testing.T) {
-	v := mustNew(t, newAuthority(jwk(0)).config())
+	cfg := newAuthority(jwk(0)).config()
+	cfg.AllowAppsWithoutRoles = true
+	v := mustNew(t, cfg)
 	user, app := userV2(), appV2()
 	for _, test := range []struct {
 		name    string
@@ -120,7 +122,7 @@ func TestAppOnlyAndUser(t *testing.T) {
 		{"a user", user, false, true},
 		{"a user with roles", user.with("roles", []string{"Approver"}), false, true},
 		{"a user, idtyp", user.with("idtyp", "user"), false, true},
-		{"a user without scopes", user.without("scp"), false, true},
+		{"a user with roles only", user.without("scp").with("roles", []string{"Approver"}), false, true},
 		{"a user without oid", user.without("oid"), false, false},
 		{"an app", app, true, false},
 		{"an app without roles", app.without("roles"), true, false},

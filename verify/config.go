@@ -91,6 +91,12 @@ type Config struct {
 	// "Configure a custom signing key" in its page on claims customization.
 	KeysFor string
 
+	// AllowAppsWithoutRoles accepts app-only tokens without any role. By default they
+	// are rejected with status 403, because Entra issues one to any app of a tenant for
+	// any API that does not require assignment. Set it only if the program decides by
+	// the client who may use the API, for example with RequireClient.
+	AllowAppsWithoutRoles bool
+
 	// Leeway is the accepted difference between the clocks of Entra and of this
 	// machine, at most ten minutes. If zero, it is one minute. If negative, no
 	// difference is accepted.
@@ -107,8 +113,16 @@ type Config struct {
 	// redirects.
 	HTTPClient *http.Client
 
-	// Logger logs failed key fetches at level Warn and rejected requests, by
-	// reason, at level Debug. Tokens are never logged. If nil, nothing is logged.
+	// ErrorHandler writes the response to a request that Middleware or a Require
+	// function rejects, for example as JSON. The response already has the headers
+	// WWW-Authenticate, Retry-After and Cache-Control that fit the error. ErrorHandler
+	// adds a Content-Type, writes err.HTTPStatus(), and a body such as err.Message(). It
+	// may be called concurrently. If nil, the message is sent as plain text.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, err *Error)
+
+	// Logger logs failed key fetches at level Warn. At level Debug it logs rejected
+	// requests with the reason and, for example, the audience in the token. Tokens are
+	// never logged. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 
@@ -120,11 +134,16 @@ func New(cfg Config) (*Verifier, error) {
 	if err != nil {
 		return nil, &configError{&entra.Error{Code: "invalid_request", Description: err.Error()}}
 	}
-	v := &Verifier{rules: r, verified: newVerifiedCache(cfg.CacheSize), logger: cfg.Logger}
+	v := &Verifier{
+		rules: r, verified: newVerifiedCache(cfg.CacheSize), logger: cfg.Logger, errorHandler: cfg.ErrorHandler,
+	}
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)
 	}
-	v.keys = newKeySource(r, cfg, v.logger)
+	if v.errorHandler == nil {
+		v.errorHandler = writeError
+	}
+	v.keys, v.members = newKeySource(r, cfg, v.logger), []*Verifier{v}
 	return v, nil
 }
 
@@ -143,6 +162,8 @@ func newRules(cfg Config) (*rules, error) {
 		leeway:    cfg.Leeway,
 		cloud:     cfg.Cloud,
 		host:      cfg.Cloud.Host(),
+
+		appsWithoutRoles: cfg.AllowAppsWithoutRoles,
 	}
 	switch {
 	case r.leeway == 0:

@@ -2,9 +2,11 @@ package verify
 
 import (
 	"log/slog"
+	"net/http"
 	"strings"
 
 	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // Reason is the reason for an [*Error]. Programs can branch on it, and operators
@@ -53,6 +55,19 @@ const (
 	ReasonBadAuthorizedParty Reason = "bad_authorized_party"  // azp of an ID token is not its aud
 	ReasonBadCodeHash        Reason = "bad_code_hash"         // c_hash is not the hash of Expected.Code
 	ReasonBadAccessTokenHash Reason = "bad_access_token_hash" // at_hash is not the hash of Expected.AccessToken
+	ReasonNoPermissions      Reason = "no_permissions"        // the token has neither scopes nor roles
+)
+
+// The reasons of rules, for tokens that are valid.
+const (
+	ReasonMissingScope       Reason = "missing_scope"        // no user, or no scope of Error.Required
+	ReasonMissingRole        Reason = "missing_role"         // no app that acts for itself, or no role of Error.Required
+	ReasonMissingUserRole    Reason = "missing_user_role"    // no user, or no role of Error.Required
+	ReasonMissingAuthContext Reason = "missing_auth_context" // no authentication context of Error.Required
+	ReasonOtherTenant        Reason = "other_tenant"         // tid is not one of the rule
+	ReasonOtherClient        Reason = "other_client"         // azp or appid is not one of the rule
+	ReasonDenied             Reason = "denied"               // a Rule of the program returned Error.Err
+	ReasonNotVerified        Reason = "not_verified"         // the context does not have a verified token
 )
 
 // texts are the texts that both errors and responses have. They are constants, so
@@ -81,7 +96,7 @@ var texts = map[Reason]string{
 	ReasonUnsupportedIssuer:  "the token is from another External ID tenant or Azure AD B2C; check the client's authority",
 	ReasonBadIssuer:          "the token is not from an issuer of the configured cloud; check the client's authority",
 	ReasonTenantMismatch:     "the issuer and the tenant ID of the token differ; send a token that Entra issued",
-	ReasonBadAudience:        "the token is for another audience; request a token with a scope of this API",
+	ReasonBadAudience:        "wrong audience; request a token with a scope of this API",
 	ReasonNotAccessToken:     "the token is not an access token; APIs do not accept ID tokens",
 	ReasonProofOfPossession:  "the token is bound to a key of its client; request a bearer token",
 	ReasonNotIDToken:         "the token is not an ID token",
@@ -99,6 +114,15 @@ var texts = map[Reason]string{
 	ReasonBadAuthorizedParty: "the ID token was issued to another client; start a new sign-in",
 	ReasonBadCodeHash:        "the authorization code does not belong to the ID token; start a new sign-in",
 	ReasonBadAccessTokenHash: "the access token does not belong to the ID token; start a new sign-in",
+	ReasonNoPermissions:      "the token has neither scopes nor roles; an administrator must grant a permission of this API",
+	ReasonMissingScope:       "the client must act for a user and have one of the scopes",
+	ReasonMissingRole:        "the app must act for itself and have one of the roles",
+	ReasonMissingUserRole:    "the client must act for a user who has one of the roles",
+	ReasonMissingAuthContext: "a stronger sign-in is required; request a token with the given claims",
+	ReasonOtherTenant:        "the tenant of the token may not use this resource",
+	ReasonOtherClient:        "the client of the token may not use this resource",
+	ReasonDenied:             "the caller may not use this resource",
+	ReasonNotVerified:        "the handler is not behind the middleware that verifies tokens",
 }
 
 // hints are for the operator of the API. Responses do not have them.
@@ -108,11 +132,12 @@ var hints = map[Reason]string{
 		"or set requestedAccessTokenVersion to 2 in the app manifest",
 	ReasonUnknownKey: "if this application has a custom signing key, set Config.KeysFor " +
 		"(in package authcode, Config.CustomSigningKey)",
+	ReasonNoPermissions:    "to accept apps without roles, set Config.AllowAppsWithoutRoles",
 	ReasonTenantNotAllowed: "to accept it, add its ID to Config.Tenants",
 }
 
-// Error is the error for a rejected token. Its text gives the reason and how to fix
-// it, and never repeats any part of the token.
+// Error is the error for a rejected token, and of a [Rule]. Its text gives the reason
+// and how to fix it, and never repeats any part of the token.
 //
 // [errors.Is] compares the reason:
 //
@@ -122,16 +147,25 @@ type Error struct {
 	// Claim is the claim or header parameter that Reason is about. It is always a
 	// name that this package knows. It is empty for most reasons.
 	Claim string
+	// Value is the audience, issuer, tenant ID, client ID or key ID in the token that
+	// Reason is about, in one line, cut to 200 bytes. It is for logs: LogValue has
+	// it, and texts and responses do not. Anyone can choose it, because most tokens are
+	// rejected before their signature is checked.
+	Value string `json:"-"`
+	// Required are the scopes, roles or authentication context of which a Rule requires
+	// one.
+	Required []string
 	// StatusCode is the HTTP status with which the authority rejected the request
 	// for its keys. It is zero for other reasons and if no response arrived.
 	StatusCode int
-	// Err says why the keys could not be fetched. It is nil for other reasons.
+	// Err says why the keys could not be fetched, or is the error of a Rule of the
+	// program. It is nil for other reasons.
 	Err error
 }
 
 // Error returns the reason and how to fix it, in one line.
 func (e *Error) Error() string {
-	text := "verify: " + e.public()
+	text := "verify: " + e.Message()
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}
@@ -147,6 +181,9 @@ func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Reason == e.Reason && (t.Claim == "" || t.Claim == e.Claim)
 }
+
+// GoString returns e without Value.
+func (e *Error) GoString() string { return "&verify.Error{" + e.Error() + "}" }
 
 // Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
@@ -164,6 +201,12 @@ func (e *Error) LogValue() slog.Value {
 	if e.Claim != "" {
 		attrs = append(attrs, slog.String("claim", e.Claim))
 	}
+	if e.Value != "" {
+		attrs = append(attrs, slog.String("value", e.Value))
+	}
+	if len(e.Required) > 0 {
+		attrs = append(attrs, slog.String("required", strings.Join(e.Required, " ")))
+	}
 	if e.StatusCode != 0 {
 		attrs = append(attrs, slog.Int("status", e.StatusCode))
 	}
@@ -173,11 +216,34 @@ func (e *Error) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// public returns the text for responses.
-func (e *Error) public() string {
+// HTTPStatus returns the status of the response to the caller: 400, 401, 403 or 503, or
+// 500 for [ReasonNotVerified], which is a mistake in the program. The method does not
+// return StatusCode, which is the status of a response of the authority.
+func (e *Error) HTTPStatus() int {
+	switch e.Reason {
+	case ReasonBadAuthorization:
+		return http.StatusBadRequest
+	case ReasonKeysUnavailable:
+		return http.StatusServiceUnavailable
+	case ReasonNotVerified:
+		return http.StatusInternalServerError
+	case ReasonNoPermissions, ReasonMissingScope, ReasonMissingRole, ReasonMissingUserRole, ReasonOtherTenant,
+		ReasonOtherClient, ReasonDenied:
+		return http.StatusForbidden
+	}
+	return http.StatusUnauthorized
+}
+
+// Message returns the text for the caller, in one line of printable ASCII. It does not
+// contain any part of the token, and says nothing about the configuration of the API.
+func (e *Error) Message() string {
 	text := texts[e.Reason]
 	if text == "" {
 		text = "the token was rejected"
+	}
+	switch e.Reason {
+	case ReasonMissingScope, ReasonMissingRole, ReasonMissingUserRole:
+		return text + ": " + strings.Join(e.Required, " ")
 	}
 	if e.Claim != "" {
 		problem, advice, ok := strings.Cut(text, "; ")
@@ -192,3 +258,11 @@ func (e *Error) public() string {
 func reject(r Reason) error { return &Error{Reason: r} }
 
 func rejectClaim(r Reason, claim string) error { return &Error{Reason: r, Claim: claim} }
+
+// rejectValue returns an error with a value of the token for logs.
+func rejectValue(r Reason, claim, value string) error {
+	return &Error{Reason: r, Claim: claim, Value: redact.Text(value, maxLoggedValue)}
+}
+
+// maxLoggedValue is the maximum size of Error.Value in bytes.
+const maxLoggedValue = 200

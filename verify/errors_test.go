@@ -29,7 +29,10 @@ func TestEveryReasonHasAText(t *testing.T) {
 		verify.ReasonKeysUnavailable,
 		verify.ReasonKeyAlgorithm, verify.ReasonKeyIssuer, verify.ReasonBadSignature, verify.ReasonTenantNotAllowed, verify.ReasonBadNonce,
 		verify.ReasonBadAuthorizedParty,
-		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash,
+		verify.ReasonBadCodeHash, verify.ReasonBadAccessTokenHash, verify.ReasonNoPermissions,
+		verify.ReasonMissingScope, verify.ReasonMissingRole, verify.ReasonMissingUserRole,
+		verify.ReasonMissingAuthContext, verify.ReasonOtherTenant, verify.ReasonOtherClient, verify.ReasonDenied,
+		verify.ReasonNotVerified,
 	} {
 		text := (&verify.Error{Reason: r}).Error()
 		if strings.Contains(text, "the token was rejected") {

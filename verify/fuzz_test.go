@@ -195,10 +195,10 @@ func FuzzAuthorization(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		if _, err := bearer([]string{value, value}); !errors.Is(err, &Error{Reason: ReasonBadAuthorization}) {
+		if _, err := BearerToken([]string{value, value}); !errors.Is(err, &Error{Reason: ReasonBadAuthorization}) {
 			t.Fatal("two headers were accepted")
 		}
-		token, err := bearer([]string{value})
+		token, err := BearerToken([]string{value})
 		if err != nil {
 			checkError(t, err)
 			return

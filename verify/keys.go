@@ -203,7 +203,7 @@ func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
 		if ok && set.byID[id] != nil {
 			return set.byID[id], nil
 		}
-		done, started, err := k.join(set, ok, fetched, now)
+		done, started, err := k.join(id, set, ok, fetched, now)
 		if err != nil {
 			return nil, err
 		}
@@ -217,11 +217,13 @@ func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
 }
 
 // join returns a channel that is closed when a fetch ends, and whether the caller
-// started that fetch. It joins the fetch in flight, or starts one if that is allowed.
+// started that fetch for the key with that ID. It joins the fetch in flight, or starts one if that is allowed.
 // If the caller has started a fetch already, or must not start one, join returns an
 // error. A caller that joined a fetch may still start another, because it may have
 // joined after the authority sent its response.
-func (k *keys) join(set *keySet, ok, fetched bool, now time.Time) (done <-chan struct{}, started bool, err error) {
+func (k *keys) join(id string, set *keySet, ok, fetched bool, now time.Time) (
+	done <-chan struct{}, started bool, err error,
+) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.current.Load() != set { // a fetch has just ended, so the caller must look again
@@ -243,7 +245,7 @@ func (k *keys) join(set *keySet, ok, fetched bool, now time.Time) (done <-chan s
 	case k.failure != nil: // the key may be published, but we cannot know
 		return nil, false, k.failure
 	case ok:
-		return nil, false, reject(ReasonUnknownKey)
+		return nil, false, rejectValue(ReasonUnknownKey, "", id)
 	}
 	return nil, false, reject(ReasonKeysUnavailable)
 }

@@ -256,7 +256,9 @@ func TestTokensDoNotPrint(t *testing.T) {
 }
 
 func TestRequire(t *testing.T) {
-	v := mustNew(t, newAuthority(jwk(0)).config())
+	cfg := newAuthority(jwk(0)).config()
+	cfg.AllowAppsWithoutRoles = true
+	v := mustNew(t, cfg)
 	user := sign(0, headerOf(0), userV2().with("roles", []string{"Approver"}))
 	app := sign(0, headerOf(0), appV2())
 	appNoRole := sign(0, headerOf(0), appV2().without("roles"))

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,190 +10,219 @@ import (
 	"github.com/entratoken/entra/internal/guid"
 )
 
-// RequireScope returns middleware that admits clients that act for a user and
-// have at least one of the scopes (delegated permissions, scp). Apps that act for
-// themselves never have scopes, and their roles do not replace one; see
-// [RequireRole]. Scopes are written as in scp, without the URI of the API:
-// "Tasks.Read". To require several scopes, combine several calls.
+// A Rule decides whether the caller with a verified token is admitted. It returns nil to
+// admit the caller. The rules of this package return an [*Error] otherwise. A Rule does
+// not need HTTP: call it with the result of [Verifier.Verify] or [TokenFromContext], for
+// example in a gRPC interceptor.
 //
-// The middleware must run behind [Verifier.Middleware], or with a context made by
-// [NewContext]. It responds with 403 and a WWW-Authenticate challenge that names
-// the scopes, or with 500 if the context lacks a verified token.
+//	canRead := verify.Scope("Tasks.Read") // create it once
+//	// ...
+//	if err := canRead(token); err != nil {
+//		return err // deny the request
+//	}
 //
-// RequireScope panics if scopes is empty or has an entry that cannot be a scope,
-// because that is a mistake in the program.
+// A program may write its own:
 //
-// Sources: "Verify scopes in APIs called on behalf of users" in Microsoft's page
-// on verifying scopes and app roles, and RFC 6750, section 3.1.
-func RequireScope(scopes ...string) func(http.Handler) http.Handler {
-	scopes = mustBePermissions("RequireScope", scopes)
-	return require(func(c *Claims) *denial {
-		if c.forUser() && c.Scopes.HasAny(scopes...) {
-			return nil
-		}
-		return missingScope(scopes)
-	})
-}
+//	func premium(t *verify.Token) error {
+//		if !t.Claims().Groups.Has(premiumGroup) {
+//			return errors.New("not a premium customer")
+//		}
+//		return nil
+//	}
+type Rule func(*Token) error
 
-// RequireRole returns middleware that admits apps that act for themselves
-// (app-only tokens) and have at least one of the roles (application permissions).
-// Users are rejected, even those with such a role; see [RequireUserRole].
-//
-// It responds and panics as [RequireScope] does.
-//
-// Source: "Verify app roles in APIs called by daemon apps" in Microsoft's page on
-// verifying scopes and app roles.
-func RequireRole(roles ...string) func(http.Handler) http.Handler {
-	roles = mustBePermissions("RequireRole", roles)
-	return require(func(c *Claims) *denial {
-		if c.AppOnly() && c.Roles.HasAny(roles...) {
-			return nil
+// newRule returns a Rule that rejects a nil or zero Token.
+func newRule(check func(*Claims) error) Rule {
+	return func(t *Token) error {
+		if t.Claims() == nil {
+			return reject(ReasonNotVerified)
 		}
-		return missingAppRole(roles)
-	})
-}
-
-// RequireUserRole returns middleware that admits clients that act for a user who
-// has at least one of the app roles. Apps that act for themselves are rejected,
-// and so are tokens for which [Claims.User] returns false. A role does not
-// limit the client of the user, so combine RequireUserRole with [RequireScope].
-//
-// It responds and panics as [RequireScope] does.
-func RequireUserRole(roles ...string) func(http.Handler) http.Handler {
-	roles = mustBePermissions("RequireUserRole", roles)
-	return require(func(c *Claims) *denial {
-		if _, ok := c.User(); ok && c.Roles.HasAny(roles...) {
-			return nil
-		}
-		return missingRole("the client must act for a user who has one of the roles: ", roles)
-	})
-}
-
-// RequireScopeOrRole returns middleware that admits both kinds of caller. Clients
-// that act for a user need the scope, and apps that act for themselves need the
-// role. A user's role does not replace the scope.
-//
-// It responds and panics as [RequireScope] does.
-func RequireScopeOrRole(scope, role string) func(http.Handler) http.Handler {
-	mustBePermissions("RequireScopeOrRole", []string{scope, role})
-	return require(func(c *Claims) *denial {
-		switch {
-		case c.AppOnly() && c.Roles.Has(role):
-			return nil
-		case c.AppOnly():
-			return missingAppRole([]string{role})
-		case c.forUser() && c.Scopes.Has(scope):
-			return nil
-		}
-		return missingScope([]string{scope})
-	})
-}
-
-// RequireTenant returns middleware that admits callers from one of the tenants,
-// given by their IDs (GUIDs). Others get 403 without a challenge.
-//
-// RequireTenant panics if tenants is empty or has an entry that is not a GUID.
-func RequireTenant(tenants ...string) func(http.Handler) http.Handler {
-	ids := mustBePermissions("RequireTenant", tenants)
-	for i, t := range ids {
-		if ids[i] = strings.ToLower(t); !guid.ValidLower(ids[i]) {
-			panic(fmt.Sprintf("verify: RequireTenant: %q is not a tenant ID", t))
-		}
-	}
-	return require(func(c *Claims) *denial {
-		if slices.Contains(ids, c.TenantID) {
-			return nil
-		}
-		return &denial{status: http.StatusForbidden, text: "the tenant of the token may not use this resource"}
-	})
-}
-
-// RequireAuthContext returns middleware that admits callers that have satisfied an
-// authentication context (acrs), for example "c1". Conditional Access ties such a
-// context to conditions, for example a recent multifactor sign-in. Others get 401
-// insufficient_claims with the claims that the client must request from Entra. Not
-// every client understands this challenge; [Claims.HandlesChallenges] reports
-// whether the client says that it does.
-//
-// RequireAuthContext panics if context is empty or cannot be an authentication
-// context. Without a verified token it responds with 500.
-//
-// Source: Microsoft's claims-challenge page.
-func RequireAuthContext(context string) func(http.Handler) http.Handler {
-	mustBePermissions("RequireAuthContext", []string{context})
-	claims := claimsRequest(context)
-	return require(func(c *Claims) *denial {
-		if c.AuthContexts.Has(context) {
-			return nil
-		}
-		return &denial{
-			status: http.StatusUnauthorized,
-			code:   "insufficient_claims",
-			text:   "a stronger sign-in is required; request a token with the given claims",
-			claims: claims,
-		}
-	})
-}
-
-// denial is the response to a caller that is not admitted.
-type denial struct {
-	status int
-	code   string // the error code of the challenge; if empty, no challenge is sent
-	text   string
-	scope  string
-	claims string
-}
-
-func missingScope(scopes []string) *denial {
-	return &denial{
-		status: http.StatusForbidden,
-		code:   "insufficient_scope",
-		text:   "the client must act for a user and have one of the scopes: " + strings.Join(scopes, " "),
-		scope:  strings.Join(scopes, " "),
+		return check(t.claims)
 	}
 }
 
-func missingAppRole(roles []string) *denial {
-	return missingRole("the app must act for itself and have one of the roles: ", roles)
-}
-
-func missingRole(text string, roles []string) *denial {
-	return &denial{
-		status: http.StatusForbidden,
-		code:   "insufficient_scope",
-		text:   text + strings.Join(roles, " "),
-	}
-}
-
-// require returns middleware that calls the next handler if check returns nil.
-func require(check func(*Claims) *denial) func(http.Handler) http.Handler {
+// Require returns middleware that admits callers that all rules admit. It must run behind
+// [Verifier.Middleware], or with a context made by [NewContext]. Without a verified token
+// it responds with 500.
+//
+// It responds with Config.ErrorHandler of the Verifier, or with the status, the message
+// and the WWW-Authenticate challenge of the [*Error]. Another error of a rule is wrapped
+// in an [*Error] with [ReasonDenied]: the caller gets 403 without its text.
+func Require(rules ...Rule) func(http.Handler) http.Handler {
+	rules = slices.Clone(rules)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			t, ok := TokenFromContext(r.Context())
 			if !ok {
-				writeText(w, http.StatusInternalServerError, "the handler is not behind the middleware that verifies tokens")
+				writeError(w, r, &Error{Reason: ReasonNotVerified})
 				return
 			}
-			d := check(t.claims)
-			if d == nil {
-				next.ServeHTTP(w, r)
+			for _, rule := range rules {
+				err := rule(t)
+				if err == nil {
+					continue
+				}
+				if _, ok := errors.AsType[*Error](err); !ok {
+					err = &Error{Reason: ReasonDenied, Err: err}
+				}
+				t.verifier.reject(w, r, err)
 				return
 			}
-			if d.code == "" {
-				writeText(w, d.status, d.text)
-				return
-			}
-			c := newChallenge(t.host)
-			c.addError(d.code, d.text)
-			if d.scope != "" {
-				c.add("scope", d.scope)
-			}
-			if d.claims != "" {
-				c.add("claims", d.claims)
-			}
-			c.write(w, d.status, d.text)
+			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// Scope returns a Rule that admits clients that act for a user and have at least one of
+// the scopes (delegated permissions, scp). Apps that act for themselves never have
+// scopes, and their roles do not replace one; see [Role]. Scopes are written as in scp,
+// without the URI of the API: "Tasks.Read". To require several scopes, use several rules.
+// The error has [ReasonMissingScope].
+//
+// Scope panics if scopes is empty or has an entry that cannot be a scope, because that is
+// a mistake in the program.
+//
+// Sources: "Verify scopes in APIs called on behalf of users" in Microsoft's page
+// on verifying scopes and app roles, and RFC 6750, section 3.1.
+func Scope(scopes ...string) Rule {
+	scopes = mustBePermissions("Scope", scopes)
+	return newRule(func(c *Claims) error {
+		if c.forUser() && c.Scopes.HasAny(scopes...) {
+			return nil
+		}
+		return missing(ReasonMissingScope, scopes)
+	})
+}
+
+// Role returns a Rule that admits apps that act for themselves (app-only tokens) and have
+// at least one of the roles (application permissions). Users are rejected, even those with
+// such a role; see [UserRole]. The error has [ReasonMissingRole]. Role panics as [Scope]
+// does.
+//
+// Source: "Verify app roles in APIs called by daemon apps" in Microsoft's page on
+// verifying scopes and app roles.
+func Role(roles ...string) Rule {
+	roles = mustBePermissions("Role", roles)
+	return newRule(func(c *Claims) error {
+		if c.AppOnly() && c.Roles.HasAny(roles...) {
+			return nil
+		}
+		return missing(ReasonMissingRole, roles)
+	})
+}
+
+// UserRole returns a Rule that admits clients that act for a user who has at least one of
+// the app roles. Apps that act for themselves are rejected, and so are tokens for which
+// [Claims.User] returns false. A role does not limit the client of the user, so combine
+// UserRole with [Scope]. The error has [ReasonMissingUserRole]. UserRole panics as [Scope]
+// does.
+func UserRole(roles ...string) Rule {
+	roles = mustBePermissions("UserRole", roles)
+	return newRule(func(c *Claims) error {
+		if _, ok := c.User(); ok && c.Roles.HasAny(roles...) {
+			return nil
+		}
+		return missing(ReasonMissingUserRole, roles)
+	})
+}
+
+// ScopeOrRole returns a Rule that admits both kinds of caller. Clients that act for a user
+// need the scope, and apps that act for themselves need the role. A user's role does not
+// replace the scope. Errors and panics are those of [Scope] and [Role].
+func ScopeOrRole(scope, role string) Rule {
+	ofUser, ofApp := Scope(scope), Role(role)
+	return func(t *Token) error {
+		if c := t.Claims(); c != nil && c.AppOnly() {
+			return ofApp(t)
+		}
+		return ofUser(t)
+	}
+}
+
+// Tenant returns a Rule that admits callers from one of the tenants, given by their IDs
+// (GUIDs). The error has [ReasonOtherTenant]. Tenant panics if tenants is empty or has an
+// entry that is not a GUID.
+func Tenant(tenants ...string) Rule {
+	ids := mustBeGUIDs("Tenant", tenants)
+	return newRule(func(c *Claims) error {
+		if slices.Contains(ids, c.TenantID) {
+			return nil
+		}
+		return rejectValue(ReasonOtherTenant, "", c.TenantID)
+	})
+}
+
+// Client returns a Rule that admits one of the clients, given by their client IDs (GUIDs),
+// such as the web app of this API. A client without a credential can be imitated, so in a
+// user's token the client ID says only which client the user uses; see [Claims.ClientID].
+// The error has [ReasonOtherClient]. Client panics if clients is empty or has an entry
+// that is not a GUID.
+func Client(clients ...string) Rule {
+	ids := mustBeGUIDs("Client", clients)
+	return newRule(func(c *Claims) error {
+		if slices.Contains(ids, strings.ToLower(c.ClientID)) {
+			return nil
+		}
+		return rejectValue(ReasonOtherClient, "", c.ClientID)
+	})
+}
+
+// AuthContext returns a Rule that admits callers that have satisfied an authentication
+// context (acrs), for example "c1". Conditional Access ties such a context to conditions,
+// for example a recent multifactor sign-in. The error has [ReasonMissingAuthContext]. The
+// response to others is 401 insufficient_claims with the claims that the client must
+// request from Entra. Not every client understands this challenge;
+// [Claims.HandlesChallenges] reports whether the client says that it does.
+//
+// AuthContext panics if context is empty or cannot be an authentication context.
+//
+// Source: Microsoft's claims-challenge page.
+func AuthContext(context string) Rule {
+	contexts := mustBePermissions("AuthContext", []string{context})
+	return newRule(func(c *Claims) error {
+		if c.AuthContexts.Has(context) {
+			return nil
+		}
+		return missing(ReasonMissingAuthContext, contexts)
+	})
+}
+
+// RequireScope returns middleware that applies the rule [Scope], as [Require] does.
+func RequireScope(scopes ...string) func(http.Handler) http.Handler { return Require(Scope(scopes...)) }
+
+// RequireRole returns middleware that applies the rule [Role], as [Require] does.
+func RequireRole(roles ...string) func(http.Handler) http.Handler { return Require(Role(roles...)) }
+
+// RequireUserRole returns middleware that applies the rule [UserRole], as [Require] does.
+func RequireUserRole(roles ...string) func(http.Handler) http.Handler {
+	return Require(UserRole(roles...))
+}
+
+// RequireScopeOrRole returns middleware that applies the rule [ScopeOrRole], as [Require]
+// does.
+func RequireScopeOrRole(scope, role string) func(http.Handler) http.Handler {
+	return Require(ScopeOrRole(scope, role))
+}
+
+// RequireTenant returns middleware that applies the rule [Tenant], as [Require] does.
+func RequireTenant(tenants ...string) func(http.Handler) http.Handler {
+	return Require(Tenant(tenants...))
+}
+
+// RequireClient returns middleware that applies the rule [Client], as [Require] does.
+func RequireClient(clients ...string) func(http.Handler) http.Handler {
+	return Require(Client(clients...))
+}
+
+// RequireAuthContext returns middleware that applies the rule [AuthContext], as [Require]
+// does.
+func RequireAuthContext(context string) func(http.Handler) http.Handler {
+	return Require(AuthContext(context))
+}
+
+// missing returns the error of a rule that requires one of the values.
+func missing(r Reason, values []string) error {
+	return &Error{Reason: r, Required: slices.Clone(values)}
 }
 
 // mustBePermissions returns a copy of values. It panics if values is empty, or if
@@ -207,4 +237,16 @@ func mustBePermissions(function string, values []string) []string {
 		}
 	}
 	return slices.Clone(values)
+}
+
+// mustBeGUIDs returns values in lower case. It panics if values is empty, or if one is not
+// a GUID.
+func mustBeGUIDs(function string, values []string) []string {
+	ids := mustBePermissions(function, values)
+	for i, v := range ids {
+		if ids[i] = strings.ToLower(v); !guid.ValidLower(ids[i]) {
+			panic(fmt.Sprintf("verify: %s: %q is not a GUID", function, v))
+		}
+	}
+	return ids
 }

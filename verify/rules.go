@@ -27,6 +27,8 @@ type rules struct {
 	cloud      entra.Cloud
 	host       string
 	v1, v2     issuerTemplate
+
+	appsWithoutRoles bool
 }
 
 // tokenUse is the kind of token that a caller requires.
@@ -37,16 +39,28 @@ const (
 	idToken
 )
 
-// check applies the rules that need no key. They run before the signature check
-// because they are cheap and their results disclose only public facts of the
-// configuration. The allowed tenants are not public, so checkTenant runs after it.
-func (r *rules) check(t *jws, c *Claims, use tokenUse, now time.Time) error {
+// The rules that need no key run before the signature check, because they are cheap and
+// their results disclose only public facts of the configuration. The allowed tenants are
+// not public, so checkTenant runs after it.
+
+// match requires the issuer and the audience of these rules. fit says how well the token
+// fits: 0 for another issuer, 1 for another audience, 2 for a tenant that is not allowed,
+// and otherwise 3.
+func (r *rules) match(c *Claims) (fit int, err error) {
 	if err := r.checkIssuer(c); err != nil {
-		return err
+		return 0, err
 	}
 	if err := r.checkAudience(c); err != nil {
-		return err
+		return 1, err
 	}
+	if r.checkTenant(c.TenantID) != nil {
+		return 2, nil
+	}
+	return 3, nil
+}
+
+// check applies the rules for a token that match accepted.
+func (r *rules) check(t *jws, c *Claims, use tokenUse, now time.Time) error {
 	if err := r.checkUse(t, c, use); err != nil {
 		return err
 	}
@@ -85,7 +99,7 @@ func (r *rules) checkIssuer(c *Claims) error {
 	case ok && tenant == c.TenantID:
 		return nil
 	case ok:
-		return reject(ReasonTenantMismatch)
+		return rejectValue(ReasonTenantMismatch, "", c.Issuer)
 	}
 	if _, v1 := r.v1.tenant(c.Issuer); v1 {
 		return reject(ReasonBadVersion)
@@ -94,9 +108,9 @@ func (r *rules) checkIssuer(c *Claims) error {
 		return reject(ReasonBadVersion)
 	}
 	if isCustomerHost(hostOf(c.Issuer)) {
-		return reject(ReasonUnsupportedIssuer)
+		return rejectValue(ReasonUnsupportedIssuer, "", c.Issuer)
 	}
-	return reject(ReasonBadIssuer)
+	return rejectValue(ReasonBadIssuer, "", c.Issuer)
 }
 
 // checkAudience requires a token for this application. The audience of a v2.0 token
@@ -105,7 +119,7 @@ func (r *rules) checkIssuer(c *Claims) error {
 // Source: "Validate the audience" in Microsoft's claims-validation page.
 func (r *rules) checkAudience(c *Claims) error {
 	if !r.audiences[c.Audience] || c.Version == "2.0" && !guid.ValidLower(c.Audience) {
-		return rejectClaim(ReasonBadAudience, "aud")
+		return rejectValue(ReasonBadAudience, "aud", c.Audience)
 	}
 	return nil
 }
@@ -149,7 +163,7 @@ func (r *rules) checkUse(t *jws, c *Claims, use tokenUse) error {
 		}
 	}
 	if !guid.ValidLower(c.Audience) { // the audience of an ID token is a client ID in both versions
-		return rejectClaim(ReasonBadAudience, "aud")
+		return rejectValue(ReasonBadAudience, "aud", c.Audience)
 	}
 	// OpenID Connect Core, section 3.1.3.7, rule 5.
 	if c.Has("azp") && !strings.EqualFold(c.ClientID, c.Audience) {
@@ -189,7 +203,23 @@ func (r *rules) checkTenant(tenantID string) error {
 	if r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts) {
 		return nil
 	}
-	return reject(ReasonTenantNotAllowed)
+	return rejectValue(ReasonTenantNotAllowed, "", tenantID)
+}
+
+// checkPermissions requires that the token grants something: scopes to a user's client, or
+// roles to an app. Entra issues a token without roles to any app of a tenant for any API
+// that does not require assignment.
+//
+// Source: "Restrict a Microsoft Entra app to a set of users" and "Accepting app-only tokens"
+// in Microsoft's documentation.
+func (r *rules) checkPermissions(c *Claims) error {
+	switch {
+	case c.Roles.Len() > 0, c.Scopes.Len() > 0 && !c.AppOnly():
+		return nil
+	case r.appsWithoutRoles && c.AppOnly():
+		return nil
+	}
+	return rejectValue(ReasonNoPermissions, "", c.ClientID)
 }
 
 // keyMaySign reports whether a key may sign the token. A key that names an issuer

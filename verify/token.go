@@ -18,17 +18,18 @@ type Token struct {
 	raw    *string // a pointer, so that fmt prints an address wherever a Token is nested
 	hash   [sha256.Size]byte
 	claims *Claims
-	host   string // of the cloud, for challenges
+
+	verifier *Verifier // by which it was verified
 }
 
 // newToken returns a Token with a copy of the claims. It allocates once.
-func newToken(raw string, hash [sha256.Size]byte, claims *Claims, host string) *Token {
+func newToken(raw string, hash [sha256.Size]byte, claims *Claims, v *Verifier) *Token {
 	t := &struct {
 		token  Token
 		claims Claims
 		raw    string
 	}{claims: *claims, raw: raw}
-	t.token = Token{raw: &t.raw, hash: hash, claims: &t.claims, host: host}
+	t.token = Token{raw: &t.raw, hash: hash, claims: &t.claims, verifier: v}
 	return &t.token
 }
 

@@ -106,10 +106,10 @@ func TestOpenIDConnectHashes(t *testing.T) {
 
 // RFC 6750, sections 2.1 and 3.
 func TestRFC6750Bearer(t *testing.T) {
-	if token, err := bearer([]string{"Bearer mF_9.B5f-4.1JqM"}); err != nil || token != "mF_9.B5f-4.1JqM" {
+	if token, err := BearerToken([]string{"Bearer mF_9.B5f-4.1JqM"}); err != nil || token != "mF_9.B5f-4.1JqM" {
 		t.Errorf("got %q, %v", token, err)
 	}
-	if token, err := bearer([]string{"Bearer " + strings.Repeat("~+/", 3) + "=="}); err != nil || token != "~+/~+/~+/==" {
+	if token, err := BearerToken([]string{"Bearer " + strings.Repeat("~+/", 3) + "=="}); err != nil || token != "~+/~+/~+/==" {
 		t.Errorf("got %q, %v", token, err)
 	}
 }
@@ -119,7 +119,7 @@ func TestBearerTokensHaveTheCharactersOfTheRFC(t *testing.T) {
 	const allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 	for c := range 256 {
 		token := "a" + string([]byte{byte(c)}) + "b"
-		got, err := bearer([]string{"Bearer " + token})
+		got, err := BearerToken([]string{"Bearer " + token})
 		if want := strings.IndexByte(allowed, byte(c)) >= 0; (err == nil) != want || want && got != token {
 			t.Errorf("%q: got %q, %v, want accepted %v", token, got, err, want)
 		}

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,14 +18,17 @@ import (
 	"github.com/entratoken/entra/internal/guid"
 )
 
-// Verifier verifies the tokens of one application in one cloud. Create it with
-// [New]; the zero Verifier rejects every token. A Verifier is safe for concurrent
-// use. It need not be closed.
+// Verifier verifies the tokens of one application in one cloud, or of several; see [Any].
+// Create it with [New]; the zero Verifier rejects every token. A Verifier is safe for
+// concurrent use. It need not be closed.
 type Verifier struct {
-	rules    *rules
-	keys     *keySource
-	verified *verifiedCache
-	logger   *slog.Logger
+	rules        *rules
+	keys         *keySource
+	verified     *verifiedCache
+	logger       *slog.Logger
+	errorHandler func(http.ResponseWriter, *http.Request, *Error)
+
+	members []*Verifier // by which tokens are verified: itself, or the arguments of Any
 }
 
 var errZeroVerifier = errors.New("verify: Verifier must be created with New")
@@ -36,31 +41,91 @@ func (v *Verifier) usable() error {
 	return nil
 }
 
-// Verify verifies an access token for this API. It does not check scopes or roles. The
-// error for a rejected token is an [*Error]. If ctx is done while the keys are being
-// fetched, Verify returns the error of ctx, and the fetch continues for other callers.
+// Any returns a Verifier that accepts every token that one of the given Verifiers accepts.
+// Use it for an API with several app registrations, or for users of several clouds, such
+// as employees and the customers in an external tenant:
+//
+//	v := verify.Any(employees, customers)
+//	mux.Handle("/orders", v.Middleware(verify.RequireScope("Orders.Read")(orders)))
+//
+// The issuer, the audience and the tenant in a token select one Verifier, which then
+// verifies the token by its own configuration. If several fit, it is the first. The
+// [Claims.Issuer] and [Claims.Audience] of a verified token say which it was. Requests
+// whose token fits no Verifier get the response of the first.
+//
+// Any panics without arguments, or if one was not created with New.
+func Any(verifiers ...*Verifier) *Verifier {
+	if len(verifiers) == 0 {
+		panic("verify: Any needs at least one Verifier")
+	}
+	var members []*Verifier
+	for _, v := range verifiers {
+		if err := v.usable(); err != nil {
+			panic(err.Error())
+		}
+		members = append(members, v.members...)
+	}
+	first := *members[0]
+	first.members = members
+	return &first
+}
+
+// choose returns the member that verifies a token with these claims, which are not
+// verified yet. The error is that of the member that the token fits best.
+func (v *Verifier) choose(c *Claims) (member *Verifier, err error) {
+	best := -1
+	for _, m := range v.members {
+		if fit, matchErr := m.rules.match(c); fit > best {
+			member, best, err = m, fit, matchErr
+		}
+	}
+	return member, err
+}
+
+// Verify verifies an access token for this API. It does not check scopes or roles; see
+// [Rule]. The error for a rejected token is an [*Error]. If ctx is done while the keys are
+// being fetched, Verify returns the error of ctx, and the fetch continues for other
+// callers.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	if err := v.usable(); err != nil {
 		return nil, err
 	}
+	t, _, err := v.verify(ctx, raw)
+	return t, err
+}
+
+// verify is Verify. It also returns the member that verified or rejected the token.
+func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, error) {
 	if len(raw) > MaxTokenSize {
-		return nil, reject(ReasonTooLarge)
+		return nil, v, reject(ReasonTooLarge)
 	}
 	now := time.Now()
 	hash := digest.SHA256(raw)
-	if c := v.verified.get(hash, now); c != nil {
-		return newToken(raw, hash, c, v.rules.host), nil
+	for _, m := range v.members {
+		if c := m.verified.get(hash, now); c != nil {
+			return newToken(raw, hash, c, m), m, nil
+		}
 	}
-	t, c, err := v.parse(raw, accessToken, now)
+	t, c, err := parse(raw)
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
-	key, keys, err := v.checkSignature(ctx, t, c)
+	m, err := v.choose(c)
 	if err != nil {
-		return nil, err
+		return nil, m, err
 	}
-	v.verified.add(hash, verifiedEntry{c, key, keys, c.Expires.Add(v.rules.leeway)})
-	return newToken(raw, hash, c, v.rules.host), nil
+	if err := m.rules.check(t, c, accessToken, now); err != nil {
+		return nil, m, err
+	}
+	key, keys, err := m.checkSignature(ctx, t, c)
+	if err != nil {
+		return nil, m, err
+	}
+	if err := m.rules.checkPermissions(c); err != nil {
+		return nil, m, err
+	}
+	m.verified.add(hash, verifiedEntry{c, key, keys, c.Expires.Add(m.rules.leeway)})
+	return newToken(raw, hash, c, m), m, nil
 }
 
 // IDToken verifies an ID token that the token endpoint returned for a sign-in with
@@ -79,11 +144,18 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 	if err := v.usable(); err != nil {
 		return nil, err
 	}
-	t, c, err := v.parse(raw, idToken, time.Now())
+	t, c, err := parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := v.checkSignature(ctx, t, c); err != nil {
+	m, err := v.choose(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.rules.check(t, c, idToken, time.Now()); err != nil {
+		return nil, err
+	}
+	if _, _, err := m.checkSignature(ctx, t, c); err != nil {
 		return nil, err
 	}
 	if err := e.check(t, c); err != nil {
@@ -95,11 +167,13 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 // AllowsTenant reports whether Config.Tenants allows a tenant, given by its ID in
 // lower case, as in tokens.
 func (v *Verifier) AllowsTenant(tenantID string) bool {
-	return v.usable() == nil && guid.ValidLower(tenantID) && v.rules.checkTenant(tenantID) == nil
+	return v.usable() == nil && guid.ValidLower(tenantID) && slices.ContainsFunc(v.members, func(m *Verifier) bool {
+		return m.rules.checkTenant(tenantID) == nil
+	})
 }
 
-// parse parses a token and applies the rules that need no key.
-func (v *Verifier) parse(raw string, use tokenUse, now time.Time) (*jws, *Claims, error) {
+// parse parses a token. It verifies nothing.
+func parse(raw string) (*jws, *Claims, error) {
 	t, err := parseJWS(raw)
 	if err != nil {
 		return nil, nil, err
@@ -108,7 +182,7 @@ func (v *Verifier) parse(raw string, use tokenUse, now time.Time) (*jws, *Claims
 	if err != nil {
 		return nil, nil, err
 	}
-	return t, c, v.rules.check(t, c, use, now)
+	return t, c, nil
 }
 
 // checkSignature finds the key and checks the signature. It then checks whether the
