@@ -399,19 +399,30 @@ func (s *Server) recordConsents(u *User, t *Tenant, items []consentItem) {
 	}
 }
 
+// wantsAuthTime reports whether the ID token must have auth_time: for max_age (OpenID
+// Connect Core, section 3.1.2.1) and for a claims request (section 5.5).
+func (q *signInRequest) wantsAuthTime() bool {
+	claims, aerr := parseClaims(q.Claims)
+	_, requested := claims.IDToken["auth_time"]
+	return q.MaxAge >= 0 || aerr == nil && requested
+}
+
 // completeSignIn redirects to the app with a code, an ID token or both.
 func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant, scopes *scopeRequest) *response {
 	params := url.Values{}
+	authTime := q.wantsAuthTime()
 	raw := ""
 	if strings.HasPrefix(q.ResponseType, "code") {
 		raw = s.seal("code", code{
 			Number: s.nextCodeNumber(), Auth: *q.Auth, Tenant: t.ID, Client: q.Client, Scope: q.Scope, Redirect: q.Redirect,
 			Challenge: q.Challenge, Method: q.Method, Nonce: q.Nonce, Issued: r.now,
+			AuthTime: authTime,
 		})
 		params.Set("code", raw)
 	}
 	if strings.HasSuffix(q.ResponseType, "id_token") {
-		token := &accessToken{request: r, tenant: t, client: s.registry.appByID[q.Client], user: u, auth: q.Auth}
+		token := &accessToken{request: r, tenant: t, client: s.registry.appByID[q.Client], user: u, auth: q.Auth,
+			authTime: authTime, implicit: true}
 		payload := s.idClaims(token, scopes, q.Nonce)
 		if raw != "" {
 			payload["c_hash"] = leftHalfHash(raw)

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"math/rand/v2"
@@ -19,12 +20,15 @@ type accessToken struct {
 	roles    []string
 	lifetime time.Duration
 	claims   claimsRequest
-	version  int // if zero, that of the resource
+	version  int    // if zero, that of the resource
+	audience string // aud of a version 1 token; defaults to the resource's App ID URI
 
 	// For tokens of a user:
-	user   *User
-	auth   *authentication
-	scopes []string
+	user     *User
+	auth     *authentication
+	scopes   []string
+	authTime bool // the ID token must have auth_time
+	implicit bool // the ID token is from the authorization endpoint
 }
 
 // tokenLifetime returns the lifetime of a new token
@@ -66,7 +70,7 @@ func (s *Server) commonClaims(t *accessToken) claimSet {
 	}
 	if version == 1 {
 		c["ver"] = "1.0"
-		c["aud"] = t.resource.AppIDURI
+		c["aud"] = cmp.Or(t.audience, t.resource.AppIDURI)
 		c["appid"] = t.client.ClientID
 		c["appidacr"] = t.class
 		c["app_displayname"] = t.client.Name
@@ -121,20 +125,27 @@ func (s *Server) userClaims(t *accessToken) claimSet {
 	if len(t.auth.ACRs) > 0 {
 		c["acrs"] = t.auth.ACRs
 	}
-	s.addOptionalClaims(c, t.resource, t.user, t.tenant, t.auth)
+	s.addOptionalClaims(c, t.resource, t)
 	return c
 }
 
-// addGuestClaims adds the home tenant of a guest.
+// addGuestClaims adds the home tenant of a guest, and the email address, which tokens
+// of guests have by default
+// (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference#v10-and-v20-optional-claims-set).
 func (s *Server) addGuestClaims(c claimSet, t *accessToken) {
-	if t.user.TenantID != t.tenant.ID {
-		c["idp"] = v1Issuer(t.base, t.user.TenantID)
+	if t.user.TenantID == t.tenant.ID {
+		return
+	}
+	c["idp"] = v1Issuer(t.base, t.user.TenantID)
+	if t.user.Email != "" {
+		c["email"] = t.user.Email
 	}
 }
 
 // addOptionalClaims adds the claims that the registration of the audience requests
 // (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
-func (s *Server) addOptionalClaims(c claimSet, audience *App, u *User, t *Tenant, auth *authentication) {
+func (s *Server) addOptionalClaims(c claimSet, audience *App, token *accessToken) {
+	u, t, auth := token.user, token.tenant, token.auth
 	for _, name := range audience.OptionalClaims {
 		switch name {
 		case "email":
@@ -159,6 +170,10 @@ func (s *Server) addOptionalClaims(c claimSet, audience *App, u *User, t *Tenant
 	if !audience.GroupClaims || len(u.Groups) == 0 {
 		return
 	}
+	if token.implicit && len(u.Groups) > implicitGroupLimit {
+		c["hasgroups"] = true
+		return
+	}
 	if len(u.Groups) > groupLimit {
 		c["_claim_names"] = map[string]string{"groups": "src1"}
 		c["_claim_sources"] = map[string]any{"src1": map[string]string{
@@ -173,6 +188,11 @@ func (s *Server) addOptionalClaims(c claimSet, audience *App, u *User, t *Tenant
 // the overage claim
 // (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#groups-overage-claim).
 const groupLimit = 200
+
+// implicitGroupLimit is the maximum number of groups in a token from the authorization
+// endpoint. Above it, the token has the claim hasgroups
+// (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#payload-claims).
+const implicitGroupLimit = 5
 
 // idClaims returns the claims of an ID token for the client
 // (https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference).
@@ -209,8 +229,11 @@ func (s *Server) idClaims(t *accessToken, q *scopeRequest, nonce string) claimSe
 	if len(t.auth.ACRs) > 0 {
 		c["acrs"] = t.auth.ACRs
 	}
+	if t.authTime {
+		c["auth_time"] = t.auth.At.Unix()
+	}
 	s.addGuestClaims(c, t)
-	s.addOptionalClaims(c, t.client, t.user, t.tenant, t.auth)
+	s.addOptionalClaims(c, t.client, t)
 	return c
 }
 

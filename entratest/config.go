@@ -125,8 +125,9 @@ type App struct {
 	// user signs out. If empty, the app is not notified.
 	LogoutURL string
 
-	// TokenVersion is the version of access tokens for this resource, 1 or 2.
-	// Defaults to 2. (In Entra, a registration defaults to version 1.)
+	// TokenVersion is the version of access tokens for this resource, 1 or 2: the
+	// requestedAccessTokenVersion of the app manifest. Defaults to 1, as in Entra
+	// (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-formats).
 	TokenVersion int
 
 	// Permissions are the permissions of other apps that an administrator has

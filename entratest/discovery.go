@@ -90,6 +90,22 @@ func (s *Server) handleDiscovery(r *request) *response {
 // consumersTenant is the tenant of personal Microsoft accounts.
 const consumersTenant = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
+// handleUserRealm serves /common/UserRealm/{username}. Microsoft's libraries call it
+// before the password grant, to send the password of a federated account to the
+// account's own identity provider. It is only documented by their source.
+func (s *Server) handleUserRealm(r *request) *response {
+	doc := map[string]string{
+		"ver": "1.0", "account_type": "Unknown", "cloud_instance_name": cloudAt(r.base).name,
+		"cloud_audience_urn": "urn:federation:MicrosoftOnline",
+	}
+	name := r.http.URL.Path[strings.LastIndexByte(r.http.URL.Path, '/')+1:]
+	if u := s.registry.userByName[strings.ToLower(name)]; u != nil {
+		doc["account_type"] = "Managed"
+		_, doc["domain_name"], _ = strings.Cut(u.Username, "@")
+	}
+	return jsonResponse(http.StatusOK, doc)
+}
+
 // handleInstance serves instance discovery, which lists the hosts of each
 // authority. Microsoft's libraries call it for hosts that they do not know. It is
 // only documented by their source.

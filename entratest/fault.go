@@ -17,6 +17,7 @@ const (
 	EndpointInstance     = "instance"     // instance discovery, which lists the clouds
 	EndpointLogin        = "login"        // the forms of the sign-in pages
 	EndpointAdminConsent = "adminconsent" // consent of an administrator
+	EndpointUserRealm    = "userrealm"    // the type of an account, for the password grant
 )
 
 // A Fault makes matching requests fail or slows them down. The zero Fault

@@ -118,7 +118,7 @@ func TestRefreshToken(t *testing.T) {
 	}
 	wantToken(t, refresh(first.stringField("refresh_token"))) // the old one goes on
 	graph := refresh(second.stringField("refresh_token"), "scope", "openid profile")
-	if c := wantToken(t, graph); c.stringClaim("aud") != "https://graph.microsoft.com" ||
+	if c := wantToken(t, graph); c.stringClaim("aud") != "00000003-0000-0000-c000-000000000000" ||
 		c.stringClaim("scp") != "openid profile" || c.stringClaim("ver") != "1.0" {
 		t.Errorf("another resource: got %v", c)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/big"
 	"strings"
 )
@@ -57,6 +58,39 @@ func signJWT(key *rsa.PrivateKey, header, payload claimSet) string {
 		panic("entratest: sign token: " + err.Error())
 	}
 	return signed + "." + b64.EncodeToString(sig)
+}
+
+// signAccessToken signs an access token for the resource. The header of a token for
+// Microsoft Graph has a nonce, and the signature is that of a header with the hash of
+// the nonce. So only Graph can verify it
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow,
+// AzureAD/azure-activedirectory-identitymodel-extensions-for-dotnet#609).
+func signAccessToken(key *signingKey, header, payload claimSet, resource *App) string {
+	if resource.ClientID != graphID {
+		return signJWT(key.private, header, payload)
+	}
+	sent := maps.Clone(header)
+	sent["nonce"] = randomToken(32)
+	parts := strings.Split(signJWT(key.private, hashNonce(sent), payload), ".")
+	return signingInput(sent, payload) + "." + parts[2]
+}
+
+// hashNonce returns the header with the hash of its nonce.
+func hashNonce(header claimSet) claimSet {
+	hashed := maps.Clone(header)
+	sum := sha256.Sum256([]byte(header.stringClaim("nonce")))
+	hashed["nonce"] = b64.EncodeToString(sum[:])
+	return hashed
+}
+
+// signedForGraph is like signedBy for a token for Microsoft Graph.
+func (t *jwt) signedForGraph(key *signingKey) bool {
+	if t.header["nonce"] == nil {
+		return false
+	}
+	hashed := *t
+	hashed.signed = signingInput(hashNonce(t.header), t.payload)
+	return hashed.signedBy(&key.private.PublicKey, "RS256")
 }
 
 // signingInput returns the signed part of a token.

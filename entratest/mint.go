@@ -104,7 +104,10 @@ func (s *Server) Mint(o MintOptions) string {
 	case "HS256":
 		return signAlgorithmConfusion(key, header, payload)
 	}
-	return signJWT(key.private, header, payload)
+	if o.IDToken {
+		return signJWT(key.private, header, payload)
+	}
+	return signAccessToken(key, header, payload, t.resource)
 }
 
 func applyOverrides(c claimSet, with map[string]any) {

@@ -129,7 +129,7 @@ func TestMSALSignInRefreshAndOnBehalfOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := decode(t, silent.AccessToken); c.stringClaim("aud") != "https://graph.microsoft.com" {
+	if c := decode(t, silent.AccessToken); c.stringClaim("aud") != "00000003-0000-0000-c000-000000000000" {
 		t.Errorf("silent: got %v", c)
 	}
 	if n := s.Count(entratest.Match{GrantType: "refresh_token"}); n != 1 {

@@ -76,7 +76,7 @@ func withGraph(apps []App, tenantID string) []App {
 	}
 	return append(slices.Clone(apps), App{
 		Name: "Microsoft Graph", ClientID: graphID, TenantID: tenantID,
-		MultiTenant: true, AppIDURI: graphURI, TokenVersion: 1,
+		MultiTenant: true, AppIDURI: graphURI,
 		Scopes: []string{
 			"openid", "profile", "email", "offline_access", "User.Read", "User.ReadBasic.All", "Mail.Read", "Mail.Send",
 		},
@@ -170,7 +170,7 @@ func (reg *registry) identifyApp(a *App) error {
 // identifyResource checks and fills in how clients name the app as a resource.
 func (reg *registry) identifyResource(a *App) error {
 	if a.TokenVersion == 0 {
-		a.TokenVersion = 2
+		a.TokenVersion = 1
 	}
 	if a.TokenVersion != 1 && a.TokenVersion != 2 {
 		return fmt.Errorf("token version %d is not 1 or 2", a.TokenVersion)

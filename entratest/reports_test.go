@@ -1,9 +1,18 @@
 package entratest_test
 
 import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/big"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/entratoken/entra/entratest"
 )
@@ -122,4 +131,193 @@ func TestSeveralResources(t *testing.T) {
 		resp.stringField("scope") != "api://api-b/Orders.Read" {
 		t.Errorf("refresh: got aud %s, scope %s", aud, resp.stringField("scope"))
 	}
+}
+
+// A new registration has requestedAccessTokenVersion null, so its API gets version 1
+// tokens. Their audience is the identifier in the request
+// (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-formats,
+// https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+func TestAccessTokensAreVersion1ByDefault(t *testing.T) {
+	s := entratest.NewServer(sample("api-b", func(a *entratest.App) { a.TokenVersion = 0 }))
+	for scope, aud := range map[string]string{
+		"api://api-b/.default": "api://api-b", "API://API-B/.default": "api://api-b", "api://api-b//.default": "api://api-b/",
+		apiB + "/.default": apiB, "api://" + apiB + "/.default": "api://" + apiB,
+	} {
+		c := wantToken(t, clientCredentials(t, s, "scope", scope))
+		if c.stringClaim("ver") != "1.0" || c.stringClaim("aud") != aud || c.stringClaim("appid") != daemon ||
+			c.stringClaim("iss") != "https://sts.windows.net/"+tenant+"/" {
+			t.Errorf("%s: got %v", scope, c)
+		}
+	}
+	if c := decode(t, s.Mint(entratest.MintOptions{Resource: "api-b"})); c.stringClaim("aud") != "api://api-b" {
+		t.Errorf("minted: got aud %s", c.stringClaim("aud"))
+	}
+}
+
+// Only Microsoft Graph can verify its tokens. The header has a nonce, and the signature
+// is not one of the token as sent
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow,
+// AzureAD/azure-activedirectory-identitymodel-extensions-for-dotnet#609).
+func TestGraphTokensDoNotVerify(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	user := redeem(t, s, signIn(t, s, alice, "scope", "User.Read"), "scope", "User.Read")
+	wantToken(t, user)
+	app := clientCredentials(t, s, "scope", "https://graph.microsoft.com/.default")
+	wantToken(t, app)
+	for name, raw := range map[string]string{
+		"user": user.stringField("access_token"), "app": app.stringField("access_token"),
+		"minted": s.Mint(entratest.MintOptions{Resource: "Microsoft Graph", User: alice}),
+	} {
+		if nonce := decodePart(t, raw, 0).stringClaim("nonce"); nonce == "" {
+			t.Errorf("%s: the header does not have a nonce", name)
+		}
+		if verifies(t, s, raw) {
+			t.Errorf("%s: the signature verifies", name)
+		}
+		if !s.RevokeToken(raw) || !s.IsRevoked(raw) {
+			t.Errorf("%s: the token was not revoked", name)
+		}
+	}
+	if other := clientCredentials(t, s).stringField("access_token"); !verifies(t, s, other) {
+		t.Error("the signature of a token for another API does not verify")
+	}
+}
+
+// verifies reports whether the signature of a token verifies with the published keys.
+func verifies(t *testing.T, s *entratest.Server, raw string) bool {
+	t.Helper()
+	var set struct{ Keys []struct{ N string } }
+	get(t, s.Client(), authHost+tenant+"/discovery/v2.0/keys", &set)
+	signed, signature := raw[:strings.LastIndexByte(raw, '.')], raw[strings.LastIndexByte(raw, '.')+1:]
+	sig, err1 := base64.RawURLEncoding.DecodeString(signature)
+	n, err2 := base64.RawURLEncoding.DecodeString(set.Keys[0].N)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(signed))
+	return rsa.VerifyPKCS1v15(&rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 65537}, crypto.SHA256, sum[:], sig) == nil
+}
+
+// An ID token has auth_time if the request has max_age or requests the claim, also after
+// a refresh (OpenID Connect Core, sections 3.1.2.1, 5.5 and 12.2).
+func TestAuthTimeIsReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := entratest.NewServer(sample("webapp", func(a *entratest.App) { a.IDTokenGrant = true }))
+		signedIn := float64(time.Now().Unix())
+		for _, test := range []struct {
+			name, value string
+			want        any
+		}{
+			{"max_age", "3600", signedIn},
+			{"claims", `{"id_token":{"auth_time":{"essential":true}}}`, signedIn},
+			{"claims", `{"id_token":{"auth_time":null}}`, signedIn},
+			{"claims", `{"access_token":{"auth_time":null}}`, nil},
+			{"login_hint", alice, nil},
+		} {
+			cb, err := s.SignIn(t.Context(), authorizeURL(tenant, test.name, test.value, "response_type", "code id_token"), alice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := parseQuery(t, cb.Fragment)
+			resp := redeem(t, s, q.Get("code"))
+			refreshed := tokenRequest(t, s, tenant, "grant_type", "refresh_token", "client_id", webapp, "client_secret",
+				"webapp-secret", "refresh_token", resp.stringField("refresh_token"))
+			for _, raw := range []string{q.Get("id_token"), resp.stringField("id_token"), refreshed.stringField("id_token")} {
+				if got := decode(t, raw)["auth_time"]; got != test.want {
+					t.Errorf("%s=%s: got auth_time %v, want %v", test.name, test.value, got, test.want)
+				}
+			}
+		}
+	})
+}
+
+// An ID token of the authorization endpoint has at most five groups
+// (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#payload-claims).
+func TestImplicitIDTokenHasFewGroups(t *testing.T) {
+	for n, want := range map[int]string{0: "", 5: "groups", 6: "hasgroups", 201: "hasgroups"} {
+		cfg := sample("webapp", func(a *entratest.App) { a.IDTokenGrant, a.GroupClaims = true, true })
+		for i := range n {
+			cfg.Users[0].Groups = append(cfg.Users[0].Groups, fmt.Sprintf("00000000-0000-4000-8000-%012d", i))
+		}
+		s := entratest.NewServer(cfg)
+		cb, err := s.SignIn(t.Context(), authorizeURL(tenant, "response_type", "id_token"), alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := decode(t, parseQuery(t, cb.Fragment).Get("id_token"))
+		got := ""
+		for _, name := range []string{"groups", "hasgroups", "_claim_names"} {
+			if c[name] != nil {
+				got += name
+			}
+		}
+		if got != want {
+			t.Errorf("%d groups: got %q, want %q", n, got, want)
+		}
+	}
+}
+
+// Tokens of guests have the email claim by default
+// (https://learn.microsoft.com/entra/identity-platform/optional-claims-reference).
+func TestGuestHasEmail(t *testing.T) {
+	cfg := entratest.Sample()
+	cfg.Users[0].Guest = map[string]string{fabrikam: ""}
+	s := entratest.NewServer(cfg)
+	for tenantID, want := range map[string]string{fabrikam: "alice@contoso.example", tenant: ""} {
+		cb, err := s.SignIn(t.Context(), authorizeURL(tenantID, "scope", "api://api-a/access_as_user openid"), alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp := tokenRequest(t, s, tenantID, "grant_type", "authorization_code", "client_id", webapp, "client_secret",
+			"webapp-secret", "code", cb.Query().Get("code"), "redirect_uri", callback, "code_verifier", verifier)
+		for _, name := range []string{"access_token", "id_token"} {
+			if got := decode(t, resp.stringField(name)).stringClaim("email"); got != want {
+				t.Errorf("%s in %s: got email %q, want %q", name, tenantID, got, want)
+			}
+		}
+	}
+}
+
+// A proof-of-possession token is not supported, and must not be served as a bearer token.
+func TestProofOfPossessionIsRejected(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	wantError(t, clientCredentials(t, s, "token_type", "pop", "req_cnf", "e30"), 400, "invalid_request", 90023)
+	wantToken(t, clientCredentials(t, s, "token_type", "Bearer"))
+}
+
+// Microsoft's libraries determine the type of the account before a password grant. The
+// grant is not supported at common
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth-ropc#authorization-request).
+func TestPasswordGrantAtCommonIsRejected(t *testing.T) {
+	s := entratest.NewServer(publicClient())
+	for path, want := range map[string]int{tenant: 0, "organizations": 0, "common": 9001023} {
+		resp := tokenRequest(t, s, path, "grant_type", "password", "client_id", cli, "username", alice, "password",
+			"alice-password", "scope", "User.Read")
+		if resp.aadsts() != want {
+			t.Errorf("%s: got %d %v, want AADSTS%d", path, resp.status, resp.body, want)
+		}
+	}
+	for name, want := range map[string]string{alice: "Managed", "nobody@contoso.onmicrosoft.com": "Unknown"} {
+		var realm struct {
+			Type  string `json:"account_type"`
+			Cloud string `json:"cloud_instance_name"`
+		}
+		if status := get(t, s.Client(), authHost+"common/UserRealm/"+name+"?api-version=1.0", &realm); status != 200 ||
+			realm.Type != want || realm.Cloud != "microsoftonline.com" {
+			t.Errorf("%s: got %d %+v", name, status, realm)
+		}
+	}
+}
+
+// cli is the client ID of the public client of publicClient.
+const cli = "aaaaaaaa-0000-4000-8000-0000000000c1"
+
+// publicClient returns the sample Config with a public client.
+func publicClient() entratest.Config {
+	cfg := entratest.Sample()
+	cfg.Apps = append(cfg.Apps, entratest.App{
+		Name: "cli", ClientID: cli, TenantID: tenant, MultiTenant: true, Public: true,
+		Permissions: []entratest.Permission{{Resource: "https://graph.microsoft.com", Scopes: []string{"User.Read"}}},
+	})
+	return cfg
 }

@@ -126,6 +126,9 @@ func splitPath(path string) (tenant, endpoint string) {
 	case "discovery/instance":
 		return tenant, EndpointInstance
 	}
+	if name, _, _ := strings.Cut(rest, "/"); strings.EqualFold(name, "userrealm") {
+		return tenant, EndpointUserRealm
+	}
 	return tenant, ""
 }
 

@@ -25,7 +25,8 @@ func (s *Server) RevokeToken(raw string) bool {
 	if s.unseal("refresh", raw, &t) {
 		id = t.ID
 	} else if j, err := parseJWT(raw); err == nil {
-		if key := s.publishedKey(j.header.stringClaim("kid")); key != nil && j.signedBy(&key.private.PublicKey, "RS256") {
+		if key := s.publishedKey(j.header.stringClaim("kid")); key != nil &&
+			(j.signedBy(&key.private.PublicKey, "RS256") || j.signedForGraph(key)) {
 			id = j.payload.stringClaim("uti")
 		}
 	}

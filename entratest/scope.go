@@ -95,16 +95,37 @@ func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *
 		printable(name), app.ClientID)
 }
 
-// spell returns a scope of the resource as it appears in a response: the name and
-// the resource are spelled as registered. The resource is omitted, a URI or a client
-// ID as in the request.
-func (r *resourceScopes) spell(name string) string {
+// identifier returns the identifier of the resource in the request, a URI or the
+// client ID, spelled as registered, and the slashes that follow it in a scope. Both
+// are empty if the request did not name the resource.
+func (r *resourceScopes) identifier() (id, slashes string) {
 	for _, id := range []string{strings.TrimSuffix(r.app.AppIDURI, "/"), "api://" + r.app.ClientID, r.app.ClientID} {
 		if len(r.prefix) >= len(id) && strings.EqualFold(r.prefix[:len(id)], id) {
-			return id + r.prefix[len(id):] + name
+			return id, r.prefix[len(id):]
 		}
 	}
-	return name
+	return "", ""
+}
+
+// spell returns a scope of the resource as it appears in a response: the name and
+// the resource are spelled as registered.
+func (r *resourceScopes) spell(name string) string {
+	id, slashes := r.identifier()
+	return id + slashes + name
+}
+
+// audience returns the audience of a version 1 access token, which is the identifier
+// in the request
+// (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#payload-claims).
+func (r *resourceScopes) audience() string {
+	switch id, slashes := r.identifier(); {
+	case id == "":
+		return r.app.ClientID
+	case slashes == "//":
+		return id + "/"
+	default:
+		return id
+	}
 }
 
 // singleResource returns the resource of a token request, which must be for one

@@ -58,6 +58,7 @@ type code struct {
 	Challenge string         `json:"h,omitempty"`
 	Method    string         `json:"m,omitempty"`
 	Nonce     string         `json:"o,omitempty"`
+	AuthTime  bool           `json:"u,omitempty"` // the ID token must have auth_time
 	Issued    time.Time      `json:"t"`
 }
 
@@ -69,6 +70,8 @@ type refreshToken struct {
 	Client string         `json:"c"`
 	Scope  string         `json:"s"` // of the grant; used if a request omits scope
 	Issued time.Time      `json:"t"`
+
+	AuthTime bool `json:"u,omitempty"` // ID tokens must have auth_time
 }
 
 const (

@@ -223,6 +223,8 @@ func (s *Server) route(r *request) *response {
 		return s.handleLogin(r)
 	case EndpointLogout:
 		return s.handleLogout(r)
+	case EndpointUserRealm:
+		return s.handleUserRealm(r)
 	}
 	return s.handleAdminConsent(r)
 }

@@ -98,7 +98,7 @@ func TestNewServerPanicsForInvalidConfig(t *testing.T) {
 
 func TestAppAndUser(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	if a := s.App("daemon"); a.ClientID != daemon || a.TokenVersion != 2 || a.AppIDURI != "api://"+daemon {
+	if a := s.App("daemon"); a.ClientID != daemon || a.TokenVersion != 1 || a.AppIDURI != "api://"+daemon {
 		t.Errorf("got app %+v", a)
 	}
 	if u := s.User(strings.ToUpper(alice)); u.Username != alice {

@@ -47,6 +47,9 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	default:
 		return nil, newError(70003, "The grant_type '%s' is not supported.", printable(kind))
 	}
+	if kind := r.form.Get("token_type"); kind != "" && !strings.EqualFold(kind, "Bearer") {
+		return nil, newError(90023, "The token_type '%s' is not supported by entratest.", printable(kind))
+	}
 	if r.form.Get("resource") != "" {
 		return nil, newError(901002, "The parameter 'resource' is not supported. Use 'scope'.")
 	}
@@ -84,9 +87,10 @@ type grantRequest struct {
 	scope  string  // the scope parameter, or that of the redeemed code or token
 
 	// For grants of a user:
-	user  *User
-	auth  authentication
-	nonce string
+	user     *User
+	auth     authentication
+	nonce    string
+	authTime bool // the ID token must have auth_time
 }
 
 // grantCredentials serves the client credentials grant
@@ -127,7 +131,7 @@ func (s *Server) grantCredentials(g *grantRequest) (*response, *aadstsError) {
 	}
 	t := &accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: resource,
-		roles: roles, lifetime: s.tokenLifetime(resource, g.claims), claims: g.claims,
+		audience: q.resources[0].audience(), roles: roles, lifetime: s.tokenLifetime(resource, g.claims), claims: g.claims,
 	}
 	return s.accessTokenResponse(map[string]any{}, t, s.appClaims(t)), nil
 }
@@ -148,7 +152,7 @@ func (s *Server) accessTokenResponse(body map[string]any, t *accessToken, payloa
 	body["token_type"] = "Bearer"
 	body["expires_in"] = int(t.lifetime / time.Second)
 	body["ext_expires_in"] = int(t.lifetime / time.Second)
-	body["access_token"] = signJWT(key.private, header, payload)
+	body["access_token"] = signAccessToken(key, header, payload, t.resource)
 	if s.refreshIn != nil {
 		if in := s.refreshIn(t.lifetime); in > 0 {
 			body["refresh_in"] = int(in / time.Second)
@@ -187,14 +191,14 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	}
 	t := &accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: res.app,
-		user: g.user, auth: &g.auth, scopes: names, roles: roles,
+		audience: res.audience(), user: g.user, auth: &g.auth, scopes: names, roles: roles, authTime: g.authTime,
 		lifetime: s.tokenLifetime(res.app, g.claims), claims: g.claims,
 	}
 	body := map[string]any{"scope": strings.Join(spelled, " ")}
 	if q.offline {
 		body["refresh_token"] = s.seal("refresh", refreshToken{
 			ID: randomToken(12), Auth: g.auth, Tenant: g.tenant.ID, Client: g.client.ClientID,
-			Scope: g.scope, Issued: g.now,
+			Scope: g.scope, Issued: g.now, AuthTime: g.authTime,
 		})
 	}
 	if q.openid {
@@ -244,7 +248,7 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	if g.user, aerr = s.activeUser(&c.Auth); aerr != nil {
 		return nil, aerr
 	}
-	g.auth, g.nonce = c.Auth, c.Nonce
+	g.auth, g.nonce, g.authTime = c.Auth, c.Nonce, c.AuthTime
 	if g.scope == "" {
 		g.scope = c.Scope
 		if q, aerr := s.registry.parseScopes(c.Scope, g.tenant); aerr == nil && len(q.resources) > 1 {
@@ -319,7 +323,7 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	if s.isRevoked(t.ID) {
 		return nil, newError(50173, "The grant has been revoked.")
 	}
-	g.auth = t.Auth
+	g.auth, g.authTime = t.Auth, t.AuthTime
 	if g.scope == "" {
 		g.scope = t.Scope
 	}
@@ -431,6 +435,9 @@ func (a *App) isAudience(aud string) bool {
 func (s *Server) grantPassword(g *grantRequest) (*response, *aadstsError) {
 	name, password := g.form.Get("username"), g.form.Get("password")
 	switch {
+	case g.tenantName == "common":
+		return nil, newError(9001023, "The password grant is not supported at common or consumers. "+
+			"Use organizations or a tenant.")
 	case name == "":
 		return nil, missingParameter("username")
 	case password == "":

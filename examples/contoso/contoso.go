@@ -85,14 +85,14 @@ func fakeConfig() entratest.Config {
 		Name:     "shipping",
 		ClientID: "aaaaaaaa-0000-4000-8000-0000000005ea",
 		TenantID: entratest.SampleTenant,
-		AppIDURI: "api://shipping",
-		Scopes:   []string{"Deliveries.Read"},
+		AppIDURI: "api://shipping", TokenVersion: 2,
+		Scopes: []string{"Deliveries.Read"},
 	}, entratest.App{
 		Name:     "payroll",
 		ClientID: "aaaaaaaa-0000-4000-8000-00000000a1c5",
 		TenantID: entratest.SampleTenant,
-		AppIDURI: "api://payroll",
-		Scopes:   []string{"Payslip.Read"},
+		AppIDURI: "api://payroll", TokenVersion: 2,
+		Scopes: []string{"Payslip.Read"},
 	})
 	return c
 }
