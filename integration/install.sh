@@ -23,6 +23,7 @@ need redis-cli redis-tools
 need "initdb $(printf '%s ' /usr/lib/postgresql/*/bin/initdb)" postgresql
 need node nodejs
 need npm npm
+need "nginx /usr/sbin/nginx" nginx-light
 
 if [ "${#missing[@]}" -gt 0 ]; then
 	if ! command -v apt-get >/dev/null; then
@@ -44,4 +45,5 @@ if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	touch node_modules/.package-lock.json
 fi
 msal=$(node -p 'require("@azure/msal-node/package.json").version')
-echo "Installed: Node.js $(node --version), MSAL for Node.js $msal, Chromium, OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."
+echo "Installed: Node.js $(node --version), MSAL for Node.js $msal, Chromium, nginx, OpenSSL, SoftHSM, Redis," \
+	"PostgreSQL and a C compiler."
