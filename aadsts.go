@@ -9,7 +9,7 @@ import "slices"
 // Entra also uses it for other errors, and other codes for rejected credentials. In those
 // cases the numbers decide.
 func (e *Error) rejectsCredential() bool {
-	if e.Temporary() || e.RetryAfter > 0 { // throttling says nothing about the credential
+	if e.unavailable() || e.RetryAfter > 0 { // throttling says nothing about the credential
 		return false
 	}
 	if e.Code == "invalid_client" {
@@ -23,6 +23,11 @@ func (e *Error) rejectsCredential() bool {
 // request (AADSTS650053, AADSTS650057).
 func (e *Error) namesCredential() bool { return slices.ContainsFunc(credentialErrors, e.Has) }
 
+// spreading reports whether e says that no federated credential matches the assertion. While a
+// new federated credential spreads, some replicas of Entra return it and others a token
+// (kedacore/keda#8152).
+func (e *Error) spreading() bool { return slices.ContainsFunc(spreadingErrors, e.Has) }
+
 // The numbers are documented on that page, or were seen in public reports.
 var (
 	otherClientErrors = []int{
@@ -32,6 +37,11 @@ var (
 		7000112, // the app is disabled
 		7000216, // a grant that requires a credential was sent without one
 		7000218, // the same
+	}
+	spreadingErrors = []int{
+		70021,  // no federated credential matches
+		700211, // none for the assertion's issuer
+		700213, // none for its subject
 	}
 	credentialErrors = []int{
 		50012,   // the certificate or the signature of a client assertion

@@ -22,8 +22,9 @@ const (
 // rejection, and one request at a time probes the credential, at growing intervals. The
 // clients made by WithTenant share their breakers.
 type breakers struct {
-	mu       sync.Mutex // guards rejected
-	rejected *simplelru.LRU[breakerKey, *breaker]
+	mu        sync.Mutex // guards the fields below
+	rejected  *simplelru.LRU[breakerKey, *breaker]
+	unmatched int // responses in a row that no federated credential matches
 }
 
 // A breakerKey names a credential at an authority, in a region or globally. id is that of a
@@ -93,4 +94,14 @@ func (b *breakers) accept(k breakerKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.rejected.Remove(k)
+	b.unmatched = 0
+}
+
+// mayMatchLater records a response that no federated credential matches, and reports whether a new
+// one may still spread.
+func (b *breakers) mayMatchLater() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unmatched++
+	return b.unmatched <= breakerThreshold
 }

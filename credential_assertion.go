@@ -50,7 +50,8 @@ type assertions struct {
 	limiter   safecall.Limiter
 	calls     int
 	last      string // the last assertion
-	rejection *Error // of last
+	rejected  string // the assertion that Entra rejected
+	rejection *Error
 }
 
 func (a *assertions) next(ctx context.Context, prev *failure, more bool) (*candidate, *failure) {
@@ -59,7 +60,7 @@ func (a *assertions) next(ctx context.Context, prev *failure, more bool) (*candi
 		if !prev.rejected || a.calls > 1 || ctx.Err() != nil {
 			return nil, prev
 		}
-		a.rejection = prev.err
+		a.rejected, a.rejection = a.last, prev.err
 		c.tried = []*Error{prev.err}
 	}
 	a.calls++
@@ -85,7 +86,7 @@ func (a *assertions) assertion(ctx context.Context, o confidential.AssertionRequ
 		}
 		return "", x.unauthenticated(failed, false)
 	}
-	if a.rejection != nil && text == a.last {
+	if a.rejection != nil && text == a.rejected {
 		return "", x.unauthenticated(a.rejection, true)
 	}
 	a.last = text

@@ -23,16 +23,17 @@ import (
 const (
 	discoveryTTL      = 24 * time.Hour   // how long a document is used before it is requested again
 	discoveryRetry    = time.Minute      // how long a stale document is used after a failed request
-	discoveryTimeout  = 10 * time.Second // of one request, even after its caller has left
+	discoveryTimeout  = 10 * time.Second // of one request
+	discoveryTotal    = 25 * time.Second // of a request and its retries, even after its caller has left
 	discoveryMaxCount = 1000             // documents; a multi-tenant app needs one per tenant
 )
 
 // A discovery caches OpenID Connect discovery documents (OpenID Connect Discovery 1.0,
 // section 4), which each MSAL client requests again. Concurrent requests for one
-// document are sent once, and a stale document is used if it cannot be replaced.
+// document are sent once, and a stale document is used if it cannot be replaced. A failed request is retried
+// if there is none, whether its caller still waits or not: others may share it, and at most two follow.
 type discovery struct {
-	send       func(*http.Request) (*response, *Error)
-	allow      func(*url.URL) *Error
+	transport  *msalTransport
 	externalID bool // the authority is an external tenant's
 	flight     singleflight.Group
 
@@ -45,11 +46,9 @@ type document struct {
 	useUntil time.Time
 }
 
-func newDiscovery(
-	send func(*http.Request) (*response, *Error), allow func(*url.URL) *Error, externalID bool,
-) *discovery {
+func newDiscovery(t *msalTransport, externalID bool) *discovery {
 	documents, _ := simplelru.NewLRU[string, document](discoveryMaxCount, nil) // fails only for sizes below 1
-	return &discovery{send: send, allow: allow, externalID: externalID, documents: documents}
+	return &discovery{transport: t, externalID: externalID, documents: documents}
 }
 
 // get returns the document that req requests.
@@ -63,10 +62,16 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		if doc, ok := d.lookup(key); ok && time.Now().Before(doc.useUntil) { // another flight finished in between
 			return doc.response, nil
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTimeout)
+		_, stale := d.lookup(key)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTotal)
 		defer cancel()
-		resp, err := d.fetch(req.Clone(ctx))
-		return d.store(key, resp, err)
+		retries := d.transport.budget.retrier(sleep)
+		for {
+			resp, err := d.fetch(ctx, req)
+			if err == nil || stale || !retries.again(ctx, err, false) {
+				return d.store(key, resp, err)
+			}
+		}
 	})
 	select {
 	case r := <-done:
@@ -83,9 +88,11 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 
 // fetch requests a document and parses it. A transport may hang or panic, and a panic in a
 // goroutine of singleflight would end the program.
-func (d *discovery) fetch(req *http.Request) (*response, *Error) {
-	resp, err := safecall.Do(req.Context(), nil, func(context.Context) (*response, error) {
-		resp, failed := d.send(req)
+func (d *discovery) fetch(ctx context.Context, req *http.Request) (*response, *Error) {
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	resp, err := safecall.Do(ctx, nil, func(ctx context.Context) (*response, error) {
+		resp, failed := d.transport.send(req.Clone(ctx))
 		if failed == nil {
 			resp, failed = d.parse(req.URL, resp)
 		}
@@ -101,7 +108,9 @@ func (d *discovery) fetch(req *http.Request) (*response, *Error) {
 		return nil, failed
 	}
 	failed := errorf(CodeRequestFailed, "discovery request to %s failed: %s", req.URL.Host, err)
-	failed.Err = neterr.Cause(err)
+	if failed.Err = neterr.Cause(err); failed.Err != nil { // not a panic
+		failed.connection = connectionFailed
+	}
 	return nil, failed
 }
 
@@ -167,7 +176,7 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 			return nil, errorf(CodeInvalidResponse, "the discovery document of %s contains an invalid URL", u.Host)
 		}
 		if e.Scheme != u.Scheme || e.Host != u.Host || e.User != nil { // u itself is allowed
-			if failed := d.allow(e); failed != nil {
+			if failed := d.transport.allow(e); failed != nil {
 				return nil, failed
 			}
 		}

@@ -57,6 +57,9 @@ type Error struct {
 	// Err is the underlying error: of a context, the network, an assertion callback, or of
 	// loading a credential or signing with it. It may be nil.
 	Err error `json:"-"`
+
+	connection connectionState
+	temporary  bool // a replica of Entra may not know the federated credential yet
 }
 
 // Error returns the code, the description and other details in one line.
@@ -122,8 +125,13 @@ func (e *Error) InteractionRequired() bool {
 }
 
 // Temporary reports whether the same request may succeed later without any change, because
-// Entra throttles, has an internal error or is not reachable.
-func (e *Error) Temporary() bool {
+// Entra throttles, has an internal error or is not reachable. It is also true for the first
+// eight responses in a row that no federated credential matches (AADSTS70021, AADSTS700211,
+// AADSTS700213), which Entra returns now and then while a new one spreads.
+func (e *Error) Temporary() bool { return e.temporary || e.unavailable() }
+
+// unavailable reports whether e is the fault of Entra or of the network.
+func (e *Error) unavailable() bool {
 	switch e.Code {
 	case CodeRequestFailed:
 		return !neterr.Certificate(e.Err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/redact"
@@ -27,8 +28,11 @@ type exchange struct {
 
 	breakerKey breakerKey
 	probing    bool // this attempt is a probe of the circuit breaker
+	probed     bool // and has an outcome
 
 	redactor  redact.Redactor
+	singleUse bool           // the grant can be redeemed only once
+	attempted bool           // the token request was passed to the HTTP client
 	requestID string         // of the token request, for Entra's logs
 	response  *response      // to the token request; nil if none arrived
 	token     *tokenResponse // in response; nil if that is an error
@@ -42,22 +46,24 @@ type exchangeKey struct{}
 func exchangeFromContext(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
 // request acquires a token for g with the client's credential. It tries one candidate after
-// another until Entra accepts one. Entra authenticates the client before it examines the
-// grant (RFC 6749, section 4.1.3), so a single-use grant is still valid after a rejected
-// credential.
+// another until Entra accepts one, and repeats an attempt that failed for a passing reason. Entra
+// authenticates the client before it examines the grant (RFC 6749, section 4.1.3), so a single-use
+// grant is still valid after a rejected credential. wait sleeps before a retry and reports whether
+// that is still of use.
 func (c *Client) request(
-	ctx context.Context, g *Grant, forUser bool, claims string, rt *refreshToken,
+	ctx context.Context, g *Grant, forUser bool, r *cache.Request, wait func(context.Context, time.Duration) bool,
 ) (*TokenResponse, *Error) {
-	candidates := c.credential.start(0)
-	var prev *failure
-	for {
-		cand, failed := candidates.next(ctx, prev, false)
-		if cand == nil {
-			return nil, failed.err
-		}
+	candidates, retries := c.credential.start(0), c.transport.budget.retrier(wait)
+	cand, failed := candidates.next(ctx, nil, false)
+	for cand != nil {
 		x := &exchange{client: c, grant: g, forUser: forUser, candidate: cand}
-		resp, failed, err := x.run(ctx, claims, rt)
+		var resp *TokenResponse
+		var err *Error
+		resp, failed, err = x.run(ctx, r)
 		switch {
+		case x.mayRepeat(failed, err) && retries.again(ctx, x.failure, x.singleUse):
+			x.log(slog.LevelDebug, "entra: a request failed, trying again", x.failure)
+			continue
 		case err != nil:
 			return nil, err
 		case failed == nil:
@@ -66,15 +72,28 @@ func (c *Client) request(
 		case ctx.Err() != nil:
 			return nil, failed.err
 		}
-		prev = failed
+		cand, failed = candidates.next(ctx, failed, false)
 	}
+	return nil, failed.err
+}
+
+// mayRepeat reports whether the same candidate may be tried again after an attempt with this
+// result. The failure must be that of our own token request.
+func (x *exchange) mayRepeat(failed *failure, err *Error) bool {
+	switch {
+	case !x.attempted:
+		return false
+	case failed != nil: // the next credential comes first, and a probe of the breaker is not repeated
+		return failed.err == x.failure && !x.candidate.more && !x.probing
+	}
+	return err != nil && err == x.failure
 }
 
 // run makes the attempt. It returns a failure if the candidate cannot authenticate the app,
 // and an error for everything else.
-func (x *exchange) run(ctx context.Context, claims string, rt *refreshToken) (*TokenResponse, *failure, *Error) {
+func (x *exchange) run(ctx context.Context, r *cache.Request) (*TokenResponse, *failure, *Error) {
 	defer func() { // also if Fetch panics
-		if x.probing && x.response == nil {
+		if x.probing && !x.probed {
 			x.client.breakers.abandon(x.breakerKey)
 		}
 	}()
@@ -90,11 +109,15 @@ func (x *exchange) run(ctx context.Context, claims string, rt *refreshToken) (*T
 			return nil, nil, err
 		}
 	}
+	var rt *refreshToken
+	if r.State != "" {
+		rt = newRefreshToken(x.client, x.grant.Subject, r.State)
+	}
 	app, msalErr := x.client.msal(x.candidate.msal, rt, region)
 	if msalErr != nil {
 		return nil, nil, errorf("invalid_request", "MSAL rejects the configuration of the client")
 	}
-	resp, err := x.grant.Fetch(ctx, &TokenRequest{x.grant, claims, app, x})
+	resp, err := x.grant.Fetch(ctx, &TokenRequest{x.grant, r.Claims, app, x})
 	switch {
 	case x.unsent != nil:
 		return nil, x.unsent, nil
@@ -132,8 +155,9 @@ func (x *exchange) admit(form url.Values) *Error {
 			"but the request is for %s and was not sent", tokenKind(x.forUser), tokenKind(!forApp))
 	}
 	for _, failed := range x.candidate.tried {
-		x.logRetry(failed)
+		x.log(slog.LevelWarn, "entra: a credential failed, trying another", failed)
 	}
+	x.candidate.tried = nil
 	if warning := x.candidate.warning; warning != "" && x.client.logger != nil {
 		x.client.warned.Do(func() { x.client.logger.Warn("entra: " + warning) })
 	}
@@ -152,19 +176,20 @@ func (x *exchange) receive(r *response) {
 	x.response = r
 	var failed *Error
 	x.token, failed = parseTokenResponse(r, x.redactor, x.requestID)
-	switch {
-	case failed == nil:
-		x.client.breakers.accept(x.breakerKey)
-		return
-	case failed.rejectsCredential():
-		if failed.namesCredential() {
-			x.client.breakers.reject(x.breakerKey, failed)
-		}
-	case failed.Code == "invalid_grant" || failed.InteractionRequired():
-		// Entra examines the grant and the user after the client (RFC 6749, section 5.2).
-		x.client.breakers.accept(x.breakerKey)
+	b := x.client.breakers
+	if failed != nil {
+		failed.temporary = failed.spreading() && b.mayMatchLater()
+		x.fail(failed)
 	}
-	x.fail(failed)
+	switch {
+	// Entra examines the grant and the user after the client (RFC 6749, section 5.2).
+	case failed == nil, failed.Code == "invalid_grant", failed.InteractionRequired():
+		b.accept(x.breakerKey)
+		x.probed = true
+	case failed.rejectsCredential() && failed.namesCredential():
+		b.reject(x.breakerKey, failed)
+		x.probed = true
+	}
 }
 
 // fail records an error. The first one counts.
@@ -233,14 +258,16 @@ func (x *exchange) rejectedToken() *Error {
 	return e
 }
 
-// logRetry logs that another credential is tried.
-func (x *exchange) logRetry(failed *Error) {
-	if l := x.client.logger; l != nil {
-		g := x.grant
-		key := cache.Key{
-			Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session,
-		}
-		l.LogAttrs(context.Background(), slog.LevelWarn, "entra: a credential failed, trying another",
-			slog.String("key", fmt.Sprint(key)), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
+// log logs the failure of an attempt that another one follows.
+func (x *exchange) log(level slog.Level, message string, failed *Error) {
+	l := x.client.logger
+	if l == nil || !l.Enabled(context.Background(), level) {
+		return
 	}
+	g := x.grant
+	key := cache.Key{
+		Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session,
+	}
+	l.LogAttrs(context.Background(), level, message,
+		slog.String("key", fmt.Sprint(key)), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
 }

@@ -79,6 +79,7 @@ func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*Token
 func (r *TokenRequest) AuthorizationCode(
 	ctx context.Context, code, redirectURI, verifier string,
 ) (*TokenResponse, error) {
+	r.exchange.singleUse = true
 	result, err := r.app.AcquireTokenByAuthCode(
 		r.context(ctx), code, redirectURI, r.grant.scopes(), confidential.WithChallenge(verifier))
 	return r.response(ctx, result, err)
@@ -237,7 +238,7 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
-	resp, err := c.request(ctx, &g, true, "", nil)
+	resp, err := c.request(ctx, &g, true, &cache.Request{}, sleep)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,12 +85,15 @@ type msalTransport struct {
 	host      string
 	region    *region
 	client    *http.Client
+	budget    *retryBudget
 	discovery *discovery
 }
 
 func newMSALTransport(cloud Cloud, region *region, client *http.Client) *msalTransport {
-	t := &msalTransport{host: cloud.Host(), region: region, client: httpclient.Restricted(client)}
-	t.discovery = newDiscovery(t.send, t.allow, cloud.ExternalID())
+	t := &msalTransport{
+		host: cloud.Host(), region: region, client: httpclient.Restricted(client), budget: newRetryBudget(),
+	}
+	t.discovery = newDiscovery(t, cloud.ExternalID())
 	return t
 }
 
@@ -131,8 +135,11 @@ func (t *msalTransport) sendTokenRequest(req *http.Request, x *exchange) (*respo
 	if err := x.admit(form); err != nil {
 		return nil, err
 	}
-	req.Body = io.NopCloser(bytes.NewReader(body))
+	// GetBody lets net/http repeat a request that it has not begun to send.
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	req.Body, _ = req.GetBody()
 	req.ContentLength = int64(len(body))
+	x.attempted = true
 	x.requestID = req.Header.Get("Client-Request-Id")
 	resp, failed := t.send(req)
 	if failed != nil {
@@ -177,7 +184,7 @@ func (t *msalTransport) send(req *http.Request) (*response, *Error) {
 	case err != nil:
 		return nil, &Error{
 			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: requestID, Err: neterr.Cause(err),
-			Description: fmt.Sprintf("the response of %s ended early, after %d bytes", req.URL.Host, len(body)),
+			connection: connectionFailed, Description: fmt.Sprintf("the response of %s ended early, after %d bytes", req.URL.Host, len(body)),
 		}
 	case len(body) > maxBody:
 		return nil, &Error{
@@ -191,9 +198,18 @@ func (t *msalTransport) send(req *http.Request) (*response, *Error) {
 // networkError returns the error for a request without a response.
 func networkError(req *http.Request, err error) *Error {
 	text, cause := neterr.Describe(req.URL.Host, err)
-	return &Error{
+	e := &Error{
 		Code: CodeRequestFailed, Description: text, CorrelationID: req.Header.Get("Client-Request-Id"), Err: cause,
+		connection: connectionFailed,
 	}
+	switch failed, _ := errors.AsType[*httpclient.Error](err); {
+	case failed == nil:
+	case failed.Unsent:
+		e.connection = connectionMissing
+	case failed.Stale:
+		e.connection = connectionStale
+	}
+	return e
 }
 
 // allow rejects URLs to which no request with a secret may be sent, even if a

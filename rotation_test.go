@@ -219,17 +219,17 @@ func TestWhichErrorsRejectACredential(t *testing.T) {
 		{"invalid_client", 700024, 401, 2},
 		{"invalid_client", 700021, 401, 2},
 		{"invalid_client", 700023, 401, 2},
-		{"invalid_client", 700211, 401, 2},
+		{"invalid_client", 700211, 401, 3}, // a retry of the second
 		{"invalid_client", 7002138, 401, 2},
 		{"invalid_client", 0, 401, 2},
 		{"invalid_client", 123456, 400, 2},
-		{"invalid_request", 70021, 400, 2},
+		{"invalid_request", 70021, 400, 3}, // the same
 		{"unauthorized_client", 700027, 400, 2},
 
 		{"invalid_client", 7000218, 401, 1},
 		{"invalid_client", 700025, 401, 1},
 		{"invalid_client", 500112, 400, 1},
-		{"invalid_client", 7000215, 503, 1},
+		{"invalid_client", 7000215, 503, 3}, // two retries of the first
 		{"unauthorized_client", 700016, 400, 1},
 		{"unauthorized_client", 7000112, 400, 1},
 		{"invalid_request", 90002, 400, 1},
@@ -237,7 +237,7 @@ func TestWhichErrorsRejectACredential(t *testing.T) {
 		{"invalid_scope", 70011, 400, 1},
 		{"invalid_resource", 500011, 400, 1},
 		{"interaction_required", 50076, 400, 1},
-		{"temporarily_unavailable", 90033, 503, 1},
+		{"temporarily_unavailable", 90033, 503, 3}, // the same
 		{"temporarily_unavailable", 90055, 429, 1},
 		{"invalid_request", 0, 400, 1},
 	} {

@@ -146,11 +146,7 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 
 // fetch acquires a token for the cache. The state is the session's refresh token, if any.
 func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Response, error) {
-	var rt *refreshToken
-	if r.State != "" {
-		rt = newRefreshToken(s.client, s.grant.Subject, r.State)
-	}
-	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", r.Claims, rt)
+	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", r, r.Wait)
 	if err != nil {
 		return cache.Response{}, err
 	}
