@@ -257,6 +257,10 @@ func TestReturnToWithNonASCII(t *testing.T) {
 		": percent-encode non-ASCII characters"; !errors.Is(err, authcode.ErrReturnTo) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
+	_, err = newEstate().flow(t).Begin(t.Context(), authcode.Request{ReturnTo: "/\x7f"})
+	if want := authcode.ErrReturnTo; err != want {
+		t.Errorf("delete character: got %v, want %v", err, want)
+	}
 }
 
 // Every path that some reader could take for another site is rejected.
@@ -336,6 +340,11 @@ func TestNewValidatesConfig(t *testing.T) {
 		{"user", client, authcode.Config{RedirectURL: "https://user@app.example/"}, badRedirect},
 		{"not a URL", client, authcode.Config{RedirectURL: "https://app.example/\n"}, badRedirect},
 		{"scopes", client, authcode.Config{RedirectURL: redirect, Scopes: []string{"openid profile"}},
+			"Config.Scopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"},
+		{"first and last character of a scope", client,
+			authcode.Config{RedirectURL: redirect, Scopes: []string{"!~"}}, ""},
+		{"delete character in a scope", client,
+			authcode.Config{RedirectURL: redirect, Scopes: []string{"a\x7f"}},
 			"Config.Scopes has an invalid entry; each entry must be one scope, in printable ASCII without spaces"},
 		{"scopes of two APIs", client,
 			authcode.Config{RedirectURL: redirect, Scopes: []string{"openid", scopeA, scopeB}},

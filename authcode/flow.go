@@ -91,9 +91,6 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	if cfg.ResponseMode == "" {
 		cfg.ResponseMode = ResponseModeQuery
 	}
-	if cfg.LoginTimeout == 0 {
-		cfg.LoginTimeout = DefaultLoginTimeout
-	}
 	switch {
 	case cfg.RedirectURL == "":
 		return nil, invalid("Config.RedirectURL is missing; " +
@@ -111,6 +108,7 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	case cfg.LoginTimeout < 0:
 		return nil, invalid("Config.LoginTimeout is negative")
 	}
+	cfg.LoginTimeout = cmp.Or(cfg.LoginTimeout, DefaultLoginTimeout)
 	verified := verify.Config{
 		Audiences: []string{c.ClientID()}, Tenants: cfg.Tenants, Cloud: c.Cloud(),
 		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),

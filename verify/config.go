@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -159,18 +160,13 @@ func newRules(cfg Config) (*rules, error) {
 	r := &rules{
 		audiences: make(map[string]bool),
 		tenants:   make(map[string]bool),
-		leeway:    cfg.Leeway,
+		leeway:    max(0, cmp.Or(cfg.Leeway, defaultLeeway)),
 		cloud:     cfg.Cloud,
 		host:      cfg.Cloud.Host(),
 
 		appsWithoutRoles: cfg.AllowAppsWithoutRoles,
 	}
-	switch {
-	case r.leeway == 0:
-		r.leeway = defaultLeeway
-	case r.leeway < 0:
-		r.leeway = 0
-	case r.leeway > maxLeeway:
+	if r.leeway > maxLeeway {
 		return nil, fmt.Errorf("Config.Leeway is %v; the maximum is %v", r.leeway, maxLeeway)
 	}
 	if err := r.setAudiences(cfg.Audiences); err != nil {

@@ -50,6 +50,11 @@ func shortSalt() string {
 // nested returns nested JSON arrays of that depth.
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
+// nestedObjects returns nested JSON objects of that depth.
+func nestedObjects(depth int) string {
+	return strings.Repeat(`{"x":`, depth-1) + "{}" + strings.Repeat("}", depth-1)
+}
+
 // insert inserts members at the start of a JSON object.
 func insert(o object, members string) string { return "{" + members + "," + o.text()[1:] }
 
@@ -146,6 +151,8 @@ func TestHostileTokens(t *testing.T) {
 		{"deeply nested", payload(insert(userV2(), `"x":`+nested(9000))), verify.ReasonTooComplex},
 		{"nested a level too deep", payload(insert(userV2(), `"x":`+nested(8))), verify.ReasonTooComplex},
 		{"nested to the maximum depth", payload(insert(userV2(), `"x":`+nested(7))), ""},
+		{"objects nested a level too deep", payload(insert(userV2(), `"x":`+nestedObjects(8))), verify.ReasonTooComplex},
+		{"objects nested to the maximum depth", payload(insert(userV2(), `"x":`+nestedObjects(7))), ""},
 		{"too many claims", payload("{" + many(129) + "}"), verify.ReasonTooComplex},
 		{"the maximum number of claims", payload(insert(userV2(), many(128-len(userV2())))), ""},
 		{"a list that is too long", payload(insert(userV2(), `"x":[`+strings.Repeat("0,", 1024)+`0]`)),
@@ -160,6 +167,8 @@ func TestHostileTokens(t *testing.T) {
 		{"the other half", payload(insert(userV2(), `"x":"\udc00"`)), verify.ReasonBadUTF8},
 		{"the other half twice", payload(insert(userV2(), `"x":"\udc00\udc00"`)), verify.ReasonBadUTF8},
 		{"the first half twice", payload(insert(userV2(), `"x":"\ud800\ud800"`)), verify.ReasonBadUTF8},
+		{"the first pair", payload(insert(userV2(), `"x":"\ud800\udc00"`)), ""},
+		{"the last pair", payload(insert(userV2(), `"x":"\udbff\udfff"`)), ""},
 		{"a whole pair", payload(insert(userV2(), `"x":"\ud83d\uDE00"`)), ""},
 		{"half a pair in a name", payload(insert(userV2(), `"\ud800x":1`)), verify.ReasonBadUTF8},
 
