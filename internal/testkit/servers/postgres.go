@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// Postgres starts a PostgreSQL server with a new database cluster. Its user and database are "postgres", and
-// connections need no password. As root it runs as the user that Debian's package creates, since PostgreSQL
+// Postgres starts a PostgreSQL server with a new database cluster. Its user and database are "postgres". That user
+// needs no password, but all others do. As root it runs as the user that Debian's package creates, since PostgreSQL
 // does not start as root.
 func Postgres(t testing.TB, settings ...string) *Server {
 	t.Helper()
@@ -43,6 +43,10 @@ func Postgres(t testing.TB, settings ...string) *Server {
 	initdb := command("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v: %s", err, out)
+	}
+	rules := "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	args := []string{"-D", data, "-p", port, "-h", "127.0.0.1", "-k", dir, "-F"}
 	for _, s := range settings {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Redis starts a Redis server that keeps its data in memory only. args are more options, such as "--maxmemory", "10mb".
@@ -79,6 +80,17 @@ func RedisCluster(t testing.TB) []*Server {
 	create = append(create, "--cluster-replicas", "1", "--cluster-yes")
 	if out, err := exec.Command(program(t, "redis-cli"), create...).CombinedOutput(); err != nil {
 		t.Fatalf("create the cluster: %v: %s", err, out)
+	}
+	for _, node := range nodes {
+		for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+			err := expectReply(node.Addr, "CLUSTER INFO\r\n", "cluster_state:ok")
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the cluster did not start: %v", err)
+			}
+		}
 	}
 	return nodes
 }

@@ -1,0 +1,78 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/entratoken/entra/internal/testkit/servers"
+	redisstore "github.com/entratoken/entra/stores/redis"
+)
+
+// newClient returns a client that is closed with the test.
+func newClient(t *testing.T, addrs ...string) redis.UniversalClient {
+	t.Helper()
+	c := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: addrs, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// A session is found until it is deleted or expires.
+func TestSessions(t *testing.T) {
+	client := newClient(t, servers.Redis(t).Addr)
+	sessions := redisstore.NewSessions(client, nil)
+	other := redisstore.NewSessions(client, &redisstore.Options{Prefix: "other:"})
+	find := func(want string) {
+		t.Helper()
+		b, found, err := sessions.Find("token")
+		if err != nil || found != (want != "") || string(b) != want {
+			t.Errorf("got %q, %v, %v, want %q", b, found, err, want)
+		}
+	}
+	find("")
+	for _, data := range []string{"first", "second\x00\xff"} {
+		if err := sessions.Commit("token", []byte(data), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		find(data)
+	}
+	if _, found, err := other.Find("token"); found || err != nil {
+		t.Errorf("another prefix: got %v, %v, want no session", found, err)
+	}
+	ttl, err := client.PTTL(t.Context(), "entra:session:token").Result()
+	if err != nil || ttl > time.Hour || ttl < 59*time.Minute {
+		t.Errorf("got lifetime %v, %v, want an hour", ttl, err)
+	}
+	if err := sessions.Delete("token"); err != nil {
+		t.Fatal(err)
+	}
+	find("")
+	if err := sessions.Delete("token"); err != nil {
+		t.Errorf("delete a missing session: %v", err)
+	}
+	if err := sessions.Commit("token", []byte("x"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := sessions.Commit("token", bytes.Repeat([]byte("x"), 10), time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	find("") // committed with an expiry in the past
+}
+
+// An unavailable server is an error, not a missing session: otherwise users would be signed out.
+func TestSessionsWithoutServer(t *testing.T) {
+	server := servers.Redis(t)
+	sessions := redisstore.NewSessions(newClient(t, server.Addr), nil)
+	server.Kill()
+	if _, found, err := sessions.FindCtx(t.Context(), "token"); found || err == nil {
+		t.Errorf("got found %v and error %v, want an error", found, err)
+	}
+	if err := sessions.CommitCtx(t.Context(), "token", nil, time.Now().Add(time.Hour)); err == nil {
+		t.Error("CommitCtx returned no error")
+	}
+	if err := sessions.DeleteCtx(t.Context(), "token"); err == nil {
+		t.Error("DeleteCtx returned no error")
+	}
+}

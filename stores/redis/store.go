@@ -1,0 +1,166 @@
+// Package redisstore shares the tokens and the sessions of a fleet in Redis, Valkey or Azure Managed Redis. It works
+// with one server, Sentinel and Cluster.
+//
+//	client := redis.NewUniversalClient(&redis.UniversalOptions{
+//		Addrs:                 []string{"redis.contoso.example:6379"},
+//		ContextTimeoutEnabled: true,
+//		TLSConfig:             &tls.Config{MinVersion: tls.VersionTLS12},
+//	})
+//	tokens := cache.New(cache.Options{
+//		Store: redisstore.New(client, nil),
+//		Keys:  []cache.SealKey{cache.NewSealKey(key)},
+//	})
+//
+// [Store] is the second level of a cache, and [Sessions] the store of package signin. Everything in Redis is encrypted
+// by their callers. Redis may evict tokens when its memory is full. Users whose sessions it evicts must sign in
+// again, so a server with eviction should be used for tokens only. [Credentials] authenticates to Azure Managed Redis
+// with tokens of this library.
+//
+// Set ContextTimeoutEnabled, as above. Otherwise go-redis ignores the deadline of a call.
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/entratoken/entra/cache"
+)
+
+// Options changes how a [Store] or [Sessions] uses Redis. The zero value has the defaults.
+type Options struct {
+	// Prefix is the beginning of all names in Redis. Apps that share a server need different prefixes unless they
+	// share tokens. Defaults to "entra:".
+	Prefix string
+}
+
+func (o *Options) prefix() string {
+	if o == nil || o.Prefix == "" {
+		return "entra:"
+	}
+	return o.Prefix
+}
+
+// Store is a [cache.Store] and a [cache.Notifier] in Redis. Create it with [New]. It is safe for concurrent use.
+type Store struct {
+	client  redis.UniversalClient
+	prefix  string
+	channel string
+}
+
+var (
+	_ cache.Store    = (*Store)(nil)
+	_ cache.Notifier = (*Store)(nil)
+)
+
+// New returns a store in the server, or servers, of client. opts may be nil. New sends no request. The store never
+// closes client.
+func New(client redis.UniversalClient, opts *Options) *Store {
+	prefix := opts.prefix()
+	return &Store{client, prefix + "token:", prefix + "changed"}
+}
+
+// versionSize is the size of a version, which is random and therefore never used again. It precedes the value of a
+// record, so that a script can compare it without reading the value.
+const versionSize = 16
+
+// save is the script of Save. Redis runs a script as one atomic operation.
+var save = redis.NewScript(`
+if redis.call("GETRANGE", KEYS[1], 0, 15) ~= ARGV[1] then
+	return 0
+end
+redis.call("SET", KEYS[1], ARGV[2], "PX", ARGV[3])
+return 1`)
+
+// Load implements [cache.Store] with one round trip.
+func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
+	tx := s.client.TxPipeline() // so that the lifetime is that of the value
+	value, ttl := tx.Get(ctx, s.prefix+key), tx.PTTL(ctx, s.prefix+key)
+	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return cache.Record{}, err
+	}
+	b, err := value.Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return cache.Record{}, nil
+	case err != nil:
+		return cache.Record{}, err
+	case len(b) < versionSize || ttl.Val() <= 0:
+		return cache.Record{}, errors.New("redisstore: a record was not written by this package; " +
+			"use another Options.Prefix")
+	}
+	return cache.Record{Value: b[versionSize:], Version: cache.Version(b[:versionSize]), TTL: ttl.Val()}, nil
+}
+
+// Save implements [cache.Store] with one round trip, and a second one after a restart of the server, which has then
+// forgotten the script.
+func (s *Store) Save(
+	ctx context.Context, key string, value []byte, old cache.Version, ttl time.Duration,
+) (cache.Version, error) {
+	record := make([]byte, versionSize, versionSize+len(value))
+	rand.Read(record) // never fails
+	written, err := save.Run(ctx, s.client, []string{s.prefix + key}, string(old), append(record, value...),
+		max(1, ttl.Milliseconds())).Int()
+	switch {
+	case err != nil:
+		return "", err
+	case written == 0:
+		return "", cache.ErrConflict
+	}
+	return cache.Version(record), nil
+}
+
+// Notify implements [cache.Notifier] with PUBLISH.
+func (s *Store) Notify(ctx context.Context, key string) error {
+	return s.client.Publish(ctx, s.channel, key).Err()
+}
+
+const (
+	pingInterval  = 2 * time.Second // of a silent subscription; after two intervals without a response it is lost
+	reconnectWait = time.Second     // at most, between two attempts to connect
+)
+
+// Subscribe implements [cache.Notifier] with SUBSCRIBE. It uses one connection and one goroutine until the client is
+// closed. It notices a dead connection within four seconds.
+func (s *Store) Subscribe(changed func(key string), connected func(bool)) {
+	go func() {
+		for !errors.Is(s.receive(changed, connected), redis.ErrClosed) {
+			connected(false)
+			time.Sleep(time.Duration(mathrand.Int64N(int64(reconnectWait))))
+		}
+		connected(false)
+	}()
+}
+
+// receive passes on messages until the subscription fails.
+func (s *Store) receive(changed func(key string), connected func(bool)) error {
+	ctx := context.Background()
+	sub := s.client.Subscribe(ctx, s.channel)
+	defer func() { _ = sub.Close() }()
+	for silent := 0; ; {
+		m, err := sub.ReceiveTimeout(ctx, pingInterval)
+		var timeout interface{ Timeout() bool }
+		switch {
+		case err == nil:
+			silent = 0
+		case errors.As(err, &timeout) && timeout.Timeout() && silent == 0:
+			silent++
+			if err := sub.Ping(ctx); err != nil {
+				return err
+			}
+			continue
+		default:
+			return err
+		}
+		switch m := m.(type) {
+		case *redis.Subscription:
+			connected(true)
+		case *redis.Message:
+			changed(m.Payload)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/cache/storetest"
+	"github.com/entratoken/entra/internal/testkit/servers"
+	redisstore "github.com/entratoken/entra/stores/redis"
+)
+
+// TestMain silences go-redis, which logs each attempt to connect.
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{})
+	os.Exit(m.Run())
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// Each store of a conformance test has a client of its own, like a process of a fleet.
+func TestServer(t *testing.T) {
+	addr := servers.Redis(t).Addr
+	storetest.Run(t, func() cache.Store { return redisstore.New(newClient(t, addr), nil) })
+}
+
+func TestCluster(t *testing.T) {
+	var addrs []string
+	for _, node := range servers.RedisCluster(t) {
+		addrs = append(addrs, node.Addr)
+	}
+	storetest.Run(t, func() cache.Store { return redisstore.New(newClient(t, addrs...), nil) })
+}
+
+func TestSentinel(t *testing.T) {
+	primary := servers.Redis(t)
+	sentinel := servers.Sentinel(t, primary)
+	storetest.Run(t, func() cache.Store { return redisstore.New(failoverClient(t, sentinel), nil) })
+}
+
+func failoverClient(t *testing.T, sentinel *servers.Server) redis.UniversalClient {
+	t.Helper()
+	c := redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs: []string{sentinel.Addr}, MasterName: servers.SentinelName, ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// After Sentinel has replaced the primary, the store uses the new one, and the subscription is restored.
+func TestSentinelFailover(t *testing.T) {
+	primary := servers.Redis(t)
+	replica := servers.RedisReplica(t, primary)
+	sentinel := servers.Sentinel(t, primary)
+	store := redisstore.New(failoverClient(t, sentinel), nil)
+	sub := subscribe(t, store)
+	sub.wait(t, true, 10*time.Second)
+	if _, err := store.Save(t.Context(), "a", []byte("value"), "", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, "replication", func() bool {
+		n, err := newClient(t, replica.Addr).Exists(t.Context(), "entra:token:a").Result()
+		return err == nil && n == 1
+	})
+	eventually(t, 20*time.Second, "Sentinel knowing the replica", func() bool {
+		s := redis.NewSentinelClient(&redis.Options{Addr: sentinel.Addr})
+		defer s.Close()
+		replicas, err := s.Replicas(t.Context(), servers.SentinelName).Result()
+		return err == nil && len(replicas) == 1
+	})
+	primary.Kill()
+	sub.wait(t, false, 5*time.Second)
+	sub.wait(t, true, 30*time.Second)
+	eventually(t, 30*time.Second, "a write to the new primary", func() bool {
+		r, err := store.Load(t.Context(), "a")
+		if err != nil || string(r.Value) != "value" {
+			return false
+		}
+		_, err = store.Save(t.Context(), "a", []byte("new"), r.Version, time.Minute)
+		return err == nil
+	})
+}
+
+// A server that hangs is noticed, and so is its recovery.
+func TestSubscriptionNoticesDeadConnection(t *testing.T) {
+	server := servers.Redis(t)
+	store := redisstore.New(newClient(t, server.Addr), nil)
+	sub := subscribe(t, store)
+	sub.wait(t, true, 5*time.Second)
+	server.Signal(syscall.SIGSTOP)
+	sub.wait(t, false, 6*time.Second)
+	server.Signal(syscall.SIGCONT)
+	sub.wait(t, true, 20*time.Second)
+	if err := store.Notify(t.Context(), "key"); err != nil {
+		t.Fatal(err)
+	}
+	if key := sub.next(t); key != "key" {
+		t.Errorf("got key %q, want key", key)
+	}
+	server.Kill()
+	sub.wait(t, false, 6*time.Second)
+	server.Start()
+	sub.wait(t, true, 20*time.Second)
+}
+
+// Closing the client ends the subscription.
+func TestSubscriptionEndsWithClient(t *testing.T) {
+	client := newClient(t, servers.Redis(t).Addr)
+	sub := subscribe(t, redisstore.New(client, nil))
+	sub.wait(t, true, 5*time.Second)
+	client.Close()
+	sub.wait(t, false, 6*time.Second)
+}
+
+// The store uses two names, which Options.Prefix changes.
+func TestNames(t *testing.T) {
+	client := newClient(t, servers.Redis(t).Addr)
+	for prefix, opts := range map[string]*redisstore.Options{
+		"entra:": nil, "shop:": {Prefix: "shop:"},
+	} {
+		if _, err := redisstore.New(client, opts).Save(t.Context(), "key", []byte("value"), "", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		b, err := client.Get(t.Context(), prefix+"token:key").Bytes()
+		if err != nil || len(b) != 16+5 || !bytes.HasSuffix(b, []byte("value")) {
+			t.Errorf("prefix %q: got %q, %v, want 16 bytes and the value", prefix, b, err)
+		}
+	}
+}
+
+// Another program's data under our name is an error that says so. It is not overwritten.
+func TestForeignData(t *testing.T) {
+	client := newClient(t, servers.Redis(t).Addr)
+	store := redisstore.New(client, nil)
+	for key, set := range map[string]func() error{
+		"short": func() error { return client.Set(t.Context(), "entra:token:short", "x", time.Hour).Err() },
+		"immortal": func() error {
+			return client.Set(t.Context(), "entra:token:immortal", "longer than sixteen bytes", 0).Err()
+		},
+		"hash": func() error { return client.HSet(t.Context(), "entra:token:hash", "field", "x").Err() },
+	} {
+		if err := set(); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := store.Load(t.Context(), key); err == nil || r.Value != nil {
+			t.Errorf("Load(%q): got %+v, %v, want an error", key, r, err)
+		}
+		if _, err := store.Save(t.Context(), key, []byte("value"), "", time.Hour); err == nil {
+			t.Errorf("Save(%q) overwrote the data", key)
+		}
+	}
+}
+
+// A full server that may not evict rejects writes. The error is not a conflict.
+func TestFullServer(t *testing.T) {
+	server := servers.Redis(t, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+	store := redisstore.New(newClient(t, server.Addr), nil)
+	value := make([]byte, 400<<10)
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = store.Save(t.Context(), string(rune('a'+i)), value, "", time.Minute)
+	}
+	if err == nil || errors.Is(err, cache.ErrConflict) {
+		t.Errorf("got %v, want the error of the server", err)
+	}
+}
+
+// subscription records the reports of a store.
+type subscription struct {
+	keys  chan string
+	mu    sync.Mutex // guards state
+	state []bool
+}
+
+func subscribe(t *testing.T, s cache.Notifier) *subscription {
+	t.Helper()
+	sub := &subscription{keys: make(chan string, 100)}
+	s.Subscribe(func(key string) { sub.keys <- key }, func(on bool) {
+		sub.mu.Lock()
+		defer sub.mu.Unlock()
+		sub.state = append(sub.state, on)
+	})
+	return sub
+}
+
+// wait waits until the subscription reports that it works, or does not, and forgets the earlier reports.
+func (s *subscription) wait(t *testing.T, want bool, limit time.Duration) {
+	t.Helper()
+	eventually(t, limit, "the subscription", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if n := len(s.state); n == 0 || s.state[n-1] != want {
+			return false
+		}
+		s.state = nil
+		return true
+	})
+}
+
+func (s *subscription) next(t *testing.T) string {
+	t.Helper()
+	select {
+	case key := <-s.keys:
+		return key
+	case <-time.After(10 * time.Second):
+		t.Fatal("no message")
+		return ""
+	}
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not after %v", what, limit)
+		}
+	}
+}
