@@ -1,0 +1,288 @@
+package postgresstore_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/cache/storetest"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/internal/testkit"
+	"github.com/entratoken/entra/internal/testkit/servers"
+	postgresstore "github.com/entratoken/entra/stores/postgres"
+)
+
+// newPool returns a pool that is closed with the test.
+func newPool(t *testing.T, server *servers.Server, changes ...func(*pgxpool.Config)) *pgxpool.Pool {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig("postgres://postgres@" + server.Addr + "/postgres?connect_timeout=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(cfg)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// migrate creates the tables, twice, since a migration may run again.
+func migrate(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	for range 2 {
+		if _, err := pool.Exec(t.Context(), postgresstore.Schema); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func newStore(t *testing.T, pool *pgxpool.Pool) *postgresstore.Store {
+	t.Helper()
+	s := postgresstore.New(pool)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Each store has a pool of its own, like a process of a fleet.
+func TestServer(t *testing.T) {
+	server := servers.Postgres(t, "max_connections=200")
+	migrate(t, newPool(t, server))
+	storetest.Run(t, func() cache.Store { return newStore(t, newPool(t, server)) })
+}
+
+// The subscription notices a server that hangs or restarts, and works again afterwards.
+func TestSubscriptionNoticesDeadConnection(t *testing.T) {
+	server := servers.Postgres(t)
+	pool := newPool(t, server)
+	migrate(t, pool)
+	store := newStore(t, pool)
+	keys := make(chan string, 100)
+	var mu sync.Mutex // guards state
+	var state []bool
+	store.Subscribe(func(key string) { keys <- key }, func(on bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		state = append(state, on)
+	})
+	wait := func(want bool, limit time.Duration) {
+		t.Helper()
+		eventually(t, limit, fmt.Sprintf("connected(%v)", want), func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if n := len(state); n == 0 || state[n-1] != want {
+				return false
+			}
+			state = nil
+			return true
+		})
+	}
+	wait(true, 5*time.Second)
+	server.Kill() // with the process that serves the connection
+	wait(false, 6*time.Second)
+	server.Start()
+	wait(true, 20*time.Second)
+	eventually(t, 10*time.Second, "a message", func() bool {
+		if err := store.Notify(t.Context(), "key"); err != nil {
+			return false // a connection of the pool may still be broken
+		}
+		select {
+		case key := <-keys:
+			return key == "key"
+		case <-time.After(time.Second):
+			return false
+		}
+	})
+	// A backend that hangs accepts no query.
+	var pids []int
+	rows, err := pool.Query(t.Context(), `SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = '-- ping'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var pid int
+		if err := rows.Scan(&pid); err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	if len(pids) != 1 {
+		t.Fatalf("got %d listening connections, want 1", len(pids))
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(pids[0], syscall.SIGCONT)
+	wait(false, 6*time.Second)
+	wait(true, 10*time.Second)
+	store.Close()
+	wait(false, 5*time.Second)
+}
+
+// Expired rows are removed in batches, and the others stay.
+func TestDeleteExpired(t *testing.T) {
+	server := servers.Postgres(t)
+	pool := newPool(t, server)
+	migrate(t, pool)
+	store, sessions := newStore(t, pool), postgresstore.NewSessions(pool)
+	const rows = `, now() + CASE WHEN i <= 2500 THEN interval '-1 second' ELSE interval '1 hour' END
+		FROM generate_series(1, 2600) i`
+	for _, statement := range []string{
+		`INSERT INTO entra_tokens SELECT 'row ' || i, '', ''` + rows,
+		`INSERT INTO entra_sessions SELECT 'row ' || i, ''` + rows,
+	} {
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, remove := range map[string]func(context.Context) (int, error){
+		"entra_tokens": store.DeleteExpired, "entra_sessions": sessions.DeleteExpired,
+	} {
+		if n, err := remove(t.Context()); n != 2500 || err != nil {
+			t.Errorf("%s: removed %d rows, %v, want 2500", name, n, err)
+		}
+		if left := count(t, pool, name); left != 100 {
+			t.Errorf("%s: %d rows are left, want 100", name, left)
+		}
+	}
+}
+
+// A store that writes removes expired rows without a call of DeleteExpired.
+func TestWritesRemoveExpiredRows(t *testing.T) {
+	server := servers.Postgres(t)
+	pool := newPool(t, server)
+	migrate(t, pool)
+	for _, table := range []string{
+		`entra_tokens VALUES ('old', '', '', now())`, `entra_sessions VALUES ('old', '', now())`,
+	} {
+		if _, err := pool.Exec(t.Context(), "INSERT INTO "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := newStore(t, pool).Save(t.Context(), "new", []byte("value"), "", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := postgresstore.NewSessions(pool).Commit("new", []byte("data"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"entra_tokens", "entra_sessions"} {
+		eventually(t, 10*time.Second, table, func() bool { return count(t, pool, table) == 1 })
+	}
+}
+
+func count(t *testing.T, pool *pgxpool.Pool, table string) (n int) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A session is found until it is deleted or expires.
+func TestSessions(t *testing.T) {
+	server := servers.Postgres(t)
+	pool := newPool(t, server)
+	migrate(t, pool)
+	sessions := postgresstore.NewSessions(pool)
+	find := func(want string) {
+		t.Helper()
+		b, found, err := sessions.Find("token")
+		if err != nil || found != (want != "") || string(b) != want {
+			t.Errorf("got %q, %v, %v, want %q", b, found, err, want)
+		}
+	}
+	find("")
+	for _, data := range []string{"first", "second\x00\xff"} {
+		if err := sessions.Commit("token", []byte(data), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		find(data)
+	}
+	var ttl float64
+	if err := pool.QueryRow(t.Context(), `SELECT extract(epoch FROM expires_at - now())::float8 FROM entra_sessions`).
+		Scan(&ttl); err != nil || ttl < 3590 || ttl > 3600 {
+		t.Errorf("got lifetime %v s, %v, want an hour", ttl, err)
+	}
+	for range 2 { // deleting a missing session is not an error
+		if err := sessions.Delete("token"); err != nil {
+			t.Fatal(err)
+		}
+		find("")
+	}
+	if err := sessions.Commit("token", []byte("data"), time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	find("") // committed with an expiry in the past
+}
+
+// An unavailable server and missing tables are errors, not missing records: otherwise users would be signed out.
+func TestUnavailable(t *testing.T) {
+	server := servers.Postgres(t)
+	pool := newPool(t, server)
+	store, sessions := newStore(t, pool), postgresstore.NewSessions(pool)
+	check := func(state, want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, loadErr := store.Load(ctx, "key")
+		_, saveErr := store.Save(ctx, "key", nil, "", time.Hour)
+		_, _, findErr := sessions.FindCtx(ctx, "token")
+		for name, err := range map[string]error{
+			"Load": loadErr, "Save": saveErr, "FindCtx": findErr,
+			"CommitCtx": sessions.CommitCtx(ctx, "token", nil, time.Now().Add(time.Hour)),
+			"DeleteCtx": sessions.DeleteCtx(ctx, "token"),
+		} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %s: got %v, want %q in it", state, name, err, want)
+			}
+		}
+	}
+	check("without tables", "does not exist")
+	server.Kill()
+	check("without a server", "")
+}
+
+// Each connection authenticates with the current token.
+func TestBeforeConnect(t *testing.T) {
+	entraServer := testkit.Server()
+	client := testkit.Client(t, testkit.ClientConfig(entraServer, "daemon", entraServer.Client().Transport))
+	source := clientcreds.TokenSource(client, "api://api-b/.default")
+	tok, err := source.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := servers.Postgres(t)
+	admin := newPool(t, server)
+	if _, err := admin.Exec(t.Context(), "CREATE ROLE app LOGIN PASSWORD '"+tok.AccessToken+"'"); err != nil {
+		t.Fatal(err)
+	}
+	login := func(change func(*pgxpool.Config)) error {
+		pool := newPool(t, server, func(c *pgxpool.Config) { c.ConnConfig.User = "app" }, change)
+		return pool.Ping(t.Context())
+	}
+	if err := login(func(c *pgxpool.Config) { c.BeforeConnect = postgresstore.BeforeConnect(source) }); err != nil {
+		t.Errorf("with the token: %v", err)
+	}
+	if err := login(func(c *pgxpool.Config) { c.ConnConfig.Password = "wrong" }); err == nil {
+		t.Error("the server accepts a wrong password")
+	}
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not after %v", what, limit)
+		}
+	}
+}
