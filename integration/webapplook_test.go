@@ -3,9 +3,11 @@ package integration_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -76,19 +78,48 @@ func webAppBuiltInPage(t *testing.T, c *chromium) {
 	t.Cleanup(company.Stop)
 	listener, origin := listen(t)
 	client := must[*entra.Client](t)(entra.New(company.Config("webapp")))
-	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback"}))
+	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{
+		RedirectURL: origin + "/callback", LoginTimeout: 2 * time.Second,
+	}))
 	app := must[*signin.Site](t)(signin.New(flow, signin.Config{}))
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: app.Handler(http.NotFoundHandler())}}
 	server.Start()
 	t.Cleanup(server.Close)
+	// state returns the state parameter of a new sign-in, in another browser.
+	state := func() string {
+		server.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, origin+"/login", nil))
+		resp := must[*http.Response](t)(server.Client().Do(req))
+		resp.Body.Close()
+		return must[*url.URL](t)(resp.Location()).Query().Get("state")
+	}
+	late := state()
+	time.Sleep(2 * time.Second)
+	for _, page := range []struct{ name, path, text string }{
+		{"not valid", "/login?return_to=//elsewhere.example", "This link is not valid"},
+		{"too long", "/login?return_to=/" + strings.Repeat("x", 2500), "too long to return to"},
+		{"late", "/callback?state=" + late, "The sign-in took too long"},
+	} {
+		c.lookAtBuiltInPage(t, page.name, origin+page.path, page.text)
+	}
+	c.do(t, chromedp.Navigate(origin+"/"), // a page whose policy allows fetch
+		chromedp.Evaluate[chromedp.Void](`fetch("/logout", {method: "POST", redirect: "manual"}).then(() => null)`,
+			chromedp.EvalAwaitPromise))
+	c.lookAtBuiltInPage(t, "canceled", origin+"/callback?state="+state(), "You signed out while this sign-in was in progress")
+}
+
+// lookAtBuiltInPage checks one of the built-in pages of package signin on a phone, light and dark.
+func (c *chromium) lookAtBuiltInPage(t *testing.T, name, address, text string) {
+	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
 		c.scheme(t, scheme)
 		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile),
-			chromedp.Navigate(origin+"/login?return_to=//elsewhere.example"), chromedp.WaitVisible(chromedp.CSS("main")))
-		c.screenshot(t, "signin's page "+scheme)
-		c.wantAccessible(t, "of signin itself, "+scheme)
+			chromedp.Navigate(address), chromedp.WaitVisible(chromedp.CSS("main")))
+		c.wantText(t, text)
+		c.screenshot(t, "signin's page "+name+" "+scheme)
+		c.wantAccessible(t, "of signin itself, "+name+", "+scheme)
 		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
-			t.Errorf("got width %d, want at most 360", width)
+			t.Errorf("page %s: got width %d, want at most 360", name, width)
 		}
 	}
 }
