@@ -63,10 +63,10 @@ func (s *Server) parseAuthorizeClient(r *request) (q *signInRequest, redirect bo
 		Prompt: get("prompt"), LoginHint: get("login_hint"), MaxAge: -1, Claims: get("claims"), Mode: get("response_mode"),
 	}
 	switch {
-	case len(app.RedirectURIs) == 0:
+	case len(app.allRedirectURIs()) == 0:
 		return nil, false, newError(500113, "The app has no registered redirect URI.")
 	case q.Redirect == "":
-		q.Redirect = app.RedirectURIs[0]
+		q.Redirect = app.allRedirectURIs()[0]
 	case !app.hasRedirectURI(q.Redirect):
 		return nil, false, redirectMismatch(app, q.Redirect)
 	}
@@ -190,13 +190,40 @@ func checkChallenge(q *signInRequest) *aadstsError {
 // comparison is exact, except for the port of a loopback address and for the slash
 // of an empty path
 // (https://learn.microsoft.com/entra/identity-platform/reply-url).
-func (a *App) hasRedirectURI(uri string) bool {
+func (a *App) hasRedirectURI(uri string) bool { return matchRedirectURI(a.allRedirectURIs(), uri) }
+
+// allRedirectURIs returns the redirect URIs of all platforms.
+func (a *App) allRedirectURIs() []string {
+	return slices.Concat(a.RedirectURIs, a.SPARedirectURIs, a.PublicRedirectURIs)
+}
+
+// platform is the type of the redirect URI of a grant.
+type platform string
+
+const (
+	platformWeb    platform = ""
+	platformSPA    platform = "spa"
+	platformPublic platform = "public"
+)
+
+// redirectPlatform returns the platform of a registered redirect URI.
+func (a *App) redirectPlatform(uri string) platform {
+	switch {
+	case matchRedirectURI(a.RedirectURIs, uri):
+		return platformWeb
+	case matchRedirectURI(a.SPARedirectURIs, uri):
+		return platformSPA
+	}
+	return platformPublic
+}
+
+func matchRedirectURI(uris []string, uri string) bool {
 	uri = withPath(uri)
 	u, err := url.Parse(uri)
 	if err != nil || u.User != nil || strings.ContainsAny(uri, "#\\ \t\r\n") {
 		return false
 	}
-	for _, registered := range a.RedirectURIs {
+	for _, registered := range uris {
 		registered = withPath(registered)
 		if registered == uri {
 			return true
@@ -416,7 +443,7 @@ func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant
 		raw = s.seal("code", code{
 			Number: s.nextCodeNumber(), Auth: *q.Auth, Tenant: t.ID, Client: q.Client, Scope: q.Scope, Redirect: q.Redirect,
 			Challenge: q.Challenge, Method: q.Method, Nonce: q.Nonce, Issued: r.now,
-			AuthTime: authTime,
+			AuthTime: authTime, Platform: s.registry.appByID[q.Client].redirectPlatform(q.Redirect),
 		})
 		params.Set("code", raw)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Client returns an HTTP client whose requests s serves in the goroutine of the
-// caller, without a socket. It accepts Microsoft's sign-in hosts, including
+// caller, without a socket. It accepts Microsoft Graph and Microsoft's sign-in hosts, including
 // regional and External ID hosts, and Host of the [Config]. Requests to other
 // hosts, and requests without TLS, return an error.
 //
@@ -37,6 +37,9 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	if hr.Body != nil {
 		defer hr.Body.Close()
 	}
+	if s.registry == nil {
+		return nil, errZeroServer
+	}
 	if err := hr.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -45,8 +48,9 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	}
 	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
 	_, parent, _ := strings.Cut(host, ".") // of a region's host
-	if host != s.host && (parent == "" || parent != s.host) && s.registry.canonicalHost(host) == "" {
-		return nil, fmt.Errorf("entratest: request to %q: host is not a sign-in host of Microsoft or Config.Host",
+	if host != s.host && (parent == "" || parent != s.host) && s.registry.canonicalHost(host) == "" &&
+		!isGraphHost(host) {
+		return nil, fmt.Errorf("entratest: request to %q: host is not a sign-in host of Microsoft, Graph or Config.Host",
 			hr.URL.Host)
 	}
 	inner := hr.Clone(hr.Context())

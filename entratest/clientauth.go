@@ -49,10 +49,15 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *a
 		return nil, "", personalAccountsError(app)
 	}
 	assertion, kind := r.form.Get("client_assertion"), r.form.Get("client_assertion_type")
+	platform := s.grantPlatform(r, app)
+	if aerr := checkOrigin(r, platform); aerr != nil {
+		return nil, "", aerr
+	}
+	public := app.Public || platform == platformSPA || platform == platformPublic && r.secret+assertion == ""
 	switch {
-	case app.Public && (r.secret != "" || assertion != ""):
+	case public && (r.secret != "" || assertion != ""):
 		return nil, "", newError(700025, "A public client must not send a client_secret or a client_assertion.")
-	case app.Public:
+	case public:
 		return app, "0", nil
 	case r.secret != "" && assertion != "":
 		return nil, "", newError(90023, "The request has both a client_secret and a client_assertion.")
@@ -64,6 +69,39 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *a
 		return app, "1", checkSecret(s.currentApp(app), r.secret)
 	}
 	return nil, "", credentialRequiredError()
+}
+
+// grantPlatform returns the platform of the redirect URI to which the grant in r was
+// issued.
+func (s *Server) grantPlatform(r *request, app *App) platform {
+	var c code
+	var t refreshToken
+	switch r.form.Get("grant_type") {
+	case grantTypeCode:
+		if s.unseal("code", r.form.Get("code"), &c) && c.Client == app.ClientID {
+			return c.Platform
+		}
+	case grantTypeRefresh:
+		if s.unseal("refresh", r.form.Get("refresh_token"), &t) && t.Client == app.ClientID {
+			return t.Platform
+		}
+	}
+	return platformWeb
+}
+
+// checkOrigin requires that scripts redeem the grants of single-page apps, and no
+// others (AzureAD/microsoft-authentication-library-for-js#2482,
+// MicrosoftDocs/azure-docs#100859).
+func checkOrigin(r *request, p platform) *aadstsError {
+	origin := r.http.Header.Get("Origin")
+	switch {
+	case p == platformSPA && origin == "":
+		return newError(9002327, "A grant of a single-page app must be redeemed by a cross-origin request.")
+	case p != platformSPA && origin != "":
+		return newError(9002326, "A cross-origin request can only redeem a grant of a single-page app. "+
+			"The redirect URI must have the type 'spa'. The origin is '%s'.", printable(origin))
+	}
+	return nil
 }
 
 func credentialRequiredError() *aadstsError {

@@ -115,11 +115,21 @@ type App struct {
 	// Roles are the app roles that the app defines, for users and for apps.
 	Roles []string
 
-	// RedirectURIs are the registered redirect URIs. A request must name one of
-	// them exactly, except that a loopback URI matches on any port
-	// (https://learn.microsoft.com/entra/identity-platform/reply-url).
-	// If empty, the app cannot sign users in.
+	// RedirectURIs are the registered redirect URIs of the platform Web. A request
+	// must name one of all redirect URIs exactly, except that a loopback URI matches
+	// on any port (https://learn.microsoft.com/entra/identity-platform/reply-url).
+	// If an app does not have a redirect URI, it cannot sign users in.
 	RedirectURIs []string
+
+	// SPARedirectURIs are those of the platform single-page application. A code for
+	// one of them is redeemed by a script: without a credential, with PKCE, and with
+	// an Origin header. The refresh token is valid for 24 hours.
+	SPARedirectURIs []string
+
+	// PublicRedirectURIs are those of the platform mobile and desktop application. A
+	// code for one of them is redeemed without a credential, also if the app is
+	// confidential otherwise.
+	PublicRedirectURIs []string
 
 	// LogoutURL is the front-channel logout URL. The browser loads it when the
 	// user signs out. If empty, the app is not notified.

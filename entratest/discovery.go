@@ -38,7 +38,7 @@ func (s *Server) handleDiscovery(r *request) *response {
 		"tenant_region_scope":                   region,
 		"cloud_instance_name":                   cloudAt(r.base).name,
 		"cloud_graph_host_name":                 "graph.windows.net",
-		"msgraph_host":                          cloudAt(r.base).graph,
+		"msgraph_host":                          s.graphHost(r),
 		"rbac_url":                              "https://pas.windows.net",
 	}
 	claims := []string{
@@ -53,7 +53,7 @@ func (s *Server) handleDiscovery(r *request) *response {
 		"device_authorization_endpoint":   oauth + "/v2.0/devicecode",
 		"end_session_endpoint":            oauth + "/v2.0/logout",
 		"jwks_uri":                        tenant + keysPath,
-		"userinfo_endpoint":               "https://" + cloudAt(r.base).graph + "/oidc/userinfo",
+		"userinfo_endpoint":               s.graphBase(r) + "/oidc/userinfo",
 		"response_types_supported":        []string{"code", "id_token", "code id_token", "id_token token"},
 		"scopes_supported":                []string{"openid", "profile", "email", "offline_access"},
 		"request_uri_parameter_supported": false,

@@ -302,7 +302,7 @@ func TestInstanceDiscovery(t *testing.T) {
 
 func TestClientHosts(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
-	for _, url := range []string{"https://graph.microsoft.com/v1.0/me", "https://evil.example/",
+	for _, url := range []string{"https://graph.microsoft.com.evil.example/v1.0/me", "https://evil.example/",
 		"http://login.microsoftonline.com/", "https://login.microsoftonline.com.evil.example/"} {
 		if resp, err := s.Client().Get(url); err == nil {
 			resp.Body.Close()

@@ -83,6 +83,7 @@ var oauthCodes = map[int]struct {
 	700030:  {"invalid_client", 401},
 	700054:  {"unsupported_response_type", 400},
 	700082:  {"invalid_grant", 400},
+	700084:  {"invalid_grant", 400},
 	700211:  {"invalid_client", 401},
 	700212:  {"invalid_client", 401},
 	700213:  {"invalid_client", 401},
@@ -96,6 +97,9 @@ var oauthCodes = map[int]struct {
 	7000222: {"invalid_client", 401},
 	9001023: {"invalid_request", 400},
 	9002313: {"invalid_request", 400},
+	9002325: {"invalid_request", 400},
+	9002326: {"invalid_request", 400},
+	9002327: {"invalid_request", 400},
 	9002332: {"invalid_request", 400},
 }
 

@@ -17,6 +17,8 @@ const (
 	EndpointInstance     = "instance"     // instance discovery, which lists the clouds
 	EndpointLogin        = "login"        // the forms of the sign-in pages
 	EndpointAdminConsent = "adminconsent" // consent of an administrator
+	EndpointUserInfo     = "userinfo"     // the UserInfo endpoint of Microsoft Graph
+	EndpointGraph        = "graph"        // other requests to Microsoft Graph
 	EndpointUserRealm    = "userrealm"    // the type of an account, for the password grant
 )
 

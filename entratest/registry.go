@@ -211,7 +211,7 @@ func (a *App) checkScopes() error {
 }
 
 func (a *App) checkURLs() error {
-	for _, raw := range a.RedirectURIs {
+	for _, raw := range a.allRedirectURIs() {
 		u, err := url.Parse(raw)
 		if err != nil || u.Scheme == "" || u.Fragment != "" || strings.Contains(raw, "*") {
 			return fmt.Errorf("invalid redirect URI %q", raw)

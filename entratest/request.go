@@ -106,6 +106,12 @@ func (r *request) parseClientAuth() {
 
 // splitPath splits a path into the tenant's name and the endpoint.
 func splitPath(path string) (tenant, endpoint string) {
+	switch lower := strings.ToLower(path); {
+	case lower == "/oidc/userinfo":
+		return "", EndpointUserInfo
+	case strings.HasPrefix(lower, "/v1.0/"):
+		return "", EndpointGraph
+	}
 	tenant, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	tenant = strings.ToLower(tenant)
 	switch strings.ToLower(rest) {
@@ -142,6 +148,9 @@ func (s *Server) baseURL(hr *http.Request) string {
 	}
 	bare := strings.TrimSuffix(host, ":443")
 	cloud := s.registry.canonicalHost(bare)
+	if c := graphCloud(bare); c != nil {
+		cloud = c.hosts[0]
+	}
 	_, parent, _ := strings.Cut(bare, ".") // of a region's host
 	switch {
 	case s.host != "" && (cloud != "" || bare == s.host || parent == s.host):
@@ -156,6 +165,11 @@ func (s *Server) baseURL(hr *http.Request) string {
 		return "http://" + host
 	}
 	return "https://" + host
+}
+
+// bareHost returns the host of the request in lower case, without the default port.
+func (r *request) bareHost() string {
+	return strings.TrimSuffix(strings.ToLower(r.http.Host), ":443")
 }
 
 // isHostPort reports whether a Host header is a host with an optional port.

@@ -59,6 +59,7 @@ type code struct {
 	Method    string         `json:"m,omitempty"`
 	Nonce     string         `json:"o,omitempty"`
 	AuthTime  bool           `json:"u,omitempty"` // the ID token must have auth_time
+	Platform  platform       `json:"p,omitempty"` // of Redirect
 	Issued    time.Time      `json:"t"`
 }
 
@@ -71,7 +72,9 @@ type refreshToken struct {
 	Scope  string         `json:"s"` // of the grant; used if a request omits scope
 	Issued time.Time      `json:"t"`
 
-	AuthTime bool `json:"u,omitempty"` // ID tokens must have auth_time
+	AuthTime bool      `json:"u,omitempty"` // ID tokens must have auth_time
+	Platform platform  `json:"p,omitempty"` // of the first grant
+	Until    time.Time `json:"x,omitzero"`  // expiry, for a single-page app
 }
 
 const (
@@ -81,6 +84,10 @@ const (
 	// refreshTokenLifetime is the maximum time that a refresh token may stay unused
 	// (https://learn.microsoft.com/entra/identity-platform/refresh-tokens#token-lifetime).
 	refreshTokenLifetime = 90 * 24 * time.Hour
+	// spaLifetime is the lifetime of the refresh tokens of a single-page app, counted
+	// from the first
+	// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#refresh-the-access-token).
+	spaLifetime = 24 * time.Hour
 )
 
 // deleteExpired deletes the entries of m that have expired. To be cheap, it does

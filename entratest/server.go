@@ -179,6 +179,10 @@ func (s *Server) addCommonHeaders(r *request, resp *response) {
 		h.Set("Pragma", "no-cache")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
+	if r.crossOrigin() {
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", "x-ms-request-id, client-request-id, request-id, Retry-After, Date")
+	}
 	h.Set("x-ms-request-id", r.traceID)
 	if r.http.Header.Get("return-client-request-id") == "true" || r.http.Header.Get("client-request-id") != "" {
 		h.Set("client-request-id", r.correlationID)
@@ -190,6 +194,12 @@ func (s *Server) addCommonHeaders(r *request, resp *response) {
 
 // route calls the handler of the request's endpoint.
 func (s *Server) route(r *request) *response {
+	if resp := preflightResponse(r); resp != nil {
+		return resp
+	}
+	if isGraphHost(r.bareHost()) && r.endpoint != EndpointUserInfo && r.endpoint != EndpointGraph {
+		return notFoundResponse()
+	}
 	switch r.endpoint {
 	case "":
 		if r.http.URL.Path == "/error" {
@@ -198,6 +208,11 @@ func (s *Server) route(r *request) *response {
 		return notFoundResponse()
 	case EndpointInstance:
 		return s.handleInstance(r)
+	case EndpointUserInfo, EndpointGraph:
+		if s.registry.canonicalHost(r.bareHost()) == "" {
+			return s.handleGraph(r)
+		}
+		return notFoundResponse()
 	}
 	if r.tenant == nil && (s.registry.isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
 		aerr := newError(90002, "The tenant '%s' was not found in this cloud.", printable(r.tenantName))

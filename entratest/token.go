@@ -91,6 +91,8 @@ type grantRequest struct {
 	auth     authentication
 	nonce    string
 	authTime bool // the ID token must have auth_time
+	platform platform
+	until    time.Time // expiry of refresh tokens for a single-page app
 }
 
 // grantCredentials serves the client credentials grant
@@ -198,8 +200,11 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 	if q.offline {
 		body["refresh_token"] = s.seal("refresh", refreshToken{
 			ID: randomToken(12), Auth: g.auth, Tenant: g.tenant.ID, Client: g.client.ClientID,
-			Scope: g.scope, Issued: g.now, AuthTime: g.authTime,
+			Scope: g.scope, Issued: g.now, AuthTime: g.authTime, Platform: g.platform, Until: g.until,
 		})
+		if !g.until.IsZero() {
+			body["refresh_token_expires_in"] = int(g.until.Sub(g.now) / time.Second)
+		}
 	}
 	if q.openid {
 		body["id_token"] = s.signIDToken(s.idClaims(t, q, g.nonce), t)
@@ -238,6 +243,9 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	if g.now.Sub(c.Issued) > codeLifetime {
 		return nil, newError(70008, "The authorization code has expired. Sign the user in again.")
 	}
+	if c.Platform == platformSPA && c.Challenge == "" {
+		return nil, newError(9002325, "A single-page app must use PKCE.")
+	}
 	if !verifyPKCE(g.form.Get("code_verifier"), c.Challenge, c.Method) {
 		return nil, newError(501481, "The code_verifier does not match the code_challenge.")
 	}
@@ -248,7 +256,10 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	if g.user, aerr = s.activeUser(&c.Auth); aerr != nil {
 		return nil, aerr
 	}
-	g.auth, g.nonce, g.authTime = c.Auth, c.Nonce, c.AuthTime
+	g.auth, g.nonce, g.authTime, g.platform = c.Auth, c.Nonce, c.AuthTime, c.Platform
+	if c.Platform == platformSPA {
+		g.until = g.now.Add(spaLifetime)
+	}
 	if g.scope == "" {
 		g.scope = c.Scope
 		if q, aerr := s.registry.parseScopes(c.Scope, g.tenant); aerr == nil && len(q.resources) > 1 {
@@ -312,6 +323,10 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	if aerr := s.bindGrant(g, "refresh token", t.Client, t.Tenant, 70000); aerr != nil {
 		return nil, aerr
 	}
+	if !t.Until.IsZero() && !g.now.Before(t.Until) {
+		return nil, newError(700084, "The refresh token of a single-page app has a lifetime of 1.00:00:00, "+
+			"which cannot be extended. Sign the user in again.")
+	}
 	if idle := g.now.Sub(t.Issued); idle > refreshTokenLifetime {
 		return nil, newError(700082, "The refresh token expired due to inactivity. It was issued on %s and inactive for %s.",
 			t.Issued.UTC().Format(time.RFC3339), idle.Round(time.Second))
@@ -323,7 +338,7 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	if s.isRevoked(t.ID) {
 		return nil, newError(50173, "The grant has been revoked.")
 	}
-	g.auth, g.authTime = t.Auth, t.AuthTime
+	g.auth, g.authTime, g.platform, g.until = t.Auth, t.AuthTime, t.Platform, t.Until
 	if g.scope == "" {
 		g.scope = t.Scope
 	}
