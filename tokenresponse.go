@@ -158,7 +158,8 @@ func notOAuth(r *response) string {
 // describe returns the size, the content type and the status of r.
 func describe(r *response) string {
 	kind := "without a content type"
-	if t, _, err := mime.ParseMediaType(r.header.Get("Content-Type")); err == nil {
+	value, _, _ := strings.Cut(r.header.Get("Content-Type"), ";")
+	if t, _, err := mime.ParseMediaType(value); err == nil {
 		kind = t
 	}
 	if len(kind) > 50 {

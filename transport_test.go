@@ -416,6 +416,9 @@ func FuzzClaimsChallenge(f *testing.F) {
 	f.Add(`Bearer error="insufficient_claims\`)
 	f.Add(`, =,= "x", Bearer =`)
 	f.Fuzz(func(t *testing.T, header string) {
+		testkit.AllocatesAtMost(t, "ClaimsChallenge", 64<<10, 8, header, func(s string) {
+			entra.ClaimsChallenge(http.Header{"Www-Authenticate": {s}})
+		})
 		claims, ok := entra.ClaimsChallenge(http.Header{"Www-Authenticate": {header}})
 		if ok && (claims == "" || claims[0] != '{' && strings.TrimSpace(claims)[0] != '{') || !ok && claims != "" {
 			t.Errorf("%q, %v", claims, ok)

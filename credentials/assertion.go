@@ -111,7 +111,7 @@ type tokenClaims struct {
 // parseClaims returns the claims of a JWT and whether s is one. It verifies nothing, since
 // the JWT is sent to Entra and not accepted here.
 func parseClaims(s string) (c tokenClaims, ok bool) {
-	parts := strings.Split(s, ".")
+	parts := strings.SplitN(s, ".", 4)
 	if len(parts) != 3 {
 		return c, false
 	}

@@ -160,8 +160,12 @@ func leafFor(certs []*x509.Certificate, key *rsa.PrivateKey) (leaf *x509.Certifi
 	return leaf
 }
 
+// maxChain bounds the chain. Without it, a file of certificates with the same name would need
+// a signature check for each pair.
+const maxChain = 10
+
 // chainFrom returns leaf and its issuers in the order of x5c: each certificate certifies the
-// one before it (RFC 7515, section 4.1.6).
+// one before it (RFC 7515, section 4.1.6). The chain ends after maxChain certificates.
 func chainFrom(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certificate {
 	chain := []*x509.Certificate{leaf}
 	for last := leaf; ; {
@@ -173,7 +177,9 @@ func chainFrom(leaf *x509.Certificate, certs []*x509.Certificate) []*x509.Certif
 			return chain
 		}
 		last = certs[i]
-		chain = append(chain, last)
+		if chain = append(chain, last); len(chain) == maxChain {
+			return chain
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const fuzzPassword = "xkcd-936-horse-battery"
@@ -112,6 +113,9 @@ func FuzzCertificateFile(f *testing.F) {
 		"RSA PRIVATE KEY-----\n"))
 	f.Add([]byte{0x30, 0x80, 2, 1, 3, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
+		testkit.AllocatesAtMost(t, "readCertificate", 8<<20, 64, string(data), func(s string) {
+			_, _ = readCertificate([]string{"/file"}, [][]byte{[]byte(s)}, nil)
+		})
 		for _, password := range []func() (string, error){nil, func() (string, error) { return fuzzPassword, nil }} {
 			pair, err := readCertificate([]string{"/file"}, [][]byte{data}, password)
 			chain, key := pair.chain, pair.key
@@ -145,6 +149,7 @@ func FuzzJWTClaims(f *testing.F) {
 	f.Add("e30.e30")
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, s string) {
+		testkit.AllocatesAtMost(t, "parseClaims", 64<<10, 40, s, func(s string) { parseClaims(s) })
 		claims, ok := parseClaims(s)
 		exp := claims.expiry
 		if !ok && !exp.IsZero() || !exp.IsZero() && (exp.Unix() < 0 || exp.Unix() >= 1<<40) {

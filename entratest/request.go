@@ -65,7 +65,8 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 // that is not a form has none (microsoftgraph/microsoft-graph-docs#20272).
 func (r *request) parseForm() {
 	r.form = url.Values{}
-	kind, _, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
+	contentType, _, _ := strings.Cut(r.http.Header.Get("Content-Type"), ";")
+	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != "application/x-www-form-urlencoded" || r.http.Body == nil {
 		return // Entra reports a missing parameter, not a wrong content type
 	}

@@ -25,6 +25,10 @@ const (
 	pingTimeout      = 5 * time.Second
 )
 
+// maxHeader bounds the header of a response, in bytes. An authority sends a few kilobytes. The bound of net/http is
+// 10 MB.
+const maxHeader = 256 << 10
+
 // Default returns a client with connections and time-outs of its own. It has the proxy, the dialer and the
 // certificate authorities that [http.DefaultTransport] has at the time of the call. It does not follow redirects or
 // store cookies.
@@ -72,6 +76,9 @@ func Transport() *http.Transport {
 	t.TLSHandshakeTimeout = handshakeTimeout
 	t.ResponseHeaderTimeout = headerTimeout
 	t.IdleConnTimeout = idleTimeout
+	if t.MaxResponseHeaderBytes == 0 {
+		t.MaxResponseHeaderBytes = maxHeader
+	}
 	if t.HTTP2 == nil {
 		t.HTTP2 = &http.HTTP2Config{}
 	}

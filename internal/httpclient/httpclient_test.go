@@ -8,6 +8,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,5 +162,20 @@ func TestNoRedirectsAndNoCookies(t *testing.T) {
 	}
 	if requests != 6 {
 		t.Errorf("got %d requests, want 6", requests)
+	}
+}
+
+// The header of a response is bounded. The bound of a transport of the program's own is kept.
+func TestHeaderIsBounded(t *testing.T) {
+	if got := httpclient.Transport().MaxResponseHeaderBytes; got != 256<<10 {
+		t.Errorf("got a bound of %d bytes, want 262144", got)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X", strings.Repeat("x", 300<<10))
+	}))
+	defer srv.Close()
+	if resp, err := httpclient.Default().Get(srv.URL); err == nil {
+		resp.Body.Close()
+		t.Error("a header of 300 KiB was read")
 	}
 }

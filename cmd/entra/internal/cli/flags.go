@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -192,7 +191,7 @@ func (o *options) roots() (*x509.CertPool, error) {
 	if o.ca == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(o.ca)
+	pem, err := readFile(o.ca, maxCA)
 	if err != nil {
 		return nil, fmt.Errorf("reading the file of -ca failed: %w", err)
 	}
@@ -200,7 +199,7 @@ func (o *options) roots() (*x509.CertPool, error) {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	if !pool.AppendCertsFromPEM(pem) {
+	if !pool.AppendCertsFromPEM([]byte(pem)) {
 		return nil, fmt.Errorf("the file of -ca, %s, has no PEM certificate", o.ca)
 	}
 	return pool, nil

@@ -17,6 +17,9 @@ import (
 // maxSecret bounds the size of a secret or an assertion.
 const maxSecret = 64 << 10
 
+// maxCA bounds the size of a file of certificate authorities. That of a system has about 250 KB.
+const maxCA = 4 << 20
+
 // app returns the configuration without the credential. The error names the IDs that are
 // missing.
 func (s *System) app(o *options) (entra.Config, error) {
@@ -163,18 +166,20 @@ func (s *System) stdin() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-func readSmall(path string) (string, error) {
+func readSmall(path string) (string, error) { return readFile(path, maxSecret) }
+
+func readFile(path string, limit int64) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return "", err
 	}
-	if len(b) > maxSecret {
-		return "", fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
+	if int64(len(b)) > limit {
+		return "", fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
 	return string(b), nil
 }

@@ -221,7 +221,8 @@ func (d *doctor) reportDiscovery(host string, resp *http.Response, body []byte, 
 }
 
 func contentType(resp *http.Response) string {
-	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	value, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	t, _, err := mime.ParseMediaType(value)
 	if err != nil {
 		return "no content type"
 	}

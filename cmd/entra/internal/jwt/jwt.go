@@ -17,7 +17,7 @@ const maxSize = 64 << 10
 // Decode returns the header and the claims of a signed JWT (RFC 7519). Numbers are
 // [json.Number].
 func Decode(raw string) (header, claims map[string]any, err error) {
-	parts := strings.Split(raw, ".")
+	parts := strings.SplitN(raw, ".", 6)
 	switch {
 	case len(raw) > maxSize:
 		return nil, nil, errors.New("too long for a token")
