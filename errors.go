@@ -109,7 +109,7 @@ func (e *Error) As(target any) bool {
 
 // InteractionRequired reports whether the user must interact: sign in again, consent, or
 // satisfy a policy (see Claims). A web app redirects the user to sign in. An API that acts
-// for its caller responds with status 401 and passes Claims on.
+// for its caller passes Claims on; obo.WriteError does so.
 //
 // Entra reports it with interaction_required, login_required and consent_required, and with
 // invalid_grant if the user's refresh token, assertion or code is no longer valid. It is
@@ -122,6 +122,16 @@ func (e *Error) InteractionRequired() bool {
 		return !e.Has(aadstsInvalidAssertion) && !e.Has(aadstsAssertionAudience)
 	}
 	return false
+}
+
+// ConsentRequired reports whether neither the user nor an administrator has consented to
+// the permissions that the app requests, or the user has declined. A new sign-in alone does
+// not help: a web app prompts the user for the scopes, and for AADSTS90094 only an
+// administrator can consent. InteractionRequired may be true, too.
+func (e *Error) ConsentRequired() bool {
+	const required = "consent_required"
+	return e.Code == required || e.SubError == required ||
+		e.Has(65001) || e.Has(65004) || e.Has(90094) || e.Has(90095)
 }
 
 // Temporary reports whether the same request may succeed later without any change, because

@@ -633,3 +633,26 @@ func FuzzErrorsLeakNothing(f *testing.F) {
 		leaks(t, err, secret, url.QueryEscape(secret))
 	})
 }
+
+// Missing consent is not the same as an expired sign-in: a new token does not help.
+func TestConsentRequired(t *testing.T) {
+	for _, tt := range []struct {
+		err  entra.Error
+		want bool
+	}{
+		{entra.Error{Code: "invalid_grant", SubError: "consent_required"}, true},
+		{entra.Error{Code: "invalid_grant", AADSTS: []int{65001}}, true},
+		{entra.Error{Code: "access_denied", AADSTS: []int{65004}}, true},
+		{entra.Error{Code: "invalid_grant", AADSTS: []int{90094}}, true},
+		{entra.Error{Code: "access_denied", AADSTS: []int{90095}}, true},
+		{entra.Error{Code: "consent_required"}, true},
+		{entra.Error{Code: "access_denied", AADSTS: []int{50105}}, false},
+		{entra.Error{Code: "interaction_required", AADSTS: []int{50076}}, false},
+		{entra.Error{Code: "invalid_grant", AADSTS: []int{500133}}, false},
+		{entra.Error{}, false},
+	} {
+		if got := tt.err.ConsentRequired(); got != tt.want {
+			t.Errorf("%v: got %v, want %v", &tt.err, got, tt.want)
+		}
+	}
+}

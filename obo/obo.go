@@ -24,10 +24,15 @@
 // [entra.Client.WithTenant] and the tid of the validated token.
 //
 // If the user must act (consent, a second factor), the error is an [entra.Error] whose
-// InteractionRequired method reports true. The API cannot prompt the user. It should respond
-// with status 401 and a claims challenge that carries the error's Claims
-// ([entra.SetClaimsChallenge]). The caller then signs the user in with that challenge. The
-// program examples/middletier shows this.
+// ConsentRequired or InteractionRequired method reports true. The API cannot prompt the user, so
+// it tells its caller with [WriteError]:
+//
+//	resp, err := next.Do(req)
+//	if obo.WriteError(w, err) {
+//		return
+//	}
+//
+// The program examples/middletier shows this.
 //
 // Sources: RFC 7523, section 2.1, and "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
 // flow".

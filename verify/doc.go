@@ -31,7 +31,9 @@
 //   - its tenant is in Config.Tenants, and its audience is in Config.Audiences;
 //   - the current time is between its times of issue and of expiry, within
 //     Config.Leeway;
-//   - it is an access token, not an ID token, and is not bound to a key of the client.
+//   - it is an access token, not an ID token, and is not bound to a key of the client;
+//   - it has scopes, or roles if it is app-only. Config.AllowAppsWithoutRoles makes an
+//     exception.
 //
 // The error for a rejected token is an [*Error]. Its [Reason] says which rule rejected
 // the token. The text of an error does not repeat any part of the token.
@@ -46,26 +48,43 @@
 //   - [RequireRole] admits apps.
 //   - [RequireScopeOrRole] admits both.
 //   - [RequireUserRole] admits users with an app role, and is combined with RequireScope.
-//   - [RequireTenant] and [RequireAuthContext] admit both, by tenant and by
-//     authentication context.
+//   - [RequireTenant], [RequireClient] and [RequireAuthContext] admit both, by tenant,
+//     client and authentication context.
 //
 // The Require functions return middleware of the usual form, func(http.Handler)
 // http.Handler, so they work with routers such as chi:
 //
 //	r.With(v.Middleware, verify.RequireScope("Tasks.Read")).Get("/tasks", tasks)
 //
-// Middleware alone is not authorization: it accepts every valid token, including
-// app-only tokens without any role.
+// Each of them applies a [Rule], such as [Scope]. [Require] combines rules, also with those
+// of the program. Middleware alone is not authorization: it accepts users with any scope
+// and apps with any role.
 //
 // Names and email addresses in a token are for display only. The key for the data of a
 // user is the result of [Claims.User].
 //
 // # Outside net/http
 //
-// A gRPC interceptor, or the middleware of a framework with handlers of its own, calls
-// [Verifier.Verify] and stores the token with [NewContext]. [ClaimsFromContext] and
-// [TokenFromContext] then work as behind Middleware. A program that needs other error
-// responses than those of Middleware does the same.
+// A gRPC interceptor, or the middleware of a framework with handlers of its own, reads the
+// token with [BearerToken], calls [Verifier.Verify] and stores the token with [NewContext].
+// [ClaimsFromContext] and [TokenFromContext] then work as behind Middleware. A [Rule]
+// decides whether the caller is admitted:
+//
+//	raw, err := verify.BearerToken(metadata.ValueFromIncomingContext(ctx, "authorization"))
+//	if err == nil {
+//		token, err = v.Verify(ctx, raw)
+//	}
+//	if err == nil {
+//		err = canRead(token) // canRead is verify.Scope("Tasks.Read")
+//	}
+//
+// [Error.HTTPStatus] distinguishes callers without a valid token from those that may not
+// use the API. For other error responses over HTTP, set Config.ErrorHandler.
+//
+// # Several issuers and registrations
+//
+// [Any] combines Verifiers, for example for employees and for the customers in an external
+// tenant. Each token is verified by the Verifier for its issuer and audience.
 //
 // # Calling the next API
 //
@@ -91,7 +110,7 @@
 //
 // # Limits
 //
-// A [Verifier] accepts the tokens of one cloud. Tokens of an external tenant (Entra
+// A [Verifier] accepts the tokens of one cloud; see [Any]. Tokens of an external tenant (Entra
 // External ID) are accepted if Config.Cloud is the host of that tenant. Tokens of Azure
 // AD B2C, encrypted tokens and tokens of Microsoft's own APIs are not supported.
 //

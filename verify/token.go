@@ -83,7 +83,7 @@ type contextKey struct{}
 // call it where Middleware does not fit, for example in a gRPC interceptor or another
 // web framework:
 //
-//	t, err := v.Verify(ctx, raw)
+//	t, err := v.Verify(ctx, raw) // see BearerToken
 //	if err != nil {
 //		return err // deny the request
 //	}

@@ -26,7 +26,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/signal"
-	"strconv"
 	"time"
 
 	"github.com/entratoken/entra"
@@ -108,23 +107,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, resp.Body) // fails only if the caller disconnects
 }
 
-// writeError responds with a status that says how the caller can react to err. An API cannot
-// prompt the user, but its caller can.
+// writeError tells the caller how it can react to err. An API cannot prompt the user, but its
+// caller can.
 func writeError(w http.ResponseWriter, err error) {
 	slog.Warn("call of the next API failed", "error", err) // errors of entra contain no secrets
-	var e *entra.Error
-	switch {
-	case errors.As(err, &e) && e.Has(65001):
-		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
-	case e != nil && e.InteractionRequired(): // the caller signs the user in with e.Claims
-		entra.SetClaimsChallenge(w.Header(), e.Claims)
-		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
-	case e != nil && e.Temporary():
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
-		http.Error(w, "the next API is temporarily unavailable", http.StatusServiceUnavailable)
-	default:
-		http.Error(w, "the next API is unavailable", http.StatusBadGateway)
-	}
+	obo.WriteError(w, err)
 }
 
 func run(ctx context.Context, out io.Writer) error {

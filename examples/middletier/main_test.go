@@ -57,7 +57,8 @@ func TestErrorResponses(t *testing.T) {
 		{"expired assertion", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 500133}, 401,
 			`Bearer error="invalid_token"`, ""},
 		{"no consent", entratest.Fault{Status: 400, Error: "invalid_grant", AADSTS: 65001,
-			SubError: "consent_required"}, 403, "", ""},
+			SubError: "consent_required"}, 403, `Bearer error="consent_required", ` +
+			`error_description="the user or an administrator has not consented to the next API"`, ""},
 		{"throttled", entratest.Fault{Status: 429, RetryAfter: "17"}, 503, "", "17"},
 		{"outage", entratest.Fault{Status: 503}, 503, "", "1"},
 		{"expired secret", entratest.Fault{Status: 401, Error: "invalid_client", AADSTS: 7000222}, 502, "", ""},

@@ -1,10 +1,8 @@
 package apis
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/examples/hops"
@@ -55,18 +53,5 @@ func (m *MiddleTier) desk(w http.ResponseWriter, r *http.Request) {
 // writeError sends a response that the caller can act on, since an API cannot interact with the user.
 func (m *MiddleTier) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	slog.WarnContext(r.Context(), "the next API could not be called", "error", err)
-	var e *entra.Error
-	switch {
-	case errors.As(err, &e) && e.Has(65001):
-		http.Error(w, "the user or an administrator has not consented to the next API", http.StatusForbidden)
-	// a policy of Entra's or of the next API: the caller has the user satisfy e.Claims
-	case e != nil && e.InteractionRequired():
-		entra.SetClaimsChallenge(w.Header(), e.Claims)
-		http.Error(w, "the user must sign in again", http.StatusUnauthorized)
-	case e != nil && e.Temporary():
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
-		http.Error(w, "the next API cannot be called now", http.StatusServiceUnavailable)
-	default:
-		http.Error(w, "the next API cannot be called", http.StatusBadGateway)
-	}
+	obo.WriteError(w, err)
 }
