@@ -111,7 +111,8 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	cfg.LoginTimeout = cmp.Or(cfg.LoginTimeout, DefaultLoginTimeout)
 	verified := verify.Config{
 		Audiences: []string{c.ClientID()}, Tenants: cfg.Tenants, Cloud: c.Cloud(),
-		CacheSize: -1, HTTPClient: c.HTTPClient(), Logger: c.Logger(),
+		CacheSize:  -1, // each ID token is verified once, so a cache would only use memory
+		HTTPClient: c.HTTPClient(), Logger: c.Logger(),
 	}
 	if cfg.CustomSigningKey {
 		verified.KeysFor = c.ClientID()

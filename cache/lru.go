@@ -181,7 +181,7 @@ func (sh *shard) userExcess(k sessionKey) (oldest sessionKey, over bool) {
 		if s.touched.Swap(false) {
 			sh.use(o)
 		}
-		if s.used < first {
+		if s.used < first { // never equal: each use has its own number
 			oldest, first = o, s.used
 		}
 	}
@@ -196,6 +196,7 @@ func (h evictionOrder) Len() int { return len(h) }
 func (h evictionOrder) Less(i, j int) bool {
 	_, a := h[i].oldest()
 	_, b := h[j].oldest()
+	// Different lists never compare equal, because each use has its own number.
 	return cmp.Or(cmp.Compare(h[j].lru.Len(), h[i].lru.Len()), cmp.Compare(a.used, b.used)) < 0
 }
 
