@@ -7,11 +7,13 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -39,25 +41,40 @@ type session struct {
 	Hint     string           `json:"hint,omitempty"`   // the claim login_hint
 	Claims   json.RawMessage  `json:"claims,omitempty"` // with Config.KeepClaims
 	SID      string           `json:"sid,omitempty"`    // ID of Entra's session, if the ID token has it
-	Epoch    string           `json:"epoch,omitempty"`  // epoch of Entra's session when this session started
-	LastSeen time.Time        `json:"last_seen"`        // to the minute
+	Epochs   epochs           `json:"epochs"`
+	LastSeen time.Time        `json:"last_seen"` // to the minute
 	Expires  time.Time        `json:"expires"`
 	Replaced bool             `json:"replaced,omitempty"` // by a new sign-in; expires after replacedGrace
 
 	key string // of this record
 }
 
-// entraSession is the record of a session of Entra (sid). Concurrent sign-ins in two tabs write records that differ
-// only in Session, so either may overwrite the other.
+// epochs are those in which a session started. It has ended if one of them is over.
+type epochs struct {
+	Entra string `json:"entra,omitempty"` // of the session of Entra
+	User  string `json:"user,omitempty"`  // of all sessions of the user
+	Name  string `json:"name,omitempty"`  // of the user's sessions with the same Account.Session
+	// Checked is the latest change of User or Name, of any session of the user, that this session has survived. While
+	// there is no other, a request reads one record instead of two.
+	Checked string `json:"checked,omitempty"`
+}
+
+// epoch is written with a new random ID when sessions end. It ends every session that started in another epoch. A list
+// of sessions would not work: a [Store] lacks atomic updates, so entries could be lost.
+type epoch struct {
+	ID string `json:"id"`
+}
+
+// entraSession is the record of an epoch of a session of Entra (sid). Concurrent sign-ins in two tabs write records that
+// differ only in Session, so either may overwrite the other.
 type entraSession struct {
 	Account authcode.Account `json:"account"`
 	Session string           `json:"session"` // key of the latest session here
 }
 
-// entraEpoch is written with a new random ID when a session of Entra ends. It ends every session here that started
-// in another epoch. A list of sessions would not work: a [Store] lacks atomic updates, so entries could be lost.
-type entraEpoch struct {
-	ID string `json:"id"`
+// user is the record of a user. All sign-ins of a user write the same.
+type user struct {
+	HomeAccountID string `json:"home_account_id"`
 }
 
 // successor is written when a session is replaced, so that signing out of it ends its successor, too.
@@ -65,12 +82,26 @@ type successor struct {
 	Key string `json:"key"`
 }
 
-func sessionKey(id string) string       { return fingerprint("session", id) }
-func entraSessionKey(sid string) string { return fingerprint("entra session", sid) }
-func entraEpochKey(sid string) string   { return fingerprint("entra epoch", sid) }
-func tombstoneKey(key string) string    { return fingerprint("tombstone", key) }
-func successorKey(key string) string    { return fingerprint("successor", key) }
-func signedOutKey(key string) string    { return fingerprint("signed out", key) }
+func sessionKey(id string) string     { return fingerprint("session", id) }
+func entraEpochKey(sid string) string { return fingerprint("entra epoch", sid) }
+func tombstoneKey(key string) string  { return fingerprint("tombstone", key) }
+func successorKey(key string) string  { return fingerprint("successor", key) }
+func signedOutKey(key string) string  { return fingerprint("signed out", key) }
+
+func entraSessionKey(sid, epoch string) string { return fingerprint("entra session", epoch+"\x00"+sid) }
+
+// The parameters are the tid and oid of a user.
+func userKey(tenantID, objectID string) string { return fingerprint("user", tenantID+" "+objectID) }
+func userEpochKey(tenantID, objectID string) string {
+	return fingerprint("user epoch", tenantID+" "+objectID)
+}
+func userChangeKey(tenantID, objectID string) string {
+	return fingerprint("user change", tenantID+" "+objectID)
+}
+
+func nameEpochKey(a authcode.Account) string {
+	return fingerprint("name epoch", a.TenantID+" "+a.ObjectID+" "+a.Session)
+}
 
 // loginKey stands for a login in place of the session that it will create.
 func loginKey(binding string) string { return fingerprint("login", binding) }
@@ -184,13 +215,54 @@ func (s *Site) findSession(ctx context.Context, key string) (*session, error) {
 	if idle || !now.Before(v.Expires) || !s.flow.AllowsTenant(v.Account.TenantID) {
 		return nil, nil
 	}
-	if v.SID != "" {
-		var epoch entraEpoch
-		if ok, err := s.get(ctx, entraEpochKey(v.SID), &epoch); err != nil || ok && epoch.ID != v.Epoch {
-			return nil, err
-		}
+	if over, err := s.isOver(ctx, v); over || err != nil {
+		return nil, err
 	}
 	return v, nil
+}
+
+// isOver reports whether one of the epochs in which v started is over.
+func (s *Site) isOver(ctx context.Context, v *session) (bool, error) {
+	if v.SID != "" {
+		if id, err := s.epoch(ctx, entraEpochKey(v.SID)); err != nil || id != v.Epochs.Entra {
+			return true, err
+		}
+	}
+	now, err := s.epoch(ctx, userChangeKey(v.Account.TenantID, v.Account.ObjectID))
+	if err != nil || now == v.Epochs.Checked {
+		return false, err
+	}
+	e, err := s.userEpochs(ctx, v.Account)
+	if err != nil || e.User != v.Epochs.User || e.Name != v.Epochs.Name {
+		return true, err
+	}
+	v.Epochs.Checked = now // stored by touch
+	return false, nil
+}
+
+// userEpochs returns the current epochs, without that of Entra. It reads Checked first, because the end of a session
+// writes it last.
+func (s *Site) userEpochs(ctx context.Context, a authcode.Account) (e epochs, err error) {
+	if e.Checked, err = s.epoch(ctx, userChangeKey(a.TenantID, a.ObjectID)); err != nil {
+		return e, err
+	}
+	if e.User, err = s.epoch(ctx, userEpochKey(a.TenantID, a.ObjectID)); err != nil {
+		return e, err
+	}
+	e.Name, err = s.epoch(ctx, nameEpochKey(a))
+	return e, err
+}
+
+// epoch returns the ID of the epoch under key, or "" for the first.
+func (s *Site) epoch(ctx context.Context, key string) (string, error) {
+	var e epoch
+	_, err := s.get(ctx, key, &e)
+	return e.ID, err
+}
+
+// startEpoch ends the epoch under key. The record expires later than every session that started in an earlier epoch.
+func (s *Site) startEpoch(ctx context.Context, key string) error {
+	return s.put(ctx, key, epoch{rand.Text()}, time.Now().Add(s.config.Lifetime+tombstoneTTL))
 }
 
 // touch records that the session is in use. A concurrent sign-out must win. The sign-out therefore writes a tombstone
@@ -204,7 +276,7 @@ func (s *Site) touch(ctx context.Context, v *session) error {
 	seen.LastSeen = now
 	ctx = context.WithoutCancel(ctx) // a write without the check must not happen
 	if v.SID != "" {                 // a store that evicts by last use must not evict this record first
-		_, _ = s.get(ctx, entraSessionKey(v.SID), new(entraSession))
+		_, _ = s.get(ctx, entraSessionKey(v.SID, v.Epochs.Entra), new(entraSession))
 	}
 	if err := s.put(ctx, v.key, seen, s.storeExpiry(&seen)); err != nil {
 		return err
@@ -243,13 +315,18 @@ func (s *Site) createSession(ctx context.Context, key string, signIn *authcode.S
 			return err
 		}
 	}
+	if v.Epochs, err = s.userEpochs(ctx, v.Account); err != nil {
+		return err
+	}
+	u := user{v.Account.HomeAccountID}
+	if err := s.put(ctx, userKey(v.Account.TenantID, v.Account.ObjectID), u, v.Expires); err != nil {
+		return err
+	}
 	if v.SID != "" {
-		var epoch entraEpoch
-		if _, err := s.get(ctx, entraEpochKey(v.SID), &epoch); err != nil {
+		if v.Epochs.Entra, err = s.epoch(ctx, entraEpochKey(v.SID)); err != nil {
 			return err
 		}
-		v.Epoch = epoch.ID
-		if err := s.put(ctx, entraSessionKey(v.SID), entraSession{v.Account, key}, v.Expires); err != nil {
+		if err := s.put(ctx, entraSessionKey(v.SID, v.Epochs.Entra), entraSession{v.Account, key}, v.Expires); err != nil {
 			return err
 		}
 	}
@@ -329,19 +406,78 @@ func (s *Site) signOutSuccessor(ctx context.Context, key string) error {
 	return s.signOutSession(ctx, next.Key)
 }
 
-// endEntraSession ends all sessions that belong to a session of Entra. The record of that session stays, because a
-// concurrent sign-in may just have written it.
+// endEntraSession ends all sessions that belong to a session of Entra. found is false if none has started in the current
+// epoch, so that there is nothing to end.
 func (s *Site) endEntraSession(ctx context.Context, sid string) (e entraSession, found bool, err error) {
-	if found, err = s.get(ctx, entraSessionKey(sid), &e); !found || err != nil {
+	id, err := s.epoch(ctx, entraEpochKey(sid))
+	if err != nil {
 		return e, false, err
 	}
-	// Every session that started in an earlier epoch expires before the record of the new one does.
-	expires := time.Now().Add(s.config.Lifetime + tombstoneTTL)
-	if err := s.put(ctx, entraEpochKey(sid), entraEpoch{rand.Text()}, expires); err != nil {
+	if found, err = s.get(ctx, entraSessionKey(sid, id), &e); !found || err != nil {
+		return e, false, err
+	}
+	if err := s.startEpoch(ctx, entraEpochKey(sid)); err != nil {
 		return e, true, err
 	}
 	return e, true, s.markEnded(ctx, e.Session)
 }
+
+// EndSessions ends all sessions of a user at this site and removes the user's tokens, for example after an administrator
+// of the app has disabled the user. tenantID and objectID are those of the Account. The end takes effect with the next
+// request of each session, in all processes with the same Store. Tokens are removed from the cache of this
+// process; those of others cannot be used any more.
+//
+// The user can sign in again. After an error, call EndSessions again.
+func (s *Site) EndSessions(ctx context.Context, tenantID, objectID string) error {
+	if s.isZero() {
+		return errZeroSite
+	}
+	a := authcode.Account{TenantID: strings.ToLower(tenantID), ObjectID: strings.ToLower(objectID)}
+	if !guid.ValidLower(a.TenantID) || !guid.ValidLower(a.ObjectID) {
+		return invalidConfig("EndSessions needs the tenant ID and the object ID of a user, which are GUIDs")
+	}
+	if err := s.endUserSessions(ctx, a, userEpochKey(a.TenantID, a.ObjectID)); err != nil {
+		return err
+	}
+	var u user
+	found, err := s.get(ctx, userKey(a.TenantID, a.ObjectID), &u)
+	if !found || err != nil {
+		return err
+	}
+	a.HomeAccountID = u.HomeAccountID
+	return s.flow.SignOut(ctx, a)
+}
+
+// EndSession ends one session of a user and removes its tokens, as [Site.EndSessions] does for all. It is the session
+// in which [AccountFromContext] returns a, including the sessions that replace it when the user signs in again from the
+// same browser. An app that lists a user's sessions stores their Accounts.
+func (s *Site) EndSession(ctx context.Context, a authcode.Account) error {
+	if s.isZero() {
+		return errZeroSite
+	}
+	if a.HomeAccountID == "" || a.Session == "" {
+		return invalidConfig("EndSession needs the Account of a session; see AccountFromContext")
+	}
+	if err := s.endUserSessions(ctx, a, nameEpochKey(a)); err != nil {
+		return err
+	}
+	return s.flow.SignOut(ctx, a)
+}
+
+// endUserSessions ends the sessions of a user that belong to the epoch under key.
+func (s *Site) endUserSessions(ctx context.Context, a authcode.Account, key string) error {
+	ctx = context.WithoutCancel(ctx) // it must not stop half-way
+	if err := s.startEpoch(ctx, key); err != nil {
+		return err
+	}
+	if err := s.startEpoch(ctx, userChangeKey(a.TenantID, a.ObjectID)); err != nil {
+		return err
+	}
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: ended by the app", slog.Any("account", a))
+	return nil
+}
+
+var errZeroSite = errors.New("signin: Site must be created with New")
 
 // claims returns the claims of the ID token, if they were stored.
 func (v *session) claims() (*verify.Claims, bool) {

@@ -10,7 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
+	"github.com/entratoken/entra/signin"
 )
 
 // Links, images, prefetches and other sites cannot sign the user out.
@@ -185,7 +188,7 @@ func TestFrontChannelLogoutIsRememberedForLifetime(t *testing.T) {
 
 // A sign-out does not stop half-way if the client disconnects. Only the session is loaded with the request's context.
 func TestSignOutFinishesWithoutClient(t *testing.T) {
-	for path, canceled := range map[string]int{"/logout": 2, "/logout/frontchannel?sid=the-session": 0} {
+	for path, canceled := range map[string]int{"/logout": 3, "/logout/frontchannel?sid=the-session": 0} {
 		store := &contextStore{sharedStore: newSharedStore()}
 		w := newWebApp(t, withStore(store))
 		w.withClaims(map[string]any{"sid": "the-session"})
@@ -261,4 +264,91 @@ func TestSignOutCanBeRetried(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A repeated front-channel logout writes nothing: its URL is public and contains the sid.
+func TestRepeatedFrontChannelLogoutWritesNothing(t *testing.T) {
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
+	w.withClaims(map[string]any{"sid": "one-session"})
+	b := w.browser(t)
+	for range 2 { // the second session at Entra with this sid is ended, too
+		b.signIn("/private/x", alice)
+		b.wantUser("Alice Adams")
+		_, before, _ := store.counts()
+		b.get("/logout/frontchannel?sid=one-session")
+		finds, commits, deletes := store.counts()
+		if commits != before+2 { // the epoch and a tombstone
+			t.Errorf("got %d writes, want 2", commits-before)
+		}
+		for range 5 {
+			b.wantStatus(b.get("/logout/frontchannel?sid=one-session"), http.StatusOK, "")
+		}
+		if f, c, d := store.counts(); f != finds+10 || c != commits || d != deletes {
+			t.Errorf("repeated: got %d reads, %d writes, %d deletes, want 10, 0, 0", f-finds, c-commits, d-deletes)
+		}
+		b.wantUser("")
+	}
+}
+
+// The app ends all sessions of a user, for example of one who was dismissed, and removes the tokens.
+func TestEndSessionsEndsAllSessionsOfUser(t *testing.T) {
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
+	desk, phone, other := w.browser(t), w.browser(t), w.browser(t)
+	desk.signIn("/private/x", alice)
+	phone.signIn("/private/x", alice)
+	other.signIn("/private/x", bob)
+	if err := w.site.EndSessions(t.Context(), entratest.SampleTenant, strings.ToUpper(aliceID)); err != nil {
+		t.Fatal(err)
+	}
+	desk.wantUser("")
+	phone.wantUser("")
+	other.wantUser("Bob Brown")
+	if n := w.tokens.Stats().Sessions; n != 1 {
+		t.Errorf("got tokens of %d sessions in the cache, want 1, of Bob", n)
+	}
+	desk.signIn("/private/x", alice) // the next sign-in counts
+	desk.wantUser("Alice Adams")
+	phone.wantUser("")
+	for _, ids := range [][2]string{{"", aliceID}, {entratest.SampleTenant, ""}, {"contoso.example", aliceID}} {
+		if err := w.site.EndSessions(t.Context(), ids[0], ids[1]); testkit.Error(t, err).Code != "invalid_request" {
+			t.Errorf("EndSessions(%q): got error %v, want invalid_request", ids, err)
+		}
+	}
+}
+
+// The app ends one session of a user, such as that of a lost phone, with all sessions that replaced it.
+func TestEndSessionEndsOneSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		var account authcode.Account
+		w.calls = func(_ http.ResponseWriter, r *http.Request) { account, _ = signin.AccountFromContext(r.Context()) }
+		desk, phone := w.browser(t), w.browser(t)
+		desk.signIn("/private/x", alice)
+		phone.signIn("/call", alice)
+		phone.get("/call")
+		phone.callback(phone.signInAtEntra(phone.get("/login"), alice)) // replaces the session
+		phone.wantUser("Alice Adams")
+		if err := w.site.EndSession(t.Context(), account); err != nil {
+			t.Fatal(err)
+		}
+		phone.wantUser("")
+		for range 3 {
+			desk.wantUser("Alice Adams")
+			time.Sleep(2 * time.Minute)
+		}
+		before, _, _ := store.counts()
+		desk.wantUser("Alice Adams")
+		if after, _, _ := store.counts(); after-before > 6 {
+			t.Errorf("got %d reads for a session that has survived, want at most 6", after-before)
+		}
+		if n := w.tokens.Stats().Sessions; n != 1 {
+			t.Errorf("got tokens of %d sessions in the cache, want 1", n)
+		}
+		if err := w.site.EndSession(t.Context(), authcode.Account{}); testkit.Error(t, err).Code != "invalid_request" {
+			t.Errorf("empty Account: got error %v, want invalid_request", err)
+		}
+	})
 }

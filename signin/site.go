@@ -244,7 +244,7 @@ func (s *Site) canReturnTo(page string) bool {
 func (s *Site) isZero() bool { return s == nil || s.flow == nil }
 
 var zeroSiteHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "signin: Site must be created with New", http.StatusInternalServerError)
+	http.Error(w, errZeroSite.Error(), http.StatusInternalServerError)
 })
 
 // Format prints the origin of the site for every verb.
