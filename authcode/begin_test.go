@@ -243,9 +243,9 @@ func TestLoginFitsIntoACookie(t *testing.T) {
 		if err != nil || len(b) > 4096*3/4-100 {
 			t.Errorf("%.10s: got a Login of %d bytes, %v, want at most %d", returnTo, len(b), err, 4096*3/4-100)
 		}
-		if _, err := f.Begin(t.Context(), authcode.Request{ReturnTo: returnTo + "&"}); !errors.Is(err,
-			authcode.ErrReturnTo) {
-			t.Errorf("%.10s and one byte more: got %v, want ErrReturnTo", returnTo, err)
+		_, err = f.Begin(t.Context(), authcode.Request{ReturnTo: returnTo + "&"})
+		if !errors.Is(err, authcode.ErrReturnTo) || !errors.Is(err, authcode.ErrReturnToTooLong) {
+			t.Errorf("%.10s and one byte more: got %v, want ErrReturnToTooLong", returnTo, err)
 		}
 	}
 }

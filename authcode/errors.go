@@ -1,9 +1,6 @@
 package authcode
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // The errors that [Flow.Begin] and [Flow.Exchange] detect themselves. An error that Entra
 // reports is an [*entra.Error], and an invalid ID token is a [*verify.Error].
@@ -16,8 +13,8 @@ import (
 var (
 	// ErrReturnTo reports that Request.ReturnTo could lead away from the site.
 	ErrReturnTo = errors.New("authcode: ReturnTo is not a path on this site")
-	// ErrReturnToTooLong is the [ErrReturnTo] for a path that is only too long.
-	ErrReturnToTooLong = fmt.Errorf("%w: it is too long", ErrReturnTo)
+	// ErrReturnToTooLong is the [ErrReturnTo] for a path on this site that is too long.
+	ErrReturnToTooLong error = returnToTooLong{}
 	// ErrNoLogin reports that there is no login to complete. The browser began none with
 	// this flow, or it did not send the cookie of the login. Apps should delete a login
 	// when they use it, so reloading the callback page also ends here, and the user may
@@ -37,3 +34,11 @@ var (
 	// token and client_info contradict each other, or one of them lacks the user's IDs.
 	ErrAccount = errors.New("authcode: token response does not identify one account")
 )
+
+type returnToTooLong struct{}
+
+func (returnToTooLong) Error() string {
+	return "authcode: ReturnTo is too long; it may have about 2,000 bytes"
+}
+
+func (returnToTooLong) Is(target error) bool { return target == ErrReturnTo }

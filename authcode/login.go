@@ -101,8 +101,8 @@ func (f *Flow) binding() binding {
 // the Login for this browser.
 //
 // Begin makes no network requests, and ctx is not used yet. It allows for authorization
-// requests that are sent to Entra first (RFC 9126). The error is [ErrReturnTo], or an
-// [*entra.Error] with the code "invalid_request".
+// requests that are sent to Entra first (RFC 9126). The error is [ErrReturnTo],
+// [ErrReturnToTooLong] or an [*entra.Error] with the code "invalid_request".
 func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 	if f.isZero() {
 		return nil, errZeroFlow

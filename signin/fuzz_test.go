@@ -80,7 +80,13 @@ func FuzzReturnTo(f *testing.F) {
 // An arbitrary callback starts no session and redirects nowhere but Home.
 func FuzzCallback(f *testing.F) {
 	w := newWebApp(f)
+	b := w.browser(f)
+	state := b.wantEntraQuery(b.get("/login?return_to=/private/x")).Get("state")
 	names := strings.NewReplacer()
+	for _, q := range []string{"state=" + state, "state=" + state + "&code=x", "state=" + state[:26], "state=" + state[:27],
+		"state=" + state[1:], "state=" + state + "A", "state=..", "admin_consent=True&state=" + state} {
+		f.Add(q)
+	}
 	for _, q := range []string{"state=x&code=y", "error=<script>&state=x", "admin_consent=True", "state=%00&state=",
 		"code=" + strings.Repeat("x", 100), "error_description=%3Cimg%3E"} {
 		f.Add(q)

@@ -74,11 +74,11 @@ func (s *Site) returnTarget(r *http.Request) (string, error) {
 		_, err := s.flow.Begin(r.Context(), authcode.Request{ReturnTo: page})
 		return page, err
 	}
-	from, err := url.Parse(r.Referer())
-	if err != nil || from.Scheme+"://"+from.Host != s.origin || !s.canReturnTo(from.RequestURI()) {
-		return s.config.Home, nil
+	if from, err := url.Parse(r.Referer()); err == nil && from.Scheme+"://"+from.Host == s.origin &&
+		s.canReturnTo(from.RequestURI()) {
+		return from.RequestURI(), nil
 	}
-	return from.RequestURI(), nil
+	return s.config.Home, nil
 }
 
 // retryTarget returns the page to which the link of an error page leads after a sign-in.

@@ -58,8 +58,8 @@ type Problem struct {
 	Title, Text string // in English; use Kind to translate them
 
 	// Links are possible next steps, in English. The last one starts a sign-in. For KindExtraConsentDeclined it
-	// leads back to the page, and for KindAdminConsent a link for administrators precedes it. It is empty for
-	// KindCrossOrigin.
+	// leads back to the page, for KindPageLost to Config.Home, and for KindAdminConsent a link for administrators
+	// precedes it. It is empty for KindCrossOrigin. For KindEmbedded it must leave the frame (target="_top").
 	Links []Link
 
 	// Details for support; empty if Entra sent none.
