@@ -137,7 +137,8 @@ var hostPattern = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-
 func (c Cloud) validate() *Error {
 	h := c.Host()
 	if c.custom() && microsoftCloud(h) != "" {
-		return errorf("invalid_request", "Config.Cloud is a host of Microsoft Entra ID; without ExternalIDCloud it is that cloud")
+		return errorf("invalid_request", "Config.Cloud is a host of Microsoft Entra ID; "+
+			"without ExternalIDCloud it is that cloud")
 	}
 	u, err := url.Parse(h)
 	if err == nil && (u.Scheme == "https" || u.Scheme == "http") && hostPattern.MatchString(u.Host) {

@@ -37,9 +37,9 @@ func TestEveryCloudEndToEnd(t *testing.T) {
 	}
 }
 
-// Every name of a cloud behaves as its main host, to which Entra's tokens and documents refer. An app that was configured
-// with another name shares the cached tokens (https://github.com/Azure/azure-sdk-for-go/blob/main/sdk/azcore/cloud/cloud.go
-// has login.chinacloudapi.cn for China).
+// Every name of a cloud behaves as its main host, to which Entra's tokens and documents refer.
+// Clients that are configured with different names share the cached tokens. Package cloud of
+// azcore calls China login.chinacloudapi.cn.
 func TestEveryNameOfACloudIsItsMainHost(t *testing.T) {
 	for alias, want := range map[entra.Cloud]entra.Cloud{
 		"login.windows.net": entra.CloudPublic, "login.microsoft.com": entra.CloudPublic, "sts.windows.net": entra.CloudPublic,

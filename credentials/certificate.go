@@ -139,7 +139,8 @@ func readCertificate(paths []string, contents [][]byte, password func() (string,
 	}
 	leaf := leafFor(all.certs, key)
 	if leaf == nil {
-		return keyPair{}, invalid("the private key in %q does not match any certificate in %q%s", keyFile, certFile, all.note())
+		return keyPair{}, invalid("the private key in %q does not match any certificate in %q%s",
+			keyFile, certFile, all.note())
 	}
 	if time.Now().After(leaf.NotAfter) {
 		return keyPair{}, invalid("the certificate in %q expired at %s; renew it and add the new one to the app registration",

@@ -39,7 +39,8 @@ const maxSkipped = 10
 // skip records that block number n of a file cannot be used. The others may suffice.
 func (b *bundle) skip(n int, kind, file, reason string) {
 	if len(b.skipped) < maxSkipped {
-		b.skipped = append(b.skipped, fmt.Sprintf("block %d (%s) of %q was skipped: %s", n, redact.Text(kind, 30), file, reason))
+		b.skipped = append(b.skipped,
+			fmt.Sprintf("block %d (%s) of %q was skipped: %s", n, redact.Text(kind, 30), file, reason))
 	}
 }
 

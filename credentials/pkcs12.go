@@ -41,7 +41,8 @@ func (p parser) pkcs12(data []byte) (b bundle, err error) {
 			redacted(unsupported.Error()), reexport)
 	case strings.HasPrefix(err.Error(), "x509: "):
 		// One of the certificates cannot be parsed. As blocks, the others can be used without it.
-		if blocks, blockErr := pkcs12.ToPEM(data, password); blockErr == nil {
+		blocks, blockErr := pkcs12.ToPEM(data, password) //nolint:staticcheck // addKey reads its PKCS#1 keys
+		if blockErr == nil {
 			for i, block := range blocks {
 				p.block(&b, i+1, block)
 			}

@@ -285,7 +285,8 @@ func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
 		return false
 	}
 	base := u.Scheme + "://" + strings.ToLower(u.Host)
-	if cloud := s.registry.canonicalHost(strings.ToLower(u.Host)); cloud != "" && u.Scheme == "https" && r.base == "https://"+cloud {
+	cloud := s.registry.canonicalHost(strings.ToLower(u.Host))
+	if cloud != "" && u.Scheme == "https" && r.base == "https://"+cloud {
 		base = r.base
 	}
 	if base != r.base {

@@ -86,7 +86,8 @@ func describeCause(err error) string {
 		text = op.Op + " " + op.Addr.String() + ": " + text
 	}
 	if Certificate(err) {
-		text += "; if a proxy or a private cloud uses its own certificate authority, trust it in the HTTPClient that sends the request"
+		text += "; if a proxy or a private cloud uses its own certificate authority, " +
+			"trust it in the HTTPClient that sends the request"
 	}
 	return text
 }
