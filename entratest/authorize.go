@@ -28,6 +28,7 @@ type signInRequest struct {
 	MaxAge       time.Duration `json:"a,omitempty"` // negative: any
 	Claims       string        `json:"k,omitempty"`
 	Admin        bool          `json:"d,omitempty"` // a request for admin consent only
+	Device       string        `json:"v,omitempty"` // user code of a device; Redirect is then empty
 
 	// Added during the sign-in:
 	Auth    *authentication `json:"u,omitempty"`
@@ -436,6 +437,13 @@ func (q *signInRequest) wantsAuthTime() bool {
 
 // completeSignIn redirects to the app with a code, an ID token or both.
 func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant, scopes *scopeRequest) *response {
+	if q.Device != "" {
+		resp := s.finishDevice(r, q, t.ID, nil)
+		if r.signInUser == nil {
+			s.addToBrowserSession(r, resp, *q.Auth, q.Client)
+		}
+		return resp
+	}
 	params := url.Values{}
 	authTime := q.wantsAuthTime()
 	raw := ""

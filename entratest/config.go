@@ -2,6 +2,7 @@ package entratest
 
 import (
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"time"
 )
@@ -39,6 +40,15 @@ type Config struct {
 	// concurrently. If RefreshIn is nil or returns zero or less, the response
 	// omits refresh_in.
 	RefreshIn func(lifetime time.Duration) time.Duration
+
+	// SigningKeys are the first signing keys, RSA keys with self-signed certificates
+	// such as NewSigningKey returns. The first one signs tokens, and all are
+	// published. If empty, the server has a new key.
+	SigningKeys []tls.Certificate
+
+	// SealKey is the key of 32 bytes that encrypts codes, refresh tokens and cookies.
+	// With the same SealKey, another server accepts them. If nil, it is random.
+	SealKey []byte
 
 	// OnRequest, if not nil, is called after each request with its entry in
 	// the journal. It runs in the goroutine of the request and may be called

@@ -19,6 +19,8 @@ const (
 	EndpointAdminConsent = "adminconsent" // consent of an administrator
 	EndpointUserInfo     = "userinfo"     // the UserInfo endpoint of Microsoft Graph
 	EndpointGraph        = "graph"        // other requests to Microsoft Graph
+	EndpointDeviceCode   = "devicecode"   // the device authorization endpoint
+	EndpointDeviceAuth   = "deviceauth"   // the page for the user code
 	EndpointUserRealm    = "userrealm"    // the type of an account, for the password grant
 )
 

@@ -62,7 +62,7 @@ var shownParams = []string{
 	"prompt", "login_hint", "domain_hint", "max_age", "code_challenge", "code_challenge_method",
 	"client_assertion_type", "requested_token_use", "client_info", "claims", "username", "resource",
 	"api-version", "appid", "authorization_endpoint", "post_logout_redirect_uri", "ui_locales", "step", "nonce",
-	"x-client-sku", "x-client-ver", "x-client-os", "x-client-cpu", "sid", "logout_hint",
+	"x-client-sku", "mkt", "x-client-ver", "x-client-os", "x-client-cpu", "sid", "logout_hint",
 }
 
 // redactForm returns form without secrets, in at most maxForm bytes. Parameters

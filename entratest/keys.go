@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"errors"
 	"math/big"
 	"net/http"
 	"slices"
@@ -85,13 +87,41 @@ type keyRing struct {
 // A servicePrincipal is an app in a tenant. A custom signing key belongs to it.
 type servicePrincipal struct{ clientID, tenantID string }
 
+// sharedKey returns the shared key with a number: one of Config.SigningKeys, or one that
+// all servers of the process share.
+func (s *Server) sharedKey(n int) *signingKey {
+	if n < len(s.ownKeys) {
+		return s.ownKeys[n]
+	}
+	return sharedKeys.key(n)
+}
+
+// NewSigningKey returns a new key and certificate for SigningKeys of a [Config].
+func NewSigningKey() tls.Certificate {
+	key := newSigningKey()
+	return tls.Certificate{Certificate: [][]byte{key.der}, PrivateKey: key.private}
+}
+
+func parseSigningKeys(certs []tls.Certificate) ([]*signingKey, error) {
+	var keys []*signingKey
+	for _, c := range certs {
+		private, ok := c.PrivateKey.(*rsa.PrivateKey)
+		if !ok || len(c.Certificate) == 0 {
+			return nil, errors.New("a key is not an RSA key with a certificate")
+		}
+		sum := thumbprint(c.Certificate[0])
+		keys = append(keys, &signingKey{private: private, kid: b64.EncodeToString(sum[:]), der: c.Certificate[0]})
+	}
+	return keys, nil
+}
+
 // signingKey returns the key that signs tokens for an app in a tenant.
 func (s *Server) signingKey(app *App, tenant *Tenant) *signingKey {
 	s.mu.Lock()
 	if !app.CustomSigningKey {
 		n := s.keys.signing
 		s.mu.Unlock()
-		return sharedKeys.key(n)
+		return s.sharedKey(n)
 	}
 	owner := servicePrincipal{app.ClientID, tenant.ID}
 	n, ok := s.customKeys[owner]
@@ -110,7 +140,7 @@ func (s *Server) AnnounceKey() (kid string) {
 	s.mu.Lock()
 	n := s.announce()
 	s.mu.Unlock()
-	return sharedKeys.key(n).kid
+	return s.sharedKey(n).kid
 }
 
 // announce publishes a key. The caller holds s.mu.
@@ -132,7 +162,7 @@ func (s *Server) RotateKeys() (kid string) {
 	}
 	s.keys.signing = newest
 	s.mu.Unlock()
-	return sharedKeys.key(newest).kid
+	return s.sharedKey(newest).kid
 }
 
 // RetireKeys stops publishing all keys except the signing key. Tokens signed
@@ -149,7 +179,7 @@ func (s *Server) publishedKey(kid string) *signingKey {
 	published, custom := slices.Clone(s.keys.published), len(s.customKeys)
 	s.mu.Unlock()
 	for _, n := range published {
-		if key := sharedKeys.key(n); key.kid == kid {
+		if key := s.sharedKey(n); key.kid == kid {
 			return key
 		}
 	}
@@ -178,7 +208,7 @@ func (s *Server) handleKeys(r *request) *response {
 		numbers := slices.Clone(s.keys.published)
 		s.mu.Unlock()
 		for _, n := range numbers {
-			published = append(published, sharedKeys.key(n))
+			published = append(published, s.sharedKey(n))
 		}
 	}
 	type jwk struct {

@@ -16,7 +16,7 @@ var pageFiles embed.FS
 // pages has the templates of the sign-in pages, by name.
 var pages = func() map[string]*template.Template {
 	m := map[string]*template.Template{}
-	for _, name := range []string{"password", "pick", "mfa", "consent", "error", "signedout"} {
+	for _, name := range []string{"password", "pick", "mfa", "consent", "error", "signedout", "device"} {
 		m[name] = template.Must(template.ParseFS(pageFiles, "pages/layout.html", "pages/"+name+".html"))
 	}
 	return m

@@ -122,6 +122,10 @@ func splitPath(path string) (tenant, endpoint string) {
 		return tenant, EndpointAuthorize
 	case "oauth2/v2.0/logout":
 		return tenant, EndpointLogout
+	case "oauth2/v2.0/devicecode":
+		return tenant, EndpointDeviceCode
+	case "oauth2/deviceauth":
+		return tenant, EndpointDeviceAuth
 	case "login":
 		return tenant, EndpointLogin
 	case "v2.0/adminconsent", "adminconsent":

@@ -82,6 +82,9 @@ func addQuery(uri string, params url.Values) string {
 // redirectError sends the error to the app
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-response).
 func (s *Server) redirectError(r *request, q *signInRequest, aerr *aadstsError) *response {
+	if q.Device != "" {
+		return s.finishDevice(r, q, "", aerr)
+	}
 	params := url.Values{
 		"error":             {aerr.code},
 		"error_description": {aerr.description(r)},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,8 @@ type Server struct {
 	lifetime  func() time.Duration
 	refreshIn func(time.Duration) time.Duration
 	onRequest func(Request)
-	aead      cipher.AEAD // encrypts codes, refresh tokens, cookies and forms
+	ownKeys   []*signingKey // the first shared keys, from Config.SigningKeys
+	aead      cipher.AEAD   // encrypts codes, refresh tokens, cookies and forms
 
 	mu            sync.Mutex // guards the fields below
 	keys          keyRing
@@ -33,6 +35,7 @@ type Server struct {
 	sessionEpochs map[string]int           // number of RevokeSessions calls, by lower-case username
 	revoked       map[string]time.Time     // when the entry may be deleted, by ID of the revoked token
 	redeemed      redeemed
+	devices       map[string]*device // by user code
 	faults        []*activeFault
 	journal       journal
 }
@@ -58,8 +61,14 @@ func NewServer(cfg Config) *Server {
 	if host != "" && !isHostPort(host) {
 		panic(fmt.Sprintf("entratest: invalid Config: %q is not a host name", cfg.Host))
 	}
-	key := make([]byte, 32)
-	rand.Read(key)
+	key := slices.Clone(cfg.SealKey)
+	if key == nil {
+		key = make([]byte, 32)
+		rand.Read(key)
+	}
+	if len(key) != 32 {
+		panic(fmt.Sprintf("entratest: invalid Config: SealKey has %d bytes, not 32", len(key)))
+	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic("entratest: " + err.Error())
@@ -68,20 +77,30 @@ func NewServer(cfg Config) *Server {
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
+	ownKeys, err := parseSigningKeys(cfg.SigningKeys)
+	if err != nil {
+		panic("entratest: invalid Config: SigningKeys: " + err.Error())
+	}
+	ring := keyRing{published: []int{0}, next: max(1, len(ownKeys))}
+	for n := 1; n < len(ownKeys); n++ {
+		ring.published = append(ring.published, n)
+	}
 	return &Server{
 		registry:      reg,
+		ownKeys:       ownKeys,
 		host:          host,
 		lifetime:      cfg.Lifetime,
 		refreshIn:     cfg.RefreshIn,
 		onRequest:     cfg.OnRequest,
 		aead:          aead,
-		keys:          keyRing{published: []int{0}, signing: 0, next: 1},
+		keys:          ring,
 		customKeys:    map[servicePrincipal]int{},
 		credentials:   map[*App]*App{},
 		consents:      map[consentKey][]string{},
 		assigned:      map[consentKey][]string{},
 		sessionEpochs: map[string]int{},
 		revoked:       map[string]time.Time{},
+		devices:       map[string]*device{},
 	}
 }
 
@@ -217,7 +236,7 @@ func (s *Server) route(r *request) *response {
 	if r.tenant == nil && (s.registry.isExternalID(r.base) || !isMultiTenantName(r.tenantName)) {
 		aerr := newError(90002, "The tenant '%s' was not found in this cloud.", printable(r.tenantName))
 		switch r.endpoint {
-		case EndpointAuthorize, EndpointLogin, EndpointLogout, EndpointAdminConsent:
+		case EndpointAuthorize, EndpointLogin, EndpointLogout, EndpointAdminConsent, EndpointDeviceAuth:
 			return errorPage(r, aerr)
 		}
 		if r.endpoint == EndpointDiscovery {
@@ -238,6 +257,10 @@ func (s *Server) route(r *request) *response {
 		return s.handleLogin(r)
 	case EndpointLogout:
 		return s.handleLogout(r)
+	case EndpointDeviceCode:
+		return s.handleDeviceCode(r)
+	case EndpointDeviceAuth:
+		return s.handleDeviceAuth(r)
 	case EndpointUserRealm:
 		return s.handleUserRealm(r)
 	}

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -46,21 +47,47 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 // addresses, and for hosts, which are names or IP addresses. Use it to serve a
 // [Server] with an [http.Server] of your own.
 func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certificate) {
+	root := newCA(0, 1)
+	return issueCertificate(root, 0, 1, hosts), root.Leaf
+}
+
+// NewCA returns a new certificate authority for [IssueCertificate]. It is valid for ten
+// years. Whoever has its key can impersonate any host to clients that trust it.
+func NewCA() tls.Certificate { return newCA(10, 0) }
+
+// IssueCertificate returns a new server certificate of a CA that [NewCA] returned, so
+// that clients can trust one CA across restarts. It is valid for one year and for the
+// same names as that of [LocalCertificate].
+func IssueCertificate(ca tls.Certificate, hosts ...string) tls.Certificate {
+	return issueCertificate(ca, 1, 0, hosts)
+}
+
+func newCA(years, months int) tls.Certificate {
 	now := time.Now()
 	root := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
+		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{CommonName: "entratest"},
 		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.AddDate(0, 1, 0),
+		NotAfter:              now.AddDate(years, months, 0),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign,
 	}
+	key := mustKey()
+	return mustCertificate(root, root, key, key)
+}
+
+func issueCertificate(ca tls.Certificate, years, months int, hosts []string) tls.Certificate {
+	root, err := x509.ParseCertificate(ca.Certificate[0])
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	now := time.Now()
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
+		SerialNumber: newSerial(),
 		Subject:      pkix.Name{CommonName: "localhost"},
-		NotBefore:    root.NotBefore,
-		NotAfter:     root.NotAfter,
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.AddDate(years, months, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     []string{"localhost"},
@@ -73,21 +100,31 @@ func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certifica
 			leaf.DNSNames = append(leaf.DNSNames, host)
 		}
 	}
-	rootKey := mustKey()
-	leafKey := mustKey()
-	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
+	cert := mustCertificate(leaf, root, mustKey(), ca.PrivateKey)
+	cert.Certificate = append(cert.Certificate, ca.Certificate[0])
+	return cert
+}
+
+// mustCertificate returns the certificate of key that parent and its key sign.
+func mustCertificate(template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey) tls.Certificate {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, leafKey.Public(), rootKey)
+	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
 		panic("entratest: " + err.Error())
 	}
-	issuer, err := x509.ParseCertificate(rootDER)
-	if err != nil {
-		panic("entratest: " + err.Error())
-	}
-	return tls.Certificate{Certificate: [][]byte{leafDER, rootDER}, PrivateKey: leafKey}, issuer
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// newSerial returns a random serial number. Browsers reject two certificates of one CA
+// with the same.
+func newSerial() *big.Int {
+	var b [16]byte
+	rand.Read(b[:])
+	b[0] &= 0x7f
+	return new(big.Int).SetBytes(b[:])
 }
 
 func mustKey() *ecdsa.PrivateKey {

@@ -43,7 +43,8 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	switch kind {
 	case "":
 		return nil, missingParameter("grant_type")
-	case grantTypeCode, grantTypeRefresh, grantTypeCredentials, grantTypeOnBehalfOf, grantTypePassword:
+	case grantTypeCode, grantTypeRefresh, grantTypeCredentials, grantTypeOnBehalfOf, grantTypePassword,
+		grantTypeDevice:
 	default:
 		return nil, newError(70003, "The grant_type '%s' is not supported.", printable(kind))
 	}
@@ -73,6 +74,8 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 		return s.grantOnBehalfOf(g)
 	case grantTypePassword:
 		return s.grantPassword(g)
+	case grantTypeDevice:
+		return s.grantDevice(g)
 	}
 	return s.grantCredentials(g)
 }

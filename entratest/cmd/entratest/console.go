@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -39,6 +40,10 @@ func newConsole(cfg entratest.Config, s *entratest.Server) *console {
 	c.mux.HandleFunc("GET /{$}", c.show)
 	c.mux.Handle("POST /{$}", protect.Handler(http.HandlerFunc(c.act)))
 	c.mux.HandleFunc("GET /-/requests", c.requests)
+	c.mux.HandleFunc("GET /-/health", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"status":"ok"}`+"\n")
+	})
 	c.mux.HandleFunc("GET /favicon.ico", http.NotFound)
 	return c
 }
@@ -47,7 +52,7 @@ func newConsole(cfg entratest.Config, s *entratest.Server) *console {
 // A ServeMux would clean their paths.
 func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
-	case "/", "/-/requests", "/favicon.ico":
+	case "/", "/-/health", "/-/requests", "/favicon.ico":
 		c.mux.ServeHTTP(w, r)
 	default:
 		c.server.ServeHTTP(w, r)

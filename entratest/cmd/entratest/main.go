@@ -1,7 +1,7 @@
 // Command entratest runs a fake Microsoft Entra ID on a loopback address, for
 // tests in any language.
 //
-//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-env APP]
+//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-state DIR] [-env APP]
 //
 // The first line of standard output is a JSON object. It has the URL of the
 // authority, the file with the CA certificate to trust, and the tenants, apps and
@@ -35,6 +35,18 @@
 //	     "appIdUri": "api://orders", "roles": ["Orders.Read.All"]}
 //	  ]
 //	}
+//
+// # State
+//
+// Without -state, the CA and the keys are new at each start. With -state, a directory
+// keeps them, so that clients trust the CA and accept tokens, refresh tokens and cookies
+// after a restart. If it has a file config.json, that is the configuration. Consents and
+// rotated keys are not kept. The directory has private keys: do not share it.
+//
+// # Docker
+//
+// The Dockerfile and compose.yaml next to package entratest run the command in a
+// container. GET /-/health reports that it serves.
 //
 // # Console
 //
@@ -87,7 +99,7 @@ func main() {
 	}
 }
 
-const usage = `Usage: entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-env APP]
+const usage = `Usage: entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-state DIR] [-env APP]
 
 Runs a fake Microsoft Entra ID for tests, until it is interrupted. The first line
 of output is a JSON object with the URL of the authority, the file of the CA
@@ -107,6 +119,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	listen := flags.String("listen", "127.0.0.1:0", "`address` to listen on; port 0 selects a free port")
 	file := flags.String("config", "", "JSON `file` with tenants, apps and users (default: a built-in sample)")
 	caOut := flags.String("ca-out", "", "`file` for the CA certificate in PEM (default: a temporary file)")
+	stateDir := flags.String("state", "", "`directory` that keeps the CA and the keys across restarts (default: new ones)")
 	env := flags.String("env", "", "print the environment variables of the `app` with this name instead of the JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -115,11 +128,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	cfg := entratest.Sample()
-	if *file != "" {
-		var err error
-		if cfg, err = readConfig(*file); err != nil {
+	ca := entratest.NewCA()
+	if *stateDir != "" {
+		st, err := readState(*stateDir)
+		if err != nil {
 			return err
 		}
+		ca = st.ca
+		cfg.SigningKeys, cfg.SealKey = []tls.Certificate{st.signing}, st.seal
+		if saved := filepath.Join(*stateDir, "config.json"); *file == "" && fileExists(saved) {
+			*file = saved
+		}
+		if *caOut == "" {
+			*caOut = filepath.Join(*stateDir, "ca.pem")
+		}
+	}
+	if *file != "" {
+		read, err := readConfig(*file)
+		if err != nil {
+			return err
+		}
+		read.SigningKeys, read.SealKey = cfg.SigningKeys, cfg.SealKey
+		cfg = read
 	}
 	cfg.OnRequest = logger(stderr, cfg)
 	s, err := newServer(cfg)
@@ -142,8 +172,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if name, err := os.Hostname(); err == nil {
 		names = append(names, name)
 	}
-	cert, ca := entratest.LocalCertificate(names...)
-	caFile, remove, err := writeCA(*caOut, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))
+	cert := entratest.IssueCertificate(ca, names...)
+	caFile, remove, err := writeCA(*caOut, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate[0]}))
 	if err != nil {
 		return err
 	}
@@ -183,6 +213,11 @@ func serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Han
 		return srv.Close() // requests that a fault delays
 	}
 	return nil
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // newServer returns an error if cfg is invalid.
