@@ -43,6 +43,11 @@ type Config struct {
 	// redirect policy and cookie jar are not. Configure a proxy or a private certificate
 	// authority in its Transport. If nil, the client uses connections of its own, with the
 	// settings of http.DefaultTransport, HTTP/2 health checks and a time-out of 30 seconds.
+	//
+	// A client of your own needs a time-out of at most 15 seconds for the response headers, so
+	// that a retry follows within a caller's time, and HTTP/2 pings, which find silent
+	// connections: http.Transport.HTTP2 with SendPingTimeout and PingTimeout of 5 seconds.
+	// A connection is closed after a request has timed out on it.
 	HTTPClient *http.Client
 	// Logger logs the events of the client's tokens with the messages of cache.Log. A
 	// failed request without a usable token, and throttling, are logged at level Warn, a
@@ -131,7 +136,7 @@ func New(cfg Config) (*Client, error) {
 		credential:   cfg.Credential,
 		cache:        cfg.Cache,
 		httpClient:   cfg.HTTPClient,
-		transport:    newMSALTransport(cfg.Cloud, region, cfg.HTTPClient),
+		transport:    newMSALTransport(cfg.Cloud, region, cfg.HTTPClient, func() int { return cfg.Cache.Stats().Sessions }),
 		breakers:     newBreakers(),
 		region:       region,
 		logger:       cfg.Logger,

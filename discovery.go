@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,7 +26,7 @@ const (
 	discoveryRetry    = time.Minute      // how long a stale document is used after a failed request
 	discoveryTimeout  = 10 * time.Second // of one request
 	discoveryTotal    = 25 * time.Second // of a request and its retries, even after its caller has left
-	discoveryMaxCount = 1000             // documents; a multi-tenant app needs one per tenant
+	discoveryMinCount = 1000             // documents that are always kept
 )
 
 // A discovery caches OpenID Connect discovery documents (OpenID Connect Discovery 1.0,
@@ -34,7 +35,8 @@ const (
 // if there is none, whether its caller still waits or not: others may share it, and at most two follow.
 type discovery struct {
 	transport  *msalTransport
-	externalID bool // the authority is an external tenant's
+	sessions   func() int // sessions in the token cache; each tenant in use has one
+	externalID bool       // the authority is an external tenant's
 	flight     singleflight.Group
 
 	mu        sync.Mutex // guards documents
@@ -46,9 +48,9 @@ type document struct {
 	useUntil time.Time
 }
 
-func newDiscovery(t *msalTransport, externalID bool) *discovery {
-	documents, _ := simplelru.NewLRU[string, document](discoveryMaxCount, nil) // fails only for sizes below 1
-	return &discovery{transport: t, externalID: externalID, documents: documents}
+func newDiscovery(t *msalTransport, sessions func() int, externalID bool) *discovery {
+	documents, _ := simplelru.NewLRU[string, document](math.MaxInt, nil) // store evicts; fails only for sizes below 1
+	return &discovery{transport: t, sessions: sessions, externalID: externalID, documents: documents}
 }
 
 // get returns the document that req requests.
@@ -124,9 +126,13 @@ func (d *discovery) store(key string, resp *response, failed *Error) (any, error
 		}
 		resp, ttl = stale.response, discoveryRetry
 	}
+	limit := max(discoveryMinCount, d.sessions())
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.documents.Add(key, document{resp, time.Now().Add(ttl)})
+	for d.documents.Len() > limit {
+		d.documents.RemoveOldest()
+	}
 	return resp, nil
 }
 
@@ -151,8 +157,7 @@ func (d *discovery) parse(u *url.URL, resp *response) (*response, *Error) {
 	case resp.status != http.StatusOK && isJSON:
 		return nil, parseErrorResponse(resp, redact.Redactor{}, "")
 	default:
-		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s; "+
-			"check whether a proxy sent it", u.Host, describe(resp))
+		e := errorf(CodeInvalidResponse, "the discovery response of %s is %s", u.Host, notOAuth(resp))
 		e.StatusCode = resp.status
 		return nil, e
 	}

@@ -129,7 +129,7 @@ func (r *TokenRequest) response(
 // A TokenResponse is a successful response to a token request (RFC 6749, section 5.1).
 // No printed form contains a token.
 type TokenResponse struct {
-	AccessToken string
+	AccessToken string `json:"-" xml:"-"`
 	// ExpiresIn is the lifetime of the access token, counted from the response.
 	ExpiresIn time.Duration
 	// NotAfter is when the grant expires, if Fetch knows it: the token is not served
@@ -142,7 +142,7 @@ type TokenResponse struct {
 	HomeAccountID string
 	// IDToken is the ID token, which has not been validated. It is empty if the response
 	// did not contain one.
-	IDToken string
+	IDToken string `json:"-" xml:"-"`
 
 	refreshIn    time.Duration
 	refreshToken *string // a pointer, which fmt does not follow; may be nil

@@ -89,11 +89,11 @@ type msalTransport struct {
 	discovery *discovery
 }
 
-func newMSALTransport(cloud Cloud, region *region, client *http.Client) *msalTransport {
+func newMSALTransport(cloud Cloud, region *region, client *http.Client, sessions func() int) *msalTransport {
 	t := &msalTransport{
 		host: cloud.Host(), region: region, client: httpclient.Restricted(client), budget: newRetryBudget(),
 	}
-	t.discovery = newDiscovery(t, cloud.ExternalID())
+	t.discovery = newDiscovery(t, sessions, cloud.ExternalID())
 	return t
 }
 

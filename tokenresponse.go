@@ -83,7 +83,7 @@ func parseTokenResponse(r *response, redactor redact.Redactor, requestID string)
 	}
 	var t tokenResponse
 	if err := unmarshal(r.body, &t); err != nil {
-		return nil, malformed(r, redactor, requestID, notOAuth(r))
+		return nil, malformed(r, redactor, requestID, "the response is "+notOAuth(r))
 	}
 	switch {
 	case t.Error != "":
@@ -105,7 +105,7 @@ func parseTokenResponse(r *response, redactor redact.Redactor, requestID string)
 func parseErrorResponse(r *response, redactor redact.Redactor, requestID string) *Error {
 	var t tokenResponse
 	if err := unmarshal(r.body, &t); err != nil || t.Error == "" {
-		return malformed(r, redactor, requestID, notOAuth(r))
+		return malformed(r, redactor, requestID, "the response is "+notOAuth(r))
 	}
 	e := &Error{
 		Code:          redactor.Text(t.Error, 100),
@@ -152,7 +152,10 @@ func (e *Error) identify(r *response, redactor redact.Redactor, requestID string
 
 // notOAuth describes a response that is not an OAuth response, without repeating it.
 func notOAuth(r *response) string {
-	return "the response is " + describe(r) + "; check whether a proxy sent it"
+	if r.status == http.StatusTooManyRequests {
+		return describe(r) + "; the authority throttles the app's requests"
+	}
+	return describe(r) + "; check whether a proxy sent it"
 }
 
 // describe returns the size, the content type and the status of r.

@@ -161,6 +161,12 @@ func (s *TokenSource) convert(ctx context.Context, err error) error {
 	if err == ctx.Err() { //nolint:errorlint // the cache returns the context's error itself
 		return fmt.Errorf("entra: wait for a token from %s: %w", s.client.cloud.Host(), err)
 	}
+	if e, ok := errors.AsType[interface {
+		error
+		RetryAfterDelay() time.Duration
+	}](err); ok { // the rate limit of claims challenges
+		return &Error{Code: "temporarily_unavailable", Description: e.Error(), RetryAfter: e.RetryAfterDelay()}
+	}
 	// The grant's Fetch panicked, called runtime.Goexit or did not return.
 	return errorf("invalid_request", "%v", err)
 }
@@ -274,10 +280,24 @@ func (s *TokenSource) WithClaims(claims string) *TokenSource {
 	if claims != "" {
 		c.conditional, c.claims = true, badClaims
 		if decoded, ok := decodeClaims(claims); ok {
-			c.claims = decoded
+			c.claims = canonicalClaims(decoded)
 		}
 	}
 	return c
+}
+
+// canonicalClaims returns a JSON object in the form in which equal values have equal texts.
+func canonicalClaims(claims string) string {
+	d := json.NewDecoder(strings.NewReader(claims))
+	d.UseNumber()
+	var value any
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if d.Decode(&value) != nil || e.Encode(value) != nil {
+		return claims
+	}
+	return strings.TrimSpace(b.String())
 }
 
 // maxClaims bounds a claims challenge, which a resource chooses and we send to Entra.

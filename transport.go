@@ -64,8 +64,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	t.Source.handle.Invalidate(tok.AccessToken, claims)
-	tok, err = t.Source.WithClaims(claims).TokenContext(req.Context())
+	source := t.Source.WithClaims(claims)
+	t.Source.handle.Invalidate(tok.AccessToken, source.claims)
+	tok, err = source.TokenContext(req.Context())
 	if err != nil {
 		if retry.Body != nil {
 			retry.Body.Close()

@@ -16,7 +16,7 @@ type Options struct {
 	// the same time: an evicted session has lost its tokens. Defaults to 10,000.
 	Size int
 	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must
-	// return quickly and must be safe for concurrent use. If nil, events are discarded.
+	// return quickly and must be safe for concurrent use. A panic in it is discarded. If nil, events are discarded.
 	OnEvent func(Event)
 }
 
@@ -193,9 +193,7 @@ func (c *Cache) evict(i int, added *session) {
 
 func (c *Cache) evicted(k sessionKey) {
 	c.evictions.Add(1)
-	if c.onEvent != nil {
-		c.onEvent(Event{Kind: EventEvicted, Key: k.key()})
-	}
+	notify(c.onEvent, Event{Kind: EventEvicted, Key: k.key()})
 }
 
 // A counter counts hits without a cache line that all CPUs write to. A sync.Pool usually gives each CPU a

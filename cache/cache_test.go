@@ -460,9 +460,9 @@ func TestInvalidateClearsTheCachedFailure(t *testing.T) {
 		h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
 		old := get(t, h, a.fetch)
 		time.Sleep(time.Until(h.Current().RefreshAt()))
-		a.fail(throttled{time.Hour})
+		a.fail(errors.New("down"))
 		get(t, h, a.fetch)
-		synctest.Wait() // the refresh has failed and the next one waits an hour
+		synctest.Wait() // the refresh has failed and the next one waits
 		a.fail(nil)
 		h.Invalidate(old, "")
 		if got := get(t, h, a.fetch); got != "token 3" {

@@ -39,4 +39,9 @@
 // A failed refresh is repeated by later calls, at random moments over the time that the old token has left. A failure
 // without a usable token is cached for a back-off that grows with each failure. All callers get the cached error, so
 // a thousand callers send one request.
+//
+// While callers wait, a transient failure is retried twice within their time ([Request.Wait]). A background refresh is
+// not, since its old token is still served. Retry-After is honored even after [Handle.Invalidate].
+//
+// After three claims challenges, an entry sends one a minute, whatever their text.
 package cache

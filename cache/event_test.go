@@ -45,6 +45,7 @@ func TestEventsDescribeEachChange(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		h.Invalidate("token 1", "")
+		time.Sleep(time.Minute) // Retry-After outlives Invalidate
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		h.Token(ctx, "", a.fetch)

@@ -171,7 +171,8 @@ func (h *Handle) Cached() (r Response, obtainedAt time.Time, ok bool) {
 	return r, t.obtainedAt, true
 }
 
-// Invalidate drops the cached token if it is accessToken, and the cached failures with it, so that the next caller
+// Invalidate drops the cached token if it is accessToken, and the cached failures apart from a Retry-After that has not
+// passed, so that the next caller
 // fetches a new one. It reports whether it did. If claims is not empty, Invalidate drops the token only
 // if it was acquired with them more than a minute ago. A resource that rejects every token then causes one
 // request a minute.
@@ -196,7 +197,7 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 		return false
 	}
 	e.current.Store(nil)
-	e.failures = [2]*failure{}
+	e.forgive()
 	return true
 }
 
@@ -204,10 +205,17 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 func (h *Handle) emit(e Event) {
 	e.Key = h.key.key()
 	for _, listener := range []func(Event){h.cache.onEvent, h.OnEvent} {
-		if listener != nil {
-			listener(e)
-		}
+		notify(listener, e)
 	}
+}
+
+// notify calls listener, which may be nil. Its panic must not end the program, which a goroutine of the cache would.
+func notify(listener func(Event), e Event) {
+	if listener == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	listener(e)
 }
 
 // find returns the entry of h, or nil. It changes nothing.

@@ -41,6 +41,8 @@ type entry struct {
 	detached bool                  // evicted or purged: it stores nothing
 	flight   *flight               // the request in flight that callers wait for, if any
 	failures [2]*failure           // the last failures, of requests without and with claims
+
+	challenges time.Time // when the rate limit of claims challenges has forgotten the ones so far
 }
 
 // entry returns the entry of a scope set, or nil if the session was dropped. It adds a missing entry. Beyond
@@ -107,7 +109,11 @@ func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchF
 		t = nil
 	}
 	if e.flight == nil && (t == nil || !t.freshAt(now)) {
-		if err := e.blocked(claims, now); err == nil {
+		err := e.blocked(claims, now)
+		if err == nil && claims != "" && t == nil {
+			err = e.limit(now)
+		}
+		if err == nil {
 			e.start(ctx, h, claims, t, fetch)
 		} else if t == nil {
 			return nil, nil, err
@@ -128,6 +134,47 @@ func (e *entry) blocked(claims string, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// A resource that sends another claims challenge for every token would cause a request for each of its responses. After
+// challengeBurst challenges, whatever their text, there is one in each challengeEvery.
+const (
+	challengeBurst = 3
+	challengeEvery = time.Minute
+)
+
+// limit counts a request with claims, or returns an error if there are too many.
+func (e *entry) limit(now time.Time) error {
+	debt := max(0, until(now, e.challenges))
+	if wait := debt - (challengeBurst-1)*challengeEvery; wait > 0 {
+		return challengeLimit(wait)
+	}
+	e.challenges = now.Add(debt + challengeEvery)
+	return nil
+}
+
+// challengeLimit is the error of a claims challenge that came too early, by the time to wait.
+type challengeLimit time.Duration
+
+func (l challengeLimit) Error() string {
+	return "the resource has sent more than three claims challenges within a few minutes; the next one is sent to " +
+		"the authority in " + time.Duration(l).Round(time.Second).String()
+}
+
+// RetryAfterDelay returns the time to wait.
+func (l challengeLimit) RetryAfterDelay() time.Duration { return time.Duration(l) }
+
+// forgive forgets the failures of e, apart from a Retry-After that has not passed.
+func (e *entry) forgive() {
+	now := time.Now()
+	for i, last := range e.failures {
+		e.failures[i] = nil
+		if last != nil && before(now, last.throttledUntil) {
+			kept := *last
+			kept.retryAt = kept.throttledUntil
+			e.failures[i] = &kept
+		}
+	}
 }
 
 // start starts a flight. The token served during the flight is nil if callers wait.
@@ -188,6 +235,7 @@ func (e *entry) put(r Response) (*token, error) {
 	s.version++
 	for _, other := range s.entries {
 		other.failures = [2]*failure{}
+		other.challenges = time.Time{}
 	}
 	if f := e.flight; f != nil && f.claims == "" {
 		e.end(f, t, nil)

@@ -13,7 +13,7 @@ import (
 // Request is what a fetch must acquire.
 type Request struct {
 	Claims string // the claims challenge that the token must satisfy, or ""
-	State  string `json:"-"` // the last Response.State of the session, or ""
+	State  string `json:"-" xml:"-"` // the last Response.State of the session, or ""
 
 	flight *flight
 }
@@ -51,13 +51,13 @@ func (r Request) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Request{...}
 // Response is the result of a fetch: an access token, and the data that belongs to it. Its printed and
 // marshaled forms do not contain the token or the state.
 type Response struct {
-	AccessToken string        `json:"-"`
+	AccessToken string        `json:"-" xml:"-"`
 	TokenType   string        // if empty, "Bearer"
 	Scope       string        // the granted scopes, separated by spaces
 	Lifetime    time.Duration // counted from now; the cache rejects a response without one
 	RefreshIn   time.Duration // the server's refresh_in; if zero, the cache chooses
 	NotAfter    time.Time     // when the grant ends; if zero, the token is served for its lifetime
-	State       string        `json:"-"` // passed to the session's next fetch; if empty, the state stays as it is
+	State       string        `json:"-" xml:"-"` // passed to the session's next fetch; if empty, the state stays as it is
 }
 
 // Format prints no secret, for every verb.
