@@ -173,7 +173,9 @@ func grpcAuth(v *verify.Verifier, rule verify.Rule) grpc.UnaryServerInterceptor 
 // claimsServer is a health service that reports whether the context has claims.
 type claimsServer struct{ *health.Server }
 
-func (s claimsServer) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+func (s claimsServer) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (
+	*healthpb.HealthCheckResponse, error,
+) {
 	if _, ok := verify.ClaimsFromContext(ctx); !ok {
 		return nil, grpcstatus.Error(codes.Internal, "no claims")
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// The response says what the caller can do. An invalid_token challenge without consent would make it
+// Status and challenge tell the caller how to react. An invalid_token challenge without consent would make it
 // acquire tokens for this API again and again.
 func TestWriteError(t *testing.T) {
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`

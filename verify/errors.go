@@ -114,7 +114,7 @@ var texts = map[Reason]string{
 	ReasonBadAuthorizedParty: "the ID token was issued to another client; start a new sign-in",
 	ReasonBadCodeHash:        "the authorization code does not belong to the ID token; start a new sign-in",
 	ReasonBadAccessTokenHash: "the access token does not belong to the ID token; start a new sign-in",
-	ReasonNoPermissions:      "the token has neither scopes nor roles; an administrator must grant a permission of this API",
+	ReasonNoPermissions:      "the token has neither scopes nor roles; an administrator must grant a permission",
 	ReasonMissingScope:       "the client must act for a user and have one of the scopes",
 	ReasonMissingRole:        "the app must act for itself and have one of the roles",
 	ReasonMissingUserRole:    "the client must act for a user who has one of the roles",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -253,4 +254,53 @@ func ExampleRequireAuthContext() {
 	// Output:
 	// 401 a stronger sign-in is required; request a token with the given claims
 	// 200 the orders of user aaaaaaaa-1111-4000-8000-00000000a11c
+}
+
+// An API serves employees of one tenant and the customers of an external tenant.
+func ExampleAny() {
+	employees, err := verify.New(verify.Config{
+		Audiences: []string{"22222222-2222-4222-8222-222222222222"},
+		Tenants:   []string{"11111111-1111-4111-8111-111111111111"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	customers, err := verify.New(verify.Config{
+		Audiences: []string{"44444444-4444-4444-8444-444444444444"},
+		Tenants:   []string{"33333333-3333-4333-8333-333333333333"},
+		Cloud:     "contoso.ciamlogin.com",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	orders := http.NotFoundHandler() // of your API
+	v := verify.Any(employees, customers)
+	http.Handle("/orders", v.Middleware(verify.RequireScope("Orders.Read")(orders)))
+	// Output:
+}
+
+// Outside net/http, for example in a gRPC interceptor, a program calls the steps of Middleware itself.
+func ExampleRule() {
+	v, err := verify.New(verify.Config{
+		Audiences: []string{"22222222-2222-4222-8222-222222222222"},
+		Tenants:   []string{"11111111-1111-4111-8111-111111111111"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	canRead := verify.Scope("Orders.Read") // create it once
+	authorize := func(ctx context.Context, authorization []string) (context.Context, error) {
+		raw, err := verify.BearerToken(authorization)
+		if err != nil {
+			return nil, err
+		}
+		token, err := v.Verify(ctx, raw)
+		if err != nil {
+			return nil, err
+		}
+		return verify.NewContext(ctx, token), canRead(token)
+	}
+	_, err = authorize(context.Background(), nil)
+	fmt.Println(err)
+	// Output: verify: the request does not have a bearer token; send one in the Authorization header
 }

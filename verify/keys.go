@@ -100,7 +100,7 @@ func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
 // of returns the keys for the tokens of a tenant. The tokens of a tenant that is not
 // allowed get the shared keys. They are rejected as without a custom signing key.
 func (s *keySource) of(tenantID string) (*keys, error) {
-	if s.byTenant == nil || s.rules.checkTenant(tenantID) != nil {
+	if s.byTenant == nil || !s.rules.allows(tenantID) {
 		return s.shared, nil
 	}
 	if k, ok := s.byTenant.Get(tenantID); ok {

@@ -109,8 +109,8 @@ func debugLogger(out *bytes.Buffer) *slog.Logger {
 		}}))
 }
 
-// The operator sees which audience, issuer, tenant or key a rejected token had. The caller is told what
-// to do, without names of our configuration.
+// The operator sees which audience, issuer, tenant or key a rejected token had. The response tells
+// the caller what to do, without names of our configuration.
 func TestRejectedValueIsLogged(t *testing.T) {
 	inB := userV2().with("tid", tenantB).with("iss", "https://"+host+"/"+tenantB+"/v2.0")
 	for _, test := range []struct {
@@ -161,7 +161,7 @@ func TestAppsWithoutRoles(t *testing.T) {
 		message string
 	}{
 		{"no roles", bare, false, 403, "the token has neither scopes nor roles; " +
-			"an administrator must grant a permission of this API"},
+			"an administrator must grant a permission"},
 		{"no roles, without idtyp", bare.without("idtyp"), false, 403, ""},
 		{"no roles, neither app nor user", bare.without("idtyp", "oid"), false, 403, ""},
 		{"empty roles", bare.with("roles", []string{}), false, 403, ""},

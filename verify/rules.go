@@ -53,7 +53,7 @@ func (r *rules) match(c *Claims) (fit int, err error) {
 	if err := r.checkAudience(c); err != nil {
 		return 1, err
 	}
-	if r.checkTenant(c.TenantID) != nil {
+	if !r.allows(c.TenantID) {
 		return 2, nil
 	}
 	return 3, nil
@@ -200,7 +200,7 @@ func (r *rules) checkTimes(c *Claims, now time.Time) error {
 // checkTenant requires a tenant that the configuration allows. It runs after the
 // signature check, so that forged tokens cannot reveal who the customers are.
 func (r *rules) checkTenant(tenantID string) error {
-	if r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts) {
+	if r.allows(tenantID) {
 		return nil
 	}
 	return rejectValue(ReasonTenantNotAllowed, "", tenantID)
@@ -220,6 +220,11 @@ func (r *rules) checkPermissions(c *Claims) error {
 		return nil
 	}
 	return rejectValue(ReasonNoPermissions, "", c.ClientID)
+}
+
+// allows reports whether the configuration allows a tenant.
+func (r *rules) allows(tenantID string) bool {
+	return r.tenants[tenantID] || r.anyTenant && !(r.noPersonal && tenantID == PersonalAccounts)
 }
 
 // keyMaySign reports whether a key may sign the token. A key that names an issuer

@@ -168,7 +168,7 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 // lower case, as in tokens.
 func (v *Verifier) AllowsTenant(tenantID string) bool {
 	return v.usable() == nil && guid.ValidLower(tenantID) && slices.ContainsFunc(v.members, func(m *Verifier) bool {
-		return m.rules.checkTenant(tenantID) == nil
+		return m.rules.allows(tenantID)
 	})
 }
 
