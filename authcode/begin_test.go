@@ -490,3 +490,42 @@ func TestZeroFlow(t *testing.T) {
 		}
 	}
 }
+
+// Scopes of two APIs are rejected before a sign-in, because Entra rejects them only when the code is redeemed
+// (AADSTS28000, AzureAD/microsoft-authentication-library-for-python#125). Scopes without an API belong to Microsoft Graph.
+func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
+	const id, graph = "aaaaaaaa-0000-4000-8000-00000000000a", "00000003-0000-0000-c000-000000000000"
+	e := newEstate()
+	client := testkit.Client(t, e.clientConfig())
+	flow := newFlow(t, client)
+	for _, test := range []struct {
+		scopes []string
+		ok     bool
+	}{
+		{[]string{"User.Read", "api://orders/Orders.Read"}, false},
+		{[]string{"api://orders/Orders.Read", "User.Read"}, false},
+		{[]string{"https://graph.microsoft.com/User.Read", "api://orders/Orders.Read"}, false},
+		{[]string{"api://orders/Orders.Read", "api://billing/Bills.Read"}, false},
+		{[]string{"User.Read", id + "/Orders.Read"}, false},
+		{[]string{id + "/Orders.Read", "bbbbbbbb-0000-4000-8000-00000000000b/Bills.Read"}, false},
+		{[]string{"api://orders/Orders.Read", graph + "/User.Read"}, false},
+		{[]string{"User.Read", "https://graph.microsoft.com/Mail.Read", graph + "/Contacts.Read"}, true},
+		{[]string{"User.Read", "https://microsoftgraph.chinacloudapi.cn/Mail.Read"}, true},
+		{[]string{"api://orders/Orders.Read", "API://Orders/Orders.Write"}, true},
+		{[]string{"api://orders/Orders.Read", "openid", "profile", "offline_access", "email"}, true},
+		{[]string{"api://" + id + "/Orders.Read", id + "/Orders.Write"}, true},
+		{[]string{"api://orders/Orders.Read", id + "/Orders.Write"}, true}, // the URI may be that of the ID
+	} {
+		_, err := authcode.New(client, authcode.Config{RedirectURL: redirect, Scopes: test.scopes})
+		_, beginErr := flow.Begin(t.Context(), authcode.Request{Scopes: test.scopes})
+		if !test.ok {
+			for _, err := range []error{err, beginErr} {
+				if e := testkit.Error(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "several APIs") {
+					t.Errorf("%q: got error %v, want invalid_request", test.scopes, err)
+				}
+			}
+		} else if err != nil || beginErr != nil {
+			t.Errorf("%q: got errors %v and %v, want none", test.scopes, err, beginErr)
+		}
+	}
+}

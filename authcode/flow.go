@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/internal/scopes"
 	"github.com/entratoken/entra/verify"
 )
@@ -148,22 +149,44 @@ func validScopes(list []string) bool {
 	})
 }
 
-// oneAPI reports whether all scopes that name their API by a URI, before the last slash,
-// name the same one. Entra rejects other lists only when the code is redeemed
-// (AADSTS28000).
+// oneAPI reports whether all scopes can belong to one API. A URI and a client ID may name the
+// same one. Entra rejects other lists only when the code is redeemed (AADSTS28000).
 func oneAPI(list []string) bool {
 	api := ""
 	for _, s := range list {
-		if !strings.Contains(s, "://") {
-			continue // an OpenID Connect scope, Microsoft Graph, or an API named by its client ID
-		}
-		resource := strings.TrimRight(s[:strings.LastIndexByte(s, '/')], "/")
-		if api != "" && !strings.EqualFold(resource, api) {
+		a := apiOf(s)
+		switch {
+		case a == "":
+		case api == "", api == a:
+			api = a
+		case guid.ValidLower(api) == guid.ValidLower(a), api == graphAPI, a == graphAPI:
 			return false
 		}
-		api = resource
 	}
 	return true
+}
+
+// graphAPI is the client ID of Microsoft Graph in all tenants and clouds.
+const graphAPI = "00000003-0000-0000-c000-000000000000"
+
+// apiOf returns the API that a scope names, in lower case: its URI or its client ID. It returns "" for
+// a scope of OpenID Connect, which belongs to every API. A scope without an API is one of
+// Microsoft Graph ("Scopes and permissions in the Microsoft identity platform").
+func apiOf(scope string) string {
+	scope = strings.ToLower(scope)
+	i := strings.LastIndexByte(scope, '/')
+	if i < 0 {
+		if scopes.IsOIDC(scope) || scope == "email" || scope == "address" || scope == "phone" {
+			return ""
+		}
+		return graphAPI
+	}
+	api := strings.TrimRight(scope[:i], "/")
+	switch strings.TrimPrefix(api, "https://") {
+	case "graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn":
+		return graphAPI
+	}
+	return strings.TrimPrefix(api, "api://")
 }
 
 // tokenScopes returns the scopes of a token request: requested, or the Config's if it is
