@@ -73,19 +73,19 @@ func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scope
 	return true
 }
 
-// requestHash identifies a request for claims and scopes.
+// requestHash identifies a request for claims and scopes. Its first half identifies the scopes.
 func requestHash(e *entra.Error, scopes []string) string {
 	sorted := slices.Sorted(slices.Values(scopes))
-	return fingerprint("request", strings.ToLower(strings.Join(sorted, " "))+"\x00"+e.Claims)[:16]
+	return fingerprint("scopes", strings.ToLower(strings.Join(sorted, " ")))[:8] + fingerprint("claims", e.Claims)[:8]
 }
 
 // isInteractLoop reports whether the browser is in a redirect loop. It is if it has just returned from two sign-ins for
-// the same request, or from four sign-ins for any request, since each challenge can be different. Returning once is
-// normal: the request may have reached another process than the callback, or one that has restarted and lost its
-// tokens.
+// the same request, or from four sign-ins for the same scopes, since each challenge can be different. Returning once
+// is normal: the request may have reached another process than the callback, or one that has restarted and lost its
+// tokens. Sign-ins for different scopes are not a loop: a page may need the consent for many APIs.
 func (s *Site) isInteractLoop(r *http.Request, request string) bool {
 	return s.countFinished(r, func(f finishedLogin) bool { return f.Request == request }) >= 2 ||
-		s.countFinished(r, func(f finishedLogin) bool { return f.Request != "" }) >= maxFinished-1
+		s.countFinished(r, func(f finishedLogin) bool { return f.Request != "" && f.Request[:8] == request[:8] }) >= 4
 }
 
 // isSignInLoop reports whether the browser has just signed in twice. If the session is missing all the

@@ -452,3 +452,29 @@ func TestSignInOptions(t *testing.T) {
 		t.Errorf("got rejections %s", kinds)
 	}
 }
+
+// A page that needs five APIs asks for five consents within a minute. That is not a loop.
+func TestFiveConsentsAreNotALoop(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	missing, n := "", 0
+	w.calls = func(out http.ResponseWriter, r *http.Request) {
+		if missing == "" {
+			return
+		}
+		n++
+		err := &entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}, StatusCode: 400}
+		w.site.Interact(out, r, err, missing)
+	}
+	scopes := []string{scopeA, scopeB, "https://graph.microsoft.com/User.Read", "openid", scopeA}
+	for i, scope := range scopes[:4] {
+		missing = scope
+		b.wantStatus(b.callback(b.signInAtEntra(b.get("/call"), alice)), http.StatusSeeOther, "/call")
+		if n != i+1 {
+			t.Errorf("%s: got %d calls, want %d", scope, n, i+1)
+		}
+	}
+	missing = scopes[4]
+	b.wantEntra(b.get("/call")) // the fifth
+}
