@@ -211,7 +211,7 @@ func (s *Site) signedOutSince(r *http.Request, st *loginState) bool {
 	return last != "" && last != st.SignedOut
 }
 
-// signOutLogins deletes the cookies of all logins in progress. Those whose responses are still on their way to the
+// signOutLogins deletes the cookies of all logins, in progress and finished. Those whose responses are still on their way to the
 // browser are canceled by the ID of this sign-out.
 func (s *Site) signOutLogins(w http.ResponseWriter, r *http.Request) {
 	for slot, value := range s.pendingLogins(r) {
@@ -219,7 +219,7 @@ func (s *Site) signOutLogins(w http.ResponseWriter, r *http.Request) {
 			deleteCookie(w, s.cookies.login(slotCookie(slot), "", 0))
 		}
 	}
-	for _, name := range []string{pageCookie, linkCookie} {
+	for _, name := range []string{pageCookie, linkCookie, finishedCookie} {
 		if len(r.CookiesNamed(s.cookies.loginPrefix+name)) > 0 {
 			deleteCookie(w, s.cookies.login(name, "", 0))
 		}

@@ -197,15 +197,15 @@ func TestLargestCookiesOfSignIns(t *testing.T) {
 			}
 		}
 	}
+	rec := httptest.NewRecorder()
+	s.signOutLogins(rec, request())
+	setCookie(rec, s.cookies.login(linkCookie, sessionKey("id"), 0))
+	store(rec)
 	for range maxFinished {
 		rec := httptest.NewRecorder()
 		s.setFinished(rec, request(), &loginState{Login: login, Request: strings.Repeat("x", 16)})
 		store(rec)
 	}
-	rec := httptest.NewRecorder()
-	s.signOutLogins(rec, request())
-	setCookie(rec, s.cookies.login(linkCookie, sessionKey("id"), 0))
-	store(rec)
 	for range 10 * loginSlots {
 		rec := httptest.NewRecorder()
 		if _, ok := s.setLogin(rec, request(), &loginState{Login: login}, "/"+strings.Repeat("x", 1999)); !ok {

@@ -83,6 +83,17 @@ func TestSignOutRemovesTokensOfSession(t *testing.T) {
 	}
 }
 
+// Signing in and out repeatedly is not taken for a redirect loop.
+func TestRepeatedSignOutsAreNoLoop(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	for range 5 {
+		b.signIn("/private/x", alice)
+		b.wantUser("Alice Adams")
+		b.wantEntra(b.post("/logout", nil))
+	}
+}
+
 // A sign-out without a session still redirects to Entra, to end the session there.
 func TestSignOutWithoutSessionRedirects(t *testing.T) {
 	w := newWebApp(t, func(s *settings) { s.site.SignedOutURL = "/bye" })

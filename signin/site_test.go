@@ -42,7 +42,7 @@ func TestSignInAndOut(t *testing.T) {
 	}
 	b.wantUser("")
 	for _, c := range b.cookies() {
-		if !strings.HasSuffix(c.Name, "-finished") && !strings.HasSuffix(c.Name, "-signed-out") {
+		if !strings.HasSuffix(c.Name, "-signed-out") {
 			t.Errorf("got cookie %s after the sign-out", c.Name)
 		}
 	}
