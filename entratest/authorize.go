@@ -438,7 +438,7 @@ func (q *signInRequest) wantsAuthTime() bool {
 // completeSignIn redirects to the app with a code, an ID token or both.
 func (s *Server) completeSignIn(r *request, q *signInRequest, u *User, t *Tenant, scopes *scopeRequest) *response {
 	if q.Device != "" {
-		resp := s.finishDevice(r, q, t.ID, nil)
+		resp := s.finishDevice(q, t.ID, nil)
 		if r.signInUser == nil {
 			s.addToBrowserSession(r, resp, *q.Auth, q.Client)
 		}

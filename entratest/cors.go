@@ -2,8 +2,9 @@ package entratest
 
 import "net/http"
 
-// crossOrigin reports whether scripts of other origins may read the endpoint
-// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#redirect-uris-for-single-page-apps-spas).
+// crossOrigin reports whether r is a request of a script of another origin, which may
+// read the endpoint. See the section on single-page apps of
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow.
 func (r *request) crossOrigin() bool {
 	switch r.endpoint {
 	case EndpointToken, EndpointKeys, EndpointDiscovery, EndpointInstance, EndpointUserInfo, EndpointGraph:

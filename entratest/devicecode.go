@@ -129,7 +129,7 @@ func (s *Server) handleDeviceAuth(r *request) *response {
 }
 
 // finishDevice ends the sign-in of a device. aerr is its error, or nil.
-func (s *Server) finishDevice(r *request, q *signInRequest, tenant string, aerr *aadstsError) *response {
+func (s *Server) finishDevice(q *signInRequest, tenant string, aerr *aadstsError) *response {
 	s.mu.Lock()
 	if d := s.devices[q.Device]; d != nil && d.auth == nil {
 		if aerr == nil {

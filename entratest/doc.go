@@ -62,6 +62,11 @@
 // browser, with a code and state or with an error. With [Server.StartTLS], a real
 // browser shows pages to sign in, choose an account and consent.
 //
+// [Server.SignInDevice] does the same for the device code flow.
+//
+// A single-page app has SPARedirectURIs. Its scripts send requests to a listener, which
+// also serves the UserInfo endpoint and a part of Microsoft Graph.
+//
 // # Testing failures
 //
 //   - [Server.Inject] delays, throttles, drops or replaces responses: all of them,
@@ -75,6 +80,6 @@
 //
 // # Fidelity
 //
-// FIDELITY.md in this directory compares the server with Entra. It lists
-// which features are the same, simplified or missing.
+// FIDELITY.md in this directory compares the server with Entra. Each row
+// names a behavior, how faithful it is, its source and a test.
 package entratest

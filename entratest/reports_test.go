@@ -279,7 +279,7 @@ func TestGuestHasEmail(t *testing.T) {
 }
 
 // A proof-of-possession token is not supported, and must not be served as a bearer token.
-func TestProofOfPossessionIsRejected(t *testing.T) {
+func TestPoPTokensAreRejected(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	wantError(t, clientCredentials(t, s, "token_type", "pop", "req_cnf", "e30"), 400, "invalid_request", 90023)
 	wantToken(t, clientCredentials(t, s, "token_type", "Bearer"))

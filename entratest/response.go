@@ -83,7 +83,7 @@ func addQuery(uri string, params url.Values) string {
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-response).
 func (s *Server) redirectError(r *request, q *signInRequest, aerr *aadstsError) *response {
 	if q.Device != "" {
-		return s.finishDevice(r, q, "", aerr)
+		return s.finishDevice(q, "", aerr)
 	}
 	params := url.Values{
 		"error":             {aerr.code},

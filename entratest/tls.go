@@ -52,7 +52,7 @@ func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certifica
 }
 
 // NewCA returns a new certificate authority for [IssueCertificate]. It is valid for ten
-// years. Whoever has its key can impersonate any host to clients that trust it.
+// years. Its key can impersonate any host to clients that trust it.
 func NewCA() tls.Certificate { return newCA(10, 0) }
 
 // IssueCertificate returns a new server certificate of a CA that [NewCA] returned, so
@@ -106,7 +106,9 @@ func issueCertificate(ca tls.Certificate, years, months int, hosts []string) tls
 }
 
 // mustCertificate returns the certificate of key that parent and its key sign.
-func mustCertificate(template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey) tls.Certificate {
+func mustCertificate(
+	template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey,
+) tls.Certificate {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		panic("entratest: " + err.Error())

@@ -1,7 +1,8 @@
 // Command entratest runs a fake Microsoft Entra ID on a loopback address, for
 // tests in any language.
 //
-//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-state DIR] [-env APP]
+//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-config FILE]
+//		[-ca-out FILE] [-state DIR] [-env APP]
 //
 // The first line of standard output is a JSON object. It has the URL of the
 // authority, the file with the CA certificate to trust, and the tenants, apps and

@@ -14,7 +14,7 @@ import (
 	"github.com/entratoken/entra/entratest"
 )
 
-// state is what the command keeps across restarts in the directory of -state.
+// state has the keys in the directory of -state, which survive restarts.
 type state struct {
 	ca      tls.Certificate
 	signing tls.Certificate
@@ -26,10 +26,10 @@ func readState(dir string) (st state, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return st, err
 	}
-	if st.ca, err = keptCertificate(filepath.Join(dir, "ca"), entratest.NewCA); err != nil {
+	if st.ca, err = storedCertificate(filepath.Join(dir, "ca"), entratest.NewCA); err != nil {
 		return st, err
 	}
-	if st.signing, err = keptCertificate(filepath.Join(dir, "signing"), entratest.NewSigningKey); err != nil {
+	if st.signing, err = storedCertificate(filepath.Join(dir, "signing"), entratest.NewSigningKey); err != nil {
 		return st, err
 	}
 	path := filepath.Join(dir, "seal.key")
@@ -45,9 +45,9 @@ func readState(dir string) (st state, err error) {
 	return st, err
 }
 
-// keptCertificate reads a certificate and its key from the files base.pem and
+// storedCertificate reads a certificate and its key from the files base.pem and
 // base-key.pem. If they do not exist, it writes those that create returns.
-func keptCertificate(base string, create func() tls.Certificate) (tls.Certificate, error) {
+func storedCertificate(base string, create func() tls.Certificate) (tls.Certificate, error) {
 	certFile, keyFile := base+".pem", base+"-key.pem"
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if !errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 
 // A development setup trusts the CA once: with -state, CA, signing keys and refresh tokens
 // stay valid across restarts.
-func TestStateIsKeptAcrossRestarts(t *testing.T) {
+func TestStateSurvivesRestarts(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	type keys struct{ Keys []struct{ Kid string } }
 	var firstCA []byte
