@@ -189,6 +189,11 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 		s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: a different account signed in than the one requested",
 			slog.Any("account", signIn.Account))
 	}
+	if err := s.admit(r, signIn); err != nil {
+		s.deleteLogin(w, r, st)
+		s.reject(w, r, page, err)
+		return
+	}
 	id := rand.Text()
 	if err := s.startSession(r, id, st, signIn); err != nil {
 		s.deleteLogin(w, r, st)
@@ -206,6 +211,36 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	redirect(w, r, page)
+}
+
+// RejectionError is the error with which Config.OnSignIn rejects a user.
+type RejectionError struct {
+	Reason string // for the user, as plain text; it becomes Problem.Text
+}
+
+// Error returns the reason.
+func (e *RejectionError) Error() string { return "signin: the app rejects the user: " + e.Reason }
+
+// admit calls Config.OnSignIn. If that returns an error, admit removes the tokens of the sign-in. They belong to the
+// browser's session, too, if it is one of the same user, so that session ends.
+func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
+	if s.config.OnSignIn == nil {
+		return nil
+	}
+	err := s.config.OnSignIn(r.Context(), signIn)
+	if err == nil {
+		return nil
+	}
+	v, _ := s.requestState(r).session()
+	if !errors.As(err, new(*RejectionError)) && v != nil && userOf(v.Account) == userOf(signIn.Account) {
+		return err // a failure of the app does not end the session of the same user
+	}
+	ctx := context.WithoutCancel(r.Context())
+	ended := s.endUserSessions(ctx, signIn.Account, nameEpochKey(signIn.Account))
+	if out := errors.Join(ended, s.flow.SignOut(ctx, signIn.Account)); out != nil {
+		s.logError(ctx, slog.LevelError, "signin: session of a rejected user could not be ended", out)
+	}
+	return err
 }
 
 // startSession creates the session of a sign-in. It replaces the current session of the browser and the session at

@@ -46,6 +46,7 @@ const (
 	KindSignInCanceled       Kind = "sign_in_canceled"       // the user signed out while the sign-in was in progress
 	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
 	KindUnavailable          Kind = "unavailable"            // Entra or the session store is not available
+	KindNotAdmitted          Kind = "not_admitted"           // Config.OnSignIn rejected the user
 	KindRejected             Kind = "rejected"               // Entra rejected the sign-in for another reason
 	KindMisconfigured        Kind = "misconfigured"          // the app and its registration in Entra do not match
 )
@@ -156,6 +157,9 @@ var descriptions = map[Kind]description{
 	KindUnavailable: {503, "A service is not responding",
 		"Please try again in a moment.",
 		"Sign in again", slog.LevelError},
+	KindNotAdmitted: {403, "You cannot use this app",
+		"Your account is not admitted.",
+		"Sign in with another account", slog.LevelInfo},
 	KindRejected: {403, "Microsoft did not sign you in",
 		"If it happens again, send the details below to your administrator.",
 		"Sign in again", slog.LevelWarn},
@@ -192,11 +196,14 @@ func kindOf(err error) Kind {
 			return known.kind
 		}
 	}
+	var rejection *RejectionError
 	var declined *extraConsentDeclined
 	var still *stillRequired
 	var token *verify.Error
 	var e *entra.Error
 	switch {
+	case errors.As(err, &rejection):
+		return KindNotAdmitted
 	case errors.As(err, &declined):
 		return KindExtraConsentDeclined
 	case errors.As(err, &still) && needsAdmin(still.err):
@@ -274,6 +281,10 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 	if errors.As(err, &e) {
 		p.Code, p.AADSTS, p.CorrelationID, p.TraceID = e.Code, e.AADSTS, e.CorrelationID, e.TraceID
 	}
+	var rejection *RejectionError
+	if errors.As(err, &rejection) && rejection.Reason != "" {
+		p.Text = rejection.Reason
+	}
 	if kind == KindAdminConsent {
 		var scopes []string
 		var scoped *scopedError
@@ -305,7 +316,7 @@ func (s *Site) retryURL(kind Kind, returnTo string) string {
 		if returnTo != "" {
 			return returnTo // the page itself requests consent
 		}
-	case KindTenantNotAllowed, KindRejected, KindMissingRole:
+	case KindTenantNotAllowed, KindRejected, KindMissingRole, KindNotAdmitted:
 		q.Set("prompt", "select_account") // otherwise Entra uses the same account again
 	}
 	if len(q) == 0 {

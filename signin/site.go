@@ -63,6 +63,11 @@ type Config struct {
 	CrossOrigin *http.CrossOriginProtection
 	// Page shows a failure to the user. It must send p.Status. If nil, a built-in page is used.
 	Page func(w http.ResponseWriter, r *http.Request, p Problem)
+	// OnSignIn is called after each successful sign-in, before the session starts. It can insert a row for a new user.
+	// If it returns an error, the user is not signed in. A *RejectionError rejects the user, and the page shows its
+	// reason. Other errors are usually shown as KindUnavailable. The sign-ins of Interact count, too: if a user with a session
+	// is rejected, that session ends. If nil, all users that the flow allows are signed in.
+	OnSignIn func(ctx context.Context, in *authcode.SignIn) error
 	// Logger receives a record of each sign-in, sign-out and failure. If nil, nothing is logged.
 	Logger *slog.Logger
 }

@@ -1,0 +1,72 @@
+package signin_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/signin"
+)
+
+// OnSignIn sees each user before the session starts, and can reject one with a reason that the page shows.
+func TestAppRejectsUserAfterSignIn(t *testing.T) {
+	var seen []string
+	var result error
+	w := newWebApp(t, func(s *settings) {
+		s.site.OnSignIn = func(ctx context.Context, in *authcode.SignIn) error {
+			if _, ok := signin.AccountFromContext(ctx); ok && len(seen) == 0 {
+				t.Error("got a session before the first sign-in, want none")
+			}
+			seen = append(seen, in.Account.Username)
+			return result
+		}
+	})
+	b := w.browser(t)
+	result = &signin.RejectionError{Reason: "Your trial <ended>."}
+	a := b.callback(b.signInAtEntra(b.get("/private/x"), alice))
+	b.wantStatus(a, http.StatusForbidden, "")
+	for _, want := range []string{"You cannot use this app", "Your trial &lt;ended&gt;.",
+		`href="/login?prompt=select_account&amp;return_to=%2Fprivate%2Fx"`} {
+		if !strings.Contains(a.body, want) {
+			t.Errorf("the page lacks %q:\n%s", want, a.body)
+		}
+	}
+	b.wantUser("")
+	if n := w.tokens.Stats().Sessions; n != 0 || b.session() != "" {
+		t.Errorf("got tokens of %d sessions and the session cookie %q, want none", n, b.session())
+	}
+
+	result = nil
+	b.signIn("/private/x", alice)
+	b.wantUser("Alice Adams")
+	// A database that does not respond is not the user's fault.
+	result = errors.New("db: eyJhbGciOiJub25lIn0.e30.x is not a password")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), bob)), http.StatusServiceUnavailable, "")
+	b.wantUser("Alice Adams")
+	if log := w.log.String(); strings.Contains(log, "eyJ") || !strings.Contains(log, "db: [redacted] is not a password") {
+		t.Errorf("got log\n%s", log)
+	}
+	result = errors.New("db")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusServiceUnavailable, "")
+	b.wantUser("Alice Adams")
+	if a := b.get("/call"); a.body != "token true" {
+		t.Errorf("got body %q, want \"token true\"", a.body)
+	}
+	// The session of a rejected user ends.
+	result = &signin.RejectionError{}
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusForbidden, "")
+	b.wantUser("")
+	if n := w.tokens.Stats().Sessions; n != 0 {
+		t.Errorf("got tokens of %d sessions in the cache, want 0", n)
+	}
+	if got, want := strings.Join(seen, " "), strings.Join([]string{alice, alice, bob, alice, alice}, " "); got != want {
+		t.Errorf("got calls for %s, want %s", got, want)
+	}
+	want := "not_admitted unavailable unavailable not_admitted"
+	if got := strings.Join(w.log.rejections(t), " "); got != want {
+		t.Errorf("got kinds %s, want %s", got, want)
+	}
+}
