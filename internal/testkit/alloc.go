@@ -27,7 +27,7 @@ func allocated(f func()) uint64 {
 // input.
 func AllocatesAtMost(t testing.TB, name string, fixed, perByte uint64, input string, parse func(string)) {
 	t.Helper()
-	limit := fixed + perByte*uint64(len(input))
+	limit := raceFactor * (fixed + perByte*uint64(len(input)))
 	f := func() { parse(input) }
 	if allocated(f) <= limit {
 		return
