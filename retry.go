@@ -36,7 +36,7 @@ func retryIn(e *Error, retries int, singleUse bool, draw float64) (wait time.Dur
 }
 
 // transient reports whether a request that failed with e may succeed when it is repeated at once: there was no
-// response, the connection broke, the server or a proxy failed, or the server asks for a short wait.
+// response, the connection broke, the server or a proxy failed, or the response has a short Retry-After.
 func (e *Error) transient() bool {
 	switch e.StatusCode {
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
@@ -47,7 +47,7 @@ func (e *Error) transient() bool {
 		e.connection != connectionUnknown && e.Temporary() && !errors.Is(e.Err, context.Canceled)
 }
 
-// connectionState is what is known about the connection of a request without a complete response.
+// connectionState describes the connection of a request without a complete response.
 type connectionState int
 
 const (
@@ -115,7 +115,7 @@ func (b *retryBudget) retrier(wait func(context.Context, time.Duration) bool) *r
 	return &retrier{budget: b, wait: wait}
 }
 
-// again waits if the request that failed with e is to be repeated, and reports whether it is.
+// again waits if the request that failed with e should be repeated, and reports whether it should.
 func (r *retrier) again(ctx context.Context, e *Error, singleUse bool) bool {
 	wait, ok := retryIn(e, r.retries, singleUse, rand.Float64())
 	if !ok {
