@@ -128,6 +128,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Cache == nil {
 		cfg.Cache = cache.New(cache.Options{OnEvent: evictionsOnly(onEvent)})
 	}
+	if err := cfg.Cache.Validate(); err != nil {
+		return nil, errorf("invalid_request", "Config.Cache is invalid: %v", err)
+	}
 	region := newRegion(cfg.Region)
 	c := &Client{
 		clientID:     strings.ToLower(cfg.ClientID),

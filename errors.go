@@ -1,6 +1,8 @@
 package entra
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -207,4 +209,24 @@ func (e *Error) logText() string {
 // errorf returns an error that is decided locally, without a request to Entra.
 func errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Description: fmt.Sprintf(format, args...)}
+}
+
+// encodeError returns an error of Entra for other processes that share a store. It returns nil for other errors and for
+// a rejected credential, since other processes may have a better network or another credential.
+func encodeError(err error) []byte {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.StatusCode == 0 || e.rejectsCredential() || e.Code == CodeInvalidResponse && e.RetryAfter == 0 {
+		return nil
+	}
+	b, _ := json.Marshal(e) //nolint:errchkjson // strings and numbers always marshal
+	return b
+}
+
+// decodeError returns what encodeError has encoded, or nil.
+func decodeError(b []byte) error {
+	e := new(Error)
+	if json.Unmarshal(b, e) != nil || e.Code == "" {
+		return nil
+	}
+	return e
 }

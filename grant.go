@@ -254,8 +254,9 @@ func (r *CodeResult) IDToken() string { return r.response.IDToken }
 // Store stores the token, and the refresh token if g.RefreshToken is set, in the session of
 // subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
 // the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
-// user who signed in at "organizations" are stored at the user's own tenant.
-func (r *CodeResult) Store(c *Client, subject string) error {
+// user who signed in at "organizations" are stored at the user's own tenant. If the cache has
+// a store, the tokens are there when Store returns, unless the store fails.
+func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error {
 	if c.transport != r.client.transport || c.clientID != r.client.clientID {
 		return errorf("invalid_request", "a CodeResult can only be stored by a client of the same app")
 	}
@@ -277,7 +278,7 @@ func (r *CodeResult) Store(c *Client, subject string) error {
 		return failed
 	}
 	resp := c.cached(&g, r.response, time.Since(r.received))
-	if _, err := c.TokenSource(g).handle.Put(resp); err != nil {
+	if _, err := c.TokenSource(g).handle.Put(ctx, resp); err != nil {
 		return errorf(CodeInvalidResponse, "the token has already expired")
 	}
 	return nil

@@ -47,7 +47,7 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 	f := c.flow(g.Flow)
 	key := f.key
 	key.Subject, key.Session = g.Subject, g.Session
-	s.handle.OnEvent = c.onEvent
+	s.handle.OnEvent, s.handle.EncodeError, s.handle.DecodeError = c.onEvent, encodeError, decodeError
 	s.handle.Bind(c.cache, key, g.scopes(), f.last.Load())
 	return s
 }
@@ -146,6 +146,10 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 
 // fetch acquires a token for the cache. The state is the session's refresh token, if any.
 func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Response, error) {
+	if r.StateUnknown && s.grant.RefreshToken {
+		return cache.Response{}, errorf("temporarily_unavailable",
+			"the store of the cache failed, so the user's refresh token cannot be read")
+	}
 	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", r, r.Wait)
 	if err != nil {
 		return cache.Response{}, err

@@ -550,18 +550,18 @@ func TestCodeResultIsStoredOnlyForItsAccount(t *testing.T) {
 		}
 		account := r.HomeAccountID()
 		for name, err := range map[string]error{
-			"nobody":         r.Store(c, ""),
-			"another user":   r.Store(c, "bob"),
-			"another tenant": r.Store(other, account),
-			"all tenants":    r.Store(many, account),
-			"another app":    r.Store(e.client(t, "daemon"), account),
+			"nobody":         r.Store(t.Context(), c, ""),
+			"another user":   r.Store(t.Context(), c, "bob"),
+			"another tenant": r.Store(t.Context(), other, account),
+			"all tenants":    r.Store(t.Context(), many, account),
+			"another app":    r.Store(t.Context(), e.client(t, "daemon"), account),
 		} {
 			if got := testkit.Error(t, err); got.Code != "invalid_request" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		time.Sleep(10 * time.Minute)
-		if err := r.Store(c, account); err != nil {
+		if err := r.Store(t.Context(), c, account); err != nil {
 			t.Fatal(err)
 		}
 		g.Subject = account
@@ -569,7 +569,7 @@ func TestCodeResultIsStoredOnlyForItsAccount(t *testing.T) {
 			t.Errorf("%v left, want 50m", left)
 		}
 		time.Sleep(time.Hour)
-		if err := r.Store(c, account); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
+		if err := r.Store(t.Context(), c, account); testkit.Error(t, err).Code != entra.CodeInvalidResponse {
 			t.Errorf("an ended token was kept: %v", err)
 		}
 		leaks(t, fmt.Errorf("%+v %#v %s", r, r, r), "eyJ")

@@ -103,9 +103,12 @@ func (f *Flow) TokenSource(a Account, scopes ...string) *entra.TokenSource {
 // The app ends its own session and cookie itself. To end the session at Entra, redirect the
 // browser to [Flow.SignOutURL]. Tokens that were handed out stay valid until they expire.
 //
-// SignOut makes no network requests, and ctx is not used yet. It is for caches that share
-// their entries through a store. The error is an [*entra.Error] with the code
-// "invalid_request" if the account is empty.
+// If the cache has a store, the tokens are removed there and in all processes that share it
+// (see [cache.Cache.Purge]). Otherwise SignOut makes no network requests.
+//
+// The error is an [*entra.Error]. Its code is "invalid_request" if the account is empty, and
+// "temporarily_unavailable" if the store failed. The tokens in this process are removed in
+// any case, and the others when the store is back.
 func (f *Flow) SignOut(ctx context.Context, a Account) error {
 	if f.isZero() {
 		return errZeroFlow
@@ -114,8 +117,12 @@ func (f *Flow) SignOut(ctx context.Context, a Account) error {
 		return invalid("the Account is empty; pass the account that signed in")
 	}
 	_, err := f.client.Cache().PurgeSession(ctx, cache.Key{
-		Authority: "https://" + f.client.Cloud().Host() + "/", ClientID: f.client.ClientID(), Flow: FlowName,
-		Subject: a.HomeAccountID, Session: a.Session,
+		Authority: "https://" + f.client.Cloud().Host() + "/" + strings.ToLower(a.TenantID), ClientID: f.client.ClientID(),
+		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session,
+		Capabilities: strings.Join(f.client.Capabilities(), " "),
 	})
-	return err
+	if err != nil {
+		return &entra.Error{Code: "temporarily_unavailable", Description: "sign-out in the store of the cache failed", Err: err}
+	}
+	return nil
 }

@@ -381,7 +381,7 @@ func TestSignOutAffectsOneApp(t *testing.T) {
 		change(&k)
 		h := new(cache.Handle)
 		h.Bind(shared, k, []string{"x"}, nil)
-		must(h.Put(cache.Response{AccessToken: "x", Lifetime: time.Hour}))
+		must(h.Put(t.Context(), cache.Response{AccessToken: "x", Lifetime: time.Hour}))
 		handles = append(handles, h)
 	}
 	if err := f.SignOut(t.Context(), signIn.Account); err != nil {

@@ -86,7 +86,7 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	if err != nil {
 		return nil, err
 	}
-	if err := result.Store(client, account.HomeAccountID); err != nil {
+	if err := result.Store(ctx, client, account.HomeAccountID); err != nil {
 		return nil, err
 	}
 	return &SignIn{account, claims, p.ReturnTo, f.TokenSource(account, p.Scopes...)}, nil

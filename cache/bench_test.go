@@ -17,7 +17,7 @@ func response(token string, lifetime time.Duration) cache.Response {
 func warm(b *testing.B, c *cache.Cache) *cache.Handle {
 	k := cache.Key{Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "client_credentials"}
 	h := cache.NewHandle(c, k, "api://b/.default")
-	if _, err := h.Put(response("token", time.Hour)); err != nil {
+	if _, err := h.Put(b.Context(), response("token", time.Hour)); err != nil {
 		b.Fatal(err)
 	}
 	return h
@@ -82,7 +82,7 @@ func BenchmarkInsert(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				k.Subject = strconv.Itoa(i)
-				cache.NewHandle(c, k, scopes...).Put(r)
+				cache.NewHandle(c, k, scopes...).Put(b.Context(), r)
 			}
 		})
 	}

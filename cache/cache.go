@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const defaultSize = 10_000
@@ -15,6 +16,19 @@ type Options struct {
 	// Size bounds the number of sessions. It should exceed the number of subjects that need tokens at
 	// the same time: an evicted session has lost its tokens. Defaults to 10,000.
 	Size int
+	// Store is a second level that several processes share, such as Redis. If nil, tokens stay in this process.
+	Store Store
+	// Keys seal the records in the store. Records are written with the first key and read with all. To replace a key,
+	// add the new one at the end in all processes, then move it to the front, and remove the old one a SessionTTL
+	// later. Processes with other keys do not see each other's records. Required with a Store.
+	Keys []SealKey
+	// Recheck is the longest time for which a process serves a token of a session that was signed out or purged in
+	// another process, if the store is not a Notifier or the connection for its messages is broken. A session in use
+	// then costs one call of the store in this time. Defaults to one minute.
+	Recheck time.Duration
+	// SessionTTL is how long the store keeps a refresh token that is not used. It should be at least the idle time-out
+	// of the app's own sessions. All processes should use the same. Defaults to 24 hours.
+	SessionTTL time.Duration
 	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must
 	// return quickly and must be safe for concurrent use. A panic in it is discarded. If nil, events are discarded.
 	OnEvent func(Event)
@@ -28,18 +42,27 @@ type Cache struct {
 	onEvent func(Event)
 	seed    maphash.Seed
 	shards  []*shard
+	fleet   *fleet // nil without a store
+	err     error  // the options are invalid
 
 	sessions                                            atomic.Int64
 	hits                                                counter
 	misses, fetches, failures, evictions, invalidations atomic.Uint64
 }
 
-// New returns an empty cache.
+// New returns an empty cache. Invalid options are reported by [Cache.Validate].
 func New(o Options) *Cache {
 	c := &Cache{size: int64(o.Size), onEvent: o.OnEvent}
 	c.once.Do(c.init)
+	if o.Store != nil {
+		c.fleet, c.err = newFleet(c, o)
+	}
 	return c
 }
+
+// Validate reports invalid options: a Store without Keys, and Keys that are not 32 random bytes. All calls for tokens of
+// such a cache fail. entra.New calls Validate.
+func (c *Cache) Validate() error { return c.err }
 
 // A cache with room for shardedSize sessions or more is divided, so that its callers do not all wait for
 // one mutex. The order of eviction is then exact within a shard only.
@@ -72,11 +95,22 @@ type Stats struct {
 	Evictions     uint64 // sessions evicted by Options.Size or by the bound per user
 	Invalidations uint64 // tokens dropped because a resource rejected them
 	Sessions      int    // sessions in the cache now
+
+	// With a Store:
+	StoreHits       uint64 // tokens found in the store instead of a fetch
+	StoreLoads      uint64 // records read, including missing ones
+	StoreSaves      uint64 // records written
+	StoreConflicts  uint64 // writes that were repeated because another process had changed the record
+	StoreWaits      uint64 // flights that waited for the request of another process
+	StoreErrors     uint64 // failed calls of the store
+	StoreUnreadable uint64 // records that were sealed with another key or changed; they count as missing
+	StoreUnsaved    int    // sessions to be saved when the store is back
+	StoreDown       bool   // the store failed and is not called, except for one probe every one to two seconds
 }
 
 // Stats returns the cache's counters. It reads them one after the other, not at one instant.
 func (c *Cache) Stats() Stats {
-	return Stats{
+	s := Stats{
 		Hits:          c.hits.load(),
 		Misses:        c.misses.Load(),
 		Fetches:       c.fetches.Load(),
@@ -85,28 +119,49 @@ func (c *Cache) Stats() Stats {
 		Invalidations: c.invalidations.Load(),
 		Sessions:      int(c.sessions.Load()),
 	}
+	if fl := c.fleet; fl != nil {
+		s.StoreHits, s.StoreLoads, s.StoreSaves = fl.hits.Load(), fl.loads.Load(), fl.saves.Load()
+		s.StoreConflicts, s.StoreWaits, s.StoreErrors = fl.conflicts.Load(), fl.waits.Load(), fl.failures.Load()
+		s.StoreUnreadable, s.StoreUnsaved, s.StoreDown = fl.unreadable.Load(), fl.countUnsaved(), fl.breaker.isOpen()
+	}
+	return s
 }
 
-// Purge drops all sessions of subject, of every app and authority, and returns their number. A response
-// that arrives later for one of them reaches the callers that wait for it and is not stored.
+// Purge drops all sessions of subject, of every app and authority, and returns how many of them this process had. A
+// response that arrives later for one of them reaches the callers that wait for it and is not stored.
 //
-// The subject of a user who signed in with package authcode is Account.HomeAccountID. If subject is empty, Purge drops
-// the sessions of the apps themselves.
+// The subject of a user who signed in with package authcode is Account.HomeAccountID.
 //
-// ctx is not used yet, and the error is always nil. They allow for a cache with a store.
+// With a store, the sessions also end in all other processes that share it: at once if the store is a [Notifier], and
+// otherwise within Options.Recheck. The error reports that the store failed. The sessions of this process are dropped
+// nevertheless, and the others as soon as this process reaches the store.
 func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
-	return c.purge(subject, func(sessionKey) bool { return true }), nil
+	var err error
+	if c.fleet != nil {
+		err = c.fleet.purge(ctx, subject, "")
+	}
+	return c.purge(subject, func(sessionKey) bool { return true }), err
 }
 
-// PurgeSession drops the sessions of k.Subject in one app, in all tenants of the cloud, and returns their number. They
-// have the host of k.Authority, and ClientID, Flow and Session of k. If k.Session is empty, sessions with any
-// Session are dropped. Otherwise PurgeSession is like [Cache.Purge].
+// PurgeSession drops the sessions of k.Subject in one app, in all tenants of the cloud, and returns how many of them
+// this process had. They have the host of k.Authority, and ClientID, Flow and Session of k. If k.Session is empty,
+// sessions with any Session are dropped. Otherwise PurgeSession is like [Cache.Purge].
 func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
+	var err error
+	if c.fleet != nil {
+		scope := k.appScope()
+		if k.Session != "" {
+			scope = k.sessionScope()
+		}
+		if err = c.fleet.purge(ctx, k.Subject, scope); err == nil {
+			c.fleet.erase(ctx, k)
+		}
+	}
 	return c.purge(k.Subject, func(o sessionKey) bool {
 		p := o.partition.Value()
 		return p.clientID == k.ClientID && p.flow == k.Flow && host(p.authority) == host(k.Authority) &&
 			(k.Session == "" || k.Session == o.session)
-	}), nil
+	}), err
 }
 
 // host returns an authority without its tenant.

@@ -258,7 +258,7 @@ func TestRefreshPoint(t *testing.T) {
 		}, "")
 		drawn("a user's first token", narrow, func(*cache.Handle, *authority) {}, "user")
 		drawn("a user's token of Put", narrow, func(h *cache.Handle, _ *authority) {
-			if _, err := h.Put(response("put", time.Hour)); err != nil {
+			if _, err := h.Put(t.Context(), response("put", time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 		}, "user")
@@ -698,7 +698,7 @@ func TestSignInOvertakesRefreshInFlight(t *testing.T) {
 		start := time.Now()
 		signIn := response("new", time.Hour)
 		signIn.State = "new refresh token"
-		same.Put(signIn)
+		same.Put(t.Context(), signIn)
 		if got := <-waited; got != "new" || time.Since(start) != 0 {
 			t.Errorf("waiting caller: got %q after %v, want new after 0s", got, time.Since(start))
 		}
@@ -753,7 +753,7 @@ func TestUnusableResponsesAreRejected(t *testing.T) {
 		past.NotAfter = time.Now()
 		for _, r := range []cache.Response{response("", time.Hour), response("x", 0), response("x", -time.Hour), past} {
 			h := cache.NewHandle(cache.New(cache.Options{}), key("t", ""), "s")
-			if _, err := h.Put(r); err == nil || h.Current() != nil {
+			if _, err := h.Put(t.Context(), r); err == nil || h.Current() != nil {
 				t.Errorf("Put of %q with a lifetime of %v: got %v, want an error", r.AccessToken, r.Lifetime, err)
 			}
 		}
@@ -766,7 +766,7 @@ func TestTokenExpiresWithItsGrant(t *testing.T) {
 		h := cache.NewHandle(c, key("t", "hash"), "s")
 		a := response("x", time.Hour)
 		a.NotAfter = time.Now().Add(10 * time.Minute)
-		if _, err := h.Put(a); err != nil {
+		if _, err := h.Put(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}
 		if got := h.Hit().Expiry; !got.Equal(a.NotAfter) {
@@ -802,7 +802,7 @@ func TestScopeSetsShareTheState(t *testing.T) {
 		c := cache.New(cache.Options{})
 		signIn := response("first", time.Hour)
 		signIn.State = "refresh token"
-		if _, err := cache.NewHandle(c, key("t", "user"), "a").Put(signIn); err != nil {
+		if _, err := cache.NewHandle(c, key("t", "user"), "a").Put(t.Context(), signIn); err != nil {
 			t.Fatal(err)
 		}
 		var got string
@@ -837,7 +837,7 @@ func TestSignInClearsCachedFailures(t *testing.T) {
 			t.Fatal("got nil, want an error")
 		}
 		a.fail(nil)
-		if _, err := cache.NewHandle(c, key("t", "user"), "a").Put(response("x", time.Hour)); err != nil {
+		if _, err := cache.NewHandle(c, key("t", "user"), "a").Put(t.Context(), response("x", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, b, a.fetch); got != "token 2" {
@@ -853,13 +853,13 @@ func TestPurgeDropsAllSessionsOfSubject(t *testing.T) {
 		h := cache.NewHandle(c, key("t", "user"), "a")
 		signIn := response("x", time.Hour)
 		signIn.State = "refresh token"
-		h.Put(signIn)
-		cache.NewHandle(c, key("t2", "user"), "a").Put(signIn)
+		h.Put(t.Context(), signIn)
+		cache.NewHandle(c, key("t2", "user"), "a").Put(t.Context(), signIn)
 		other := cache.NewHandle(c, key("t", "user's other"), "a")
-		other.Put(signIn)
+		other.Put(t.Context(), signIn)
 		for _, session := range []string{"phone", "laptop"} {
-			cache.NewHandle(c, withSession(key("t", "user"), session), "a").Put(signIn)
-			cache.NewHandle(c, withSession(key("t", "other"), session), "a").Put(signIn)
+			cache.NewHandle(c, withSession(key("t", "user"), session), "a").Put(t.Context(), signIn)
+			cache.NewHandle(c, withSession(key("t", "other"), session), "a").Put(t.Context(), signIn)
 		}
 		late := cache.NewHandle(c, key("t", "user"), "b") // a request in flight
 		go late.Token(t.Context(), "", a.fetch)
@@ -901,7 +901,7 @@ func TestHandleStaysUsableAfterEviction(t *testing.T) {
 		first := cache.NewHandle(c, key("t", "1"), "s")
 		signIn := response("first", time.Hour)
 		signIn.State = "refresh token"
-		first.Put(signIn)
+		first.Put(t.Context(), signIn)
 		get(t, cache.NewHandle(c, key("t", "2"), "s"), a.fetch)
 		if got := c.Stats(); got.Evictions != 1 || got.Sessions != 1 {
 			t.Errorf("got %+v, want one eviction and one session", got)
@@ -946,17 +946,17 @@ func TestSessionInUseIsNotEvicted(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := cache.New(cache.Options{Size: size})
 					inUse := cache.NewHandle(c, key("t", "in use"), "s")
-					inUse.Put(response("x", time.Hour))
+					inUse.Put(t.Context(), response("x", time.Hour))
 					for i := range 10 * size {
 						use(t, inUse)
-						cache.NewHandle(c, key("t", fmt.Sprint(i)), "s").Put(response("y", time.Hour))
+						cache.NewHandle(c, key("t", fmt.Sprint(i)), "s").Put(t.Context(), response("y", time.Hour))
 						if i%(size/4) == 0 {
 							time.Sleep(2 * time.Second)
 						}
 					}
 					// Without further use it is evicted like the others.
 					for i := range 10 * size {
-						cache.NewHandle(c, key("t", fmt.Sprint("late", i)), "s").Put(response("z", time.Hour))
+						cache.NewHandle(c, key("t", fmt.Sprint("late", i)), "s").Put(t.Context(), response("z", time.Hour))
 					}
 					if inUse.Current() != nil {
 						t.Error("got a token of an idle session, want it evicted")
@@ -1029,11 +1029,11 @@ func TestOnlyScopeSetWithoutRequestIsEvicted(t *testing.T) {
 		}
 		synctest.Wait()
 		last := cache.NewHandle(c, key("t", ""), "last")
-		last.Put(response("x", time.Hour))
+		last.Put(t.Context(), response("x", time.Hour))
 		if last.Hit() == nil {
 			t.Error("got no token of the 64th scope set, want a hit")
 		}
-		cache.NewHandle(c, key("t", ""), "new").Put(response("y", time.Hour))
+		cache.NewHandle(c, key("t", ""), "new").Put(t.Context(), response("y", time.Hour))
 		if got := last.Current(); got != nil {
 			t.Errorf("got %q after the 65th scope set, want no token", got.Text())
 		}
@@ -1069,7 +1069,7 @@ func TestPurgeSessionIsForOneApp(t *testing.T) {
 			c := cache.New(cache.Options{Size: size})
 			want := 0
 			for name, s := range all {
-				if _, err := cache.NewHandle(c, s.key, "s").Put(response(name, time.Hour)); err != nil {
+				if _, err := cache.NewHandle(c, s.key, "s").Put(t.Context(), response(name, time.Hour)); err != nil {
 					t.Fatal(err)
 				}
 				if s.each && (session == "" || s.one) {
@@ -1100,11 +1100,11 @@ func TestNoisyTenantEvictsItself(t *testing.T) {
 			const tenants = 10
 			for i := range tenants {
 				for j := range size / tenants / 4 {
-					cache.NewHandle(c, key(fmt.Sprint("quiet", i), fmt.Sprint(j)), "s").Put(response("x", time.Hour))
+					cache.NewHandle(c, key(fmt.Sprint("quiet", i), fmt.Sprint(j)), "s").Put(t.Context(), response("x", time.Hour))
 				}
 			}
 			for i := range 20 * size {
-				cache.NewHandle(c, key("noisy", fmt.Sprint(i)), "s").Put(response("x", time.Hour))
+				cache.NewHandle(c, key("noisy", fmt.Sprint(i)), "s").Put(t.Context(), response("x", time.Hour))
 			}
 			if got := c.Stats().Sessions; got != size {
 				t.Errorf("got %d sessions, want %d", got, size)
@@ -1126,7 +1126,9 @@ func TestNoisyTenantEvictsItself(t *testing.T) {
 
 func TestLeastRecentlyUsedIsEvictedFirst(t *testing.T) {
 	c := cache.New(cache.Options{Size: 3})
-	put := func(tenant string) { cache.NewHandle(c, key(tenant, ""), "s").Put(response("x", time.Hour)) }
+	put := func(tenant string) {
+		cache.NewHandle(c, key(tenant, ""), "s").Put(t.Context(), response("x", time.Hour))
+	}
 	put("a")
 	put("b")
 	put("c")
@@ -1189,7 +1191,7 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	h := cache.NewHandle(c, withSession(key("t", "a.person@example.com"), "person's browser"), "s")
 	r := response("s3cret", time.Hour)
 	r.State = "s3cret"
-	h.Put(r)
+	h.Put(t.Context(), r)
 	cached, _, _ := h.Cached()
 	for _, v := range []any{r, &r, cached, []cache.Response{r}, h, c, h.Key(), cache.Event{Key: h.Key()}} {
 		printed := []string{}
@@ -1223,7 +1225,7 @@ func TestZeroValuesDoNotPanic(t *testing.T) {
 	if _, err := h.Token(t.Context(), "", (&authority{}).fetch); err == nil || err.Error() != want {
 		t.Errorf("Token: got %v, want %s", err, want)
 	}
-	if _, err := h.Put(response("x", time.Hour)); err == nil || err.Error() != want {
+	if _, err := h.Put(t.Context(), response("x", time.Hour)); err == nil || err.Error() != want {
 		t.Errorf("Put: got %v, want %s", err, want)
 	}
 	if _, _, ok := h.Cached(); ok || h.Hit() != nil || h.Invalidate("x", "") {
@@ -1239,7 +1241,7 @@ func TestBindLikeSharesOnlyTheSameEntry(t *testing.T) {
 	c := cache.New(cache.Options{})
 	k := key("t", "user")
 	first := cache.NewHandle(c, k, "s")
-	first.Put(response("first", time.Hour))
+	first.Put(t.Context(), response("first", time.Hour))
 	for name, tt := range map[string]struct {
 		c      *cache.Cache
 		change func(*cache.Key)
@@ -1279,7 +1281,7 @@ func TestCachedReturnsTheStoredResponse(t *testing.T) {
 		r := response("x", time.Hour)
 		r.Scope, r.RefreshIn, r.State = "a b", 20*time.Minute, "refresh token"
 		now := time.Now()
-		h.Put(r)
+		h.Put(t.Context(), r)
 		time.Sleep(2 * time.Hour) // also of an expired token
 		want := cache.Response{
 			AccessToken: "x", TokenType: "Bearer", Scope: "a b", Lifetime: time.Hour, RefreshIn: 20 * time.Minute,
@@ -1289,7 +1291,7 @@ func TestCachedReturnsTheStoredResponse(t *testing.T) {
 		}
 		// A token that ends with its grant is not refreshed early.
 		r.NotAfter = time.Now().Add(30 * time.Minute)
-		h.Put(r)
+		h.Put(t.Context(), r)
 		if got, _, _ := h.Cached(); got.Lifetime != 30*time.Minute || got.RefreshIn != 0 {
 			t.Errorf("got lifetime %v and refresh in %v, want 30m and 0", got.Lifetime, got.RefreshIn)
 		}
@@ -1299,7 +1301,7 @@ func TestCachedReturnsTheStoredResponse(t *testing.T) {
 func TestParallelHitsAreCounted(t *testing.T) {
 	c := cache.New(cache.Options{})
 	h := cache.NewHandle(c, key("t", ""), "s")
-	h.Put(response("x", time.Hour))
+	h.Put(t.Context(), response("x", time.Hour))
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

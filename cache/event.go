@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,27 +20,31 @@ const (
 	EventWaited       EventKind = "waited"       // a caller has waited for a fetch, or left before it ended
 	EventEvicted      EventKind = "evicted"      // a session was evicted by a bound
 	EventInvalidated  EventKind = "invalidated"  // a token was dropped because a resource rejected it
+	EventStore        EventKind = "store"        // a call of the store, or a wait for another process; see Event.Op
 )
 
 // Event describes a change in the cache. It does not contain secrets, and Key prints without personal data.
 type Event struct {
 	Kind       EventKind
 	Key        Key
-	Scopes     string        // the scope set, separated by spaces; empty for EventEvicted
+	Scopes     string        // the scope set, separated by spaces; empty for EventEvicted and most of EventStore
+	Op         string        // of EventStore: "load", "save", "notify" or "wait"
 	Background bool          // of a fetch: callers are served a cached token and do not wait
-	Took       time.Duration // of EventFetchDone, EventFetchFailed and EventWaited
-	Err        error         // of EventFetchFailed, EventThrottled, and EventWaited if the caller got an error
+	Took       time.Duration // of EventFetchDone, EventFetchFailed, EventWaited and EventStore
+	Err        error         // of EventFetchFailed, EventThrottled, EventStore, and EventWaited if the caller got an error
 	Lifetime   time.Duration // of EventFetchDone: that of the token
-	RetryIn    time.Duration // of EventFetchFailed and EventThrottled: no request before this
+	RetryIn    time.Duration // of EventFetchFailed, EventThrottled and a failed EventStore: no request before this
 }
 
 // Log returns an [Options].OnEvent that logs events to l. The level is Warn for throttling and for failed fetches
-// that callers wait for. It is Info for failed background refreshes and for evictions, and Debug for the others.
+// that callers wait for, and for a store that fails or has an unreadable record. It is Info for failed background
+// refreshes and for evictions, and Debug for the others.
 func Log(l *slog.Logger) func(Event) {
 	return func(e Event) {
 		level := slog.LevelDebug
 		switch {
-		case e.Kind == EventThrottled, e.Kind == EventFetchFailed && !e.Background:
+		case e.Kind == EventThrottled, e.Kind == EventFetchFailed && !e.Background,
+			e.Kind == EventStore && e.Err != nil && !errors.Is(e.Err, ErrConflict):
 			level = slog.LevelWarn
 		case e.Kind == EventFetchFailed, e.Kind == EventEvicted:
 			level = slog.LevelInfo
@@ -47,7 +52,13 @@ func Log(l *slog.Logger) func(Event) {
 		if !l.Enabled(context.Background(), level) {
 			return
 		}
-		attrs := []slog.Attr{slog.String("key", fmt.Sprint(e.Key))}
+		var attrs []slog.Attr
+		if e.Key != (Key{}) {
+			attrs = append(attrs, slog.String("key", fmt.Sprint(e.Key)))
+		}
+		if e.Op != "" {
+			attrs = append(attrs, slog.String("op", e.Op))
+		}
 		if e.Scopes != "" {
 			attrs = append(attrs, slog.String("scopes", e.Scopes))
 		}

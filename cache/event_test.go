@@ -52,7 +52,7 @@ func TestEventsDescribeEachChange(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		h.Token(t.Context(), "", a.fetch) // the cached failure emits nothing
-		cache.NewHandle(c, key("t", "other")).Put(response("x", time.Hour))
+		cache.NewHandle(c, key("t", "other")).Put(t.Context(), response("x", time.Hour))
 		want := []string{
 			"fetch started s background=false took=0s err=<nil> retry=false lifetime=0s",
 			"fetch done s background=false took=1s err=<nil> retry=false lifetime=1h0m0s",

@@ -17,6 +17,11 @@ type Handle struct {
 	// OnEvent is called with the events of this handle, like Options.OnEvent and in addition to it.
 	// Set it before the first use. If nil, only Options.OnEvent is called.
 	OnEvent func(Event)
+	// EncodeError and DecodeError convert errors of a fetch for a store, where other processes find them and do not
+	// repeat the request. EncodeError returns nil for an error that concerns only this process. If nil, failures
+	// are not shared.
+	EncodeError func(error) []byte
+	DecodeError func([]byte) error
 
 	cache  *Cache
 	key    sessionKey
@@ -94,6 +99,18 @@ func (h *Handle) Token(ctx context.Context, claims string,
 		if err != nil {
 			return nil, err
 		}
+		if check := e.session.startCheck(ctx, h); check != nil {
+			e.session.mu.Unlock()
+			if start.IsZero() {
+				start = time.Now()
+			}
+			select {
+			case <-check:
+				continue
+			case <-ctx.Done():
+				return nil, h.waited(start, ctx.Err())
+			}
+		}
 		t, f, err := e.next(ctx, h, claims, fetch)
 		joined := f != nil && (f.claims == claims || claims == "") // other outcomes are not this caller's
 		if joined {
@@ -107,7 +124,7 @@ func (h *Handle) Token(ctx context.Context, claims string,
 			select {
 			case <-f.done:
 				// Any token satisfies a caller without claims, but an error for claims is not this caller's.
-				if !joined || f.claims != claims && f.err != nil {
+				if !joined || f.claims != claims && f.err != nil || f.token == nil && f.err == nil {
 					continue
 				}
 				t, err = f.token, f.err
@@ -118,26 +135,38 @@ func (h *Handle) Token(ctx context.Context, claims string,
 				}
 			}
 		}
-		waited := !start.IsZero()
-		if waited || err != nil {
-			h.cache.misses.Add(1)
-		} else {
-			h.cache.hits.add()
-		}
-		if waited {
-			h.emit(Event{Kind: EventWaited, Scopes: h.scopes, Took: time.Since(start), Err: err})
-		}
-		if err != nil {
+		if h.waited(start, err) != nil {
 			return nil, err
 		}
 		return &t.oauth, nil
 	}
 }
 
+// waited counts a call that has waited since start, if start is not zero, and returns err.
+func (h *Handle) waited(start time.Time, err error) error {
+	waited := !start.IsZero()
+	if waited || err != nil {
+		h.cache.misses.Add(1)
+	} else {
+		h.cache.hits.add()
+	}
+	if waited {
+		h.emit(Event{Kind: EventWaited, Scopes: h.scopes, Took: time.Since(start), Err: err})
+	}
+	return err
+}
+
 // Put stores a response that was acquired by other means, such as an authorization code, and returns its token.
 // Responses in flight for the session are older and do not replace it. The session's cached failures are
 // forgotten.
-func (h *Handle) Put(r Response) (*oauth2.Token, error) {
+//
+// With a store, Put returns when the session has been saved there, so that another process can serve the next request
+// of the user. If the store fails, the session is saved when the store is back, and Put returns no error. Put continues
+// if ctx ends, for a second at most.
+func (h *Handle) Put(ctx context.Context, r Response) (*oauth2.Token, error) {
+	if h.cache != nil && h.cache.fleet != nil {
+		return h.cache.fleet.put(context.WithoutCancel(ctx), h, r)
+	}
 	e, err := h.lock()
 	if err != nil {
 		return nil, err
@@ -197,6 +226,7 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 		return false
 	}
 	e.current.Store(nil)
+	e.rejected, e.invalidatedAt = accessToken, time.Now()
 	e.forgive()
 	return true
 }
@@ -243,6 +273,9 @@ func (h *Handle) lock() (*entry, error) {
 	if h.cache == nil {
 		return nil, errUnbound
 	}
+	if h.cache.err != nil {
+		return nil, h.cache.err
+	}
 	e := h.entry.Load()
 	if e != nil {
 		e.session.touched.Store(true)
@@ -253,6 +286,9 @@ func (h *Handle) lock() (*entry, error) {
 		}
 		e.session.mu.Lock()
 		if !e.detached {
+			if h.cache.fleet != nil {
+				h.cache.fleet.join(e.session, h.key)
+			}
 			return e, nil
 		}
 		e.session.mu.Unlock()

@@ -26,7 +26,7 @@ func TestIndexesAgree(t *testing.T) {
 			switch n := r.IntN(1000); {
 			case n < 800:
 				h := NewHandle(c, k, "s")
-				h.Put(Response{AccessToken: "x", Lifetime: time.Hour})
+				h.Put(t.Context(), Response{AccessToken: "x", Lifetime: time.Hour})
 				if h.Current() == nil {
 					t.Fatalf("seed %d, step %d: got no token after Put, want it cached", seed, step)
 				}
@@ -37,7 +37,7 @@ func TestIndexesAgree(t *testing.T) {
 				}
 			case n < 990 && len(handles) > 0:
 				h := handles[r.IntN(len(handles))]
-				h.Put(Response{AccessToken: "y", Lifetime: time.Hour})
+				h.Put(t.Context(), Response{AccessToken: "y", Lifetime: time.Hour})
 				if h.Current() == nil {
 					t.Fatalf("seed %d, step %d: got no token after Put by an old handle, want it cached", seed, step)
 				}

@@ -58,7 +58,7 @@ func TestRefreshFailureFromBeforeSignInIsIgnored(t *testing.T) {
 		a.fail(errors.New("revoked"))
 		get(t, h, a.fetch)
 		synctest.Wait()
-		if _, err := cache.NewHandle(c, key("t", "user"), "another").Put(response("signed in", time.Hour)); err != nil {
+		if _, err := cache.NewHandle(c, key("t", "user"), "another").Put(t.Context(), response("signed in", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
@@ -80,7 +80,7 @@ func TestRetryAfterFromBeforeSignInApplies(t *testing.T) {
 		a.fail(throttled{5 * time.Minute})
 		get(t, h, a.fetch)
 		synctest.Wait()
-		if _, err := cache.NewHandle(c, key("t", "user"), "another").Put(response("signed in", time.Hour)); err != nil {
+		if _, err := cache.NewHandle(c, key("t", "user"), "another").Put(t.Context(), response("signed in", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
@@ -131,7 +131,7 @@ func TestOvertakenRequestIsCounted(t *testing.T) {
 			a.fail(failure)
 			go h.Token(t.Context(), "", a.fetch)
 			synctest.Wait()
-			if _, err := h.Put(response("signed in", 2*time.Hour)); err != nil {
+			if _, err := h.Put(t.Context(), response("signed in", 2*time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)

@@ -40,7 +40,7 @@ func randomSequence(t *testing.T, r *rand.Rand) {
 				h.Invalidate(cached.Text(), "")
 			}
 		case 3:
-			h.Put(s.token(h))
+			h.Put(t.Context(), s.token(h))
 		case 4:
 			purge(c, h.Key().Subject)
 		case 5, 6, 7:

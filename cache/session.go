@@ -2,9 +2,10 @@ package cache
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,11 +26,12 @@ type session struct {
 	used    uint64      // when it was last looked up; guarded by shard.mu
 	touched atomic.Bool // it was in use without a lookup; see shard.candidate
 
-	mu      sync.Mutex // guards the fields below, and those of entries and flights
-	dropped bool       // evicted or purged: it stores nothing
-	entries []*entry   // most recently looked up first
-	state   string     // Response.State of the last response that had one
-	version uint64     // counts changes of state, and calls of Put
+	mu      sync.Mutex     // guards the fields below, and those of entries and flights
+	dropped bool           // evicted or purged: it stores nothing
+	entries []*entry       // most recently looked up first
+	state   string         // Response.State of the last response that had one
+	version uint64         // counts changes of state, and calls of Put
+	shared  *sharedSession // nil without a store
 }
 
 // An entry holds the token of one scope set of a session.
@@ -43,6 +45,9 @@ type entry struct {
 	failures [2]*failure           // the last failures, of requests without and with claims
 
 	challenges time.Time // when the rate limit of claims challenges has forgotten the ones so far
+
+	rejected      string    // the last token that Invalidate dropped, which the store may still have
+	invalidatedAt time.Time // when that was
 }
 
 // entry returns the entry of a scope set, or nil if the session was dropped. It adds a missing entry. Beyond
@@ -92,6 +97,9 @@ func (s *session) drop() {
 		e.detach()
 	}
 	s.dropped, s.entries, s.state = true, nil, ""
+	if s.shared != nil {
+		s.shared.fleet.leave(s)
+	}
 }
 
 // The session's mutex is held during the calls of the methods below.
@@ -128,12 +136,20 @@ func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchF
 // blocked returns the cached error of a request if no new one may be sent yet: the error of a request with
 // the same claims, or of any request after which the server sent Retry-After.
 func (e *entry) blocked(claims string, now time.Time) error {
+	_, err := e.blockedFor(claims, now)
+	return err
+}
+
+// blockedFor also returns the time that is left.
+func (e *entry) blockedFor(claims string, now time.Time) (time.Duration, error) {
 	for _, last := range e.failures {
-		if last != nil && (last.claims == claims && before(now, last.retryAt) || before(now, last.throttledUntil)) {
-			return last.err
+		if last != nil && last.claims == claims && before(now, last.retryAt) {
+			return until(now, last.retryAt), last.err
+		} else if last != nil && before(now, last.throttledUntil) {
+			return until(now, last.throttledUntil), last.err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // A resource that sends another claims challenge for every token would cause a request for each of its responses. After
@@ -211,17 +227,27 @@ func (e *entry) accept(r Response, claims string, version uint64, spread, newest
 		failed = &e.failures[challenged]
 	}
 	spread = spread || *failed != nil
-	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(r.Lifetime, r.RefreshIn, left, spread, rand.Float64())
-	t.setDue(t.refreshAfter)
+	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(r.Lifetime, r.RefreshIn, left, spread, mathrand.Float64())
+	t.setDue(e.spread(t))
 	if newest && !e.detached {
-		e.current.Store(t)
+		e.replace(t)
 	}
 	if s := e.session; r.State != "" && !s.dropped && version == s.version {
 		s.state = r.State
 		s.version++
+		if s.shared != nil {
+			s.shared.stateAt = now
+		}
 	}
 	*failed, e.failures[plain] = nil, nil // the plain failure's wait was computed for an older token
 	return t, nil
+}
+
+// replace makes t the current token.
+func (e *entry) replace(t *token) {
+	e.session.limit(t)
+	t.setDue(t.refreshDue)
+	e.current.Store(t)
 }
 
 // put stores a response that was acquired by other means. It is newer than the responses of all requests in
@@ -233,6 +259,9 @@ func (e *entry) put(r Response) (*token, error) {
 		return nil, err
 	}
 	s.version++
+	if s.shared != nil {
+		s.shared.signIn, s.shared.signedInAt = rand.Text(), time.Now()
+	}
 	for _, other := range s.entries {
 		other.failures = [2]*failure{}
 		other.challenges = time.Time{}
@@ -256,6 +285,7 @@ type failure struct {
 	err            error
 	claims         string
 	inARow         int
+	at             time.Time // when it happened
 	retryAt        time.Time // no request with the same claims before this
 	throttledUntil time.Time // no request at all before this
 }
@@ -287,8 +317,9 @@ func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
 		if *last != nil {
 			inARow += (*last).inARow
 		}
-		retryIn = refresh.Policy{}.RetryIn(inARow, throttled, patience, rand.Float64())
-		*last = &failure{err, f.claims, inARow, now.Add(retryIn), now.Add(throttled)}
+		retryIn = refresh.Policy{}.RetryIn(inARow, throttled, patience, mathrand.Float64())
+		*last = &failure{err, f.claims, inARow, now, now.Add(retryIn), now.Add(throttled)}
+		f.failure = *last
 	}
 	// A failed request with claims changes nothing about a fresh token.
 	if served || t != nil && !t.freshAt(now) {
@@ -330,6 +361,14 @@ type flight struct {
 	deadline  time.Time     // when the last one leaves, unless unlimited is set
 	unlimited bool          // a caller's context has no deadline
 	abandoned chan struct{} // closed when callers becomes 0; nil unless Request.Wait sleeps
+
+	// With a store:
+	id                        string   // of the lease
+	leased                    *loaded  // the record with the lease; nil without one
+	storeFailed, stateUnknown bool     // the store failed before the request; before the record was read
+	signIn                    string   // of the session when the record was read
+	state                     string   // likewise
+	failure                   *failure // the result, unless a sign-in has overtaken it
 }
 
 // join counts a caller that waits for the outcome of f until ctx ends. The session's mutex is held.
@@ -368,14 +407,23 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 		Response
 		err error
 	}
-	start, h := time.Now(), f.handle
+	h, fl := f.handle, f.handle.cache.fleet
+	if fl != nil {
+		if fl.begin(ctx, f) {
+			return
+		}
+		state = f.state
+	}
+	start := time.Now()
 	outer, cancel := context.WithTimeout(ctx, fetchTimeout+grace)
 	defer cancel()
 	r, err := safecall.Do(outer, nil, func(ctx context.Context) (result, error) {
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
 		h.emit(Event{Kind: EventFetchStarted, Scopes: f.entry.scopes, Background: f.served != nil})
-		r, err := fetch(ctx, &Request{Claims: f.claims, State: state, flight: f})
+		r, err := fetch(ctx, &Request{
+			Claims: f.claims, State: state, StateUnknown: f.stateUnknown && state == "", flight: f,
+		})
 		return result{r, err}, nil
 	})
 	if err == nil {
@@ -383,17 +431,21 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 	} else {
 		err = fmt.Errorf("cache: fetch did not return a result: %w", err)
 	}
-	event := f.finish(r.Response, err)
+	t, event := f.finish(r.Response, err)
 	event.Took = time.Since(start)
 	h.emit(event)
 	if event.Err != nil && retryAfter(event.Err) > 0 {
 		event.Kind, event.Took = EventThrottled, 0
 		h.emit(event)
 	}
+	if fl != nil {
+		fl.end(ctx, f, t, r.State)
+	}
 }
 
-// finish stores the outcome of a flight, gives it to the callers that wait, and returns its event.
-func (f *flight) finish(r Response, err error) Event {
+// finish stores the outcome of a flight and gives it to the callers that wait. It returns the token, or nil, and
+// the event.
+func (f *flight) finish(r Response, err error) (*token, Event) {
 	e, c, event := f.entry, f.handle.cache, Event{Scopes: f.entry.scopes}
 	e.session.mu.Lock()
 	defer e.session.mu.Unlock()
@@ -414,5 +466,5 @@ func (f *flight) finish(r Response, err error) Event {
 	if e.flight == f { // otherwise put has ended it
 		e.end(f, t, err)
 	}
-	return event
+	return t, event
 }

@@ -14,6 +14,8 @@ import (
 type Request struct {
 	Claims string // the claims challenge that the token must satisfy, or ""
 	State  string `json:"-" xml:"-"` // the last Response.State of the session, or ""
+	// StateUnknown reports that the session may have a State that could not be read, because the store failed.
+	StateUnknown bool
 
 	flight *flight
 }
@@ -73,6 +75,8 @@ type token struct {
 	claims                  string // the claims challenge that it was acquired with
 	obtainedAt              time.Time
 	refreshAfter, usableFor time.Duration
+	refreshDue              time.Duration // when a refresh is due, counted from obtainedAt; guarded by session.mu
+	limit                   time.Duration // due is not after it, if not zero; see session.limit; guarded by session.mu
 }
 
 func (t *token) usableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
@@ -82,9 +86,13 @@ func (t *token) usableAt(now time.Time) bool { return before(now, t.usableUntil(
 func (t *token) dueAt() time.Time { return t.obtainedAt.Add(time.Duration(t.due.Load())) }
 
 // freshAt reports whether the token can be served at now without a decision about a refresh.
-func (t *token) freshAt(now time.Time) bool { return before(now, t.dueAt()) }
+func (t *token) freshAt(now time.Time) bool { return before(now, t.obtainedAt.Add(t.refreshDue)) }
 
 func (t *token) setDue(due time.Duration) {
+	t.refreshDue = due
+	if t.limit != 0 {
+		due = min(due, t.limit)
+	}
 	t.due.Store(int64(due))
 	t.lease.Store(noLease)
 }

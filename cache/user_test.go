@@ -17,7 +17,7 @@ func TestNoisyUserEvictsOwnSessions(t *testing.T) {
 			c := cache.New(cache.Options{Size: size, OnEvent: func(e cache.Event) { evicted = append(evicted, e.Key) }})
 			const others, signIns = 100, 100_000
 			put := func(k cache.Key) {
-				if _, err := cache.NewHandle(c, k, "s").Put(response("x", time.Hour)); err != nil {
+				if _, err := cache.NewHandle(c, k, "s").Put(t.Context(), response("x", time.Hour)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -62,9 +62,9 @@ func TestUserKeepsSessionInUse(t *testing.T) {
 	for _, size := range []int{200, 2048} {
 		c := cache.New(cache.Options{Size: size})
 		k := withSession(key("t", "alice"), "desk")
-		cache.NewHandle(c, k, "s").Put(response("x", time.Hour))
+		cache.NewHandle(c, k, "s").Put(t.Context(), response("x", time.Hour))
 		for i := range 500 {
-			cache.NewHandle(c, withSession(k, fmt.Sprint("script ", i)), "s").Put(response("y", time.Hour))
+			cache.NewHandle(c, withSession(k, fmt.Sprint("script ", i)), "s").Put(t.Context(), response("y", time.Hour))
 			if cache.NewHandle(c, k, "s").Hit() == nil {
 				t.Fatalf("size %d: got no token after %d sign-ins elsewhere, want a hit", size, i+1)
 			}
@@ -92,7 +92,7 @@ func TestSubjectAndSessionAreSeparate(t *testing.T) {
 		if h.Current() != nil {
 			t.Errorf("got a token of another key for %q, want none", []string{k.Subject, k.Session})
 		}
-		h.Put(response(fmt.Sprint(i), time.Hour))
+		h.Put(t.Context(), response(fmt.Sprint(i), time.Hour))
 	}
 	for i, k := range keys {
 		if got := cache.NewHandle(c, k, "s").Current().Text(); got != fmt.Sprint(i) {
@@ -110,13 +110,13 @@ func TestPurgeVisitsOnlySessionsOfSubject(t *testing.T) {
 	for _, size := range []int{200, 2048} {
 		c := cache.New(cache.Options{Size: size})
 		for i := range 100 {
-			cache.NewHandle(c, key("t", fmt.Sprint("user ", i)), "s").Put(response("x", time.Hour))
+			cache.NewHandle(c, key("t", fmt.Sprint("user ", i)), "s").Put(t.Context(), response("x", time.Hour))
 		}
 		want := map[cache.Key]bool{}
 		for _, k := range []cache.Key{
 			key("t", "alice"), key("u", "alice"), withSession(key("t", "alice"), "desk"), withSession(key("u", "alice"), "desk"),
 		} {
-			cache.NewHandle(c, k, "s").Put(response("x", time.Hour))
+			cache.NewHandle(c, k, "s").Put(t.Context(), response("x", time.Hour))
 			want[k] = true
 		}
 		visited := map[cache.Key]bool{}

@@ -205,7 +205,7 @@ func TestRetryDoesNotWaitAfterSignIn(t *testing.T) {
 			}
 		})
 		time.Sleep(3 * time.Second)
-		if _, err := h.Put(response("signed in", time.Hour)); err != nil {
+		if _, err := h.Put(t.Context(), response("signed in", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		wg.Wait()

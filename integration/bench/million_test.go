@@ -55,7 +55,7 @@ func BenchmarkMillion(b *testing.B) {
 		k := cache.Key{Authority: authority, ClientID: clientID, Flow: obo.FlowName, Subject: string(subject[:])}
 		var h cache.Handle
 		h.Bind(tokens, k, scopes, nil)
-		_, err := h.Put(cache.Response{
+		_, err := h.Put(context.Background(), cache.Response{
 			AccessToken: fmt.Sprintf("%0*d", tokenSize, i), TokenType: "Bearer", Lifetime: 24 * time.Hour,
 		})
 		return err

@@ -31,7 +31,7 @@ func BenchmarkLookup(b *testing.B) {
 	all, scopes := make([]cache.Key, keys), []string{scope}
 	for i := range all {
 		all[i] = key(i)
-		if _, err := handle(c, all[i], scopes).Put(cache.Response{AccessToken: "token", Lifetime: time.Hour}); err != nil {
+		if _, err := handle(c, all[i], scopes).Put(context.Background(), cache.Response{AccessToken: "token", Lifetime: time.Hour}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -88,7 +88,7 @@ func BenchmarkInsert(b *testing.B) {
 		insert := func(k cache.Key) {
 			h := new(cache.Handle)
 			h.Bind(c, k, scopes, like)
-			if _, err := h.Put(response); err != nil {
+			if _, err := h.Put(context.Background(), response); err != nil {
 				b.Fatal(err)
 			}
 		}

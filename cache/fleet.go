@@ -1,0 +1,1084 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	mathrand "math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/safecall"
+	"github.com/entratoken/entra/internal/seal"
+)
+
+// docs/design/fleet.md explains the protocol of this file and its constants.
+const (
+	storeTimeout      = 250 * time.Millisecond // of one call of the store
+	breakerMin        = time.Second            // the breaker stays open for this, and at most twice as long
+	leaseTime         = 10 * time.Second
+	maxUpdates        = 20 // attempts to save a record that others change
+	defaultRecheck    = time.Minute
+	defaultSessionTTL = 24 * time.Hour
+	failureMemory     = 5 * time.Minute // how long a failure is stored after its wait, so that the next wait is longer
+	// slack is the uncertainty of an age, which is measured between a call of the store and its response.
+	slack = 2 * storeTimeout
+)
+
+// The values of [Event].Op.
+const (
+	opLoad   = "load"
+	opSave   = "save"
+	opNotify = "notify"
+	opWait   = "wait"
+)
+
+// A fleet is the second level of a cache: the records in a store that several processes share. Only flights, checks,
+// sign-ins and purges use it.
+type fleet struct {
+	cache      *Cache
+	store      Store
+	notifier   Notifier // may be nil
+	keys       *seal.Keyring
+	recheck    time.Duration
+	sessionTTL time.Duration
+	calls      safecall.Limiter
+	breaker    storeBreaker
+
+	hits, loads, saves, conflicts, waits, failures, unreadable atomic.Uint64
+
+	mu        sync.Mutex // guards the fields below; no other mutex is acquired while it is held
+	connected bool       // the notifier sends messages
+	sessions  map[string]map[*session]bool
+	unsaved   map[*session]bool // obtained without the store
+	marks     map[pendingMark]bool
+	scheduled bool // a call of flush
+}
+
+// A pendingMark is a mark that could not be saved.
+type pendingMark struct{ subject, scope string }
+
+func newFleet(c *Cache, o Options) (*fleet, error) {
+	if len(o.Keys) == 0 {
+		return nil, errors.New("cache: Options.Store needs Options.Keys, the same ones in all processes")
+	}
+	keys, err := seal.NewKeyring(purpose, o.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("cache: Options.Keys %w", err)
+	}
+	fl := &fleet{
+		cache: c, store: o.Store, keys: keys, recheck: o.Recheck, sessionTTL: o.SessionTTL, calls: safecall.NewLimiter(),
+		sessions: make(map[string]map[*session]bool), unsaved: make(map[*session]bool), marks: make(map[pendingMark]bool),
+	}
+	if fl.recheck <= 0 {
+		fl.recheck = defaultRecheck
+	}
+	if fl.sessionTTL <= 0 {
+		fl.sessionTTL = defaultSessionTTL
+	}
+	if n, ok := o.Store.(Notifier); ok {
+		fl.notifier = n
+		n.Subscribe(fl.suspect, fl.setConnected)
+	}
+	return fl, nil
+}
+
+// markTTL is the lifetime of marks. It exceeds that of records, and the time for which a process may keep a session
+// without reading the marks.
+func (fl *fleet) markTTL() time.Duration { return 2 * fl.sessionTTL }
+
+// sharedSession is the part of a session that belongs to the store. The session's mutex guards it.
+type sharedSession struct {
+	fleet *fleet
+	key   sessionKey
+	names sessionNames
+
+	started   bool      // the session was loaded or has contents
+	startedAt time.Time // if its epochs are unknown
+	known     bool      // the epochs are known
+	epochs    epochs
+
+	contact    time.Time     // when the marks were last read
+	checkAt    time.Time     // no token is served after it without a check; if zero, until stale is set
+	stale      bool          // a check is due now
+	suspect    bool          // a session of the subject was ended, maybe this one
+	suspicions int           // counts the calls of suspicious
+	check      chan struct{} // closed when the check in progress ends; nil without one
+
+	signIn     string // random ID of the last call of Put; empty if there was none
+	signedInAt time.Time
+	stateAt    time.Time
+}
+
+// join makes s a session that the fleet shares. The session's mutex is held.
+func (fl *fleet) join(s *session, k sessionKey) {
+	if s.shared != nil {
+		return
+	}
+	s.shared = &sharedSession{fleet: fl, key: k, names: newSessionNames(fl.keys, k.key())}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, name := range s.shared.names.subject {
+		if fl.sessions[name] == nil {
+			fl.sessions[name] = make(map[*session]bool)
+		}
+		fl.sessions[name][s] = true
+	}
+}
+
+// leave is the opposite of join.
+func (fl *fleet) leave(s *session) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	delete(fl.unsaved, s)
+	for _, name := range s.shared.names.subject {
+		delete(fl.sessions[name], s)
+		if len(fl.sessions[name]) == 0 {
+			delete(fl.sessions, name)
+		}
+	}
+}
+
+// suspect makes the sessions of a subject check the marks at their next use. A process has ended one of them.
+func (fl *fleet) suspect(subject string) {
+	fl.mu.Lock()
+	sessions := slices.Collect(maps.Keys(fl.sessions[subject]))
+	fl.mu.Unlock()
+	for _, s := range sessions {
+		s.suspicious(true)
+	}
+}
+
+// setConnected makes all sessions check the marks at their next use, because messages may have been lost.
+func (fl *fleet) setConnected(connected bool) {
+	fl.mu.Lock()
+	fl.connected = connected
+	all := make(map[*session]bool)
+	for _, sessions := range fl.sessions {
+		maps.Copy(all, sessions)
+	}
+	fl.mu.Unlock()
+	for s := range all {
+		s.suspicious(false)
+	}
+}
+
+func (s *session) suspicious(ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sh := s.shared; sh.started && !s.dropped {
+		sh.stale, sh.suspect = true, sh.suspect || ended
+		sh.suspicions++
+		s.limitTokens()
+	}
+}
+
+// limitTokens applies the time of the next check to the tokens of s.
+func (s *session) limitTokens() {
+	for _, e := range s.entries {
+		if t := e.current.Load(); t != nil {
+			s.limit(t)
+			t.setDue(t.refreshDue)
+		}
+	}
+}
+
+// limit sets until when hits may return t without a check.
+func (s *session) limit(t *token) {
+	switch sh := s.shared; {
+	case sh == nil || sh.checkAt.IsZero() && !sh.stale:
+		t.limit = 0
+	case sh.stale:
+		t.limit = -1
+	default:
+		t.limit = cmp.Or(sh.checkAt.Sub(t.obtainedAt), -1)
+	}
+}
+
+// startCheck returns a channel that is closed when the session has been checked, or nil if no check is due. It starts a
+// check if there is none. The session's mutex is held.
+func (s *session) startCheck(ctx context.Context, h *Handle) <-chan struct{} {
+	sh := s.shared
+	if sh == nil || !sh.started || !sh.stale && (sh.checkAt.IsZero() || before(time.Now(), sh.checkAt)) {
+		return nil
+	}
+	if sh.check == nil {
+		sh.check = make(chan struct{})
+		go sh.fleet.runCheck(context.WithoutCancel(ctx), h, s)
+	}
+	return sh.check
+}
+
+// runCheck reads the marks and drops the session if it has ended.
+func (fl *fleet) runCheck(ctx context.Context, h *Handle, s *session) {
+	sh := s.shared
+	s.mu.Lock()
+	suspicions := sh.suspicions
+	s.mu.Unlock()
+	marks, _, err := fl.loadMarks(ctx, h, sh.names.subject)
+	s.mu.Lock()
+	ended := false
+	switch {
+	case err == nil:
+		ended = s.judge(marks, suspicions)
+	case sh.suspect: // without the store, a session that may have ended is not served
+		ended = true
+	default:
+		s.unchecked()
+	}
+	done := sh.check
+	sh.check = nil
+	s.mu.Unlock()
+	if ended {
+		fl.cache.remove(sh.key, s)
+	}
+	close(done)
+}
+
+// judge reports whether a mark has ended the session. If not, the session counts as checked. The session's mutex is held.
+func (s *session) judge(marks *subjectRecord, suspicions int) (ended bool) {
+	sh, now := s.shared, time.Now()
+	current := marks.epochs(&sh.names)
+	for i, scope := range sh.names.scopes {
+		if !sh.started || current[i] == "" {
+			continue
+		}
+		// Without known epochs, the session started without the store, and ages tell what was first.
+		if sh.known && current[i] != sh.epochs[i] || !sh.known && marks.find(scope).Age <= since(now, sh.startedAt)+slack {
+			return true
+		}
+	}
+	// A mark may have expired since.
+	if sh.started && !sh.contact.IsZero() && since(now, sh.contact) > sh.fleet.sessionTTL {
+		return true
+	}
+	if !sh.known {
+		sh.epochs, sh.known = current, true
+	}
+	sh.started, sh.contact = true, now
+	if sh.suspicions == suspicions {
+		sh.stale, sh.suspect = false, false
+	}
+	sh.checkAt = time.Time{}
+	if !sh.fleet.isConnected() {
+		sh.checkAt = now.Add(sh.fleet.recheck)
+	}
+	s.limitTokens()
+	return false
+}
+
+// unchecked records that the session is used without the store. The session's mutex is held.
+func (s *session) unchecked() {
+	sh, now := s.shared, time.Now()
+	if !sh.started {
+		sh.started, sh.startedAt = true, now
+	}
+	sh.stale, sh.checkAt = false, now.Add(breakerMin+time.Duration(mathrand.Int64N(int64(breakerMin))))
+	s.limitTokens()
+}
+
+func (fl *fleet) isConnected() bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.connected
+}
+
+// remove drops s, which is a session of k.
+func (c *Cache) remove(k sessionKey, s *session) {
+	sh := c.shards[c.shard(k)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.peek(k) == s {
+		sh.remove(k)
+		c.sessions.Add(-1)
+	}
+	s.drop()
+}
+
+// call calls the store, unless its breaker is open.
+func call[T any](ctx context.Context, fl *fleet, h *Handle, op string, f func(context.Context) (T, error)) (v T, err error) {
+	if !fl.breaker.allow() {
+		return v, errStoreOpen
+	}
+	start := time.Now()
+	limited, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	v, err = safecall.Do(limited, fl.calls, f)
+	event := Event{Kind: EventStore, Op: op, Took: time.Since(start)}
+	switch {
+	case err == nil:
+		fl.breaker.close()
+	case errors.Is(err, ErrConflict):
+		fl.breaker.close()
+		fl.conflicts.Add(1)
+		err = ErrConflict
+	case ctx.Err() != nil:
+		fl.breaker.abandon()
+		err = ctx.Err()
+	default:
+		fl.failures.Add(1)
+		event.RetryIn = fl.breaker.open()
+		err = fmt.Errorf("cache: %s of the store failed: %s", op, redact.Text(err.Error(), 300))
+	}
+	if fl.observed(h) {
+		event.Err = err
+		fl.emit(h, event)
+	}
+	return v, err
+}
+
+var (
+	errStoreOpen  = errors.New("cache: the store failed a moment ago and is not called yet")
+	errUnreadable = errors.New("cache: a record in the store cannot be read; it was sealed with another key or changed")
+)
+
+func (fl *fleet) observed(h *Handle) bool {
+	return fl.cache.onEvent != nil || h != nil && h.OnEvent != nil
+}
+
+// emit calls OnEvent. h is nil if no handle caused the event.
+func (fl *fleet) emit(h *Handle, e Event) {
+	if h != nil {
+		h.emit(e)
+	} else if fl.cache.onEvent != nil {
+		fl.cache.onEvent(e)
+	}
+}
+
+// A storeBreaker stops calls of a failing store, so that it costs one time-out and not one for each caller.
+type storeBreaker struct {
+	mu      sync.Mutex // guards the fields below
+	retryAt time.Time  // zero if the breaker is closed
+	probing bool
+}
+
+// allow reports whether the store may be called. After the wait it allows one probe.
+func (b *storeBreaker) allow() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.retryAt.IsZero() {
+		return true
+	}
+	if b.probing || before(time.Now(), b.retryAt) {
+		return false
+	}
+	b.probing = true
+	return true
+}
+
+func (b *storeBreaker) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retryAt, b.probing = time.Time{}, false
+}
+
+func (b *storeBreaker) open() (retryIn time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	retryIn = breakerMin + time.Duration(mathrand.Int64N(int64(breakerMin)))
+	b.retryAt, b.probing = time.Now().Add(retryIn), false
+	return retryIn
+}
+
+// abandon allows another probe, since the caller of this one has left.
+func (b *storeBreaker) abandon() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing = false
+}
+
+func (b *storeBreaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.retryAt.IsZero()
+}
+
+// read loads the record of name into v and returns its version and its age. found is false if there is none or it cannot
+// be read. Its version is then returned nevertheless, for the write that replaces it.
+func (fl *fleet) read(ctx context.Context, h *Handle, name string, v any) (r Record, found bool, err error) {
+	r, err = call(ctx, fl, h, opLoad, func(ctx context.Context) (Record, error) { return fl.store.Load(ctx, name) })
+	if err != nil {
+		return Record{}, false, err
+	}
+	fl.loads.Add(1)
+	if r.TTL <= 0 || len(r.Value) == 0 {
+		return r, false, nil
+	}
+	plain, ok := fl.keys.Open(name, r.Value)
+	if !ok || json.Unmarshal(plain, v) != nil {
+		fl.unreadable.Add(1)
+		if fl.observed(h) {
+			fl.emit(h, Event{Kind: EventStore, Op: opLoad, Err: errUnreadable})
+		}
+		return r, false, nil
+	}
+	return r, true, nil
+}
+
+func (fl *fleet) write(ctx context.Context, h *Handle, name string, v any, old Version, ttl time.Duration) (Version, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	sealed := fl.keys.Seal(name, plain)
+	version, err := call(ctx, fl, h, opSave, func(ctx context.Context) (Version, error) {
+		return fl.store.Save(ctx, name, sealed, old, ttl)
+	})
+	if err == nil {
+		fl.saves.Add(1)
+	}
+	return version, err
+}
+
+// loadMarks loads the marks of a subject, and the version of the record to replace.
+func (fl *fleet) loadMarks(ctx context.Context, h *Handle, names []string) (*subjectRecord, Version, error) {
+	all, version := new(subjectRecord), Version("")
+	for i, name := range names {
+		var marks subjectRecord
+		r, found, err := fl.read(ctx, h, name, &marks)
+		if err != nil {
+			return nil, "", err
+		}
+		if i == 0 {
+			version = r.Version
+		}
+		if found {
+			for _, m := range marks.Marks {
+				m.Age += age(marks.TTL, r.TTL)
+				all.Marks = append(all.Marks, m)
+			}
+		}
+	}
+	return all, version, nil
+}
+
+// age returns how long ago a record was saved, by the store's clock.
+func age(saved, left time.Duration) time.Duration { return max(0, saved-left) }
+
+// A loaded session is the result of fleet.load.
+type loaded struct {
+	record  *sessionRecord // never nil
+	at      time.Time      // to which the ages in the record count
+	version Version        // of the record to replace
+	ended   bool           // the session in memory has ended; it is still in the cache
+	corrupt bool           // there is a record that cannot be read
+}
+
+// load loads the record of s and, if a check is due or marksToo is set, the marks of its subject.
+func (fl *fleet) load(ctx context.Context, h *Handle, s *session, marksToo bool) (*loaded, error) {
+	sh := s.shared
+	s.mu.Lock()
+	suspicions, known, own := sh.suspicions, sh.known, sh.epochs
+	marksToo = marksToo || !sh.started || !known || sh.stale || !sh.checkAt.IsZero() && !before(time.Now(), sh.checkAt)
+	s.mu.Unlock()
+	var marks *subjectRecord
+	var marksErr error
+	read := make(chan struct{})
+	if marksToo {
+		go func() {
+			defer close(read)
+			marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.subject)
+		}()
+	} else {
+		close(read)
+	}
+	l := &loaded{at: time.Now()}
+	var records []*sessionRecord
+	var err error
+	for i, name := range sh.names.session {
+		var record sessionRecord
+		var r Record
+		var found bool
+		if r, found, err = fl.read(ctx, h, name, &record); err != nil {
+			break
+		}
+		if i == 0 {
+			l.version = r.Version
+		}
+		l.corrupt = l.corrupt || !found && len(r.Value) > 0 && r.TTL > 0
+		if found {
+			record.grow(age(record.TTL, r.TTL))
+			records = append(records, &record)
+			marksToo = marksToo || record.Epochs != own
+		}
+	}
+	<-read
+	if err == nil && marksErr == nil && marksToo && marks == nil {
+		marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.subject)
+	}
+	if err := errors.Join(err, marksErr); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if marks != nil {
+		l.ended = s.judge(marks, suspicions)
+	}
+	for _, r := range records {
+		switch {
+		case marks != nil && !marks.allow(r.Epochs, &sh.names): // from before a sign-out
+		case l.record == nil:
+			l.record = r
+		default:
+			l.record.merge(r)
+		}
+	}
+	if l.record == nil {
+		l.record = &sessionRecord{Epochs: sh.epochs}
+	} else if !l.ended {
+		sh.epochs = l.record.Epochs // also valid, and the next record is compared with it
+	}
+	return l, nil
+}
+
+// epochs returns the IDs of the current marks for a session.
+func (r *subjectRecord) epochs(n *sessionNames) (e epochs) {
+	for i, scope := range n.scopes {
+		e[i] = r.find(scope).ID
+	}
+	return e
+}
+
+// allow reports whether no mark has ended a record with the epochs e.
+func (r *subjectRecord) allow(e epochs, n *sessionNames) bool {
+	for i, id := range r.epochs(n) {
+		if id != "" && id != e[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// snapshot returns the contents of s as a record, without the token for one scope set. The session's mutex is held.
+func (s *session) snapshot(without *entry) *sessionRecord {
+	sh, now := s.shared, time.Now()
+	if s.dropped {
+		return &sessionRecord{Epochs: sh.epochs}
+	}
+	r := &sessionRecord{Epochs: sh.epochs, SignIn: sh.signIn, State: []byte(s.state)}
+	if sh.signIn != "" {
+		r.SignedIn = since(now, sh.signedInAt)
+	}
+	if s.state != "" {
+		r.StateAge = since(now, sh.stateAt)
+	}
+	for _, e := range s.entries {
+		if t := e.current.Load(); t != nil && e != without {
+			r.Entries = append(r.Entries, entryRecord{Scopes: e.scopes, Token: newTokenRecord(t, now)})
+		}
+	}
+	return r
+}
+
+// adopt takes over what is newer in a record that was merged with a snapshot of s. It replaces the token of preferred
+// even if the one in memory is younger. The session's mutex is held.
+func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
+	sh, now := s.shared, time.Now()
+	if s.dropped {
+		return
+	}
+	later := r.SignIn != sh.signIn
+	if later {
+		sh.signIn, sh.signedInAt = r.SignIn, now.Add(-r.SignedIn)
+		s.version++
+	}
+	if state := string(r.State); state != s.state {
+		s.state, sh.stateAt = state, now.Add(-r.StateAge)
+		s.version++
+	}
+	for _, stored := range r.Entries {
+		i := s.index(stored.Scopes)
+		if i < 0 {
+			continue
+		}
+		e := s.entries[i]
+		if t := stored.Token; t.usable() && t.Text != e.rejected {
+			current := e.current.Load()
+			if current == nil || current.oauth.AccessToken != t.Text &&
+				(later || e == preferred || t.Age < since(now, current.obtainedAt)) {
+				next := t.token(now)
+				next.setDue(e.spread(next))
+				e.replace(next)
+			}
+		}
+		for i, f := range stored.Failures {
+			if f != nil {
+				e.adoptFailure(i, f, h, now)
+			}
+		}
+	}
+}
+
+// adoptFailure takes over a failure of another process. It takes over only the Retry-After of one that is older than the
+// last call of Invalidate.
+func (e *entry) adoptFailure(i int, r *failureRecord, h *Handle, now time.Time) {
+	if h == nil || h.DecodeError == nil {
+		return
+	}
+	at := now.Add(-r.Age)
+	if last := e.failures[i]; last != nil && !at.After(last.at) {
+		return
+	}
+	f := &failure{
+		claims: r.Claims, inARow: r.InARow, at: at, retryAt: at.Add(r.RetryIn), throttledUntil: at.Add(r.Throttled),
+	}
+	if at.Before(e.invalidatedAt) {
+		f.retryAt = f.throttledUntil
+	}
+	if f.err = h.DecodeError(r.Error); f.err != nil && before(now, f.retryAt) {
+		e.failures[i] = f
+	}
+}
+
+func newFailureRecord(f *failure, h *Handle) *failureRecord {
+	if f == nil || h.EncodeError == nil {
+		return nil
+	}
+	encoded := h.EncodeError(f.err)
+	if len(encoded) == 0 {
+		return nil
+	}
+	return &failureRecord{
+		Error: encoded, Claims: f.claims, InARow: f.inARow, Age: since(time.Now(), f.at),
+		RetryIn: f.retryAt.Sub(f.at), Throttled: max(0, f.throttledUntil.Sub(f.at)),
+	}
+}
+
+// spread returns when t is due in this process, counted from obtainedAt. Processes look into the store at slightly
+// different moments, so that the first one has a new token when the others look.
+func (e *entry) spread(t *token) time.Duration {
+	if e.session.shared == nil {
+		return t.refreshAfter
+	}
+	most := min((t.usableFor-t.refreshAfter)/10, 30*time.Second)
+	return t.refreshAfter + time.Duration(mathrand.Float64()*float64(most))
+}
+
+// update saves the changes of a session: it merges the session into the record, calls change and saves the result. If
+// another process has changed the record, it loads the record and tries again. l may be nil. change may be nil, and
+// reports whether there is something to save.
+func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, without *entry,
+	change func(*sessionRecord) bool) error {
+	sh := s.shared
+	for try := range maxUpdates {
+		if l == nil {
+			var err error
+			if l, err = fl.load(ctx, h, s, false); err != nil {
+				return err
+			}
+		}
+		if l.ended {
+			fl.cache.remove(sh.key, s)
+			return nil
+		}
+		now := time.Now()
+		l.record.grow(since(now, l.at))
+		l.at = now
+		s.mu.Lock()
+		l.record.merge(s.snapshot(without))
+		s.mu.Unlock()
+		scopes := ""
+		if without != nil {
+			scopes = without.scopes
+		}
+		if change != nil && !change(l.record) {
+			return nil
+		}
+		l.record.prune(scopes, fl.sessionTTL)
+		_, err := fl.write(ctx, h, sh.names.session[0], l.record, l.version, l.record.TTL)
+		if err == nil {
+			s.mu.Lock()
+			s.adopt(l.record, h, without)
+			s.mu.Unlock()
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		l = nil
+		pause(ctx, try)
+	}
+	return ErrConflict
+}
+
+// pause waits for a moment before the next attempt, so that many processes do not collide again.
+func pause(ctx context.Context, try int) {
+	most := min(time.Millisecond<<min(try, 10), 50*time.Millisecond)
+	select {
+	case <-time.After(time.Duration(mathrand.Int64N(int64(most)))):
+	case <-ctx.Done():
+	}
+}
+
+// begin looks for the result of a flight in the store. Otherwise it takes the lease, or waits for the process that has
+// it. It reports whether the flight has ended. If not, the caller sends a request, and calls fleet.end.
+func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
+	e, h := f.entry, f.handle
+	s := e.session
+	f.id = rand.Text()
+	start, waited := time.Now(), false
+	for try := 0; ; try++ {
+		l, err := fl.load(ctx, h, s, false)
+		s.mu.Lock()
+		if e.flight != f || e.detached {
+			if e.flight == f {
+				e.end(f, nil, nil)
+			}
+			s.mu.Unlock()
+			return true
+		}
+		if err != nil {
+			s.unchecked()
+			f.prepare()
+			s.mu.Unlock()
+			f.storeFailed, f.stateUnknown = true, true
+			return false
+		}
+		if l.ended {
+			e.end(f, nil, nil)
+			s.mu.Unlock()
+			fl.cache.remove(s.shared.key, s)
+			return true
+		}
+		l.record.merge(s.snapshot(nil))
+		s.adopt(l.record, h, nil)
+		f.prepare()
+		if ended = f.finishFrom(fl); ended {
+			s.mu.Unlock()
+			return true
+		}
+		if l.corrupt { // maybe only as it was read; without a token there is nothing better to write
+			s.mu.Unlock()
+			return false
+		}
+		stored := l.record.entry(e.scopes)
+		if stored.leased(f.id) {
+			left := leaseTime - stored.LeaseAge
+			if f.served != nil {
+				f.served.postpone(min(left, 2*time.Second))
+				e.end(f, f.served, nil)
+				s.mu.Unlock()
+				return true
+			}
+			patient := time.Since(start) < f.patience(start)
+			s.mu.Unlock()
+			if !patient {
+				return false
+			}
+			if !waited {
+				waited = true
+				fl.waits.Add(1)
+			}
+			f.await(ctx, try)
+			continue
+		}
+		if stored.Token != nil && stored.Token.Text == e.rejected {
+			stored.Token = nil
+		}
+		stored.Lease, stored.LeaseAge = f.id, 0
+		l.record.prune(e.scopes, fl.sessionTTL)
+		s.mu.Unlock()
+		version, err := fl.write(ctx, h, s.shared.names.session[0], l.record, l.version, l.record.TTL)
+		switch {
+		case err == nil:
+			l.version = version
+			f.leased = l
+			return false
+		case !errors.Is(err, ErrConflict):
+			f.storeFailed = true
+			return false
+		}
+		pause(ctx, try)
+	}
+}
+
+// prepare records what the result of the flight must be compared with. The session's mutex is held.
+func (f *flight) prepare() {
+	s := f.entry.session
+	f.version, f.replaces, f.signIn, f.state = s.version, f.entry.current.Load(), s.shared.signIn, s.state
+}
+
+// finishFrom ends the flight if the session has its result, and reports whether it did. The session's mutex is held.
+func (f *flight) finishFrom(fl *fleet) bool {
+	e, now := f.entry, time.Now()
+	t := e.current.Load()
+	if t != nil && t != f.served && t.usableAt(now) && (f.claims == "" || t.claims == f.claims) {
+		fl.hits.Add(1)
+		e.end(f, t, nil)
+		return true
+	}
+	wait, err := e.blockedFor(f.claims, now)
+	if err == nil {
+		return false
+	}
+	if f.served != nil {
+		f.served.postpone(wait)
+		e.end(f, f.served, nil)
+	} else {
+		e.end(f, nil, err)
+	}
+	return true
+}
+
+// patience is how long the flight waits for another process: half of the time that its callers have.
+func (f *flight) patience(start time.Time) time.Duration {
+	if !f.unlimited && f.callers > 0 {
+		return min(f.deadline.Sub(start), fetchTimeout) / 2
+	}
+	return fetchTimeout / 2
+}
+
+// await waits before the flight looks again, for 20 ms to half a second.
+func (f *flight) await(ctx context.Context, try int) {
+	start := time.Now()
+	d := min(20*time.Millisecond<<min(try, 5), 500*time.Millisecond)
+	select {
+	case <-time.After(d/2 + time.Duration(mathrand.Int64N(int64(d)))):
+	case <-f.done: // a sign-in has ended the flight
+	case <-ctx.Done():
+	}
+	if fl := f.entry.session.shared.fleet; fl.observed(f.handle) {
+		f.handle.emit(Event{Kind: EventStore, Op: opWait, Scopes: f.entry.scopes, Took: time.Since(start)})
+	}
+}
+
+// postpone sets when the refresh of t is due, counted from now.
+func (t *token) postpone(wait time.Duration) {
+	t.setDue(since(time.Now(), t.obtainedAt) + wait)
+}
+
+// end saves the result of a flight and gives back its lease.
+func (fl *fleet) end(ctx context.Context, f *flight, t *token, state string) {
+	e, s := f.entry, f.entry.session
+	if f.storeFailed {
+		if t != nil {
+			fl.saveLater(s)
+		}
+		return
+	}
+	if t == nil && f.leased == nil {
+		return
+	}
+	base := ""
+	if f.replaces != nil {
+		base = f.replaces.oauth.AccessToken
+	}
+	failed := plain
+	if f.claims != "" {
+		failed = challenged
+	}
+	saved := fl.update(ctx, f.handle, s, f.leased, e, func(r *sessionRecord) bool {
+		stored := r.entry(e.scopes)
+		changed := stored.Lease == f.id
+		if changed {
+			stored.Lease, stored.LeaseAge = "", 0
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		overtaken := r.SignIn != f.signIn
+		if t == nil {
+			if last := f.failure; last != nil && (!overtaken || last.throttledUntil.After(last.at)) {
+				if failure := newFailureRecord(last, f.handle); failure != nil {
+					stored.Failures[failed], changed = failure, true
+				}
+			}
+			return changed
+		}
+		theirs := stored.Token
+		if !theirs.usable() || theirs.Text == base || theirs.Text == e.rejected ||
+			!overtaken && f.claims != "" && theirs.Claims != f.claims {
+			stored.Token = newTokenRecord(t, time.Now())
+		}
+		stored.Failures[failed], stored.Failures[plain] = nil, nil
+		if state != "" && !overtaken {
+			r.State, r.StateAge = []byte(state), 0
+		}
+		return true
+	})
+	if saved != nil && t != nil {
+		fl.saveLater(s)
+	}
+}
+
+// put is [Handle.Put] with a store.
+func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token, error) {
+	var l *loaded
+	for {
+		e, err := h.lock()
+		if err != nil {
+			return nil, err
+		}
+		s := e.session
+		s.mu.Unlock()
+		if l, err = fl.load(ctx, h, s, true); err != nil {
+			l = nil
+		} else if l.ended {
+			fl.cache.remove(s.shared.key, s)
+			continue
+		}
+		if e, err = h.lock(); err != nil {
+			return nil, err
+		}
+		if e.session != s { // purged in the meantime
+			e.session.mu.Unlock()
+			continue
+		}
+		t, err := e.put(r)
+		if err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		if l == nil {
+			s.shared.known, s.shared.startedAt = false, time.Now()
+			s.unchecked()
+		}
+		s.mu.Unlock()
+		if l == nil || fl.update(ctx, h, s, l, nil, nil) != nil {
+			fl.saveLater(s)
+		}
+		return &t.oauth, nil
+	}
+}
+
+// saveLater saves a session when the store is back.
+func (fl *fleet) saveLater(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped {
+		return
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.unsaved[s] = true
+	fl.schedule()
+}
+
+func (fl *fleet) countUnsaved() int {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return len(fl.unsaved)
+}
+
+// schedule calls flush in a while. fl.mu is held.
+func (fl *fleet) schedule() {
+	if !fl.scheduled && len(fl.unsaved)+len(fl.marks) > 0 {
+		fl.scheduled = true
+		time.AfterFunc(2*breakerMin+time.Duration(mathrand.Int64N(int64(breakerMin))), fl.flush)
+	}
+}
+
+// flush saves what could not be saved before. Marks are first, so that no ended session is saved.
+func (fl *fleet) flush() {
+	ctx := context.Background()
+	fl.mu.Lock()
+	marks, unsaved := slices.Collect(maps.Keys(fl.marks)), slices.Collect(maps.Keys(fl.unsaved))
+	fl.mu.Unlock()
+	var failed atomic.Bool
+	for _, m := range marks {
+		if failed.Load() || fl.mark(ctx, m) != nil {
+			failed.Store(true)
+			break
+		}
+		fl.mu.Lock()
+		delete(fl.marks, m)
+		fl.mu.Unlock()
+	}
+	for chunk := range slices.Chunk(unsaved, 16) {
+		var wg sync.WaitGroup
+		for i, s := range chunk {
+			save := func() {
+				if failed.Load() {
+					return
+				}
+				// An error other than a conflict is one of the store.
+				if err := fl.update(ctx, nil, s, nil, nil, nil); err != nil {
+					failed.Store(!errors.Is(err, ErrConflict))
+					return
+				}
+				fl.mu.Lock()
+				delete(fl.unsaved, s)
+				fl.mu.Unlock()
+			}
+			if i == 0 { // alone, as the probe of the breaker
+				save()
+			} else {
+				wg.Go(save)
+			}
+		}
+		wg.Wait()
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.scheduled = false
+	fl.schedule()
+}
+
+// purge writes a mark that ends the sessions of a subject in a scope, and tells the other processes. If that fails, it
+// is tried again when the store is back.
+func (fl *fleet) purge(ctx context.Context, subject, scope string) error {
+	m := pendingMark{subject, scope}
+	err := fl.mark(ctx, m)
+	if err != nil {
+		fl.mu.Lock()
+		defer fl.mu.Unlock()
+		fl.marks[m] = true
+		fl.schedule()
+	}
+	return err
+}
+
+func (fl *fleet) mark(ctx context.Context, m pendingMark) error {
+	names := fl.keys.Names(joined("subject", m.subject))
+	for try := range maxUpdates {
+		marks, version, err := fl.loadMarks(ctx, nil, names)
+		if err != nil {
+			return err
+		}
+		marks.add(mark{Scope: m.scope, ID: rand.Text()}, fl.markTTL())
+		if _, err = fl.write(ctx, nil, names[0], marks, version, marks.TTL); err == nil {
+			return fl.notify(ctx, names)
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		pause(ctx, try)
+	}
+	return ErrConflict
+}
+
+func (fl *fleet) notify(ctx context.Context, names []string) error {
+	if fl.notifier == nil {
+		return nil
+	}
+	for _, name := range names {
+		if _, err := call(ctx, fl, nil, opNotify, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, fl.notifier.Notify(ctx, name)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// erase overwrites the record of a session, so that its tokens do not stay in the store until they expire. A mark has
+// ended the session, so a failure has no effect.
+func (fl *fleet) erase(ctx context.Context, k Key) {
+	for _, name := range newSessionNames(fl.keys, k).session {
+		var r sessionRecord
+		if old, found, err := fl.read(ctx, nil, name, &r); err != nil || !found {
+			continue
+		} else if _, err := fl.write(ctx, nil, name, &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}, old.Version,
+			time.Minute); err != nil {
+			continue
+		}
+	}
+}

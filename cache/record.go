@@ -1,0 +1,306 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/internal/seal"
+)
+
+// purpose is part of all names and keys. A change of the format below needs a new number, so that processes of both
+// formats do not read each other's records.
+const purpose = "entra/cache 1"
+
+// maxRecord bounds the plain text of a record, as [Store] documents.
+const maxRecord = 500 << 10
+
+// A sessionRecord is the record of a session in a store. Clocks are not compared: all times are ages, which count
+// from an event to the moment at which the record was saved or, after grow, loaded.
+type sessionRecord struct {
+	TTL      time.Duration `json:"ttl"`              // of the record when it was saved
+	Epochs   epochs        `json:"epochs"`           // when the session started
+	SignIn   string        `json:"signin,omitempty"` // random ID of the last call of Put
+	SignedIn time.Duration `json:"signed_in,omitempty"`
+	State    []byte        `json:"state,omitempty"`
+	StateAge time.Duration `json:"state_age,omitempty"`
+	Entries  []entryRecord `json:"entries,omitempty"`
+}
+
+type entryRecord struct {
+	Scopes   string            `json:"scopes,omitempty"`
+	Token    *tokenRecord      `json:"token,omitempty"`
+	Failures [2]*failureRecord `json:"failures,omitzero"`
+	Lease    string            `json:"lease,omitempty"` // random ID of the flight that has it
+	LeaseAge time.Duration     `json:"lease_age,omitempty"`
+}
+
+type tokenRecord struct {
+	Text         string        `json:"text"`
+	Type         string        `json:"type,omitempty"`
+	Scope        string        `json:"scope,omitempty"`
+	Claims       string        `json:"claims,omitempty"`
+	Age          time.Duration `json:"age"`
+	RefreshAfter time.Duration `json:"refresh_after"`
+	UsableFor    time.Duration `json:"usable_for"`
+	Lifetime     time.Duration `json:"lifetime"`
+}
+
+type failureRecord struct {
+	Error     []byte        `json:"error"` // by Handle.EncodeError
+	Claims    string        `json:"claims,omitempty"`
+	InARow    int           `json:"in_a_row"`
+	Age       time.Duration `json:"age"`
+	RetryIn   time.Duration `json:"retry_in"`
+	Throttled time.Duration `json:"throttled,omitempty"`
+}
+
+// grow adds the time since the record was saved to its ages.
+func (r *sessionRecord) grow(by time.Duration) {
+	r.SignedIn += by
+	r.StateAge += by
+	for i := range r.Entries {
+		e := &r.Entries[i]
+		e.LeaseAge += by
+		if e.Token != nil {
+			e.Token.Age += by
+		}
+		for _, f := range e.Failures {
+			if f != nil {
+				f.Age += by
+			}
+		}
+	}
+}
+
+// entry returns the entry of a scope set. It adds a missing one.
+func (r *sessionRecord) entry(scopes string) *entryRecord {
+	for i := range r.Entries {
+		if sameScopes(r.Entries[i].Scopes, scopes) {
+			return &r.Entries[i]
+		}
+	}
+	r.Entries = append(r.Entries, entryRecord{Scopes: scopes})
+	return &r.Entries[len(r.Entries)-1]
+}
+
+// leased reports whether a flight other than own has the lease.
+func (e *entryRecord) leased(own string) bool {
+	return e.Lease != "" && e.Lease != own && e.LeaseAge < leaseTime
+}
+
+// laterThan reports whether r has a later sign-in than o.
+func (r *sessionRecord) laterThan(o *sessionRecord) bool {
+	return r.SignIn != "" && r.SignIn != o.SignIn && (o.SignIn == "" || r.SignedIn < o.SignedIn)
+}
+
+// merge adds to r what o has and r lacks. Of two values, it keeps that of the later sign-in, and otherwise the
+// younger one. The tokens of an earlier sign-in stay valid, so they are kept where there are no others.
+func (r *sessionRecord) merge(o *sessionRecord) {
+	switch {
+	case o.laterThan(r):
+		merged := *o
+		merged.Entries = slices.Clone(o.Entries)
+		earlier := *r
+		*r = merged
+		r.addMissing(&earlier)
+		return
+	case r.laterThan(o):
+	case len(o.State) > 0 && (len(r.State) == 0 || o.StateAge < r.StateAge):
+		r.State, r.StateAge = o.State, o.StateAge
+		fallthrough
+	default:
+		for _, e := range o.Entries {
+			if mine := r.entry(e.Scopes); e.Token.usable() && (!mine.Token.usable() || e.Token.Age < mine.Token.Age) {
+				mine.Token = e.Token
+			}
+		}
+	}
+	r.addMissing(o)
+}
+
+func (r *sessionRecord) addMissing(o *sessionRecord) {
+	if len(r.State) == 0 && !r.laterThan(o) {
+		r.State, r.StateAge = o.State, o.StateAge
+	}
+	for _, e := range o.Entries {
+		if mine := r.entry(e.Scopes); !mine.Token.usable() {
+			mine.Token = e.Token
+		}
+	}
+}
+
+func (t *tokenRecord) usable() bool { return t != nil && t.Age < t.UsableFor }
+
+// prune removes what has expired and sets the lifetime of the record. It keeps the entry of scopes.
+func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
+	const least = time.Minute // a record without contents still has its epochs
+	r.TTL = least
+	if len(r.State) > 0 {
+		r.TTL = sessionTTL
+	}
+	kept := r.Entries[:0]
+	for _, e := range r.Entries {
+		empty := true
+		if e.Token != nil && e.Token.Age >= e.Token.Lifetime {
+			e.Token = nil
+		}
+		if e.Token != nil {
+			empty, r.TTL = false, max(r.TTL, e.Token.Lifetime-e.Token.Age)
+		}
+		for i, f := range e.Failures {
+			if f == nil {
+				continue
+			}
+			if left := max(f.RetryIn, f.Throttled) + failureMemory - f.Age; left > 0 {
+				empty, r.TTL = false, max(r.TTL, left)
+			} else {
+				e.Failures[i] = nil
+			}
+		}
+		if e.leased("") {
+			empty = false
+		} else {
+			e.Lease, e.LeaseAge = "", 0
+		}
+		if !empty {
+			kept = append(kept, e)
+		}
+	}
+	r.Entries = kept
+	for len(r.Entries) > maxScopeSets || r.size() > maxRecord {
+		oldest := -1
+		for i, e := range r.Entries {
+			if !sameScopes(e.Scopes, scopes) && (oldest < 0 || e.age() > r.Entries[oldest].age()) {
+				oldest = i
+			}
+		}
+		if oldest < 0 {
+			break
+		}
+		r.Entries = slices.Delete(r.Entries, oldest, oldest+1)
+	}
+}
+
+func (e *entryRecord) age() time.Duration {
+	if e.Token == nil {
+		return e.LeaseAge
+	}
+	return e.Token.Age
+}
+
+// size estimates the size of the plain text.
+func (r *sessionRecord) size() int {
+	n := 2*len(r.State) + 1024
+	for _, e := range r.Entries {
+		n += len(e.Scopes) + 512
+		if t := e.Token; t != nil {
+			n += len(t.Text) + len(t.Scope) + len(t.Claims)
+		}
+		for _, f := range e.Failures {
+			if f != nil {
+				n += 2*len(f.Error) + len(f.Claims)
+			}
+		}
+	}
+	return n
+}
+
+func newTokenRecord(t *token, now time.Time) *tokenRecord {
+	if t == nil {
+		return nil
+	}
+	return &tokenRecord{
+		Text: t.oauth.AccessToken, Type: t.oauth.TokenType, Scope: t.scope, Claims: t.claims,
+		Age: since(now, t.obtainedAt), RefreshAfter: t.refreshAfter, UsableFor: t.usableFor,
+		Lifetime: t.oauth.Expiry.Sub(t.obtainedAt.Round(0)),
+	}
+}
+
+// token returns the token that was recorded, by the clock of this process.
+func (t *tokenRecord) token(now time.Time) *token {
+	obtainedAt := now.Add(-t.Age)
+	return &token{
+		oauth: oauth2.Token{
+			AccessToken: t.Text, TokenType: t.Type, Expiry: obtainedAt.Add(t.Lifetime).Round(0),
+		},
+		scope: t.Scope, claims: t.Claims, obtainedAt: obtainedAt, refreshAfter: t.RefreshAfter, usableFor: t.UsableFor,
+	}
+}
+
+// since returns how long ago t was by the clock that is further from it.
+func since(now, t time.Time) time.Duration { return max(0, -until(now, t)) }
+
+// epochs are the IDs of the marks that were in force for a session when it started: of its subject, of its app, and
+// of the session itself. An ID is empty if there was no mark.
+type epochs [3]string
+
+// A subjectRecord has the marks of a subject. It is a record of its own, because the sessions of a subject cannot be
+// listed: their names are hashes.
+type subjectRecord struct {
+	TTL   time.Duration `json:"ttl"`
+	Marks []mark        `json:"marks"`
+}
+
+// A mark ends all sessions in its scope that do not have its ID, that is, those that started before it.
+type mark struct {
+	Scope string        `json:"scope"`
+	ID    string        `json:"id"`
+	Age   time.Duration `json:"age"`
+}
+
+// maxMarks bounds the marks of a subject. The oldest ones are dropped.
+const maxMarks = 256
+
+// find returns the youngest mark of a scope.
+func (r *subjectRecord) find(scope string) (m mark) {
+	for _, other := range r.Marks {
+		if other.Scope == scope && (m.ID == "" || other.Age < m.Age) {
+			m = other
+		}
+	}
+	return m
+}
+
+// add adds a mark, and drops those that it replaces and those that are older than ttl.
+func (r *subjectRecord) add(m mark, ttl time.Duration) {
+	r.TTL = ttl
+	r.Marks = slices.DeleteFunc(r.Marks, func(old mark) bool { return old.Scope == m.Scope || old.Age >= ttl })
+	r.Marks = append(r.Marks, m)
+	slices.SortFunc(r.Marks, func(a, b mark) int { return int(a.Age - b.Age) })
+	r.Marks = r.Marks[:min(len(r.Marks), maxMarks)]
+}
+
+// sessionNames are the names of a session's records, and the scopes of the marks that end it.
+type sessionNames struct {
+	session, subject []string // one for each key, the first is written
+	scopes           [3]string
+}
+
+func newSessionNames(keys *seal.Keyring, k Key) sessionNames {
+	return sessionNames{
+		session: keys.Names(joined("session", k.Authority, k.ClientID, k.Flow, k.Capabilities, k.Subject, k.Session)),
+		subject: keys.Names(joined("subject", k.Subject)),
+		scopes:  [3]string{"", k.appScope(), k.sessionScope()},
+	}
+}
+
+// appScope returns the scope of a mark for all sessions of k.Subject in one app, in all tenants of a cloud.
+func (k *Key) appScope() string {
+	return shortHash("app", host(k.Authority), k.ClientID, k.Flow)
+}
+
+// sessionScope returns the scope of a mark for those with k.Session.
+func (k *Key) sessionScope() string { return shortHash("session", k.appScope(), k.Session) }
+
+func shortHash(parts ...string) string {
+	sum := sha256.Sum256([]byte(joined(parts...)))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// joined returns a text that differs for different parts.
+func joined(parts ...string) string { return fmt.Sprintf("%q", parts) }
