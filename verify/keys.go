@@ -178,7 +178,7 @@ func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 		return set, true
 	}
 	next := *set
-	next.pause = idle + fetchTimeout
+	next.pause = idleTime                     // the fetch replaces it
 	if k.current.CompareAndSwap(set, &next) { // one caller starts the refresh
 		k.mu.Lock()
 		k.startLocked()

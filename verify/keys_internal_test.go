@@ -1,9 +1,13 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 )
@@ -40,6 +44,38 @@ func TestKeysHaveBounds(t *testing.T) {
 			t.Errorf("%s: got exponent %d and another modulus or exponent", test.name, k.public.E)
 		}
 	}
+}
+
+// failingTransport fails every request.
+type failingTransport struct{}
+
+func (failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("no network")
+}
+
+// A refresh starts at the end of the pause, not before, and later lookups do not start another.
+func TestRefreshStartsAfterThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeys("https://login.microsoftonline.com/keys", "login.microsoftonline.com",
+			&http.Client{Transport: failingTransport{}}, slog.New(slog.DiscardHandler))
+		start := time.Now()
+		set := &keySet{fetched: start, tried: start, pause: time.Minute}
+		k.current.Store(set)
+		for _, test := range []struct {
+			after  time.Duration
+			starts bool
+		}{{time.Minute - 1, false}, {time.Minute, true}, {time.Minute + fetchTimeout, false}} {
+			before := k.current.Load()
+			got, ok := k.load(start.Add(test.after))
+			if !ok || (got != before) != test.starts || got != k.current.Load() {
+				t.Errorf("after %v: got usable = %v, refresh started = %v, want true, %v", test.after, ok, got != before, test.starts)
+			}
+		}
+		synctest.Wait()
+		if k.failures != 1 || k.current.Load().pause != minPause {
+			t.Errorf("got %d failed fetches and a pause of %v, want 1 and %v", k.failures, k.current.Load().pause, minPause)
+		}
+	})
 }
 
 // The age of keys is the longer of the wall clock's and the monotonic clock's.
