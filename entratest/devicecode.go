@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-const grantTypeDevice = "urn:ietf:params:oauth:grant-type:device_code"
+const (
+	grantTypeDevice      = "urn:ietf:params:oauth:grant-type:device_code"
+	grantTypeDeviceShort = "device_code" // sent by MSAL for Go
+)
 
 // deviceLifetime and deviceInterval are expires_in and interval of the device
 // authorization response

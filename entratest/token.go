@@ -44,7 +44,7 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	case "":
 		return nil, missingParameter("grant_type")
 	case grantTypeCode, grantTypeRefresh, grantTypeCredentials, grantTypeOnBehalfOf, grantTypePassword,
-		grantTypeDevice:
+		grantTypeDevice, grantTypeDeviceShort:
 	default:
 		return nil, newError(70003, "The grant_type '%s' is not supported.", printable(kind))
 	}
@@ -74,7 +74,7 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 		return s.grantOnBehalfOf(g)
 	case grantTypePassword:
 		return s.grantPassword(g)
-	case grantTypeDevice:
+	case grantTypeDevice, grantTypeDeviceShort:
 		return s.grantDevice(g)
 	}
 	return s.grantCredentials(g)
