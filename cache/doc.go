@@ -40,6 +40,16 @@
 // without a usable token is cached for a back-off that grows with each failure. All callers get the cached error, so
 // a thousand callers send one request.
 //
+// # Store
+//
+// With [Options].Store, processes share their tokens and refresh tokens, and a restart loses none:
+//
+//	shared := cache.New(cache.Options{Store: store, Keys: []cache.SealKey{cache.NewSealKey(secret)}})
+//
+// A fetch first looks into the store, and one process at a time sends the request for a token. A cached token is
+// returned without the store. A failing store delays a call by 250 ms once, then the cache works without it, and saves what it
+// has when the store is back. Records are sealed, and their names are hashes.
+//
 // While callers wait, a transient failure is retried twice within their time ([Request.Wait]). A background refresh is
 // not, since its old token is still served. Retry-After is honored even after [Handle.Invalidate].
 //

@@ -445,6 +445,10 @@ func (fl *fleet) loadMarks(ctx context.Context, h *Handle, names []string) (*sub
 	for i, name := range names {
 		var marks subjectRecord
 		r, found, err := fl.read(ctx, h, name, &marks)
+		if err == nil && !found && len(r.Value) > 0 && r.TTL > 0 {
+			// A session that starts without the marks counts as ended when they can be read again.
+			r, found, err = fl.read(ctx, h, name, &marks)
+		}
 		if err != nil {
 			return nil, "", err
 		}
