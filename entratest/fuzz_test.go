@@ -152,6 +152,11 @@ func FuzzDocuments(f *testing.F) {
 		"client_id="+webapp+"&redirect_uri="+callback+"&scope=.default")
 	f.Add("OPTIONS", "127.0.0.1:1", "/error", "code=7000215")
 	f.Add("GET", `a"b`, "//", "%")
+	f.Add("GET", "graph.microsoft.com", "/oidc/userinfo", "")
+	f.Add("GET", "127.0.0.1:1", "/v1.0/me/memberOf", "")
+	f.Add("GET", "login.microsoftonline.com", "/common/UserRealm/alice@contoso.onmicrosoft.com", "")
+	f.Add("GET", "login.microsoftonline.com", "/common/oauth2/deviceauth", "otc=<zq>")
+	f.Add("POST", "login.microsoftonline.com", "/common/oauth2/v2.0/devicecode", "client_id=x")
 	f.Fuzz(func(t *testing.T, method, host, path, query string) {
 		hr := &http.Request{
 			Method: method, Host: host, Header: http.Header{}, Body: http.NoBody,
@@ -165,6 +170,27 @@ func FuzzDocuments(f *testing.F) {
 		if method != http.MethodHead && strings.HasPrefix(w.Header().Get("Content-Type"), "application/json") &&
 			!json.Valid(w.Body.Bytes()) {
 			t.Fatalf("got invalid JSON: %s", w.Body)
+		}
+	})
+}
+
+// FuzzGraphToken sends any token to the UserInfo endpoint. Only the token of the server is
+// accepted.
+func FuzzGraphToken(f *testing.F) {
+	s := entratest.NewServer(entratest.Sample())
+	valid := s.Mint(entratest.MintOptions{Resource: "Microsoft Graph", User: alice, Scopes: []string{"openid"}})
+	f.Add(valid)
+	f.Add(s.Mint(entratest.MintOptions{Resource: "api-a", User: alice}))
+	f.Add("e30.e30.e30")
+	f.Add(strings.Replace(valid, ".", "=.", 1))
+	f.Add("")
+	f.Fuzz(func(t *testing.T, token string) {
+		r := httptest.NewRequest("GET", "https://graph.microsoft.com/oidc/userinfo", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if (w.Code == 200) != (token == valid) || w.Code >= 500 {
+			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
 	})
 }

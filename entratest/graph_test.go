@@ -101,6 +101,9 @@ func TestGraph(t *testing.T) {
 			t.Errorf("%s: got WWW-Authenticate %q", test.name, challenge)
 		}
 	}
+	if got := graph(t, s.Client(), "GET", "https://graph.microsoft.com/oidc/userinfo", token); got.status != 403 {
+		t.Errorf("UserInfo without the scope openid: got %d %v", got.status, got.body)
+	}
 	s.RevokeSessions(alice)
 	if got := graph(t, s.Client(), "GET", graphURL, token); got.status != 401 {
 		t.Errorf("revoked: got %d", got.status)
