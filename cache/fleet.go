@@ -729,7 +729,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 	e, h := f.entry, f.handle
 	s := e.session
 	f.id = rand.Text()
-	start, waited := time.Now(), false
+	start, waited, conflicts := time.Now(), false, 0
 	for try := 0; ; try++ {
 		l, err := fl.load(ctx, h, s, false)
 		s.mu.Lock()
@@ -801,7 +801,10 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			f.storeFailed = true
 			return false
 		}
-		pause(ctx, try)
+		if conflicts++; conflicts == maxUpdates { // the lease only saves requests
+			return false
+		}
+		pause(ctx, conflicts)
 	}
 }
 

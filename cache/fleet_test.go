@@ -898,3 +898,19 @@ func TestStoreCallsPerTokenLife(t *testing.T) {
 		}
 	})
 }
+
+// A store that reports a conflict for every write does not keep a flight from its request.
+func TestEndlessConflictsDoNotBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Conflict: true} })
+		start := time.Now()
+		if got := token(t, handle(replica(t, store), key("t", ""), "s"), (&authority{}).fetch); got != "token 1" {
+			t.Errorf("got %q, want token 1", got)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("the call took %v, want at most 1 s", took)
+		}
+		settle()
+	})
+}
