@@ -37,7 +37,7 @@ quick: gofmt ## The inner loop: formatting, go vet, unit tests without the race 
 	$(GO) test $(TEST_FLAGS) $$($(GO) list ./... | grep -v /examples)
 
 .PHONY: test
-test: install lint unit quickstart satellites integration ## Everything that a change must pass; installs missing programs.
+test: install lint unit quickstart satellites integration ## All that a change must pass; installs missing programs.
 	$(call say,Everything passed)
 
 .PHONY: install
@@ -71,8 +71,9 @@ style: ## The project's own check of its language; FILE limits it to some paths.
 unit: ## The module's own tests and fuzz seeds, with the race detector.
 	$(call say,Tests of the module with the race detector)
 	$(GO) test -race -timeout 15m $(TEST_FLAGS) ./...
-	$(call say,The memory of 200000 assertions, without the race detector)
+	$(call say,Memory without the race detector: of 200000 assertions, and of parsing)
 	$(GO) test -timeout 15m -run '^TestManyAssertions$$' -v .
+	$(GO) test -timeout 15m -run 'Cost' . ./credentials ./internal/redact ./verify
 	$(call say,Credentials in a program that prohibits SHA-1)
 	GODEBUG=fips140=only $(GO) test $(TEST_FLAGS) -run '$(FIPS_TESTS)' . ./credentials
 

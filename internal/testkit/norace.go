@@ -2,4 +2,4 @@
 
 package testkit
 
-const raceFactor = 1
+const raceDetector = false
