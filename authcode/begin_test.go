@@ -193,7 +193,7 @@ func TestBeginMergesClaimsAndCapabilities(t *testing.T) {
 
 func TestBeginRejectsInvalidRequests(t *testing.T) {
 	f := newEstate().flow(t)
-	const badPrompt = `Request.Prompt must be "login", "select_account", "consent" or "none"`
+	const badPrompt = `Request.Prompt must be "login", "select_account", "consent", "create" or "none"`
 	const badScope = "Request.Scopes or Request.ExtraScopes has an invalid entry; " +
 		"each entry must be one scope, in printable ASCII without spaces"
 	for _, test := range []struct {
@@ -201,7 +201,7 @@ func TestBeginRejectsInvalidRequests(t *testing.T) {
 		want string
 	}{
 		{authcode.Request{Prompt: "admin_consent"}, badPrompt},
-		{authcode.Request{Prompt: "create"}, badPrompt}, // of Entra External ID
+		{authcode.Request{Prompt: "Create"}, badPrompt},
 		{authcode.Request{Prompt: "login consent"}, badPrompt},
 		{authcode.Request{Scopes: []string{scopeA, scopeB}},
 			"Request.Scopes names several APIs, but a token is for one; move the scopes of the others to ExtraScopes"},

@@ -30,6 +30,9 @@ var (
 	// ErrUsed reports that this process has already received the response to the login.
 	// Often the user reloaded the callback page or went back to it, and is signed in.
 	ErrUsed = errors.New("authcode: login was already used; begin a new login")
+	// ErrMaxAge reports that the parameter max_age was sent, but the ID token does not say that the
+	// user has authenticated since. The browser may have removed the parameter.
+	ErrMaxAge = errors.New("authcode: user authenticated longer ago than max_age allows; begin a new login")
 	// ErrAccount reports that the token response does not identify one account: the ID
 	// token and client_info contradict each other, or one of them lacks the user's IDs.
 	ErrAccount = errors.New("authcode: token response does not identify one account")

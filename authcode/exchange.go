@@ -48,7 +48,8 @@ func (s SignIn) LogValue() slog.Value { return s.Account.LogValue() }
 //   - The state is the login's, and the login has not been used.
 //   - The response has a code and no error.
 //   - Entra redeems the code with the PKCE verifier.
-//   - The ID token has a valid signature, issuer, audience, tenant, time and nonce.
+//   - The ID token has a valid signature, issuer, audience, tenant, time and nonce, and with max_age a recent
+//     auth_time.
 //   - The account of the response is the one of the ID token.
 //
 // Exchange stores the tokens in the client's cache only after all checks. ctx and
@@ -77,6 +78,9 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 	claims, err := f.verifier.IDToken(ctx, result.IDToken(), p.Nonce)
 	if err != nil {
 		return nil, fmt.Errorf("authcode: validate ID token: %w", err)
+	}
+	if err := p.checkAuthTime(claims); err != nil {
+		return nil, err
 	}
 	account, err := newAccount(result.HomeAccountID(), claims, p.Session)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -59,6 +60,10 @@ type Config struct {
 	// LoginTimeout is the time that a user has to sign in. Defaults to
 	// DefaultLoginTimeout.
 	LoginTimeout time.Duration
+	// Parameters are further parameters of each authorization request, such as mkt or
+	// domain_hint. Request.Parameters can replace them. Parameters that the flow sets
+	// itself are an error, in any case of letters. If empty, there are no others.
+	Parameters map[string]string
 }
 
 // Flow signs users in to one app. It must be created with [New] and is safe for concurrent
@@ -85,6 +90,7 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		return nil, invalid("authcode.New requires a client; create one with entra.New")
 	}
 	cfg.Scopes, cfg.Tenants = slices.Clone(cfg.Scopes), slices.Clone(cfg.Tenants)
+	cfg.Parameters = maps.Clone(cfg.Parameters)
 	ownTenant := len(cfg.Tenants) == 0
 	if ownTenant {
 		cfg.Tenants = []string{c.TenantID()}
@@ -108,6 +114,9 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 		return nil, invalid(`Config.ResponseMode must be "query" or "form_post"`)
 	case cfg.LoginTimeout < 0:
 		return nil, invalid("Config.LoginTimeout is negative")
+	}
+	if err := checkParameters("Config.Parameters", cfg.Parameters); err != nil {
+		return nil, err
 	}
 	cfg.LoginTimeout = cmp.Or(cfg.LoginTimeout, DefaultLoginTimeout)
 	verified := verify.Config{

@@ -25,7 +25,7 @@ var oidcScopes = []string{"openid", "profile", "offline_access"}
 
 // Request describes one sign-in. The zero value is an ordinary sign-in.
 //
-// LoginHint, DomainHint, Prompt and Claims are requests, not guarantees. They travel through
+// LoginHint, DomainHint, Prompt, Claims and Parameters are requests, not guarantees. They travel through
 // the browser, and its user can remove them. An app that relies on one must check the
 // result: acrs in the access token after a step-up (the API checks it with
 // [verify.RequireAuthContext]), auth_time in the ID token, or whether the Account is still
@@ -37,10 +37,10 @@ type Request struct {
 	LoginHint string
 	// DomainHint is the domain or tenant of the user. If empty, Entra determines it.
 	DomainHint string
-	// Prompt is "login" to require credentials again, "select_account", "consent", or
-	// "none" to allow no interaction. With "none", a sign-in that needs the user fails
-	// with an error whose InteractionRequired method reports true. If empty, Entra prompts
-	// only where necessary.
+	// Prompt is "login" to require credentials again, "select_account", "consent", "create"
+	// to let the user create an account, or "none" to allow no interaction. With "none", a
+	// sign-in that needs the user fails with an error whose InteractionRequired method
+	// reports true. If empty, Entra prompts only where necessary.
 	Prompt string
 	// Claims is a claims challenge, in JSON, that the sign-in must satisfy. It comes from
 	// an entra.Error or from entra.ClaimsChallenge. If empty, any sign-in will do.
@@ -60,6 +60,12 @@ type Request struct {
 	// not secret. It is at most 64 bytes of printable ASCII. If empty, all sign-ins of
 	// an account share their tokens.
 	Session string
+	// Parameters are further parameters of the authorization request, such as ui_locales or
+	// max_age. They replace those of the Config, and an empty value removes one. LoginHint
+	// and DomainHint replace parameters of the same name. With max_age, Exchange also
+	// requires a recent auth_time in the ID token. Parameters that the flow sets itself are an
+	// error, in any case of letters.
+	Parameters map[string]string
 }
 
 // Login is a sign-in in progress. It holds the URL for the browser and the values that the
@@ -81,6 +87,8 @@ type login struct {
 	ReturnTo string    `json:"return_to"`
 	Session  string    `json:"session,omitempty"`
 	Expires  time.Time `json:"expires"`
+	// AuthAfter is the earliest time at which the user may have authenticated, if max_age was sent.
+	AuthAfter time.Time `json:"auth_after,omitzero"`
 	binding
 }
 
@@ -118,8 +126,11 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 	case len(r.ReturnTo) > maxReturnTo || len(marshal(r.ReturnTo)) > maxReturnTo:
 		return nil, ErrReturnToTooLong
 	}
-	if !slices.Contains([]string{"", "login", "none", "consent", "select_account"}, r.Prompt) {
-		return nil, invalid(`Request.Prompt must be "login", "select_account", "consent" or "none"`)
+	if !slices.Contains([]string{"", "login", "none", "consent", "select_account", "create"}, r.Prompt) {
+		return nil, invalid(`Request.Prompt must be "login", "select_account", "consent", "create" or "none"`)
+	}
+	if err := checkParameters("Request.Parameters", r.Parameters); err != nil {
+		return nil, err
 	}
 	if !validScopes(r.Scopes) || !validScopes(r.ExtraScopes) {
 		return nil, invalid("Request.Scopes or Request.ExtraScopes has an invalid entry; " + oneScope)
@@ -153,13 +164,19 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 		"code_challenge":        {oauth2.S256ChallengeFromVerifier(p.Verifier)},
 		"code_challenge_method": {"S256"},
 	}
+	for _, params := range []map[string]string{f.config.Parameters, r.Parameters} {
+		for name, value := range params {
+			setParameter(q, name, value)
+		}
+	}
 	for name, value := range map[string]string{
 		"login_hint": r.LoginHint, "domain_hint": r.DomainHint, "prompt": r.Prompt, "claims": claims,
 	} {
 		if value != "" {
-			q.Set(name, value)
+			setParameter(q, name, value)
 		}
 	}
+	p.AuthAfter = authAfter(q)
 	p.url = f.endpoint("authorize", q)
 	return &Login{redact.NewSecret(p)}, nil
 }

@@ -31,8 +31,8 @@ func (s *Site) handleLogin(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if q.Get("prompt") == "select_account" { // harmless, even in a link of another site
-		req.Prompt = "select_account"
+	if p := q.Get("prompt"); p == "select_account" || p == "create" { // harmless, even in a link of another site
+		req.Prompt = p
 	}
 	s.begin(w, r, req, &loginState{})
 }
@@ -102,6 +102,12 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Reques
 	if isEmbedded(r) {
 		s.reject(w, r, s.retryTarget(r), errEmbedded)
 		return
+	}
+	if s.config.BeforeSignIn != nil {
+		params := map[string]string{}
+		maps.Copy(params, req.Parameters)
+		req.Parameters = params
+		s.config.BeforeSignIn(r, &req)
 	}
 	if s.serves(req.ReturnTo) {
 		req.ReturnTo = s.config.Home

@@ -180,6 +180,7 @@ func kindOf(err error) Kind {
 		{authcode.ErrParameters, KindStateMismatch},
 		{authcode.ErrExpired, KindExpired},
 		{authcode.ErrUsed, KindUsed},
+		{authcode.ErrMaxAge, KindStillRequired},
 		{authcode.ErrReturnToTooLong, KindReturnToTooLong},
 		{authcode.ErrReturnTo, KindInvalidReturnTo},
 		{authcode.ErrAccount, KindInvalidIDToken},

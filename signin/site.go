@@ -44,7 +44,8 @@ type Config struct {
 	KeepClaims bool
 
 	// LoginPath starts a sign-in. Its query parameter return_to is the page to return to, and
-	// prompt=select_account lets the user choose another account. Defaults to "/login".
+	// prompt=select_account lets the user choose another account, and prompt=create lets the user create
+	// one. Defaults to "/login".
 	LoginPath string
 	// LogoutPath signs the user out in response to a POST. Defaults to "/logout".
 	LogoutPath string
@@ -63,6 +64,10 @@ type Config struct {
 	CrossOrigin *http.CrossOriginProtection
 	// Page shows a failure to the user. It must send p.Status. If nil, a built-in page is used.
 	Page func(w http.ResponseWriter, r *http.Request, p Problem)
+	// BeforeSignIn is called before each redirect to a sign-in and can change req, for example to set
+	// req.Parameters["ui_locales"]. r is the request that started the sign-in. req.Parameters is not nil and is
+	// a copy. If BeforeSignIn is nil, requests are not changed.
+	BeforeSignIn func(r *http.Request, req *authcode.Request)
 	// OnSignIn is called after each successful sign-in, before the session starts. It can insert a row for a new user.
 	// If it returns an error, the user is not signed in. A *RejectionError rejects the user, and the page shows its
 	// reason. Other errors are usually shown as KindUnavailable. The sign-ins of Interact count, too: if a user with a session
