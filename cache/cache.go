@@ -60,8 +60,8 @@ func New(o Options) *Cache {
 	return c
 }
 
-// Validate reports invalid options: a Store without Keys, and Keys that are not 32 random bytes. All calls for tokens of
-// such a cache fail. entra.New calls Validate.
+// Validate reports invalid options: a Store without Keys, and Keys that are not 32 random bytes. All calls for tokens
+// of such a cache fail. entra.New calls Validate.
 func (c *Cache) Validate() error { return c.err }
 
 // A cache with room for shardedSize sessions or more is divided, so that its callers do not all wait for

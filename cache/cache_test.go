@@ -1018,7 +1018,7 @@ func TestScopeSetsWithRequestInFlightAreNotEvicted(t *testing.T) {
 	})
 }
 
-// If all other entries have a request in flight, the one that was looked up last is evicted.
+// If all other entries have a request in flight, the entry of the last lookup is evicted.
 func TestOnlyScopeSetWithoutRequestIsEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{takes: time.Second}

@@ -47,11 +47,11 @@
 //	shared := cache.New(cache.Options{Store: store, Keys: []cache.SealKey{cache.NewSealKey(secret)}})
 //
 // A fetch first looks into the store, and one process at a time sends the request for a token. A cached token is
-// returned without the store. A failing store delays a call by 250 ms once, then the cache works without it, and saves what it
-// has when the store is back. Records are sealed, and their names are hashes.
+// returned without the store. A failing store delays a call by 250 ms once. The cache then works without it, and saves
+// its sessions when the store is back. Records are sealed, and their names are hashes.
 //
 // While callers wait, a transient failure is retried twice within their time ([Request.Wait]). A background refresh is
 // not, since its old token is still served. Retry-After is honored even after [Handle.Invalidate].
 //
-// After three claims challenges, an entry sends one a minute, whatever their text.
+// After three claims challenges of any text, an entry sends one a minute.
 package cache

@@ -244,7 +244,8 @@ func (fl *fleet) runCheck(ctx context.Context, h *Handle, s *session) {
 	close(done)
 }
 
-// judge reports whether a mark has ended the session. If not, the session counts as checked. The session's mutex is held.
+// judge reports whether a mark has ended the session. If not, the session counts as checked. The session's mutex is
+// held.
 func (s *session) judge(marks *subjectRecord, suspicions int) (ended bool) {
 	sh, now := s.shared, time.Now()
 	current := marks.epochs(&sh.names)
@@ -252,7 +253,7 @@ func (s *session) judge(marks *subjectRecord, suspicions int) (ended bool) {
 		if !sh.started || current[i] == "" {
 			continue
 		}
-		// Without known epochs, the session started without the store, and ages tell what was first.
+		// Without known epochs, the session started without the store, and ages tell the order.
 		if sh.known && current[i] != sh.epochs[i] || !sh.known && marks.find(scope).Age <= since(now, sh.startedAt)+slack {
 			return true
 		}
@@ -305,7 +306,8 @@ func (c *Cache) remove(k sessionKey, s *session) {
 }
 
 // call calls the store, unless its breaker is open.
-func call[T any](ctx context.Context, fl *fleet, h *Handle, op string, f func(context.Context) (T, error)) (v T, err error) {
+func call[T any](ctx context.Context, fl *fleet, h *Handle, op string, f func(context.Context) (T, error),
+) (v T, err error) {
 	if !fl.breaker.allow() {
 		return v, errStoreOpen
 	}
@@ -402,8 +404,8 @@ func (b *storeBreaker) isOpen() bool {
 	return !b.retryAt.IsZero()
 }
 
-// read loads the record of name into v and returns its version and its age. found is false if there is none or it cannot
-// be read. Its version is then returned nevertheless, for the write that replaces it.
+// read loads the record of name into v and returns it. found is false if there is no record or it cannot be read. The
+// version of an unreadable record is returned for the write that replaces it.
 func (fl *fleet) read(ctx context.Context, h *Handle, name string, v any) (r Record, found bool, err error) {
 	r, err = call(ctx, fl, h, opLoad, func(ctx context.Context) (Record, error) { return fl.store.Load(ctx, name) })
 	if err != nil {
@@ -424,7 +426,8 @@ func (fl *fleet) read(ctx context.Context, h *Handle, name string, v any) (r Rec
 	return r, true, nil
 }
 
-func (fl *fleet) write(ctx context.Context, h *Handle, name string, v any, old Version, ttl time.Duration) (Version, error) {
+func (fl *fleet) write(ctx context.Context, h *Handle, name string, v any, old Version, ttl time.Duration,
+) (Version, error) {
 	plain, err := json.Marshal(v)
 	if err != nil {
 		return "", err
@@ -583,7 +586,7 @@ func (s *session) snapshot(without *entry) *sessionRecord {
 	return r
 }
 
-// adopt takes over what is newer in a record that was merged with a snapshot of s. It replaces the token of preferred
+// adopt takes over newer values of a record that was merged with a snapshot of s. It replaces the token of preferred
 // even if the one in memory is younger. The session's mutex is held.
 func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 	sh, now := s.shared, time.Now()
@@ -622,8 +625,8 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 	}
 }
 
-// adoptFailure takes over a failure of another process. It takes over only the Retry-After of one that is older than the
-// last call of Invalidate.
+// adoptFailure takes over a failure of another process. If the failure is older than the last call of Invalidate, only
+// its Retry-After counts.
 func (e *entry) adoptFailure(i int, r *failureRecord, h *Handle, now time.Time) {
 	if h == nil || h.DecodeError == nil {
 		return
@@ -808,7 +811,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 	}
 }
 
-// prepare records what the result of the flight must be compared with. The session's mutex is held.
+// prepare records the values that the result of the flight is compared with. The session's mutex is held.
 func (f *flight) prepare() {
 	s := f.entry.session
 	f.version, f.replaces, f.signIn, f.state = s.version, f.entry.current.Load(), s.shared.signIn, s.state

@@ -239,9 +239,11 @@ func TestSignOutReachesAllProcesses(t *testing.T) {
 				signIn(t, handle(a, user("alice"), "s"), "alice's")
 				signIn(t, handle(a, withSession(user("alice"), "phone"), "s"), "phone's")
 				signIn(t, handle(a, user("bob"), "s"), "bob's")
-				kept := []*cache.Handle{handle(b, withSession(user("alice"), "phone"), "s"), handle(b, user("bob"), "s")}
+				others := []*cache.Handle{
+					handle(b, withSession(user("alice"), "phone"), "s"), handle(b, user("bob"), "s"),
+				}
 				h := handle(b, user("alice"), "s")
-				for _, h := range append(kept, h) {
+				for _, h := range append(others, h) {
 					token(t, h, noFetch(t))
 				}
 				for range 100 {
@@ -265,7 +267,7 @@ func TestSignOutReachesAllProcesses(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 				}
 				for i, want := range []string{"phone's", "bob's"} {
-					if got := token(t, kept[i], noFetch(t)); got != want {
+					if got := token(t, others[i], noFetch(t)); got != want {
 						t.Errorf("got %q, want %s", got, want)
 					}
 				}
@@ -770,7 +772,8 @@ func TestClocksOfProcessesMayDiffer(t *testing.T) {
 			if got := token(t, h, noFetch(t)); got != "token 1" {
 				t.Errorf("clock %v ahead: got %q, want token 1", ahead, got)
 			}
-			if got, want := time.Until(h.Current().UsableUntil()), 59*time.Minute-age-2*time.Second; got != want { // settle takes 2 s
+			const settled = 2 * time.Second
+			if got, want := time.Until(h.Current().UsableUntil()), 59*time.Minute-age-settled; got != want {
 				t.Errorf("clock %v ahead: the token is usable for %v, want %v", ahead, got, want)
 			}
 			settle()
@@ -810,9 +813,9 @@ func TestRecordsAreSealed(t *testing.T) {
 			t.Errorf("got %d records, want a session and the marks of bob", len(records))
 		}
 		for name, r := range records {
-			for _, clear := range []string{"s3cret", "alice", "bob", "api", "refresh", "browser", "token"} {
-				if strings.Contains(name, clear) || bytes.Contains(r.Value, []byte(clear)) {
-					t.Errorf("record %s contains %q", name, clear)
+			for _, plain := range []string{"s3cret", "alice", "bob", "api", "refresh", "browser", "token"} {
+				if strings.Contains(name, plain) || bytes.Contains(r.Value, []byte(plain)) {
+					t.Errorf("record %s contains %q", name, plain)
 				}
 			}
 		}

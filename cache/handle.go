@@ -227,7 +227,7 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 	}
 	e.current.Store(nil)
 	e.rejected, e.invalidatedAt = accessToken, time.Now()
-	e.forgive()
+	e.resetFailures()
 	return true
 }
 

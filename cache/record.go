@@ -136,14 +136,14 @@ func (r *sessionRecord) addMissing(o *sessionRecord) {
 
 func (t *tokenRecord) usable() bool { return t != nil && t.Age < t.UsableFor }
 
-// prune removes what has expired and sets the lifetime of the record. It keeps the entry of scopes.
+// prune removes expired values and sets the lifetime of the record. It keeps the entry of scopes.
 func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 	const least = time.Minute // a record without contents still has its epochs
 	r.TTL = least
 	if len(r.State) > 0 {
 		r.TTL = sessionTTL
 	}
-	kept := r.Entries[:0]
+	remaining := r.Entries[:0]
 	for _, e := range r.Entries {
 		empty := true
 		if e.Token != nil && e.Token.Age >= e.Token.Lifetime {
@@ -168,10 +168,10 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 			e.Lease, e.LeaseAge = "", 0
 		}
 		if !empty {
-			kept = append(kept, e)
+			remaining = append(remaining, e)
 		}
 	}
-	r.Entries = kept
+	r.Entries = remaining
 	for len(r.Entries) > maxScopeSets || r.size() > maxRecord {
 		oldest := -1
 		for i, e := range r.Entries {

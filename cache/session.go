@@ -153,7 +153,7 @@ func (e *entry) blockedFor(claims string, now time.Time) (time.Duration, error) 
 }
 
 // A resource that sends another claims challenge for every token would cause a request for each of its responses. After
-// challengeBurst challenges, whatever their text, there is one in each challengeEvery.
+// challengeBurst challenges of any text, there is one in each challengeEvery.
 const (
 	challengeBurst = 3
 	challengeEvery = time.Minute
@@ -180,15 +180,15 @@ func (l challengeLimit) Error() string {
 // RetryAfterDelay returns the time to wait.
 func (l challengeLimit) RetryAfterDelay() time.Duration { return time.Duration(l) }
 
-// forgive forgets the failures of e, apart from a Retry-After that has not passed.
-func (e *entry) forgive() {
+// resetFailures forgets the failures of e, apart from a Retry-After that has not passed.
+func (e *entry) resetFailures() {
 	now := time.Now()
 	for i, last := range e.failures {
 		e.failures[i] = nil
 		if last != nil && before(now, last.throttledUntil) {
-			kept := *last
-			kept.retryAt = kept.throttledUntil
-			e.failures[i] = &kept
+			throttled := *last
+			throttled.retryAt = throttled.throttledUntil
+			e.failures[i] = &throttled
 		}
 	}
 }

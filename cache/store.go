@@ -11,8 +11,9 @@ import (
 // Store is a key-value store that the processes of a fleet share, such as Redis or PostgreSQL. Package
 // cache/storetest tests an implementation. Methods are called concurrently.
 //
-// A key has 43 characters of the base64url alphabet. A value is sealed. It usually has a few kilobytes, and at most 512.
-// A store may evict records at any time. A caller then sends a request to Entra that it would have saved, or signs in again.
+// A key has 43 characters of the base64url alphabet. A value is sealed. It usually has a few kilobytes, and at most
+// 512. A store may evict records at any time. The cache then sends one more request to Entra, or the user signs in
+// again.
 type Store interface {
 	// Load returns the record of key. It returns the zero Record, and no error, if there is none or it has
 	// expired. The caller may modify the value.
@@ -35,7 +36,7 @@ type Record struct {
 }
 
 // A Version identifies one write of a record. Its text has a meaning only for the [Store]. It is not empty and
-// is never used again, not even for a record that was removed and written anew.
+// is never used again, not even for a record that was removed and written again.
 type Version string
 
 // ErrConflict is the error of [Store].Save if the record has another version.

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Request is what a fetch must acquire.
+// Request describes the token that a fetch must acquire.
 type Request struct {
 	Claims string // the claims challenge that the token must satisfy, or ""
 	State  string `json:"-" xml:"-"` // the last Response.State of the session, or ""

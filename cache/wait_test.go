@@ -145,8 +145,8 @@ func TestRetryWaitContinuesForAnotherCaller(t *testing.T) {
 	})
 }
 
-// No caller waits for a background refresh, so it is not repeated at once: the cache repeats it at a random moment. When
-// the old token expires during the refresh, callers wait.
+// No caller waits for a background refresh, so it is not repeated at once. The cache repeats it at a random moment.
+// When the old token expires during the refresh, callers wait.
 func TestBackgroundRefreshDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRetrier()

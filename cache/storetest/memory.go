@@ -12,9 +12,9 @@ import (
 	"github.com/entratoken/entra/cache"
 )
 
-// Memory is a [cache.Store] and [cache.Notifier] in memory, with faults. Create it with [NewMemory]. Several caches that
-// share one behave like the processes of a fleet. It works in testing/synctest and starts no goroutine. Expired records
-// stay in memory.
+// Memory is a [cache.Store] and [cache.Notifier] in memory, with faults. Create it with [NewMemory]. Several caches
+// that share one behave like the processes of a fleet. It works in testing/synctest and starts no goroutine. Expired
+// records stay in memory.
 type Memory struct {
 	mu          sync.Mutex // guards the fields below
 	records     map[string]record

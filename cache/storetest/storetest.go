@@ -5,7 +5,8 @@
 //		storetest.Run(t, func() cache.Store { return mystore.New(client) })
 //	}
 //
-// [Memory] is a store for tests of programs that use a cache with a store. It can fail in the ways in which stores fail.
+// [Memory] is a store for tests of programs that use a cache with a store. It can fail in the ways in which stores
+// fail.
 package storetest
 
 import (
@@ -82,7 +83,8 @@ func save(t *testing.T, s cache.Store, key, value string, old cache.Version, ttl
 	return v
 }
 
-func trySave(t *testing.T, s cache.Store, key, value string, old cache.Version, ttl time.Duration) (cache.Version, error) {
+func trySave(t *testing.T, s cache.Store, key, value string, old cache.Version, ttl time.Duration,
+) (cache.Version, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	return s.Save(ctx, key, []byte(value), old, ttl)
