@@ -7,32 +7,26 @@ import (
 	"net/http"
 	"sync"
 	"time"
-)
 
-// Bounds of the retries of one request.
-const (
-	maxRetries         = 2
-	retryJitterMin     = 100 * time.Millisecond
-	retryJitterMax     = time.Second
-	retryMaxRetryAfter = 2 * time.Second // after a longer one, all callers get the error
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // retryIn returns how long to wait before a request that failed with e is repeated. ok is false if it is not. retries
-// counts the earlier ones, and draw is a random number in [0, 1). The random wait is added to Retry-After, so that
-// clients that were throttled together do not return together.
+// counts the earlier ones, and draw is a random number in [0, 1).
 //
 // A single-use grant may have been used up by a request that failed, unless that was certainly not sent, or Entra
 // rejected the client's credential, which it examines before the grant (RFC 6749, section 4.1.3).
 func retryIn(e *Error, retries int, singleUse bool, draw float64) (wait time.Duration, ok bool) {
 	switch {
-	case retries >= maxRetries, e.RetryAfter > retryMaxRetryAfter:
-		return 0, false
 	case e.spreading():
 		ok = retries == 0
 	case e.transient():
 		ok = !singleUse || e.connection == connectionMissing
 	}
-	return e.RetryAfter + retryJitterMin + time.Duration(draw*float64(retryJitterMax-retryJitterMin)), ok
+	if !ok {
+		return 0, false
+	}
+	return refresh.WaitingRetryIn(retries, e.RetryAfter, draw)
 }
 
 // transient reports whether a request that failed with e may succeed when it is repeated at once: there was no
@@ -57,49 +51,33 @@ const (
 	connectionStale   // it had worked before, so its failure says nothing about the authority
 )
 
-// A retryBudget bounds the retries of all requests of a client, so that they do not multiply the load of an authority
-// that is failing already. Ten retries are allowed at first, and one more for every ten requests. A client with few
-// requests regains its ten within an hour. The clients made by WithTenant share their budget.
+// A retryBudget is a [refresh.Budget] for concurrent requests. The clients made by WithTenant share theirs.
 type retryBudget struct {
-	mu      sync.Mutex // guards the fields below
-	balance float64    // in requests
-	updated time.Time
+	mu     sync.Mutex // guards budget
+	budget *refresh.Budget
 }
 
-const (
-	retryCost    = 10              // requests that allow one retry
-	budgetStart  = 10 * retryCost  // also what time alone can restore
-	budgetMax    = 100 * retryCost // what requests can save
-	budgetRefill = time.Hour       // from zero to budgetStart
-)
+func newRetryBudget() *retryBudget { return &retryBudget{budget: refresh.NewBudget(time.Now())} }
 
-func newRetryBudget() *retryBudget { return &retryBudget{balance: budgetStart, updated: time.Now()} }
-
-// add adds n requests.
-func (b *retryBudget) add(n float64) {
+// add counts a request.
+func (b *retryBudget) add() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.refill()
-	b.balance = min(b.balance+n, budgetMax)
+	b.budget.Add(time.Now())
 }
 
 // take reports whether a retry is allowed, and counts it.
 func (b *retryBudget) take() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.refill()
-	if b.balance < retryCost {
-		return false
-	}
-	b.balance -= retryCost
-	return true
+	return b.budget.Take(time.Now())
 }
 
-// refill adds what time has restored. b.mu is held.
-func (b *retryBudget) refill() {
-	now := time.Now()
-	restored := budgetStart * now.Sub(b.updated).Seconds() / budgetRefill.Seconds()
-	b.balance, b.updated = max(b.balance, min(b.balance+restored, budgetStart)), now
+// giveBack undoes a take whose retry was not sent.
+func (b *retryBudget) giveBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.budget.Return(time.Now())
 }
 
 // A retrier decides about the retries of one request, which may take several attempts.
@@ -111,7 +89,7 @@ type retrier struct {
 
 // retrier returns a retrier for a new request.
 func (b *retryBudget) retrier(wait func(context.Context, time.Duration) bool) *retrier {
-	b.add(1)
+	b.add()
 	return &retrier{budget: b, wait: wait}
 }
 
@@ -128,7 +106,7 @@ func (r *retrier) again(ctx context.Context, e *Error, singleUse bool) bool {
 	}
 	if !r.wait(ctx, wait) {
 		if !free {
-			r.budget.add(retryCost)
+			r.budget.giveBack()
 		}
 		return false
 	}

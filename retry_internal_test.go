@@ -85,13 +85,13 @@ func TestRetryBudget(t *testing.T) {
 		}
 		take(10)
 		for range 99 {
-			b.add(1)
+			b.add()
 		}
 		take(9)
-		b.add(1)
+		b.add()
 		take(1)
 		for range 10_000 {
-			b.add(1)
+			b.add()
 		}
 		take(100)
 		time.Sleep(30 * time.Minute)

@@ -94,3 +94,8 @@ func (r Result) Ready() float64 {
 	}
 	return math.NaN()
 }
+
+// Factor returns the requests of r divided by those of without, between from and to.
+func (r Result) Factor(without Result, from, to time.Duration) float64 {
+	return float64(Sum(r.Requests, from, to)) / float64(Sum(without.Requests, from, to))
+}

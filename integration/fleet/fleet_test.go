@@ -121,3 +121,27 @@ func TestThrottledEndpointServesAll(t *testing.T) {
 		}
 	}
 }
+
+// Retries multiply the requests of a cold start by less than two, and less than three in its first minute. They add
+// nothing if the endpoint requests a long pause, and less than a third in two hours in which every request fails.
+func TestRetriesMultiplyRequestsLittle(t *testing.T) {
+	t.Parallel()
+	rule := fleet.Of(refresh.Policy{})
+	for _, test := range []struct {
+		name               string
+		world              fleet.World
+		least, most, start float64 // of the factor, and its bound in the first minute
+	}{
+		{"429, Retry-After: 1", fleet.ThrottledStart(500, time.Second), 1.2, 2, 3},
+		{"429, Retry-After: 60", fleet.ThrottledStart(500, time.Minute), 0.97, 1.03, 1.01},
+		{"503 without Retry-After", fleet.ThrottledStart(500, 0), 1.2, 2, 3},
+		{"503 for every request", fleet.DeadStart(500), 1.1, 1.33, 3},
+	} {
+		with, without := fleet.Run(test.world, fleet.Repeating(rule)), fleet.Run(test.world, rule)
+		total, start := with.Factor(without, 0, test.world.For), with.Factor(without, 0, time.Minute)
+		if total < test.least || total > test.most || start > test.start {
+			t.Errorf("%s: got %.2f times the requests, %.2f in the first minute; want %.2f to %.2f, at most %.2f", test.name,
+				total, start, test.least, test.most, test.start)
+		}
+	}
+}

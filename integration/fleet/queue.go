@@ -2,13 +2,14 @@ package fleet
 
 import "time"
 
-// event is a call for the token, or a response of the endpoint.
+// event is a call for the token, a response of the endpoint, or a retry.
 type event struct {
 	at       time.Duration
 	seq      int // breaks ties
 	p        *process
 	version  int       // of a call
-	response *response // nil for a call
+	response *response // nil for a call and for a retry
+	repeat   bool      // a retry of the request in flight
 }
 
 func (e event) before(o event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }

@@ -21,6 +21,9 @@ type Rule struct {
 	// Alone lets each waiting call send a request of its own. If false, they share one, or send them one after the other
 	// if Retry is nil.
 	Alone bool
+	// Repeat returns the time until a failed request is repeated while calls wait for it, or false. retries counts the
+	// earlier ones. draw is a random number in [0, 1). The budget of the process limits it. If nil, no request is repeated.
+	Repeat func(retries int, retryAfter time.Duration, draw float64) (time.Duration, bool)
 }
 
 // Of returns the rule of package cache with the policy p. It spreads the refresh points of tokens that many processes
@@ -34,6 +37,12 @@ func Of(p refresh.Policy) Rule {
 		},
 		Retry: p.RetryIn,
 	}
+}
+
+// Repeating returns r with the retries of package entra, of requests for which calls wait.
+func Repeating(r Rule) Rule {
+	r.Repeat = refresh.WaitingRetryIn
+	return r
 }
 
 // Plain returns the rule of package cache without spreading. It has one range for all tokens, and one back-off, with or

@@ -3,6 +3,8 @@ package fleet
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // Result is the outcome of a run. The slices have an element for each minute.
@@ -31,6 +33,8 @@ type process struct {
 	waiting     int           // calls that wait for flights
 	noticed     bool
 	version     int // of the next relevant call; calls with older versions are ignored
+	retries     int // of the request in flight
+	budget      *refresh.Budget
 }
 
 type run struct {
@@ -60,12 +64,14 @@ func Run(w World, rule Rule) Result {
 	for i := range w.Processes {
 		// The first call comes with the start.
 		at := time.Duration(float64(w.StartOver) * float64(i) / float64(w.Processes))
-		r.push(event{at: at, p: &process{}})
+		r.push(event{at: at, p: &process{budget: refresh.NewBudget(r.clock())}})
 	}
 	for len(r.queue) > 0 && r.queue[0].at < w.For {
 		e := r.queue.pop()
 		r.now = e.at
 		switch {
+		case e.repeat:
+			r.send(e.p)
 		case e.response != nil:
 			r.respond(e.p, *e.response)
 		case e.version == e.p.version:
@@ -114,9 +120,33 @@ func (r *run) next(p *process) {
 	r.push(event{at: from + gap, p: p, version: p.version})
 }
 
-// request sends a request.
+// request starts a request.
 func (r *run) request(p *process) {
 	p.flights++
+	p.retries = 0
+	p.budget.Add(r.clock())
+	r.send(p)
+}
+
+// repeat sends a request again after a failure if calls wait for it, and reports whether it does.
+func (r *run) repeat(p *process, v response) bool {
+	if r.rule.Repeat == nil || v.ok || p.waiting == 0 {
+		return false
+	}
+	wait, ok := r.rule.Repeat(p.retries, v.retryAfter, r.rand.Float64())
+	if !ok || !p.budget.Take(r.clock()) {
+		return false
+	}
+	p.retries++
+	r.push(event{at: r.now + wait, p: p, repeat: true})
+	return true
+}
+
+// clock returns the current time of day, as budgets need it.
+func (r *run) clock() time.Time { return time.Unix(0, 0).Add(r.now) }
+
+// send sends a request or repeats it.
+func (r *run) send(p *process) {
 	v := r.endpoint.respond(r.now)
 	r.count(r.result.Requests, 1)
 	if !v.ok {
@@ -127,6 +157,9 @@ func (r *run) request(p *process) {
 
 // respond handles a response of the endpoint.
 func (r *run) respond(p *process, v response) {
+	if r.repeat(p, v) {
+		return
+	}
 	p.flights--
 	served := p.waiting
 	if r.rule.Alone {

@@ -51,3 +51,16 @@ func ColdStart(processes int) World {
 		ThrottledFor: 2 * time.Hour, Capacity: 6 * processes / 100, RetryAfter: time.Minute,
 	}
 }
+
+// ThrottledStart returns ColdStart with a Retry-After of its own. If that is zero, requests are rejected with status
+// 503.
+func ThrottledStart(processes int, retryAfter time.Duration) World {
+	w := ColdStart(processes)
+	w.RetryAfter = retryAfter
+	return w
+}
+
+// DeadStart returns a fleet whose processes start at once. Every request fails with status 503 for two hours.
+func DeadStart(processes int) World {
+	return World{Processes: processes, For: 2 * time.Hour, Seed: 1, DownFor: 2 * time.Hour}
+}

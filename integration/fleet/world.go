@@ -22,7 +22,7 @@ type World struct {
 	// DownFrom and DownFor are the start and length of an outage, in which every response is an error.
 	DownFrom, DownFor time.Duration
 	// ThrottledFrom and ThrottledFor are the start and length of throttling, in which the endpoint issues Capacity
-	// tokens a minute and rejects further requests with status 429 and RetryAfter.
+	// tokens a minute and rejects further requests, with status 429 and RetryAfter, or with status 503 if that is zero.
 	ThrottledFrom, ThrottledFor time.Duration
 	Capacity                    int
 	RetryAfter                  time.Duration

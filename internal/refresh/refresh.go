@@ -1,6 +1,6 @@
-// Package refresh decides when a cached token is refreshed and how long to wait after a failed
-// request. Its functions are pure: randomness is an argument. Package cache follows them, and the
-// simulations in integration/fleet justify their constants (docs/fleet.md).
+// Package refresh decides when a cached token is refreshed, how long to wait after a failed request, and
+// whether a request is repeated at once. Randomness and the current time are arguments. Packages cache and
+// entra follow it, and the simulations in integration/fleet justify its constants (docs/fleet.md).
 package refresh
 
 import (

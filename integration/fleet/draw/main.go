@@ -45,9 +45,10 @@ func write(docs string) error {
 		}
 	}
 	return page.Fill(filepath.Join(docs, "fleet.md"), map[string]string{
-		"days":   r.daysTable(),
-		"outage": r.outageTable(),
-		"storm":  r.stormTable(),
+		"days":    r.daysTable(),
+		"outage":  r.outageTable(),
+		"storm":   r.stormTable(),
+		"retries": retriesTable(),
 	})
 }
 

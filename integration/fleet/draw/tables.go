@@ -8,6 +8,7 @@ import (
 
 	"github.com/entratoken/entra/integration/fleet"
 	"github.com/entratoken/entra/integration/internal/page"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 func number(x float64, digits int) string {
@@ -103,6 +104,39 @@ func (r results) stormTable() string {
 		rows = append(rows, []string{
 			p.name, times(i.During), times(i.Highest), thousands(i.Failed), percent(i.Noticed),
 			thousands(fleet.Sum(p.cold.Rejected, 0, p.cold.World.For)), number(p.cold.Ready(), 0) + " min",
+		})
+	}
+	return page.Table(rows)
+}
+
+// retriesTable has the results of cold starts with and without retries of requests for which calls wait.
+func retriesTable() string {
+	rows := [][]string{{
+		"endpoint", "requests without retries", "with retries", "factor", "factor in the first minute",
+		"all have a token without retries after", "with retries after",
+	}}
+	rule := fleet.Of(refresh.Policy{})
+	for _, scenario := range []struct {
+		name  string
+		world fleet.World
+	}{
+		{"429 with `Retry-After: 1`", fleet.ThrottledStart(processes, time.Second)},
+		{"429 with `Retry-After: 60`", fleet.ThrottledStart(processes, time.Minute)},
+		{"503 without `Retry-After`", fleet.ThrottledStart(processes, 0)},
+		{"503 for every request", fleet.DeadStart(processes)},
+	} {
+		with, without := fleet.Run(scenario.world, fleet.Repeating(rule)), fleet.Run(scenario.world, rule)
+		total := func(r fleet.Result) string { return thousands(fleet.Sum(r.Requests, 0, r.World.For)) }
+		ready := func(r fleet.Result) string {
+			if m := r.Ready(); !math.IsNaN(m) {
+				return number(m, 0) + " min"
+			}
+			return "never"
+		}
+		rows = append(rows, []string{
+			scenario.name, total(without), total(with),
+			number(with.Factor(without, 0, scenario.world.For), 2), number(with.Factor(without, 0, time.Minute), 2),
+			ready(without), ready(with),
 		})
 	}
 	return page.Table(rows)
