@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -68,5 +69,45 @@ func TestAppRejectsUserAfterSignIn(t *testing.T) {
 	want := "not_admitted unavailable unavailable not_admitted"
 	if got := strings.Join(w.log.rejections(t), " "); got != want {
 		t.Errorf("got kinds %s, want %s", got, want)
+	}
+}
+
+// An administrator disables a user and ends the user's sessions while OnSignIn, which has already found the user
+// enabled, has not returned yet. The sign-in must not survive that.
+func TestSessionsEndDuringOnSignIn(t *testing.T) {
+	var during func()
+	w := newWebApp(t, func(s *settings) {
+		s.site.OnSignIn = func(context.Context, *authcode.SignIn) error {
+			during()
+			return nil
+		}
+	})
+	b := w.browser(t)
+	during = func() {
+		if err := w.site.EndSessions(t.Context(), entratest.SampleTenant, aliceID); err != nil {
+			t.Error(err)
+		}
+	}
+	b.callback(b.signInAtEntra(b.get("/private/x"), alice))
+	b.wantUser("")
+	during = func() {}
+	b.signIn("/private/x", alice)
+	b.wantUser("Alice Adams")
+}
+
+// With form_post, the callback lacks the session cookie. A failure of OnSignIn keeps the session all the same.
+func TestFailureOfOnSignInKeepsSessionWithFormPost(t *testing.T) {
+	var result error
+	w := newWebApp(t, formPost, func(s *settings) {
+		s.site.OnSignIn = func(context.Context, *authcode.SignIn) error { return result }
+	})
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	b.wantUser("Alice Adams")
+	result = errors.New("db")
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusServiceUnavailable, "")
+	b.wantUser("Alice Adams")
+	if a := b.get("/call"); a.body != "token true" {
+		t.Errorf("got body %q, want \"token true\"", a.body)
 	}
 }

@@ -195,13 +195,16 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 		s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: a different account signed in than the one requested",
 			slog.Any("account", signIn.Account))
 	}
-	if err := s.admit(r, signIn); err != nil {
-		s.deleteLogin(w, r, st)
-		s.reject(w, r, page, err)
-		return
+	// Sessions that end after this point, for example while OnSignIn runs, include the new one.
+	now, err := s.currentEpochs(r.Context(), signIn)
+	if err == nil {
+		err = s.admit(r, signIn)
 	}
 	id := rand.Text()
-	if err := s.startSession(r, id, st, signIn); err != nil {
+	if err == nil {
+		err = s.startSession(r, id, st, signIn, now)
+	}
+	if err != nil {
 		s.deleteLogin(w, r, st)
 		s.reject(w, r, page, err)
 		return
@@ -228,7 +231,7 @@ type RejectionError struct {
 func (e *RejectionError) Error() string { return "signin: the app rejects the user: " + e.Reason }
 
 // admit calls Config.OnSignIn. If that returns an error, admit removes the tokens of the sign-in. They belong to the
-// browser's session, too, if it is one of the same user, so that session ends.
+// browser's session, too, if it is one of the same user, so that session ends. A failure of the app does not end it.
 func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
 	if s.config.OnSignIn == nil {
 		return nil
@@ -237,11 +240,15 @@ func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
 	if err == nil {
 		return nil
 	}
-	v, _ := s.requestState(r).session()
-	if !errors.As(err, new(*RejectionError)) && v != nil && userOf(v.Account) == userOf(signIn.Account) {
-		return err // a failure of the app does not end the session of the same user
-	}
 	ctx := context.WithoutCancel(r.Context())
+	if !errors.As(err, new(*RejectionError)) {
+		for _, key := range s.sessionKeys(r) { // with form_post, the request lacks the session cookie
+			v, _ := s.findSession(ctx, key)
+			if v != nil && userOf(v.Account) == userOf(signIn.Account) && v.Account.Session == signIn.Account.Session {
+				return err
+			}
+		}
+	}
 	ended := s.endUserSessions(ctx, signIn.Account, nameEpochKey(signIn.Account))
 	if out := errors.Join(ended, s.flow.SignOut(ctx, signIn.Account)); out != nil {
 		s.logError(ctx, slog.LevelError, "signin: session of a rejected user could not be ended", out)
@@ -249,9 +256,9 @@ func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
 	return err
 }
 
-// startSession creates the session of a sign-in. It replaces the current session of the browser and the session at
-// the time when the sign-in began. docs/design/signin.md explains the order of the steps.
-func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *authcode.SignIn) error {
+// startSession creates the session of a sign-in, which starts in the epochs e. It replaces the current session of the
+// browser and the session at the time when the sign-in began. docs/design/signin.md explains the order of the steps.
+func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *authcode.SignIn, e epochs) error {
 	if _, err := s.requestState(r).session(); err != nil {
 		return err
 	}
@@ -270,7 +277,7 @@ func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *
 			return err
 		}
 	}
-	if err := s.createSession(ctx, key, signIn); err != nil {
+	if err := s.createSession(ctx, key, signIn, e); err != nil {
 		return err
 	}
 	for _, o := range old {

@@ -302,12 +302,21 @@ func (s *Site) storeExpiry(v *session) time.Time {
 	return v.Expires
 }
 
+// currentEpochs returns the epochs in which a session of the sign-in starts.
+func (s *Site) currentEpochs(ctx context.Context, signIn *authcode.SignIn) (e epochs, err error) {
+	if e, err = s.userEpochs(ctx, signIn.Account); err == nil && signIn.Claims.SessionID != "" {
+		e.Entra, err = s.epoch(ctx, entraEpochKey(signIn.Claims.SessionID))
+	}
+	return e, err
+}
+
 // createSession stores a new session. Session IDs exist only after a sign-in and are never reused, so an attacker
 // cannot plant the ID of a later session (session fixation).
-func (s *Site) createSession(ctx context.Context, key string, signIn *authcode.SignIn) (err error) {
+func (s *Site) createSession(ctx context.Context, key string, signIn *authcode.SignIn, e epochs) (err error) {
 	now := time.Now().UTC().Round(0)
 	v := session{
-		Account: signIn.Account, SID: signIn.Claims.SessionID, LastSeen: now, Expires: now.Add(s.config.Lifetime),
+		Account: signIn.Account, SID: signIn.Claims.SessionID, Epochs: e, LastSeen: now,
+		Expires: now.Add(s.config.Lifetime),
 	}
 	_ = signIn.Claims.Decode("login_hint", &v.Hint) // optional
 	if s.config.KeepClaims {
@@ -315,17 +324,11 @@ func (s *Site) createSession(ctx context.Context, key string, signIn *authcode.S
 			return err
 		}
 	}
-	if v.Epochs, err = s.userEpochs(ctx, v.Account); err != nil {
-		return err
-	}
 	u := user{v.Account.HomeAccountID}
 	if err := s.put(ctx, userKey(v.Account.TenantID, v.Account.ObjectID), u, v.Expires); err != nil {
 		return err
 	}
 	if v.SID != "" {
-		if v.Epochs.Entra, err = s.epoch(ctx, entraEpochKey(v.SID)); err != nil {
-			return err
-		}
 		if err := s.put(ctx, entraSessionKey(v.SID, v.Epochs.Entra), entraSession{v.Account, key}, v.Expires); err != nil {
 			return err
 		}
