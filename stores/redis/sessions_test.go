@@ -2,9 +2,13 @@ package redisstore_test
 
 import (
 	"bytes"
+	"context"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/alexedwards/scs/goredisstore"
+	"github.com/alexedwards/scs/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/entratoken/entra/internal/testkit/servers"
@@ -74,5 +78,48 @@ func TestSessionsWithoutServer(t *testing.T) {
 	}
 	if err := sessions.DeleteCtx(t.Context(), "token"); err == nil {
 		t.Error("DeleteCtx returned no error")
+	}
+}
+
+// An app has sessions of its own (scs) in the same Redis. Its store lists all keys "scs:session:*", and Iterate decodes
+// every entry, so it would fail for one of ours.
+func TestAppSessionsInTheSameRedis(t *testing.T) {
+	client := redis.NewClient(&redis.Options{Addr: servers.Redis(t).Addr})
+	t.Cleanup(func() { client.Close() })
+	ours := redisstore.NewSessions(client, nil)
+	if err := ours.Commit("token", []byte("sealed, not gob"), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	app := scs.New()
+	app.Store = goredisstore.New(client)
+	ctx, err := app.Load(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app.Put(ctx, "cart", "a book")
+	if _, _, err := app.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var carts []string
+	iterate := func() error {
+		carts = nil
+		return app.Iterate(t.Context(), func(ctx context.Context) error {
+			carts = append(carts, app.GetString(ctx, "cart"))
+			return nil
+		})
+	}
+	if err := iterate(); err != nil || !slices.Equal(carts, []string{"a book"}) {
+		t.Errorf("got carts %q and error %v, want one", carts, err)
+	}
+	if b, found, err := ours.Find("token"); !found || err != nil || string(b) != "sealed, not gob" {
+		t.Errorf("got %q, %v, %v, want our session", b, found, err)
+	}
+	// The reason for a prefix of our own: in the store of the app, our entries break Iterate.
+	if err := app.Store.(scs.CtxStore).CommitCtx(t.Context(), "token", []byte("sealed, not gob"),
+		time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := iterate(); err == nil {
+		t.Error("Iterate decoded our entry, want an error")
 	}
 }
