@@ -30,6 +30,9 @@
 // [Site.RequireRole] admits users with an app role, and [Site.RequireAuthContext] demands a step-up, such as a
 // second factor. Everything else a user may do is for the app to decide.
 //
+// Config.OnSignIn is called after each sign-in. It can store a new user or reject one. [Site.EndSessions] ends all
+// sessions of a user, for example of one whose account was closed.
+//
 // # Calling APIs
 //
 // [Site.TokenSource] returns a source of tokens for the user. Tokens are cached and refreshed. If the user must do
@@ -44,6 +47,9 @@
 //
 // This one call covers consent, a second factor that a policy demands, a revoked session, and tokens that were lost
 // when a process restarted. For the claims challenge of an API, create the error with [Challenge].
+//
+// A redirect would lose a posted form. In response to one, Interact shows a page that says that nothing was saved, with
+// a link through the sign-in back to the form. Call Interact before the request has changed anything.
 //
 // # Logins and sessions
 //

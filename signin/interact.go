@@ -33,7 +33,12 @@ const loopWindow = time.Minute
 //
 // If the same request fails again after the browser has returned from it twice within a minute, the user cannot fix
 // it, and a page says so instead of a redirect loop. Scripts and programs get 401 and JSON with the code of err.
-// The browser returns to the page as described in [Site.SignIn]. A posted form is not posted again.
+// The browser returns to the page as described in [Site.SignIn].
+//
+// If r is not a GET or HEAD, for example a posted form, a redirect would return to an empty form. The response is
+// instead 401 and [KindNotSaved], a page that says that nothing was saved. Its link leads through the sign-in to the
+// page with the form, as in SignIn. Therefore call Interact before r has changed anything. For a button that only
+// requests consent, call SignIn with the scopes, which always redirects.
 //
 // If another user comes back, that user gets a new session and goes to Config.Home, because the page may contain
 // data of the first user.
@@ -69,9 +74,30 @@ func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scope
 		req.LoginHint = cmp.Or(v.Hint, v.Account.Username)
 		st.PageOf = userOf(v.Account)
 	}
-	s.begin(w, r, req, st)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		s.begin(w, r, req, st)
+		return true
+	}
+	to, err := s.newLogin(w, r, req, st)
+	if err == nil {
+		err = &notSaved{e, to}
+	}
+	s.reject(w, r, page, err)
 	return true
 }
+
+// notSaved reports that a form was not processed because the user must first sign in at signInURL. A redirect would
+// return to an empty form.
+type notSaved struct {
+	err       *entra.Error
+	signInURL string
+}
+
+func (e *notSaved) Error() string {
+	return "signin: the form was not processed, because the user must sign in first: " + e.err.Error()
+}
+
+func (e *notSaved) Unwrap() error { return e.err }
 
 // requestHash identifies a request for claims and scopes. Its first half identifies the scopes.
 func requestHash(e *entra.Error, scopes []string) string {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -406,7 +407,68 @@ func TestFormAfterSessionEndGetsPage(t *testing.T) {
 	}
 }
 
-// If the handler of a form calls Interact, the browser returns to the page with the form, if that is on this site.
+// notSavedLink requires the page that says that nothing was saved, and returns its link.
+func (b *browser) notSavedLink(a *response) *response {
+	b.t.Helper()
+	b.wantStatus(a, http.StatusUnauthorized, "")
+	_, rest, ok := strings.Cut(a.body, `<a href="`)
+	link, _, _ := strings.Cut(rest, `"`)
+	if !ok || !strings.Contains(a.body, "What you sent was not saved") || strings.Count(a.body, "<a ") != 1 {
+		b.t.Fatalf("got page\n%s", a.body)
+	}
+	return &response{Response: &http.Response{
+		StatusCode: http.StatusSeeOther, Header: http.Header{"Location": {html.UnescapeString(link)}},
+	}}
+}
+
+// A form is posted after a restart lost the tokens. The user gets a page that says that nothing was saved, and whose
+// link leads through Entra back to the form.
+func TestFormPostedAfterTokensWereLost(t *testing.T) {
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	restart := func() {
+		b.w = newWebApp(t, withStore(store))
+		w.app = b.w.app
+	}
+	restart()
+	form, referer := url.Values{"amount": {"1000"}}, origin+"/private/form?id=7"
+
+	a := b.post("/call", form, "Referer", referer)
+	link := b.notSavedLink(a)
+	if a.Header.Get("WWW-Authenticate") != `Cookie realm="sign-in"` || a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("got headers %v", a.Header)
+	}
+	if q := b.wantEntraQuery(link); q.Get("login_hint") != loginHint(alice) {
+		t.Errorf("got authorization request %v", q)
+	}
+	b.wantStatus(b.callback(b.signInAtEntra(link, alice)), http.StatusSeeOther, "/private/form?id=7")
+	if a := b.post("/call", form, "Referer", referer); a.body != "token true" {
+		t.Errorf("sent again: got status %d and page\n%s", a.StatusCode, a.body)
+	}
+	if kinds := fmt.Sprint(b.w.log.rejections(t)); kinds != "[not_saved]" {
+		t.Errorf("got rejections %s, want not_saved", kinds)
+	}
+
+	// In a frame of the site, the page is shown, and its link opens in the whole window.
+	restart()
+	a = b.post("/call", form, "Referer", referer, "Sec-Fetch-Dest", "iframe")
+	b.notSavedLink(a)
+	if !strings.Contains(a.body, ` target="_top">Continue</a>`) ||
+		!strings.HasSuffix(a.Header.Get("Content-Security-Policy"), "; frame-ancestors 'self'") {
+		t.Errorf("in a frame: got headers %v and page\n%s", a.Header, a.body)
+	}
+	// A script that posts gets JSON, and no login starts.
+	a = b.post("/call", form, "Referer", referer, "Sec-Fetch-Mode", "cors")
+	if a.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(a.body, `{"error":"login_required",`) ||
+		len(a.Cookies()) != 0 {
+		t.Errorf("a script got status %d, %s", a.StatusCode, a.body)
+	}
+}
+
+// If the handler of a form calls Interact, the sign-in is for the missing scopes and claims. The browser returns to the
+// page with the form, if that is on this site.
 func TestInteractAfterFormReturnsToReferer(t *testing.T) {
 	for referer, to := range map[string]string{
 		origin + "/private/form?id=7":            "/private/form?id=7",
@@ -419,14 +481,38 @@ func TestInteractAfterFormReturnsToReferer(t *testing.T) {
 		origin + "/a%0d%0aX: y":                  "/",
 		"%":                                      "/",
 	} {
-		w := newWebApp(t)
-		b := w.browser(t)
-		b.signIn("/private/x", alice)
-		w.calls = func(out http.ResponseWriter, r *http.Request) {
-			w.site.Interact(out, r, &entra.Error{Code: "consent_required"}, scopeB)
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+			w := newWebApp(t)
+			b := w.browser(t)
+			b.signIn("/private/x", alice)
+			w.calls = func(out http.ResponseWriter, r *http.Request) {
+				w.site.Interact(out, r, &entra.Error{Code: "consent_required", Claims: challenge}, scopeB)
+			}
+			link := b.notSavedLink(b.send(method, "/call", url.Values{"amount": {"1000"}}, "Referer", referer))
+			if q := b.wantEntraQuery(link); q.Get("scope") != scopeB+" openid profile offline_access" ||
+				q.Get("claims") != challenge {
+				t.Errorf("%s from %q: got authorization request %v", method, referer, q)
+			}
+			b.wantStatus(b.callback(b.signInAtEntra(link, alice)), http.StatusSeeOther, to)
 		}
-		a := b.post("/call", url.Values{"amount": {"1000"}}, "Referer", referer)
-		b.wantStatus(b.callback(b.signInAtEntra(a, alice)), http.StatusSeeOther, to)
+	}
+}
+
+// A form that fails again after the sign-ins gets the page of a loop, as a page load does.
+func TestFormThatFailsAgainIsALoop(t *testing.T) {
+	w := newWebApp(t)
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	w.calls = func(out http.ResponseWriter, r *http.Request) {
+		w.site.Interact(out, r, &entra.Error{Code: "interaction_required", StatusCode: 400, Claims: challenge}, scopeB)
+	}
+	for range 2 {
+		link := b.notSavedLink(b.post("/call", nil, "Referer", origin+"/private/form"))
+		b.wantStatus(b.callback(b.signInAtEntra(link, alice)), http.StatusSeeOther, "/private/form")
+	}
+	a := b.post("/call", nil, "Referer", origin+"/private/form")
+	if a.StatusCode != http.StatusForbidden || !strings.Contains(a.body, "Signing in was not enough") {
+		t.Errorf("got status %d and page\n%s", a.StatusCode, a.body)
 	}
 }
 

@@ -103,6 +103,16 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Reques
 		s.reject(w, r, s.retryTarget(r), errEmbedded)
 		return
 	}
+	to, err := s.newLogin(w, r, req, st)
+	if err != nil {
+		s.reject(w, r, "", err)
+		return
+	}
+	redirect(w, r, to)
+}
+
+// newLogin starts a login with the content of st, and returns Entra's address for it.
+func (s *Site) newLogin(w http.ResponseWriter, r *http.Request, req authcode.Request, st *loginState) (string, error) {
 	if s.config.BeforeSignIn != nil {
 		params := map[string]string{}
 		maps.Copy(params, req.Parameters)
@@ -122,17 +132,14 @@ func (s *Site) begin(w http.ResponseWriter, r *http.Request, req authcode.Reques
 	for {
 		var err error
 		if st.Login, err = s.flow.Begin(r.Context(), req); err != nil {
-			s.reject(w, r, "", err)
-			return
+			return "", err
 		}
 		to, ok := s.setLogin(w, r, st, longPage)
 		if ok {
-			redirect(w, r, to)
-			return
+			return to, nil
 		}
 		if longPage != "" {
-			s.reject(w, r, "", errLoginTooLarge)
-			return
+			return "", errLoginTooLarge
 		}
 		longPage, req.ReturnTo = req.ReturnTo, s.config.Home
 	}

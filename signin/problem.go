@@ -42,6 +42,7 @@ const (
 	KindPageLost             Kind = "page_lost"              // the user signed in, but the page to return to is not known
 	KindMissingRole          Kind = "missing_role"           // the user lacks the required role
 	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
+	KindNotSaved             Kind = "not_saved"              // a form requires a sign-in or consent first; see Site.Interact
 	KindEmbedded             Kind = "embedded"               // a page in a frame requires a sign-in
 	KindSignInCanceled       Kind = "sign_in_canceled"       // the user signed out while the sign-in was in progress
 	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
@@ -60,7 +61,8 @@ type Problem struct {
 
 	// Links are possible next steps, in English. The last one starts a sign-in. For KindExtraConsentDeclined it
 	// leads back to the page, for KindPageLost to Config.Home, and for KindAdminConsent a link for administrators
-	// precedes it. It is empty for KindCrossOrigin. For KindEmbedded it must leave the frame (target="_top").
+	// precedes it. For KindNotSaved it leads to Entra. It is empty for KindCrossOrigin. For KindEmbedded,
+	// KindSignedOut and KindNotSaved it must leave the frame (target="_top").
 	Links []Link
 
 	// Details for support; empty if Entra sent none.
@@ -71,6 +73,9 @@ type Problem struct {
 
 // Link is a link of a [Problem].
 type Link struct{ Text, URL string }
+
+// framed reports whether a frame of this site may show the page.
+func (k Kind) framed() bool { return k == KindEmbedded || k == KindSignedOut || k == KindNotSaved }
 
 // description is how a Kind is presented.
 type description struct {
@@ -145,6 +150,9 @@ var descriptions = map[Kind]description{
 	KindSignedOut: {401, "You are signed out",
 		"What you sent was not saved. Sign in and send it again.",
 		"Sign in", slog.LevelInfo},
+	KindNotSaved: {401, "What you sent was not saved",
+		"Microsoft must confirm your sign-in or a permission first. Afterwards you can send it again.",
+		"Continue", slog.LevelInfo},
 	KindSignInCanceled: {401, "You are signed out",
 		"You signed out while this sign-in was in progress, so it was canceled.",
 		"Sign in", slog.LevelInfo},
@@ -199,6 +207,7 @@ func kindOf(err error) Kind {
 	}
 	var rejection *RejectionError
 	var declined *extraConsentDeclined
+	var unsaved *notSaved
 	var still *stillRequired
 	var token *verify.Error
 	var e *entra.Error
@@ -207,6 +216,8 @@ func kindOf(err error) Kind {
 		return KindNotAdmitted
 	case errors.As(err, &declined):
 		return KindExtraConsentDeclined
+	case errors.As(err, &unsaved):
+		return KindNotSaved
 	case errors.As(err, &still) && needsAdmin(still.err):
 		return KindAdminConsent
 	case errors.As(err, &still) && still.err.StatusCode == 0 && still.err.Code == "login_required": // no tokens here
@@ -298,7 +309,11 @@ func (s *Site) problem(r *http.Request, returnTo string, err error) Problem {
 		}
 		p.Links = append(p.Links, Link{"Approval page for administrators", s.flow.AdminConsentURL(tenant, scopes...)})
 	}
-	if d.signIn != "" {
+	var unsaved *notSaved
+	switch {
+	case errors.As(err, &unsaved):
+		p.Links = append(p.Links, Link{d.signIn, unsaved.signInURL})
+	case d.signIn != "":
 		p.Links = append(p.Links, Link{d.signIn, s.retryURL(kind, returnTo)})
 	}
 	return p
@@ -394,7 +409,7 @@ a{display:inline-block;padding:.35rem 0;margin-right:1.5rem}
 dl{font-size:.85rem;opacity:.75;margin-top:2rem;overflow-wrap:anywhere}
 dt{float:left;margin-right:.5rem}dd{margin:0}`
 
-var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"framed": Kind.framed}).Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -407,7 +422,7 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <main>
 <h1>{{.Title}}</h1>
 <p>{{.Text}}</p>
-{{with .Links}}<p>{{range .}}<a href="{{.URL}}"{{if eq $.Kind "embedded"}} target="_top"{{end}}>{{.Text}}</a> {{end -}}
+{{with .Links}}<p>{{range .}}<a href="{{.URL}}"{{if framed $.Kind}} target="_top"{{end}}>{{.Text}}</a> {{end -}}
 </p>
 {{end}}{{if .Code}}<dl>
 <dt>Code</dt><dd>{{.Code}}{{range .AADSTS}} AADSTS{{.}}{{end}}</dd>
@@ -437,7 +452,7 @@ func writePage(w http.ResponseWriter, _ *http.Request, p Problem) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	ancestors := "'none'"
-	if p.Kind == KindEmbedded {
+	if p.Kind.framed() {
 		ancestors = "'self'"
 	}
 	h.Set("Content-Security-Policy", pagePolicy+ancestors)
