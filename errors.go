@@ -211,8 +211,8 @@ func errorf(code, format string, args ...any) *Error {
 	return &Error{Code: code, Description: fmt.Sprintf(format, args...)}
 }
 
-// encodeError returns an error of Entra for other processes that share a store. It returns nil for other errors and for
-// a rejected credential, since other processes may have a better network or another credential.
+// encodeError returns an error of Entra for other processes that share a store. It returns nil for an
+// error that other processes may not get: they may reach Entra, or may have a valid credential.
 func encodeError(err error) []byte {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.StatusCode == 0 || e.rejectsCredential() || e.Code == CodeInvalidResponse && e.RetryAfter == 0 {
@@ -226,7 +226,7 @@ func encodeError(err error) []byte {
 func decodeError(b []byte) error {
 	e := new(Error)
 	if json.Unmarshal(b, e) != nil || e.Code == "" {
-		return nil
+		return nil //nolint:nilerr // a record of another version counts as missing
 	}
 	return e
 }

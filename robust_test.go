@@ -16,9 +16,7 @@ import (
 // Two challenges with the same JSON value are one: white space and the order of members differ.
 func TestChallengesAreComparedAsJSON(t *testing.T) {
 	e := newEstate(hour)
-	cfg := e.config("daemon")
-	cfg.Capabilities = []string{entra.CapabilityCAE}
-	source := e.daemonWith(t, cfg.Credential)
+	source := e.daemonWith(t, e.config("daemon").Credential)
 	for _, claims := range []string{
 		`{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`,
 		`{ "access_token": {"acrs": {"value": "c1", "essential": true}} }`,

@@ -3,6 +3,7 @@
 package servers
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ func Postgres(t testing.TB, settings ...string) *Server {
 		}
 	}
 	command := func(name string, args ...string) *exec.Cmd {
-		cmd := exec.Command(program(t, name, dirs...), args...)
+		cmd := exec.CommandContext(context.Background(), program(t, name, dirs...), args...)
 		cmd.Dir, cmd.SysProcAttr = dir, attr
 		return cmd
 	}

@@ -3,6 +3,7 @@
 package servers
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,9 +31,8 @@ func redis(t testing.TB, pong string, args ...string) *Server {
 	args = append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no", "--loglevel", "warning",
 	}, args...)
-	return start(t, addr, func() *exec.Cmd { return exec.Command(path, args...) }, func() error {
-		return expectReply(addr, "PING\r\n", pong)
-	})
+	command := func() *exec.Cmd { return exec.CommandContext(context.Background(), path, args...) }
+	return start(t, addr, command, func() error { return expectReply(addr, "PING\r\n", pong) })
 }
 
 // RedisReplica starts a Redis server that replicates primary.
@@ -63,9 +63,8 @@ func Sentinel(t testing.TB, primary *Server) *Server {
 		t.Fatal(err)
 	}
 	addr := "127.0.0.1:" + port
-	return start(t, addr, func() *exec.Cmd { return exec.Command(path, config, "--sentinel") }, func() error {
-		return expectReply(addr, "PING\r\n", "+PONG")
-	})
+	command := func() *exec.Cmd { return exec.CommandContext(context.Background(), path, config, "--sentinel") }
+	return start(t, addr, command, func() error { return expectReply(addr, "PING\r\n", "+PONG") })
 }
 
 // RedisCluster starts a Redis Cluster of three primaries with one replica each.
@@ -78,7 +77,7 @@ func RedisCluster(t testing.TB) []*Server {
 		create = append(create, nodes[i].Addr)
 	}
 	create = append(create, "--cluster-replicas", "1", "--cluster-yes")
-	if out, err := exec.Command(program(t, "redis-cli"), create...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), program(t, "redis-cli"), create...).CombinedOutput(); err != nil {
 		t.Fatalf("create the cluster: %v: %s", err, out)
 	}
 	for _, node := range nodes {

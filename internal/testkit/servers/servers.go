@@ -6,6 +6,7 @@ package servers
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -137,7 +138,8 @@ func program(t testing.TB, name string, dirs ...string) string {
 
 // expectReply checks that a server at addr sends a reply that contains want to request.
 func expectReply(addr, request, want string) error {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		return err
 	}
