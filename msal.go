@@ -184,7 +184,8 @@ func (t *msalTransport) send(req *http.Request) (*response, *Error) {
 	case err != nil:
 		return nil, &Error{
 			Code: CodeRequestFailed, StatusCode: resp.StatusCode, CorrelationID: requestID, Err: neterr.Cause(err),
-			connection: connectionFailed, Description: fmt.Sprintf("the response of %s ended early, after %d bytes", req.URL.Host, len(body)),
+			Description: fmt.Sprintf("the response of %s ended early, after %d bytes", req.URL.Host, len(body)),
+			connection:  connectionFailed,
 		}
 	case len(body) > maxBody:
 		return nil, &Error{

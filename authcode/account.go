@@ -122,7 +122,9 @@ func (f *Flow) SignOut(ctx context.Context, a Account) error {
 		Capabilities: strings.Join(f.client.Capabilities(), " "),
 	})
 	if err != nil {
-		return &entra.Error{Code: "temporarily_unavailable", Description: "sign-out in the store of the cache failed", Err: err}
+		return &entra.Error{
+			Code: "temporarily_unavailable", Description: "sign-out in the store of the cache failed", Err: err,
+		}
 	}
 	return nil
 }

@@ -492,7 +492,8 @@ func TestZeroFlow(t *testing.T) {
 }
 
 // Scopes of two APIs are rejected before a sign-in, because Entra rejects them only when the code is redeemed
-// (AADSTS28000, AzureAD/microsoft-authentication-library-for-python#125). Scopes without an API belong to Microsoft Graph.
+// (AADSTS28000, AzureAD/microsoft-authentication-library-for-python#125). Scopes without an API belong to Microsoft
+// Graph.
 func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
 	const id, graph = "aaaaaaaa-0000-4000-8000-00000000000a", "00000003-0000-0000-c000-000000000000"
 	e := newEstate()

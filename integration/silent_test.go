@@ -17,8 +17,8 @@ import (
 	"github.com/entratoken/entra/obo"
 )
 
-// A forwarder is a firewall that forgets connections: it acknowledges their packets and forwards nothing. New connections
-// work.
+// A forwarder is a firewall that forgets connections: it acknowledges their packets and forwards nothing. New
+// connections work.
 type forwarder struct {
 	net.Listener
 	target string
@@ -116,7 +116,8 @@ func TestSilentConnectionIsReplaced(t *testing.T) {
 		t.Fatalf("got %s, want HTTP/2", resp.Proto)
 	}
 	client, err := entra.New(entra.Config{
-		TenantID: tenant, ClientID: apiAID, Credential: entra.Secret(apiASecret), Cloud: entra.Cloud(firewall.Addr().String()),
+		TenantID: tenant, ClientID: apiAID, Credential: entra.Secret(apiASecret),
+		Cloud: entra.Cloud(firewall.Addr().String()),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -539,7 +539,7 @@ func TestSignInOptions(t *testing.T) {
 	}
 }
 
-// A page that needs five APIs asks for five consents within a minute. That is not a loop.
+// A page that needs five APIs prompts for five consents within a minute. That is not a loop.
 func TestFiveConsentsAreNotALoop(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)

@@ -65,8 +65,8 @@ type epoch struct {
 	ID string `json:"id"`
 }
 
-// entraSession is the record of an epoch of a session of Entra (sid). Concurrent sign-ins in two tabs write records that
-// differ only in Session, so either may overwrite the other.
+// entraSession is the record of an epoch of a session of Entra (sid). Concurrent sign-ins in two tabs write records
+// that differ only in Session, so either may overwrite the other.
 type entraSession struct {
 	Account authcode.Account `json:"account"`
 	Session string           `json:"session"` // key of the latest session here
@@ -90,7 +90,7 @@ func signedOutKey(key string) string  { return fingerprint("signed out", key) }
 
 func entraSessionKey(sid, epoch string) string { return fingerprint("entra session", epoch+"\x00"+sid) }
 
-// The parameters are the tid and oid of a user.
+// userKey returns the key of the record of a user, who is given by the tid and oid claims.
 func userKey(tenantID, objectID string) string { return fingerprint("user", tenantID+" "+objectID) }
 func userEpochKey(tenantID, objectID string) string {
 	return fingerprint("user epoch", tenantID+" "+objectID)
@@ -409,8 +409,8 @@ func (s *Site) signOutSuccessor(ctx context.Context, key string) error {
 	return s.signOutSession(ctx, next.Key)
 }
 
-// endEntraSession ends all sessions that belong to a session of Entra. found is false if none has started in the current
-// epoch, so that there is nothing to end.
+// endEntraSession ends all sessions that belong to a session of Entra. found is false if no session has started in the
+// current epoch.
 func (s *Site) endEntraSession(ctx context.Context, sid string) (e entraSession, found bool, err error) {
 	id, err := s.epoch(ctx, entraEpochKey(sid))
 	if err != nil {
@@ -425,10 +425,10 @@ func (s *Site) endEntraSession(ctx context.Context, sid string) (e entraSession,
 	return e, true, s.markEnded(ctx, e.Session)
 }
 
-// EndSessions ends all sessions of a user at this site and removes the user's tokens, for example after an administrator
-// of the app has disabled the user. tenantID and objectID are those of the Account. The end takes effect with the next
-// request of each session, in all processes with the same Store. Tokens are removed from the cache of this
-// process; those of others cannot be used any more.
+// EndSessions ends all sessions of a user at this site and removes the user's tokens, for example after an
+// administrator of the app has disabled the user. tenantID and objectID are those of the Account. The end takes effect
+// with the next request of each session, in all processes with the same Store. Tokens are removed from the cache of
+// this process; those of others cannot be used any more.
 //
 // The user can sign in again. After an error, call EndSessions again.
 func (s *Site) EndSessions(ctx context.Context, tenantID, objectID string) error {

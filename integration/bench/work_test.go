@@ -31,7 +31,8 @@ func BenchmarkLookup(b *testing.B) {
 	all, scopes := make([]cache.Key, keys), []string{scope}
 	for i := range all {
 		all[i] = key(i)
-		if _, err := handle(c, all[i], scopes).Put(context.Background(), cache.Response{AccessToken: "token", Lifetime: time.Hour}); err != nil {
+		response := cache.Response{AccessToken: "token", Lifetime: time.Hour}
+		if _, err := handle(c, all[i], scopes).Put(context.Background(), response); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -67,12 +67,13 @@ func TestErrorSaysWhetherTheRequestWasSent(t *testing.T) {
 		if err := post(c, server.URL); err != nil {
 			t.Fatal(err)
 		}
-		wantError(t, post(c, server.URL), false, true) // on the one that has worked
+		wantError(t, post(c, server.URL), false, true) // on a connection that has worked
 	})
 	t.Run("transport without a trace", func(t *testing.T) {
-		c := httpclient.Restricted(&http.Client{Transport: testkit.RoundTripper(func(*http.Request) (*http.Response, error) {
+		down := testkit.RoundTripper(func(*http.Request) (*http.Response, error) {
 			return nil, errors.New("down")
-		})})
+		})
+		c := httpclient.Restricted(&http.Client{Transport: down})
 		wantError(t, post(c, "https://login.microsoftonline.com/"), false, false)
 	})
 }
@@ -99,7 +100,7 @@ func (s *silent) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // An HTTP/2 connection that has gone silent would otherwise be used by all later requests (golang/go#36026,
-// golang/go#59690, Azure/azure-sdk-for-go#22412). A caller that waits for a moment only, or that leaves, proves nothing.
+// golang/go#59690, Azure/azure-sdk-for-go#22412). A caller that waits only briefly, or that leaves, proves nothing.
 func TestConnectionIsClosedAfterTimeOut(t *testing.T) {
 	for _, tt := range []struct {
 		name            string
