@@ -49,13 +49,12 @@ type Config struct {
 	// connections: http.Transport.HTTP2 with SendPingTimeout and PingTimeout of 5 seconds.
 	// A connection is closed after a request has timed out on it.
 	HTTPClient *http.Client
-	// Logger logs the events of the client's tokens with the messages of cache.Log. A
-	// failed request without a usable token, and throttling, are logged at level Warn, a
-	// failed background refresh at Info, and the rest at Debug. It also logs at Warn that a
-	// credential failed and another is tried, and once that a client secret is probably not
-	// the secret's Value. Records contain neither secrets nor names
-	// of users. If a shared Cache already logs with cache.Log, leave Logger nil. If
-	// nil, nothing is logged.
+	// Logger logs the events of the client's tokens with the messages of cache.Log. The
+	// level is Warn for throttling and for a failed request without a usable cached token,
+	// Info for a failed background refresh, and Debug for all others. Two more records have
+	// level Warn: a credential failed and another is tried, and a client secret is probably
+	// not the secret's Value. Records contain neither secrets nor names of users. If a shared
+	// Cache already logs with cache.Log, leave Logger nil. If nil, nothing is logged.
 	Logger *slog.Logger
 	// Capabilities are the client capabilities that the app declares. With CapabilityCAE
 	// the app must handle claims challenges, and gets tokens of up to 28 hours that can

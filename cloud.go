@@ -122,7 +122,8 @@ var microsoftHosts = map[string]Cloud{
 	"login.sovcloud-identity.sg":       CloudGovSG,
 }
 
-// microsoftCloud returns Microsoft's cloud that host, or its parent domain, belongs to, or "".
+// microsoftCloud returns the cloud of one of Microsoft's hosts, and "" for any other host. A regional host belongs to
+// the cloud of its parent domain.
 func microsoftCloud(host string) Cloud {
 	if cloud := microsoftHosts[host]; cloud != "" {
 		return cloud

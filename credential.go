@@ -35,7 +35,7 @@ import (
 // number that names the credential, one request at a time probes it, at intervals of up
 // to a minute. All other requests fail at once with the last rejection.
 type Credential struct {
-	// Fields are funcs where they could reach a secret: fmt prints those as addresses.
+	// A field that leads to a secret is a func, because fmt prints only the address of a func.
 	validate func() *Error
 	start    func(depth int) candidates
 	info     func() CredentialInfo // nil if unknown

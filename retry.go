@@ -14,8 +14,8 @@ import (
 // retryIn returns how long to wait before a request that failed with e is repeated. ok is false if it is not. retries
 // counts the earlier ones, and draw is a random number in [0, 1).
 //
-// A single-use grant may have been used up by a request that failed, unless that was certainly not sent, or Entra
-// rejected the client's credential, which it examines before the grant (RFC 6749, section 4.1.3).
+// A failed request may have used up a single-use grant. It is then repeated only if it was certainly not sent, or if
+// Entra rejected the client's credential. Entra examines the credential before the grant (RFC 6749, section 4.1.3).
 func retryIn(e *Error, retries int, singleUse bool, draw float64) (wait time.Duration, ok bool) {
 	switch {
 	case e.spreading():

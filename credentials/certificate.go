@@ -33,9 +33,9 @@ type CertificateFileOptions struct {
 	// WarnBefore is how long before the certificate expires Logger starts to log a warning,
 	// once a day. Defaults to 30 days. If negative, no warning is logged.
 	WarnBefore time.Duration
-	// Logger logs that a new certificate was loaded (level Info), and that the changed files
-	// cannot be used, a part of them was skipped, or the certificate expires soon (Warn). If
-	// nil, nothing is logged.
+	// Logger receives a record when a new certificate is loaded (level Info). It receives one at
+	// level Warn when the changed files cannot be used, when a part of them is skipped, and
+	// when the certificate expires soon. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 

@@ -12,8 +12,8 @@ import (
 
 // SecretFileOptions configures [SecretFile].
 type SecretFileOptions struct {
-	// Logger logs that a new secret was loaded (level Info), and that the changed file
-	// cannot be used (Warn). If nil, nothing is logged.
+	// Logger receives a record when a new secret is loaded (level Info), and when the
+	// changed file cannot be used (Warn). If nil, nothing is logged.
 	Logger *slog.Logger
 }
 

@@ -24,8 +24,8 @@ type WorkloadIdentityOptions struct {
 	// name in AZURE_KUBERNETES_SNI_NAME. By default these variables are not used, and an error of
 	// Entra about the token says so.
 	EnableAzureProxy bool
-	// Logger logs that a new token was loaded (level Info), and that the changed file cannot
-	// be used or the token has expired (Warn). If nil, nothing is logged.
+	// Logger receives a record when a new token is loaded (level Info), when the changed file
+	// cannot be used, and when the token has expired (Warn). If nil, nothing is logged.
 	Logger *slog.Logger
 }
 

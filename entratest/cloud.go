@@ -120,8 +120,8 @@ func (reg *registry) v2Issuer(base, tenant string) string {
 }
 
 // tokenEndpointBase returns the base URL of the token endpoint for a request to
-// host. It is base, or the region's if host is regional, such as
-// westeurope.login.microsoft.com.
+// host. For a regional host, such as westeurope.login.microsoft.com, it is the URL of
+// that host. For any other host it is base.
 func tokenEndpointBase(base, host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, ":443"))
 	label, authority, _ := strings.Cut(host, ".")

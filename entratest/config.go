@@ -125,9 +125,10 @@ type App struct {
 	// Roles are the app roles that the app defines, for users and for apps.
 	Roles []string
 
-	// RedirectURIs are the registered redirect URIs of the platform Web. A request
-	// must name one of all redirect URIs exactly, except that a loopback URI matches
-	// on any port (https://learn.microsoft.com/entra/identity-platform/reply-url).
+	// RedirectURIs are the registered redirect URIs of the platform Web. The
+	// redirect URI of a request must equal a registered one, of any platform. Only a
+	// loopback URI may differ in its port
+	// (https://learn.microsoft.com/entra/identity-platform/reply-url).
 	// If an app does not have a redirect URI, it cannot sign users in.
 	RedirectURIs []string
 

@@ -73,7 +73,7 @@ type Fault struct {
 	// Body is the body of the response. If empty, it is a JSON error with the
 	// values of Error, AADSTS, SubError and Claims.
 	Body string
-	// Header has further headers of the response.
+	// Header has headers to set in the response.
 	Header http.Header
 	// Error is the OAuth error code, such as invalid_grant. Defaults to the code
 	// that Entra sends with the number in AADSTS.

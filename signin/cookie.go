@@ -17,8 +17,8 @@ const maxCookieBytes = 4000
 
 // cookies creates the cookies of a site.
 //
-// Over https their names start with "__Host-". Browsers accept and replace such a cookie only from this host, over
-// TLS, for all paths, so that neither a subdomain nor a network attacker can set one (RFC 6265bis, section 4.1.3.2).
+// Over https their names start with "__Host-". Browsers accept such a cookie only from this host, over TLS and for
+// all paths. Neither a subdomain nor an attacker in the network can set or replace it (RFC 6265bis, section 4.1.3.2).
 // Some browsers reject the prefix on http://localhost, so it is omitted there. Cookies ignore ports and paths. To
 // separate two apps on one host, the names contain a hash of the redirect URL.
 type cookies struct {

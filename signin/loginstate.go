@@ -211,8 +211,8 @@ func (s *Site) signedOutSince(r *http.Request, st *loginState) bool {
 	return last != "" && last != st.SignedOut
 }
 
-// signOutLogins deletes the cookies of all logins, in progress and finished. Those whose responses are still on their way to the
-// browser are canceled by the ID of this sign-out.
+// signOutLogins deletes the cookies of all logins, in progress and finished. The response to a concurrent request may
+// still set a login cookie. The ID of this sign-out cancels that login.
 func (s *Site) signOutLogins(w http.ResponseWriter, r *http.Request) {
 	for slot, value := range s.pendingLogins(r) {
 		if value != "" {

@@ -134,7 +134,7 @@ func stepUpError(id string) *entra.Error {
 }
 
 // isPageLoad reports whether r loads a page in a browser, rather than being sent by a script or a program. Browsers
-// since 2023 say so with Sec-Fetch-Mode. Older ones accept text/html.
+// since 2023 send Sec-Fetch-Mode: navigate. Older browsers send only Accept: text/html.
 func isPageLoad(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"

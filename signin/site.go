@@ -68,10 +68,10 @@ type Config struct {
 	// req.Parameters["ui_locales"]. r is the request that started the sign-in. req.Parameters is not nil and is
 	// a copy. If BeforeSignIn is nil, requests are not changed.
 	BeforeSignIn func(r *http.Request, req *authcode.Request)
-	// OnSignIn is called after each successful sign-in, before the session starts. It can insert a row for a new user.
-	// If it returns an error, the user is not signed in. A *RejectionError rejects the user, and the page shows its
-	// reason. Other errors are usually shown as KindUnavailable. The sign-ins of Interact count, too: if a user with a session
-	// is rejected, that session ends. If nil, all users that the flow allows are signed in.
+	// OnSignIn is called after each successful sign-in, before the session starts, also after a sign-in of Interact. It
+	// can insert a row for a new user. If it returns an error, the user is not signed in. A *RejectionError rejects the
+	// user, and the page shows its reason. If the user already has a session, that ends. Other errors are usually shown
+	// as KindUnavailable. If nil, all users that the flow allows are signed in.
 	OnSignIn func(ctx context.Context, in *authcode.SignIn) error
 	// Logger receives a record of each sign-in, sign-out and failure. If nil, nothing is logged.
 	Logger *slog.Logger

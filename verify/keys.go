@@ -382,7 +382,7 @@ func (k *keys) networkError(err error) error {
 	return &Error{Reason: ReasonKeysUnavailable, Err: &networkError{text, cause}}
 }
 
-// networkError is an error with a text that may be repeated.
+// networkError has a text that quotes neither a proxy nor a server.
 type networkError struct {
 	text  string
 	cause error // may be nil

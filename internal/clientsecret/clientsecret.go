@@ -23,9 +23,9 @@ func Problem(s string) string {
 	return ""
 }
 
-// Warning returns why a valid client secret is probably wrong, as a clause without its subject, or "". Entra's secrets
-// are neither GUIDs nor contain white space, but until 2020 programs chose the text, and Azure CLI chose GUIDs
-// (https://github.com/Azure/azure-cli/issues/5973).
+// Warning returns why a valid client secret is probably wrong, as a clause without its subject, or "". Entra
+// generates secrets that are not GUIDs and do not contain white space. Until 2020 a program chose the text itself, and
+// Azure CLI chose GUIDs (https://github.com/Azure/azure-cli/issues/5973).
 func Warning(s string) string {
 	switch {
 	case guid.Valid(s):

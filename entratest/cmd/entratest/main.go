@@ -11,9 +11,8 @@
 //
 // # Environment variables
 //
-// With -env, standard output has the environment variables of one app instead, as
-// commands for a shell. They are the variables that Azure's tools and package
-// credentials read:
+// With -env, the command prints the environment variables of one app instead, in the
+// syntax of a shell. Azure's tools and package credentials read these variables:
 //
 //	entratest -env daemon > env.sh &
 //	. ./env.sh; entra doctor api://api-b/.default    # after entratest has printed "serving"
