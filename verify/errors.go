@@ -3,6 +3,7 @@ package verify
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/entratoken/entra/internal/neterr"
@@ -243,7 +244,7 @@ func (e *Error) Message() string {
 	}
 	switch e.Reason {
 	case ReasonMissingScope, ReasonMissingRole, ReasonMissingUserRole:
-		return text + ": " + strings.Join(e.Required, " ")
+		return text + ": " + e.required()
 	}
 	if e.Claim != "" {
 		problem, advice, ok := strings.Cut(text, "; ")
@@ -253,6 +254,11 @@ func (e *Error) Message() string {
 		}
 	}
 	return text
+}
+
+// required returns the entries of Required that can stand in a challenge. A Rule of the program may set others.
+func (e *Error) required() string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(e.Required), func(s string) bool { return !quotable(s) }), " ")
 }
 
 func reject(r Reason) error { return &Error{Reason: r} }

@@ -149,7 +149,7 @@ func newChallenge(host string, e *Error) string {
 	}
 	switch e.Reason {
 	case ReasonMissingScope:
-		c += `, scope="` + strings.Join(e.Required, " ") + `"`
+		c += `, scope="` + e.required() + `"`
 	case ReasonMissingAuthContext:
 		c += `, claims="` + claimsRequest(e.Required) + `"`
 	}

@@ -48,8 +48,17 @@ func newRule(check func(*Claims) error) Rule {
 // It responds with Config.ErrorHandler of the Verifier, or with the status, the message
 // and the WWW-Authenticate challenge of the [*Error]. Another error of a rule is wrapped
 // in an [*Error] with [ReasonDenied]: the caller gets 403 without its text.
+//
+// Require panics if there are no rules or one is nil, because it would then admit every
+// caller, or none.
 func Require(rules ...Rule) func(http.Handler) http.Handler {
 	rules = slices.Clone(rules)
+	if len(rules) == 0 {
+		panic("verify: Require needs at least one Rule")
+	}
+	if slices.ContainsFunc(rules, func(rule Rule) bool { return rule == nil }) {
+		panic("verify: Require: a Rule is nil")
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			t, ok := TokenFromContext(r.Context())

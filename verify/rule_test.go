@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -356,5 +357,46 @@ func TestAnyPanicsWithoutVerifiers(t *testing.T) {
 			}()
 			f()
 		}()
+	}
+}
+
+// A list of rules that is empty by mistake must not admit every caller.
+func TestRequirePanicsWithoutRules(t *testing.T) {
+	for want, f := range map[string]func(){
+		"verify: Require needs at least one Rule": func() { verify.Require() },
+		"verify: Require: a Rule is nil":          func() { verify.Require(verify.Scope("Tasks.Read"), nil) },
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("got panic %v, want %s", got, want)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+// A Rule of the program may put text of the request into its error. It adds no parameter to the challenge.
+func TestRuleCannotAddToTheChallenge(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	v, err := verify.New(verify.Config{
+		Audiences: []string{s.App("api-a").ClientID}, Tenants: []string{contoso}, HTTPClient: s.Client(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := func(*verify.Token) error {
+		return &verify.Error{Reason: verify.ReasonMissingScope, Required: []string{`x", authorization_uri="https://evil`, "A.Read"}}
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header.Set("Authorization", "Bearer "+s.Mint(entratest.MintOptions{Resource: "api-a", Client: "webapp", User: alice}))
+	w := httptest.NewRecorder()
+	v.Middleware(verify.Require(rule)(http.NotFoundHandler())).ServeHTTP(w, r)
+	const want = `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", ` +
+		`error="insufficient_scope", error_description="the client must act for a user and have one of the scopes: A.Read", ` +
+		`scope="A.Read"`
+	if got := w.Header().Get("WWW-Authenticate"); got != want || w.Code != http.StatusForbidden {
+		t.Errorf("got status %d, challenge %s, want 403, %s", w.Code, got, want)
 	}
 }
