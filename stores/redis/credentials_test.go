@@ -20,7 +20,7 @@ import (
 	redisstore "github.com/entratoken/entra/stores/redis"
 )
 
-const username = "dddddddd-0000-4000-8000-00000000000d"
+const principal = "dddddddd-0000-4000-8000-00000000000d"
 
 func newSource(t *testing.T, lifetime time.Duration) (*entratest.Server, *entra.TokenSource) {
 	t.Helper()
@@ -55,14 +55,14 @@ func (l *listener) seen() []string {
 func TestCredentialsFollowRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, source := newSource(t, time.Hour)
-		credentials := redisstore.NewCredentials(source, username)
+		credentials := redisstore.NewCredentials(source, principal)
 		l := new(listener)
 		first, unsubscribe, err := credentials.Subscribe(l)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if user, password := first.BasicAuth(); user != username || len(strings.Split(password, ".")) != 3 {
-			t.Errorf("got user %q and password %.20q, want %q and a token", user, password, username)
+		if user, password := first.BasicAuth(); user != principal || len(strings.Split(password, ".")) != 3 {
+			t.Errorf("got user %q and password %.20q, want %q and a token", user, password, principal)
 		}
 		if _, _, err := credentials.Subscribe(l); err != nil { // again, as go-redis does for a connection that it reuses
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestRedisAcceptsTokens(t *testing.T) {
 	// As Azure does, the server accepts a token from its issuance to its expiry, and ends its connections then.
 	issue := func(token string) {
 		t.Helper()
-		if err := admin.Do(t.Context(), "ACL", "SETUSER", username, "on", "~*", "+@all", ">"+token).Err(); err != nil {
+		if err := admin.Do(t.Context(), "ACL", "SETUSER", principal, "on", "~*", "+@all", ">"+token).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestRedisAcceptsTokens(t *testing.T) {
 	}
 	issue(tok.AccessToken)
 	client := redis.NewClient(&redis.Options{
-		Addr: server.Addr, PoolSize: 3, StreamingCredentialsProvider: redisstore.NewCredentials(source, username),
+		Addr: server.Addr, PoolSize: 3, StreamingCredentialsProvider: redisstore.NewCredentials(source, principal),
 		MaxRetries: -1,
 	})
 	defer client.Close()
@@ -135,7 +135,7 @@ func TestRedisAcceptsTokens(t *testing.T) {
 			tok = next
 			i++
 			time.AfterFunc(time.Second, func() { // long after the refresh
-				if err := admin.Do(t.Context(), "ACL", "SETUSER", username, "<"+old).Err(); err != nil && t.Context().Err() == nil {
+				if err := admin.Do(t.Context(), "ACL", "SETUSER", principal, "<"+old).Err(); err != nil && t.Context().Err() == nil {
 					t.Error(err)
 				}
 			})
@@ -146,7 +146,7 @@ func TestRedisAcceptsTokens(t *testing.T) {
 	if err != nil || info != "default" {
 		t.Errorf("got %q, %v", info, err)
 	}
-	if user := fmt.Sprint(client.Do(t.Context(), "ACL", "WHOAMI").Val()); user != username {
-		t.Errorf("got user %q, want %q", user, username)
+	if user := fmt.Sprint(client.Do(t.Context(), "ACL", "WHOAMI").Val()); user != principal {
+		t.Errorf("got user %q, want %q", user, principal)
 	}
 }
