@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/entratoken/entra/internal/redact"
 )
 
 // EventKind is the kind of an [Event], in words.
@@ -75,8 +77,17 @@ func Log(l *slog.Logger) func(Event) {
 			attrs = append(attrs, slog.Duration("retry_in", e.RetryIn))
 		}
 		if e.Err != nil {
-			attrs = append(attrs, slog.Any("error", e.Err))
+			attrs = append(attrs, errorAttr(e.Err))
 		}
 		l.LogAttrs(context.Background(), level, "token cache: "+string(e.Kind), attrs...)
 	}
+}
+
+// errorAttr returns the attribute for err. The text of an error from outside, such as one of a store or of a callback,
+// may contain a token.
+func errorAttr(err error) slog.Attr {
+	if _, ok := err.(slog.LogValuer); ok { //nolint:errorlint // slog does not unwrap either
+		return slog.Any("error", err)
+	}
+	return slog.String("error", redact.Text(err.Error(), 1000))
 }

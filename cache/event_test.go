@@ -3,6 +3,7 @@ package cache_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -106,5 +107,16 @@ level=INFO msg="token cache: fetch failed" ` + key + ` scopes=s background=true 
 level=INFO msg="token cache: evicted" ` + key + "\n"
 	if got := out.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// The error of a fetch may come from outside and have a token in its text.
+func TestLogCutsTokensInErrors(t *testing.T) {
+	var out bytes.Buffer
+	log := cache.Log(slog.New(slog.NewTextHandler(&out, nil)))
+	err := errors.New("vault: eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln was rejected")
+	log(cache.Event{Kind: cache.EventFetchFailed, Err: err})
+	if got := out.String(); !strings.HasSuffix(got, ` error="vault: [redacted] was rejected"`+"\n") {
+		t.Errorf("got %s", got)
 	}
 }

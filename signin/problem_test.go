@@ -1,6 +1,8 @@
 package signin_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -384,4 +386,29 @@ func TestSiteBelowPath(t *testing.T) {
 			t.Errorf("got sign-out request %v", q)
 		}
 	})
+}
+
+// The credential callback of the app fails with a text that contains a JWT. No log record and no page has it.
+func TestCredentialErrorWithToken(t *testing.T) {
+	leak := errors.New("vault: eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln was rejected")
+	for name, credential := range map[string]entra.Credential{
+		"Assertion": entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) { return "", leak }),
+		"CredentialFunc": entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
+			return entra.Credential{}, fmt.Errorf("load: %w", leak)
+		}),
+		"temporary": entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+			return "", &entra.Error{Code: "temporarily_unavailable", StatusCode: 503, Description: leak.Error(), Err: leak}
+		}),
+	} {
+		w := newWebApp(t, func(s *settings) { s.client.Credential = credential })
+		b := w.browser(t)
+		a := b.callback(b.signInAtEntra(b.get("/private/x"), alice))
+		if a.StatusCode < 500 || strings.Contains(a.body, "eyJ") {
+			t.Errorf("%s: got status %d and page\n%s", name, a.StatusCode, a.body)
+		}
+		log := w.log.String()
+		if strings.Contains(log, "eyJ") || strings.Count(log, "vault: [redacted] was rejected") < 2 {
+			t.Errorf("%s: got log\n%s\nwant the description and the cause without the token", name, log)
+		}
+	}
 }

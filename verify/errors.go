@@ -168,13 +168,16 @@ type Error struct {
 func (e *Error) Error() string {
 	text := "verify: " + e.Message()
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		text += ": " + e.cause()
 	}
 	if hint := hints[e.Reason]; hint != "" {
 		text += "; " + hint
 	}
 	return text
 }
+
+// cause returns the text of e.Err. That of a Rule may contain the token.
+func (e *Error) cause() string { return redact.Text(e.Err.Error(), 1000) }
 
 // Is reports whether target is an [*Error] with the same reason. If target has a
 // Claim, that must be the same, too.
@@ -212,7 +215,7 @@ func (e *Error) LogValue() slog.Value {
 		attrs = append(attrs, slog.Int("status", e.StatusCode))
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.String("cause", e.Err.Error()))
+		attrs = append(attrs, slog.String("cause", e.cause()))
 	}
 	return slog.GroupValue(attrs...)
 }

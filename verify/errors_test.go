@@ -78,3 +78,20 @@ func TestErrorsLogTheirFields(t *testing.T) {
 		t.Errorf("got %s, want %s", out.String(), want)
 	}
 }
+
+// The error of a Rule may have a token in its text. Neither the text nor the log record of an Error has it.
+func TestTokenInErrorOfRuleIsCut(t *testing.T) {
+	cause := errors.New("directory: eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln was rejected")
+	e := &verify.Error{Reason: verify.ReasonDenied, Err: cause}
+	if got, want := e.Error(), "verify: the caller may not use this resource: directory: [redacted] was rejected"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	var out bytes.Buffer
+	slog.New(slog.NewTextHandler(&out, nil)).Info("", "error", e)
+	if got := out.String(); !strings.Contains(got, `error.cause="directory: [redacted] was rejected"`) {
+		t.Errorf("got log %s", got)
+	}
+	if !errors.Is(e, cause) {
+		t.Error("the cause is lost")
+	}
+}
