@@ -9,8 +9,8 @@ import (
 )
 
 // CredentialFunc returns a credential that load provides, and that may therefore change
-// while the program runs: a secret that is rotated, a certificate that is renewed. A change
-// affects neither cached tokens nor signed-in users.
+// while the program runs, such as a secret that is rotated or a certificate that is
+// renewed. A change affects neither cached tokens nor signed-in users.
 //
 // load is called before every request to Entra, possibly concurrently, with the zero
 // Credential. It should cache expensive results. If Entra rejects the credential that load

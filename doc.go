@@ -49,6 +49,8 @@
 //		// Retry later, after e.RetryAfter.
 //	}
 //
+// A brief failure is retried up to twice before a waiting caller gets it.
+//
 // If a caller's own context ends first, the error wraps the context's error. No error, log
 // record or printed value contains a secret or a token.
 //

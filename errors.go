@@ -86,8 +86,8 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// As lets [errors.As] convert e to an [*oauth2.RetrieveError]. The Response of that has a
-// status and the headers Retry-After and X-Ms-Request-Id, but neither request nor body.
+// As lets [errors.As] convert e to an [*oauth2.RetrieveError]. Its Response has
+// a status and the headers Retry-After and X-Ms-Request-Id, but neither request nor body.
 func (e *Error) As(target any) bool {
 	t, ok := target.(**oauth2.RetrieveError)
 	if !ok {

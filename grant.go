@@ -251,7 +251,7 @@ func (r *CodeResult) HomeAccountID() string { return r.response.HomeAccountID }
 // IDToken returns the ID token, which has not been validated, or "".
 func (r *CodeResult) IDToken() string { return r.response.IDToken }
 
-// Store stores the token, and the refresh token if g.RefreshToken is set, in the session of
+// Store stores the token, and the refresh token if Grant.RefreshToken is set, in the session of
 // subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
 // the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
 // user who signed in at "organizations" are stored at the user's own tenant. If the cache has

@@ -105,7 +105,8 @@ func (s *TokenSource) Token() (*oauth2.Token, error) {
 }
 
 // TokenContext returns a usable token. It returns a cached token at once, even while that is being refreshed.
-// Otherwise it waits for the response to one request, which all callers share.
+// Otherwise it waits for the response to one request, which all callers share. The request times out after 30
+// seconds, even if ctx has no deadline.
 //
 // If ctx ends first, the error wraps ctx's error, and the request continues for the other callers. Any other error is
 // an [*Error]. It is cached for a while and returned to all callers (see package cache).

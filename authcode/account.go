@@ -45,11 +45,11 @@ func (a Account) LogValue() slog.Value {
 // newAccount returns the account of validated ID token claims and of the home account ID
 // that MSAL read from client_info.
 //
-// client_info is not signed. It came with the ID token in one response of the token endpoint,
-// over TLS, which OpenID Connect accepts even for the ID token itself (Core, section
-// 3.1.3.7, rule 6). newAccount compares both where it can: a user whose home is the tenant
-// of the sign-in has one object ID. For a guest, no signed value names the home account, so
-// only the connection vouches for it.
+// client_info is not signed. It came over TLS, in the same response of the token endpoint as
+// the ID token. OpenID Connect allows TLS in place of a signature even for the ID token (Core,
+// section 3.1.3.7, rule 6). If the home tenant is the tenant of the sign-in, newAccount also
+// checks that both name the same object ID. For a guest, no signed value names the home
+// account, so TLS is its only protection.
 func newAccount(home string, c *verify.Claims, session string) (Account, error) {
 	home = strings.ToLower(home)
 	uid, utid, _ := strings.Cut(home, ".")

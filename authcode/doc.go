@@ -17,7 +17,7 @@
 //
 // Entra then redirects the browser to RedirectURL with the authorization response:
 //
-//	signIn, err := flow.Exchange(ctx, login, r.URL.Query()) // or r.PostForm
+//	signIn, err := flow.Exchange(ctx, login, r.URL.Query()) // or r.PostForm, after r.ParseForm
 //	// store signIn.Account in the browser's session, then
 //	http.Redirect(w, r, signIn.ReturnTo, http.StatusSeeOther)
 //
@@ -40,8 +40,9 @@
 // valid once. Exchange also rejects a Login that its own process has seen before. Across
 // processes, Entra accepts each code only once.
 //
-// With [ResponseModeFormPost] the response is a cross-site POST. Browsers send only
-// cookies with SameSite=None and Secure on it.
+// By default the response is a GET that another site started. Browsers do not send a cookie
+// with SameSite=Strict with it, so use Lax. With [ResponseModeFormPost] the response is a
+// cross-site POST. Browsers then send only cookies with SameSite=None and Secure.
 //
 // An [Account] is not secret, but it decides whose tokens the app uses. Protect it from
 // changes as you protect a Login. Store a user's data under the claims tid and oid

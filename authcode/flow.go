@@ -61,8 +61,9 @@ type Config struct {
 	// DefaultLoginTimeout.
 	LoginTimeout time.Duration
 	// Parameters are further parameters of each authorization request, such as mkt or
-	// domain_hint. Request.Parameters can replace them. Parameters that the flow sets
-	// itself are an error, in any case of letters. If empty, there are no others.
+	// domain_hint. Request.Parameters can replace them. It is an error to name a
+	// parameter that the flow sets itself, in upper or lower case. If empty, no further
+	// parameters are sent.
 	Parameters map[string]string
 }
 

@@ -88,7 +88,8 @@ func (v *cachedValue) usable(now time.Time) bool {
 	return v.expiresAt.IsZero() || now.Before(v.expiresAt)
 }
 
-// call calls get, unless a call is in flight or has replaced seen by a usable value.
+// call starts a call of get, or joins the call in flight. seen is the value that the caller has found. If a usable
+// value has replaced it, call returns that value instead.
 func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.Credential) <-chan singleflight.Result {
 	ctx = context.WithoutCancel(ctx)
 	return c.flight.DoChan("", func() (any, error) {

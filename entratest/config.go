@@ -138,8 +138,8 @@ type App struct {
 	SPARedirectURIs []string
 
 	// PublicRedirectURIs are those of the platform mobile and desktop application. A
-	// code for one of them is redeemed without a credential, also if the app is
-	// confidential otherwise.
+	// code for one of them is redeemed without a credential, even if the app has
+	// one.
 	PublicRedirectURIs []string
 
 	// LogoutURL is the front-channel logout URL. The browser loads it when the

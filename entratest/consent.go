@@ -198,9 +198,9 @@ func (s *Server) continueAdminConsent(
 	return s.redirectToApp(r, q, params)
 }
 
-// adminConsentItems returns the permissions that an administrator grants: the
-// requested scopes, or, for .default or an empty scope, all permissions in the
-// registration, including roles.
+// adminConsentItems returns the permissions that an administrator grants.
+// These are the requested scopes. For .default or an empty scope they are all
+// permissions in the registration, including roles.
 func (s *Server) adminConsentItems(scopes *scopeRequest, client *App) []consentItem {
 	var items []consentItem
 	everything := len(scopes.resources) == 0

@@ -4,7 +4,8 @@
 // can.
 //
 // The API validates the token it was called with (see package verify) and exchanges it, as
-// the assertion, for a token for the next API:
+// the assertion, for a token for the next API. The client is the app registration of the API
+// itself, with a credential of its own:
 //
 //	func handle(w http.ResponseWriter, r *http.Request) {
 //		caller, ok := verify.TokenFromContext(r.Context())
@@ -25,7 +26,7 @@
 //
 // If the user must act (consent, a second factor), the error is an [entra.Error] whose
 // ConsentRequired or InteractionRequired method reports true. The API cannot prompt the user, so
-// it tells its caller with [WriteError]:
+// it passes the error on to its caller with [WriteError]:
 //
 //	resp, err := next.Do(req)
 //	if obo.WriteError(w, err) {

@@ -9,8 +9,8 @@
 //	site, err := signin.New(flow, signin.Config{Logger: logger})
 //	...
 //	mux := http.NewServeMux()
-//	mux.HandleFunc("GET /{$}", home)                     // public
-//	mux.Handle("/orders", site.RequireSignIn(orders))    // for signed-in users
+//	mux.HandleFunc("GET /{$}", home)                                    // public
+//	mux.Handle("/orders", site.RequireSignIn(http.HandlerFunc(orders))) // for signed-in users
 //	server := &http.Server{Handler: site.Handler(mux)}
 //
 // [Site.Handler] wraps the whole app. It serves /login, the callback, /logout and /logout/frontchannel, and

@@ -24,7 +24,8 @@ import (
 //     clients keep their token.
 //
 // The token is read from the Authorization header only. In a query or a form it
-// would end up in logs and browser histories.
+// would end up in logs and browser histories. A CORS preflight request has no token, so
+// a CORS handler must be outside of Middleware.
 //
 // Middleware only establishes who is calling. It accepts every user's token with any
 // scope and every app-only token with any role. So wrap next in [RequireScope],
@@ -121,8 +122,8 @@ func writeError(w http.ResponseWriter, _ *http.Request, e *Error) {
 	_, _ = io.WriteString(w, e.Message()+"\n") // an error means that the client has gone
 }
 
-// newChallenge returns the WWW-Authenticate header for an error in the cloud with that
-// host, or "" if a challenge does not help the caller. It has the parameters of RFC 6750,
+// newChallenge returns the WWW-Authenticate header for e, or "" if a challenge does not
+// help the caller. host is the host of the cloud. The parameters are those of RFC 6750,
 // section 3, and those that Microsoft's clients read ("Claims challenge header format" in
 // Microsoft's claims-challenge page).
 //

@@ -130,8 +130,8 @@ func (r *rules) checkAudience(c *Claims) error {
 //
 // An access token names the client that requested it. It also has the client's method
 // of authentication, its scopes, or idtyp. An ID token lacks all of these and is never
-// for an application alone. Only ID tokens have a nonce, or the
-// hash of a code or an access token.
+// for an application alone. Only an ID token has a nonce or the hash of a code or an
+// access token.
 //
 // An access token that is bound to a key (cnf, RFC 7800) is valid only together with
 // a proof of possession. This package does not verify such proofs, so a stolen token

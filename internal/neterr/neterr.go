@@ -18,9 +18,9 @@ import (
 // maxText bounds the text of a cause, in bytes.
 const maxText = 300
 
-// Cause returns the error in err's tree that may be wrapped and repeated, or nil if there is none. It is the error of
-// a context, a proxy's status, or an error of the operating system, of name resolution, of a TLS alert, or of
-// certificate verification.
+// Cause returns the error in err's tree that is safe to wrap and to log, or nil if there is no such error. It
+// is the error of a context, a proxy's status, or an error of the operating system, of name resolution, of a TLS
+// alert, or of certificate verification.
 func Cause(err error) error {
 	for _, sentinel := range []error{context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, sentinel) {
