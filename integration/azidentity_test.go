@@ -27,10 +27,14 @@ func (f *fake) azureOptions() azcore.ClientOptions {
 
 // federatedToken returns a token of the cluster that the app federatedID trusts.
 func (f *fake) federatedToken(context.Context) (string, error) {
+	return f.federatedTokenFor(10 * time.Minute)
+}
+
+func (f *fake) federatedTokenFor(lifetime time.Duration) (string, error) {
 	now := time.Now()
 	return jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
 		"iss": federatedIssuer, "sub": federatedSubject, "aud": "api://AzureADTokenExchange",
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(),
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(lifetime).Unix(),
 	}).SignedString(f.key)
 }
 
