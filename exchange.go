@@ -2,10 +2,12 @@ package entra
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -239,14 +241,41 @@ func (x *exchange) timedOut(ctx context.Context) *Error {
 	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: x.requestID, Err: ctx.Err()}
 }
 
+// acceptFewerScopes returns the response for MSAL. MSAL rejects a response with fewer scopes than requested, but an
+// authorization code cannot be redeemed again, and the user would never be signed in. The copy for MSAL therefore lacks the
+// scopes, and MSAL takes them as granted (RFC 6749, section 5.1). The exchange has recorded the granted ones. If
+// none of the requested scopes was granted, MSAL rejects the response.
+func (x *exchange) acceptFewerScopes(r *response) *response {
+	if !x.singleUse || x.token == nil {
+		return r
+	}
+	requested := x.grant.scopes()
+	missing := without(requested, strings.Fields(x.token.Scope))
+	var body map[string]json.RawMessage
+	if x.token.Scope == "" || len(missing) == 0 || len(missing) == len(requested) || json.Unmarshal(r.body, &body) != nil {
+		return r
+	}
+	delete(body, "scope")
+	accepted := *r
+	accepted.body, _ = json.Marshal(body) // valid JSON always marshals
+	return &accepted
+}
+
+// without returns the scopes that granted does not contain, without regard to case.
+func without(scopes, granted []string) (missing []string) {
+	for _, s := range scopes {
+		if !slices.ContainsFunc(granted, func(g string) bool { return strings.EqualFold(g, s) }) {
+			missing = append(missing, s)
+		}
+	}
+	return missing
+}
+
 // rejectedToken returns the reason why MSAL rejected a response that contains a token.
 func (x *exchange) rejectedToken() *Error {
 	var missing []string
-	granted := " " + strings.ToLower(x.token.Scope) + " "
-	for _, s := range x.grant.scopes() {
-		if x.token.Scope != "" && !strings.Contains(granted, " "+strings.ToLower(s)+" ") {
-			missing = append(missing, s)
-		}
+	if x.token.Scope != "" {
+		missing = without(x.grant.scopes(), strings.Fields(x.token.Scope))
 	}
 	e := errorf(CodeInvalidResponse, "MSAL rejected the response: its ID token or client_info is malformed, "+
 		"or an on-behalf-of token expires within five minutes")

@@ -76,6 +76,8 @@ func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*Token
 
 // AuthorizationCode redeems an authorization code (RFC 6749, section 4.1.3). redirectURI
 // is the one of the authorization request, and verifier its PKCE code verifier (RFC 7636).
+// The response may grant fewer scopes than requested, but at least one of them. With the
+// other methods, fewer scopes are an error with the code "consent_required".
 func (r *TokenRequest) AuthorizationCode(
 	ctx context.Context, code, redirectURI, verifier string,
 ) (*TokenResponse, error) {
@@ -256,6 +258,9 @@ func (r *CodeResult) IDToken() string { return r.response.IDToken }
 // the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
 // user who signed in at "organizations" are stored at the user's own tenant. If the cache has
 // a store, the tokens are there when Store returns, unless the store fails.
+//
+// If Entra granted only some of the requested scopes, the token is stored for those. A
+// TokenSource for all of them requests a new token.
 func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error {
 	if c.transport != r.client.transport || c.clientID != r.client.clientID {
 		return errorf("invalid_request", "a CodeResult can only be stored by a client of the same app")
@@ -274,6 +279,9 @@ func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error
 		return errorf("invalid_request", "a CodeResult can only be stored for its own account")
 	}
 	g.Subject = subject
+	if missing := without(g.scopes(), r.response.Scopes); len(missing) > 0 && len(missing) < len(g.scopes()) {
+		g.Scopes = without(g.scopes(), missing)
+	}
 	if failed := g.expired(); failed != nil {
 		return failed
 	}

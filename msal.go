@@ -146,7 +146,7 @@ func (t *msalTransport) sendTokenRequest(req *http.Request, x *exchange) (*respo
 		return nil, failed
 	}
 	x.receive(resp)
-	return resp, nil
+	return x.acceptFewerScopes(resp), nil
 }
 
 // A response is an HTTP response with its whole body.

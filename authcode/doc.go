@@ -25,7 +25,9 @@
 // user has consented to. They are refreshed with a refresh token, which never leaves the
 // client's cache. If the refresh token is missing, expired or revoked, the error is an
 // [entra.Error] whose InteractionRequired method reports true. Begin a new login then, with
-// the error's Claims if it has any. A cache in memory is lost with its process, so users
+// the error's Claims if it has any. The same holds if Entra granted fewer scopes than
+// requested: the sign-in succeeds, and a source for scopes that are not all granted fails with
+// the code "consent_required". A cache in memory is lost with its process, so users
 // also sign in again after a restart. Entra often completes that without a prompt.
 //
 // Package signin adds handlers, cookies and sessions for net/http apps. Use authcode

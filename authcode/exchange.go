@@ -23,7 +23,8 @@ type SignIn struct {
 	Claims *verify.Claims
 	// ReturnTo is the page to redirect the user to: a path on this site.
 	ReturnTo string
-	// Source is a source of tokens for the scopes of the sign-in.
+	// Source is a source of tokens for the scopes of the sign-in. If Entra granted only some of
+	// them, its error has the code "consent_required", and sources for the granted ones work.
 	Source *entra.TokenSource
 }
 
