@@ -1,6 +1,10 @@
 package cache
 
-import "time"
+import (
+	"time"
+
+	"github.com/entratoken/entra/internal/seal"
+)
 
 // Token is what tests see of a cached token.
 type Token = token
@@ -32,3 +36,12 @@ func (t *token) Claims() string         { return t.claims }
 func (t *token) ObtainedAt() time.Time  { return t.obtainedAt }
 func (t *token) RefreshAt() time.Time   { return t.obtainedAt.Add(t.refreshAfter) }
 func (t *token) UsableUntil() time.Time { return t.usableUntil() }
+
+// MarksName returns the name of the record with the marks of k.Subject.
+func MarksName(key SealKey, k Key) string {
+	keys, err := seal.NewKeyring(purpose, []SealKey{key})
+	if err != nil {
+		panic(err)
+	}
+	return newSessionNames(keys, k).subject[0]
+}

@@ -646,11 +646,16 @@ func (e *entry) adoptFailure(i int, r *failureRecord, h *Handle, now time.Time) 
 	}
 }
 
-func newFailureRecord(f *failure, h *Handle) *failureRecord {
-	if f == nil || h.EncodeError == nil {
+// encodeError returns nil for an error that concerns only this process.
+func (h *Handle) encodeError(err error) []byte {
+	if h.EncodeError == nil {
 		return nil
 	}
-	encoded := h.EncodeError(f.err)
+	return h.EncodeError(err)
+}
+
+func newFailureRecord(f *failure, h *Handle) *failureRecord {
+	encoded := h.encodeError(f.err)
 	if len(encoded) == 0 {
 		return nil
 	}
@@ -941,6 +946,16 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 		if e.session != s { // purged in the meantime
 			e.session.mu.Unlock()
 			continue
+		}
+		if l == nil && s.shared.started {
+			// The session may have ended in another process. The tokens from before that must not become part of the
+			// new one, and a check that fails must not drop the new one.
+			s.mu.Unlock()
+			fl.cache.remove(s.shared.key, s)
+			if e, err = h.lock(); err != nil {
+				return nil, err
+			}
+			s = e.session
 		}
 		t, err := e.put(r)
 		if err != nil {

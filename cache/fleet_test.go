@@ -917,3 +917,58 @@ func TestEndlessConflictsDoNotBlock(t *testing.T) {
 		settle()
 	})
 }
+
+// A user signs in while the store fails, and an earlier session was ended in another process a moment before. The check
+// for that sign-out fails, too. It must not drop the new session.
+func TestSignInDuringOutageAfterSignOutLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a, b := replica(t, store), replica(t, store)
+		h := handle(a, user("alice"), "s")
+		signIn(t, h, "first")
+		signIn(t, handle(a, user("alice"), "other"), "first of other")
+		settle()
+		if _, err := b.PurgeSession(t.Context(), user("alice")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // ages are uncertain by half a second
+		down := storetest.Fault{Err: errors.New("connection refused")}
+		store.Inject(func(storetest.Call) storetest.Fault { return down })
+		signIn(t, h, "second")
+		if got := token(t, handle(a, user("alice"), "s"), noFetch(t)); got != "second" {
+			t.Errorf("got %q during the outage, want the token of the second sign-in", got)
+		}
+		if got := token(t, handle(a, user("alice"), "other"), redeem); got != "refreshed with refresh token of second" {
+			t.Errorf("got %q, want no token from before the sign-out", got)
+		}
+		store.Inject(nil)
+		time.Sleep(10 * time.Second)
+		if got := token(t, handle(b, user("alice"), "s"), noFetch(t)); got != "second" {
+			t.Errorf("got %q after the outage, want the token of the second sign-in", got)
+		}
+	})
+}
+
+// A failure that only the store has caused ends with it, however long it lasted.
+func TestUserGetsTokenSoonAfterOutageOfStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a, b := replica(t, store), replica(t, store)
+		signIn(t, handle(a, user("alice"), "s"), "first")
+		settle()
+		down := storetest.Fault{Err: errors.New("connection refused")}
+		store.Inject(func(storetest.Call) storetest.Fault { return down })
+		h := handle(b, user("alice"), "s")
+		for range 600 {
+			if _, err := tokenOrError(t, h, redeem); !errors.Is(err, errTemporary) {
+				t.Errorf("got error %v during the outage, want %v", err, errTemporary)
+			}
+			time.Sleep(time.Second)
+		}
+		store.Inject(nil)
+		time.Sleep(3 * time.Second)
+		if got := token(t, h, noFetch(t)); got != "first" {
+			t.Errorf("got %q after the outage, want the token of the sign-in", got)
+		}
+	})
+}

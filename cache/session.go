@@ -317,6 +317,9 @@ func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
 		if *last != nil {
 			inARow += (*last).inARow
 		}
+		if f.stateUnknown && f.handle.encodeError(err) == nil {
+			inARow = 1 // the breaker of the store limits these, and the first call after its recovery should succeed
+		}
 		retryIn = refresh.Policy{}.RetryIn(inARow, throttled, patience, mathrand.Float64())
 		*last = &failure{err, f.claims, inARow, now, now.Add(retryIn), now.Add(throttled)}
 		f.failure = *last
