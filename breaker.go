@@ -17,9 +17,9 @@ const (
 )
 
 // breakers are the circuit breakers of a client's credentials. The cache backs off for each
-// user separately, but an expired secret fails for all of them. Once a credential has been
-// rejected breakerThreshold times in a row, its breaker opens: requests fail with the last
-// rejection, and one request at a time probes the credential, at growing intervals. The
+// user separately, but an expired secret fails for all of them. After breakerThreshold
+// rejections of a credential in a row, its breaker opens. One request at a time then probes
+// the credential, at growing intervals, and all others fail with the last rejection. The
 // clients made by WithTenant share their breakers.
 type breakers struct {
 	mu        sync.Mutex // guards the fields below

@@ -63,8 +63,8 @@ type Request struct {
 	// Parameters are further parameters of the authorization request, such as ui_locales or
 	// max_age. They replace those of the Config, and an empty value removes one. LoginHint
 	// and DomainHint replace parameters of the same name. With max_age, Exchange also
-	// requires a recent auth_time in the ID token. Parameters that the flow sets itself are an
-	// error, in any case of letters.
+	// requires a recent auth_time in the ID token. It is an error to name a parameter that
+	// the flow sets itself, in upper or lower case.
 	Parameters map[string]string
 }
 

@@ -106,8 +106,8 @@ func (p parser) pem(data []byte) (b bundle, err error) {
 }
 
 // block adds the contents of block number n to b. Blocks of other types are ignored. A block that cannot be parsed is
-// skipped, because it may be unrelated to the app: an old certificate authority with a negative serial number must not
-// make the file useless.
+// skipped, because it may be unrelated to the app. For example, a file with an old certificate authority, whose serial
+// number is negative, is still usable.
 func (p parser) block(b *bundle, n int, block *pem.Block) {
 	var err error
 	switch {

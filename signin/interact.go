@@ -105,10 +105,10 @@ func requestHash(e *entra.Error, scopes []string) string {
 	return fingerprint("scopes", strings.ToLower(strings.Join(sorted, " ")))[:8] + fingerprint("claims", e.Claims)[:8]
 }
 
-// isInteractLoop reports whether the browser is in a redirect loop. It is if it has just returned from two sign-ins for
-// the same request, or from four sign-ins for the same scopes, since each challenge can be different. Returning once
-// is normal: the request may have reached another process than the callback, or one that has restarted and lost its
-// tokens. Sign-ins for different scopes are not a loop: a page may need the consent for many APIs.
+// isInteractLoop reports whether the browser is in a redirect loop. A loop is two sign-ins for the same request in a
+// short time, or four for the same scopes, because each challenge can be different. One sign-in is normal: the request
+// may have reached another process than the callback, or one that has restarted and lost its tokens. Sign-ins for
+// different scopes are not a loop: a page may need the consent for many APIs.
 func (s *Site) isInteractLoop(r *http.Request, request string) bool {
 	return s.countFinished(r, func(f finishedLogin) bool { return f.Request == request }) >= 2 ||
 		s.countFinished(r, func(f finishedLogin) bool { return f.Request != "" && f.Request[:8] == request[:8] }) >= 4

@@ -42,7 +42,7 @@ const (
 	KindPageLost             Kind = "page_lost"              // the user signed in, but the page to return to is not known
 	KindMissingRole          Kind = "missing_role"           // the user lacks the required role
 	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
-	KindNotSaved             Kind = "not_saved"              // a form requires a sign-in or consent first; see Site.Interact
+	KindNotSaved             Kind = "not_saved"              // a form requires a sign-in or consent first; see Interact
 	KindEmbedded             Kind = "embedded"               // a page in a frame requires a sign-in
 	KindSignInCanceled       Kind = "sign_in_canceled"       // the user signed out while the sign-in was in progress
 	KindCrossOrigin          Kind = "cross_origin"           // another site sent the request
@@ -60,7 +60,7 @@ type Problem struct {
 	Title, Text string // in English; use Kind to translate them
 
 	// Links are possible next steps, in English. The last one starts a sign-in. For KindExtraConsentDeclined it
-	// leads back to the page, for KindPageLost to Config.Home, and for KindAdminConsent a link for administrators
+	// leads back to the page, and for KindPageLost to Config.Home. For KindAdminConsent, a link for administrators
 	// precedes it. For KindNotSaved it leads to Entra. It is empty for KindCrossOrigin. For KindEmbedded,
 	// KindSignedOut and KindNotSaved it must leave the frame (target="_top").
 	Links []Link
@@ -409,7 +409,9 @@ a{display:inline-block;padding:.35rem 0;margin-right:1.5rem}
 dl{font-size:.85rem;opacity:.75;margin-top:2rem;overflow-wrap:anywhere}
 dt{float:left;margin-right:.5rem}dd{margin:0}`
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"framed": Kind.framed}).Parse(`<!DOCTYPE html>
+var pageFuncs = template.FuncMap{"framed": Kind.framed}
+
+var pageTemplate = template.Must(template.New("page").Funcs(pageFuncs).Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">

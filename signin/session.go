@@ -382,8 +382,9 @@ func (s *Site) signOutSession(ctx context.Context, key string) error {
 }
 
 // cancelSignIns ends the sign-ins that replace the session under key, in progress or finished. key may also stand for a
-// login. A concurrent sign-in must lose. It writes the successor record before it checks for a sign-out
-// ([Site.startSession]), and cancelSignIns does the opposite, so at least one of them notices the other.
+// login. A concurrent sign-in must not survive. It writes the successor record and then checks for a sign-out
+// ([Site.startSession]). cancelSignIns writes the sign-out and then looks for a successor. At least one of them
+// therefore notices the other.
 func (s *Site) cancelSignIns(ctx context.Context, key string) error {
 	expires := time.Now().Add(tombstoneTTL + s.flow.LoginTimeout())
 	if err := s.put(ctx, signedOutKey(key), struct{}{}, expires); err != nil {

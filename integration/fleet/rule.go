@@ -22,7 +22,8 @@ type Rule struct {
 	// if Retry is nil.
 	Alone bool
 	// Repeat returns the time until a failed request is repeated while calls wait for it, or false. retries counts the
-	// earlier ones. draw is a random number in [0, 1). The budget of the process limits it. If nil, no request is repeated.
+	// earlier ones. draw is a random number in [0, 1). The budget of the process limits it. If nil, no request is
+	// repeated.
 	Repeat func(retries int, retryAfter time.Duration, draw float64) (time.Duration, bool)
 }
 

@@ -87,9 +87,9 @@ func (p Policy) Schedule(lifetime, refreshIn, left time.Duration, spread bool, d
 	return min(refreshIn, usableFor), usableFor
 }
 
-// RetryIn returns how long to wait after the failures-th failure in a row. retryAfter is the server's
-// Retry-After, or 0. The random wait is added to it, so that clients that were throttled together do not
-// return together. left is for how long the old token is still served, or 0 without one. draw is a
+// RetryIn returns how long to wait after a failure. failures counts the failures in a row. retryAfter
+// is the server's Retry-After, or 0. The random wait is added to it, so that clients that were
+// throttled together do not return together. left is for how long the old token is still served, or 0 without one. draw is a
 // random number in [0, 1).
 //
 // With a usable token, retries are not urgent. The retries of all clients are spread over the time that
