@@ -242,8 +242,8 @@ func (x *exchange) timedOut(ctx context.Context) *Error {
 }
 
 // acceptFewerScopes returns the response for MSAL. MSAL rejects a response with fewer scopes than requested, but an
-// authorization code cannot be redeemed again, and the user would never be signed in. The copy for MSAL therefore lacks the
-// scopes, and MSAL takes them as granted (RFC 6749, section 5.1). The exchange has recorded the granted ones. If
+// authorization code cannot be redeemed again, and the user would never be signed in. The copy for MSAL therefore lacks
+// the scopes, and MSAL takes them as granted (RFC 6749, section 5.1). The exchange has recorded the granted ones. If
 // none of the requested scopes was granted, MSAL rejects the response.
 func (x *exchange) acceptFewerScopes(r *response) *response {
 	if !x.singleUse || x.token == nil {
