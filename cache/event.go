@@ -86,7 +86,7 @@ func Log(l *slog.Logger) func(Event) {
 // errorAttr returns the attribute for err. The text of an error from outside, such as one of a store or of a callback,
 // may contain a token.
 func errorAttr(err error) slog.Attr {
-	if _, ok := err.(slog.LogValuer); ok { //nolint:errorlint // slog does not unwrap either
+	if _, ok := err.(slog.LogValuer); ok {
 		return slog.Any("error", err)
 	}
 	return slog.String("error", redact.Text(err.Error(), 1000))

@@ -44,11 +44,10 @@ func handle(c *cache.Cache, k cache.Key, scopes ...string) *cache.Handle {
 		return nil
 	}
 	h.DecodeError = func(b []byte) error {
-		d, err := time.ParseDuration(string(b))
-		if err != nil {
-			return nil
+		if d, err := time.ParseDuration(string(b)); err == nil {
+			return throttled{d}
 		}
-		return throttled{d}
+		return nil
 	}
 	return h
 }

@@ -35,14 +35,16 @@ func TestMSALGoForPublicClients(t *testing.T) {
 	result := must[public.AuthResult](t)(device.AuthenticationResult(t.Context()))
 	silent := must[public.AuthResult](t)(app.AcquireTokenSilent(t.Context(), []string{ordersScope},
 		public.WithSilentAccount(result.Account)))
-	password := must[public.AuthResult](t)(app.AcquireTokenByUsernamePassword(t.Context(), []string{ordersScope}, bob,
-		bobPassword))
+	password := must[public.AuthResult](t)(app.AcquireTokenByUsernamePassword( //nolint:staticcheck // the fake supports it
+		t.Context(), []string{ordersScope}, bob, bobPassword))
 	if result.Account.PreferredUsername != alice || silent.AccessToken != result.AccessToken ||
 		password.Account.PreferredUsername != bob {
 		t.Errorf("got accounts %s and %s, silent token cached: %v", result.Account.PreferredUsername,
 			password.Account.PreferredUsername, silent.AccessToken == result.AccessToken)
 	}
-	if _, err := app.AcquireTokenByUsernamePassword(t.Context(), []string{ordersScope}, bob, "wrong"); err == nil {
+	_, err = app.AcquireTokenByUsernamePassword( //nolint:staticcheck // as above
+		t.Context(), []string{ordersScope}, bob, "wrong")
+	if err == nil {
 		t.Error("wrong password: got no error")
 	}
 	var shown *entratest.SignInError

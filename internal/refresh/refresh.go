@@ -89,8 +89,8 @@ func (p Policy) Schedule(lifetime, refreshIn, left time.Duration, spread bool, d
 
 // RetryIn returns how long to wait after a failure. failures counts the failures in a row. retryAfter
 // is the server's Retry-After, or 0. The random wait is added to it, so that clients that were
-// throttled together do not return together. left is for how long the old token is still served, or 0 without one. draw is a
-// random number in [0, 1).
+// throttled together do not return together. left is for how long the old token is still served,
+// or 0 without one. draw is a random number in [0, 1).
 //
 // With a usable token, retries are not urgent. The retries of all clients are spread over the time that
 // their tokens have left, so that they do not all arrive when an outage ends. The wait leaves time for
