@@ -224,7 +224,7 @@ func (s *Site) findSession(ctx context.Context, key string) (*session, error) {
 // isOver reports whether one of the epochs in which v started is over.
 func (s *Site) isOver(ctx context.Context, v *session) (bool, error) {
 	if v.SID != "" {
-		if id, err := s.epoch(ctx, entraEpochKey(v.SID)); err != nil || id != v.Epochs.Entra {
+		if id, err := s.epoch(ctx, entraEpochKey(v.SID)); err != nil || another(id, v.Epochs.Entra) {
 			return true, err
 		}
 	}
@@ -233,12 +233,16 @@ func (s *Site) isOver(ctx context.Context, v *session) (bool, error) {
 		return false, err
 	}
 	e, err := s.userEpochs(ctx, v.Account)
-	if err != nil || e.User != v.Epochs.User || e.Name != v.Epochs.Name {
+	if err != nil || another(e.User, v.Epochs.User) || another(e.Name, v.Epochs.Name) {
 		return true, err
 	}
 	v.Epochs.Checked = now // stored by touch
 	return false, nil
 }
+
+// another reports whether a session that started in one epoch has ended in the current one. Without a record of the
+// current epoch, none has begun during the session, because the record would have outlived the session.
+func another(current, started string) bool { return current != "" && current != started }
 
 // userEpochs returns the current epochs, without that of Entra. It reads Checked first, because the end of a session
 // writes it last.

@@ -329,6 +329,27 @@ func TestEndSessionsEndsAllSessionsOfUser(t *testing.T) {
 	}
 }
 
+// A session that starts after EndSessions lasts as long as any other, although the record of EndSessions expires first.
+func TestSessionOutlivesRecordOfEndSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWebApp(t, withStore(newSharedStore()))
+		if err := w.site.EndSessions(t.Context(), entratest.SampleTenant, aliceID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		desk := w.browser(t)
+		desk.signIn("/private/x", alice)
+		for range 31 { // 7 hours and 45 minutes of 8 hours
+			time.Sleep(15 * time.Minute)
+			desk.wantUser("Alice Adams")
+		}
+		if err := w.site.EndSessions(t.Context(), entratest.SampleTenant, aliceID); err != nil {
+			t.Fatal(err)
+		}
+		desk.wantUser("")
+	})
+}
+
 // The app ends one session of a user, such as that of a lost phone, with all sessions that replaced it.
 func TestEndSessionEndsOneSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
