@@ -283,7 +283,7 @@ func (s *session) unchecked() {
 	if !sh.started {
 		sh.started, sh.startedAt = true, now
 	}
-	sh.stale, sh.checkAt = false, now.Add(breakerMin+time.Duration(mathrand.Int64N(int64(breakerMin))))
+	sh.stale, sh.checkAt = sh.suspect, now.Add(breakerMin+time.Duration(mathrand.Int64N(int64(breakerMin))))
 	s.limitTokens()
 }
 
@@ -308,8 +308,19 @@ func (c *Cache) remove(k sessionKey, s *session) {
 // call calls the store, unless its breaker is open.
 func call[T any](ctx context.Context, fl *fleet, h *Handle, op string, f func(context.Context) (T, error),
 ) (v T, err error) {
-	if !fl.breaker.allow() {
-		return v, errStoreOpen
+	for {
+		ok, probe := fl.breaker.allow()
+		if ok {
+			break
+		}
+		if probe == nil {
+			return v, errStoreOpen
+		}
+		select {
+		case <-probe:
+		case <-ctx.Done():
+			return v, ctx.Err()
+		}
 	}
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -358,36 +369,49 @@ func (fl *fleet) emit(h *Handle, e Event) {
 
 // A storeBreaker stops calls of a failing store, so that it costs one time-out and not one for each caller.
 type storeBreaker struct {
-	mu      sync.Mutex // guards the fields below
-	retryAt time.Time  // zero if the breaker is closed
-	probing bool
+	mu      sync.Mutex    // guards the fields below
+	retryAt time.Time     // zero if the breaker is closed
+	probe   chan struct{} // closed after the probe in flight; nil without one
 }
 
-// allow reports whether the store may be called. After the wait it allows one probe.
-func (b *storeBreaker) allow() bool {
+// allow reports whether the store may be called. After the wait it allows one probe. While that is in flight, allow
+// returns a channel that is closed after it. Otherwise the first users after an outage would get an error.
+func (b *storeBreaker) allow() (ok bool, probe <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.retryAt.IsZero() {
-		return true
+	switch {
+	case b.retryAt.IsZero():
+		return true, nil
+	case b.probe != nil:
+		return false, b.probe
+	case before(time.Now(), b.retryAt):
+		return false, nil
 	}
-	if b.probing || before(time.Now(), b.retryAt) {
-		return false
-	}
-	b.probing = true
-	return true
+	b.probe = make(chan struct{})
+	return true, nil
 }
 
 func (b *storeBreaker) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.retryAt, b.probing = time.Time{}, false
+	b.retryAt = time.Time{}
+	b.endProbe()
+}
+
+// endProbe lets the callers continue that wait for the probe. b.mu is held.
+func (b *storeBreaker) endProbe() {
+	if b.probe != nil {
+		close(b.probe)
+		b.probe = nil
+	}
 }
 
 func (b *storeBreaker) open() (retryIn time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	retryIn = breakerMin + time.Duration(mathrand.Int64N(int64(breakerMin)))
-	b.retryAt, b.probing = time.Now().Add(retryIn), false
+	b.retryAt = time.Now().Add(retryIn)
+	b.endProbe()
 	return retryIn
 }
 
@@ -395,7 +419,7 @@ func (b *storeBreaker) open() (retryIn time.Duration) {
 func (b *storeBreaker) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.probing = false
+	b.endProbe()
 }
 
 func (b *storeBreaker) isOpen() bool {
@@ -697,6 +721,7 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 		l.at = now
 		s.mu.Lock()
 		l.record.merge(s.snapshot(without))
+		version := s.version
 		s.mu.Unlock()
 		scopes := ""
 		if without != nil {
@@ -709,7 +734,9 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 		_, err := fl.write(ctx, h, sh.names.session[0], l.record, l.version, l.record.TTL)
 		if err == nil {
 			s.mu.Lock()
-			s.adopt(l.record, h, without)
+			if s.version == version {
+				s.adopt(l.record, h, without)
+			}
 			s.mu.Unlock()
 			return nil
 		}

@@ -971,3 +971,83 @@ func TestUserGetsTokenSoonAfterOutageOfStore(t *testing.T) {
 		}
 	})
 }
+
+// After an outage, the first users of a process that was idle get their tokens. One of their calls is the probe of the
+// store, and the others wait for its outcome.
+func TestFirstUsersAfterOutageGetTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a, b := replica(t, store), replica(t, store)
+		names := []string{"alice", "bob", "carol", "dave"}
+		for _, name := range names {
+			signIn(t, handle(a, user(name), "s"), name)
+		}
+		settle()
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: errors.New("connection refused")} })
+		if _, err := tokenOrError(t, handle(b, user("erin"), "s"), redeem); !errors.Is(err, errTemporary) {
+			t.Errorf("got error %v during the outage, want %v", err, errTemporary)
+		}
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Delay: 10 * time.Millisecond} })
+		time.Sleep(time.Minute)
+		var wg sync.WaitGroup
+		for _, name := range names {
+			wg.Go(func() {
+				if got := token(t, handle(b, user(name), "s"), noFetch(t)); got != name {
+					t.Errorf("got token %q, want that of %s", got, name)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A sign-in while the result of an older refresh is being saved wins.
+func TestSignInDuringSaveWins(t *testing.T) {
+	for at := range 60 {
+		synctest.Test(t, func(t *testing.T) {
+			store := storetest.NewMemory()
+			store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Delay: 10 * time.Millisecond} })
+			c := replica(t, store)
+			h := handle(c, user("alice"), "s")
+			signIn(t, h, "one")
+			settle()
+			go tokenOrError(t, handle(c, user("alice"), "other"), redeem)
+			time.Sleep(time.Duration(at) * time.Millisecond)
+			signIn(t, h, "two")
+			settle()
+			fresh := replica(t, store)
+			for _, got := range []string{
+				token(t, h, redeem), token(t, handle(fresh, user("alice"), "s"), noFetch(t)),
+			} {
+				if got != "two" {
+					t.Errorf("sign-in after %d ms: got token %q, want two", at, got)
+				}
+			}
+			if got := token(t, handle(fresh, user("alice"), "third"), redeem); got != "refreshed with refresh token of two" {
+				t.Errorf("sign-in after %d ms: got token %q, want one of the second refresh token", at, got)
+			}
+			settle()
+		})
+	}
+}
+
+// A record does not outlive the mark that ends it, even if its token lives longer than Options.SessionTTL.
+func TestRecordDoesNotOutliveSignOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		short := func(o *cache.Options) { o.SessionTTL = 20 * time.Minute }
+		c := replica(t, store, short)
+		signIn(t, handle(c, user("alice"), "s"), "one") // for an hour
+		settle()
+		if _, err := c.Purge(t.Context(), user("alice").Subject); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(41 * time.Minute) // the mark has expired
+		for _, scope := range []string{"s", "other"} {
+			got, err := tokenOrError(t, handle(replica(t, store, short), user("alice"), scope), redeem)
+			if !errors.Is(err, errLogin) {
+				t.Errorf("scope %q: got token %q, error %v; want %v", scope, got, err, errLogin)
+			}
+		}
+	})
+}

@@ -171,6 +171,7 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 			remaining = append(remaining, e)
 		}
 	}
+	r.TTL = min(r.TTL, max(sessionTTL, least))
 	r.Entries = remaining
 	for len(r.Entries) > maxScopeSets || r.size() > maxRecord {
 		oldest := -1
