@@ -2,9 +2,7 @@ package postgresstore_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -67,37 +65,18 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 	pool := newPool(t, server)
 	migrate(t, pool)
 	store := newStore(t, pool)
-	keys := make(chan string, 100)
-	var mu sync.Mutex // guards state
-	var state []bool
-	store.Subscribe(func(key string) { keys <- key }, func(on bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		state = append(state, on)
-	})
-	wait := func(want bool, limit time.Duration) {
-		t.Helper()
-		eventually(t, limit, fmt.Sprintf("connected(%v)", want), func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			if n := len(state); n == 0 || state[n-1] != want {
-				return false
-			}
-			state = nil
-			return true
-		})
-	}
-	wait(true, 5*time.Second)
+	sub := servers.Subscribe(store)
+	sub.Wait(t, true, 5*time.Second)
 	server.Kill() // with the process that serves the connection
-	wait(false, 6*time.Second)
+	sub.Wait(t, false, 6*time.Second)
 	server.Start()
-	wait(true, 20*time.Second)
-	eventually(t, 10*time.Second, "a message", func() bool {
+	sub.Wait(t, true, 20*time.Second)
+	servers.Eventually(t, 10*time.Second, "a message", func() bool {
 		if err := store.Notify(t.Context(), "key"); err != nil {
 			return false // a connection of the pool may still be broken
 		}
 		select {
-		case key := <-keys:
+		case key := <-sub.Keys:
 			return key == "key"
 		case <-time.After(time.Second):
 			return false
@@ -123,10 +102,10 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(pids[0], syscall.SIGCONT)
-	wait(false, 6*time.Second)
-	wait(true, 10*time.Second)
+	sub.Wait(t, false, 6*time.Second)
+	sub.Wait(t, true, 10*time.Second)
 	store.Close()
-	wait(false, 5*time.Second)
+	sub.Wait(t, false, 5*time.Second)
 }
 
 // Expired rows are removed in batches, and the others stay.
@@ -176,7 +155,7 @@ func TestWritesRemoveExpiredRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"entra_tokens", "entra_sessions"} {
-		eventually(t, 10*time.Second, table, func() bool { return count(t, pool, table) == 1 })
+		servers.Eventually(t, 10*time.Second, table, func() bool { return count(t, pool, table) == 1 })
 	}
 }
 
@@ -188,41 +167,17 @@ func count(t *testing.T, pool *pgxpool.Pool, table string) (n int) {
 	return n
 }
 
-// A session is found until it is deleted or expires.
 func TestSessions(t *testing.T) {
 	server := servers.Postgres(t)
 	pool := newPool(t, server)
 	migrate(t, pool)
-	sessions := postgresstore.NewSessions(pool)
-	find := func(want string) {
-		t.Helper()
-		b, found, err := sessions.Find("token")
-		if err != nil || found != (want != "") || string(b) != want {
-			t.Errorf("got %q, %v, %v, want %q", b, found, err, want)
+	servers.TestSessions(t, postgresstore.NewSessions(pool), func() {
+		var ttl float64
+		if err := pool.QueryRow(t.Context(), `SELECT extract(epoch FROM expires_at - now())::float8 FROM entra_sessions`).
+			Scan(&ttl); err != nil || ttl < 3590 || ttl > 3600 {
+			t.Errorf("got lifetime %v s, %v, want an hour", ttl, err)
 		}
-	}
-	find("")
-	for _, data := range []string{"first", "second\x00\xff"} {
-		if err := sessions.Commit("token", []byte(data), time.Now().Add(time.Hour)); err != nil {
-			t.Fatal(err)
-		}
-		find(data)
-	}
-	var ttl float64
-	if err := pool.QueryRow(t.Context(), `SELECT extract(epoch FROM expires_at - now())::float8 FROM entra_sessions`).
-		Scan(&ttl); err != nil || ttl < 3590 || ttl > 3600 {
-		t.Errorf("got lifetime %v s, %v, want an hour", ttl, err)
-	}
-	for range 2 { // deleting a missing session is not an error
-		if err := sessions.Delete("token"); err != nil {
-			t.Fatal(err)
-		}
-		find("")
-	}
-	if err := sessions.Commit("token", []byte("data"), time.Now().Add(-time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	find("") // committed with an expiry in the past
+	})
 }
 
 // An unavailable server and missing tables are errors, not missing records: otherwise users would be signed out.
@@ -275,14 +230,5 @@ func TestBeforeConnect(t *testing.T) {
 	}
 	if err := login(func(c *pgxpool.Config) { c.ConnConfig.Password = "wrong" }); err == nil {
 		t.Error("the server accepts a wrong password")
-	}
-}
-
-func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after %v", what, limit)
-		}
 	}
 }

@@ -1,7 +1,6 @@
 package redisstore_test
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"testing"
@@ -23,46 +22,18 @@ func newClient(t *testing.T, addrs ...string) redis.UniversalClient {
 	return c
 }
 
-// A session is found until it is deleted or expires.
 func TestSessions(t *testing.T) {
 	client := newClient(t, servers.Redis(t).Addr)
-	sessions := redisstore.NewSessions(client, nil)
 	other := redisstore.NewSessions(client, &redisstore.Options{Prefix: "other:"})
-	find := func(want string) {
-		t.Helper()
-		b, found, err := sessions.Find("token")
-		if err != nil || found != (want != "") || string(b) != want {
-			t.Errorf("got %q, %v, %v, want %q", b, found, err, want)
+	servers.TestSessions(t, redisstore.NewSessions(client, nil), func() {
+		if _, found, err := other.Find("token"); found || err != nil {
+			t.Errorf("another prefix: got %v, %v, want no session", found, err)
 		}
-	}
-	find("")
-	for _, data := range []string{"first", "second\x00\xff"} {
-		if err := sessions.Commit("token", []byte(data), time.Now().Add(time.Hour)); err != nil {
-			t.Fatal(err)
+		ttl, err := client.PTTL(t.Context(), "entra:session:token").Result()
+		if err != nil || ttl > time.Hour || ttl < 59*time.Minute {
+			t.Errorf("got lifetime %v, %v, want an hour", ttl, err)
 		}
-		find(data)
-	}
-	if _, found, err := other.Find("token"); found || err != nil {
-		t.Errorf("another prefix: got %v, %v, want no session", found, err)
-	}
-	ttl, err := client.PTTL(t.Context(), "entra:session:token").Result()
-	if err != nil || ttl > time.Hour || ttl < 59*time.Minute {
-		t.Errorf("got lifetime %v, %v, want an hour", ttl, err)
-	}
-	if err := sessions.Delete("token"); err != nil {
-		t.Fatal(err)
-	}
-	find("")
-	if err := sessions.Delete("token"); err != nil {
-		t.Errorf("delete a missing session: %v", err)
-	}
-	if err := sessions.Commit("token", []byte("x"), time.Now().Add(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if err := sessions.Commit("token", bytes.Repeat([]byte("x"), 10), time.Now().Add(-time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	find("") // committed with an expiry in the past
+	})
 }
 
 // An unavailable server is an error, not a missing session: otherwise users would be signed out.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -63,25 +62,25 @@ func TestSentinelFailover(t *testing.T) {
 	replica := servers.RedisReplica(t, primary)
 	sentinel := servers.Sentinel(t, primary)
 	store := redisstore.New(failoverClient(t, sentinel), nil)
-	sub := subscribe(t, store)
-	sub.wait(t, true, 10*time.Second)
+	sub := servers.Subscribe(store)
+	sub.Wait(t, true, 10*time.Second)
 	if _, err := store.Save(t.Context(), "a", []byte("value"), "", time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "replication", func() bool {
+	servers.Eventually(t, 10*time.Second, "replication", func() bool {
 		n, err := newClient(t, replica.Addr).Exists(t.Context(), "entra:token:a").Result()
 		return err == nil && n == 1
 	})
-	eventually(t, 20*time.Second, "Sentinel knowing the replica", func() bool {
+	servers.Eventually(t, 20*time.Second, "Sentinel knowing the replica", func() bool {
 		s := redis.NewSentinelClient(&redis.Options{Addr: sentinel.Addr})
 		defer s.Close()
 		replicas, err := s.Replicas(t.Context(), servers.SentinelName).Result()
 		return err == nil && len(replicas) == 1
 	})
 	primary.Kill()
-	sub.wait(t, false, 5*time.Second)
-	sub.wait(t, true, 30*time.Second)
-	eventually(t, 30*time.Second, "a write to the new primary", func() bool {
+	sub.Wait(t, false, 5*time.Second)
+	sub.Wait(t, true, 30*time.Second)
+	servers.Eventually(t, 30*time.Second, "a write to the new primary", func() bool {
 		r, err := store.Load(t.Context(), "a")
 		if err != nil || string(r.Value) != "value" {
 			return false
@@ -95,31 +94,36 @@ func TestSentinelFailover(t *testing.T) {
 func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 	server := servers.Redis(t)
 	store := redisstore.New(newClient(t, server.Addr), nil)
-	sub := subscribe(t, store)
-	sub.wait(t, true, 5*time.Second)
+	sub := servers.Subscribe(store)
+	sub.Wait(t, true, 5*time.Second)
 	server.Signal(syscall.SIGSTOP)
-	sub.wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 6*time.Second)
 	server.Signal(syscall.SIGCONT)
-	sub.wait(t, true, 20*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 	if err := store.Notify(t.Context(), "key"); err != nil {
 		t.Fatal(err)
 	}
-	if key := sub.next(t); key != "key" {
-		t.Errorf("got key %q, want key", key)
+	select {
+	case key := <-sub.Keys:
+		if key != "key" {
+			t.Errorf("got key %q, want key", key)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no message")
 	}
 	server.Kill()
-	sub.wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 6*time.Second)
 	server.Start()
-	sub.wait(t, true, 20*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 }
 
 // Closing the client ends the subscription.
 func TestSubscriptionEndsWithClient(t *testing.T) {
 	client := newClient(t, servers.Redis(t).Addr)
-	sub := subscribe(t, redisstore.New(client, nil))
-	sub.wait(t, true, 5*time.Second)
+	sub := servers.Subscribe(redisstore.New(client, nil))
+	sub.Wait(t, true, 5*time.Second)
 	client.Close()
-	sub.wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 6*time.Second)
 }
 
 // The store uses two names, which Options.Prefix changes.
@@ -172,57 +176,5 @@ func TestFullServer(t *testing.T) {
 	}
 	if err == nil || errors.Is(err, cache.ErrConflict) {
 		t.Errorf("got %v, want the error of the server", err)
-	}
-}
-
-// subscription records the reports of a store.
-type subscription struct {
-	keys  chan string
-	mu    sync.Mutex // guards state
-	state []bool
-}
-
-func subscribe(t *testing.T, s cache.Notifier) *subscription {
-	t.Helper()
-	sub := &subscription{keys: make(chan string, 100)}
-	s.Subscribe(func(key string) { sub.keys <- key }, func(on bool) {
-		sub.mu.Lock()
-		defer sub.mu.Unlock()
-		sub.state = append(sub.state, on)
-	})
-	return sub
-}
-
-// wait waits until the subscription reports that it works, or does not, and forgets the earlier reports.
-func (s *subscription) wait(t *testing.T, want bool, limit time.Duration) {
-	t.Helper()
-	eventually(t, limit, "the subscription", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n := len(s.state); n == 0 || s.state[n-1] != want {
-			return false
-		}
-		s.state = nil
-		return true
-	})
-}
-
-func (s *subscription) next(t *testing.T) string {
-	t.Helper()
-	select {
-	case key := <-s.keys:
-		return key
-	case <-time.After(10 * time.Second):
-		t.Fatal("no message")
-		return ""
-	}
-}
-
-func eventually(t *testing.T, limit time.Duration, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after %v", what, limit)
-		}
 	}
 }
