@@ -74,6 +74,8 @@ unit: ## The module's own tests and fuzz seeds, with the race detector.
 	$(call say,Memory without the race detector: of 200000 assertions, and of parsing)
 	$(GO) test -timeout 15m -run '^TestManyAssertions$$' -v .
 	$(GO) test -timeout 15m -run 'Cost' . ./credentials ./internal/redact ./verify
+	$(call say,2000 random schedules of a fleet; about a minute)
+	ENTRA_FLEET_SCHEDULES=2000 $(GO) test -timeout 15m -run '^TestFleetKeepsItsRules$$' ./cache
 	$(call say,Credentials in a program that prohibits SHA-1)
 	GODEBUG=fips140=only $(GO) test $(TEST_FLAGS) -run '$(FIPS_TESTS)' . ./credentials
 

@@ -656,3 +656,47 @@ func TestConsentRequired(t *testing.T) {
 		}
 	}
 }
+
+// Processes that share a store share the failures that Entra returned, with all fields. They do not share failures
+// that another process may not have: those of the network, of its configuration and of its credential.
+func TestFailuresAreEncodedForOtherProcesses(t *testing.T) {
+	shared := []*entra.Error{
+		{
+			Code: "invalid_grant", AADSTS: []int{50076, 1}, SubError: "basic_action", Description: "AADSTS50076: x",
+			Claims: `{"access_token":{}}`, CorrelationID: "c1", TraceID: "t1", StatusCode: 400,
+		},
+		{Code: "temporarily_unavailable", StatusCode: 503, RetryAfter: 7 * time.Second},
+		{Code: entra.CodeInvalidResponse, StatusCode: 429, RetryAfter: time.Minute},
+	}
+	for _, e := range shared {
+		b := entra.EncodeError(fmt.Errorf("wrapped: %w", e))
+		if got := entra.DecodeError(b); !reflect.DeepEqual(got, error(e)) {
+			t.Errorf("got %#v from %s, want %#v", got, b, e)
+		}
+	}
+	for _, err := range []error{
+		nil,
+		errors.New("an error of another package"),
+		context.DeadlineExceeded,
+		&entra.Error{Code: entra.CodeRequestFailed, Err: syscall.ECONNREFUSED},
+		&entra.Error{Code: "invalid_request", Description: "the configuration is invalid"},
+		&entra.Error{Code: "invalid_client", AADSTS: []int{7000215}, StatusCode: 401},
+		&entra.Error{Code: entra.CodeInvalidResponse, StatusCode: 200},
+	} {
+		if b := entra.EncodeError(err); b != nil {
+			t.Errorf("%v: got %s, want nil", err, b)
+		}
+	}
+	for _, record := range []string{"", "{", "null", "[]", "{}", `{"Code":""}`, `{"Code":7}`, `{"StatusCode":400}`} {
+		if err := entra.DecodeError([]byte(record)); err != nil {
+			t.Errorf("%q: got %v, want nil", record, err)
+		}
+	}
+	for _, e := range shared {
+		want := entra.EncodeError(e)
+		e.Err = &url.Error{Op: "s3cret", Err: errors.New("a cause")} // of this process, and maybe not safe to repeat
+		if got := entra.EncodeError(e); string(got) != string(want) {
+			t.Errorf("got %s, want %s without Err", got, want)
+		}
+	}
+}
