@@ -478,7 +478,7 @@ func parseKey(text []byte) *signingKey {
 		return nil
 	}
 	e, err := encoding.DecodeString(k.Exponent)
-	if err != nil || len(e) == 0 || len(e) > 4 {
+	if err != nil || len(e) > 4 {
 		return nil
 	}
 	public := &rsa.PublicKey{N: new(big.Int).SetBytes(n)}

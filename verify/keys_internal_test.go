@@ -28,8 +28,10 @@ func TestKeysHaveBounds(t *testing.T) {
 		{"8192 bits", number(8192), []byte{3}, true},
 		{"8193 bits", number(8193), []byte{3}, false},
 		{"exponent 1", number(2048), []byte{1}, false},
+		{"no exponent", number(2048), nil, false},
 		{"exponent 4", number(2048), []byte{4}, false},
 		{"exponent of 31 bits", number(2048), number(31), true},
+		{"exponent 2^31+1", number(2048), []byte{0x80, 0, 0, 1}, false},
 		{"exponent of 32 bits", number(2048), number(32), false},
 		{"exponent of five bytes", number(2048), []byte{0, 0, 0, 0, 3}, false},
 	} {

@@ -522,6 +522,7 @@ func TestKeyDocuments(t *testing.T) {
 		{"a kid for two keys", set(k, other.with("kid", kid(0)), other), verify.ReasonUnknownKey},
 		{"a kid for two issuers", set(k, k.with("issuer", "https://"+host+"/"+tenantA+"/v2.0"), other),
 			verify.ReasonUnknownKey},
+		{"a kid for two algorithms", set(k.with("alg", "RS256"), k.with("alg", "PS256"), other), verify.ReasonUnknownKey},
 		{"for encryption", set(k.with("use", "enc"), other), verify.ReasonUnknownKey},
 		{"for signing", set(k.with("key_ops", []string{"sign"}), other), verify.ReasonUnknownKey},
 		{"for HS256", set(k.with("alg", "HS256"), other), verify.ReasonUnknownKey},
@@ -543,6 +544,7 @@ func TestKeyDocuments(t *testing.T) {
 		{"e is one", set(k.with("e", "AQ"), other), verify.ReasonUnknownKey},
 		{"e is even", set(k.with("e", "Ag"), other), verify.ReasonUnknownKey},
 		{"e is empty", set(k.with("e", ""), other), verify.ReasonUnknownKey},
+		{"e is padded", set(k.with("e", "AQAB="), other), verify.ReasonUnknownKey},
 		{"e is huge", set(k.with("e", "AQABAQAB"), other), verify.ReasonUnknownKey},
 	} {
 		t.Run(test.name, func(t *testing.T) {
