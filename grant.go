@@ -19,8 +19,8 @@ type Grant struct {
 	// key, so flows never share tokens. Required.
 	Flow string
 	// Subject identifies the user that the token is for, such as a home account ID or
-	// the hash of an assertion. If empty, the token is for the app itself: then only
-	// client credentials requests are sent, and otherwise they never are.
+	// the hash of an assertion. If empty, the token is for the app itself, and the grant
+	// sends only client credentials requests. With a Subject, it sends none of them.
 	Subject string
 	// Session separates the sessions of one subject, such as those of a user's
 	// browsers. Each has its own tokens and its own refresh token. The cache keeps the

@@ -106,12 +106,12 @@ func factor(x float64) string {
 // counts has the tests whose attributes are in the table of behavior.
 var counts = []struct{ test, title string }{
 	{"TestColdCallers", "100 callers find no token: requests"},
-	{"TestTwentyTenants", "20 tenants at once, 100 ms each: milliseconds until all have a token"},
-	{"TestCallerThatRefreshes", "the caller that finds a refresh due, which takes 100 ms: milliseconds it waits"},
-	{"TestOneFailedRefresh", "one early refresh fails: calls that wait for the next one"},
-	{"TestThrottledRefresh", "20 calls while early refreshes get 429: calls that wait / requests"},
-	{"TestWaiterLeaves", "a caller whose context ends while it waits for another's request"},
-	{"TestForgottenUsers", "a day after 1,000 users came once: users in memory"},
+	{"TestTwentyTenants", "20 tenants at once, requests take 100 ms: milliseconds until all have a token"},
+	{"TestCallerThatRefreshes", "a refresh is due and takes 100 ms: milliseconds that its caller waits"},
+	{"TestOneFailedRefresh", "an early refresh fails: calls that wait for the next attempt"},
+	{"TestThrottledRefresh", "early refreshes get status 429, 20 calls: calls that wait / requests"},
+	{"TestWaiterLeaves", "a caller waits for the request of another, and its context ends: the caller"},
+	{"TestForgottenUsers", "1,000 users call once: users in memory a day later"},
 }
 
 var libraries = []string{"entra", "MSAL", "azidentity", "x/oauth2", "Google", "aws"}
