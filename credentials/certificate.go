@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/entratoken/entra"
@@ -105,6 +106,41 @@ type keyPair struct {
 	skipped []string // blocks of the files that cannot be used
 }
 
+// ParseCertificate returns the certificate and the private key in data, for [entra.Certificate]. It is for a
+// certificate that is not in a file, such as one from a vault:
+//
+//	certs, key, err := credentials.ParseCertificate(data, "")
+//	credential := entra.Certificate(certs, key, nil)
+//
+// data is PEM or PKCS#12 (PFX), of which the certificate is selected as in [CertificateFile]. The certificate is the
+// first of certs, and those of its issuers follow. password decrypts the private key. It is empty if the key is not
+// encrypted.
+//
+// The error is an [*entra.Error] with the code "invalid_client". An expired certificate is an error, too.
+func ParseCertificate(data []byte, password string) (certs []*x509.Certificate, key *rsa.PrivateKey, err error) {
+	var getPassword func() (string, error)
+	if password != "" {
+		getPassword = func() (string, error) { return password, nil }
+	}
+	pair, err := readCertificate([]string{""}, [][]byte{data}, getPassword)
+	return pair.chain, pair.key, err
+}
+
+// fileName returns the file at path in the words of an error. Without a path it is the argument of ParseCertificate.
+func fileName(path string) string {
+	if path == "" {
+		return "the data"
+	}
+	return "the file " + quoted(path)
+}
+
+func quoted(path string) string {
+	if path == "" {
+		return "the data"
+	}
+	return strconv.Quote(path)
+}
+
 // readCertificate returns the private key in the files and its certificate, followed by the
 // chain. If password is nil, encrypted files are rejected.
 func readCertificate(paths []string, contents [][]byte, password func() (string, error)) (keyPair, error) {
@@ -122,29 +158,32 @@ func readCertificate(paths []string, contents [][]byte, password func() (string,
 	case len(all.keys) == 0 && all.keyErr != nil:
 		err = all.keyErr
 	case len(all.certs) == 0:
-		err = invalid("the file %q has no certificate; add the certificate of the app registration%s", certFile, all.note())
+		err = invalid("%s has no certificate; add the certificate of the app registration%s", fileName(certFile), all.note())
+	case len(all.keys) == 0 && certFile == "":
+		err = invalid("%s has no private key; add the certificate's", fileName(certFile))
 	case len(all.keys) == 0 && len(paths) == 1:
-		err = invalid("the file %q has no private key; add the certificate's or configure the key's file", certFile)
+		err = invalid("%s has no private key; add the certificate's or configure the key's file", fileName(certFile))
 	case len(all.keys) == 0:
-		err = invalid("the file %q has no private key; it must contain the certificate's", keyFile)
+		err = invalid("%s has no private key; it must contain the certificate's", fileName(keyFile))
 	case len(all.keys) > 1:
-		err = invalid("the file %q has %d private keys; keep only the certificate's", keyFile, len(all.keys))
+		err = invalid("%s has %d private keys; keep only the certificate's", fileName(keyFile), len(all.keys))
 	}
 	if err != nil {
 		return keyPair{}, err
 	}
 	key := all.keys[0]
 	if bits := key.N.BitLen(); bits < minKeyBits {
-		return keyPair{}, invalid("the private key in %q has %d bits; it needs at least %d", keyFile, bits, minKeyBits)
+		return keyPair{}, invalid("the private key in %s has %d bits; it needs at least %d",
+			quoted(keyFile), bits, minKeyBits)
 	}
 	leaf := leafFor(all.certs, key)
 	if leaf == nil {
-		return keyPair{}, invalid("the private key in %q does not match any certificate in %q%s",
-			keyFile, certFile, all.note())
+		return keyPair{}, invalid("the private key in %s does not match any certificate in %s%s",
+			quoted(keyFile), quoted(certFile), all.note())
 	}
 	if time.Now().After(leaf.NotAfter) {
-		return keyPair{}, invalid("the certificate in %q expired at %s; renew it and add the new one to the app registration",
-			certFile, leaf.NotAfter.UTC().Format(time.RFC3339))
+		return keyPair{}, invalid("the certificate in %s expired at %s; renew it and add the new one to the app registration",
+			quoted(certFile), leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return keyPair{chainFrom(leaf, all.certs), key, all.skipped}, nil
 }

@@ -29,7 +29,8 @@
 // supported.
 //
 // [FromEnvironment] leaves the choice to the operator. It reads the environment variables of
-// Azure's own tools. [entra.CredentialChain] tries several credentials in order.
+// Azure's own tools. [FromFile] reads the JSON settings of a program that uses
+// Microsoft.Identity.Web. [entra.CredentialChain] tries several credentials in order.
 //
 // # Rotation
 //

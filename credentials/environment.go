@@ -228,19 +228,29 @@ func (e environment) credential(used string, cloud entra.Cloud, o *EnvironmentOp
 // cloudFromHost parses AZURE_AUTHORITY_HOST, which is a URL for some tools and a host for
 // others.
 func cloudFromHost(authority string) (entra.Cloud, error) {
-	if authority == "" {
-		return "", nil
-	}
-	if !strings.Contains(authority, "://") {
+	if authority != "" && !strings.Contains(authority, "://") {
 		authority = "https://" + authority
+	}
+	cloud, ok := cloudFromURL(authority)
+	if !ok {
+		return "", invalid("AZURE_AUTHORITY_HOST is not the URL of an authority; " +
+			"it must be https with a host and without a path, such as https://login.microsoftonline.us/")
+	}
+	return cloud, nil
+}
+
+// cloudFromURL returns the cloud whose authority has a URL. If it is empty, it returns the public cloud. ok is false if
+// it is not a URL of a host.
+func cloudFromURL(authority string) (_ entra.Cloud, ok bool) {
+	if authority == "" {
+		return "", true
 	}
 	u, err := url.Parse(authority)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil ||
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", invalid("AZURE_AUTHORITY_HOST is not the URL of an authority; " +
-			"it must be https with a host and without a path, such as https://login.microsoftonline.us/")
+		return "", false
 	}
-	return entra.Cloud(entra.Cloud(u.Host).Host()), nil
+	return entra.Cloud(entra.Cloud(u.Host).Host()), true
 }
 
 // prefixError adds the name of the variable that err is about.

@@ -234,3 +234,31 @@ func ExampleFromEnvironment_error() {
 	// the environment does not configure an app: AZURE_CLIENT_ID is not set
 	// AZURE_CLIENTID is set (did you mean AZURE_CLIENT_ID?)
 }
+
+// A program in Go shares the settings of one in .NET. An environment variable overrides the secret.
+func ExampleFromFile() {
+	path := filepath.Join(os.TempDir(), "entra-example-appsettings.json")
+	defer os.Remove(path)
+	os.WriteFile(path, []byte(`{
+	  "Logging": { "LogLevel": { "Default": "Information" } },
+	  "AzureAd": {
+	    "Instance": "https://login.microsoftonline.com/",
+	    "TenantId": "11111111-1111-1111-1111-111111111111",
+	    "ClientId": "22222222-2222-2222-2222-222222222222",
+	    "ClientCredentials": [
+	      { "SourceType": "ClientSecret", "ClientSecret": "set by AzureAd__ClientCredentials__0__ClientSecret" },
+	    ],
+	  },
+	}`), 0o600)
+
+	cfg, err := credentials.FromFile(path, "AzureAd", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := entra.New(cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client.ClientID(), "in", client.TenantID())
+	// Output: 22222222-2222-2222-2222-222222222222 in 11111111-1111-1111-1111-111111111111
+}

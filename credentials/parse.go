@@ -18,7 +18,7 @@ import (
 // parser reads the certificates and private keys in a file. Its errors name the file and a
 // fix. They never repeat the contents or the password.
 type parser struct {
-	file     string                 // the name, for errors
+	file     string                 // the path, for errors; empty for data that is not in a file
 	password func() (string, error) // called if the file is encrypted; nil without a password
 }
 
@@ -40,7 +40,7 @@ const maxSkipped = 10
 func (b *bundle) skip(n int, kind, file, reason string) {
 	if len(b.skipped) < maxSkipped {
 		b.skipped = append(b.skipped,
-			fmt.Sprintf("block %d (%s) of %q was skipped: %s", n, redact.Text(kind, 30), file, reason))
+			fmt.Sprintf("block %d (%s) of %s was skipped: %s", n, redact.Text(kind, 30), quoted(file), reason))
 	}
 }
 
@@ -83,7 +83,7 @@ func (p parser) invalid(format string, args ...any) error {
 	return invalid("%s%s", p.subject(), fmt.Sprintf(format, args...))
 }
 
-func (p parser) subject() string { return fmt.Sprintf("the file %q ", p.file) }
+func (p parser) subject() string { return fileName(p.file) + " " }
 
 func (p parser) pem(data []byte) (b bundle, err error) {
 	total, complete := bytes.Count(data, []byte("-----BEGIN ")), 0

@@ -1,0 +1,4 @@
+package credentials
+
+// WithoutComments is tested by FuzzFromFile.
+var WithoutComments = withoutComments
