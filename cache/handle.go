@@ -57,6 +57,14 @@ func (h *Handle) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "cache.Handle{%s}", h.key.key())
 }
 
+// fleet returns the second level of the cache, or nil if the session does not have one.
+func (h *Handle) fleet() *fleet {
+	if h.cache == nil || h.key.partition.Value().local {
+		return nil
+	}
+	return h.cache.fleet
+}
+
 // Hit returns the cached token if no refresh is due, and otherwise nil. The caller then calls [Handle.Token]. Apart
 // from a handle's first lookup, Hit takes no lock and allocates nothing.
 //
@@ -164,8 +172,8 @@ func (h *Handle) waited(start time.Time, err error) error {
 // of the user. If the store fails, the session is saved when the store is back, and Put returns no error. Put continues
 // if ctx ends, for a second at most.
 func (h *Handle) Put(ctx context.Context, r Response) (*oauth2.Token, error) {
-	if h.cache != nil && h.cache.fleet != nil {
-		return h.cache.fleet.put(context.WithoutCancel(ctx), h, r)
+	if fl := h.fleet(); fl != nil {
+		return fl.put(context.WithoutCancel(ctx), h, r)
 	}
 	e, err := h.lock()
 	if err != nil {
@@ -286,8 +294,8 @@ func (h *Handle) lock() (*entry, error) {
 		}
 		e.session.mu.Lock()
 		if !e.detached {
-			if h.cache.fleet != nil {
-				h.cache.fleet.join(e.session, h.key)
+			if fl := h.fleet(); fl != nil {
+				fl.join(e.session, h.key)
 			}
 			return e, nil
 		}

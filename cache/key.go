@@ -21,6 +21,10 @@ type Key struct {
 
 	// Capabilities are the client capabilities of the app, such as "cp1". Tokens for different ones differ.
 	Capabilities string
+
+	// Local controls whether the session stays in this process, even if the cache has a store. It is for tokens of
+	// the machine, such as those of a managed identity: other machines may have another identity of the same name.
+	Local bool
 }
 
 // Format prints the key with short hashes in place of the subject and the session, for every verb. A log then contains
@@ -43,6 +47,8 @@ func (k Key) Format(f fmt.State, _ rune) {
 // A partition is one flow of one app in one tenant. The bound of the cache is shared fairly among partitions.
 type partition struct {
 	authority, clientID, flow, variant, capabilities string
+
+	local bool
 }
 
 // A sessionKey is a [Key] that is quick to compare.
@@ -52,7 +58,7 @@ type sessionKey struct {
 }
 
 func (k *Key) partition() partition {
-	return partition{k.Authority, k.ClientID, k.Flow, k.Variant, k.Capabilities}
+	return partition{k.Authority, k.ClientID, k.Flow, k.Variant, k.Capabilities, k.Local}
 }
 
 func (k *Key) sessionKey() sessionKey {
@@ -66,7 +72,7 @@ func (k sessionKey) key() Key {
 	p := k.partition.Value()
 	return Key{
 		Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant, Capabilities: p.capabilities,
-		Subject: k.subject, Session: k.session,
+		Local: p.local, Subject: k.subject, Session: k.session,
 	}
 }
 

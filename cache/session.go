@@ -410,7 +410,7 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 		Response
 		err error
 	}
-	h, fl := f.handle, f.handle.cache.fleet
+	h, fl := f.handle, f.handle.fleet()
 	if fl != nil {
 		if fl.begin(ctx, f) {
 			return
