@@ -254,7 +254,7 @@ type mark struct {
 	Age   time.Duration `json:"age"`
 }
 
-// maxMarks bounds the marks of a subject. The oldest ones are dropped.
+// maxMarks bounds the marks of a subject.
 const maxMarks = 256
 
 // find returns the youngest mark of a scope.
@@ -267,13 +267,16 @@ func (r *subjectRecord) find(scope string) (m mark) {
 	return m
 }
 
-// add adds a mark, and drops those that it replaces and those that are older than ttl.
+// add adds a mark, and drops those that it replaces and those that are older than ttl. If there are too many, the new
+// one ends all sessions of the subject and replaces all others. Without one of them, a session could come back.
 func (r *subjectRecord) add(m mark, ttl time.Duration) {
 	r.TTL = ttl
 	r.Marks = slices.DeleteFunc(r.Marks, func(old mark) bool { return old.Scope == m.Scope || old.Age >= ttl })
 	r.Marks = append(r.Marks, m)
-	slices.SortFunc(r.Marks, func(a, b mark) int { return int(a.Age - b.Age) })
-	r.Marks = r.Marks[:min(len(r.Marks), maxMarks)]
+	if len(r.Marks) > maxMarks {
+		m.Scope = ""
+		r.Marks = []mark{m}
+	}
 }
 
 // sessionNames are the names of a session's records, and the scopes of the marks that end it.
