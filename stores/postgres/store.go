@@ -21,7 +21,10 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"errors"
+	"fmt"
 	mathrand "math/rand/v2"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -76,8 +79,10 @@ func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 		return cache.Record{}, nil
 	case err != nil:
 		return cache.Record{}, err
+	case ttl <= 0: // The row expired after the query had begun, for example while it waited for a lock.
+		return cache.Record{}, nil
 	}
-	r.Version, r.TTL = cache.Version(version), time.Duration(ttl*float64(time.Second))
+	r.Version, r.TTL = cache.Version(version), max(1, time.Duration(ttl*float64(time.Second)))
 	return r, nil
 }
 
@@ -188,10 +193,35 @@ func (s *Store) listen(changed func(key string), connected func(bool)) {
 // with a token of source as the password. For Azure Database for PostgreSQL the scope is
 // "https://ossrdbms-aad.database.windows.net/.default", and the user name is that of the app's role. ("Use Microsoft
 // Entra ID for authentication with Azure Database for PostgreSQL".)
+//
+// Set sslmode=verify-full in the connection string. Then only the server of that name receives the token:
+//
+//	postgres://app@db.contoso.example/app?sslmode=verify-full
+//
+// The default of pgx is sslmode=prefer, which continues without TLS if the server does not offer it. A connection over
+// TCP that may lack TLS is therefore an error, except on the loopback interface. With sslmode=require, TLS does not
+// authenticate the server.
 func BeforeConnect(source *entra.TokenSource) func(context.Context, *pgx.ConnConfig) error {
 	return func(ctx context.Context, cfg *pgx.ConnConfig) error {
+		if host, ok := plainHost(&cfg.Config); ok {
+			return fmt.Errorf("postgresstore: a token is not sent to %s without TLS: set sslmode=verify-full", host)
+		}
 		password, err := source.AccessToken(ctx)
 		cfg.Password = password
 		return err
 	}
+}
+
+// plainHost returns a host to which pgx may send the password without TLS over a network.
+func plainHost(cfg *pgconn.Config) (string, bool) {
+	attempts := append([]*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}},
+		cfg.Fallbacks...)
+	for _, a := range attempts {
+		network, _ := pgconn.NetworkAddress(a.Host, a.Port)
+		loopback := strings.EqualFold(a.Host, "localhost") || net.ParseIP(a.Host).IsLoopback()
+		if a.TLSConfig == nil && network == "tcp" && !loopback {
+			return a.Host, true
+		}
+	}
+	return "", false
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/entratoken/entra/cache"
@@ -180,6 +181,42 @@ func TestSessions(t *testing.T) {
 	})
 }
 
+// A row that expires while the query waits for a lock is a missing record, not one with a negative lifetime.
+func TestRowExpiresDuringLoad(t *testing.T) {
+	server := servers.Postgres(t)
+	pool := newPool(t, server)
+	migrate(t, pool)
+	store := newStore(t, pool)
+	load := func() cache.Record {
+		r, err := store.Load(t.Context(), "key")
+		if err != nil {
+			t.Errorf("Load: %v", err)
+		}
+		return r
+	}
+	const row = `INSERT INTO entra_tokens VALUES ('key', 'version', 'value', now() + interval '2 seconds')`
+	if _, err := pool.Exec(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	load()                                             // prepares the statement, so that the next query begins before it waits
+	lock, err := newPool(t, server).Begin(t.Context()) // not on the connection with the prepared statement
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), "LOCK TABLE entra_tokens"); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan cache.Record)
+	go func() { loaded <- load() }()
+	time.Sleep(2100 * time.Millisecond)
+	if err := lock.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-loaded; r.Value != nil || r.Version != "" || r.TTL != 0 {
+		t.Errorf("got %+v, want the zero Record", r)
+	}
+}
+
 // An unavailable server and missing tables are errors, not missing records: otherwise users would be signed out.
 func TestUnavailable(t *testing.T) {
 	server := servers.Postgres(t)
@@ -230,5 +267,42 @@ func TestBeforeConnect(t *testing.T) {
 	}
 	if err := login(func(c *pgxpool.Config) { c.ConnConfig.Password = "wrong" }); err == nil {
 		t.Error("the server accepts a wrong password")
+	}
+}
+
+// A token is the password only where TLS protects it. The default of pgx is sslmode=prefer.
+func TestBeforeConnectRequiresTLS(t *testing.T) {
+	entraServer := testkit.Server()
+	client := testkit.Client(t, testkit.ClientConfig(entraServer, "daemon", entraServer.Client().Transport))
+	source := clientcreds.TokenSource(client, "api://api-b/.default")
+	beforeConnect := postgresstore.BeforeConnect(source)
+	const rejected = "postgresstore: a token is not sent to db.contoso.example without TLS: set sslmode=verify-full"
+	for connString, want := range map[string]string{
+		"postgres://app@db.contoso.example/app":                                         rejected,
+		"postgres://app@db.contoso.example/app?sslmode=prefer":                          rejected,
+		"postgres://app@db.contoso.example/app?sslmode=allow":                           rejected,
+		"postgres://app@db.contoso.example/app?sslmode=disable":                         rejected,
+		"postgres://app@localhost,db.contoso.example/app?sslmode=disable":               rejected,
+		"postgres://app@db.contoso.example/app?sslmode=require":                         "",
+		"postgres://app@db.contoso.example,db2.contoso.example/app?sslmode=verify-full": "",
+		"postgres://app@localhost/app?sslmode=prefer":                                   "",
+		"postgres://app@127.0.0.2,[::1]/app?sslmode=disable":                            "",
+		"host=/var/run/postgresql user=app":                                             "",
+	} {
+		cfg, err := pgx.ParseConfig(connString)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Password = ""
+		var got string
+		if err := beforeConnect(t.Context(), cfg); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got error %q, want %q", connString, got, want)
+		}
+		if set := cfg.Password != ""; set != (want == "") {
+			t.Errorf("%s: password set: got %v, want %v", connString, set, want == "")
+		}
 	}
 }

@@ -29,6 +29,9 @@ var _ auth.StreamingCredentialsProvider = (*Credentials)(nil)
 // username is the object ID of the app's service principal or managed identity. (Azure Managed Redis: "Use Microsoft
 // Entra for cache authentication".)
 //
+// Set TLSConfig in the options of go-redis, as in the documentation of the package. Credentials does not see the
+// connection, so without TLS the token is sent in clear text.
+//
 // Connections authenticate again after each refresh of the token, long before it expires. A failed refresh affects no
 // connection while the token is usable, and is retried until it succeeds.
 func NewCredentials(source *entra.TokenSource, username string) *Credentials {
