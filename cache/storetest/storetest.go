@@ -149,8 +149,15 @@ func testExpiry(t *testing.T, s, other cache.Store) {
 		t.Errorf("got value %q, TTL %v, want the value and at most %v", r.Value, r.TTL, ttl)
 	}
 	deadline := time.Now().Add(timeout)
-	for load(t, other, key).Version != "" && time.Now().Before(deadline) {
-		time.Sleep(ttl / 10)
+	for time.Now().Before(deadline) {
+		r := load(t, other, key)
+		if r.Version == "" {
+			break
+		}
+		if r.TTL <= 0 {
+			t.Errorf("got a record with TTL %v, want a missing record", r.TTL)
+		}
+		time.Sleep(time.Millisecond)
 	}
 	if took := time.Since(start); took < ttl {
 		t.Errorf("the record was gone after %v, want %v", took, ttl)

@@ -76,6 +76,9 @@ end
 redis.call("SET", KEYS[1], ARGV[2], "PX", ARGV[3])
 return 1`)
 
+// missing is the result of PTTL without a record. That of a record without an expiry is -1.
+const missing time.Duration = -2
+
 // Load implements [cache.Store] with one round trip.
 func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 	tx := s.client.TxPipeline() // so that the lifetime is that of the value
@@ -89,11 +92,14 @@ func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 		return cache.Record{}, nil
 	case err != nil:
 		return cache.Record{}, err
-	case len(b) < versionSize || ttl.Val() <= 0:
+	case ttl.Val() == missing: // The record expired between the two commands.
+		return cache.Record{}, nil
+	case len(b) < versionSize || ttl.Val() < 0:
 		return cache.Record{}, errors.New("redisstore: a record was not written by this package; " +
 			"use another Options.Prefix")
 	}
-	return cache.Record{Value: b[versionSize:], Version: cache.Version(b[:versionSize]), TTL: ttl.Val()}, nil
+	// PTTL is 0 in the last millisecond, in which Save still finds the record.
+	return cache.Record{Value: b[versionSize:], Version: cache.Version(b[:versionSize]), TTL: max(1, ttl.Val())}, nil
 }
 
 // Save implements [cache.Store] with one round trip, and a second one after a restart of the server, which has then

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"syscall"
 	"testing"
 	"time"
@@ -162,6 +163,48 @@ func TestForeignData(t *testing.T) {
 		if _, err := store.Save(t.Context(), key, []byte("value"), "", time.Hour); err == nil {
 			t.Errorf("Save(%q) overwrote the data", key)
 		}
+	}
+}
+
+// A record in its last millisecond is not an error. PTTL is then 0, and -2 after the record has expired.
+func TestRecordInItsLastMillisecond(t *testing.T) {
+	client := newClient(t, servers.Redis(t).Addr)
+	store := redisstore.New(client, nil)
+	version, err := store.Save(t.Context(), "key", []byte("value"), "", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pttl time.Duration
+	client.AddHook(pttlHook{&pttl})
+	for _, test := range []struct {
+		pttl time.Duration
+		want cache.Record
+	}{
+		{0, cache.Record{Value: []byte("value"), Version: version, TTL: 1}},
+		{-2, cache.Record{}},
+	} {
+		pttl = test.pttl
+		if r, err := store.Load(t.Context(), "key"); err != nil || !reflect.DeepEqual(r, test.want) {
+			t.Errorf("PTTL %d: got %+v, %v, want %+v", pttl, r, err, test.want)
+		}
+	}
+}
+
+// pttlHook replaces the results of PTTL in transactions.
+type pttlHook struct{ result *time.Duration }
+
+func (pttlHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (pttlHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h pttlHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			if pttl, ok := cmd.(*redis.DurationCmd); ok {
+				pttl.SetVal(*h.result)
+			}
+		}
+		return err
 	}
 }
 
