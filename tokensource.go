@@ -48,6 +48,7 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 	key := f.key
 	key.Subject, key.Session = g.Subject, g.Session
 	s.handle.OnEvent, s.handle.EncodeError, s.handle.DecodeError = c.onEvent, encodeError, decodeError
+	s.handle.Interactive = g.RefreshToken
 	s.handle.Bind(c.cache, key, g.scopes(), f.last.Load())
 	return s
 }

@@ -30,6 +30,10 @@ const (
 	defaultRecheck    = time.Minute
 	defaultSessionTTL = 24 * time.Hour
 	failureMemory     = 5 * time.Minute // how long a failure is stored after its wait, so that the next wait is longer
+	// A flight that misses a session queries the other processes this often, within about half a second. Just after the
+	// connection for messages was lost, they may not be connected yet, and it queries them for two seconds.
+	queries, queriesAfterLoss = 5, 8
+	afterLoss                 = 5 * time.Second
 	// slack is the uncertainty of an age, which is measured between a call of the store and its response.
 	slack = 2 * storeTimeout
 )
@@ -56,10 +60,11 @@ type fleet struct {
 
 	hits, loads, saves, conflicts, waits, failures, unreadable atomic.Uint64
 
-	mu        sync.Mutex // guards the fields below; no other mutex is acquired while it is held
-	connected bool       // the notifier sends messages
-	sessions  map[string]map[*session]bool
-	unsaved   map[*session]bool // obtained without the store
+	mu        sync.Mutex                   // guards the fields below; no other mutex is acquired while it is held
+	connected bool                         // the notifier sends messages
+	lostAt    time.Time                    // when it last did not, after it did
+	sessions  map[string]map[*session]bool // by the names of their records and of those of their subject
+	unsaved   map[*session]bool            // obtained without the store
 	marks     map[pendingMark]bool
 	scheduled bool // a call of flush
 }
@@ -87,7 +92,7 @@ func newFleet(c *Cache, o Options) (*fleet, error) {
 	}
 	if n, ok := o.Store.(Notifier); ok {
 		fl.notifier = n
-		n.Subscribe(fl.suspect, fl.setConnected)
+		n.Subscribe(fl.receive, fl.setConnected)
 	}
 	return fl, nil
 }
@@ -113,6 +118,7 @@ type sharedSession struct {
 	suspect    bool          // a session of the subject was ended, maybe this one
 	suspicions int           // counts the calls of suspicious
 	check      chan struct{} // closed when the check in progress ends; nil without one
+	restoring  bool          // it is being saved for another process
 
 	signIn     string // random ID of the last call of Put; empty if there was none
 	signedInAt time.Time
@@ -127,7 +133,7 @@ func (fl *fleet) join(s *session, k sessionKey) {
 	s.shared = &sharedSession{fleet: fl, key: k, names: newSessionNames(fl.keys, k.key())}
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	for _, name := range s.shared.names.subject {
+	for _, name := range s.shared.names.all() {
 		if fl.sessions[name] == nil {
 			fl.sessions[name] = make(map[*session]bool)
 		}
@@ -140,7 +146,7 @@ func (fl *fleet) leave(s *session) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	delete(fl.unsaved, s)
-	for _, name := range s.shared.names.subject {
+	for _, name := range s.shared.names.all() {
 		delete(fl.sessions[name], s)
 		if len(fl.sessions[name]) == 0 {
 			delete(fl.sessions, name)
@@ -148,19 +154,71 @@ func (fl *fleet) leave(s *session) {
 	}
 }
 
-// suspect makes the sessions of a subject check the marks at their next use. A process has ended one of them.
-func (fl *fleet) suspect(subject string) {
+// receive handles a message. It is the name of a subject, of which a process has ended a session, or the name of a
+// session, of which a process misses the record.
+func (fl *fleet) receive(name string) {
 	fl.mu.Lock()
-	sessions := slices.Collect(maps.Keys(fl.sessions[subject]))
+	sessions := slices.Collect(maps.Keys(fl.sessions[name]))
 	fl.mu.Unlock()
 	for _, s := range sessions {
-		s.suspicious(true)
+		if slices.Contains(s.shared.names.session, name) {
+			fl.restore(s)
+		} else { // at their next use, the sessions of the subject check the marks
+			s.suspicious(true)
+		}
 	}
+}
+
+// restore saves a session for another process that misses its record, because the store has evicted or lost it.
+func (fl *fleet) restore(s *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh := s.shared
+	// With the record, the store may have lost the mark of a sign-out.
+	if s.dropped || s.state == "" || sh.suspect || sh.restoring {
+		return
+	}
+	sh.restoring = true
+	go func() {
+		ctx := context.Background()
+		l, err := fl.load(ctx, nil, s, false)
+		if err == nil && len(l.record.State) == 0 {
+			_ = fl.update(ctx, nil, s, l, nil, nil) // after a failure, the other process repeats its query
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		sh.restoring = false
+	}()
+}
+
+// query tells the other processes that the record of s is missing.
+func (fl *fleet) query(ctx context.Context, h *Handle, s *session) {
+	for _, name := range s.shared.names.session {
+		_, _ = call(ctx, fl, h, opNotify, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, fl.notifier.Notify(ctx, name)
+		})
+	}
+}
+
+// mostQueries returns how often a flight calls query.
+func (fl *fleet) mostQueries() int {
+	if fl.notifier == nil {
+		return 0
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if !fl.lostAt.IsZero() && (!fl.connected || since(time.Now(), fl.lostAt) < afterLoss) {
+		return queriesAfterLoss
+	}
+	return queries
 }
 
 // setConnected makes all sessions check the marks at their next use, because messages may have been lost.
 func (fl *fleet) setConnected(connected bool) {
 	fl.mu.Lock()
+	if fl.connected || !fl.lostAt.IsZero() {
+		fl.lostAt = time.Now()
+	}
 	fl.connected = connected
 	all := make(map[*session]bool)
 	for _, sessions := range fl.sessions {
@@ -621,6 +679,7 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 	if later {
 		sh.signIn, sh.signedInAt = r.SignIn, now.Add(-r.SignedIn)
 		s.version++
+		s.forgetFailures()
 	}
 	if state := string(r.State); state != s.state {
 		s.state, sh.stateAt = state, now.Add(-r.StateAge)
@@ -764,7 +823,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 	e, h := f.entry, f.handle
 	s := e.session
 	f.id = rand.Text()
-	start, waited, conflicts := time.Now(), false, 0
+	start, waited, conflicts, queried := time.Now(), false, 0, 0
 	for try := 0; ; try++ {
 		l, err := fl.load(ctx, h, s, false)
 		s.mu.Lock()
@@ -778,6 +837,10 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 		if err != nil {
 			s.unchecked()
 			f.prepare()
+			if ended = f.finishFrom(fl, false); ended {
+				s.mu.Unlock()
+				return true
+			}
 			s.mu.Unlock()
 			f.storeFailed, f.stateUnknown = true, true
 			return false
@@ -788,10 +851,11 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			fl.cache.remove(s.shared.key, s)
 			return true
 		}
+		known := s.shared.signIn
 		l.record.merge(s.snapshot(nil))
 		s.adopt(l.record, h, nil)
 		f.prepare()
-		if ended = f.finishFrom(fl); ended {
+		if ended = f.finishFrom(fl, known != "" && known != s.shared.signIn); ended {
 			s.mu.Unlock()
 			return true
 		}
@@ -799,25 +863,32 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			s.mu.Unlock()
 			return false
 		}
+		left := f.patience(start) - time.Since(start)
+		if h.Interactive && h.key.subject != "" && s.state == "" && f.served == nil && left > 0 &&
+			queried < fl.mostQueries() {
+			s.mu.Unlock()
+			fl.query(ctx, h, s)
+			f.await(ctx, queried, left)
+			queried++
+			continue
+		}
 		stored := l.record.entry(e.scopes)
 		if stored.leased(f.id) {
-			left := leaseTime - stored.LeaseAge
 			if f.served != nil {
-				f.served.postpone(min(left, 2*time.Second))
+				f.served.postpone(min(leaseTime-stored.LeaseAge, 2*time.Second))
 				e.end(f, f.served, nil)
 				s.mu.Unlock()
 				return true
 			}
-			patient := time.Since(start) < f.patience(start)
 			s.mu.Unlock()
-			if !patient {
+			if left <= 0 {
 				return false
 			}
 			if !waited {
 				waited = true
 				fl.waits.Add(1)
 			}
-			f.await(ctx, try)
+			f.await(ctx, try, left)
 			continue
 		}
 		if stored.Token != nil && stored.Token.Text == e.rejected {
@@ -849,11 +920,13 @@ func (f *flight) prepare() {
 	f.version, f.replaces, f.signIn, f.state = s.version, f.entry.current.Load(), s.shared.signIn, s.state
 }
 
-// finishFrom ends the flight if the session has its result, and reports whether it did. The session's mutex is held.
-func (f *flight) finishFrom(fl *fleet) bool {
+// finishFrom ends the flight if the session has its result, and reports whether it did. signedIn reports that the user
+// has signed in again in another process. The token that caused a claims challenge is then older than the current one,
+// which usually satisfies the challenge. The session's mutex is held.
+func (f *flight) finishFrom(fl *fleet, signedIn bool) bool {
 	e, now := f.entry, time.Now()
 	t := e.current.Load()
-	if t != nil && t != f.served && t.usableAt(now) && (f.claims == "" || t.claims == f.claims) {
+	if t != nil && t != f.served && t.usableAt(now) && (f.claims == "" || t.claims == f.claims || signedIn) {
 		fl.hits.Add(1)
 		e.end(f, t, nil)
 		return true
@@ -879,12 +952,12 @@ func (f *flight) patience(start time.Time) time.Duration {
 	return fetchTimeout / 2
 }
 
-// await waits before the flight looks again, for 20 ms to half a second.
-func (f *flight) await(ctx context.Context, try int) {
+// await waits before the flight looks again, for 10 to 750 ms and no longer than most.
+func (f *flight) await(ctx context.Context, try int, most time.Duration) {
 	start := time.Now()
 	d := min(20*time.Millisecond<<min(try, 5), 500*time.Millisecond)
 	select {
-	case <-time.After(d/2 + time.Duration(mathrand.Int64N(int64(d)))):
+	case <-time.After(min(d/2+time.Duration(mathrand.Int64N(int64(d))), most)):
 	case <-f.done: // a sign-in has ended the flight
 	case <-ctx.Done():
 	}

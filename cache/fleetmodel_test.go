@@ -89,7 +89,7 @@ func (m *fleetModel) log(format string, args ...any) {
 }
 
 func (m *fleetModel) handle(user int, scope string) *cache.Handle {
-	return handle(m.caches[m.r.IntN(len(m.caches))], withSession(key("t", fmt.Sprint("user", user)), "b"), scope)
+	return interactive(m.caches[m.r.IntN(len(m.caches))], withSession(key("t", fmt.Sprint("user", user)), "b"), scope)
 }
 
 // run alternates between a healthy store and one with faults. Faults end before the rules are checked.

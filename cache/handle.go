@@ -22,6 +22,10 @@ type Handle struct {
 	// are not shared.
 	EncodeError func(error) []byte
 	DecodeError func([]byte) error
+	// Interactive is for sessions that start with Put, which another process may call. With a store, a cached failure
+	// is then returned only if the user has not signed in again since. If the store is a Notifier and has lost the
+	// session, a process that has it in memory saves it again.
+	Interactive bool
 
 	cache  *Cache
 	key    sessionKey

@@ -285,6 +285,9 @@ type sessionNames struct {
 	scopes           [3]string
 }
 
+// all returns the names of all records that concern the session.
+func (n *sessionNames) all() []string { return slices.Concat(n.session, n.subject) }
+
 func newSessionNames(keys *seal.Keyring, k Key) sessionNames {
 	return sessionNames{
 		session: keys.Names(joined("session", k.Authority, k.ClientID, k.Flow, k.Capabilities, k.Subject, k.Session)),

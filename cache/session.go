@@ -118,10 +118,11 @@ func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchF
 	}
 	if e.flight == nil && (t == nil || !t.freshAt(now)) {
 		err := e.blocked(claims, now)
+		look := err != nil && t == nil && h.Interactive && e.session.shared != nil // in the store, for a later sign-in
 		if err == nil && claims != "" && t == nil {
 			err = e.limit(now)
 		}
-		if err == nil {
+		if err == nil || look {
 			e.start(ctx, h, claims, t, fetch)
 		} else if t == nil {
 			return nil, nil, err
@@ -262,14 +263,19 @@ func (e *entry) put(r Response) (*token, error) {
 	if s.shared != nil {
 		s.shared.signIn, s.shared.signedInAt = rand.Text(), time.Now()
 	}
-	for _, other := range s.entries {
-		other.failures = [2]*failure{}
-		other.challenges = time.Time{}
-	}
+	s.forgetFailures()
 	if f := e.flight; f != nil && f.claims == "" {
 		e.end(f, t, nil)
 	}
 	return t, nil
+}
+
+// forgetFailures removes the failures from before a sign-in.
+func (s *session) forgetFailures() {
+	for _, e := range s.entries {
+		e.failures = [2]*failure{}
+		e.challenges = time.Time{}
+	}
 }
 
 // end gives the callers that wait for f their result. The request itself may still be in flight.

@@ -44,7 +44,7 @@ var ErrConflict = errors.New("cache: the record was changed by another process")
 
 // Notifier is an optional interface of a [Store] that can send messages to all processes of a fleet, such as Redis
 // with its publish and subscribe commands. With it, a sign-out takes effect at once in all processes, and they need
-// not query the store every [Options].Recheck.
+// not query the store every [Options].Recheck. They also save sessions again that the store has lost.
 type Notifier interface {
 	// Notify sends key to all subscribers in all processes, this one included.
 	Notify(ctx context.Context, key string) error
