@@ -83,10 +83,11 @@ type Config struct {
 	// KeysFor is the client ID of this application if it has a custom signing key, as
 	// claims mapping may require. Its keys are then fetched for each tenant: a custom
 	// signing key belongs to one tenant and signs only tokens of that tenant. If any
-	// tenant is allowed, the keys of at most 1,000 tenants are cached, and at most 100
-	// new tenants at once, and ten in a second, are accepted. The response to a forged
-	// token can reveal whether its tenant is accepted. If empty, the keys that all
-	// applications share are fetched.
+	// tenant is allowed, the keys of the 1,000 most recently used tenants are cached. At
+	// most 100 new tenants at once, and ten in a second, are accepted; tokens that name
+	// others do not affect tenants in use. The response to a forged token can reveal
+	// whether its tenant is accepted. If empty, the keys that all applications share are
+	// fetched.
 	//
 	// Sources: "Validate the signature" in Microsoft's access-tokens page, and
 	// "Configure a custom signing key" in its page on claims customization.

@@ -166,7 +166,7 @@ func TestWithdrawnCustomSigningKey(t *testing.T) {
 }
 
 // Anyone can make tokens that name any tenant. They cause a bounded number of fetches, and the
-// tokens of tenants in use are accepted in the meantime.
+// tokens of tenants that were verified before are accepted in the meantime, however long it lasts.
 func TestMadeUpTenantsCauseFewFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority()
@@ -202,5 +202,14 @@ func TestMadeUpTenantsCauseFewFetches(t *testing.T) {
 			t.Errorf("got %d fetches a second later, want 110", got)
 		}
 		accept(t, v, good)
+		for from := range 110 { // fetches for more tenants than are cached
+			advance(time.Second)
+			flood(1000+20*from, 20)
+		}
+		before := a.fetches.Load()
+		accept(t, v, sign(0, headerOf(0), userV2().with("uti", "another token")))
+		if got := a.fetches.Load(); got != before {
+			t.Errorf("got %d fetches for a tenant in use, want 0", got-before)
+		}
 	})
 }

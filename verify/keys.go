@@ -54,7 +54,8 @@ const (
 type keySource struct {
 	rules    *rules
 	shared   *keys                     // of tokens that need no others
-	byTenant *lru.Cache[string, *keys] // nil if all tokens use the shared keys
+	byTenant *lru.Cache[string, *keys] // of tenants with a verified token; nil if all tokens use the shared keys
+	untested *lru.Cache[string, *keys] // of other tenants, which anyone can make up; they evict only each other
 	newKeys  func(tenantID string) *keys
 
 	mu     sync.Mutex // guards earned
@@ -63,7 +64,7 @@ type keySource struct {
 
 const (
 	// maxKeyTenants is the number of tenants whose keys are cached if any tenant is
-	// allowed.
+	// allowed, and of tenants without a verified token.
 	maxKeyTenants = 1000
 	// newTenantInterval is the mean time between the first fetches for two tenants if
 	// any tenant is allowed. Anyone can make tokens that name one. It permits
@@ -86,11 +87,15 @@ func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
 	if cfg.KeysFor == "" || tenant != "common" {
 		return &keySource{rules: r, shared: newKeys(tenant, cfg.KeysFor, logger)}
 	}
-	byTenant, _ := lru.New[string, *keys](max(len(r.tenants), maxKeyTenants)) // fails only for sizes below 1
+	newCache := func() *lru.Cache[string, *keys] {
+		c, _ := lru.New[string, *keys](max(len(r.tenants), maxKeyTenants)) // fails only for sizes below 1
+		return c
+	}
 	return &keySource{
 		rules:    r,
 		shared:   newKeys(tenant, "", logger),
-		byTenant: byTenant,
+		byTenant: newCache(),
+		untested: newCache(),
 		newKeys: func(tenantID string) *keys {
 			return newKeys(tenantID, cfg.KeysFor, logger.With("tenant", tenantID))
 		},
@@ -103,12 +108,12 @@ func (s *keySource) of(tenantID string) (*keys, error) {
 	if s.byTenant == nil || !s.rules.allows(tenantID) {
 		return s.shared, nil
 	}
-	if k, ok := s.byTenant.Get(tenantID); ok {
+	if k, ok := s.cached(tenantID); ok {
 		return k, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k, ok := s.byTenant.Get(tenantID); ok {
+	if k, ok := s.cached(tenantID); ok {
 		return k, nil
 	}
 	if s.rules.anyTenant {
@@ -122,8 +127,24 @@ func (s *keySource) of(tenantID string) (*keys, error) {
 		s.earned = s.earned.Add(newTenantInterval)
 	}
 	k := s.newKeys(tenantID)
-	s.byTenant.Add(tenantID, k)
+	s.untested.Add(tenantID, k)
 	return k, nil
+}
+
+func (s *keySource) cached(tenantID string) (*keys, bool) {
+	if k, ok := s.byTenant.Get(tenantID); ok {
+		return k, true
+	}
+	return s.untested.Get(tenantID)
+}
+
+// verified records that one of k has signed a token of a tenant. Tokens that are made up then cannot evict k.
+func (s *keySource) verified(tenantID string, k *keys) {
+	if s.byTenant == nil || k == s.shared || s.byTenant.Contains(tenantID) {
+		return
+	}
+	s.byTenant.Add(tenantID, k)
+	s.untested.Remove(tenantID)
 }
 
 var errTooManyTenants = errors.New("tokens of too many new tenants arrive at once")

@@ -216,6 +216,7 @@ func (v *Verifier) checkSignature(ctx context.Context, t *jws, c *Claims) (*sign
 	if !v.rules.keyMaySign(key, c) {
 		return nil, nil, reject(ReasonKeyIssuer)
 	}
+	v.keys.verified(c.TenantID, keys)
 	return key, keys, c.readSets()
 }
 
