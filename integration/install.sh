@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
 # for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Redis and
-# PostgreSQL for stores, Chromium for the sign-in pages, and Node.js with npm packages for clients in JavaScript.
+# PostgreSQL for stores, Chromium for the sign-in pages, Node.js with npm packages for clients in JavaScript, and MSAL
+# for Python.
 # Installed programs are not changed, so a second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -23,6 +24,7 @@ need redis-cli redis-tools
 need "initdb $(printf '%s ' /usr/lib/postgresql/*/bin/initdb)" postgresql
 need node nodejs
 need npm npm
+[ -d /usr/lib/python3/dist-packages/msal ] || missing+=(python3-msal)
 need "nginx /usr/sbin/nginx" nginx-light
 
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -45,5 +47,6 @@ if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	touch node_modules/.package-lock.json
 fi
 msal=$(node -p 'require("@azure/msal-node/package.json").version')
-echo "Installed: Node.js $(node --version), MSAL for Node.js $msal, Chromium, nginx, OpenSSL, SoftHSM, Redis," \
-	"PostgreSQL and a C compiler."
+python_msal=$(/usr/bin/python3 -c 'import msal; print(msal.__version__)')
+echo "Installed: Node.js $(node --version), MSAL for Node.js $msal and for Python $python_msal, Chromium, nginx," \
+	"OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."

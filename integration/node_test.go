@@ -9,10 +9,11 @@ import (
 	"testing"
 )
 
-// msalNode is a Node.js process that runs MSAL, with node/msal.mjs.
-type msalNode struct {
-	in  io.Writer
-	out *bufio.Reader
+// msalProcess is a process that runs MSAL in another language, with node/msal.mjs or python/msal_driver.py.
+type msalProcess struct {
+	name string
+	in   io.Writer
+	out  *bufio.Reader
 }
 
 // msalResult has the fields of MSAL's AuthenticationResult that the tests check.
@@ -35,11 +36,17 @@ type msalError struct {
 }
 
 // newMSALNode starts a process that trusts the fake's certificate. It stops when the test ends.
-func (f *fake) newMSALNode(t *testing.T) *msalNode {
+func (f *fake) newMSALNode(t *testing.T) *msalProcess {
 	t.Helper()
 	command := exec.Command("node", "msal.mjs")
 	command.Dir = "node"
 	command.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+f.caFile)
+	return startMSAL(t, command)
+}
+
+// startMSAL starts a process that stops when the test ends.
+func startMSAL(t *testing.T, command *exec.Cmd) *msalProcess {
+	t.Helper()
 	command.Stderr = t.Output()
 	in, err := command.StdinPipe()
 	if err != nil {
@@ -55,14 +62,14 @@ func (f *fake) newMSALNode(t *testing.T) *msalNode {
 	t.Cleanup(func() {
 		in.Close()
 		if err := command.Wait(); err != nil {
-			t.Errorf("node: %v", err)
+			t.Errorf("%s: %v", command.Args[0], err)
 		}
 	})
-	return &msalNode{in: in, out: bufio.NewReader(out)}
+	return &msalProcess{name: command.Args[0], in: in, out: bufio.NewReader(out)}
 }
 
 // do sends a command. It returns MSAL's error, or fills in result.
-func (n *msalNode) do(t *testing.T, command map[string]any, result any) *msalError {
+func (n *msalProcess) do(t *testing.T, command map[string]any, result any) *msalError {
 	t.Helper()
 	line, err := json.Marshal(command)
 	if err != nil {
@@ -96,15 +103,15 @@ func call(app, method string, arguments ...any) map[string]any {
 }
 
 // must runs a command that must succeed.
-func (n *msalNode) must(t *testing.T, command map[string]any, result any) {
+func (n *msalProcess) must(t *testing.T, command map[string]any, result any) {
 	t.Helper()
 	if failed := n.do(t, command, result); failed != nil {
-		t.Fatalf("MSAL for Node.js: %+v", *failed)
+		t.Fatalf("%s: %+v", n.name, *failed)
 	}
 }
 
 // app creates an application in the sample tenant with a credential.
-func (n *msalNode) app(t *testing.T, f *fake, name, client string, credential map[string]any) {
+func (n *msalProcess) app(t *testing.T, f *fake, name, client string, credential map[string]any) {
 	t.Helper()
 	auth := map[string]any{
 		"clientId": client, "authority": f.authority(), "knownAuthorities": []string{f.host},
