@@ -179,6 +179,7 @@ func (fl *fleet) restore(s *session) {
 		return
 	}
 	sh.restoring = true
+	fl.breaker.retry() // the message has shown that the store works
 	go func() {
 		ctx := context.Background()
 		l, err := fl.load(ctx, nil, s, false)
@@ -478,6 +479,27 @@ func (b *storeBreaker) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.endProbe()
+}
+
+// retry allows the next call.
+func (b *storeBreaker) retry() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.retryAt.IsZero() {
+		b.retryAt = time.Now()
+	}
+}
+
+// wait returns when the store may be called, or done is closed.
+func (b *storeBreaker) wait(ctx context.Context, done <-chan struct{}) {
+	b.mu.Lock()
+	left := until(time.Now(), b.retryAt)
+	b.mu.Unlock()
+	select {
+	case <-time.After(left):
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 func (b *storeBreaker) isOpen() bool {
@@ -823,7 +845,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 	e, h := f.entry, f.handle
 	s := e.session
 	f.id = rand.Text()
-	start, waited, conflicts, queried := time.Now(), false, 0, 0
+	start, waited, conflicts, queried, retried := time.Now(), false, 0, 0, false
 	for try := 0; ; try++ {
 		l, err := fl.load(ctx, h, s, false)
 		s.mu.Lock()
@@ -835,6 +857,13 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			return true
 		}
 		if err != nil {
+			if f.missesSession() && !retried && e.blocked(f.claims, time.Now()) == nil &&
+				time.Since(start)+3*breakerMin < f.patience(start) {
+				retried = true
+				s.mu.Unlock()
+				fl.breaker.wait(ctx, f.done)
+				continue
+			}
 			s.unchecked()
 			f.prepare()
 			if ended = f.finishFrom(fl, false); ended {
@@ -859,18 +888,17 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			s.mu.Unlock()
 			return true
 		}
-		if l.corrupt { // maybe only as it was read; without a token there is nothing better to write
-			s.mu.Unlock()
-			return false
-		}
 		left := f.patience(start) - time.Since(start)
-		if h.Interactive && h.key.subject != "" && s.state == "" && f.served == nil && left > 0 &&
-			queried < fl.mostQueries() {
+		if f.missesSession() && left > 0 && queried < fl.mostQueries() {
 			s.mu.Unlock()
 			fl.query(ctx, h, s)
 			f.await(ctx, queried, left)
 			queried++
 			continue
+		}
+		if l.corrupt { // maybe only as it was read; without a token there is nothing better to write
+			s.mu.Unlock()
+			return false
 		}
 		stored := l.record.entry(e.scopes)
 		if stored.leased(f.id) {
@@ -942,6 +970,12 @@ func (f *flight) finishFrom(fl *fleet, signedIn bool) bool {
 		e.end(f, nil, err)
 	}
 	return true
+}
+
+// missesSession reports whether the callers of f get an error unless the store or another process has the session. The
+// session's mutex is held.
+func (f *flight) missesSession() bool {
+	return f.handle.Interactive && f.handle.key.subject != "" && f.entry.session.state == "" && f.served == nil
 }
 
 // patience is how long the flight waits for another process: half of the time that its callers have.

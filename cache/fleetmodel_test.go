@@ -51,13 +51,13 @@ type fleetModel struct {
 	used   cache.Store
 	caches []*cache.Cache
 
-	bound   time.Duration   // for sign-outs
-	marks   map[string]bool // names of the records with marks
-	damage  bool            // marks are damaged, too, which undoes sign-outs
-	damaged bool            // records were damaged, so users may have to sign in again
+	bound  time.Duration   // for sign-outs
+	marks  map[string]bool // names of the records with marks
+	damage bool            // marks are damaged, too, which undoes sign-outs
 
 	mu      sync.Mutex            // guards the fields below
 	failing bool                  // the store has faults
+	damaged bool                  // records were damaged, so users may have to sign in again
 	signIns [modelUsers]int       // counts the sign-ins of each user
 	since   [modelUsers]time.Time // of the last sign-in
 	out     [modelUsers]time.Time // of the last sign-out
@@ -117,6 +117,12 @@ func (m *fleetModel) setFailing(on bool) {
 	m.failing = on
 }
 
+func (m *fleetModel) setDamaged() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.damaged = true
+}
+
 // inject makes the store fail in one way, for some calls or for all.
 func (m *fleetModel) inject() {
 	faults := []storetest.Fault{
@@ -128,7 +134,9 @@ func (m *fleetModel) inject() {
 	i, share := m.r.IntN(len(faults)), 1+m.r.IntN(4)
 	fault, damages := faults[i], i >= harmless
 	m.log("fault %+v of 1/%d of the calls", fault, share)
-	m.damaged = m.damaged || damages
+	if damages {
+		m.setDamaged()
+	}
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(m.r.Uint64(), 0))
 	m.store.Inject(func(c storetest.Call) storetest.Fault {
@@ -172,6 +180,10 @@ func (m *fleetModel) steps(n int, healthy bool) {
 			if healthy && m.r.IntN(4) == 0 { // a restart; memory is lost
 				time.Sleep(time.Second)
 				m.caches[m.r.IntN(len(m.caches))] = replica(m.t, m.used)
+			}
+			if healthy && m.damage && m.r.IntN(4) == 0 {
+				m.store.Flush()
+				m.setDamaged()
 			}
 		case 6:
 			h := m.handle(u, "s")

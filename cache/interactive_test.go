@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,6 +166,79 @@ func TestSignedOutSessionIsNotRestored(t *testing.T) {
 		synctest.Wait() // b has received the message, and has not used the session since
 		store.Flush()
 		wantLogin(t, interactive(c, user("alice"), "s"), redeem)
+		settle()
+	})
+}
+
+// A record that the store has damaged is replaced by a process that has the session in memory.
+func TestProcessesReplaceDamagedRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a, b := replica(t, store), replica(t, store)
+		signIn(t, interactive(a, user("alice"), "s"), "alice's")
+		settle()
+		var mu sync.Mutex // guards saved
+		saved := make(map[string]bool)
+		store.Inject(func(c storetest.Call) storetest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			saved[c.Key] = saved[c.Key] || c.Op == storetest.OpSave
+			return storetest.Fault{FlipByte: !saved[c.Key]}
+		})
+		if got := token(t, interactive(b, user("alice"), "s"), noFetch(t)); got != "alice's" {
+			t.Errorf("got %q, want alice's", got)
+		}
+		settle()
+	})
+}
+
+// A process whose calls failed at a sign-in saves it when another process needs it.
+func TestProcessSavesSignInOnRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a, b := replica(t, store), replica(t, store)
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: errors.New("connection reset")} })
+		signIn(t, interactive(a, user("alice"), "s"), "alice's")
+		store.Inject(nil)
+		if got := token(t, interactive(b, user("alice"), "s"), noFetch(t)); got != "alice's" {
+			t.Errorf("got %q, want alice's", got)
+		}
+		settle()
+	})
+}
+
+// A store that fails for a moment costs a user without tokens in memory a slow page and not an error.
+func TestUserWaitsForStoreThatFailsForMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		signIn(t, interactive(replica(t, store), user("alice"), "s"), "alice's")
+		settle()
+		hang := func(storetest.Call) storetest.Fault { return storetest.Fault{Hang: true} }
+		store.Inject(hang)
+		time.AfterFunc(time.Second, func() { store.Inject(nil) })
+		start := time.Now()
+		if got := token(t, interactive(replica(t, store), user("alice"), "s"), noFetch(t)); got != "alice's" {
+			t.Errorf("got %q, want alice's", got)
+		}
+		if took := time.Since(start); took > 2300*time.Millisecond {
+			t.Errorf("took %v, want at most 2.3 s", took)
+		}
+		// A caller with less time gets the error at once, and any caller does after the second failure.
+		store.Inject(hang)
+		for limit, most := range map[time.Duration]time.Duration{
+			5 * time.Second: 250 * time.Millisecond, time.Minute: 2500 * time.Millisecond,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			start := time.Now()
+			tok, err := interactive(replica(t, store), user("alice"), "s").Token(ctx, "", redeem)
+			if !errors.Is(err, errTemporary) {
+				t.Errorf("got %v, error %v, want %v", tok, err, errTemporary)
+			}
+			if took := time.Since(start); took > most {
+				t.Errorf("with %v: took %v, want at most %v", limit, took, most)
+			}
+			cancel()
+		}
 		settle()
 	})
 }
