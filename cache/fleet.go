@@ -589,7 +589,7 @@ func (fl *fleet) load(ctx context.Context, h *Handle, s *session, marksToo bool)
 	sh := s.shared
 	s.mu.Lock()
 	suspicions, known, own := sh.suspicions, sh.known, sh.epochs
-	marksToo = marksToo || !sh.started || !known || sh.stale || !sh.checkAt.IsZero() && !before(time.Now(), sh.checkAt)
+	marksToo = marksToo || !known || sh.stale || !sh.checkAt.IsZero() && !before(time.Now(), sh.checkAt)
 	s.mu.Unlock()
 	var marks *subjectRecord
 	var marksErr error
