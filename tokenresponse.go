@@ -3,14 +3,13 @@ package entra
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
-	"mime"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/entratoken/entra/internal/aadsts"
+	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/redact"
 )
 
@@ -90,7 +89,7 @@ func parseTokenResponse(r *response, redactor redact.Redactor, requestID string)
 		return nil, parseErrorResponse(r, redactor, requestID)
 	case t.AccessToken == "":
 		return nil, malformed(r, redactor, requestID, "the response lacks an access_token")
-	case strings.ContainsFunc(t.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }): // RFC 6750, section 2.1
+	case !validToken(t.AccessToken):
 		return nil, malformed(r, redactor, requestID, "the access_token in the response contains an invalid character")
 	case t.ExpiresIn <= 0:
 		return nil, malformed(r, redactor, requestID, "expires_in in the response is not a number of seconds "+
@@ -99,6 +98,11 @@ func parseTokenResponse(r *response, redactor redact.Redactor, requestID string)
 		return nil, malformed(r, redactor, requestID, "token_type in the response is not Bearer")
 	}
 	return &t, nil
+}
+
+// validToken reports whether t is not empty and may be sent in a header (RFC 6750, section 2.1).
+func validToken(t string) bool {
+	return t != "" && !strings.ContainsFunc(t, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // parseErrorResponse returns the error in r.
@@ -116,25 +120,19 @@ func parseErrorResponse(r *response, redactor redact.Redactor, requestID string)
 		CorrelationID: redactor.Text(t.CorrelationID, 100),
 		TraceID:       redactor.Text(t.TraceID, 100),
 		StatusCode:    r.status,
-		RetryAfter:    retryAfter(r.header),
+		RetryAfter:    httpclient.RetryAfter(r.header),
 	}
 	if len(e.AADSTS) == 0 {
-		if m := aadstsPrefix.FindStringSubmatch(e.Description); m != nil {
-			if n, err := strconv.Atoi(m[1]); err == nil {
-				e.AADSTS = []int{n}
-			}
-		}
+		e.AADSTS = aadsts.Leading(e.Description)
 	}
 	return e.identify(r, redactor, requestID)
 }
-
-var aadstsPrefix = regexp.MustCompile(`^AADSTS(\d{1,9})`)
 
 // malformed returns the error for an unusable response.
 func malformed(r *response, redactor redact.Redactor, requestID, text string) *Error {
 	e := &Error{
 		Code: CodeInvalidResponse, Description: redactor.Text(text, 300),
-		StatusCode: r.status, RetryAfter: retryAfter(r.header),
+		StatusCode: r.status, RetryAfter: httpclient.RetryAfter(r.header),
 	}
 	return e.identify(r, redactor, requestID)
 }
@@ -160,28 +158,5 @@ func notOAuth(r *response) string {
 
 // describe returns the size, the content type and the status of r.
 func describe(r *response) string {
-	kind := "without a content type"
-	value, _, _ := strings.Cut(r.header.Get("Content-Type"), ";")
-	if t, _, err := mime.ParseMediaType(value); err == nil {
-		kind = t
-	}
-	if len(kind) > 50 {
-		kind = "with an unusual content type"
-	}
-	return fmt.Sprintf("%d bytes, %s, status %d, which is not an OAuth response", len(r.body), kind, r.status)
-}
-
-// maxRetryAfter bounds the effect of a Retry-After header.
-const maxRetryAfter = time.Hour
-
-// retryAfter parses the Retry-After header: seconds or a date (RFC 9110, section 10.2.3).
-func retryAfter(h http.Header) time.Duration {
-	v := h.Get("Retry-After")
-	var d time.Duration
-	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-		d = time.Duration(max(0, min(n, int64(maxRetryAfter/time.Second)))) * time.Second
-	} else if t, err := http.ParseTime(v); err == nil {
-		d = time.Until(t)
-	}
-	return max(0, min(d, maxRetryAfter))
+	return httpclient.DescribeBody(r.status, r.header, len(r.body)) + ", which is not an OAuth response"
 }

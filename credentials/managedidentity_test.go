@@ -176,7 +176,10 @@ func TestManagedIdentityTokenExpiry(t *testing.T) {
 
 func TestManagedIdentityErrors(t *testing.T) {
 	const service = "the managed identity service (AppService)"
-	const prefix = "failed to load the credential: "
+	const prefix, proxy = "failed to load the credential: ", "; check whether a proxy sent it"
+	instead := func(size, status int) string {
+		return fmt.Sprintf("%s did not return a token but %d bytes, without a content type, status %d", service, size, status)
+	}
 	t.Setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:41234/msi/token")
 	t.Setenv("IDENTITY_HEADER", "s3cr3t-header")
 	for name, test := range map[string]struct {
@@ -191,19 +194,18 @@ func TestManagedIdentityErrors(t *testing.T) {
 			"invalid_client", 0, service + " did not return a token: Identity not found", false, 1},
 		"message": {response(400, `{"statusCode":400,"message":"No User Assigned Identity"}`), "invalid_client", 0,
 			service + " did not return a token: No User Assigned Identity", false, 1},
-		"echo": {response(400, `{"message":"bad header s3cr3t-header"}`), "invalid_client", 0, service +
-			" did not return a token", false, 1},
-		"server error": {response(500, `oops`), "invalid_client", 500, service + " did not return a token", true, 3},
+		"echo":         {response(400, `{"message":"bad header s3cr3t-header"}`), "invalid_client", 0, instead(38, 400), false, 1},
+		"server error": {response(500, `oops`), "invalid_client", 500, instead(4, 500), true, 3},
 		"redirect": {func(r *http.Request) (*http.Response, error) {
 			resp, err := response(302, "")(r)
 			resp.Header.Set("Location", "https://elsewhere.example/")
 			return resp, err
-		}, "invalid_client", 0, service + " did not return a token", false, 1},
-		"HTML": {response(200, `<html>s3cr3t`), "invalid_client", 0, service + " did not return a token", false, 1},
-		"truncated": {response(200, `{"access_token":"s3cr3t`), "invalid_client", 0, service + " did not return a token",
+		}, "invalid_client", 0, instead(0, 302), false, 1},
+		"HTML": {response(200, `<html>s3cr3t`), "invalid_client", 0, instead(12, 200) + proxy, false, 1},
+		"truncated": {response(200, `{"access_token":"s3cr3t`), "invalid_client", 0, instead(23, 200) + proxy,
 			false, 1},
 		"too large": {response(200, strings.Replace(newFakeEntra().trust(t).platformToken(t, 1e6*time.Hour), "{", `{"x":"`+
-			strings.Repeat("x", 1<<20)+`",`, 1)), "invalid_client", 0, service + " did not return a token", false, 1},
+			strings.Repeat("x", 1<<20)+`",`, 1)), "invalid_client", 0, instead(1048576, 200) + proxy, false, 1},
 		"no JWT": {response(200, `{"access_token":"s3cr3t","expires_in":"3600","resource":"r","token_type":"Bearer"}`),
 			"invalid_client", 0,
 			"managed identity token: the assertion is not a JWT", false, 1},
@@ -282,7 +284,7 @@ func TestManagedIdentitySecretInMessage(t *testing.T) {
 			a := &fakePlatform{respond: response(400, `{"message":"bad header s3cr3t-header"}`)}
 			err := newFakeEntra().use(a.credential(t, credentials.ManagedIdentityOptions{}))
 			e, ok := err.(*entra.Error)
-			if !ok || !strings.HasSuffix(e.Description, ") did not return a token") || len(a.requests) != 1 {
+			if !ok || !strings.HasSuffix(e.Description, ", status 400") || len(a.requests) != 1 {
 				t.Errorf("got %v after %d requests", err, len(a.requests))
 			}
 			a = &fakePlatform{respond: response(400, `{"message":"bad header s3cr3t%2Dheader or s3cr3t-\nheader"}`)}
@@ -300,7 +302,7 @@ func TestManagedIdentityTakesOneID(t *testing.T) {
 		{ClientID: "a", ObjectID: "b", ResourceID: "c"},
 	} {
 		_, err := credentials.ManagedIdentity(&opts)
-		wantInvalid(t, err, "", "ManagedIdentityOptions sets more than one of ClientID, ObjectID and ResourceID")
+		wantInvalid(t, err, "", "more than one of ClientID, ObjectID and ResourceID is set")
 	}
 }
 

@@ -3,7 +3,11 @@
 // Source: "Microsoft Entra authentication and authorization error codes".
 package aadsts
 
-import "strings"
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
 
 // Code explains an AADSTS number.
 type Code struct {
@@ -23,6 +27,21 @@ type Names struct {
 func Lookup(number int) (Code, bool) {
 	c, ok := codes[number]
 	return c, ok
+}
+
+var leading = regexp.MustCompile(`^AADSTS(\d{1,9})`)
+
+// Leading returns the number at the beginning of an error description, in a slice, or nil.
+func Leading(description string) []int {
+	m := leading.FindStringSubmatch(description)
+	if m == nil {
+		return nil
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return nil
+	}
+	return []int{n}
 }
 
 // Fix returns what to do about the error, as one or more sentences.

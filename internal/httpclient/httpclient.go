@@ -36,13 +36,6 @@ func Default() *http.Client {
 	return Restricted(&http.Client{Transport: Transport(), Timeout: overallTimeout})
 }
 
-// Direct returns a client with the settings of [Default] but without a proxy, for [Restricted].
-func Direct() *http.Client {
-	t := Transport()
-	t.Proxy = nil
-	return &http.Client{Transport: t, Timeout: overallTimeout}
-}
-
 // Restricted returns a copy of c that does not follow redirects, since requests contain secrets for one host alone,
 // and that does not store cookies. It closes connections on which requests time out, and a request without a response
 // is an [*Error] (net/http wraps it). If c is nil, Restricted returns [Default].
