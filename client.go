@@ -87,6 +87,7 @@ type Client struct {
 	logger       *slog.Logger
 	onEvent      func(cache.Event) // logs to logger; nil without one
 	warned       *sync.Once        // logs that the credential is probably wrong
+	issuer       *issuerClient     // acquires the tokens instead of Entra; nil for an app registration
 }
 
 // New returns a client for cfg. It makes no network requests. It only validates cfg and
@@ -190,6 +191,14 @@ func (c *Client) ClientID() string { return c.clientID }
 
 // Cloud returns the cloud of the tenant with its main host. It is never empty.
 func (c *Client) Cloud() Cloud { return c.cloud }
+
+// host returns the name of the server that issues the tokens.
+func (c *Client) host() string {
+	if c.issuer != nil {
+		return c.issuer.Name
+	}
+	return c.cloud.Host()
+}
 
 // Capabilities returns the client capabilities, sorted.
 func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }

@@ -55,6 +55,9 @@ func exchangeFromContext(ctx context.Context) *exchange { return ctx.Value(excha
 func (c *Client) request(
 	ctx context.Context, g *Grant, forUser bool, r *cache.Request, wait func(context.Context, time.Duration) bool,
 ) (*TokenResponse, *Error) {
+	if c.issuer != nil {
+		return c.requestIssuer(ctx, g, r.Claims, wait)
+	}
 	candidates, retries := c.credential.start(0), c.transport.budget.retrier(wait)
 	cand, failed := candidates.next(ctx, nil, false)
 	for cand != nil {
@@ -64,7 +67,7 @@ func (c *Client) request(
 		resp, failed, err = x.run(ctx, r)
 		switch {
 		case x.mayRepeat(failed, err) && retries.again(ctx, x.failure, x.singleUse):
-			x.log(slog.LevelDebug, "entra: a request failed, trying again", x.failure)
+			c.log(slog.LevelDebug, "entra: a request failed, trying again", g, x.failure)
 			continue
 		case err != nil:
 			return nil, err
@@ -128,7 +131,7 @@ func (x *exchange) run(ctx context.Context, r *cache.Request) (*TokenResponse, *
 	case x.failure != nil:
 		return nil, nil, x.failure
 	case err != nil:
-		return nil, nil, x.fetchError(ctx, err)
+		return nil, nil, fetchError(ctx, err, x.requestID)
 	}
 	if err := resp.validate(x.grant, x.forUser); err != nil {
 		return nil, nil, err
@@ -157,7 +160,7 @@ func (x *exchange) admit(form url.Values) *Error {
 			"but the request is for %s and was not sent", tokenKind(x.forUser), tokenKind(!forApp))
 	}
 	for _, failed := range x.candidate.tried {
-		x.log(slog.LevelWarn, "entra: a credential failed, trying another", failed)
+		x.client.log(slog.LevelWarn, "entra: a credential failed, trying another", x.grant, failed)
 	}
 	x.candidate.tried = nil
 	if warning := x.candidate.warning; warning != "" && x.client.logger != nil {
@@ -215,7 +218,7 @@ func (x *exchange) msalError(ctx context.Context) *Error {
 	g := x.grant
 	switch {
 	case ctx.Err() != nil:
-		return x.timedOut(ctx)
+		return timedOut(ctx, x.requestID)
 	case x.token != nil:
 		return x.rejectedToken()
 	case g.RefreshToken && g.Subject != "": // Exchange does not redeem refresh tokens
@@ -225,20 +228,20 @@ func (x *exchange) msalError(ctx context.Context) *Error {
 }
 
 // fetchError returns the error for a Fetch that failed with err.
-func (x *exchange) fetchError(ctx context.Context, err error) *Error {
+func fetchError(ctx context.Context, err error, requestID string) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	if ctx.Err() != nil {
-		return x.timedOut(ctx)
+		return timedOut(ctx, requestID)
 	}
 	return errorf("invalid_request", "the grant's Fetch failed with an error that is not an *entra.Error, so its "+
 		"text is not repeated")
 }
 
-func (x *exchange) timedOut(ctx context.Context) *Error {
+func timedOut(ctx context.Context, requestID string) *Error {
 	const text = "the token request timed out"
-	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: x.requestID, Err: ctx.Err()}
+	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: requestID, Err: ctx.Err()}
 }
 
 // acceptFewerScopes returns the response for MSAL. MSAL rejects a response with fewer scopes than requested, but an
@@ -288,15 +291,12 @@ func (x *exchange) rejectedToken() *Error {
 }
 
 // log logs the failure of an attempt that another one follows.
-func (x *exchange) log(level slog.Level, message string, failed *Error) {
-	l := x.client.logger
+func (c *Client) log(level slog.Level, message string, g *Grant, failed *Error) {
+	l := c.logger
 	if l == nil || !l.Enabled(context.Background(), level) {
 		return
 	}
-	g := x.grant
-	key := cache.Key{
-		Authority: x.client.authority, ClientID: x.client.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session,
-	}
+	key := cache.Key{Authority: c.authority, ClientID: c.clientID, Flow: g.Flow, Subject: g.Subject, Session: g.Session}
 	l.LogAttrs(context.Background(), level, message,
 		slog.String("key", fmt.Sprint(key)), slog.String("scopes", strings.Join(g.scopes(), " ")), slog.Any("error", failed))
 }

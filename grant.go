@@ -123,7 +123,7 @@ func (r *TokenRequest) response(
 		Scopes:        strings.Fields(t.Scope),
 		HomeAccountID: result.Account.HomeAccountID,
 		IDToken:       result.IDToken.RawToken,
-		refreshIn:     time.Duration(t.RefreshIn),
+		RefreshIn:     time.Duration(t.RefreshIn),
 		refreshToken:  &t.RefreshToken,
 	}, nil
 }
@@ -134,6 +134,9 @@ type TokenResponse struct {
 	AccessToken string `json:"-" xml:"-"`
 	// ExpiresIn is the lifetime of the access token, counted from the response.
 	ExpiresIn time.Duration
+	// RefreshIn is when the server wants the token to be refreshed, counted from the response.
+	// If zero, a random point at 60 to 70 % of the lifetime is used (see package cache).
+	RefreshIn time.Duration
 	// NotAfter is when the grant expires, if Fetch knows it: the token is not served
 	// after it. If zero, Grant.NotAfter alone applies.
 	NotAfter time.Time
@@ -146,7 +149,6 @@ type TokenResponse struct {
 	// did not contain one.
 	IDToken string `json:"-" xml:"-"`
 
-	refreshIn    time.Duration
 	refreshToken *string // a pointer, which fmt does not follow; may be nil
 }
 
@@ -182,7 +184,7 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 		TokenType:   "Bearer",
 		Scope:       strings.Join(r.Scopes, " "),
 		Lifetime:    r.ExpiresIn - age,
-		RefreshIn:   max(0, r.refreshIn-age),
+		RefreshIn:   max(0, r.RefreshIn-age),
 		NotAfter:    g.NotAfter,
 	}
 	if resp.Scope == "" { // the requested scopes were granted (RFC 6749, section 5.1)

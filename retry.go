@@ -96,11 +96,13 @@ func (b *retryBudget) retrier(wait func(context.Context, time.Duration) bool) *r
 // again waits if the request that failed with e should be repeated, and reports whether it should.
 func (r *retrier) again(ctx context.Context, e *Error, singleUse bool) bool {
 	wait, ok := retryIn(e, r.retries, singleUse, rand.Float64())
-	if !ok {
-		return false
-	}
 	// All requests in flight on a connection fail when it breaks, however healthy the authority is.
-	free := e.connection == connectionStale
+	return ok && r.pause(ctx, wait, e.connection == connectionStale)
+}
+
+// pause waits before a retry, and reports whether the request should be repeated. If free is set, the budget does not
+// count the retry.
+func (r *retrier) pause(ctx context.Context, wait time.Duration, free bool) bool {
 	if !free && !r.budget.take() {
 		return false
 	}

@@ -77,7 +77,7 @@ func (c *Client) flow(name string) *flow {
 	}
 	f := &flow{key: cache.Key{
 		Authority: c.authority, ClientID: c.clientID, Flow: name, Variant: c.credential.id,
-		Capabilities: strings.Join(c.capabilities, " "),
+		Capabilities: strings.Join(c.capabilities, " "), Local: c.issuer != nil,
 	}}
 	h := new(cache.Handle)
 	h.Bind(c.cache, f.key, nil, nil)
@@ -165,7 +165,7 @@ func (s *TokenSource) convert(ctx context.Context, err error) error {
 		return err
 	}
 	if err == ctx.Err() { //nolint:errorlint // the cache returns the context's error itself
-		return fmt.Errorf("entra: wait for a token from %s: %w", s.client.cloud.Host(), err)
+		return fmt.Errorf("entra: wait for a token from %s: %w", s.client.host(), err)
 	}
 	if e, ok := errors.AsType[interface {
 		error

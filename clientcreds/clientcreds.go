@@ -25,9 +25,9 @@ package clientcreds
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/scopes"
 )
 
 // FlowName is the [entra.Grant.Flow] of this package's tokens.
@@ -69,30 +69,13 @@ func Check(c *entra.Client, scope string) error {
 }
 
 func checkScope(scope string) error {
-	if strings.HasSuffix(scope, "/.default") && scope != "/.default" {
+	if scopes.IsDefault(scope) {
 		return nil
 	}
 	return &entra.Error{
 		Code: "invalid_scope",
 		Description: fmt.Sprintf("%q is not the default scope of an API, "+
 			"and a daemon has the permissions that it was granted in advance; use %s",
-			scope, suggestScope(scope)),
+			scope, scopes.SuggestDefault(scope)),
 	}
-}
-
-// suggestScope returns the scope that the caller probably meant. scope may be the App ID URI
-// of an API or one of its permissions, and the result is the default scope of that API. If
-// scope does not name an API, suggestScope returns examples.
-func suggestScope(scope string) string {
-	api := strings.TrimSuffix(scope, "/")
-	if _, rest, ok := strings.Cut(api, "://"); ok {
-		host, permission, found := strings.Cut(rest, "/")
-		if host != "" && !strings.Contains(permission, "/") {
-			if found {
-				api = strings.TrimSuffix(api, "/"+permission)
-			}
-			return fmt.Sprintf("%q", api+"/.default")
-		}
-	}
-	return `a scope such as "https://graph.microsoft.com/.default" or "api://<client ID>/.default"`
 }

@@ -1,4 +1,4 @@
-// Package scopes separates the scopes of an API from those of OpenID Connect.
+// Package scopes recognizes the default scope of an API and the scopes of OpenID Connect.
 package scopes
 
 // WithoutOIDC returns a copy of scopes without those for which [IsOIDC] reports true. MSAL adds
