@@ -62,14 +62,15 @@
 // session expires after IdleTimeout without a request and after Lifetime in any case. It also ends when the user
 // signs out here, or when Entra reports that the user signed out elsewhere (front-channel logout).
 //
-// Tokens are not part of the session. They are in the memory of the process that acquired them. If they are
-// missing, [Site.Interact] acquires new ones. Signing out ends the session, removes its tokens from this process, and
-// redirects to Entra, which ends its own session and redirects back. Sessions of the same user in other browsers
-// continue.
+// Tokens are not part of the session. They are in the client's cache ([entra.Config].Cache): in the memory of this
+// process and, if the cache has a store, in that. If they are missing, [Site.Interact] acquires new ones. Signing out
+// ends the session, removes its tokens, and redirects to Entra, which ends its own session and redirects back. Sessions
+// of the same user in other browsers continue.
 //
-// Several processes need one Store and the same Keys. If the app calls APIs, the load balancer must also route each
-// browser to one process, because that process has the tokens. The page docs/webapps.md in the repository covers
-// this, proxies, and the headers of the app's own pages.
+// Several processes need one Store and the same Keys. If the app calls APIs, they also need caches with one store
+// (cache.Options.Store). Then any process can serve any request, and a restart costs no redirect. Without a store, the
+// load balancer must route each browser to the process that has its tokens. The page docs/webapps.md in the repository
+// covers this, proxies, and the headers of the app's own pages.
 //
 // # Duties of the app
 //

@@ -244,7 +244,8 @@ func TestInteractStopsLoops(t *testing.T) {
 	}{
 		"policy": {&entra.Error{Code: "interaction_required", Claims: challenge, AADSTS: []int{50076}},
 			signin.KindStillRequired, `"aadsts":[50076]`},
-		"no token": {&entra.Error{Code: "login_required"}, signin.KindSessionLost, "route each browser to one process"},
+		"no token": {&entra.Error{Code: "login_required"}, signin.KindTokensLost,
+			"the same cache.Options.Store and Keys, or route each browser to one process"},
 		"consent": {&entra.Error{Code: "invalid_grant", SubError: "consent_required", AADSTS: []int{65001}},
 			signin.KindAdminConsent, `"aadsts":[65001]`},
 	} {
@@ -262,7 +263,7 @@ func TestInteractStopsLoops(t *testing.T) {
 					b.wantStatus(b.callback(b.signInAtEntra(b.get("/call?a=1"), alice)), http.StatusSeeOther, "/call?a=1")
 				}
 				a := b.get("/call?a=1")
-				b.wantStatus(a, map[bool]int{true: 500, false: 403}[test.kind == signin.KindSessionLost], "")
+				b.wantStatus(a, map[bool]int{true: 500, false: 403}[test.kind == signin.KindTokensLost], "")
 				if !strings.Contains(w.log.String(), test.log) {
 					t.Errorf("got no %q in the log:\n%s", test.log, w.log)
 				}
@@ -311,31 +312,51 @@ func (w *webApp) wantSignIns(t *testing.T, n int) {
 	}
 }
 
-// A browser whose session cookie never arrives is not redirected in a loop.
+// A browser whose session cookie never arrives is not redirected in a loop, and neither is one whose session is lost.
+// The pages differ, because only one of them is about the browser.
 func TestRequireSignInStopsLoops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWebApp(t)
-		b := w.browser(t)
-		for i := range 2 {
-			b.signIn("/private/x", alice)
-			b.deleteCookie(b.cookie("__Host-session-").Name)
-			time.Sleep(time.Second)
-			if i == 0 {
+	for name, test := range map[string]struct {
+		lose              func(b *browser)
+		status            int
+		kind, text, about string
+	}{
+		"cookie": {func(b *browser) { b.deleteCookie(b.cookie("__Host-session-").Name) },
+			400, "no_cookies", "Allow them", "does not send the session cookie"},
+		"session": {func(b *browser) {
+			c := b.cookie("__Host-session-")
+			c.Value = strings.Repeat("A", len(c.Value))
+			b.setCookie(c)
+		}, 500, "session_lost", "does not remember it", "give all processes the same Config.Store and Config.Keys"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWebApp(t)
+				b := w.browser(t)
+				for i := range 2 {
+					b.signIn("/private/x", alice)
+					test.lose(b)
+					time.Sleep(time.Second)
+					if i == 0 {
+						b.wantEntra(b.get("/private/x"))
+					}
+				}
+				a := b.get("/private/x")
+				b.wantStatus(a, test.status, "")
+				if !strings.Contains(a.body, test.text) {
+					t.Errorf("got page\n%s", a.body)
+				}
+				if !strings.Contains(w.log.String(), test.about) {
+					t.Errorf("got no %q in the log:\n%s", test.about, w.log)
+				}
+				b.wantEntra(b.get("/login?return_to=/private/x")) // an explicit retry is allowed
+				time.Sleep(time.Minute)
 				b.wantEntra(b.get("/private/x"))
-			}
-		}
-		a := b.get("/private/x")
-		b.wantStatus(a, http.StatusInternalServerError, "")
-		if !strings.Contains(a.body, "does not remember it") {
-			t.Errorf("got page\n%s", a.body)
-		}
-		b.wantEntra(b.get("/login?return_to=/private/x")) // an explicit retry is allowed
-		time.Sleep(time.Minute)
-		b.wantEntra(b.get("/private/x"))
-		if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[session_lost]" {
-			t.Errorf("got rejections %s", kinds)
-		}
-	})
+				if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "["+test.kind+"]" {
+					t.Errorf("got rejections %s, want %s", kinds, test.kind)
+				}
+			})
+		})
+	}
 }
 
 // If another user comes back from Interact, that user gets a new session and not the page of the first user.

@@ -323,9 +323,17 @@ func (s *Site) handleUsedLogin(w http.ResponseWriter, r *http.Request, st *login
 		redirect(w, r, s.pageFor(v, st, page))
 	case r.Method == http.MethodPost:
 		s.repeatAsGet(w, r)
+	case !st.Restarted: // the response to the first use was lost, for example with its process
+		s.restart(w, r, st, page)
 	default:
 		s.reject(w, r, page, &scopedError{err, st.Login.Scopes()})
 	}
+}
+
+// restart begins a sign-in in place of one that cannot be finished. It needs no input, because the user has just signed
+// in at Entra. It happens once, so that it cannot become a redirect loop.
+func (s *Site) restart(w http.ResponseWriter, r *http.Request, st *loginState, page string) {
+	s.begin(w, r, authcode.Request{ReturnTo: page}, &loginState{Restarted: true, PageOf: st.PageOf})
 }
 
 // handleStrayCallback responds to a callback that cannot finish a login. The browser loaded the callback again or went
@@ -355,10 +363,10 @@ func (s *Site) handleStrayCallback(w http.ResponseWriter, r *http.Request, st *l
 		s.reject(w, r, page, errSignInCanceled)
 	case st.expired():
 		s.reject(w, r, page, authcode.ErrExpired)
+	case s.hasPendingLogin(r) && !st.Restarted: // more tabs than login cookies, or a used login
+		s.restart(w, r, st, page)
 	case s.isBound(r, st):
 		s.reject(w, r, page, authcode.ErrUsed)
-	case s.hasPendingLogin(r) && !st.Restarted: // more tabs than login cookies
-		s.begin(w, r, authcode.Request{ReturnTo: page}, &loginState{Restarted: true, PageOf: st.PageOf})
 	default:
 		s.reject(w, r, page, s.missingLogin(r))
 	}

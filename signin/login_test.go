@@ -173,7 +173,7 @@ func TestFormPostSignIn(t *testing.T) {
 	b := w.browser(t)
 	callback := b.signInAtEntra(b.get("/private/x?y=1"), alice)
 
-	b.wantStatus(b.get(callback), http.StatusBadRequest, "") // parameters in the query are ignored
+	b.wantEntra(b.get(callback)) // parameters in the query are ignored
 	b.wantStatus(b.callback(callback), http.StatusSeeOther, "/private/x?y=1")
 	b.wantUser("Alice Adams")
 	b.wantStatus(b.finishCallback(callback), http.StatusSeeOther, "/private/x?y=1") // reloaded
@@ -184,8 +184,8 @@ func TestFormPostSignIn(t *testing.T) {
 	}
 	b.wantStatus(b.finishCallback(callback), http.StatusSeeOther, "/private/x?y=1") // the login cookies have expired
 	b.wantStatus(b.get("/callback"), http.StatusSeeOther, "/")
-	if kinds := fmt.Sprint(w.log.rejections(t)); kinds != "[used]" {
-		t.Errorf("got rejections %s", kinds)
+	if kinds := w.log.rejections(t); len(kinds) != 0 {
+		t.Errorf("got rejections %s, want none", kinds)
 	}
 }
 
@@ -294,8 +294,9 @@ func TestLateCallbackTookTooLong(t *testing.T) {
 	}
 }
 
-// If a callback is processed twice, at two replicas, the second response deletes no cookie of the first. It is a page
-// that leads on, or with form_post, if the first response has arrived, a redirect to the page wanted.
+// If a callback is processed twice, at two replicas, the second response deletes no cookie of the first. Proxies repeat
+// a request whose replica has crashed. The user comes to the page, after another redirect through Entra if the first
+// response was lost.
 func TestCallbackAtTwoReplicas(t *testing.T) {
 	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		for _, order := range []string{"first response arrives", "first response is lost"} {
@@ -314,8 +315,10 @@ func TestCallbackAtTwoReplicas(t *testing.T) {
 			first := b.callback(callback)
 			b.wantStatus(first, http.StatusSeeOther, "/private/x")
 			a := second.callback(callback)
-			if len(a.Cookies()) != 0 {
-				t.Errorf("%s: got cookies %v in the second response, want none", mode, a.Cookies())
+			for _, c := range a.Cookies() {
+				if c.MaxAge < 0 || b.cookie(c.Name) != nil {
+					t.Errorf("%s: the second response changes the cookie %s", mode, c.Name)
+				}
 			}
 			if order == "first response arrives" {
 				second.jar.SetCookies(b.url(), first.Cookies())
@@ -323,17 +326,15 @@ func TestCallbackAtTwoReplicas(t *testing.T) {
 			if to := a.Header.Get("Location"); strings.HasPrefix(to, "/callback?") {
 				a = second.get(to)
 			}
-			if mode == authcode.ResponseModeFormPost && order == "first response arrives" {
-				second.wantStatus(a, http.StatusSeeOther, "/private/x")
-			} else {
-				second.wantStatus(a, http.StatusBadRequest, "")
-				if !strings.Contains(a.body, "already used") || !strings.Contains(a.body, `href="/login?return_to=%2Fprivate%2Fx"`) {
-					t.Errorf("%s, %s: got page\n%s", mode, order, a.body)
-				}
-				to := second.signIn("/login?return_to=/private/x", alice)
-				second.wantStatus(second.get(to), http.StatusOK, "")
+			if mode != authcode.ResponseModeFormPost || order != "first response arrives" {
+				a = second.callback(second.signInAtEntra(a, alice))
 			}
+			second.wantStatus(a, http.StatusSeeOther, "/private/x")
+			second.wantStatus(second.get("/private/x"), http.StatusOK, "")
 			b.wantStatus(b.get("/private/x"), http.StatusOK, "")
+			if kinds := append(w.log.rejections(t), other.log.rejections(t)...); len(kinds) != 0 {
+				t.Errorf("%s, %s: got rejections %v, want none", mode, order, kinds)
+			}
 		}
 	}
 }

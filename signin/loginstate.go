@@ -42,7 +42,7 @@ type loginState struct {
 	PageOf    string          `json:"page_of,omitempty"`    // the user whose page it is; other users go Home
 	Request   string          `json:"request,omitempty"`    // hash of the request made by Interact
 	SignedOut string          `json:"signed_out,omitempty"` // ID of the browser's last sign-out
-	Restarted bool            `json:"restarted,omitempty"`  // it replaces a login whose cookie was overwritten
+	Restarted bool            `json:"restarted,omitempty"`  // it replaces a login that could not be finished
 
 	id string // public, in the state parameter
 }

@@ -23,7 +23,7 @@ type Kind string
 
 // Kinds of a [Problem].
 const (
-	KindNoCookies            Kind = "no_cookies"             // the browser sends no cookies
+	KindNoCookies            Kind = "no_cookies"             // the browser does not send the cookies of the site
 	KindNoLogin              Kind = "no_login"               // the login cookie is missing
 	KindStateMismatch        Kind = "state_mismatch"         // the callback belongs to another login
 	KindExpired              Kind = "expired"                // the login or its code has expired
@@ -38,7 +38,8 @@ const (
 	KindClockSkew            Kind = "clock_skew"             // the clock of this machine or of Entra is wrong
 	KindInvalidIDToken       Kind = "invalid_id_token"       // the ID token or the account failed another check
 	KindStillRequired        Kind = "still_required"         // the user signed in as requested, without effect
-	KindSessionLost          Kind = "session_lost"           // the session of a sign-in, or its tokens, are missing
+	KindSessionLost          Kind = "session_lost"           // the session of a sign-in is not in the store
+	KindTokensLost           Kind = "tokens_lost"            // the tokens of a sign-in are not in the cache
 	KindPageLost             Kind = "page_lost"              // the user signed in, but the page to return to is not known
 	KindMissingRole          Kind = "missing_role"           // the user lacks the required role
 	KindSignedOut            Kind = "signed_out"             // the session ended before the request was sent
@@ -86,7 +87,7 @@ type description struct {
 }
 
 var descriptions = map[Kind]description{
-	KindNoCookies: {400, "Your browser sent no cookies",
+	KindNoCookies: {400, "Your browser did not send a cookie",
 		"Sign-in needs cookies from this site. Allow them and sign in again. " +
 			"If you started in another browser or window, continue there.",
 		"Sign in again", slog.LevelInfo},
@@ -141,8 +142,12 @@ var descriptions = map[Kind]description{
 		"You signed in as requested but still do not have access. If you think you should, contact your administrator.",
 		"Try again", slog.LevelWarn},
 	KindSessionLost: {500, "Your sign-in was lost",
-		"You signed in, but this site does not remember it. Check that your browser allows its cookies. " +
-			"If it does, nothing is wrong with your account. Please tell the operator of this site.",
+		"You signed in, but this site does not remember it. Nothing is wrong with your account or your browser. " +
+			"Please tell the operator of this site.",
+		"Try again", slog.LevelError},
+	KindTokensLost: {500, "Your data cannot be loaded",
+		"You are signed in, but this site lost the permission to load your data. " +
+			"Nothing is wrong with your account or your browser. Please tell the operator of this site.",
 		"Try again", slog.LevelError},
 	KindMissingRole: {403, "You do not have access to this page",
 		"Your account lacks a role that this page requires. If you think you should have it, contact your administrator.",
@@ -192,6 +197,7 @@ func kindOf(err error) Kind {
 		{authcode.ErrReturnToTooLong, KindReturnToTooLong},
 		{authcode.ErrReturnTo, KindInvalidReturnTo},
 		{authcode.ErrAccount, KindInvalidIDToken},
+		{errNoSessionCookie, KindNoCookies},
 		{errSessionLost, KindSessionLost},
 		{errSignedOut, KindSignedOut},
 		{errSignInCanceled, KindSignInCanceled},
@@ -220,8 +226,8 @@ func kindOf(err error) Kind {
 		return KindNotSaved
 	case errors.As(err, &still) && needsAdmin(still.err):
 		return KindAdminConsent
-	case errors.As(err, &still) && still.err.StatusCode == 0 && still.err.Code == "login_required": // no tokens here
-		return KindSessionLost
+	case errors.As(err, &still) && still.err.StatusCode == 0 && still.err.Code == "login_required": // the cache has no tokens
+		return KindTokensLost
 	case errors.As(err, &still):
 		return KindStillRequired
 	case errors.As(err, &token):
@@ -368,7 +374,10 @@ func (s *Site) reject(w http.ResponseWriter, r *http.Request, returnTo string, e
 func (p Problem) advice() string {
 	switch {
 	case p.Kind == KindSessionLost:
-		return "route each browser to one process, and give all processes the same Store"
+		return "give all processes the same Config.Store and Config.Keys"
+	case p.Kind == KindTokensLost:
+		return "give the caches of all processes the same cache.Options.Store and Keys, or " +
+			"route each browser to one process"
 	case p.Kind == KindMisconfigured && len(p.AADSTS) > 0:
 		return "compare the app registration with this program; see https://login.microsoftonline.com/error?code=" +
 			strconv.Itoa(p.AADSTS[0])

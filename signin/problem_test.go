@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -51,6 +52,22 @@ func tokenEndpoint(status int, body string) func(*webApp, *browser, url.Values) 
 	}
 }
 
+const codeUsed = `{"error":"invalid_grant","error_description":"AADSTS54005: used","error_codes":[54005]}`
+
+// restarted replaces the callback with that of a sign-in that was started again, because the code of the first one was
+// already redeemed.
+func restarted(w *webApp, b *browser, q url.Values) {
+	remove := w.Inject(entratest.Fault{Endpoint: "token", Status: 400, Body: codeUsed})
+	a := b.callback(origin + "/callback?" + q.Encode())
+	remove()
+	u, err := url.Parse(b.signInAtEntra(a, alice))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	clear(q)
+	maps.Copy(q, u.Query())
+}
+
 var failures = map[string]failure{
 	"bad state": {kind: signin.KindStateMismatch, status: 400, text: "must be finished in the browser that started it",
 		level:  "WARN",
@@ -63,14 +80,20 @@ var failures = map[string]failure{
 			b.setCookie(&http.Cookie{Name: "other", Value: "cookie"})
 		}},
 	"already finished": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
-		change: func(_ *webApp, b *browser, q url.Values) {
-			login := b.cookie("__Host-login-")
+		change: func(w *webApp, b *browser, q url.Values) {
+			restarted(w, b, q)
+			logins := b.cookies()
 			b.callback(origin + "/callback?" + q.Encode())
 			b.deleteCookie(b.cookie("__Host-session-").Name) // the first response did not arrive
-			b.setCookie(login)
+			for _, c := range logins {
+				b.setCookie(c)
+			}
 		}},
 	"finished in another process": {kind: signin.KindUsed, status: 400, text: "a second time", level: "INFO",
-		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS54005: used","error_codes":[54005]}`)},
+		change: func(w *webApp, b *browser, q url.Values) {
+			restarted(w, b, q)
+			tokenEndpoint(400, codeUsed)(w, b, q)
+		}},
 	"expired code": {kind: signin.KindExpired, status: 400, text: "took too long", level: "INFO",
 		change: tokenEndpoint(400, `{"error":"invalid_grant","error_description":"AADSTS70008: expired","error_codes":[70008]}`)},
 	"nonce": {kind: signin.KindNonceMismatch, status: 400, text: "it was rejected", level: "WARN",

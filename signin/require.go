@@ -41,7 +41,11 @@ func (s *Site) RequireSignIn(next http.Handler) http.Handler {
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			s.reject(w, r, s.retryTarget(r), errSignedOut)
 		case s.isSignInLoop(r):
-			s.reject(w, r, s.retryTarget(r), errSessionLost)
+			err := errSessionLost
+			if s.sessionID(r) == "" {
+				err = errNoSessionCookie
+			}
+			s.reject(w, r, s.retryTarget(r), err)
 		default:
 			s.SignIn(w, r, authcode.Request{})
 		}
@@ -166,8 +170,10 @@ var (
 	errCrossOrigin = errors.New("signin: the request was sent by another site")
 	errEmbedded    = errors.New("signin: a sign-in cannot start in a frame")
 	errMissingRole = errors.New("signin: the user lacks the roles that the page requires")
-	errSessionLost = errors.New("signin: the browser signed in twice within a minute without getting a session: " +
-		"its session cookie does not arrive, or the session is not in the store")
+	errSessionLost = errors.New("signin: the browser signed in twice within a minute, and sends the session cookie, but " +
+		"the session is not in the store, or was stored with other keys")
+	errNoSessionCookie = errors.New("signin: the browser signed in twice within a minute, but does not send the session " +
+		"cookie")
 	errSignInCanceled = errors.New("signin: the user signed out while the sign-in was in progress")
 	errPageLost       = errors.New("signin: the long address of the page was replaced by that of another sign-in")
 	errSignedOut      = errors.New("signin: the user is signed out; the request was not processed")
