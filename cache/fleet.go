@@ -713,7 +713,7 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 			continue
 		}
 		e := s.entries[i]
-		if t := stored.Token; t.usable() && t.Text != e.rejected {
+		if t := stored.Token; t.usable() && !e.rejected(t) {
 			current := e.current.Load()
 			if current == nil || current.oauth.AccessToken != t.Text &&
 				(later || e == preferred || t.Age < since(now, current.obtainedAt)) {
@@ -743,7 +743,7 @@ func (e *entry) adoptFailure(i int, r *failureRecord, h *Handle, now time.Time) 
 	f := &failure{
 		claims: r.Claims, inARow: r.InARow, at: at, retryAt: at.Add(r.RetryIn), throttledUntil: at.Add(r.Throttled),
 	}
-	if at.Before(e.invalidatedAt) {
+	if e.invalidated != nil && at.Before(e.invalidated.at) {
 		f.retryAt = f.throttledUntil
 	}
 	if f.err = h.DecodeError(r.Error); f.err != nil && before(now, f.retryAt) {
@@ -919,7 +919,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			f.await(ctx, try, left)
 			continue
 		}
-		if stored.Token != nil && stored.Token.Text == e.rejected {
+		if e.rejected(stored.Token) {
 			stored.Token = nil
 		}
 		stored.Lease, stored.LeaseAge = f.id, 0
@@ -1043,7 +1043,7 @@ func (fl *fleet) end(ctx context.Context, f *flight, t *token, state string) {
 			return changed
 		}
 		theirs := stored.Token
-		if !theirs.usable() || theirs.Text == base || theirs.Text == e.rejected ||
+		if !theirs.usable() || theirs.Text == base || e.rejected(theirs) ||
 			!overtaken && f.claims != "" && theirs.Claims != f.claims {
 			stored.Token = newTokenRecord(t, time.Now())
 		}

@@ -529,7 +529,10 @@ func TestSessionAdoptsNewerValues(t *testing.T) {
 			s, sh := e.session, e.session.shared
 			memory := cached("memory", own)
 			e.current.Store(memory)
-			e.rejected, s.version, s.state, sh.signIn = tt.rejected, 1, "own", "own"
+			if tt.rejected != "" {
+				e.invalidated = &invalidation{token: tt.rejected}
+			}
+			s.version, s.state, sh.signIn = 1, "own", "own"
 			signIn, state := tt.r.SignIn, string(tt.r.State)
 			if signIn == "" {
 				tt.r.SignIn = "own"
@@ -595,9 +598,8 @@ func TestEntryAdoptsLaterFailures(t *testing.T) {
 			_, h, e := scripted()
 			h.DecodeError = tt.decode
 			now := time.Now()
-			e.invalidatedAt = now.Add(-tt.invalidatedAgo)
-			if tt.invalidatedAgo == 0 {
-				e.invalidatedAt = time.Time{}
+			if tt.invalidatedAgo > 0 {
+				e.invalidated = &invalidation{at: now.Add(-tt.invalidatedAgo)}
 			}
 			var last *failure
 			if tt.lastAgo > 0 {
@@ -738,7 +740,9 @@ func TestLeaseKeepsTheToken(t *testing.T) {
 			sh.started, sh.known = true, true
 			f := newFlight(h, e)
 			f.claims = "other claims, for which the token does not do"
-			e.rejected = rejected
+			if rejected != "" {
+				e.invalidated = &invalidation{token: rejected}
+			}
 			record := sessionRecord{TTL: time.Hour, Entries: []entryRecord{{Scopes: "s", Token: aged("stored", 0)}}}
 			store.records = append(store.records, store.sealed(record, "v", time.Hour))
 			if h.cache.fleet.begin(t.Context(), f) || f.leased == nil || len(store.saved) != 1 {

@@ -238,7 +238,7 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 		return false
 	}
 	e.current.Store(nil)
-	e.rejected, e.invalidatedAt = accessToken, time.Now()
+	e.invalidated = &invalidation{accessToken, time.Now()}
 	e.resetFailures()
 	return true
 }

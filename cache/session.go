@@ -46,8 +46,18 @@ type entry struct {
 
 	challenges time.Time // when the rate limit of claims challenges has forgotten the ones so far
 
-	rejected      string    // the last token that Invalidate dropped, which the store may still have
-	invalidatedAt time.Time // when that was
+	invalidated *invalidation // the last one; nil if there was none
+}
+
+// An invalidation is a call of Handle.Invalidate that dropped a token.
+type invalidation struct {
+	token string // which the store may still have
+	at    time.Time
+}
+
+// rejected reports whether the last invalidation dropped t, which may be nil.
+func (e *entry) rejected(t *tokenRecord) bool {
+	return t != nil && e.invalidated != nil && t.Text == e.invalidated.token
 }
 
 // entry returns the entry of a scope set, or nil if the session was dropped. It adds a missing entry. Beyond
