@@ -13,6 +13,7 @@ import (
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // An exchange is one attempt to acquire a token with one candidate of the client's
@@ -229,6 +230,9 @@ func (x *exchange) msalError(ctx context.Context) *Error {
 
 // fetchError returns the error for a Fetch that failed with err.
 func fetchError(ctx context.Context, err error, requestID string) *Error {
+	if invalid := safecall.NilPointer(err); invalid != nil {
+		return errorf("invalid_request", "the grant's Fetch failed: %v", invalid)
+	}
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}

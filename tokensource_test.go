@@ -323,6 +323,43 @@ func TestFetchErrorsAreNotRepeated(t *testing.T) {
 	}
 }
 
+// Callbacks return a nil pointer in a variable of an error type (go.dev/doc/faq#nil_error). That is an error that names
+// the mistake, and neither a token nor a panic.
+func TestNilPointersAsErrorsAreNamed(t *testing.T) {
+	const mistake = "the function returned a nil *entra.Error as its error; without an error it must return nil"
+	var none *entra.Error
+	s := testkit.Server()
+	cfg := testkit.ClientConfig(s, "daemon", s.Client().Transport)
+	own := func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+		return r.ClientCredentials(ctx)
+	}
+	for name, test := range map[string]struct {
+		credential entra.Credential
+		fetch      func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error)
+		want       string
+	}{
+		"Fetch": {cfg.Credential, func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			return &entra.TokenResponse{AccessToken: "a", ExpiresIn: time.Hour}, none
+		}, "entra: invalid_request: the grant's Fetch failed: " + mistake},
+		"Assertion": {entra.Assertion(func(context.Context, entra.AssertionRequest) (string, error) {
+			return "a.b.c", none
+		}), own, "entra: invalid_client: the assertion callback failed: " + mistake},
+		"CredentialFunc": {entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
+			return cfg.Credential, none
+		}), own, "entra: invalid_client: failed to load the credential: " + mistake},
+	} {
+		cfg.Credential = test.credential
+		c := testkit.Client(t, cfg)
+		g := entra.Grant{Flow: "own", Scope: "api://api-b/.default", Fetch: test.fetch}
+		if _, err := c.TokenSource(g).Token(); err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
+		if _, err := c.Exchange(t.Context(), g); err == nil || err.Error() != test.want {
+			t.Errorf("%s with Exchange: got %v, want %s", name, err, test.want)
+		}
+	}
+}
+
 // Sources that are created for each call share one lookup, for each scope and tenant
 // separately, and notice an eviction.
 func TestSourceForEachCall(t *testing.T) {

@@ -56,6 +56,12 @@ func TestAppRejectsUserAfterSignIn(t *testing.T) {
 	if a := b.get("/call"); a.body != "token true" {
 		t.Errorf("got body %q, want \"token true\"", a.body)
 	}
+	var none *signin.RejectionError // not equal to nil as an error
+	result = none
+	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusServiceUnavailable, "")
+	if !strings.Contains(w.log.String(), "returned a nil *signin.RejectionError as its error") {
+		t.Errorf("got log\n%s", w.log.String())
+	}
 	// The session of a rejected user ends.
 	result = &signin.RejectionError{}
 	b.wantStatus(b.callback(b.signInAtEntra(b.get("/login"), alice)), http.StatusForbidden, "")
@@ -63,10 +69,10 @@ func TestAppRejectsUserAfterSignIn(t *testing.T) {
 	if n := w.tokens.Stats().Sessions; n != 0 {
 		t.Errorf("got tokens of %d sessions in the cache, want 0", n)
 	}
-	if got, want := strings.Join(seen, " "), strings.Join([]string{alice, alice, bob, alice, alice}, " "); got != want {
+	if got, want := strings.Join(seen, " "), strings.Join([]string{alice, alice, bob, alice, alice, alice}, " "); got != want {
 		t.Errorf("got calls for %s, want %s", got, want)
 	}
-	want := "not_admitted unavailable unavailable not_admitted"
+	want := "not_admitted unavailable unavailable unavailable not_admitted"
 	if got := strings.Join(w.log.rejections(t), " "); got != want {
 		t.Errorf("got kinds %s, want %s", got, want)
 	}

@@ -44,7 +44,7 @@ const loopWindow = time.Minute
 // data of the first user.
 func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scopes ...string) bool {
 	var e *entra.Error
-	if !errors.As(err, &e) || !e.InteractionRequired() {
+	if !errors.As(err, &e) || e == nil || !e.InteractionRequired() {
 		return false
 	}
 	if s.isZero() {

@@ -224,7 +224,7 @@ func TestInteractIgnoresOtherErrors(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
 	b.signIn("/call", alice)
-	for _, err := range []error{nil, fmt.Errorf("other"), &entra.Error{Code: "invalid_client"},
+	for _, err := range []error{nil, (*entra.Error)(nil), fmt.Errorf("other"), &entra.Error{Code: "invalid_client"},
 		&entra.Error{Code: entra.CodeRequestFailed}, &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}}} {
 		w.calls = func(out http.ResponseWriter, r *http.Request) {
 			if w.site.Interact(out, r, err) || len(out.Header()["Set-Cookie"]) > 0 {

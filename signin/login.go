@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // maxCallbackBytes bounds the parameters of a callback, which have a few kilobytes.
@@ -246,6 +248,9 @@ func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
 	err := s.config.OnSignIn(r.Context(), signIn)
 	if err == nil {
 		return nil
+	}
+	if invalid := safecall.NilPointer(err); invalid != nil {
+		err = fmt.Errorf("signin: Config.OnSignIn failed: %w", invalid)
 	}
 	ctx := context.WithoutCancel(r.Context())
 	if !errors.As(err, new(*RejectionError)) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 )
 
@@ -22,7 +23,8 @@ func NewLimiter() Limiter { return make(Limiter, maxCalls) }
 // Do calls f in a goroutine of its own and returns its results, or ctx's error if ctx ends first. f then keeps its
 // place in l until it returns. If l is full, Do waits for a place until ctx ends. A panic and a call of
 // [runtime.Goexit] are returned as errors. The error wraps an error of the runtime, such as an index out of range. Any
-// other value of a panic may contain a secret, so only its type is named.
+// other value of a panic may contain a secret, so only its type is named. An error that is a nil pointer is replaced
+// by that of [NilPointer].
 func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error)) (zero T, err error) {
 	if l != nil {
 		select {
@@ -52,6 +54,9 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 			done <- r
 		}()
 		r.value, r.err = f(ctx)
+		if invalid := NilPointer(r.err); invalid != nil {
+			r.err = invalid
+		}
 	}()
 	select {
 	case r := <-done:
@@ -59,4 +64,13 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 	case <-ctx.Done():
 		return zero, ctx.Err()
 	}
+}
+
+// NilPointer returns an error if err is a nil pointer of an error type. Such an error is not equal to nil, and its
+// methods may panic. Otherwise NilPointer returns nil.
+func NilPointer(err error) error {
+	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("the function returned a nil %T as its error; without an error it must return nil", err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package safecall_test
 import (
 	"context"
 	"errors"
+	"net"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,8 @@ func TestResults(t *testing.T) {
 	}{
 		"value": {func(context.Context) (int, error) { return 7, nil }, 7, ""},
 		"error": {func(context.Context) (int, error) { return 7, errFailed }, 7, "failed"},
+		"nil pointer as an error": {func(context.Context) (int, error) { var e *net.OpError; return 7, e }, 7,
+			"the function returned a nil *net.OpError as its error; without an error it must return nil"},
 		"panic": {func(context.Context) (int, error) { panic("s3cret") }, 0,
 			"the function panicked with a value of type string"},
 		"panic, error": {func(context.Context) (int, error) { panic(errFailed) }, 0,
