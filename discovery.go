@@ -18,6 +18,7 @@ import (
 	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/internal/neterr"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/retry"
 	"github.com/entratoken/entra/internal/safecall"
 )
 
@@ -67,7 +68,7 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		_, stale := d.lookup(key)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTotal)
 		defer cancel()
-		retries := d.transport.budget.retrier(sleep)
+		retries := d.transport.budget.retrier(retry.Sleep)
 		for {
 			resp, err := d.fetch(ctx, req)
 			if err == nil || stale || !retries.again(ctx, err, false) {

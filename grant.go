@@ -10,6 +10,7 @@ import (
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/retry"
 )
 
 // A Grant describes one token: which one it is, and how it is requested. The flow
@@ -242,7 +243,7 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
-	resp, err := c.request(ctx, &g, true, &cache.Request{}, sleep)
+	resp, err := c.request(ctx, &g, true, &cache.Request{}, retry.Sleep)
 	if err != nil {
 		return nil, err
 	}

@@ -62,8 +62,8 @@ func (c *Client) requestIssuer(
 			reported = true
 			return nil, failed
 		}
-		in, ok := c.issuer.RetryIn(failed, retries.retries, rand.Float64())
-		if !ok || !retries.pause(ctx, in, false) {
+		in, ok := c.issuer.RetryIn(failed, retries.Retries(), rand.Float64())
+		if !ok || !retries.Pause(ctx, in, false) {
 			return nil, failed
 		}
 		c.log(slog.LevelDebug, "entra: a request failed, trying again", g, failed)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -53,11 +52,11 @@ func TestWhichFailuresAreRetried(t *testing.T) {
 		for singleUse, want := range map[bool]int{false: tt.retries, true: tt.single} {
 			n := 0
 			for n < 5 {
-				least, ok := retryIn(tt.err, n, singleUse, 0)
+				least, ok := tt.err.passing(singleUse).In(n, 0)
 				if !ok {
 					break
 				}
-				most, _ := retryIn(tt.err, n, singleUse, 1)
+				most, _ := tt.err.passing(singleUse).In(n, 1)
 				if least != tt.err.RetryAfter+100*time.Millisecond || most != tt.err.RetryAfter+time.Second {
 					t.Errorf("%s: got a wait of %v to %v, want Retry-After plus 100ms to 1s", tt.name, least, most)
 				}
@@ -68,35 +67,4 @@ func TestWhichFailuresAreRetried(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestRetryBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newRetryBudget()
-		take := func(want int) {
-			t.Helper()
-			n := 0
-			for b.take() {
-				n++
-			}
-			if n != want {
-				t.Errorf("got %d retries, want %d", n, want)
-			}
-		}
-		take(10)
-		for range 99 {
-			b.add()
-		}
-		take(9)
-		b.add()
-		take(1)
-		for range 10_000 {
-			b.add()
-		}
-		take(100)
-		time.Sleep(30 * time.Minute)
-		take(5)
-		time.Sleep(24 * time.Hour)
-		take(10)
-	})
 }

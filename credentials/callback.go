@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/retry"
 	"github.com/entratoken/entra/internal/safecall"
 )
 
@@ -22,9 +23,10 @@ const (
 // request to another service. One call is in flight at a time. Each caller that waits for
 // it leaves when its own context ends.
 type callback struct {
-	kind          string // such as "client secret", for errors and CredentialInfo
-	get           func(context.Context) (value, error)
-	calls         safecall.Limiter // of get
+	kind          string                               // such as "client secret", for errors and CredentialInfo
+	get           func(context.Context) (value, error) // its error may be a *requestError
+	calls         safecall.Limiter                     // of get
+	budget        *retry.Budget                        // of retries of get
 	newCredential func(text string) entra.Credential
 
 	flight  singleflight.Group
@@ -47,7 +49,7 @@ type cachedValue struct {
 }
 
 func (c *callback) credential() entra.Credential {
-	c.calls = safecall.NewLimiter()
+	c.calls, c.budget = safecall.NewLimiter(), retry.NewBudget()
 	return entra.CredentialFunc(c.load).WithInfo(func() entra.CredentialInfo {
 		info := entra.CredentialInfo{Kind: c.kind}
 		if v := c.current.Load(); v != nil {
@@ -68,12 +70,12 @@ func (c *callback) load(ctx context.Context, rejected entra.Credential) (entra.C
 		}
 	case v.usable(now):
 		if !now.Before(v.refreshAt) {
-			c.call(ctx, v, rejected) // in the background
+			c.call(ctx, v, rejected, false) // in the background
 		}
 		return v.credential, nil
 	}
 	select {
-	case r := <-c.call(ctx, v, rejected):
+	case r := <-c.call(ctx, v, rejected, true):
 		if r.Err != nil {
 			return entra.Credential{}, r.Err
 		}
@@ -88,9 +90,11 @@ func (v *cachedValue) usable(now time.Time) bool {
 	return v.expiresAt.IsZero() || now.Before(v.expiresAt)
 }
 
-// call starts a call of get, or joins the call in flight. seen is the value that the caller has found. If a usable
-// value has replaced it, call returns that value instead.
-func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.Credential) <-chan singleflight.Result {
+// call starts a call of get, or joins the call in flight. A failed request is repeated if the caller waits. seen is the
+// value that the caller has found. If a usable value has replaced it, call returns that value instead.
+func (c *callback) call(
+	ctx context.Context, seen *cachedValue, rejected entra.Credential, waits bool,
+) <-chan singleflight.Result {
 	ctx = context.WithoutCancel(ctx)
 	return c.flight.DoChan("", func() (any, error) {
 		old := c.current.Load()
@@ -99,7 +103,11 @@ func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.C
 		}
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		v, err := safecall.Do(ctx, c.calls, c.get)
+		retrier := c.budget.Start(retry.Sleep)
+		v, failure, err := c.getOnce(ctx)
+		for err != nil && waits && retrier.Again(ctx, failure) {
+			v, failure, err = c.getOnce(ctx)
+		}
 		if err != nil {
 			if old != nil {
 				later := *old
@@ -120,4 +128,13 @@ func (c *callback) call(ctx context.Context, seen *cachedValue, rejected entra.C
 		c.current.Store(next)
 		return next, nil
 	})
+}
+
+// getOnce calls get and describes its error to package retry.
+func (c *callback) getOnce(ctx context.Context) (value, retry.Failure, error) {
+	v, err := safecall.Do(ctx, c.calls, c.get)
+	if e, ok := err.(*requestError); ok {
+		return v, e.failure, e.reported
+	}
+	return v, retry.Failure{}, err
 }

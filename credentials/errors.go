@@ -6,6 +6,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/neterr"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/retry"
 )
 
 // maxText bounds the texts of other errors and services that are repeated, in bytes.
@@ -25,3 +26,11 @@ func requestFailed(host string, err error) *entra.Error {
 	text, cause := neterr.Describe(host, err)
 	return &entra.Error{Code: entra.CodeRequestFailed, Description: text, Err: cause}
 }
+
+// A requestError is the error of one of our requests, which may be repeated.
+type requestError struct {
+	reported error
+	failure  retry.Failure
+}
+
+func (e *requestError) Error() string { return e.reported.Error() }

@@ -13,9 +13,13 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/retry"
 )
 
-const maxBody = 1 << 20 // of a response
+const (
+	maxBody       = 1 << 20          // of a response
+	gitHubTimeout = 10 * time.Second // of one request, so that a retry follows within callTimeout
+)
 
 // GitHubActionsOptions configures [GitHubActions].
 type GitHubActionsOptions struct {
@@ -66,6 +70,8 @@ func gitHubActions(getenv func(string) string, o GitHubActionsOptions) (entra.Cr
 }
 
 func requestGitHubToken(ctx context.Context, client *http.Client, u *url.URL, token string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, gitHubTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return "", invalid("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL")
@@ -74,12 +80,12 @@ func requestGitHubToken(ctx context.Context, client *http.Client, u *url.URL, to
 	req.Header.Set("Accept", "application/json")
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", requestFailed(u.Host, err)
+		return "", &requestError{requestFailed(u.Host, err), retry.FromError(err)}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return "", requestFailed(u.Host, err)
+		return "", &requestError{requestFailed(u.Host, err), retry.FromError(err)}
 	}
 	var response struct{ Value string }
 	switch {
@@ -87,7 +93,10 @@ func requestGitHubToken(ctx context.Context, client *http.Client, u *url.URL, to
 		return "", badResponse(resp, "%s rejected the request for the job's token with HTTP status %d; "+
 			"the job needs the permission \"id-token: write\" and must still be running", u.Host, resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
-		return "", badResponse(resp, "%s returned HTTP status %d instead of the job's token", u.Host, resp.StatusCode)
+		return "", &requestError{
+			badResponse(resp, "%s returned HTTP status %d instead of the job's token", u.Host, resp.StatusCode),
+			retry.FromResponse(resp.StatusCode, resp.Header),
+		}
 	case json.Unmarshal(body, &response) != nil || response.Value == "":
 		return "", badResponse(resp, "%s returned a response without the job's token", u.Host)
 	}

@@ -10,11 +10,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 const requestToken = "s3cr3t-request-token"
@@ -141,6 +146,133 @@ func TestGitHubActionsErrors(t *testing.T) {
 		e.Description != "failed to load the credential: request to "+host+" failed: dial "+host+": connection refused" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// latency is the time that failingGitHub takes, so that concurrent callers share a request.
+const latency = 10 * time.Millisecond
+
+// failingGitHub returns a credential for a token service whose first n responses come from fail, and the number of
+// requests to it.
+func failingGitHub(t testing.TB, p *idp, n int64, fail func(*http.Request) (*http.Response, error),
+) (entra.Credential, *atomic.Int64) {
+	t.Helper()
+	var requests atomic.Int64
+	c, err := credentials.GitHubActions(&credentials.GitHubActionsOptions{HTTPClient: &http.Client{
+		Transport: testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(latency)
+			if requests.Add(1) <= n {
+				return fail(r)
+			}
+			body, _ := json.Marshal(map[string]any{"value": p.token(t, 5*time.Minute)})
+			return testkit.Response(r, http.StatusOK, "application/json", string(body)), nil
+		}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, &requests
+}
+
+// A failure of GitHub that passes within a second is not the caller's. Callers share the retries.
+func TestTransientFailureOfGitHubIsRetried(t *testing.T) {
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example/idtoken/42")
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", requestToken)
+	respond := func(status int, header ...string) func(*http.Request) (*http.Response, error) {
+		return func(r *http.Request) (*http.Response, error) {
+			return testkit.Response(r, status, "text/plain", "", header...), nil
+		}
+	}
+	for _, tt := range []struct {
+		name     string
+		failures int64
+		fail     func(*http.Request) (*http.Response, error)
+		requests int64
+		ok       bool
+		longest  time.Duration
+	}{
+		{"one 503", 1, respond(503), 2, true, time.Second},
+		{"one broken connection", 1, func(*http.Request) (*http.Response, error) {
+			return nil, syscall.ECONNRESET
+		}, 2, true, time.Second},
+		{"a silent connection", 1, func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}, 2, true, 11 * time.Second},
+		{"two 500", 2, respond(500), 3, true, 2 * time.Second},
+		{"three 502", 3, respond(502), 3, false, 2 * time.Second},
+		{"429 with Retry-After: 1", 1, respond(429, "Retry-After", "1"), 2, true, 2 * time.Second},
+		{"429 with Retry-After: 30", 1, respond(429, "Retry-After", "30"), 1, false, 0},
+		{"403", 1, respond(403), 1, false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newFakeEntra().trust(t)
+				c, requests := failingGitHub(t, p, tt.failures, tt.fail)
+				start := time.Now()
+				var wg sync.WaitGroup
+				for range 20 { // clients with a cache of their own
+					wg.Go(func() {
+						if err := p.use(c); (err == nil) != tt.ok {
+							t.Errorf("got %v, want success %t", err, tt.ok)
+						}
+					})
+				}
+				wg.Wait()
+				if took := time.Since(start); took > tt.longest+3*latency || tt.longest > 0 && took < 100*time.Millisecond {
+					t.Errorf("took %v, want 100ms to %v", took, tt.longest)
+				}
+				if got := requests.Load(); got != tt.requests {
+					t.Errorf("got %d requests for 20 callers, want %d", got, tt.requests)
+				}
+			})
+		})
+	}
+}
+
+// Retries do not multiply the requests to a service that always fails: ten are free, and then there is one for every
+// ten requests. Time restores the ten within an hour.
+func TestRetriesToGitHubStayWithinTheBudget(t *testing.T) {
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example/idtoken/42")
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", requestToken)
+	synctest.Test(t, func(t *testing.T) {
+		p := newFakeEntra().trust(t)
+		c, requests := failingGitHub(t, p, 1<<62, func(r *http.Request) (*http.Response, error) {
+			return testkit.Response(r, http.StatusServiceUnavailable, "text/plain", ""), nil
+		})
+		for range 500 {
+			if err := p.use(c); err == nil {
+				t.Fatal("got a token")
+			}
+		}
+		if got := requests.Load(); got < 555 || got > 561 {
+			t.Errorf("got %d requests for 500 calls, want 560", got)
+		}
+	})
+}
+
+// A refresh in the background is not retried at once.
+func TestBackgroundRequestToGitHubIsNotRetried(t *testing.T) {
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example/idtoken/42")
+	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", requestToken)
+	synctest.Test(t, func(t *testing.T) {
+		p := newFakeEntra().trust(t)
+		var failing atomic.Bool
+		c, requests := failingGitHub(t, p, 1<<62, func(r *http.Request) (*http.Response, error) {
+			if failing.Load() {
+				return nil, syscall.ECONNRESET
+			}
+			body, _ := json.Marshal(map[string]any{"value": p.token(t, 5*time.Minute)})
+			return testkit.Response(r, http.StatusOK, "application/json", string(body)), nil
+		})
+		p.mustUse(t, c)
+		failing.Store(true)
+		time.Sleep(4*time.Minute + time.Second) // four fifths of the lifetime
+		p.mustUse(t, c)
+		time.Sleep(20 * time.Second)
+		if got := requests.Load(); got != 2 {
+			t.Errorf("got %d requests, want 2", got)
+		}
+	})
 }
 
 // The request token is not sent to a service with an untrusted certificate.

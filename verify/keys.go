@@ -20,6 +20,7 @@ import (
 
 	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
+	"github.com/entratoken/entra/internal/retry"
 	"github.com/entratoken/entra/internal/safecall"
 )
 
@@ -39,8 +40,10 @@ const (
 	// unknownInterval is the minimum time between two fetches that tokens with
 	// unknown keys cause. Anyone can make such tokens.
 	unknownInterval = 10 * time.Second
-	// fetchTimeout bounds one fetch.
+	// fetchTimeout bounds one request for the keys.
 	fetchTimeout = 10 * time.Second
+	// fetchTotal bounds a fetch: a request and its retries.
+	fetchTotal = 25 * time.Second
 	// The pause after a failed fetch doubles from minPause to maxPause.
 	minPause, maxPause = time.Second, time.Minute
 )
@@ -75,8 +78,9 @@ const (
 
 // newKeySource returns the keys for cfg. It makes no requests.
 func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
+	budget := retry.NewBudget()
 	newKeys := func(tenant, app string, logger *slog.Logger) *keys {
-		return newKeys(r.keysURL(tenant, app), r.host, cfg.HTTPClient, logger)
+		return newKeys(r.keysURL(tenant, app), r.host, cfg.HTTPClient, budget, logger)
 	}
 	tenant := "common"
 	if len(r.tenants) == 1 { // it is empty if any tenant is allowed
@@ -157,6 +161,7 @@ type keys struct {
 	host   string
 	client *http.Client
 	calls  safecall.Limiter // of fetch
+	budget *retry.Budget    // of the retries of all keys of the authority
 	logger *slog.Logger
 
 	current atomic.Pointer[keySet] // nil before the first successful fetch
@@ -178,9 +183,10 @@ type keySet struct {
 }
 
 // newKeys returns an empty cache for the key document at an https URL of host.
-func newKeys(url, host string, client *http.Client, logger *slog.Logger) *keys {
+func newKeys(url, host string, client *http.Client, budget *retry.Budget, logger *slog.Logger) *keys {
 	return &keys{
-		url: url, host: host, client: httpclient.Restricted(client), calls: safecall.NewLimiter(), logger: logger,
+		url: url, host: host, client: httpclient.Restricted(client), calls: safecall.NewLimiter(), budget: budget,
+		logger: logger,
 	}
 }
 
@@ -202,7 +208,7 @@ func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	next.pause = idleTime                     // the fetch replaces it
 	if k.current.CompareAndSwap(set, &next) { // one caller starts the refresh
 		k.mu.Lock()
-		k.startLocked()
+		k.startLocked(false)
 		k.mu.Unlock()
 	}
 	return &next, true
@@ -262,7 +268,9 @@ func (k *keys) join(id string, set *keySet, ok, fetched bool, now time.Time) (
 		if ok {
 			k.unknownAt = now.Add(unknownInterval)
 		}
-		return k.startLocked(), true, nil
+		// An idle verifier uses its old keys after a failure, so it does not retry.
+		retries := ok || set == nil || since(set.fetched, now) >= maxAge
+		return k.startLocked(retries), true, nil
 	case k.failure != nil: // the key may be published, but we cannot know
 		return nil, false, k.failure
 	case ok:
@@ -279,21 +287,27 @@ var closed = func() <-chan struct{} {
 }()
 
 // startLocked starts a fetch unless one is in flight. The caller must hold k.mu.
-func (k *keys) startLocked() <-chan struct{} {
+func (k *keys) startLocked(retries bool) <-chan struct{} {
 	if k.flight == nil {
 		k.flight = make(chan struct{})
-		go k.refresh(k.flight)
+		go k.refresh(k.flight, retries)
 	}
 	return k.flight
 }
 
-// refresh fetches the keys, stores the result and closes done.
-func (k *keys) refresh(done chan struct{}) {
+// refresh fetches the keys, stores the result and closes done. retries allows retries of a
+// failed request, for callers that wait and cannot use older keys.
+func (k *keys) refresh(done chan struct{}, retries bool) {
 	defer close(done)
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTotal)
 	defer cancel()
+	retrier := k.budget.Start(retry.Sleep)
 	started := time.Now()
 	byID, err := k.fetchSafely(ctx)
+	for err != nil && retries && retrier.Again(ctx, failure(err)) {
+		started = time.Now()
+		byID, err = k.fetchSafely(ctx)
+	}
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -345,6 +359,8 @@ const maxDocumentSize = 1 << 20
 // return when its context ends. Without a result, every caller would wait, and no
 // other fetch would start.
 func (k *keys) fetchSafely(ctx context.Context) (map[string]*signingKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
 	byID, err := safecall.Do(ctx, k.calls, k.fetch)
 	if _, ok := errors.AsType[*Error](err); ok || err == nil {
 		return byID, err
@@ -374,7 +390,10 @@ func (k *keys) fetch(ctx context.Context) (map[string]*signingKey, error) {
 		return nil, &Error{
 			Reason:     ReasonKeysUnavailable,
 			StatusCode: resp.StatusCode,
-			Err:        errors.New(k.host + " responded with HTTP status " + strconv.Itoa(resp.StatusCode)),
+			Err: &requestError{
+				text:    k.host + " responded with HTTP status " + strconv.Itoa(resp.StatusCode),
+				failure: retry.FromResponse(resp.StatusCode, resp.Header),
+			},
 		}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocumentSize+1))
@@ -400,18 +419,28 @@ func (k *keys) documentError(err error) error {
 // net/http can quote a proxy or a server, so only neterr's text is used.
 func (k *keys) networkError(err error) error {
 	text, cause := neterr.Describe(k.host, err)
-	return &Error{Reason: ReasonKeysUnavailable, Err: &networkError{text, cause}}
+	return &Error{Reason: ReasonKeysUnavailable, Err: &requestError{text, cause, retry.FromError(err)}}
 }
 
-// networkError has a text that quotes neither a proxy nor a server.
-type networkError struct {
-	text  string
-	cause error // may be nil
+// requestError has a text that quotes neither a proxy nor a server.
+type requestError struct {
+	text    string
+	cause   error // may be nil
+	failure retry.Failure
 }
 
-func (e *networkError) Error() string { return e.text }
+func (e *requestError) Error() string { return e.text }
 
-func (e *networkError) Unwrap() error { return e.cause }
+func (e *requestError) Unwrap() error { return e.cause }
+
+// failure describes the error of a fetch to package retry. An unusable document is not
+// requested again at once.
+func failure(err error) retry.Failure {
+	if e, ok := errors.AsType[*requestError](err); ok {
+		return e.failure
+	}
+	return retry.Failure{}
+}
 
 // signingKey is a public key of the authority.
 type signingKey struct {

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 	"unsafe"
+
+	"github.com/entratoken/entra/internal/retry"
 )
 
 func TestKeysHaveBounds(t *testing.T) {
@@ -59,7 +61,7 @@ func (failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
 func TestRefreshStartsAfterThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeys("https://login.microsoftonline.com/keys", "login.microsoftonline.com",
-			&http.Client{Transport: failingTransport{}}, slog.New(slog.DiscardHandler))
+			&http.Client{Transport: failingTransport{}}, retry.NewBudget(), slog.New(slog.DiscardHandler))
 		start := time.Now()
 		set := &keySet{fetched: start, tried: start, pause: time.Minute}
 		k.current.Store(set)
