@@ -15,29 +15,42 @@ import (
 // that size.
 const maxAssertion = 256 << 10
 
+// assertionClaims are the claims of an assertion with which its token must agree.
+type assertionClaims struct {
+	expires            time.Time // zero if unknown
+	tenantID, objectID string    // of the user; empty if unknown
+}
+
+// isOf reports whether home, the home account ID of a response, can be that of the user. For a guest it names another
+// tenant than the assertion, so nothing can be compared.
+func (c assertionClaims) isOf(home string) bool {
+	objectID, tenantID, _ := strings.Cut(home, ".")
+	return c.objectID == "" || !strings.EqualFold(tenantID, c.tenantID) || strings.EqualFold(objectID, c.objectID)
+}
+
 // checkAssertion returns an error if Entra cannot accept the assertion, and otherwise its
-// expiry, which is zero if unknown. tenant is the tenant that receives the request.
-// checkAssertion does not check the signature.
+// claims. tenant is the tenant that receives the request. checkAssertion does not check the
+// signature.
 //
 // An app-only token has the claim idtyp, or it lacks scp and has equal oid and sub ("Access
 // token claims reference" and "Access tokens", Microsoft identity platform). Only Entra can
 // read an encrypted token (JWE).
-func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
+func checkAssertion(assertion, tenant string) (assertionClaims, error) {
 	if assertion == "" {
-		return time.Time{}, errorf("invalid_request",
+		return assertionClaims{}, errorf("invalid_request",
 			"the assertion is empty; pass the access token that the API was called with")
 	}
 	var claims map[string]json.RawMessage
 	if len(assertion) <= maxAssertion {
 		switch parts := strings.SplitN(assertion, ".", 6); {
 		case len(parts) == 5 && decodeObject(parts[0]) != nil:
-			return time.Time{}, nil
+			return assertionClaims{}, nil
 		case len(parts) == 3 && decodeObject(parts[0]) != nil:
 			claims = decodeObject(parts[1])
 		}
 	}
 	if claims == nil {
-		return time.Time{}, errorf("invalid_request",
+		return assertionClaims{}, errorf("invalid_request",
 			"the assertion is not a JWT; pass the access token that the API was called with, without \"Bearer \"")
 	}
 	// Claim names are case-sensitive. A claim of an unexpected type counts as absent.
@@ -47,25 +60,26 @@ func checkAssertion(assertion, tenant string) (expires time.Time, err error) {
 	}
 	kind, oid, tid := text("idtyp"), text("oid"), text("tid")
 	if kind == "app" || kind == "" && text("scp") == "" && oid != "" && oid == text("sub") {
-		return time.Time{}, errorf("invalid_request",
+		return assertionClaims{}, errorf("invalid_request",
 			"the assertion is an app-only token, but only a user's token can be exchanged; "+
 				"use the client credentials flow for apps")
 	}
 	if guid.Valid(tenant) && len(tid) == len(tenant) && !strings.EqualFold(tid, tenant) {
-		return time.Time{}, errorf("invalid_request",
+		return assertionClaims{}, errorf("invalid_request",
 			"the assertion is from another tenant than the client's; "+
 				"use Client.WithTenant with the tid of the validated token")
 	}
+	c := assertionClaims{tenantID: tid, objectID: oid}
 	seconds := numericDate(claims["exp"])
 	if seconds <= 0 || seconds > 1<<40 {
-		return time.Time{}, nil
+		return c, nil
 	}
-	expires = time.Unix(int64(seconds), 0)
-	if !time.Now().Before(expires) {
-		return time.Time{}, errorf("invalid_grant", "the assertion expired at %s; the caller must send a new token",
-			expires.UTC().Format(time.RFC3339))
+	c.expires = time.Unix(int64(seconds), 0)
+	if !time.Now().Before(c.expires) {
+		return assertionClaims{}, errorf("invalid_grant", "the assertion expired at %s; the caller must send a new token",
+			c.expires.UTC().Format(time.RFC3339))
 	}
-	return expires, nil
+	return c, nil
 }
 
 // numericDate returns the seconds of a NumericDate (RFC 7519, section 2), or 0 if the value is

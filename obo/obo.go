@@ -106,7 +106,7 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested 
 		if noScopes {
 			return nil, errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
 		}
-		expires, err := checkAssertion(assertion, c.TenantID())
+		claims, err := checkAssertion(assertion, c.TenantID())
 		if err != nil {
 			return nil, err
 		}
@@ -114,10 +114,13 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested 
 		if err != nil {
 			return nil, err
 		}
-		if expires.IsZero() {
-			expires = time.Now().Add(unknownExpiry)
+		if !claims.isOf(resp.HomeAccountID) {
+			return nil, errorf(entra.CodeInvalidResponse, "the response is a token for another user than that of the assertion")
 		}
-		resp.NotAfter = expires
+		resp.NotAfter = claims.expires
+		if resp.NotAfter.IsZero() {
+			resp.NotAfter = time.Now().Add(unknownExpiry)
+		}
 		return resp, nil
 	}
 	return c.TokenSource(g)

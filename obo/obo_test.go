@@ -57,6 +57,29 @@ func TestRequest(t *testing.T) {
 
 func segment(json string) string { return base64.RawURLEncoding.EncodeToString([]byte(json)) }
 
+// A proxy that mixes up responses must not get one user the data of another. The home account ID of a guest names
+// another user in another tenant.
+func TestTokenOfAnotherUserIsRejected(t *testing.T) {
+	const me, other = "aaaaaaaa-1111-4000-8000-00000000a11c", "bbbbbbbb-1111-4000-8000-000000000b0b"
+	s, r, c := setup(t)
+	tid := s.App("api-a").TenantID
+	for _, tt := range []struct{ name, uid, utid, want string }{
+		{"the user", me, tid, ""},
+		{"the user, in upper case", strings.ToUpper(me), strings.ToUpper(tid), ""},
+		{"a guest", other, entratest.SampleOtherTenant, ""},
+		{"another user", other, tid,
+			"entra: invalid_response: the response is a token for another user than that of the assertion"},
+	} {
+		r.ChangeResponses(func(_ url.Values, body map[string]any) {
+			body["client_info"] = segment(fmt.Sprintf(`{"uid":%q,"utid":%q}`, tt.uid, tt.utid))
+		})
+		_, err := obo.TokenSource(c, assertionOf(s, alice, time.Hour), "api://api-b/Orders.Read").Token()
+		if got := fmt.Sprint(err); got != tt.want && !(err == nil && tt.want == "") {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
 // Assertions that Entra cannot accept fail without a request. All others are sent.
 func TestAssertionsAreChecked(t *testing.T) {
 	s, r, c := setup(t)
