@@ -1049,5 +1049,6 @@ func TestRecordDoesNotOutliveSignOut(t *testing.T) {
 				t.Errorf("scope %q: got token %q, error %v; want %v", scope, got, err, errLogin)
 			}
 		}
+		settle()
 	})
 }

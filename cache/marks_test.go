@@ -37,5 +37,6 @@ func TestManySignOutsUndoNone(t *testing.T) {
 		if got := token(t, handle(a, user("alice"), "s"), redeem); got != "new token" {
 			t.Errorf("alice after the next sign-in: got %q, want %q", got, "new token")
 		}
+		settle()
 	})
 }
