@@ -355,6 +355,9 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 		"home elsewhere":     {signin.Config{Home: "//evil.example"}, "Config.Home"},
 		"home at the login":  {signin.Config{Home: "/login"}, "Config.Home"},
 		"signed out nowhere": {signin.Config{SignedOutURL: "javascript:x"}, "Config.SignedOutURL"},
+		"no host":            {signin.Config{SignedOutURL: "https:///bye"}, "Config.SignedOutURL"},
+		"not a web page":     {signin.Config{SignedOutURL: "ftp://www.contoso.example/"}, "Config.SignedOutURL"},
+		"not a URL":          {signin.Config{SignedOutURL: "https://[::1"}, "Config.SignedOutURL"},
 	} {
 		site, err := signin.New(w.flow, test.config)
 		if site != nil || err == nil {

@@ -379,8 +379,87 @@ func TestEndSessionEndsOneSession(t *testing.T) {
 		if n := w.tokens.Stats().Sessions; n != 1 {
 			t.Errorf("got tokens of %d sessions in the cache, want 1", n)
 		}
-		if err := w.site.EndSession(t.Context(), authcode.Account{}); testkit.Error(t, err).Code != "invalid_request" {
-			t.Errorf("empty Account: got error %v, want invalid_request", err)
+		for _, a := range []authcode.Account{
+			{}, {HomeAccountID: account.HomeAccountID}, {Session: account.Session},
+		} {
+			if err := w.site.EndSession(t.Context(), a); testkit.Error(t, err).Code != "invalid_request" {
+				t.Errorf("incomplete account %+v: got error %v, want invalid_request", a, err)
+			}
 		}
 	})
+}
+
+// EndSession returns an error if any of its calls of the store fails.
+func TestEndSessionReportsFailures(t *testing.T) {
+	for point, calls := 1, 1; point <= calls; point++ {
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		var account authcode.Account
+		w.calls = func(_ http.ResponseWriter, r *http.Request) { account, _ = signin.AccountFromContext(r.Context()) }
+		b := w.browser(t)
+		b.signIn("/call", alice)
+		b.get("/call")
+		calls = 0
+		store.mu.Lock()
+		store.before = func(method, _ string) {
+			store.setError("Find", nil)
+			store.setError("Commit", nil)
+			if calls++; calls == point {
+				store.setError(method, errStore)
+			}
+		}
+		store.mu.Unlock()
+		if err := w.site.EndSession(t.Context(), account); testkit.Error(t, err).Code != "temporarily_unavailable" {
+			t.Errorf("call %d fails: got error %v, want temporarily_unavailable", point, err)
+		}
+		if point == 1 && calls == 0 {
+			t.Fatal("EndSession did not call the store")
+		}
+	}
+}
+
+// A sign-out ends both the sign-in in progress and the session, even for another browser with the same cookie.
+func TestSignOutWithSignInInProgressEndsSession(t *testing.T) {
+	w := newWebApp(t)
+	w.withClaims(map[string]any{"sid": nil})
+	b, other := w.browser(t), w.browser(t)
+	b.signIn("/private/x", alice)
+	other.setCookie(b.cookie("__Host-session-"))
+	b.wantEntra(b.get("/login"))
+	b.wantEntra(b.get("/login"))
+	other.wantUser("Alice Adams")
+	b.wantEntra(b.post("/logout", nil))
+	other.wantUser("")
+}
+
+// A sign-out of a browser whose session has expired ends the session of a login that has just been finished.
+func TestSignOutWithoutSessionEndsFinishedLogin(t *testing.T) {
+	w := newWebApp(t)
+	b, tab := w.browser(t), w.browser(t)
+	callback := b.signInAtEntra(b.get("/private/x"), alice)
+	login := b.cookie("__Host-login-")
+	b.callback(callback)
+	expired := *b.cookie("__Host-session-")
+	expired.Value = strings.Repeat("A", len(expired.Value))
+	tab.setCookie(&expired)
+	tab.setCookie(login)
+	b.wantUser("Alice Adams")
+	tab.wantEntra(tab.post("/logout", nil))
+	b.wantUser("")
+}
+
+func TestFrontChannelLogoutAcceptsLongSIDs(t *testing.T) {
+	for length, signedIn := range map[int]bool{256: false, 257: true} {
+		w := newWebApp(t)
+		sid := strings.Repeat("s", length)
+		w.withClaims(map[string]any{"sid": sid})
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		w.browser(t).get("/logout/frontchannel?sid=" + sid)
+		logged := strings.Contains(w.log.String(), `"signin: signed out by Entra"`)
+		if got := strings.HasPrefix(b.get("/").body, "true"); got != signedIn || logged == signedIn {
+			t.Errorf("a sid of %d bytes: got signed in = %v and a log record = %v, want %v, %v", length, got, logged,
+				signedIn, !signedIn)
+		}
+	}
 }
