@@ -716,7 +716,8 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 		if t := stored.Token; t.usable() && !e.rejected(t) {
 			current := e.current.Load()
 			if current == nil || current.oauth.AccessToken != t.Text &&
-				(later || e == preferred || t.Age < since(now, current.obtainedAt)) {
+				(later || e == preferred || t.Age < since(now, current.obtainedAt)) ||
+				current.oauth.AccessToken == t.Text && t.Age > since(now, current.obtainedAt)+slack {
 				next := t.token(now)
 				next.setDue(e.spread(next))
 				e.replace(next)

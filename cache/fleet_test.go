@@ -1052,3 +1052,46 @@ func TestRecordDoesNotOutliveSignOut(t *testing.T) {
 		settle()
 	})
 }
+
+// A store that stops executes a write when it continues, long after its time-out. The token looks younger by that
+// time, until the process that wrote it saves it again, within a few seconds. A process that has read it in between
+// corrects its own copy when it reads the record the next time.
+func TestLateWriteIsCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const stopped = 50 * time.Second
+		store := storetest.NewMemory()
+		writer, early := handle(replica(t, store), key("t", ""), "s"), replica(t, store)
+		fetch := func(context.Context, *cache.Request) (cache.Response, error) {
+			store.Inject(func(c storetest.Call) storetest.Fault {
+				return storetest.Fault{LateWrite: stopped, Hang: c.Op != storetest.OpSave}
+			})
+			return response("token", time.Hour), nil
+		}
+		token(t, writer, fetch)
+		time.Sleep(stopped)
+		time.Sleep(time.Millisecond)
+		store.Inject(nil)
+		between := handle(early, key("t", ""), "s")
+		if got := token(t, between, noFetch(t)); got != "token" {
+			t.Fatalf("got %q, want the token of the late write", got)
+		}
+		if early := between.Current().UsableUntil().Sub(writer.Current().UsableUntil()); early < stopped-time.Second {
+			t.Fatalf("the token of the late write looks %v younger, want about %v, or this test tests nothing", early, stopped)
+		}
+		time.Sleep(5 * time.Second)
+		want := writer.Current().UsableUntil()
+		for name, h := range map[string]*cache.Handle{
+			"after the correction": handle(replica(t, store), key("t", ""), "s"), "before": between,
+		} {
+			token(t, h, noFetch(t))
+			if name == "before" { // the other scope set is in the same record
+				token(t, handle(early, key("t", ""), "other"), (&authority{}).fetch)
+				settle()
+			}
+			if off := h.Current().UsableUntil().Sub(want).Abs(); off > time.Second {
+				t.Errorf("read %s: the token is usable until %v, want %v", name, h.Current().UsableUntil(), want)
+			}
+		}
+		settle()
+	})
+}

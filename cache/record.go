@@ -115,7 +115,7 @@ func (r *sessionRecord) merge(o *sessionRecord) {
 		fallthrough
 	default:
 		for _, e := range o.Entries {
-			if mine := r.entry(e.Scopes); e.Token.usable() && (!mine.Token.usable() || e.Token.Age < mine.Token.Age) {
+			if mine := r.entry(e.Scopes); e.Token.usable() && (!mine.Token.usable() || e.Token.replaces(mine.Token)) {
 				mine.Token = e.Token
 			}
 		}
@@ -132,6 +132,15 @@ func (r *sessionRecord) addMissing(o *sessionRecord) {
 			mine.Token = e.Token
 		}
 	}
+}
+
+// replaces reports whether t is newer than old. Of two ages of one token, the higher one is right. The age of a record
+// is too low if the store has executed the write late, after it had stopped for a while.
+func (t *tokenRecord) replaces(old *tokenRecord) bool {
+	if t.Text == old.Text {
+		return t.Age > old.Age
+	}
+	return t.Age < old.Age
 }
 
 func (t *tokenRecord) usable() bool { return t != nil && t.Age < t.UsableFor }

@@ -13,7 +13,8 @@ import (
 )
 
 // Memory is a [cache.Store] and [cache.Notifier] in memory, with faults. Create it with [NewMemory]. Several caches
-// that share one behave like the processes of a fleet. It works in testing/synctest and starts no goroutine. Expired
+// that share one behave like the processes of a fleet. It works in testing/synctest and starts no goroutine
+// without Fault.LateWrite. Expired
 // records stay in memory.
 type Memory struct {
 	mu          sync.Mutex // guards the fields below
@@ -63,6 +64,7 @@ type Fault struct {
 	Err        error         // the call has no effect and returns the error
 	ErrAfter   error         // the call has its effect and returns the error, as if its response was lost
 	LoseWrite  bool          // Save and Notify report success without an effect
+	LateWrite  time.Duration // Save returns when its context ends, and has its effect this long after its start
 	Conflict   bool          // Save returns cache.ErrConflict
 	StaleRead  bool          // Load returns the version before the current one, or no record
 	FlipByte   bool          // Load returns a value with one wrong byte
@@ -185,6 +187,18 @@ func (m *Memory) Save(ctx context.Context, key string, value []byte, old cache.V
 	if err != nil {
 		return "", err
 	}
+	if f.LateWrite > 0 {
+		value = bytes.Clone(value)
+		time.AfterFunc(f.LateWrite, func() {
+			_, _ = m.save(key, value, old, ttl, Fault{})
+		})
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	return m.save(key, value, old, ttl, f)
+}
+
+func (m *Memory) save(key string, value []byte, old cache.Version, ttl time.Duration, f Fault) (cache.Version, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	stored, ok := m.records[key]
