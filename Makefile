@@ -94,6 +94,12 @@ integration: install ## Other clients and a real browser against the fake Entra.
 	$(call say,Integration tests with the race detector)
 	$(GO) -C integration test -race -timeout 15m $(TEST_FLAGS) ./...
 
+.PHONY: load
+load: install ## The long load and fault tests of fleets of real processes; about an hour.
+	$(call say,Fleets of 20 processes with 500 users)
+	@set -x; for module in $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod)); do \
+		ENTRA_FLEET_LOAD=full $(GO) -C $$module test -v -count=1 -timeout 90m -run '^TestFleet' .; done
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
 	@GO="$(GO)" tools/fuzz.sh $(FUZZTIME)

@@ -1,12 +1,9 @@
 package redisstore_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -74,78 +71,5 @@ func TestColdFleetSendsOneRequest(t *testing.T) {
 	wg.Wait()
 	if n := f.entra.TokenRequests(); n != 1 {
 		t.Errorf("got %d token requests, want 1", n)
-	}
-}
-
-// The callers of eight processes notice no fault of Redis, and no token reaches another tenant. Without a fault, the
-// processes send hardly more requests than one would.
-func TestFleetSurvivesFaults(t *testing.T) {
-	const tenants, processes, lifetime, duration = 20, 8, 5 * time.Second, 15 * time.Second
-	for _, fault := range []struct {
-		name string
-		act  func(t *testing.T, s *servers.Server)
-	}{
-		{"none", func(*testing.T, *servers.Server) {}},
-		{"killed and restarted empty", func(_ *testing.T, s *servers.Server) {
-			s.Kill()
-			time.Sleep(time.Second)
-			s.Start()
-		}},
-		{"stopped for three seconds", func(_ *testing.T, s *servers.Server) {
-			s.Signal(syscall.SIGSTOP)
-			time.Sleep(3 * time.Second)
-			s.Signal(syscall.SIGCONT)
-		}},
-		{"flushed", func(t *testing.T, s *servers.Server) {
-			if err := newClient(t, s.Addr).FlushAll(t.Context()).Err(); err != nil {
-				t.Error(err)
-			}
-		}},
-	} {
-		t.Run(fault.name, func(t *testing.T) {
-			t.Parallel()
-			f := newFleet(t, lifetime, tenants)
-			clients := make([]*entra.Client, processes)
-			for i := range clients {
-				clients[i] = f.process(t)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), duration)
-			defer cancel()
-			var calls, failures atomic.Int64
-			var slowest atomic.Int64
-			var wg sync.WaitGroup
-			for i := range tenants {
-				wg.Go(func() {
-					for n := i; ctx.Err() == nil; n++ {
-						client, err := clients[n%processes].WithTenant(tenant(i))
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						start := time.Now()
-						tok, err := clientcreds.TokenSource(client, "api://api-b/.default").Token()
-						slowest.Store(max(slowest.Load(), int64(time.Since(start))))
-						calls.Add(1)
-						if err != nil {
-							failures.Add(1)
-							t.Error(err)
-						} else if got := testkit.Claims(t, tok.AccessToken)["tid"]; got != tenant(i) {
-							t.Errorf("got a token of tenant %v, want %v", got, tenant(i))
-						}
-						time.Sleep(20 * time.Millisecond)
-					}
-				})
-			}
-			time.Sleep(4 * time.Second)
-			fault.act(t, f.server)
-			wg.Wait()
-			requests := f.entra.TokenRequests()
-			t.Logf("%d calls, %d failed, slowest %v, %d token requests", calls.Load(), failures.Load(),
-				time.Duration(slowest.Load()).Round(time.Millisecond), requests)
-			// A token is refreshed after 60 % of its lifetime, and the first one maybe earlier.
-			if most := tenants * int(duration/(lifetime*6/10)+2); fault.name == "none" && requests > most {
-				t.Errorf("got %d token requests, want at most %d", requests, most)
-			}
-		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"reflect"
 	"syscall"
 	"testing"
@@ -17,16 +16,6 @@ import (
 	"github.com/entratoken/entra/internal/testkit/servers"
 	redisstore "github.com/entratoken/entra/stores/redis"
 )
-
-// TestMain silences go-redis, which logs each attempt to connect.
-func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{})
-	os.Exit(m.Run())
-}
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 // Each store of a conformance test has a client of its own, like a process of a fleet.
 func TestServer(t *testing.T) {

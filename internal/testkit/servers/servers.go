@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -86,6 +87,20 @@ func (s *Server) Kill() {
 func (s *Server) Signal(sig os.Signal) {
 	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.t.Errorf("signal %s: %v", s.cmd.Path, err)
+	}
+}
+
+// SignalAll sends a signal to the program and to the processes that it has started.
+func (s *Server) SignalAll(sig syscall.Signal) {
+	pid := strconv.Itoa(s.cmd.Process.Pid)
+	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		s.t.Errorf("processes of %s: %v", s.cmd.Path, err)
+	}
+	for _, field := range append(strings.Fields(string(children)), pid) {
+		if n, err := strconv.Atoi(field); err == nil {
+			_ = syscall.Kill(n, sig) // it may have ended
+		}
 	}
 }
 
