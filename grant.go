@@ -39,6 +39,10 @@ type Grant struct {
 	// RefreshToken controls whether the cache keeps the refresh token of a response in
 	// the subject's session, where TokenRequest.RefreshToken redeems it.
 	RefreshToken bool
+	// Delegation says that the session belongs to a long-running process, which may use the
+	// refresh token for much longer than a sign-in lasts; see cache.Options.DelegationTTL.
+	// Session must then be a random ID that no other session ever has. Package obo uses it.
+	Delegation bool
 	// Fetch acquires the token, usually with one call of a method of r. It must pass on
 	// ctx and return when ctx ends. An error that is an *Error is returned to the caller
 	// unchanged. Any other error is replaced, since its text may contain secrets. If Entra
@@ -194,7 +198,7 @@ func (c *Client) cached(g *Grant, r *TokenResponse, age time.Duration) cache.Res
 	if !r.NotAfter.IsZero() && (resp.NotAfter.IsZero() || r.NotAfter.Before(resp.NotAfter)) {
 		resp.NotAfter = r.NotAfter
 	}
-	if g.RefreshToken && r.refreshToken != nil && *r.refreshToken != "" {
+	if g.RefreshToken && r.refreshToken != nil {
 		resp.State = *r.refreshToken
 	}
 	return resp
@@ -206,6 +210,22 @@ func (g *Grant) expired() *Error {
 		return errorf("invalid_grant", "the grant expired at %s", g.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// invalid reports a grant that can never succeed.
+func (g *Grant) invalid() *Error {
+	switch {
+	case g.Flow == "" || g.Fetch == nil:
+		return errorf("invalid_request", "a Grant needs a Flow and a Fetch")
+	case g.Delegation && (g.Session == "" || !g.RefreshToken):
+		return errorf("invalid_request", "a Grant with Delegation needs a Session and RefreshToken")
+	}
+	for _, scope := range g.scopes() {
+		if !validScope(scope) {
+			return errorf("invalid_scope", "%q is not a scope: it is empty, or contains a space or a control character", scope)
+		}
+	}
+	return g.expired()
 }
 
 // scopes returns the scopes to request.
@@ -234,11 +254,8 @@ type CodeResult struct {
 //
 // The error is an [*Error]. It wraps ctx's error if ctx ended first.
 func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
-	if g.Flow == "" || g.Fetch == nil {
-		return nil, errorf("invalid_request", "a Grant needs a Flow and a Fetch")
-	}
 	g.Subject = ""
-	if err := g.expired(); err != nil {
+	if err := g.invalid(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
@@ -253,6 +270,12 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 // HomeAccountID returns the home account ID of the user, for [CodeResult.Store].
 func (r *CodeResult) HomeAccountID() string { return r.response.HomeAccountID }
 
+// HasRefreshToken reports whether the response has a refresh token, and Grant.RefreshToken is
+// set.
+func (r *CodeResult) HasRefreshToken() bool {
+	return r.grant.RefreshToken && r.response.refreshToken != nil && *r.response.refreshToken != ""
+}
+
 // IDToken returns the ID token, which has not been validated, or "".
 func (r *CodeResult) IDToken() string { return r.response.IDToken }
 
@@ -260,7 +283,9 @@ func (r *CodeResult) IDToken() string { return r.response.IDToken }
 // subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
 // the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
 // user who signed in at "organizations" are stored at the user's own tenant. If the cache has
-// a store, the tokens are there when Store returns, unless the store fails.
+// a store, the tokens are there when Store returns, unless the store fails. In that case they are
+// stored when it is back. For a Grant.Delegation, Store instead fails with the code
+// "temporarily_unavailable".
 //
 // If Entra granted only some of the requested scopes, the token is stored for those. A
 // TokenSource for all of them requests a new token.
@@ -289,10 +314,13 @@ func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error
 		return failed
 	}
 	resp := c.cached(&g, r.response, time.Since(r.received))
-	if _, err := c.TokenSource(g).handle.Put(ctx, resp); err != nil {
-		return errorf(CodeInvalidResponse, "the token has already expired")
+	switch _, err := c.TokenSource(g).handle.Put(ctx, resp); {
+	case err == nil:
+		return nil
+	case g.Delegation && resp.Lifetime > 0:
+		return &Error{Code: "temporarily_unavailable", Description: "the token could not be saved", Err: err}
 	}
-	return nil
+	return errorf(CodeInvalidResponse, "the token has already expired")
 }
 
 // Format prints that there is a result, for every verb.

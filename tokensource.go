@@ -46,7 +46,7 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
 	f := c.flow(g.Flow)
 	key := f.key
-	key.Subject, key.Session = g.Subject, g.Session
+	key.Subject, key.Session, key.Delegation = g.Subject, g.Session, g.Delegation
 	s.handle.OnEvent, s.handle.EncodeError, s.handle.DecodeError = c.onEvent, encodeError, decodeError
 	s.handle.Interactive = g.RefreshToken
 	s.handle.Bind(c.cache, key, g.scopes(), f.last.Load())
@@ -241,19 +241,12 @@ func (s *TokenSource) validate() error {
 		return errorf("invalid_request", "the TokenSource must be created with a Client from entra.New")
 	}
 	switch g := &s.grant; {
-	case g.Flow == "" || g.Fetch == nil:
-		return errorf("invalid_request", "a Grant needs a Flow and a Fetch")
 	case g.Session != "" && g.Subject == "":
 		return errorf("invalid_request", "a Grant for the app itself must not have a Session")
 	case s.claims == badClaims:
 		return errorf("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}
-	for _, scope := range s.grant.scopes() {
-		if !validScope(scope) {
-			return errorf("invalid_scope", "%q is not a scope: it is empty, or contains a space or a control character", scope)
-		}
-	}
-	if err := s.grant.expired(); err != nil {
+	if err := s.grant.invalid(); err != nil {
 		return err
 	}
 	if err := s.client.requireTenant(); err != nil {

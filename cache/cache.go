@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -9,7 +10,10 @@ import (
 	"time"
 )
 
-const defaultSize = 10_000
+const (
+	defaultSize          = 10_000
+	defaultDelegationTTL = 90 * 24 * time.Hour // Entra's refresh tokens expire after this time without use
+)
 
 // Options configures a [Cache]. The zero value is valid.
 type Options struct {
@@ -29,6 +33,11 @@ type Options struct {
 	// SessionTTL is how long the store keeps a refresh token that is not used. It should be at least the idle time-out
 	// of the app's own sessions. All processes should use the same. Defaults to 24 hours.
 	SessionTTL time.Duration
+	// DelegationTTL is how long a delegation of package obo may be unused, counted from its last token request. Then its
+	// refresh token is removed. It should exceed the lifetime of access tokens, which is up to 28 hours with
+	// entra.CapabilityCAE. All processes should use the same. It also applies without a Store. Defaults to 90 days, the
+	// lifetime of a refresh token of Entra.
+	DelegationTTL time.Duration
 	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must
 	// return quickly and must be safe for concurrent use. A panic in it is discarded. If nil, events are discarded.
 	OnEvent func(Event)
@@ -37,13 +46,14 @@ type Options struct {
 // Cache holds access tokens. It is safe for concurrent use and must not be copied. Create it with [New].
 // The zero Cache is an empty cache with default options.
 type Cache struct {
-	once    sync.Once // calls init
-	size    int64
-	onEvent func(Event)
-	seed    maphash.Seed
-	shards  []*shard
-	fleet   *fleet // nil without a store
-	err     error  // the options are invalid
+	once          sync.Once // calls init
+	size          int64
+	delegationTTL time.Duration
+	onEvent       func(Event)
+	seed          maphash.Seed
+	shards        []*shard
+	fleet         *fleet // nil without a store
+	err           error  // the options are invalid
 
 	sessions                                            atomic.Int64
 	hits                                                counter
@@ -52,7 +62,7 @@ type Cache struct {
 
 // New returns an empty cache. Invalid options are reported by [Cache.Validate].
 func New(o Options) *Cache {
-	c := &Cache{size: int64(o.Size), onEvent: o.OnEvent}
+	c := &Cache{size: int64(o.Size), delegationTTL: o.DelegationTTL, onEvent: o.OnEvent}
 	c.once.Do(c.init)
 	if o.Store != nil {
 		c.fleet, c.err = newFleet(c, o)
@@ -74,6 +84,9 @@ const (
 func (c *Cache) init() {
 	if c.size <= 0 {
 		c.size = defaultSize
+	}
+	if c.delegationTTL <= 0 {
+		c.delegationTTL = defaultDelegationTTL
 	}
 	n := 1
 	if c.size >= shardedSize {
@@ -138,7 +151,9 @@ func (c *Cache) Stats() Stats {
 func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 	var err error
 	if c.fleet != nil {
-		err = c.fleet.purge(ctx, subject, "")
+		for _, m := range c.fleet.subjectMarks(subject) {
+			err = errors.Join(err, c.fleet.purge(ctx, m))
+		}
 	}
 	return c.purge(subject, func(sessionKey) bool { return true }), err
 }
@@ -149,11 +164,7 @@ func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 	var err error
 	if c.fleet != nil {
-		scope := k.appScope()
-		if k.Session != "" {
-			scope = k.sessionScope()
-		}
-		if err = c.fleet.purge(ctx, k.Subject, scope); err == nil {
+		if err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
 			c.fleet.erase(ctx, k)
 		}
 	}
@@ -196,6 +207,9 @@ func (c *Cache) session(k sessionKey) *session {
 		return s
 	}
 	s = sh.add(k)
+	if k.partition.Value().delegation {
+		s.stateTTL = c.delegationTTL
+	}
 	var excess sessionKey
 	over := false
 	if k.session != "" {

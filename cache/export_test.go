@@ -37,11 +37,11 @@ func (t *token) ObtainedAt() time.Time  { return t.obtainedAt }
 func (t *token) RefreshAt() time.Time   { return t.obtainedAt.Add(t.refreshAfter) }
 func (t *token) UsableUntil() time.Time { return t.usableUntil() }
 
-// MarksName returns the name of the record with the marks of k.Subject.
-func MarksName(key SealKey, k Key) string {
+// MarksNames returns the names of the records with the marks that can end the session of k.
+func MarksNames(key SealKey, k Key) []string {
 	keys, err := seal.NewKeyring(purpose, []SealKey{key})
 	if err != nil {
 		panic(err)
 	}
-	return newSessionNames(keys, k).subject[0]
+	return newSessionNames(keys, k).marks
 }

@@ -69,8 +69,12 @@ type fleet struct {
 	scheduled bool // a call of flush
 }
 
-// A pendingMark is a mark that could not be saved.
-type pendingMark struct{ subject, scope string }
+// A pendingMark is a mark that has not been saved yet.
+type pendingMark struct {
+	record string // names the record of marks
+	scope  string
+	ttl    time.Duration
+}
 
 func newFleet(c *Cache, o Options) (*fleet, error) {
 	if len(o.Keys) == 0 {
@@ -97,9 +101,40 @@ func newFleet(c *Cache, o Options) (*fleet, error) {
 	return fl, nil
 }
 
-// markTTL is the lifetime of marks. It exceeds that of records, and the time for which a process may keep a session
-// without reading the marks.
-func (fl *fleet) markTTL() time.Duration { return 2 * fl.sessionTTL }
+// markTTL is the lifetime of marks. It exceeds that of the records that they end, and the time for which a process may
+// keep a session without reading the marks.
+func (fl *fleet) markTTL(delegations bool) time.Duration {
+	if delegations {
+		return fl.cache.delegationTTL + 2*fl.sessionTTL
+	}
+	return 2 * fl.sessionTTL
+}
+
+// subjectMarks returns the marks that end all sessions and all delegations of a subject.
+func (fl *fleet) subjectMarks(subject string) (marks []pendingMark) {
+	for _, k := range []Key{{Subject: subject}, {Subject: subject, Delegation: true}} {
+		marks = append(marks, pendingMark{k.marksRecords()[0], "", fl.markTTL(k.Delegation)})
+	}
+	return marks
+}
+
+// sessionMark returns a mark that ends the session of k, or all of the subject in the app if k.Session is empty.
+func (fl *fleet) sessionMark(k Key) pendingMark {
+	records := k.marksRecords()
+	if k.Session == "" {
+		return pendingMark{records[0], k.appScope(), fl.markTTL(k.Delegation)}
+	}
+	return pendingMark{records[len(records)-1], k.sessionScope(), fl.markTTL(k.Delegation)}
+}
+
+// prune prepares the record r of s to be saved.
+func (fl *fleet) prune(s *session, r *sessionRecord, scopes string) {
+	ttl := fl.sessionTTL
+	if s.stateTTL > 0 {
+		ttl = r.expire(s.stateTTL)
+	}
+	r.prune(scopes, ttl)
+}
 
 // sharedSession is the part of a session that belongs to the store. The session's mutex guards it.
 type sharedSession struct {
@@ -122,7 +157,6 @@ type sharedSession struct {
 
 	signIn     string // random ID of the last call of Put; empty if there was none
 	signedInAt time.Time
-	stateAt    time.Time
 }
 
 // join makes s a session that the fleet shares. The session's mutex is held.
@@ -283,7 +317,7 @@ func (fl *fleet) runCheck(ctx context.Context, h *Handle, s *session) {
 	s.mu.Lock()
 	suspicions := sh.suspicions
 	s.mu.Unlock()
-	marks, _, err := fl.loadMarks(ctx, h, sh.names.subject)
+	marks, _, err := fl.loadMarks(ctx, h, sh.names.marks)
 	s.mu.Lock()
 	ended := false
 	switch {
@@ -597,7 +631,7 @@ func (fl *fleet) load(ctx context.Context, h *Handle, s *session, marksToo bool)
 	if marksToo {
 		go func() {
 			defer close(read)
-			marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.subject)
+			marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.marks)
 		}()
 	} else {
 		close(read)
@@ -624,7 +658,7 @@ func (fl *fleet) load(ctx context.Context, h *Handle, s *session, marksToo bool)
 	}
 	<-read
 	if err == nil && marksErr == nil && marksToo && marks == nil {
-		marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.subject)
+		marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.marks)
 	}
 	if err := errors.Join(err, marksErr); err != nil {
 		return nil, err
@@ -680,7 +714,7 @@ func (s *session) snapshot(without *entry) *sessionRecord {
 		r.SignedIn = since(now, sh.signedInAt)
 	}
 	if s.state != "" {
-		r.StateAge = since(now, sh.stateAt)
+		r.StateAge = since(now, s.stateAt)
 	}
 	for _, e := range s.entries {
 		if t := e.current.Load(); t != nil && e != without {
@@ -704,7 +738,7 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 		s.forgetFailures()
 	}
 	if state := string(r.State); state != s.state {
-		s.state, sh.stateAt = state, now.Add(-r.StateAge)
+		s.state, s.stateAt = state, now.Add(-r.StateAge)
 		s.version++
 	}
 	for _, stored := range r.Entries {
@@ -812,7 +846,7 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 		if change != nil && !change(l.record) {
 			return nil
 		}
-		l.record.prune(scopes, fl.sessionTTL)
+		fl.prune(s, l.record, scopes)
 		_, err := fl.write(ctx, h, sh.names.session[0], l.record, l.version, l.record.TTL)
 		if err == nil {
 			s.mu.Lock()
@@ -924,7 +958,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			stored.Token = nil
 		}
 		stored.Lease, stored.LeaseAge = f.id, 0
-		l.record.prune(e.scopes, fl.sessionTTL)
+		fl.prune(s, l.record, e.scopes)
 		s.mu.Unlock()
 		version, err := fl.write(ctx, h, s.shared.names.session[0], l.record, l.version, l.record.TTL)
 		switch {
@@ -946,7 +980,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 // prepare records the values that the result of the flight is compared with. The session's mutex is held.
 func (f *flight) prepare() {
 	s := f.entry.session
-	f.version, f.replaces, f.signIn, f.state = s.version, f.entry.current.Load(), s.shared.signIn, s.state
+	f.version, f.replaces, f.signIn, f.state = s.version, f.entry.current.Load(), s.shared.signIn, s.currentState()
 }
 
 // finishFrom ends the flight if the session has its result, and reports whether it did. signedIn reports that the user
@@ -1070,6 +1104,10 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 		s := e.session
 		s.mu.Unlock()
 		if l, err = fl.load(ctx, h, s, true); err != nil {
+			if s.stateTTL > 0 { // another process would take the missing record for the end of the delegation
+				fl.cache.remove(s.shared.key, s)
+				return nil, err
+			}
 			l = nil
 		} else if l.ended {
 			fl.cache.remove(s.shared.key, s)
@@ -1102,7 +1140,14 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 			s.unchecked()
 		}
 		s.mu.Unlock()
-		if l == nil || fl.update(ctx, h, s, l, nil, nil) != nil {
+		if l != nil {
+			err = fl.update(ctx, h, s, l, nil, nil)
+		}
+		if err != nil && s.stateTTL > 0 {
+			fl.cache.remove(s.shared.key, s)
+			return nil, err
+		}
+		if l == nil || err != nil {
 			fl.saveLater(s)
 		}
 		return &t.oauth, nil
@@ -1182,10 +1227,9 @@ func (fl *fleet) flush() {
 	fl.schedule()
 }
 
-// purge writes a mark that ends the sessions of a subject in a scope, and tells the other processes. If that fails, it
-// is tried again when the store is back.
-func (fl *fleet) purge(ctx context.Context, subject, scope string) error {
-	m := pendingMark{subject, scope}
+// purge writes a mark that ends sessions, and tells the other processes. If that fails, it is tried again when the
+// store is back.
+func (fl *fleet) purge(ctx context.Context, m pendingMark) error {
 	err := fl.mark(ctx, m)
 	if err != nil {
 		fl.mu.Lock()
@@ -1197,13 +1241,13 @@ func (fl *fleet) purge(ctx context.Context, subject, scope string) error {
 }
 
 func (fl *fleet) mark(ctx context.Context, m pendingMark) error {
-	names := fl.keys.Names(joined("subject", m.subject))
+	names := fl.keys.Names(m.record)
 	for try := range maxUpdates {
 		marks, version, err := fl.loadMarks(ctx, nil, names)
 		if err != nil {
 			return err
 		}
-		marks.add(mark{Scope: m.scope, ID: rand.Text()}, fl.markTTL())
+		marks.add(mark{Scope: m.scope, ID: rand.Text()}, m.ttl)
 		if _, err = fl.write(ctx, nil, names[0], marks, version, marks.TTL); err == nil {
 			return fl.notify(ctx, names)
 		}

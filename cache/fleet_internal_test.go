@@ -476,7 +476,7 @@ func TestSnapshotHasTheContentsOfSession(t *testing.T) {
 		sh.epochs = epochs{"a", "", "c"}
 		wantRecord(t, "empty", s.snapshot(nil), sessionRecord{Epochs: sh.epochs})
 		now := time.Now()
-		s.state, sh.stateAt = "state", now.Add(-time.Minute)
+		s.state, s.stateAt = "state", now.Add(-time.Minute)
 		sh.signIn, sh.signedInAt = "id", now.Add(-time.Hour)
 		e.current.Store(cached("t", 5*time.Minute))
 		s.entry("no token")
@@ -552,8 +552,8 @@ func TestSessionAdoptsNewerValues(t *testing.T) {
 				t.Errorf("%s: got sign-in %q %v ago, want %q %v ago", tt.name, sh.signIn, time.Since(sh.signedInAt),
 					signIn, tt.r.SignedIn)
 			}
-			if state != "" && (s.state != state || time.Since(sh.stateAt) != tt.r.StateAge) {
-				t.Errorf("%s: got state %q of %v ago, want %q of %v ago", tt.name, s.state, time.Since(sh.stateAt),
+			if state != "" && (s.state != state || time.Since(s.stateAt) != tt.r.StateAge) {
+				t.Errorf("%s: got state %q of %v ago, want %q of %v ago", tt.name, s.state, time.Since(s.stateAt),
 					state, tt.r.StateAge)
 			}
 			same := aged("memory", 0)

@@ -808,8 +808,8 @@ func TestRecordsAreSealed(t *testing.T) {
 		}
 		settle()
 		records := store.Records()
-		if len(records) != 2 {
-			t.Errorf("got %d records, want a session and the marks of bob", len(records))
+		if len(records) != 3 {
+			t.Errorf("got %d records, want a session and two records of marks of bob", len(records))
 		}
 		for name, r := range records {
 			for _, plain := range []string{"s3cret", "alice", "bob", "api", "refresh", "browser", "token"} {

@@ -18,10 +18,12 @@ import (
 	"github.com/entratoken/entra/cache/storetest"
 )
 
-// In any schedule of processes, users, sign-ins, step-ups, sign-outs, refreshes, restarts and faults of the store:
+// In any schedule of processes, users, sign-ins, step-ups, sign-outs, refreshes, restarts and faults of the store, and
+// of delegations that are begun and ended:
 //   - a token reaches only its user, and only until it expires;
 //   - a token from before a sign-out is not served later than a minute after it, by any process that reaches the store;
-//   - when the faults are over, every user who is signed in gets a token, unless records were damaged.
+//   - when the faults are over, every user who is signed in gets a token, unless records were damaged. So does every
+//     delegation that has not ended.
 //
 // Damaged marks undo sign-outs. The second rule is checked in schedules without them. ENTRA_FLEET_SCHEDULES sets the
 // number of schedules. "make unit" runs 200 with the race detector and 2,000 without it.
@@ -40,7 +42,11 @@ func TestFleetKeepsItsRules(t *testing.T) {
 	}
 }
 
-const modelUsers = 3
+// The model treats the delegations of a user as another user, of whom each sign-in begins a delegation.
+const (
+	modelPeople = 3
+	modelUsers  = 2 * modelPeople
+)
 
 // A fleetModel knows which tokens the processes of a fleet may serve.
 type fleetModel struct {
@@ -51,11 +57,11 @@ type fleetModel struct {
 	used   cache.Store
 	caches []*cache.Cache
 
-	bound  time.Duration   // for sign-outs
-	marks  map[string]bool // names of the records with marks
-	damage bool            // marks are damaged, too, which undoes sign-outs
+	bound  time.Duration // for sign-outs
+	damage bool          // marks are damaged, too, which undoes sign-outs
 
 	mu      sync.Mutex            // guards the fields below
+	marks   map[string]bool       // names of the records with marks
 	failing bool                  // the store has faults
 	damaged bool                  // records were damaged, so users may have to sign in again
 	signIns [modelUsers]int       // counts the sign-ins of each user
@@ -71,7 +77,7 @@ func newFleetModel(t *testing.T, r *rand.Rand) *fleetModel {
 		damage: r.IntN(4) == 0,
 	}
 	for u := range modelUsers {
-		m.marks[cache.MarksName(sealKeys[0], key("t", fmt.Sprint("user", u)))] = true
+		m.addMarks(u)
 	}
 	m.used = m.store
 	if r.IntN(2) == 0 {
@@ -88,8 +94,34 @@ func (m *fleetModel) log(format string, args ...any) {
 	m.t.Logf("%v: "+format, append([]any{time.Since(m.start)}, args...)...)
 }
 
+// key returns the key of a user, or of the last delegation that was begun.
+func (m *fleetModel) key(user int) cache.Key {
+	k := withSession(key("t", fmt.Sprint("user", user%modelPeople)), "b")
+	if user >= modelPeople {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		k.Flow, k.Delegation, k.Session = "delegation", true, fmt.Sprint("delegation ", m.signIns[user])
+	}
+	return k
+}
+
+func (m *fleetModel) addMarks(user int) {
+	names := cache.MarksNames(sealKeys[0], m.key(user))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range names {
+		m.marks[name] = true
+	}
+}
+
+func (m *fleetModel) isMarks(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.marks[name]
+}
+
 func (m *fleetModel) handle(user int, scope string) *cache.Handle {
-	return interactive(m.caches[m.r.IntN(len(m.caches))], withSession(key("t", fmt.Sprint("user", user)), "b"), scope)
+	return interactive(m.caches[m.r.IntN(len(m.caches))], m.key(user), scope)
 }
 
 // run alternates between a healthy store and one with faults. Faults end before the rules are checked.
@@ -142,7 +174,7 @@ func (m *fleetModel) inject() {
 	m.store.Inject(func(c storetest.Call) storetest.Fault {
 		mu.Lock()
 		defer mu.Unlock()
-		if r.IntN(share) > 0 || damages && !m.damage && m.marks[c.Key] {
+		if r.IntN(share) > 0 || damages && !m.damage && m.isMarks(c.Key) {
 			return storetest.Fault{}
 		}
 		return fault
@@ -160,7 +192,7 @@ func (m *fleetModel) steps(n int, healthy bool) {
 				if !healthy {
 					time.Sleep(time.Second) // without the store, the order after a sign-out is uncertain for half a second
 				}
-				m.signIn(u)
+				m.signIn(u, healthy)
 			}
 		case 2:
 			if healthy {
@@ -199,14 +231,21 @@ func (m *fleetModel) steps(n int, healthy bool) {
 	}
 }
 
-func (m *fleetModel) signIn(u int) {
+func (m *fleetModel) signIn(u int, healthy bool) {
+	if u >= modelPeople && m.in[u] { // only one delegation of a user is tested at a time
+		return
+	}
 	m.mu.Lock()
 	m.signIns[u]++
 	n := m.signIns[u]
 	m.mu.Unlock()
+	m.addMarks(u)
 	h := m.handle(u, "s")
 	if _, err := h.Put(m.t.Context(), m.response(u, n)); err != nil {
-		m.t.Errorf("sign-in: got error %v", err)
+		if u < modelPeople || healthy {
+			m.t.Errorf("sign-in: got error %v", err)
+		}
+		return
 	}
 	m.mu.Lock()
 	m.in[u], m.since[u] = true, time.Now()
@@ -215,13 +254,15 @@ func (m *fleetModel) signIn(u int) {
 
 func (m *fleetModel) signOut(u int) {
 	time.Sleep(time.Second) // all flights end
-	m.mu.Lock()
-	n := m.signIns[u]
-	m.mu.Unlock()
 	c := m.caches[m.r.IntN(len(m.caches))]
-	k := withSession(key("t", fmt.Sprint("user", u)), []string{"b", ""}[m.r.IntN(2)])
+	k := m.key(u)
+	if m.r.IntN(2) == 0 {
+		k.Session = ""
+	}
 	var err error
+	ended := []int{u}
 	if m.r.IntN(3) == 0 {
+		ended = append(ended, (u+modelPeople)%modelUsers)
 		_, err = c.Purge(m.t.Context(), k.Subject)
 	} else {
 		_, err = c.PurgeSession(m.t.Context(), k)
@@ -230,7 +271,9 @@ func (m *fleetModel) signOut(u int) {
 		m.t.Errorf("sign-out: got error %v", err)
 	}
 	m.mu.Lock()
-	m.in[u], m.out[u], m.before[u] = false, time.Now(), n
+	for _, u := range ended {
+		m.in[u], m.out[u], m.before[u] = false, time.Now(), m.signIns[u]
+	}
 	m.mu.Unlock()
 }
 

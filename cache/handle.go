@@ -173,8 +173,9 @@ func (h *Handle) waited(start time.Time, err error) error {
 // forgotten.
 //
 // With a store, Put returns when the session has been saved there, so that another process can serve the next request
-// of the user. If the store fails, the session is saved when the store is back, and Put returns no error. Put continues
-// if ctx ends, for a second at most.
+// of the user. If the store fails, the session is saved when the store is back, and Put returns no error. Only a
+// delegation (Key.Delegation) is not stored then, and Put returns the error. Put continues if ctx ends, for a second at
+// most.
 func (h *Handle) Put(ctx context.Context, r Response) (*oauth2.Token, error) {
 	if fl := h.fleet(); fl != nil {
 		return fl.put(context.WithoutCancel(ctx), h, r)

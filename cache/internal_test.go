@@ -137,3 +137,28 @@ func TestNewSessionIsNotEvicted(t *testing.T) {
 		t.Errorf("got %d sessions and %d evictions, want %d and 1", s.Sessions, s.Evictions, size)
 	}
 }
+
+// The record of a delegation is stored until its refresh token expires, also if it has a token that lives longer.
+func TestRecordOfDelegationExpiresWithItsState(t *testing.T) {
+	fl := &fleet{sessionTTL: 2 * time.Hour}
+	for _, tt := range []struct {
+		age, stateTTL time.Duration
+		want          string
+		ttl           time.Duration
+	}{
+		{0, time.Hour, "state", time.Hour},
+		{20 * time.Minute, time.Hour, "state", 40 * time.Minute},
+		{time.Hour - time.Second, time.Hour, "state", time.Minute}, // the least; the state is not used for that long
+		{time.Hour, time.Hour, "", time.Minute},
+		{time.Hour, 0, "state", 2 * time.Hour}, // a sign-in
+	} {
+		r := &sessionRecord{State: []byte("state"), StateAge: tt.age, Entries: []entryRecord{
+			{Scopes: "s", Token: &tokenRecord{Age: 10 * time.Minute, Lifetime: 90 * time.Minute}},
+		}}
+		fl.prune(&session{stateTTL: tt.stateTTL}, r, "s")
+		if string(r.State) != tt.want || r.TTL != tt.ttl {
+			t.Errorf("age %v, TTL %v: got state %q, lifetime %v, want %q, %v", tt.age, tt.stateTTL, r.State, r.TTL,
+				tt.want, tt.ttl)
+		}
+	}
+}

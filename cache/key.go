@@ -25,6 +25,10 @@ type Key struct {
 	// Local controls whether the session stays in this process, even if the cache has a store. It is for tokens of
 	// the machine, such as those of a managed identity: other machines may have another identity of the same name.
 	Local bool
+
+	// Delegation says that the session belongs to a long-running process and outlives the sign-ins of its user.
+	// Options.DelegationTTL applies to it. Session must be a random ID that no other session ever has.
+	Delegation bool
 }
 
 // Format prints the key with short hashes in place of the subject and the session, for every verb. A log then contains
@@ -48,7 +52,7 @@ func (k Key) Format(f fmt.State, _ rune) {
 type partition struct {
 	authority, clientID, flow, variant, capabilities string
 
-	local bool
+	local, delegation bool
 }
 
 // A sessionKey is a [Key] that is quick to compare.
@@ -58,7 +62,9 @@ type sessionKey struct {
 }
 
 func (k *Key) partition() partition {
-	return partition{k.Authority, k.ClientID, k.Flow, k.Variant, k.Capabilities, k.Local}
+	return partition{
+		k.Authority, k.ClientID, k.Flow, k.Variant, k.Capabilities, k.Local, k.Delegation,
+	}
 }
 
 func (k *Key) sessionKey() sessionKey {
@@ -72,7 +78,7 @@ func (k sessionKey) key() Key {
 	p := k.partition.Value()
 	return Key{
 		Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant, Capabilities: p.capabilities,
-		Local: p.local, Subject: k.subject, Session: k.session,
+		Local: p.local, Delegation: p.delegation, Subject: k.subject, Session: k.session,
 	}
 }
 

@@ -145,6 +145,16 @@ func (t *tokenRecord) replaces(old *tokenRecord) bool {
 
 func (t *tokenRecord) usable() bool { return t != nil && t.Age < t.UsableFor }
 
+// expire returns how long the record of a delegation may be stored. The state of a delegation expires stateTTL after it
+// was obtained, and expire removes an expired one.
+func (r *sessionRecord) expire(stateTTL time.Duration) time.Duration {
+	if r.StateAge >= stateTTL {
+		r.State, r.StateAge = nil, 0
+		return 0
+	}
+	return stateTTL - r.StateAge
+}
+
 // prune removes expired values and sets the lifetime of the record. It keeps the entry of scopes.
 func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 	const least = time.Minute // a record without contents still has its epochs
@@ -290,19 +300,33 @@ func (r *subjectRecord) add(m mark, ttl time.Duration) {
 
 // sessionNames are the names of a session's records, and the scopes of the marks that end it.
 type sessionNames struct {
-	session, subject []string // one for each key, the first is written
-	scopes           [3]string
+	session []string // one for each key, the first is written
+	marks   []string // the records in which marks can end it
+	scopes  [3]string
 }
 
 // all returns the names of all records that concern the session.
-func (n *sessionNames) all() []string { return slices.Concat(n.session, n.subject) }
+func (n *sessionNames) all() []string { return slices.Concat(n.session, n.marks) }
 
 func newSessionNames(keys *seal.Keyring, k Key) sessionNames {
-	return sessionNames{
+	n := sessionNames{
 		session: keys.Names(joined("session", k.Authority, k.ClientID, k.Flow, k.Capabilities, k.Subject, k.Session)),
-		subject: keys.Names(joined("subject", k.Subject)),
 		scopes:  [3]string{"", k.appScope(), k.sessionScope()},
 	}
+	for _, record := range k.marksRecords() {
+		n.marks = append(n.marks, keys.Names(record)...)
+	}
+	return n
+}
+
+// marksRecords names the records in which marks can end the session of k. Those of delegations are stored for longer.
+// Each delegation also has a record of its own, so that a process that begins and ends many does not fill that of the
+// subject.
+func (k *Key) marksRecords() []string {
+	if k.Delegation {
+		return []string{joined("delegations", k.Subject), joined("delegation", k.sessionScope(), k.Subject)}
+	}
+	return []string{joined("subject", k.Subject)}
 }
 
 // appScope returns the scope of a mark for all sessions of k.Subject in one app, in all tenants of a cloud.

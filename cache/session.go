@@ -26,10 +26,13 @@ type session struct {
 	used    uint64      // when it was last looked up; guarded by shard.mu
 	touched atomic.Bool // it was in use without a lookup; see shard.candidate
 
+	stateTTL time.Duration // how long state may be used; if zero, without limit
+
 	mu      sync.Mutex     // guards the fields below, and those of entries and flights
 	dropped bool           // evicted or purged: it stores nothing
 	entries []*entry       // most recently looked up first
 	state   string         // Response.State of the last response that had one
+	stateAt time.Time      // when that arrived
 	version uint64         // counts changes of state, and calls of Put
 	shared  *sharedSession // nil without a store
 }
@@ -114,6 +117,14 @@ func (s *session) drop() {
 
 // The session's mutex is held during the calls of the methods below.
 
+// currentState returns the state. It drops a state that has expired.
+func (s *session) currentState() string {
+	if s.stateTTL > 0 && since(time.Now(), s.stateAt) >= s.stateTTL {
+		s.state = ""
+	}
+	return s.state
+}
+
 func (e *entry) detach() {
 	e.detached = true
 	e.current.Store(nil)
@@ -128,7 +139,8 @@ func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchF
 	}
 	if e.flight == nil && (t == nil || !t.freshAt(now)) {
 		err := e.blocked(claims, now)
-		look := err != nil && t == nil && h.Interactive && e.session.shared != nil // in the store, for a later sign-in
+		// In the store, for a later sign-in. Delegations have none.
+		look := err != nil && t == nil && h.Interactive && e.session.shared != nil && e.session.stateTTL == 0
 		if err == nil && claims != "" && t == nil {
 			err = e.limit(now)
 		}
@@ -213,7 +225,7 @@ func (e *entry) start(ctx context.Context, h *Handle, claims string, served *tok
 	if served != nil { // no other flight starts before this one ends
 		served.setDue(served.usableFor)
 	}
-	go e.flight.run(context.WithoutCancel(ctx), e.session.state, fetch)
+	go e.flight.run(context.WithoutCancel(ctx), e.session.currentState(), fetch)
 }
 
 // accept makes a token of a response to a request with claims. It stores the token unless a newer one has
@@ -244,11 +256,8 @@ func (e *entry) accept(r Response, claims string, version uint64, spread, newest
 		e.replace(t)
 	}
 	if s := e.session; r.State != "" && !s.dropped && version == s.version {
-		s.state = r.State
+		s.state, s.stateAt = r.State, now
 		s.version++
-		if s.shared != nil {
-			s.shared.stateAt = now
-		}
 	}
 	*failed, e.failures[plain] = nil, nil // the plain failure's wait was computed for an older token
 	return t, nil
