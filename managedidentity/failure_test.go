@@ -27,7 +27,7 @@ const (
 	user     = "no token for the user-assigned identity with the client ID " + clientID + ": "
 )
 
-func TestFailures(t *testing.T) {
+func TestPlatformFailures(t *testing.T) {
 	appService := map[string]string{
 		"IDENTITY_ENDPOINT": "http://127.0.0.1:41234/msi/token", "IDENTITY_HEADER": "s3cr3t-header",
 	}

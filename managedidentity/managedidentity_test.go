@@ -82,7 +82,7 @@ func get(t *testing.T, s *entra.TokenSource) *oauth2.Token {
 }
 
 // A start of a thousand callers sends one request, however slow the service is.
-func TestColdCallersSendOneRequest(t *testing.T) {
+func TestColdCallersSendOneMetadataRequest(t *testing.T) {
 	p := newPlatform(t, day)
 	p.takes = 8 * time.Second
 	synctest.Test(t, func(t *testing.T) {
@@ -343,6 +343,27 @@ func TestRequestsGoToThePlatformDirectly(t *testing.T) {
 	}
 }
 
+// Without TLS, no request leaves the local network. The address of the environment is not repeated.
+func TestServiceElsewhereGetsNoRequest(t *testing.T) {
+	p := newPlatform(t, day)
+	t.Setenv("IDENTITY_HEADER", "s3cr3t-header")
+	const service = "no token for the system-assigned identity: "
+	for endpoint, want := range map[string]string{
+		"http://s3cr3t.example/msi/token": service + "the managed identity service (AppService) is not on a local network " +
+			"and does not use TLS, so no request was sent; check the environment variables that the platform sets",
+		"http://s3cr3t\x7f/": service + "MSAL could not send a request to the managed identity service (AppService); " +
+			"check the environment variables that the platform sets",
+	} {
+		t.Setenv("IDENTITY_ENDPOINT", endpoint)
+		_, err := p.identity(t, managedidentity.Config{}).TokenSource(scope).TokenContext(t.Context())
+		e := testkit.Error(t, err)
+		if e.Code != "invalid_client" || e.Description != want || !e.Local() || len(p.Sent()) != 0 {
+			t.Errorf("got %v with code %s after %d requests, want %s", e, e.Code, len(p.Sent()), want)
+		}
+		testkit.NoSecrets(t, e, "s3cr3t")
+	}
+}
+
 // Azure Arc names a file with a key. Only a file in the directory of its agent is read.
 func TestArcKeyFileElsewhereIsNotRead(t *testing.T) {
 	dir := t.TempDir()
@@ -492,9 +513,12 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 		`{"error":{"code":"s3cr3t-header","message":"bad s3cr3t-header"}}`, "<html>s3cr3t-header</html>",
 		`{"message":"bad header s3cr3t%2Dheader"}`,
 	} {
-		p.respond(400, "application/json", body)
-		_, err := id.TokenSource(fmt.Sprintf("api://%d/.default", i)).TokenContext(t.Context())
-		testkit.NoSecrets(t, testkit.Error(t, err), "token-1", "s3cr3t")
+		for _, header := range []string{"s3cr3t-header", "s3cr3t"} { // short secrets need care
+			t.Setenv("IDENTITY_HEADER", header)
+			p.respond(400, "application/json", body)
+			_, err := id.TokenSource(fmt.Sprintf("api://%d/%s/.default", i, header[6:])).TokenContext(t.Context())
+			testkit.NoSecrets(t, testkit.Error(t, err), "token-1", "s3cr3t")
+		}
 	}
 	p.Intercept(func(*http.Request, url.Values) (*http.Response, error) { return nil, errors.New("s3cr3t") })
 	ctx, cancel := contextWithTimeout(t, 100*time.Millisecond)
