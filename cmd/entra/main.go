@@ -9,6 +9,8 @@
 // is given. doctor checks a configuration step by step (configuration, name, connection,
 // clock, discovery, credential, token, claims) and says how to fix each problem.
 //
+// With -identity, doctor checks the managed identity of the machine or app that runs the command.
+//
 // Without flags, the app and its credential come from the environment variables of Azure's
 // own tools (see package credentials). Secrets are not accepted as values of flags. Claims
 // are decoded for display and not verified.

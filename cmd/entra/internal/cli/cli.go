@@ -149,7 +149,9 @@ func usageOf(command string) string {
 Checks the configuration, name, connection, clock, discovery, credential, token and claims,
 and says how to fix each problem. scope is the default scope of one API, such as
 api://orders/.default (default: that of Microsoft Graph). The token is not printed.
-` + flagsText + `
+` + flagsText + `  -identity ID      check the managed identity of this machine or app, without an app registration:
+                    "system", the client ID, "object:" and the object ID, or the resource ID
+
 Exit codes: 0 no step failed (there may be warnings), 1 a step failed, 2 wrong usage.
 `
 	}

@@ -16,9 +16,20 @@ import (
 	"github.com/entratoken/entra/cmd/entra/internal/doctor"
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/managedidentity"
 )
 
 func (s *System) doctor(ctx context.Context, o *options) int {
+	p := s.printer()
+	report := p.step
+	if o.json {
+		report = nil
+	}
+	if o.identity != "" {
+		return s.report(o, doctor.ExamineIdentity(ctx, doctor.IdentityConfig{
+			Identity: s.identity(o), Scope: o.scope(s.cloud(o)), Done: report,
+		}))
+	}
 	transport, err := s.transport(o)
 	if err != nil {
 		fmt.Fprintln(s.Stderr, "entra doctor:", redact.Text(err.Error(), 300))
@@ -33,11 +44,30 @@ func (s *System) doctor(ctx context.Context, o *options) int {
 	if s.Transport == nil {
 		d.Proxy = http.ProxyFromEnvironment
 	}
-	p := s.printer()
-	if !o.json {
-		d.Done = p.step
+	d.Done = report
+	return s.report(o, doctor.Examine(ctx, d))
+}
+
+// identity returns the managed identity that -identity selects.
+func (s *System) identity(o *options) managedidentity.Config {
+	var c managedidentity.Config
+	if s.Transport != nil {
+		c.HTTPClient = httpClient(s.Transport)
 	}
-	steps := doctor.Examine(ctx, d)
+	switch object, isObject := strings.CutPrefix(o.identity, "object:"); {
+	case o.identity == "system":
+	case isObject:
+		c.ObjectID = object
+	case strings.HasPrefix(o.identity, "/"):
+		c.ResourceID = o.identity
+	default:
+		c.ClientID = o.identity
+	}
+	return c
+}
+
+// report prints the outcome of all steps and returns the exit code.
+func (s *System) report(o *options, steps []doctor.Step) int {
 	failed := doctor.Failed(steps)
 	if o.json {
 		s.encode(struct {
@@ -45,7 +75,7 @@ func (s *System) doctor(ctx context.Context, o *options) int {
 			Steps []doctor.Step `json:"steps"`
 		}{!failed, steps})
 	} else {
-		p.summary(steps)
+		s.printer().summary(steps)
 	}
 	if failed {
 		return Failure

@@ -81,6 +81,26 @@ func rejecting(code string, aadsts int) func(*testing.T, *bench) []string {
 	return inject(entratest.Fault{Endpoint: "token", Status: 400, Error: code, AADSTS: aadsts})
 }
 
+// platform makes the instance metadata service respond. An empty body stands for a token, and the status 0 for a
+// connection that fails. The time is too short for retries.
+func platform(identity string, status int, body string) func(*testing.T, *bench) []string {
+	return func(_ *testing.T, b *bench) []string {
+		b.transport = testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
+			switch {
+			case status == 0:
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EHOSTUNREACH}
+			case status == http.StatusOK && body == "":
+				return testkit.PlatformToken(r, b.Mint(entratest.MintOptions{Resource: "api-b", Client: "daemon", Version: 1}),
+					75*time.Minute), nil
+			case strings.HasPrefix(body, "<"):
+				return testkit.Response(r, status, "text/html", body), nil
+			}
+			return testkit.Response(r, status, "application/json", body), nil
+		})
+		return []string{"-identity", identity, "-timeout", "900ms", scopeOfB}
+	}
+}
+
 // timeout is a time-out of a connection.
 type timeout struct{}
 
@@ -349,6 +369,20 @@ func TestDoctorFindsFaults(t *testing.T) {
 			"token", 0},
 		{"connection dropped", inject(entratest.Fault{Endpoint: "token", Drop: true}), 1, "token", 0},
 
+		{"managed identity", platform("system", 200, ""), 0, "", 0},
+		{"user-assigned identity", platform("99999999-0000-4000-8000-000000000001", 200, ""), 0, "", 0},
+		{"identity not assigned", platform("99999999-0000-4000-8000-000000000001", 400,
+			`{"error":"invalid_request","error_description":"Identity not found"}`), 1, "token", 0},
+		{"no identity on the machine", platform("system", 400,
+			`{"error":"invalid_request","error_description":"Identity not found"}`), 1, "token", 0},
+		{"identity is not an ID", platform("s3cret", 200, ""), 1, "configuration", 0},
+		{"identity outside of Azure", platform("system", 0, ""), 1, "token", 0},
+		{"identity service is updated", platform("system", 410, ""), 1, "token", 0},
+		{"identity service behind a proxy", platform("system", 200, "<html>sign in</html>"), 1, "token", 0},
+		{"identity and an unknown API", platform("object:99999999-0000-4000-8000-000000000001", 400,
+			`{"error":"invalid_resource","error_description":"AADSTS500011: The resource principal was not found"}`), 1,
+			"token", 500011},
+
 		{"no roles", func(t *testing.T, b *bench) []string { b.daemon(t); return nil }, 0, "claims", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -399,7 +433,11 @@ func (b *bench) steps(t *testing.T, failed string, aadsts int, args []string) {
 	if first != failed {
 		t.Errorf("got %q as the first step that is not ok, want %q", first, failed)
 	}
-	if want := "configuration name connection clock discovery credential token claims"; strings.Join(names, " ") != want {
+	want := "configuration name connection clock discovery credential token claims"
+	if slices.Contains(args, "-identity") {
+		want = "configuration token claims"
+	}
+	if strings.Join(names, " ") != want {
 		t.Errorf("got the steps %v", names)
 	}
 }

@@ -326,6 +326,7 @@ func TestHostileArguments(t *testing.T) {
 				{"doctor", "-secret-file", name + "x"},
 				{"doctor", "-cloud", name}, {"token", "-cloud", name}, {"token", "-tenant", name}, {"doctor", "-client", name},
 				{"token", "-region", name}, {"token", name}, {"doctor", name}, {"doctor", "-managed-identity", name},
+				{"doctor", "-identity", name}, {"doctor", "-identity", "/" + name},
 				{"token", "-assertion", name + "x", scopeOfB}, {name}, {"token", "-" + name}} {
 				if _, out, errs := b.run(t, args...); strings.ContainsAny(out+errs, "\x1b\x07\u009b") {
 					t.Errorf("%q: %q%q", args, out, errs)
@@ -381,6 +382,9 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"token", "a/.default", "b/.default"}, "has one scope"},
 		{[]string{"token", "-timeout", "0s"}, "must be positive"},
 		{[]string{"doctor", "-raw"}, "not defined: -raw"},
+		{[]string{"token", "-identity", "system"}, "not defined: -identity"},
+		{[]string{"doctor", "-identity", "system", "-client", "a"}, "leave out -tenant, -client"},
+		{[]string{"doctor", "-identity", "system", "-managed-identity", "default"}, "leave out -tenant, -client"},
 	} {
 		code, out, errs := b.run(t, tt.args...)
 		if code != 2 || out != "" || !strings.Contains(errs, tt.want) {
