@@ -12,6 +12,7 @@
 // A flow package turns it into a [TokenSource]:
 //
 //   - clientcreds is for a daemon that calls an API as itself.
+//   - managedidentity is for a program in Azure that calls an API as its own identity, without a Client.
 //   - obo is for an API that calls the next API for its caller.
 //   - authcode is for a web app that signs users in and calls APIs for them. Package signin
 //     adds handlers and sessions.
