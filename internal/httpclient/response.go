@@ -13,14 +13,19 @@ import (
 const maxRetryAfter = time.Hour
 
 // RetryAfter parses the Retry-After header: seconds or a date (RFC 9110, section 10.2.3). It returns at most an hour,
-// and 0 if the header is missing or invalid.
+// and 0 if the header is missing or invalid. A date counts from the Date of the response, since the clock of the server
+// may differ from ours.
 func RetryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	var d time.Duration
 	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 		d = time.Duration(max(0, min(n, int64(maxRetryAfter/time.Second)))) * time.Second
 	} else if t, err := http.ParseTime(v); err == nil {
-		d = time.Until(t)
+		now, err := http.ParseTime(h.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		d = t.Sub(now)
 	}
 	return max(0, min(d, maxRetryAfter))
 }
