@@ -209,7 +209,7 @@ func (fl *fleet) restore(s *session) {
 	defer s.mu.Unlock()
 	sh := s.shared
 	// With the record, the store may have lost the mark of a sign-out.
-	if s.dropped || s.state == "" || sh.suspect || sh.restoring {
+	if s.state == "" || sh.suspect || sh.restoring {
 		return
 	}
 	sh.restoring = true
@@ -352,7 +352,7 @@ func (s *session) judge(marks *subjectRecord, suspicions int) (ended bool) {
 		}
 	}
 	// A mark may have expired since.
-	if sh.started && !sh.contact.IsZero() && since(now, sh.contact) > sh.fleet.sessionTTL {
+	if !sh.contact.IsZero() && since(now, sh.contact) > sh.fleet.sessionTTL {
 		return true
 	}
 	if !sh.known {

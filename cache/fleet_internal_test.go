@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -783,5 +784,138 @@ func TestPatienceIsHalfOfTheCallersTime(t *testing.T) {
 		if got := f.patience(start); got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A flight queries the other processes more often while they may not be connected yet.
+func TestQueriesAfterALostConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, h, _ := scripted()
+		fl := h.cache.fleet
+		want := func(when string, most int) {
+			t.Helper()
+			if got := fl.mostQueries(); got != most {
+				t.Errorf("%s: got %d queries, want %d", when, got, most)
+			}
+		}
+		want("a store without messages", 0)
+		fl.notifier = pushStore{}
+		want("not connected yet", queries)
+		fl.setConnected(false)
+		want("still not connected", queries)
+		fl.setConnected(true)
+		time.Sleep(time.Hour)
+		want("connected", queries)
+		fl.setConnected(false)
+		time.Sleep(time.Hour)
+		want("lost", queriesAfterLoss)
+		fl.setConnected(true)
+		want("connected again", queriesAfterLoss)
+		time.Sleep(afterLoss - 1)
+		want("connected for almost five seconds", queriesAfterLoss)
+		time.Sleep(time.Nanosecond)
+		want("connected for five seconds", queries)
+	})
+}
+
+// A pushStore sends no messages.
+type pushStore struct{ Store }
+
+func (pushStore) Notify(context.Context, string) error { return nil }
+
+func (pushStore) Subscribe(func(string), func(bool)) {}
+
+// The result of a flight replaces its lease.
+func TestResultOfFlightIsSaved(t *testing.T) {
+	failed := &failureRecord{Error: []byte("failed"), InARow: 1, RetryIn: time.Minute}
+	throttled := &failureRecord{Error: []byte("failed"), InARow: 1, RetryIn: time.Minute, Throttled: time.Hour}
+	entryOf := func(lease string, t *tokenRecord, failures ...*failureRecord) []entryRecord {
+		e := entryRecord{Scopes: "s", Lease: lease, Token: t}
+		copy(e.Failures[:], failures)
+		return []entryRecord{e}
+	}
+	for _, tt := range []struct {
+		name     string
+		claims   string
+		token    bool
+		state    string
+		failure  *failureRecord
+		replaces string
+		leased   []entryRecord // nil if the flight has no lease
+		signIn   string        // of the record, in place of the flight's
+		want     []entryRecord // nil if nothing is saved
+		wantTTL  time.Duration
+	}{
+		{name: "a token", token: true, leased: entryOf("own", nil, failed, failed),
+			want: entryOf("", aged("new", 0), nil, failed), wantTTL: time.Hour},
+		{name: "a token for claims", claims: "c", token: true, leased: entryOf("own", nil, failed, failed),
+			want: entryOf("", aged("new", 0)), wantTTL: time.Hour},
+		{name: "a token without a lease", token: true, want: entryOf("", aged("new", 0)), wantTTL: time.Hour},
+		{name: "a token in place of the old one", token: true, replaces: "old", leased: entryOf("own", aged("old", 0)),
+			want: entryOf("", aged("new", 0)), wantTTL: time.Hour},
+		{name: "a token next to a newer one", token: true, replaces: "old", leased: entryOf("own", aged("newer", 0)),
+			want: entryOf("", aged("newer", 0)), wantTTL: time.Hour},
+		{name: "a token for claims next to one without them", claims: "c", token: true,
+			leased: entryOf("own", aged("newer", 0)), want: entryOf("", aged("new", 0)), wantTTL: time.Hour},
+		{name: "the same after a later sign-in", claims: "c", token: true, signIn: "later",
+			leased: entryOf("own", aged("newer", 0)), want: entryOf("", aged("newer", 0)), wantTTL: time.Hour},
+		{name: "nothing", leased: entryOf("own", aged("old", 0)), want: entryOf("", aged("old", 0)), wantTTL: time.Hour},
+		{name: "nothing, with the lease of another", leased: entryOf("other", aged("old", 0))},
+		{name: "nothing, without a lease"},
+		{name: "a failure", failure: failed, leased: entryOf("own", nil), want: entryOf("", nil, failed),
+			wantTTL: 6 * time.Minute},
+		{name: "a failure with the lease of another", failure: failed, leased: entryOf("other", nil),
+			want: entryOf("other", nil, failed), wantTTL: 6 * time.Minute},
+		{name: "a failure of a request with claims", claims: "c", failure: failed, leased: entryOf("own", nil),
+			want: entryOf("", nil, nil, failed), wantTTL: 6 * time.Minute},
+		{name: "a failure after a later sign-in", failure: failed, signIn: "later", leased: entryOf("other", nil)},
+		{name: "Retry-After after a later sign-in", failure: throttled, signIn: "later", leased: entryOf("other", nil),
+			want: entryOf("other", nil, throttled), wantTTL: time.Hour + 5*time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store, h, e := scripted()
+			h.EncodeError = func(err error) []byte { return []byte(err.Error()) }
+			sh := e.session.shared
+			sh.started, sh.known, sh.signIn = true, true, "first"
+			sh.signedInAt = time.Now()
+			f := newFlight(h, e)
+			f.id, f.claims, f.signIn = "own", tt.claims, "first"
+			if tt.replaces != "" {
+				f.replaces = cached(tt.replaces, 0)
+			}
+			if r := tt.failure; r != nil {
+				now := time.Now()
+				f.failure = &failure{
+					err: errors.New("failed"), inARow: 1, at: now, retryAt: now.Add(r.RetryIn), throttledUntil: now.Add(r.Throttled),
+				}
+			}
+			record := &sessionRecord{SignIn: cmp.Or(tt.signIn, "first"), Entries: tt.leased}
+			if tt.leased != nil {
+				f.leased = &loaded{record: record, at: time.Now(), version: "v"}
+			}
+			var result *token
+			if tt.token {
+				result = cached("new", 0)
+			}
+			h.cache.fleet.end(t.Context(), f, result, "")
+			if tt.want == nil {
+				if len(store.saved) != 0 {
+					t.Errorf("%s: got %s, want nothing saved", tt.name, store.saved[0].Value)
+				}
+				return
+			}
+			if len(store.saved) != 1 {
+				t.Fatalf("%s: got %d records, want one", tt.name, len(store.saved))
+			}
+			for i := range tt.want {
+				if tok := tt.want[i].Token; tok != nil && tok.Text == "new" {
+					tok.Type = "Bearer"
+				}
+			}
+			want := sessionRecord{TTL: tt.wantTTL, SignIn: record.SignIn, Entries: tt.want}
+			if got := string(store.saved[0].Value); got != asJSON(t, want) {
+				t.Errorf("%s: got\n%s, want\n%s", tt.name, got, asJSON(t, want))
+			}
+		})
 	}
 }

@@ -430,6 +430,20 @@ func TestChallengeLooksIntoStoreFirst(t *testing.T) {
 	})
 }
 
+// A process that finds a session in the store does not take its token for a response to a claims challenge.
+func TestChallengeInNewProcessNeedsRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		signIn(t, handle(replica(t, store), user("alice"), "s"), "first")
+		h := handle(replica(t, store), user("alice"), "s")
+		tok, err := h.Token(t.Context(), "mfa", redeem)
+		if err != nil || tok.AccessToken != "refreshed with refresh token of first" {
+			t.Errorf("got %v, error %v; want a token of a new request", tok, err)
+		}
+		settle()
+	})
+}
+
 // A store that hangs costs one time-out. Then its breaker is open, and hits are as fast as ever.
 func TestHangingStoreCostsOneTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
