@@ -143,7 +143,8 @@ func (c *Cache) Stats() Stats {
 // Purge drops all sessions of subject, of every app and authority, and returns how many of them this process had. A
 // response that arrives later for one of them reaches the callers that wait for it and is not stored.
 //
-// The subject of a user who signed in with package authcode is Account.HomeAccountID.
+// The subject of a user who signed in with package authcode is Account.HomeAccountID. That of a delegation of package
+// obo is Delegation.HomeAccountID, so Purge also ends the delegations of the user.
 //
 // With a store, the sessions also end in all other processes that share it: at once if the store is a [Notifier], and
 // otherwise within Options.Recheck. The error reports that the store failed. The sessions of this process are dropped

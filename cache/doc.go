@@ -26,7 +26,11 @@
 // A user with a session for each browser ([Key].Session) has at most 64 of them, the most recently used ones.
 // On-behalf-of sessions belong to assertions, whose users the cache does not know. Only their tenants are separate.
 //
-// An evicted session has lost its tokens and its refresh token, also for a TokenSource that used it before.
+// Long-running processes ([Key].Delegation) are a partition of their own, so they do not evict sign-ins, nor the other
+// way round.
+//
+// An evicted session has lost its tokens and its refresh token, also for a TokenSource that used it before. With a
+// Store, they are read from there again.
 //
 // # Refresh
 //

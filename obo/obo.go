@@ -35,8 +35,32 @@
 //
 // The program examples/middletier shows this.
 //
-// Sources: RFC 7523, section 2.1, and "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
-// flow".
+// # Long-running processes
+//
+// A job that outlives the request, such as a nightly report, cannot use the caller's token, which
+// expires after about an hour. [Begin] exchanges it for a refresh token, which stays in the cache, and
+// returns a [Delegation]. A worker resumes it, in any process that shares the store of the cache, until
+// [End]:
+//
+//	d, err := obo.Begin(ctx, client, caller, "api://next/.default") // in the API
+//	job, err := json.Marshal(d)                                     // for the worker
+//	...
+//	err = json.Unmarshal(job, &d)                                   // in the worker
+//	next := obo.Resume(client, d, "api://next/.default").HTTPClient()
+//	...
+//	err = obo.End(ctx, client, d)                                   // after the last use
+//
+// A delegation also ends when it is not used for cache.Options.DelegationTTL, and when Entra has revoked
+// the refresh token. The error then wraps [ErrEnded], or it is Entra's, whose InteractionRequired
+// method reports true. The worker cannot prompt the user. It stops the job and waits until the user calls
+// the API again.
+//
+// A sign-out of the user in a web app does not end a delegation. Tell users what runs for them, and let
+// them stop it. [cache.Cache.Purge] with the HomeAccountID ends all delegations of a user in the
+// processes that share the store.
+//
+// Sources: RFC 7523, section 2.1, "Microsoft identity platform and OAuth 2.0 On-Behalf-Of
+// flow", and, for long-running processes, "On-behalf-of flows with MSAL.NET".
 package obo
 
 import (
@@ -96,26 +120,18 @@ const unknownExpiry = 10 * time.Minute
 
 func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested []string) *entra.TokenSource {
 	g := entra.Grant{Flow: FlowName, Subject: string(sum[:])}
-	if len(requested) == 1 && !scopes.IsOIDC(requested[0]) {
-		g.Scope = requested[0] // saves the copy
-	} else {
-		g.Scopes = scopes.WithoutOIDC(requested)
-	}
-	noScopes := g.Scope == "" && len(g.Scopes) == 0
+	hasScopes := setScopes(&g, requested)
 	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
-		if noScopes {
-			return nil, errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
+		if !hasScopes {
+			return nil, errNoScopes()
 		}
 		claims, err := checkAssertion(assertion, c.TenantID())
 		if err != nil {
 			return nil, err
 		}
-		resp, err := r.OnBehalfOf(ctx, assertion)
+		resp, err := exchange(ctx, r, assertion, claims)
 		if err != nil {
 			return nil, err
-		}
-		if !claims.isOf(resp.HomeAccountID) {
-			return nil, errorf(entra.CodeInvalidResponse, "the response is a token for another user than that of the assertion")
 		}
 		resp.NotAfter = claims.expires
 		if resp.NotAfter.IsZero() {
@@ -124,4 +140,29 @@ func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested 
 		return resp, nil
 	}
 	return c.TokenSource(g)
+}
+
+// exchange sends the request, and checks that the response is for the user of the assertion.
+func exchange(
+	ctx context.Context, r *entra.TokenRequest, assertion string, claims assertionClaims,
+) (*entra.TokenResponse, error) {
+	resp, err := r.OnBehalfOf(ctx, assertion)
+	if err == nil && !claims.isOf(resp.HomeAccountID) {
+		return nil, errorf(entra.CodeInvalidResponse, "the response is a token for another user than that of the assertion")
+	}
+	return resp, err
+}
+
+// setScopes sets the scopes of g, and reports whether there are any.
+func setScopes(g *entra.Grant, requested []string) bool {
+	if len(requested) == 1 && !scopes.IsOIDC(requested[0]) {
+		g.Scope = requested[0] // saves the copy
+	} else {
+		g.Scopes = scopes.WithoutOIDC(requested)
+	}
+	return g.Scope != "" || len(g.Scopes) > 0
+}
+
+func errNoScopes() error {
+	return errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
 }
