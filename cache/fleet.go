@@ -17,6 +17,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/refresh"
 	"github.com/entratoken/entra/internal/safecall"
 	"github.com/entratoken/entra/internal/seal"
 )
@@ -835,9 +836,16 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 		now := time.Now()
 		l.record.grow(since(now, l.at))
 		l.at = now
+		before := l.record.contents()
 		s.mu.Lock()
 		l.record.merge(s.snapshot(without))
 		version := s.version
+		if change == nil && slices.Equal(before, l.record.contents()) {
+			// There is nothing to save. After an outage, many processes with older tokens than the stored one may come here.
+			s.adopt(l.record, h, without)
+			s.mu.Unlock()
+			return nil
+		}
 		s.mu.Unlock()
 		scopes := ""
 		if without != nil {
@@ -902,6 +910,15 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			s.unchecked()
 			f.prepare()
 			if ended = f.finishFrom(fl, false); ended {
+				s.mu.Unlock()
+				return true
+			}
+			if t := f.served; t != nil && !t.postponed {
+				// The refresh is due at about the same time in all processes that share the token. Without the store, each
+				// sends a request, so they spread them as after a failure.
+				t.postponed = true
+				t.postpone(refresh.Policy{}.RetryIn(1, 0, until(time.Now(), t.usableUntil()), mathrand.Float64()))
+				e.end(f, t, nil)
 				s.mu.Unlock()
 				return true
 			}

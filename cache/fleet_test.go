@@ -1109,3 +1109,49 @@ func TestLateWriteIsCorrected(t *testing.T) {
 		settle()
 	})
 }
+
+// Forty processes share a token that is due while the store fails. Their requests are spread over the rest of its life.
+// When the store is back, those with an older token than the stored one write nothing.
+func TestOutageOfStoreSpreadsRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a := &authority{takes: 200 * time.Millisecond}
+		var handles []*cache.Handle
+		const processes = 40
+		for range processes {
+			handles = append(handles, handle(replica(t, store), key("t", ""), "s"))
+		}
+		work := func(seconds int) {
+			for range seconds {
+				for _, h := range handles {
+					token(t, h, a.fetch)
+				}
+				time.Sleep(time.Second)
+			}
+		}
+		work(10)
+		settle()
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: errors.New("connection refused")} })
+		for a.requests.Load() == 1 {
+			work(1)
+		}
+		before := a.requests.Load()
+		work(45)
+		if n := a.requests.Load() - before; n > processes/2 {
+			t.Errorf("got %d requests in 45 seconds, want at most half of the %d processes", n, processes)
+		}
+		work(3600)
+		if n := a.requests.Load(); n < processes {
+			t.Fatalf("got %d requests, want one for each of %d processes", n, processes)
+		}
+		saves, loads := store.Calls(storetest.OpSave), store.Calls(storetest.OpLoad)
+		store.Inject(nil)
+		time.Sleep(10 * time.Second)
+		saves, loads = store.Calls(storetest.OpSave)-saves, store.Calls(storetest.OpLoad)-loads
+		if saves < 1 || saves > processes/2 || loads < processes {
+			t.Errorf("got %d writes and %d reads after the outage, want few writes and a read for each of %d processes",
+				saves, loads, processes)
+		}
+		settle()
+	})
+}

@@ -143,6 +143,17 @@ func (t *tokenRecord) replaces(old *tokenRecord) bool {
 	return t.Age < old.Age
 }
 
+// contents returns the tokens of r and their scopes.
+func (r *sessionRecord) contents() []string {
+	c := []string{r.SignIn, string(r.State)}
+	for _, e := range r.Entries {
+		if e.Token != nil {
+			c = append(c, e.Scopes, e.Token.Text)
+		}
+	}
+	return c
+}
+
 func (t *tokenRecord) usable() bool { return t != nil && t.Age < t.UsableFor }
 
 // expire returns how long the record of a delegation may be stored. The state of a delegation expires stateTTL after it

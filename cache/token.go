@@ -77,6 +77,7 @@ type token struct {
 	refreshAfter, usableFor time.Duration
 	refreshDue              time.Duration // when a refresh is due, counted from obtainedAt; guarded by session.mu
 	limit                   time.Duration // due is not after it, if not zero; see session.limit; guarded by session.mu
+	postponed               bool          // its refresh, because the store failed; guarded by session.mu
 }
 
 func (t *token) usableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
