@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,6 +261,33 @@ func TestServiceIsNotReachable(t *testing.T) {
 			"the program may run outside of Azure, or in a network that blocks the service"
 		if e.Code != entra.CodeRequestFailed || e.Description != want || !e.Temporary() || !e.Local() || len(p.Sent()) != 5 {
 			t.Errorf("got %v after %d requests, want %s after 5", e, len(p.Sent()), want)
+		}
+	})
+}
+
+// A service that does not respond costs one time-out, and all callers get the error.
+func TestServiceHangs(t *testing.T) {
+	p := newPlatform(t, day)
+	p.Intercept(func(req *http.Request, _ url.Values) (*http.Response, error) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := p.identity(t, managedidentity.Config{}).TokenSource(scope)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				_, err := s.TokenContext(t.Context())
+				e := testkit.Error(t, err)
+				if e.Code != entra.CodeRequestFailed || !errors.Is(err, context.DeadlineExceeded) || !e.Temporary() {
+					t.Errorf("got %v, want a time-out", err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took != 30*time.Second || len(p.Sent()) != 1 {
+			t.Errorf("got the error after %v and %d requests, want 30 s and 1", took, len(p.Sent()))
 		}
 	})
 }
