@@ -5,6 +5,8 @@
 //	...
 //	secrets, err := azsecrets.NewClient("https://contoso.vault.azure.net", credential, nil)
 //
+// [ForIdentity] does the same for the managed identity of the program.
+//
 // All clients of the SDK and the rest of the program then share one cache. The SDK is given the refresh point of each
 // token, so it fetches the next token early, and a call of the SDK never waits for a refresh. Claims challenges and
 // tenants that the SDK discovers are passed on.
@@ -22,6 +24,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/managedidentity"
 )
 
 // Options changes the tokens of a [Credential]. The zero value is for the app itself in its own tenant.
@@ -36,11 +39,13 @@ type Options struct {
 	AllowedTenants []string
 }
 
-// Credential is an azcore.TokenCredential. It is safe for concurrent use. Create it with [New].
+// Credential is an azcore.TokenCredential. It is safe for concurrent use. Create it with [New] or [ForIdentity].
 type Credential struct {
 	client  *entra.Client
 	source  func(*entra.Client, ...string) *entra.TokenSource
 	allowed []string
+
+	identity *managedidentity.Identity // replaces the fields above
 }
 
 var _ azcore.TokenCredential = (*Credential)(nil)
@@ -53,11 +58,20 @@ func New(client *entra.Client, opts *Options) (*Credential, error) {
 	if opts == nil {
 		opts = new(Options)
 	}
-	c := &Credential{client, opts.Source, slices.Clone(opts.AllowedTenants)}
+	c := &Credential{client: client, source: opts.Source, allowed: slices.Clone(opts.AllowedTenants)}
 	if c.source == nil {
 		c.source = ownTokens
 	}
 	return c, nil
+}
+
+// ForIdentity returns a credential that acquires the tokens of a managed identity. They are always for the tenant of the
+// identity. A tenant that the SDK requests is ignored, as in azidentity. ForIdentity sends no request.
+func ForIdentity(id *managedidentity.Identity) (*Credential, error) {
+	if id == nil {
+		return nil, invalid("an identity from managedidentity.New is required")
+	}
+	return &Credential{identity: id}, nil
 }
 
 func ownTokens(client *entra.Client, scopes ...string) *entra.TokenSource {
@@ -73,14 +87,9 @@ func ownTokens(client *entra.Client, scopes ...string) *entra.TokenSource {
 // o.EnableCAE is ignored: entra.Config.Capabilities declares whether the app handles claims challenges. The clients
 // of the SDK do.
 func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	client, err := c.tenant(o.TenantID)
+	source, err := c.tokenSource(o)
 	if err != nil {
 		return azcore.AccessToken{}, err
-	}
-	source := c.source(client, o.Scopes...)
-	if source == nil {
-		return azcore.AccessToken{}, invalid("%d scopes were requested, but the app's own tokens need exactly one",
-			len(o.Scopes))
 	}
 	if o.Claims != "" {
 		source = source.WithClaims(o.Claims)
@@ -95,6 +104,26 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 		refreshOn = time.Now()
 	}
 	return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry, RefreshOn: refreshOn}, nil
+}
+
+// tokenSource returns the source of tokens for the scopes and the tenant of o.
+func (c *Credential) tokenSource(o policy.TokenRequestOptions) (*entra.TokenSource, error) {
+	var source *entra.TokenSource
+	if c.identity != nil {
+		if len(o.Scopes) == 1 {
+			source = c.identity.TokenSource(o.Scopes[0])
+		}
+	} else {
+		client, err := c.tenant(o.TenantID)
+		if err != nil {
+			return nil, err
+		}
+		source = c.source(client, o.Scopes...)
+	}
+	if source == nil {
+		return nil, invalid("%d scopes were requested, but the app's own tokens need exactly one", len(o.Scopes))
+	}
+	return source, nil
 }
 
 // tenant returns the client for a tenant that the SDK requests.

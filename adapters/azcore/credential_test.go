@@ -19,6 +19,7 @@ import (
 	azcredential "github.com/entratoken/entra/adapters/azcore"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/internal/testkit"
+	"github.com/entratoken/entra/managedidentity"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -207,6 +208,54 @@ func TestKeyVaultOnBehalfOf(t *testing.T) {
 }
 
 // The caller's deadline ends the wait for a token.
+// Clients of the SDK share the token of a managed identity, and follow its refresh point. The tenant of the vault does
+// not matter.
+func TestKeyVaultWithManagedIdentity(t *testing.T) {
+	testkit.NoPlatform(t)
+	synctest.Test(t, func(t *testing.T) {
+		issued := 0
+		platform := testkit.NewRecorder(testkit.RoundTripper(func(req *http.Request) (*http.Response, error) {
+			issued++
+			return testkit.PlatformToken(req, fmt.Sprintf("token-%d", issued), 24*time.Hour, "refresh_in", "43200"), nil
+		}))
+		id, err := managedidentity.New(managedidentity.Config{HTTPClient: &http.Client{Transport: platform}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cred, err := azcredential.ForIdentity(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := &vault{tenant: entratest.SampleOtherTenant}
+		first, second := v.client(t, cred), v.client(t, cred)
+		for _, c := range []*azsecrets.Client{first, second} {
+			if err := read(t, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(12 * time.Hour)
+		for range 3 { // the first call starts the refresh, the second hands its token to the SDK
+			if err := read(t, first); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if got, want := strings.Join(v.tokens, " "), "token-1 token-1 token-1 token-1 token-2"; got != want {
+			t.Errorf("got the tokens %s, want %s", got, want)
+		}
+		if n := len(platform.Sent()); n != 2 {
+			t.Errorf("got %d requests to the platform, want 2", n)
+		}
+		_, err = cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"a/.default", "b/.default"}})
+		if e := testkit.Error(t, err); e.Code != "invalid_request" {
+			t.Errorf("got %v for two scopes, want invalid_request", err)
+		}
+	})
+	if _, err := azcredential.ForIdentity(nil); testkit.Error(t, err).Code != "invalid_request" {
+		t.Errorf("got %v without an identity, want invalid_request", err)
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()

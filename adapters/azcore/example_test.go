@@ -7,6 +7,7 @@ import (
 
 	"github.com/entratoken/entra"
 	azcredential "github.com/entratoken/entra/adapters/azcore"
+	"github.com/entratoken/entra/managedidentity"
 )
 
 // A daemon reads secrets from a vault.
@@ -21,6 +22,24 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	credential, err := azcredential.New(client, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	secrets, err := azsecrets.NewClient("https://contoso.vault.azure.net", credential, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = secrets
+	// Output:
+}
+
+// A program in Azure reads a secret from Key Vault with its managed identity.
+func ExampleForIdentity() {
+	identity, err := managedidentity.New(managedidentity.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	credential, err := azcredential.ForIdentity(identity)
 	if err != nil {
 		log.Fatal(err)
 	}
