@@ -1295,11 +1295,9 @@ func (fl *fleet) notify(ctx context.Context, names []string) error {
 func (fl *fleet) erase(ctx context.Context, k Key) {
 	for _, name := range newSessionNames(fl.keys, k).session {
 		var r sessionRecord
-		if old, found, err := fl.read(ctx, nil, name, &r); err != nil || !found {
-			continue
-		} else if _, err := fl.write(ctx, nil, name, &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}, old.Version,
-			time.Minute); err != nil {
-			continue
+		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found {
+			empty := &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}
+			_, _ = fl.write(ctx, nil, name, empty, old.Version, empty.TTL)
 		}
 	}
 }

@@ -20,10 +20,16 @@ type scriptedStore struct {
 	records []func(name string) (Record, error)
 	loaded  []string // names
 	saved   []Record // plain text
-	saveErr error
 	fleet   *fleet
 
-	mu sync.Mutex // guards records and loaded: a flight loads two records at once
+	mu      sync.Mutex // guards the fields below, and records and loaded
+	saveErr error      // of all calls of Save
+}
+
+func (s *scriptedStore) failSaves(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saveErr = err
 }
 
 func (s *scriptedStore) Load(_ context.Context, name string) (Record, error) {
@@ -40,6 +46,8 @@ func (s *scriptedStore) Load(_ context.Context, name string) (Record, error) {
 
 func (s *scriptedStore) Save(_ context.Context, name string, value []byte, old Version, ttl time.Duration,
 ) (Version, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	plain, _ := s.fleet.keys.Open(name, value)
 	s.saved = append(s.saved, Record{plain, old, ttl})
 	return "saved", s.saveErr
@@ -335,7 +343,7 @@ func TestReadOfStore(t *testing.T) {
 func TestWritesAreCounted(t *testing.T) {
 	store, h, _ := scripted()
 	for i, err := range []error{nil, ErrConflict, errStore} {
-		store.saveErr = err
+		store.failSaves(err)
 		if _, got := h.cache.fleet.write(t.Context(), h, "name", 1, "", time.Hour); (got == nil) != (err == nil) {
 			t.Errorf("got error %v, want %v", got, err)
 		}
@@ -919,3 +927,135 @@ func TestResultOfFlightIsSaved(t *testing.T) {
 		})
 	}
 }
+
+// A token that cannot be saved is saved later.
+func TestTokenIsSavedWhenTheStoreIsBack(t *testing.T) {
+	for _, tt := range []struct {
+		name                        string
+		token, failedBefore, failed bool
+		want                        int
+	}{
+		{"saved", true, false, false, 0}, {"not saved", true, false, true, 1}, {"the store failed before", true, true, false, 1},
+		{"no token", false, false, true, 0}, {"no token, the store failed before", false, true, false, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store, h, e := scripted()
+			e.session.shared.started, e.session.shared.known = true, true
+			f := newFlight(h, e)
+			f.id, f.storeFailed = "own", tt.failedBefore
+			f.leased = &loaded{record: &sessionRecord{Entries: []entryRecord{{Scopes: "s", Lease: "own"}}}, at: time.Now()}
+			var result *token
+			if tt.token {
+				result = cached("new", 0)
+			}
+			if tt.failed {
+				store.failSaves(errStore)
+			}
+			h.cache.fleet.end(t.Context(), f, result, "")
+			if got := h.cache.fleet.countUnsaved(); got != tt.want {
+				t.Errorf("%s: got %d sessions to save later, want %d", tt.name, got, tt.want)
+			}
+			store.failSaves(nil)
+			time.Sleep(3 * breakerMin)
+			if got := h.cache.fleet.countUnsaved(); got != 0 {
+				t.Errorf("%s: got %d sessions to save after three seconds, want 0", tt.name, got)
+			}
+		})
+	}
+}
+
+// A sign-in without the store is checked when the store is back.
+func TestSignInWithoutStoreIsCheckedLater(t *testing.T) {
+	for _, failing := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store, h, _ := scripted()
+			if failing {
+				store.records = append(store.records, fails, fails)
+				store.failSaves(errStore)
+			}
+			start := time.Now()
+			if _, err := h.Put(t.Context(), Response{AccessToken: "t", Lifetime: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			sh := h.entry.Load().session.shared
+			if sh.known == failing || sh.startedAt.Equal(start) != failing || h.cache.fleet.countUnsaved() == 1 != failing {
+				t.Errorf("store fails = %v: got known epochs = %v, a start at %v and %d sessions to save later", failing,
+					sh.known, sh.startedAt, h.cache.fleet.countUnsaved())
+			}
+			store.failSaves(nil)
+			time.Sleep(time.Minute)
+		})
+	}
+}
+
+// What could not be saved is saved together, two to three seconds later.
+func TestLaterSavesAreScheduledOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, h, e := scripted()
+		fl := h.cache.fleet
+		fl.mu.Lock()
+		fl.schedule()
+		fl.mu.Unlock()
+		if fl.scheduled {
+			t.Error("got a call of flush without anything to save, want none")
+		}
+		fl.saveLater(e.session)
+		time.Sleep(2*breakerMin - time.Nanosecond)
+		fl.saveLater(e.session)
+		if got := fl.countUnsaved(); got != 1 {
+			t.Errorf("got %d sessions to save after two seconds, want 1", got)
+		}
+		time.Sleep(breakerMin + time.Nanosecond)
+		if got := fl.countUnsaved(); got != 0 || fl.scheduled {
+			t.Errorf("got %d sessions to save after three seconds and scheduled = %v, want 0 and false", got, fl.scheduled)
+		}
+	})
+}
+
+// A sign-out overwrites the record with the tokens, and reports that other processes could not be notified.
+func TestSignOutErasesTheRecord(t *testing.T) {
+	for _, failing := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store, h, e := scripted()
+			fl := h.cache.fleet
+			if failing {
+				fl.notifier = deafStore{}
+			}
+			own := sessionRecord{Epochs: epochs{"e"}, State: []byte("state"), Entries: []entryRecord{{Token: aged("t", 0)}}}
+			none := func(string) (Record, error) { return Record{}, nil }
+			store.records = append(store.records, none, store.sealed(own, "v", time.Hour)) // the marks are loaded first
+			if _, err := h.cache.PurgeSession(t.Context(), aliceKey); (err != nil) != failing {
+				t.Errorf("messages fail = %v: got error %v", failing, err)
+			}
+			want := []string{asJSON(t, sessionRecord{TTL: time.Minute, Epochs: own.Epochs})}
+			if failing {
+				want = nil // the mark alone ends the session
+			}
+			var got []string
+			for _, r := range store.saved[1:] { // the first has the marks
+				got = append(got, string(r.Value))
+				if r.Version != "v" || r.TTL != time.Minute {
+					t.Errorf("got a record in place of version %q for %v, want v and a minute", r.Version, r.TTL)
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("messages fail = %v: got the records %q, want %q", failing, got, want)
+			}
+			fl.mu.Lock()
+			if got := len(fl.marks); got == 1 != failing {
+				t.Errorf("messages fail = %v: got %d marks to save again", failing, got)
+			}
+			fl.notifier = nil
+			fl.mu.Unlock()
+			if e.current.Load() != nil {
+				t.Error("got a token after the sign-out, want none")
+			}
+			time.Sleep(time.Minute)
+		})
+	}
+}
+
+// A deafStore cannot send messages.
+type deafStore struct{ pushStore }
+
+func (deafStore) Notify(context.Context, string) error { return errStore }

@@ -223,6 +223,16 @@ func TestPruneBoundsRecords(t *testing.T) {
 			t.Errorf("at the bound: got %d entries, want %d", len(r.Entries), maxScopeSets)
 		}
 	})
+	t.Run("the oldest is first", func(t *testing.T) {
+		var r sessionRecord
+		for i := range maxScopeSets + 1 {
+			r.Entries = append(r.Entries, entryRecord{Scopes: fmt.Sprint(i), Token: aged("t", time.Duration(100-i))})
+		}
+		r.prune("", time.Hour)
+		if got := scopes(&r); len(got) != maxScopeSets || got[0] != "1" {
+			t.Errorf("got %d entries: %s; want all but 0, which is the oldest", len(got), strings.Join(got, " "))
+		}
+	})
 	t.Run("size", func(t *testing.T) {
 		// The first entry makes the record exactly as large as permitted. The other ones exceed it.
 		fits := aged("", 9)
