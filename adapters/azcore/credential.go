@@ -30,8 +30,9 @@ import (
 // Options changes the tokens of a [Credential]. The zero value is for the app itself in its own tenant.
 type Options struct {
 	// Source returns the source of tokens for a resource. client is the one passed to New, for the tenant that the SDK
-	// requests. For a user's tokens, use for example obo.TokenSource with the assertion of the user. If nil, the app's
-	// own tokens are used (package clientcreds), and there must be one scope.
+	// requests. For a user's tokens, use for example obo.TokenSource with the assertion of the user. A client of the SDK
+	// keeps the token and uses it for all its requests, so each user needs a Credential and clients of their own. If
+	// Source is nil, the app's own tokens are used (package clientcreds), and there must be one scope.
 	Source func(client *entra.Client, scopes ...string) *entra.TokenSource
 	// AllowedTenants are the tenants, other than the client's own, in which the SDK may request tokens. Some clients
 	// of the SDK read the tenant from the response of a resource, so a resource must not choose it freely. "*" allows

@@ -9,8 +9,8 @@ import (
 	"github.com/entratoken/entra/internal/httpclient"
 )
 
-// A date in Retry-After counts by the server's clock, which may differ from ours by hours. The Date of the response says
-// what that clock shows (RFC 9110, section 6.6.1).
+// A date in Retry-After counts by the server's clock, which may differ from ours by hours. The Date of the response
+// says what that clock shows (RFC 9110, section 6.6.1).
 func TestRetryAfterFollowsClockOfServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // at midnight UTC, 2000-01-01
 		const at = "Sat, 01 Jan 2000 00:00:30 GMT"
