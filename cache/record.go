@@ -143,12 +143,12 @@ func (t *tokenRecord) replaces(old *tokenRecord) bool {
 	return t.Age < old.Age
 }
 
-// contents returns the tokens of r and their scopes.
+// contents returns the tokens of r, with their scopes and ages.
 func (r *sessionRecord) contents() []string {
 	c := []string{r.SignIn, string(r.State)}
 	for _, e := range r.Entries {
 		if e.Token != nil {
-			c = append(c, e.Scopes, e.Token.Text)
+			c = append(c, e.Scopes, e.Token.Text, e.Token.Age.String())
 		}
 	}
 	return c

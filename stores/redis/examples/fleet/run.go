@@ -258,9 +258,8 @@ func (f *fleet) wait(d time.Duration) error {
 	}
 }
 
-// waitForAll waits until each process of the web app has served each user and has the tokens in memory. While the store
-// fails, a process without them could only show an error page. If pages fail, waitForAll gives up after a while, and the
-// report says so.
+// waitForAll waits until each process of the web app has served each user and has the tokens in memory. Without them it
+// cannot show a page while the store fails. If pages fail, waitForAll gives up after a while, and the report says so.
 func (f *fleet) waitForAll() error {
 	deadline := time.Now().Add(startTimeout)
 	for _, person := range f.people {
