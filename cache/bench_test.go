@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/cache/storetest"
 )
 
 func response(token string, lifetime time.Duration) cache.Response {
@@ -31,6 +32,15 @@ func BenchmarkHit(b *testing.B) {
 	})
 	b.Run("serial", func(b *testing.B) {
 		h := warm(b, cache.New(cache.Options{}))
+		b.ReportAllocs()
+		for b.Loop() {
+			if h.Hit() == nil {
+				b.Fatal("no hit")
+			}
+		}
+	})
+	b.Run("serial with a store", func(b *testing.B) {
+		h := warm(b, cache.New(cache.Options{Store: storetest.NewMemory(), Keys: sealKeys[:1]}))
 		b.ReportAllocs()
 		for b.Loop() {
 			if h.Hit() == nil {

@@ -45,6 +45,7 @@ func Run(t *testing.T, newStore func() cache.Store) {
 		{"slices are copied", testCopies},
 		{"one of many creates a record", testCreateRace},
 		{"no update is lost", testUpdateRace},
+		{"calls are linearizable", testHistory},
 		{"canceled context", testCanceled},
 		{"push", testPush},
 	} {

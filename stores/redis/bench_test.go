@@ -1,0 +1,147 @@
+package redisstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/internal/testkit/servers"
+	redisstore "github.com/entratoken/entra/stores/redis"
+)
+
+// trips counts the round trips of a client.
+type trips struct{ n atomic.Int64 }
+
+func (t *trips) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (t *trips) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		t.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+
+func (t *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		t.n.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// cpu returns the CPU time that this process has used.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// BenchmarkFlight measures flights that find their token in Redis: "refreshed" if the process knows the session and
+// another one has the new token, and "first use" otherwise. "Load" is the call of the store alone. Records have 3 KB.
+func BenchmarkFlight(b *testing.B) {
+	server := servers.Redis(b)
+	open := func(hook *trips) (cache.Store, *cache.Cache) {
+		client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true})
+		b.Cleanup(func() { client.Close() })
+		if hook != nil {
+			client.AddHook(hook)
+		}
+		store := redisstore.New(client, nil)
+		return store, cache.New(cache.Options{
+			Store: store, Keys: []cache.SealKey{cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))}, Size: 1 << 20,
+		})
+	}
+	bind := func(c *cache.Cache, i int) *cache.Handle {
+		h := new(cache.Handle)
+		h.Bind(c, cache.Key{
+			Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "authorization_code",
+			Subject: fmt.Sprint("user ", i), Session: "browser",
+		}, []string{"api://orders/Orders.Read"}, nil)
+		return h
+	}
+	signIn := func(h *cache.Handle, n int) {
+		if _, err := h.Put(b.Context(), cache.Response{
+			AccessToken: fmt.Sprint(n, strings.Repeat("a", 1500)), TokenType: "Bearer", Lifetime: time.Hour,
+			State: strings.Repeat("r", 1000),
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	get := func(h *cache.Handle) string {
+		tok, err := h.Token(b.Context(), "", func(context.Context, *cache.Request) (cache.Response, error) {
+			b.Fatal("got a request, want the token in Redis")
+			return cache.Response{}, nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return tok.AccessToken
+	}
+	_, writer := open(nil)
+	const sessions = 500
+	for _, known := range []bool{true, false} {
+		name := "first use"
+		if known {
+			name = "refreshed"
+		}
+		b.Run(name, func(b *testing.B) {
+			hook := new(trips)
+			var used time.Duration
+			n, counted := 0, int64(0)
+			b.StopTimer()
+			for n < b.N {
+				_, reader := open(hook)
+				time.Sleep(50 * time.Millisecond) // the subscription starts
+				var handles []*cache.Handle
+				for i := range min(sessions, b.N-n) {
+					signIn(bind(writer, i), n)
+					h := bind(reader, i)
+					if known {
+						old := get(h)
+						signIn(bind(writer, i), n+1)
+						h.Invalidate(old, "")
+					}
+					handles = append(handles, h)
+				}
+				before, trips := cpu(b), hook.n.Load()
+				b.StartTimer()
+				for _, h := range handles {
+					get(h)
+				}
+				b.StopTimer()
+				used += cpu(b) - before
+				counted += hook.n.Load() - trips
+				n += len(handles)
+			}
+			b.ReportMetric(float64(used.Microseconds())/float64(n), "cpu-µs/op")
+			b.ReportMetric(float64(counted)/float64(n), "calls/op")
+		})
+	}
+	b.Run("Load", func(b *testing.B) {
+		store, _ := open(nil)
+		key := rand.Text()
+		if _, err := store.Save(b.Context(), key, make([]byte, 3100), "", time.Hour); err != nil {
+			b.Fatal(err)
+		}
+		before := cpu(b)
+		for b.Loop() {
+			if _, err := store.Load(b.Context(), key); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+	})
+}
