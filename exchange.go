@@ -253,7 +253,7 @@ func timedOut(ctx context.Context, requestID string) *Error {
 // the scopes, and MSAL takes them as granted (RFC 6749, section 5.1). The exchange has recorded the granted ones. If
 // none of the requested scopes was granted, MSAL rejects the response.
 func (x *exchange) acceptFewerScopes(r *response) *response {
-	if !x.singleUse || x.token == nil {
+	if !x.grant.exchanged || !x.singleUse || x.token == nil { // a TokenSource promises the scopes of its grant
 		return r
 	}
 	requested := x.grant.scopes()

@@ -43,6 +43,8 @@ type Grant struct {
 	// refresh token for much longer than a sign-in lasts; see cache.Options.DelegationTTL.
 	// Session must then be a random ID that no other session ever has. Package obo uses it.
 	Delegation bool
+	// exchanged is set by Client.Exchange.
+	exchanged bool
 	// Fetch acquires the token, usually with one call of a method of r. It must pass on
 	// ctx and return when ctx ends. An error that is an *Error is returned to the caller
 	// unchanged. Any other error is replaced, since its text may contain secrets. If Entra
@@ -81,8 +83,9 @@ func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*Token
 
 // AuthorizationCode redeems an authorization code (RFC 6749, section 4.1.3). redirectURI
 // is the one of the authorization request, and verifier its PKCE code verifier (RFC 7636).
-// The response may grant fewer scopes than requested, but at least one of them. With the
-// other methods, fewer scopes are an error with the code "consent_required".
+// In [Client.Exchange], the response may grant fewer scopes than requested, but at least
+// one of them. In a [TokenSource] and with the other methods, fewer scopes are an error
+// with the code "consent_required".
 func (r *TokenRequest) AuthorizationCode(
 	ctx context.Context, code, redirectURI, verifier string,
 ) (*TokenResponse, error) {
@@ -254,7 +257,7 @@ type CodeResult struct {
 //
 // The error is an [*Error]. It wraps ctx's error if ctx ended first.
 func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
-	g.Subject = ""
+	g.Subject, g.exchanged = "", true
 	if err := g.invalid(); err != nil {
 		return nil, err
 	}

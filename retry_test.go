@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -204,6 +205,40 @@ func TestCodeIsNotSentTwice(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A source never caches a token with fewer scopes than it promises. Exchange accepts one, because the code cannot be
+// redeemed again, and its caller reads the granted scopes.
+func TestSourceOfCodesRejectsFewerScopes(t *testing.T) {
+	e := newEstate(hour)
+	c := e.client(t, "webapp")
+	scopes := []string{"api://api-b/Orders.Read", "api://api-b/Orders.Write"}
+	e.ChangeResponses(func(_ url.Values, body map[string]any) { body["scope"] = "openid profile " + scopes[0] })
+	grant := func() entra.Grant {
+		const redirect = "http://localhost/callback"
+		callback, err := e.SignIn(t.Context(), "https://login.microsoftonline.com/"+entratest.SampleTenant+
+			"/oauth2/v2.0/authorize?"+url.Values{
+			"client_id": {c.ClientID()}, "response_type": {"code"}, "redirect_uri": {redirect},
+			"scope": {"openid profile offline_access " + strings.Join(scopes, " ")},
+		}.Encode(), alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entra.Grant{Flow: "code", Subject: alice, Scopes: scopes,
+			Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+				return r.AuthorizationCode(ctx, callback.Query().Get("code"), redirect, "")
+			}}
+	}
+	for range 2 { // the failure is cached, and no token
+		tok, err := c.TokenSource(grant()).Token()
+		if got := testkit.Error(t, err); tok != nil || got.Code != "consent_required" ||
+			got.Description != "Entra granted fewer scopes than requested; missing: "+scopes[1] {
+			t.Errorf("got %v, %v, want consent_required", tok, err)
+		}
+	}
+	if _, err := c.Exchange(t.Context(), grant()); err != nil {
+		t.Errorf("Exchange: %v", err)
 	}
 }
 
