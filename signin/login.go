@@ -119,6 +119,7 @@ func (s *Site) newLogin(w http.ResponseWriter, r *http.Request, req authcode.Req
 		params := map[string]string{}
 		maps.Copy(params, req.Parameters)
 		req.Parameters = params
+		req.Scopes, req.ExtraScopes = slices.Clone(req.Scopes), slices.Clone(req.ExtraScopes)
 		s.config.BeforeSignIn(r, &req)
 	}
 	if s.serves(req.ReturnTo) {

@@ -13,10 +13,16 @@ import (
 // (AzureAD/microsoft-authentication-library-for-android#1422).
 func TestBeforeSignInSetsParameters(t *testing.T) {
 	own := map[string]string{"domain_hint": "contoso.com"}
+	scopes, extra := []string{scopeB}, []string{"User.Read"}
 	w := newWebApp(t, func(s *settings) {
 		s.flow.Parameters = map[string]string{"mkt": "de-DE"}
 		s.site.BeforeSignIn = func(r *http.Request, req *authcode.Request) {
 			req.Parameters["ui_locales"] = r.Header.Get("Accept-Language")
+			for _, list := range [][]string{req.Scopes, req.ExtraScopes} {
+				if len(list) > 0 {
+					list[0] = "Mail.Read"
+				}
+			}
 			if r.URL.Path == "/away" {
 				req.ReturnTo = "//evil.example"
 			}
@@ -24,7 +30,7 @@ func TestBeforeSignInSetsParameters(t *testing.T) {
 	})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/own", func(out http.ResponseWriter, r *http.Request) {
-		w.site.SignIn(out, r, authcode.Request{Parameters: own})
+		w.site.SignIn(out, r, authcode.Request{Parameters: own, Scopes: scopes, ExtraScopes: extra})
 	})
 	mux.HandleFunc("/away", func(out http.ResponseWriter, r *http.Request) {
 		w.site.SignIn(out, r, authcode.Request{})
@@ -42,8 +48,8 @@ func TestBeforeSignInSetsParameters(t *testing.T) {
 	if q := b.wantEntraQuery(b.get("/call?scope="+scopeB, "Accept-Language", "it")); q.Get("ui_locales") != "it" {
 		t.Errorf("got parameters %q after Interact, want ui_locales=it", q)
 	}
-	if len(own) != 1 {
-		t.Errorf("got %q, want the caller's map unchanged", own)
+	if len(own) != 1 || scopes[0] != scopeB || extra[0] != "User.Read" {
+		t.Errorf("got %q, %q and %q, want the caller's map and slices unchanged", own, scopes, extra)
 	}
 	b.wantStatus(b.get("/away"), http.StatusBadRequest, "")
 }
