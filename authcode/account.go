@@ -9,6 +9,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/scopes"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -60,16 +61,17 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 	return Account{home, user.TenantID, user.ObjectID, c.PreferredUsername, c.Name, session}, nil
 }
 
-// TokenSource returns a source of tokens for the account. scopes are permissions in one API
-// that the user has consented to. If scopes is empty, the Config's are used. Create a source
-// for every request; that is cheap.
+// TokenSource returns a source of tokens for the account. requested are permissions in one API
+// that the user has consented to. If requested is empty, the Config's are used. Create a source
+// for every request; that is cheap. Scopes of several APIs fail with the code
+// "invalid_scope", without a request.
 //
 // The source's methods return an [*entra.Error]. Its InteractionRequired method reports
 // true if the user must sign in again. That is the case if the refresh token is not cached,
 // because the process restarted, the entry was evicted or the user signed out, and if Entra
 // rejects the refresh token. It is also the case if Config.Tenants excludes the account's
 // tenant.
-func (f *Flow) TokenSource(a Account, scopes ...string) *entra.TokenSource {
+func (f *Flow) TokenSource(a Account, requested ...string) *entra.TokenSource {
 	if f.isZero() {
 		return new(entra.TokenSource)
 	}
@@ -84,8 +86,14 @@ func (f *Flow) TokenSource(a Account, scopes ...string) *entra.TokenSource {
 			Description: "the Account is empty, or its tenant is not one of Config.Tenants; the user must sign in",
 		}
 	}
+	if rejection == nil && !scopes.OneAPI(requested) {
+		rejection = &entra.Error{
+			Code:        "invalid_scope",
+			Description: "the scopes name several APIs, but a token is for one; use a TokenSource for each API",
+		}
+	}
 	return client.TokenSource(entra.Grant{
-		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session, Scopes: f.tokenScopes(scopes), RefreshToken: true,
+		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session, Scopes: f.tokenScopes(requested), RefreshToken: true,
 		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 			if rejection != nil {
 				return nil, rejection

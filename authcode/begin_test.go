@@ -499,6 +499,7 @@ func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
 	e := newEstate()
 	client := testkit.Client(t, e.clientConfig())
 	flow := newFlow(t, client)
+	account := authcode.Account{HomeAccountID: id + "." + entratest.SampleTenant, TenantID: entratest.SampleTenant}
 	for _, test := range []struct {
 		scopes []string
 		ok     bool
@@ -519,6 +520,15 @@ func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
 	} {
 		_, err := authcode.New(client, authcode.Config{RedirectURL: redirect, Scopes: test.scopes})
 		_, beginErr := flow.Begin(t.Context(), authcode.Request{Scopes: test.scopes})
+		// No refresh token is cached, so scopes of one API fail, too, but with another code.
+		_, sourceErr := flow.TokenSource(account, test.scopes...).TokenContext(t.Context())
+		code, requests := "login_required", e.TokenRequests()
+		if !test.ok {
+			code = "invalid_scope"
+		}
+		if e := testkit.Error(t, sourceErr); e.Code != code || requests != 0 {
+			t.Errorf("%q: TokenSource: got error %v and %d requests, want %s and 0", test.scopes, sourceErr, requests, code)
+		}
 		if !test.ok {
 			for _, err := range []error{err, beginErr} {
 				if e := testkit.Error(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "several APIs") {

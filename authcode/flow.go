@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/internal/scopes"
 	"github.com/entratoken/entra/verify"
 )
@@ -108,7 +107,7 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 			"http is allowed for localhost only")
 	case !validScopes(cfg.Scopes):
 		return nil, invalid("Config.Scopes has an invalid entry; " + oneScope)
-	case !oneAPI(cfg.Scopes):
+	case !scopes.OneAPI(cfg.Scopes):
 		return nil, invalid("Config.Scopes names several APIs, but a token is for one; " +
 			"move the scopes of the others to Request.ExtraScopes")
 	case cfg.ResponseMode != ResponseModeQuery && cfg.ResponseMode != ResponseModeFormPost:
@@ -157,46 +156,6 @@ func validScopes(list []string) bool {
 	return !slices.ContainsFunc(list, func(s string) bool {
 		return s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 	})
-}
-
-// oneAPI reports whether all scopes can belong to one API. A URI and a client ID may name the
-// same one. Entra rejects other lists only when the code is redeemed (AADSTS28000).
-func oneAPI(list []string) bool {
-	api := ""
-	for _, s := range list {
-		a := apiOf(s)
-		switch {
-		case a == "":
-		case api == "", api == a:
-			api = a
-		case guid.ValidLower(api) == guid.ValidLower(a), api == graphAPI, a == graphAPI:
-			return false
-		}
-	}
-	return true
-}
-
-// graphAPI is the client ID of Microsoft Graph in all tenants and clouds.
-const graphAPI = "00000003-0000-0000-c000-000000000000"
-
-// apiOf returns the API that a scope names, in lower case: its URI or its client ID. It returns "" for
-// a scope of OpenID Connect, which belongs to every API. A scope without an API is one of
-// Microsoft Graph ("Scopes and permissions in the Microsoft identity platform").
-func apiOf(scope string) string {
-	scope = strings.ToLower(scope)
-	i := strings.LastIndexByte(scope, '/')
-	if i < 0 {
-		if scopes.IsOIDC(scope) || scope == "email" || scope == "address" || scope == "phone" {
-			return ""
-		}
-		return graphAPI
-	}
-	api := strings.TrimRight(scope[:i], "/")
-	switch strings.TrimPrefix(api, "https://") {
-	case "graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn":
-		return graphAPI
-	}
-	return strings.TrimPrefix(api, "api://")
 }
 
 // tokenScopes returns the scopes of a token request: requested, or the Config's if it is

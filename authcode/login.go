@@ -135,7 +135,7 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 	if !validScopes(r.Scopes) || !validScopes(r.ExtraScopes) {
 		return nil, invalid("Request.Scopes or Request.ExtraScopes has an invalid entry; " + oneScope)
 	}
-	if !oneAPI(r.Scopes) {
+	if !scopes.OneAPI(r.Scopes) {
 		return nil, invalid("Request.Scopes names several APIs, but a token is for one; " +
 			"move the scopes of the others to ExtraScopes")
 	}

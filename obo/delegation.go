@@ -76,8 +76,8 @@ func Begin(ctx context.Context, c *entra.Client, t Verified, scopes ...string) (
 			"the assertion does not name its user: tid or oid is missing or invalid")
 	}
 	g := d.grant()
-	if !setScopes(&g, scopes) {
-		return Delegation{}, errNoScopes()
+	if err := setScopes(&g, scopes); err != nil {
+		return Delegation{}, err
 	}
 	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
 		return exchange(ctx, r, assertion, claims)
@@ -115,13 +115,13 @@ func Begin(ctx context.Context, c *entra.Client, t Verified, scopes ...string) (
 //     delegation has ended, the error wraps [ErrEnded].
 //   - If the cache's store fails, the code is "temporarily_unavailable" and Temporary reports true.
 //   - If d is invalid, or c is a client for another app or tenant, the code is "invalid_request".
-//   - A call without scopes fails with "invalid_scope".
+//   - A call without scopes, or with scopes of several APIs, fails with "invalid_scope".
 func Resume(c *entra.Client, d Delegation, scopes ...string) *entra.TokenSource {
 	g := d.grant()
-	ok := setScopes(&g, scopes)
+	invalid := setScopes(&g, scopes)
 	failed := d.check(c)
-	if failed == nil && !ok {
-		failed = errNoScopes()
+	if failed == nil {
+		failed = invalid
 	}
 	if failed != nil {
 		// No cached token may be served either. All rejections with one text share an entry that is always empty.

@@ -87,8 +87,8 @@ const FlowName = "on_behalf_of"
 //
 // The source's methods return an [*entra.Error]. An expired assertion fails with the code
 // "invalid_grant". An assertion that is not a JWT, is an app-only token or is from another
-// tenant than c fails with "invalid_request", and a call without scopes with "invalid_scope".
-// These errors need no request. Entra checks the rest.
+// tenant than c fails with "invalid_request". A call without scopes, or with scopes of several
+// APIs, fails with "invalid_scope". These errors need no request. Entra checks the rest.
 func TokenSource(c *entra.Client, assertion string, scopes ...string) *entra.TokenSource {
 	return source(c, assertion, digest.SHA256(assertion), scopes)
 }
@@ -120,10 +120,10 @@ const unknownExpiry = 10 * time.Minute
 
 func source(c *entra.Client, assertion string, sum [sha256.Size]byte, requested []string) *entra.TokenSource {
 	g := entra.Grant{Flow: FlowName, Subject: string(sum[:])}
-	hasScopes := setScopes(&g, requested)
+	invalid := setScopes(&g, requested)
 	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
-		if !hasScopes {
-			return nil, errNoScopes()
+		if invalid != nil {
+			return nil, invalid
 		}
 		claims, err := checkAssertion(assertion, c.TenantID())
 		if err != nil {
@@ -153,16 +153,19 @@ func exchange(
 	return resp, err
 }
 
-// setScopes sets the scopes of g, and reports whether there are any.
-func setScopes(g *entra.Grant, requested []string) bool {
+// setScopes sets the scopes of g, and returns an error if they are not those of one API.
+func setScopes(g *entra.Grant, requested []string) error {
 	if len(requested) == 1 && !scopes.IsOIDC(requested[0]) {
 		g.Scope = requested[0] // saves the copy
-	} else {
-		g.Scopes = scopes.WithoutOIDC(requested)
+		return nil
 	}
-	return g.Scope != "" || len(g.Scopes) > 0
-}
-
-func errNoScopes() error {
-	return errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
+	g.Scopes = scopes.WithoutOIDC(requested)
+	switch {
+	case len(g.Scopes) == 0:
+		return errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
+	case !scopes.OneAPI(g.Scopes):
+		return errorf("invalid_scope", "the scopes name several APIs, but a token is for one; "+
+			"use a TokenSource for each API")
+	}
+	return nil
 }

@@ -156,6 +156,26 @@ func TestScopesAreRequired(t *testing.T) {
 	}
 }
 
+// A token is for one API. Entra would return one for some of the scopes, or AADSTS28000.
+func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
+	s, r, c := setup(t)
+	for _, scopes := range [][]string{
+		{"api://api-b/Orders.Read", "User.Read"},
+		{"api://api-b/Orders.Read", "api://api-c/Bills.Read"},
+		{"https://graph.microsoft.com/.default", "api://api-b/.default"},
+	} {
+		_, err := obo.TokenSource(c, assertionOf(s, alice, time.Hour), scopes...).Token()
+		const want = "the scopes name several APIs, but a token is for one; use a TokenSource for each API"
+		if e := testkit.Error(t, err); e.Code != "invalid_scope" || e.Description != want || len(r.Forms()) != 0 {
+			t.Errorf("%q: got %v and %d requests, want invalid_scope: %s", scopes, err, len(r.Forms()), want)
+		}
+	}
+	source := obo.TokenSource(c, assertionOf(s, alice, time.Hour), "api://api-b/Orders.Read", "openid")
+	if _, err := source.Token(); err != nil || len(r.Forms()) != 1 {
+		t.Errorf("scopes of one API: got %v and %d requests, want a token and 1", err, len(r.Forms()))
+	}
+}
+
 // A token is served until its assertion expires, even if the token expires later. It is not
 // refreshed early, because a new token could not be served longer.
 func TestTokenIsNotServedPastItsAssertion(t *testing.T) {
