@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // WriteError responds to the caller of an API that could not acquire a token for the next API,
-// and reports whether it did: it does nothing if err is nil. An API cannot prompt the user, but
+// and reports whether it did: it does nothing if err is nil or a nil pointer. An API cannot prompt the user, but
 // its caller can. The status says how:
 //
 //   - 403 if consent is missing ([entra.Error.ConsentRequired]). The error in the
@@ -33,14 +34,14 @@ import (
 // Sources: "Error response example" in Microsoft's page on the on-behalf-of flow, its page on
 // claims challenges, and RFC 6750, section 3.
 func WriteError(w http.ResponseWriter, err error) bool {
-	if err == nil {
+	if err == nil || safecall.NilPointer(err) != nil {
 		return false
 	}
 	status, text := http.StatusBadGateway, "the next API is unavailable"
 	h := w.Header()
 	e, ok := errors.AsType[*entra.Error](err)
 	switch {
-	case !ok:
+	case !ok || e == nil:
 	case e.ConsentRequired():
 		status, text = http.StatusForbidden, "the user or an administrator has not consented to the next API"
 		h.Set("WWW-Authenticate", `Bearer error="consent_required", error_description="`+text+`"`)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ func TestWriteError(t *testing.T) {
 		{"assertion that never was valid", &entra.Error{Code: "invalid_grant", AADSTS: []int{50013}, StatusCode: 400}, 502,
 			"", "", "the next API is unavailable"},
 		{"another error", errors.New("s3cret"), 502, "", "", "the next API is unavailable"},
+		{"a nil pointer in a wrapped error", errors.Join((*entra.Error)(nil)), 502, "", "", "the next API is unavailable"},
 		{"context", context.Canceled, 502, "", "", "the next API is unavailable"},
 	} {
 		w := httptest.NewRecorder()
@@ -68,9 +70,11 @@ func TestWriteError(t *testing.T) {
 				want, tt.body)
 		}
 	}
-	w := httptest.NewRecorder()
-	if obo.WriteError(w, nil) || len(w.Header()) != 0 || w.Body.Len() != 0 {
-		t.Errorf("without an error: got header %v, body %q, want no response", w.Header(), w.Body)
+	for _, err := range []error{nil, (*entra.Error)(nil), (*url.Error)(nil)} {
+		w := httptest.NewRecorder()
+		if obo.WriteError(w, err) || len(w.Header()) != 0 || w.Body.Len() != 0 {
+			t.Errorf("%#v: got header %v, body %q, want no response", err, w.Header(), w.Body)
+		}
 	}
 }
 

@@ -96,7 +96,7 @@ func isToken68(s string) bool {
 // reject responds to a request that an error of Verify or of a rule rejects.
 func (v *Verifier) reject(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := errors.AsType[*Error](err)
-	if !ok { // the context of the request is done, so the client has gone
+	if !ok || e == nil { // the context of the request is done, so the client has gone
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // A Rule decides whether the caller with a verified token is admitted. It returns nil to
@@ -71,7 +72,10 @@ func Require(rules ...Rule) func(http.Handler) http.Handler {
 				if err == nil {
 					continue
 				}
-				if _, ok := errors.AsType[*Error](err); !ok {
+				if invalid := safecall.NilPointer(err); invalid != nil {
+					err = invalid
+				}
+				if e, ok := errors.AsType[*Error](err); !ok || e == nil {
 					err = &Error{Reason: ReasonDenied, Err: err}
 				}
 				t.verifier.reject(w, r, err)

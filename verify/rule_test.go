@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +97,29 @@ func TestRuleOfTheProgram(t *testing.T) {
 	w = request(h, "Bearer "+sign(0, headerOf(0), userV2().with("preferred_username", "bob@contoso.example")))
 	if w.Code != 200 {
 		t.Errorf("got status %d, want 200", w.Code)
+	}
+}
+
+// A Rule that returns a nil pointer in a variable of an error type has not admitted the caller
+// (go.dev/doc/faq#nil_error). The log names the mistake.
+func TestRuleThatReturnsNilPointerRejects(t *testing.T) {
+	const named = "the function returned a nil %s as its error; without an error it must return nil"
+	for want, err := range map[string]error{
+		fmt.Sprintf(named, "*verify.Error"): (*verify.Error)(nil),
+		fmt.Sprintf(named, "*url.Error"):    (*url.Error)(nil),
+		"rule: <nil>":                       fmt.Errorf("rule: %w", (*verify.Error)(nil)),
+	} {
+		var out bytes.Buffer
+		cfg := newAuthority(jwk(0)).config()
+		cfg.Logger = debugLogger(&out)
+		h := mustNew(t, cfg).Middleware(verify.Require(func(*verify.Token) error { return err })(welcome))
+		w := request(h, "Bearer "+sign(0, headerOf(0), userV2()))
+		if w.Code != 403 || w.Body.String() != "the caller may not use this resource\n" {
+			t.Errorf("%#v: got status %d, body %q, want 403", err, w.Code, w.Body)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%#v: got log %q, want %q in it", err, out.String(), want)
+		}
 	}
 }
 
