@@ -7,5 +7,7 @@
 // [refresh.Policy.Schedule] and [refresh.Policy.RetryIn], and retries those of package entra,
 // [refresh.WaitingRetryIn] and [refresh.Budget]. Those of other libraries are models of their source code.
 //
+// [RunShared] simulates processes that share one token in a [Store].
+//
 // The command in fleet/draw writes docs/fleet.md and its plots.
 package fleet

@@ -99,3 +99,8 @@ func (r Result) Ready() float64 {
 func (r Result) Factor(without Result, from, to time.Duration) float64 {
 	return float64(Sum(r.Requests, from, to)) / float64(Sum(without.Requests, from, to))
 }
+
+// BusiestSecond returns the most calls of the store in a second between from and to.
+func (r SharedResult) BusiestSecond(from, to time.Duration) int {
+	return slices.Max(r.StoreCalls[from/time.Second : to/time.Second])
+}

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -143,5 +144,52 @@ func TestRetriesMultiplyRequestsLittle(t *testing.T) {
 			t.Errorf("%s: got %.2f times the requests, %.2f in the first minute; want %.2f to %.2f, at most %.2f", test.name,
 				total, start, test.least, test.most, test.start)
 		}
+	}
+}
+
+// Processes that share a token send the requests of one process. If the store fails when the token is due, each process
+// sends its own, spread over the remaining lifetime, and few of them write their tokens when the store is back.
+func TestSharedTokenNeedsFewRequests(t *testing.T) {
+	t.Parallel()
+	const processes = 1000
+	w := fleet.Together(processes)
+	w.For = 24 * time.Hour
+	r := fleet.RunShared(w, fleet.Store{})
+	if n := fleet.Sum(r.Requests, 0, w.For); n < 24 || n > 40 {
+		t.Errorf("got %d requests in a day, want 24 to 40", n)
+	}
+	if !reflect.DeepEqual(r, fleet.RunShared(w, fleet.Store{})) {
+		t.Error("got different results with the same seed, want equal ones")
+	}
+	calls := 0
+	for _, n := range r.StoreCalls[60:] {
+		calls += n
+	}
+	if perLife := float64(calls) / float64(fleet.Sum(r.Requests, time.Minute, w.For)) / processes; perLife > 3 {
+		t.Errorf("got %.2f calls of the store per token life and process, want at most 3", perLife)
+	}
+	// The outage is longer than any token lives.
+	w = fleet.Outage(processes, 0)
+	store := fleet.StoreOutage(2 * time.Hour)
+	end := fleet.Trouble + store.DownFor
+	r = fleet.RunShared(w, store)
+	store.Hasty = true
+	hasty := fleet.RunShared(w, store)
+	busiest := func(r fleet.SharedResult) int {
+		return int(slices.Max(fleet.Windows(r.Requests, fleet.Trouble, end, time.Minute)))
+	}
+	if got, most := busiest(r), processes/8; got > most {
+		t.Errorf("got %d requests in a minute of the outage, want at most %d", got, most)
+	}
+	if got, least := busiest(hasty), processes/2; got < least {
+		t.Errorf("hasty: got %d requests in a minute of the outage, want at least %d", got, least)
+	}
+	if got, other := r.BusiestSecond(end, end+time.Minute), hasty.BusiestSecond(end, end+time.Minute); got > 4*processes ||
+		other < 2*got {
+		t.Errorf("got %d calls of the store in a second after it, %d if hasty; want at most %d, and more than twice that",
+			got, other, 4*processes)
+	}
+	if fleet.Sum(r.Failed, 0, w.For) > 0 {
+		t.Error("a call failed, want none")
 	}
 }

@@ -10,6 +10,7 @@ type event struct {
 	version  int       // of a call
 	response *response // nil for a call and for a retry
 	repeat   bool      // a retry of the request in flight
+	do       func()    // of RunShared, instead of the fields above
 }
 
 func (e event) before(o event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }

@@ -64,3 +64,6 @@ func ThrottledStart(processes int, retryAfter time.Duration) World {
 func DeadStart(processes int) World {
 	return World{Processes: processes, For: 2 * time.Hour, Seed: 1, DownFor: 2 * time.Hour}
 }
+
+// StoreOutage returns a store that fails when an incident begins.
+func StoreOutage(lasting time.Duration) Store { return Store{DownFrom: Trouble, DownFor: lasting} }

@@ -49,6 +49,7 @@ func write(docs string) error {
 		"outage":  r.outageTable(),
 		"storm":   r.stormTable(),
 		"retries": retriesTable(),
+		"shared":  sharedTable(),
 	})
 }
 

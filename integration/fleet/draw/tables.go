@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -138,6 +139,49 @@ func retriesTable() string {
 			number(with.Factor(without, 0, scenario.world.For), 2), number(with.Factor(without, 0, time.Minute), 2),
 			ready(without), ready(with),
 		})
+	}
+	return page.Table(rows)
+}
+
+// sharedTable compares processes that have a token each with processes that share one in a store.
+func sharedTable() string {
+	rows := [][]string{{
+		"incident", "each its own: requests", "busiest minute", "affected processes", "shared: requests", "busiest minute",
+		"affected processes", "busiest second of the store",
+	}}
+	day := fleet.Together(processes)
+	day.For = 24 * time.Hour
+	const after = 3 * time.Hour
+	type scenario struct {
+		name     string
+		world    fleet.World
+		store    fleet.Store
+		from, to time.Duration
+	}
+	long := 40 * time.Minute
+	outageOf := func(name string, world, store time.Duration) scenario {
+		w := fleet.Outage(processes, world)
+		return scenario{name, w, fleet.StoreOutage(store), fleet.Trouble, fleet.Trouble + max(world, store) + after}
+	}
+	hasty := outageOf("the same, without these rules", 0, outage)
+	hasty.store.Hasty = true
+	for _, s := range []scenario{
+		{"none, a day from a start at once", day, fleet.Store{}, 0, day.For},
+		{"start at once, 600 tokens a minute", fleet.ColdStart(processes), fleet.Store{}, 0, 2 * time.Hour},
+		outageOf("Entra down for 15 minutes", outage, 0),
+		outageOf("Entra down for 40 minutes", long, 0),
+		outageOf("store down for 15 minutes", 0, outage),
+		hasty,
+		outageOf("both down for 15 minutes", outage, outage),
+	} {
+		own, shared := fleet.Run(s.world, fleet.Of(refresh.Policy{})), fleet.RunShared(s.world, s.store)
+		row := []string{s.name}
+		for _, r := range []fleet.Result{own, shared.Result} {
+			row = append(row, thousands(fleet.Sum(r.Requests, s.from, s.to)),
+				thousands(int(slices.Max(fleet.Windows(r.Requests, s.from, s.to, time.Minute)))),
+				percent(float64(r.Noticed)/processes))
+		}
+		rows = append(rows, append(row, thousands(shared.BusiestSecond(s.from, s.to))))
 	}
 	return page.Table(rows)
 }
