@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -93,6 +96,20 @@ func TestManagedIdentityNextToPeers(t *testing.T) {
 			want(t, s, callers)
 		})
 	})
+}
+
+// A program with package managedidentity links the same modules as one with package clientcreds.
+func TestManagedIdentityNeedsNoOtherModule(t *testing.T) {
+	modules := func(pkg string) string {
+		list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "github.com/entratoken/entra/"+pkg)
+		list.Stderr = t.Output()
+		lines := strings.Fields(string(must[[]byte](t)(list.Output())))
+		slices.Sort(lines)
+		return strings.Join(slices.Compact(lines), "\n")
+	}
+	if got, want := modules("managedidentity"), modules("clientcreds"); got != want || !strings.Contains(got, "golang-lru") {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 }
 
 // On Azure Arc, the first response names a file whose text authenticates the second request. The directory of the file
