@@ -66,8 +66,8 @@ func New(client *entra.Client, opts *Options) (*Credential, error) {
 	return c, nil
 }
 
-// ForIdentity returns a credential that acquires the tokens of a managed identity. They are always for the tenant of the
-// identity. A tenant that the SDK requests is ignored, as in azidentity. ForIdentity sends no request.
+// ForIdentity returns a credential that acquires the tokens of a managed identity. They are always for the tenant of
+// the identity. A tenant that the SDK requests is ignored, as in azidentity. ForIdentity sends no request.
 func ForIdentity(id *managedidentity.Identity) (*Credential, error) {
 	if id == nil {
 		return nil, invalid("an identity from managedidentity.New is required")
