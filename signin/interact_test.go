@@ -444,6 +444,7 @@ func (b *browser) notSavedLink(a *response) *response {
 
 // A form is posted after a restart lost the tokens. The user gets a page that says that nothing was saved, and whose
 // link leads through Entra back to the form.
+// (OpenIDC/mod_auth_openidc#165: the browser sends a GET after the sign-in, and the form is empty.)
 func TestFormPostedAfterTokensWereLost(t *testing.T) {
 	store := newSharedStore()
 	w := newWebApp(t, withStore(store))
@@ -560,7 +561,8 @@ func TestSignInOptions(t *testing.T) {
 	}
 }
 
-// A page that needs five APIs prompts for five consents within a minute. That is not a loop.
+// A page that needs five APIs prompts for five consents within a minute. That is not a loop, unlike the same consent
+// again and again (AzureAD/microsoft-identity-web#847, AzureAD/microsoft-identity-web#985).
 func TestFiveConsentsAreNotALoop(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)
