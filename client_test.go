@@ -1,11 +1,13 @@
 package entra_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/gob"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -181,9 +183,11 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		}),
 	}
 	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, info,
-		cfg.Cache, hidden, &hidden} {
+		cfg.Cache, hidden, &hidden, entra.TokenResponse{AccessToken: tok.AccessToken, IDToken: tok.AccessToken}} {
 		j, _ := json.Marshal(v)
-		forms := []string{string(j)}
+		var binary bytes.Buffer // gob may write a part before it fails
+		_ = gob.NewEncoder(&binary).Encode(v)
+		forms := []string{string(j), binary.String()}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			forms = append(forms, fmt.Sprintf(verb, v))
 		}

@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -137,7 +138,8 @@ func (r *TokenRequest) response(
 }
 
 // A TokenResponse is a successful response to a token request (RFC 6749, section 5.1).
-// No printed form contains a token.
+// No printed form contains a token. That holds for fmt, log/slog, JSON and XML, and encoding/gob
+// returns an error. Other packages that use reflection read all exported fields.
 type TokenResponse struct {
 	AccessToken string `json:"-" xml:"-"`
 	// ExpiresIn is the lifetime of the access token, counted from the response.
@@ -163,6 +165,11 @@ type TokenResponse struct {
 // Format prints the expiry and the scopes for every verb.
 func (r TokenResponse) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "entra.TokenResponse{expires_in=%s scopes=%v}", r.ExpiresIn, r.Scopes)
+}
+
+// GobEncode returns an error. Package encoding/gob would write the tokens.
+func (r TokenResponse) GobEncode() ([]byte, error) {
+	return nil, errors.New("entra: a TokenResponse contains tokens and cannot be encoded")
 }
 
 // MarshalJSON marshals the expiry and the scopes.

@@ -1,7 +1,9 @@
 package cache_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -1193,13 +1195,20 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 	r.State = "s3cret"
 	h.Put(t.Context(), r)
 	cached, _, _ := h.Cached()
-	for _, v := range []any{r, &r, cached, []cache.Response{r}, h, c, h.Key(), cache.Event{Key: h.Key()}} {
+	for _, v := range []any{
+		r, &r, cached, []cache.Response{r}, cache.Request{State: "s3cret"}, h, c, h.Key(), cache.Event{Key: h.Key()},
+	} {
 		printed := []string{}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			printed = append(printed, fmt.Sprintf(verb, v))
 		}
 		if text, err := json.Marshal(v); err == nil {
 			printed = append(printed, string(text))
+		}
+		var binary bytes.Buffer // gob may write a part before it fails
+		_ = gob.NewEncoder(&binary).Encode(v)
+		if strings.Contains(binary.String(), "s3cret") {
+			t.Errorf("%T: gob writes %.300q, want it without the secret", v, binary.String())
 		}
 		for _, got := range printed {
 			if strings.Contains(got, "s3cret") || strings.Contains(got, "7333637265") || strings.Contains(got, "person") {

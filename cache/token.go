@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -47,11 +48,17 @@ func (r *Request) Wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// GobEncode returns an error. Package encoding/gob would write the state.
+func (r Request) GobEncode() ([]byte, error) {
+	return nil, errors.New("cache: a Request contains secrets and cannot be encoded")
+}
+
 // Format prints neither claims nor state, for every verb.
 func (r Request) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Request{...}") }
 
 // Response is the result of a fetch: an access token, and the data that belongs to it. Its printed and
-// marshaled forms do not contain the token or the state.
+// marshaled forms do not contain the token or the state. That holds for fmt, log/slog, JSON and XML, and encoding/gob
+// returns an error. Other packages that use reflection read all exported fields.
 type Response struct {
 	AccessToken string        `json:"-" xml:"-"`
 	TokenType   string        // if empty, "Bearer"
@@ -60,6 +67,11 @@ type Response struct {
 	RefreshIn   time.Duration // the server's refresh_in; if zero, the cache chooses
 	NotAfter    time.Time     // when the grant ends; if zero, the token is served for its lifetime
 	State       string        `json:"-" xml:"-"` // passed to the session's next fetch; if empty, the state stays as it is
+}
+
+// GobEncode returns an error. Package encoding/gob would write the token and the state.
+func (r Response) GobEncode() ([]byte, error) {
+	return nil, errors.New("cache: a Response contains tokens and cannot be encoded")
 }
 
 // Format prints no secret, for every verb.
