@@ -1001,10 +1001,10 @@ func TestLaterSavesAreScheduledOnce(t *testing.T) {
 		}
 		fl.saveLater(e.session)
 		time.Sleep(2*breakerMin - time.Nanosecond)
-		fl.saveLater(e.session)
 		if got := fl.countUnsaved(); got != 1 {
 			t.Errorf("got %d sessions to save after two seconds, want 1", got)
 		}
+		fl.saveLater(e.session)
 		time.Sleep(breakerMin + time.Nanosecond)
 		if got := fl.countUnsaved(); got != 0 || fl.scheduled {
 			t.Errorf("got %d sessions to save after three seconds and scheduled = %v, want 0 and false", got, fl.scheduled)
