@@ -31,9 +31,9 @@ const (
 	defaultRecheck    = time.Minute
 	defaultSessionTTL = 24 * time.Hour
 	failureMemory     = 5 * time.Minute // how long a failure is stored after its wait, so that the next wait is longer
-	// A flight that misses a session queries the other processes this often, within about half a second. Just after the
+	// A flight that misses a session queries the other processes this often, within about a second. Just after the
 	// connection for messages was lost, they may not be connected yet, and it queries them for two seconds.
-	queries, queriesAfterLoss = 5, 8
+	queries, queriesAfterLoss = 6, 8
 	afterLoss                 = 5 * time.Second
 	// slack is the uncertainty of an age, which is measured between a call of the store and its response.
 	slack = 2 * storeTimeout
@@ -941,7 +941,8 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			return true
 		}
 		left := f.patience(start) - time.Since(start)
-		if f.missesSession() && left > 0 && queried < fl.mostQueries() {
+		signedOut := s.shared.epochs[2] != "" // no other process has the session
+		if f.missesSession() && !signedOut && left > 0 && queried < fl.mostQueries() {
 			s.mu.Unlock()
 			fl.query(ctx, h, s)
 			f.await(ctx, queried, left)

@@ -34,10 +34,8 @@ import (
 
 // proxiedApp is a web app behind nginx with its default buffers, over HTTP/2.
 type proxiedApp struct {
+	proxy
 	url string
-	pin string // of nginx's certificate, for a browser
-
-	roots *x509.CertPool // nginx's certificate
 
 	mu         sync.Mutex // guards the fields below
 	cookies    int        // most bytes that cookies of sign-ins took in the Cookie header of a request
@@ -93,7 +91,17 @@ func newProxiedApp(t *testing.T, mode string) *proxiedApp {
 		app.ServeHTTP(w, r)
 	}))
 	t.Cleanup(back.Close)
-	a.startNginx(t, port, back.Listener.Addr().String())
+	a.proxy = startNginx(t, port, fmt.Sprintf(`
+	server {
+		listen 127.0.0.1:%d ssl http2;
+		ssl_certificate cert.pem;
+		ssl_certificate_key key.pem;
+		location / {
+			proxy_pass http://%s;
+			proxy_set_header Host $http_host;
+		}
+	}
+`, port, back.Listener.Addr()))
 	return a
 }
 
@@ -124,9 +132,16 @@ func (a *proxiedApp) count(r *http.Request) {
 	}
 }
 
-// startNginx runs nginx until the test ends.
-func (a *proxiedApp) startNginx(t *testing.T, port int, back string) {
+// A proxy is a running nginx.
+type proxy struct {
+	pin   string         // of its certificate, for a browser
+	roots *x509.CertPool // its certificate
+}
+
+// startNginx runs nginx until the test ends. The configuration of its servers uses cert.pem and key.pem.
+func startNginx(t *testing.T, port int, servers string) proxy {
 	t.Helper()
+	var a proxy
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		program = "/usr/sbin/nginx" // not in the PATH of all users
@@ -149,7 +164,7 @@ func (a *proxiedApp) startNginx(t *testing.T, port int, back string) {
 			t.Fatal(err)
 		}
 	}
-	config := fmt.Sprintf(`
+	config := `
 daemon off;
 worker_processes 1;
 pid nginx.pid;
@@ -159,17 +174,7 @@ http {
 	access_log off;
 	client_body_temp_path body; proxy_temp_path proxy;
 	fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-	server {
-		listen 127.0.0.1:%d ssl http2;
-		ssl_certificate cert.pem;
-		ssl_certificate_key key.pem;
-		location / {
-			proxy_pass http://%s;
-			proxy_set_header Host $http_host;
-		}
-	}
-}
-`, port, back)
+` + servers + "}\n"
 	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +197,7 @@ http {
 		conn, err := dialer.DialContext(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			conn.Close()
-			return
+			return a
 		}
 		if time.Since(start) > 10*time.Second {
 			t.Fatalf("nginx does not listen: %v", err)

@@ -107,8 +107,8 @@ func requestHash(e *entra.Error, scopes []string) string {
 
 // isInteractLoop reports whether the browser is in a redirect loop. A loop is two sign-ins for the same request in a
 // short time, or four for the same scopes, because each challenge can be different. One sign-in is normal: without a
-// store of tokens, the request may have reached another process than the callback, or one that has restarted. Sign-ins for
-// different scopes are not a loop: a page may need the consent for many APIs.
+// store of tokens, the request may have reached another process than the callback, or one that has restarted. Sign-ins
+// for different scopes are not a loop: a page may need the consent for many APIs.
 func (s *Site) isInteractLoop(r *http.Request, request string) bool {
 	return s.countFinished(r, func(f finishedLogin) bool { return f.Request == request }) >= 2 ||
 		s.countFinished(r, func(f finishedLogin) bool { return f.Request != "" && f.Request[:8] == request[:8] }) >= 4

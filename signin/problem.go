@@ -226,7 +226,7 @@ func kindOf(err error) Kind {
 		return KindNotSaved
 	case errors.As(err, &still) && needsAdmin(still.err):
 		return KindAdminConsent
-	case errors.As(err, &still) && still.err.StatusCode == 0 && still.err.Code == "login_required": // the cache has no tokens
+	case errors.As(err, &still) && still.err.StatusCode == 0 && still.err.Code == "login_required": // no tokens
 		return KindTokensLost
 	case errors.As(err, &still):
 		return KindStillRequired
@@ -376,8 +376,8 @@ func (p Problem) advice() string {
 	case p.Kind == KindSessionLost:
 		return "give all processes the same Config.Store and Config.Keys"
 	case p.Kind == KindTokensLost:
-		return "give the caches of all processes the same cache.Options.Store and Keys, or " +
-			"route each browser to one process"
+		return "give the caches of all processes the same cache.Options.Store and Keys, or route each browser to one " +
+			"process"
 	case p.Kind == KindMisconfigured && len(p.AADSTS) > 0:
 		return "compare the app registration with this program; see https://login.microsoftonline.com/error?code=" +
 			strconv.Itoa(p.AADSTS[0])

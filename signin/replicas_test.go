@@ -140,7 +140,7 @@ func (b *browser) open(page string) *response {
 	return nil
 }
 
-// seen is what a script costs.
+// seen are the requests of a script that Entra sees.
 type seen struct{ Redirects, Codes, Refreshes int }
 
 func (r *replicas) seen() seen {
