@@ -95,7 +95,9 @@ func run(ctx context.Context, out io.Writer, addr string, lifetime time.Duration
 	defer server.Close()
 	fmt.Fprintf(out, "Open %s and %s.\n", url, hint)
 	<-ctx.Done()
-	return nil
+	shutdown, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return server.Shutdown(shutdown) // a callback in progress may have redeemed its code
 }
 
 // liveApp returns the web app for a real tenant. Start here if you copy this program.
