@@ -28,6 +28,7 @@ const (
 	breakerMin        = time.Second            // the breaker stays open for this, and at most twice as long
 	leaseTime         = 10 * time.Second
 	maxUpdates        = 20 // attempts to save a record that others change
+	maxRetries        = 3 // of a store that fails, for a user who would get an error
 	defaultRecheck    = time.Minute
 	defaultSessionTTL = 24 * time.Hour
 	failureMemory     = 5 * time.Minute // how long a failure is stored after its wait, so that the next wait is longer
@@ -888,7 +889,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 	e, h := f.entry, f.handle
 	s := e.session
 	f.id = rand.Text()
-	start, waited, conflicts, queried, retried := time.Now(), false, 0, 0, false
+	start, waited, conflicts, queried, retries := time.Now(), false, 0, 0, 0
 	for try := 0; ; try++ {
 		l, err := fl.load(ctx, h, s, false)
 		s.mu.Lock()
@@ -900,9 +901,9 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			return true
 		}
 		if err != nil {
-			if f.missesSession() && !retried && e.blocked(f.claims, time.Now()) == nil &&
+			if f.missesSession() && retries < maxRetries && e.blocked(f.claims, time.Now()) == nil &&
 				time.Since(start)+3*breakerMin < f.patience(start) {
-				retried = true
+				retries++
 				s.mu.Unlock()
 				fl.breaker.wait(ctx, f.done)
 				continue
