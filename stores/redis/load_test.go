@@ -83,7 +83,7 @@ func TestFleetSendsRequestsOfOneProcess(t *testing.T) {
 			results = append(results, r)
 		})
 	}
-	if t.Failed() {
+	if len(results) < 2 { // -run selects one
 		return
 	}
 	got, want := results[1].TokenRequests, results[0].TokenRequests
@@ -392,7 +392,7 @@ func TestFleetWithClocksApart(t *testing.T) {
 			results = append(results, r)
 		})
 	}
-	if t.Failed() {
+	if len(results) < 2 {
 		return
 	}
 	t.Logf("clocks:\n%s", loadtest.Table(names, results))

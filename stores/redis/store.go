@@ -84,6 +84,7 @@ func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 	tx := s.client.TxPipeline() // so that the lifetime is that of the value
 	value, ttl := tx.Get(ctx, s.prefix+key), tx.PTTL(ctx, s.prefix+key)
 	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		s.reload(ctx, err)
 		return cache.Record{}, err
 	}
 	b, err := value.Bytes()
@@ -113,11 +114,21 @@ func (s *Store) Save(
 		max(1, ttl.Milliseconds())).Int()
 	switch {
 	case err != nil:
+		s.reload(ctx, err)
 		return "", err
 	case written == 0:
 		return "", cache.ErrConflict
 	}
 	return cache.Version(record), nil
+}
+
+// reload has the client of a cluster look for the current nodes after an error of the network. Otherwise it would
+// continue to call a node that has failed for up to a minute (ClusterOptions.ClusterStateReloadInterval).
+func (s *Store) reload(ctx context.Context, err error) {
+	c, isCluster := s.client.(*redis.ClusterClient)
+	if _, isReply := errors.AsType[redis.Error](err); isCluster && !isReply {
+		c.ReloadState(context.WithoutCancel(ctx))
+	}
 }
 
 // Notify implements [cache.Notifier] with PUBLISH.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,35 @@ func TestCluster(t *testing.T) {
 		addrs = append(addrs, node.Addr)
 	}
 	storetest.Run(t, func() cache.Store { return redisstore.New(newClient(t, addrs...), nil) })
+}
+
+// After a replica has replaced a node of a cluster, the store calls the replica.
+func TestClusterFailover(t *testing.T) {
+	nodes := servers.RedisCluster(t)
+	var addrs []string
+	for _, node := range nodes {
+		addrs = append(addrs, node.Addr)
+	}
+	store := redisstore.New(newClient(t, addrs...), nil)
+	work := func() (err error) { // in all nodes
+		for i := range 30 {
+			ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+			_, loadErr := store.Load(ctx, strconv.Itoa(i))
+			cancel()
+			err = errors.Join(err, loadErr)
+		}
+		return err
+	}
+	servers.Eventually(t, 20*time.Second, "work", func() bool { return work() == nil })
+	servers.Eventually(t, 20*time.Second, "replication", func() bool {
+		info, err := newClient(t, nodes[0].Addr).Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "state=online")
+	})
+	nodes[0].Kill()
+	if work() == nil {
+		t.Error("the killed node had no keys, so this test tests nothing")
+	}
+	servers.Eventually(t, 40*time.Second, "work without the node", func() bool { return work() == nil })
 }
 
 func TestSentinel(t *testing.T) {

@@ -438,6 +438,7 @@ type Result struct {
 	TokenRequests int           // to Entra
 	Slowest       time.Duration // call
 	CPU           time.Duration // of all processes that live
+	StoreErrors   uint64        // likewise; also time-outs of a machine that is too slow for the load
 }
 
 // Warm has each user call each process until it returns a token, so that all have all tokens in memory.
@@ -462,7 +463,7 @@ func (f *Fleet) Warm() {
 // Run has the users call the processes for some time. act is called after a third of it. It may be nil.
 func (f *Fleet) Run(duration time.Duration, act func()) Result {
 	before := f.Entra.TokenRequests()
-	cpu := f.cpu()
+	_, cpu := f.stats()
 	ctx, cancel := context.WithTimeout(f.t.Context(), duration)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -486,20 +487,22 @@ func (f *Fleet) Run(duration time.Duration, act func()) Result {
 	for problem := range f.errors {
 		f.t.Log(problem)
 	}
+	storeErrors, cpuAfter := f.stats()
 	return Result{
 		Users: len(f.users), Calls: int(f.calls.Load()), Failed: int(f.failed.Load()), SignIns: int(f.signIns.Load()),
 		InMemory: int(f.inMemory.Load()), Again: int(f.again.Load()), Crossed: int(f.crossed.Load()),
 		Revived: int(f.revived.Load()), TokenRequests: f.Entra.TokenRequests() - before,
-		Slowest: time.Duration(f.slowest.Load()), CPU: f.cpu() - cpu,
+		Slowest: time.Duration(f.slowest.Load()), CPU: cpuAfter - cpu, StoreErrors: storeErrors,
 	}
 }
 
-func (f *Fleet) cpu() (total time.Duration) {
+func (f *Fleet) stats() (storeErrors uint64, cpu time.Duration) {
 	for _, r := range f.Replicas() {
-		_, cpu := r.Stats()
-		total += cpu
+		stats, used := r.Stats()
+		storeErrors += stats.StoreErrors
+		cpu += used
 	}
-	return total
+	return storeErrors, cpu
 }
 
 // Table returns results as a table in Markdown, compared with the token requests of the first one.

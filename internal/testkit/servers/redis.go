@@ -73,7 +73,9 @@ func RedisCluster(t testing.TB) []*Server {
 	nodes := make([]*Server, 6)
 	create := []string{"--cluster", "create"}
 	for i := range nodes {
-		nodes[i] = Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+		// A replica replaces its primary soon, although it has not copied data for long.
+		nodes[i] = Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+			"--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0")
 		create = append(create, nodes[i].Addr)
 	}
 	create = append(create, "--cluster-replicas", "1", "--cluster-yes")
