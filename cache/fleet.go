@@ -28,7 +28,7 @@ const (
 	breakerMin        = time.Second            // the breaker stays open for this, and at most twice as long
 	leaseTime         = 10 * time.Second
 	maxUpdates        = 20 // attempts to save a record that others change
-	maxRetries        = 3 // of a store that fails, for a user who would get an error
+	maxRetries        = 3  // of a store that fails, for a user who would get an error
 	defaultRecheck    = time.Minute
 	defaultSessionTTL = 24 * time.Hour
 	failureMemory     = 5 * time.Minute // how long a failure is stored after its wait, so that the next wait is longer
