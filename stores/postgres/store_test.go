@@ -198,8 +198,10 @@ func TestRowExpiresDuringLoad(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	load()                                             // prepares the statement, so that the next query begins before it waits
-	lock, err := newPool(t, server).Begin(t.Context()) // not on the connection with the prepared statement
+	load() // prepares the statement, so that the next query begins before it waits
+
+	// The lock is not on the connection with the prepared statement.
+	lock, err := newPool(t, server).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
