@@ -21,6 +21,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
@@ -83,7 +84,8 @@ func ownTokens(client *entra.Client, scopes ...string) *entra.TokenSource {
 }
 
 // GetToken returns a token for o.Scopes from the cache, or acquires one. The token satisfies o.Claims and is for
-// o.TenantID. An error is an *entra.Error, or wraps the error of ctx.
+// o.TenantID. A token that was acquired with the same o.Claims more than a minute ago is replaced, because the resource
+// has rejected it. An error is an *entra.Error, or wraps the error of ctx.
 //
 // o.EnableCAE is ignored: entra.Config.Capabilities declares whether the app handles claims challenges. The clients
 // of the SDK do.
@@ -96,6 +98,10 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 		source = source.WithClaims(o.Claims)
 	}
 	t, err := source.TokenContext(ctx)
+	if err == nil && o.Claims != "" && isRejected(source, t) {
+		source.Invalidate(t)
+		t, err = source.WithClaims(o.Claims).TokenContext(ctx)
+	}
 	if err != nil {
 		return azcore.AccessToken{}, err
 	}
@@ -105,6 +111,13 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 		refreshOn = time.Now()
 	}
 	return azcore.AccessToken{Token: t.AccessToken, ExpiresOn: t.Expiry, RefreshOn: refreshOn}, nil
+}
+
+// isRejected reports whether a resource has rejected t, which satisfies a claims challenge: t is not new, and a client
+// of the SDK reports the challenge again.
+func isRejected(source *entra.TokenSource, t *oauth2.Token) bool {
+	info, ok := source.Cached()
+	return ok && info.ExpiresAt.Equal(t.Expiry) && time.Since(info.ObtainedAt) >= time.Minute // as in entra.Transport
 }
 
 // tokenSource returns the source of tokens for the scopes and the tenant of o.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -161,6 +162,34 @@ func TestKeyVaultClaimsChallenge(t *testing.T) {
 	if len(sent) != 2 || strings.Contains(sent[0], "nbf") || !strings.Contains(sent[1], `"nbf":{"essential":true,"value":"1764200000"}`) {
 		t.Errorf("got claims %q, want the challenge in the second of two requests", sent)
 	}
+}
+
+// A resource that repeats a challenge gets a new token, at most once a minute.
+func TestRepeatedChallengeGetsNewToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate()
+		cred := newCredential(t, e.client(t, "daemon", entra.CapabilityCAE), nil)
+		o := policy.TokenRequestOptions{
+			Scopes: []string{"https://vault.azure.net/.default"}, Claims: entratest.ClaimsChallenge(time.Now()),
+		}
+		var got []int // the number of different tokens after each call
+		seen := map[string]bool{}
+		for _, wait := range []time.Duration{0, 59 * time.Second, 2 * time.Second, 30 * time.Second, time.Minute} {
+			time.Sleep(wait)
+			token, err := cred.GetToken(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[token.Token] = true
+			got = append(got, len(seen))
+		}
+		if want := []int{1, 1, 2, 2, 3}; !slices.Equal(got, want) {
+			t.Errorf("got %v different tokens, want %v", got, want)
+		}
+		if n := e.Count(entratest.Match{Endpoint: entratest.EndpointToken}); n != 3 {
+			t.Errorf("got %d token requests, want 3", n)
+		}
+	})
 }
 
 // A vault in another tenant gets a token of that tenant only if the program allows it.
