@@ -36,6 +36,7 @@ func TestWebApp(t *testing.T) {
 		{"form_post", webAppFormPost},
 		{"looks", webAppLooks},
 		{"built-in page", webAppBuiltInPage},
+		{"built-in page after a sign-in", webAppBuiltInPageAfterSignIn},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, browser.fresh(t)) })
 	}

@@ -1,6 +1,8 @@
 package integration_test
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -100,21 +102,75 @@ func webAppBuiltInPage(t *testing.T, c *chromium) {
 		{"too long", "/login?return_to=/" + strings.Repeat("x", 2500), "too long to return to"},
 		{"late", "/callback?state=" + late, "The sign-in took too long"},
 	} {
-		c.lookAtBuiltInPage(t, page.name, origin+page.path, page.text)
+		c.lookAtBuiltInPage(t, page.name, page.text, chromedp.Navigate(origin+page.path))
 	}
 	c.do(t, chromedp.Navigate(origin+"/"), // a page whose policy allows fetch
 		chromedp.Evaluate[chromedp.Void](`fetch("/logout", {method: "POST", redirect: "manual"}).then(() => null)`,
 			chromedp.EvalAwaitPromise))
-	c.lookAtBuiltInPage(t, "canceled", origin+"/callback?state="+state(), "You signed out while this sign-in was in progress")
+	c.lookAtBuiltInPage(t, "canceled", "You signed out while this sign-in was in progress",
+		chromedp.Navigate(origin+"/callback?state="+state()))
 }
 
-// lookAtBuiltInPage checks one of the built-in pages of package signin on a phone, light and dark.
-func (c *chromium) lookAtBuiltInPage(t *testing.T, name, address, text string) {
+// webAppBuiltInPageAfterSignIn checks the built-in pages that users see after they signed in at Entra.
+func webAppBuiltInPageAfterSignIn(t *testing.T, c *chromium) {
+	company := must[*contoso.Contoso](t)(contoso.Start())
+	t.Cleanup(company.Stop)
+	listener, origin := listen(t)
+	client := must[*entra.Client](t)(entra.New(company.Config("webapp")))
+	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{
+		RedirectURL: origin + "/callback", Scopes: []string{contoso.DeskScope},
+	}))
+	const reason = "Your account was closed. Please write to help-desk-for-accounts-of-employees@contoso.onmicrosoft.com."
+	app := must[*signin.Site](t)(signin.New(flow, signin.Config{
+		OnSignIn: func(_ context.Context, in *authcode.SignIn) error {
+			if in.Account.Username != alice {
+				return &signin.RejectionError{Reason: reason}
+			}
+			return nil
+		},
+	}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /form", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, `<form method="post"><button id="submit">Send</button></form>`)
+	})
+	mux.HandleFunc("POST /form", func(w http.ResponseWriter, r *http.Request) {
+		_, err := app.TokenSource(r, contoso.ShippingScope).TokenContext(r.Context())
+		if !app.Interact(w, r, err, contoso.ShippingScope) {
+			t.Errorf("token for shipping: got error %v, want one that requires consent", err)
+		}
+	})
+	handler, stop, err := company.Browser(app.Handler(mux))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
+	server.Start()
+	t.Cleanup(server.Close)
+
+	// callback starts a sign-in in c, signs the user in at Entra, and returns the URL of the callback.
+	callback := func(user, returnTo string) string {
+		c.do(t, chromedp.Navigate(origin+"/login?return_to="+returnTo))
+		return must[*url.URL](t)(company.Entra.SignIn(t.Context(), eval(t, c, chromedp.Location()), user)).String()
+	}
+	c.lookAtBuiltInPage(t, "not admitted", reason, chromedp.Navigate(callback(bob, "/form")))
+	first := callback(alice, "/form?"+strings.Repeat("a", 1500))
+	callback(alice, "/form?"+strings.Repeat("b", 1500)) // replaces the address that the browser remembers
+	c.lookAtBuiltInPage(t, "lost", "You are signed in. The address of the page was too long to remember",
+		chromedp.Navigate(first))
+	c.lookAtBuiltInPage(t, "not saved", "What you sent was not saved",
+		chromedp.Navigate(origin+"/form"), chromedp.Click(submitButton))
+}
+
+// lookAtBuiltInPage checks one of the built-in pages of package signin on a phone, light and dark. The actions open it.
+func (c *chromium) lookAtBuiltInPage(t *testing.T, name, text string, open ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
+	c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
+	c.do(t, open...)
+	c.do(t, chromedp.WaitVisible(chromedp.CSS("main")))
 	for _, scheme := range []string{"light", "dark"} {
 		c.scheme(t, scheme)
-		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile),
-			chromedp.Navigate(address), chromedp.WaitVisible(chromedp.CSS("main")))
 		c.wantText(t, text)
 		c.screenshot(t, "signin's page "+name+" "+scheme)
 		c.wantAccessible(t, "of signin itself, "+name+", "+scheme)

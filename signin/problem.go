@@ -412,10 +412,10 @@ func (s *Site) logError(ctx context.Context, level slog.Level, message string, e
 // pageStyle is the style sheet of the built-in page.
 const pageStyle = `:root{color-scheme:light dark}
 body{background:Canvas;color:CanvasText;font:1.1rem/1.5 system-ui,sans-serif}
-body{max-width:34rem;margin:12vh auto 0;padding:0 1.25rem}
+body{max-width:34rem;margin:12vh auto 0;padding:0 1.25rem;overflow-wrap:anywhere}
 h1{font-size:1.6rem;line-height:1.2}
 a{display:inline-block;padding:.35rem 0;margin-right:1.5rem}
-dl{font-size:.85rem;opacity:.75;margin-top:2rem;overflow-wrap:anywhere}
+dl{font-size:.85rem;opacity:.75;margin-top:2rem}
 dt{float:left;margin-right:.5rem}dd{margin:0}`
 
 var pageFuncs = template.FuncMap{"framed": Kind.framed}
