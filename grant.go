@@ -83,7 +83,7 @@ func (r *TokenRequest) OnBehalfOf(ctx context.Context, assertion string) (*Token
 }
 
 // AuthorizationCode redeems an authorization code (RFC 6749, section 4.1.3). redirectURI
-// is the one of the authorization request, and verifier its PKCE code verifier (RFC 7636).
+// and verifier, the PKCE code verifier (RFC 7636), must match the authorization request.
 // In [Client.Exchange], the response may grant fewer scopes than requested, but at least
 // one of them. In a [TokenSource] and with the other methods, fewer scopes are an error
 // with the code "consent_required".
@@ -138,8 +138,8 @@ func (r *TokenRequest) response(
 }
 
 // A TokenResponse is a successful response to a token request (RFC 6749, section 5.1).
-// No printed form contains a token. That holds for fmt, log/slog, JSON and XML, and encoding/gob
-// returns an error. Other packages that use reflection read all exported fields.
+// fmt, log/slog, encoding/json and encoding/xml print no token, and encoding/gob returns an error.
+// Other packages that use reflection read all exported fields.
 type TokenResponse struct {
 	AccessToken string `json:"-" xml:"-"`
 	// ExpiresIn is the lifetime of the access token, counted from the response.
@@ -293,8 +293,8 @@ func (r *CodeResult) IDToken() string { return r.response.IDToken }
 // subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
 // the client that exchanged the grant, or one made from it by WithTenant: the tokens of a
 // user who signed in at "organizations" are stored at the user's own tenant. If the cache has
-// a store, the tokens are there when Store returns, unless the store fails. In that case they are
-// stored when it is back. For a Grant.Delegation, Store instead fails with the code
+// a store, the tokens are in it when Store returns. If the cache's store fails, the cache saves them
+// when it is back. For a Grant.Delegation, Store instead fails with the code
 // "temporarily_unavailable".
 //
 // If Entra granted only some of the requested scopes, the token is stored for those. A

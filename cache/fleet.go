@@ -190,8 +190,8 @@ func (fl *fleet) leave(s *session) {
 	}
 }
 
-// receive handles a message. It is the name of a subject, of which a process has ended a session, or the name of a
-// session, of which a process misses the record.
+// receive handles a message from another process. If that process ended a session, name is the subject's. If it did not
+// find the record of a session, name is the session's.
 func (fl *fleet) receive(name string) {
 	fl.mu.Lock()
 	sessions := slices.Collect(maps.Keys(fl.sessions[name]))

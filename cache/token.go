@@ -56,9 +56,9 @@ func (r Request) GobEncode() ([]byte, error) {
 // Format prints neither claims nor state, for every verb.
 func (r Request) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Request{...}") }
 
-// Response is the result of a fetch: an access token, and the data that belongs to it. Its printed and
-// marshaled forms do not contain the token or the state. That holds for fmt, log/slog, JSON and XML, and encoding/gob
-// returns an error. Other packages that use reflection read all exported fields.
+// Response is the result of a fetch: an access token, and the data that belongs to it. fmt, log/slog,
+// encoding/json and encoding/xml print neither the token nor the state, and encoding/gob returns an error.
+// Other packages that use reflection read all exported fields.
 type Response struct {
 	AccessToken string        `json:"-" xml:"-"`
 	TokenType   string        // if empty, "Bearer"

@@ -63,7 +63,8 @@ func (i *Identity) temporary(status int) bool {
 
 // Bounds of the retries while callers wait. Microsoft recommends five attempts, with delays that double from two
 // seconds, and at least one second before a retry ("Retry guidance" in the documentation of the virtual machine's
-// endpoint). A fetch of package cache takes at most 30 seconds, which the delays here use up.
+// endpoint). The delays here add up to 15 to 30 seconds, and package cache
+// bounds a fetch by 30 seconds.
 const (
 	maxRetries    = 4
 	firstDelay    = time.Second

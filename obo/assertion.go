@@ -21,8 +21,8 @@ type assertionClaims struct {
 	tenantID, objectID string    // of the user; empty if unknown
 }
 
-// isOf reports whether home, the home account ID of a response, can be that of the user. For a guest it names another
-// tenant than the assertion, so nothing can be compared.
+// isOf reports whether home, the home account ID of a response, can be that of the user. The home account ID of a guest
+// has another tenant than the assertion. Its object ID cannot be compared, so isOf returns true.
 func (c assertionClaims) isOf(home string) bool {
 	objectID, tenantID, _ := strings.Cut(home, ".")
 	return c.objectID == "" || !strings.EqualFold(tenantID, c.tenantID) || strings.EqualFold(objectID, c.objectID)

@@ -37,8 +37,8 @@ type Delegation struct {
 	CreatedAt     time.Time `json:"created_at"`
 }
 
-// ErrEnded is in the tree of the [entra.Error] of a source from [Resume] if the cache does not have
-// the delegation. It ended, was not used for cache.Options.DelegationTTL, was evicted, or was begun
+// ErrEnded is wrapped by the error of a source from [Resume] if the cache does not have the delegation.
+// The delegation ended, was not used for cache.Options.DelegationTTL, was evicted, or was begun
 // with another store, cloud or set of client capabilities. It cannot be resumed. The user must call
 // the API again, which then begins a new one.
 var ErrEnded = errors.New("obo: the delegation has ended")
@@ -220,9 +220,9 @@ func (d *Delegation) check(c *entra.Client) error {
 	case !d.valid():
 		return errInvalidDelegation
 	case d.ClientID != c.ClientID():
-		return errorf("invalid_request", "the Delegation belongs to another app than the client's")
+		return errorf("invalid_request", "the Delegation belongs to another app than the client")
 	case d.TenantID != c.TenantID():
-		return errorf("invalid_request", "the Delegation is from another tenant than the client's; "+
+		return errorf("invalid_request", "the Delegation is from another tenant than the client; "+
 			"use Client.WithTenant with its TenantID")
 	}
 	return nil

@@ -51,9 +51,9 @@
 //	err = obo.End(ctx, client, d)                                   // after the last use
 //
 // A delegation also ends when it is not used for cache.Options.DelegationTTL, and when Entra has revoked
-// the refresh token. The error then wraps [ErrEnded], or it is Entra's, whose InteractionRequired
-// method reports true. The worker cannot prompt the user. It stops the job and waits until the user calls
-// the API again.
+// the refresh token. The InteractionRequired method of the error then reports true. The error
+// wraps [ErrEnded], or Entra returned it. The worker cannot prompt the user. It stops the
+// job and waits until the user calls the API again.
 //
 // A sign-out of the user in a web app does not end a delegation. Tell users what runs for them, and let
 // them stop it. [cache.Cache.Purge] with the HomeAccountID ends all delegations of a user in the

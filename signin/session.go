@@ -165,7 +165,7 @@ func sessionFromContext(ctx context.Context) *session {
 // permissions of one API; if empty, those of the flow are used. If no user is signed in, Token fails with the code
 // "login_required". Pass errors of the source to [Site.Interact].
 //
-// Tokens belong to the session. Two browsers of one user share none, so a second factor in one of them does not
+// Tokens belong to the session. Two browsers of one user share no tokens, so a second factor in one of them does not
 // count in the other.
 func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource {
 	if s.isZero() {

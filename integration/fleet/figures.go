@@ -52,7 +52,8 @@ func Chance(mean float64, minutes int, width time.Duration, seed uint64) float64
 	return slices.Max(Windows(requests, 0, end, width)) / Mean(requests, 0, end)
 }
 
-// Incident has the effects of an outage or of throttling. Rates are multiples of the rate in the two hours before.
+// Incident has the effects of an outage or of throttling. All rates except
+// Normal are multiples of Normal, the mean rate of the two hours before.
 type Incident struct {
 	Normal      float64 // requests a minute before
 	During      float64 // mean rate during it

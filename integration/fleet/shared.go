@@ -76,7 +76,7 @@ type sharedRun struct {
 }
 
 // RunShared simulates the rule of package cache in w, with a cache that all processes share. It models the protocol of
-// docs/design/fleet.md for an app's own token. The token is one for all processes.
+// docs/design/fleet.md for an app's own token. All processes share one token.
 func RunShared(w World, s Store) SharedResult {
 	w = w.withDefaults()
 	if s.Latency == 0 {
@@ -301,7 +301,7 @@ func (r *sharedRun) merge(m *member) {
 	}
 }
 
-// land ends a flight.
+// land finishes the flight of m and counts the calls that waited for it.
 func (r *sharedRun) land(m *member) {
 	m.flying = false
 	served := m.waiting

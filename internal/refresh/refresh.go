@@ -18,9 +18,10 @@ type Policy struct {
 	// EarlyFrom and EarlyTo bound the refresh point of a token whose response lacks refresh_in, as
 	// fractions of its lifetime. The point is drawn uniformly, once per token. They default to 0.6 and 0.7.
 	EarlyFrom, EarlyTo float64
-	// SpreadFrom replaces EarlyFrom for the first token after a failure, and for an app's own token that
-	// callers waited for, as at the start of a process. Other processes probably acquired such a token at
-	// the same time, and the wider range spreads their refreshes. Defaults to 0.1.
+	// SpreadFrom replaces EarlyFrom for the first token after a failure. It also replaces it for an app's
+	// own token if callers waited for the token, for example when a process starts. Other processes
+	// probably acquired such a token at the same time. The wider range spreads their refreshes.
+	// Defaults to 0.1.
 	SpreadFrom float64
 	// Margin is the time before its expiry in which a token is not served. If the lifetime is under ten
 	// times Margin, a tenth of it is used. Defaults to 60 seconds.

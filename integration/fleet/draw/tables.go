@@ -163,10 +163,10 @@ func sharedTable() string {
 		w := fleet.Outage(processes, world)
 		return scenario{name, w, fleet.StoreOutage(store), fleet.Trouble, fleet.Trouble + max(world, store) + after}
 	}
-	hasty := outageOf("the same, without these rules", 0, outage)
+	hasty := outageOf("store down for 15 minutes, without the rules below", 0, outage)
 	hasty.store.Hasty = true
 	for _, s := range []scenario{
-		{"none, a day from a start at once", day, fleet.Store{}, 0, day.For},
+		{"none: a day after all processes start at once", day, fleet.Store{}, 0, day.For},
 		{"start at once, 600 tokens a minute", fleet.ColdStart(processes), fleet.Store{}, 0, 2 * time.Hour},
 		outageOf("Entra down for 15 minutes", outage, 0),
 		outageOf("Entra down for 40 minutes", long, 0),

@@ -38,7 +38,7 @@ type fake struct {
 	servers []*http.Server
 }
 
-// userName returns the name of a user. Every page for the user has it.
+// userName returns the name of a user. Every page for the user contains the name.
 func userName(i int) string { return fmt.Sprintf("User %03d", i+1) }
 
 func username(i int) string { return fmt.Sprintf("user-%03d@contoso.onmicrosoft.com", i+1) }

@@ -21,8 +21,8 @@ import (
 // processArg makes this program run one of programs.
 const processArg = "process"
 
-// processMain runs a program with the settings on standard input, until that is closed. The system closes it when the
-// first process ends, so no process outlives that.
+// processMain reads the settings from standard input and runs a program until standard input is closed. The system
+// closes it when the first process exits, so no process outlives the first one.
 func processMain() (exitCode int) {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM) // Ctrl-C reaches all processes; the first one ends the others
 	var s settings
@@ -97,7 +97,7 @@ func start(ctx context.Context, s settings, log io.Writer) (*process, error) {
 	case p.addr = <-ready:
 		return p, nil
 	case <-p.exited:
-		err = errors.New("it ended; its log is below")
+		err = errors.New("it exited; its log is below")
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-time.After(startTimeout):

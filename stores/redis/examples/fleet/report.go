@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// stepKind says which promises hold in a step.
+// stepKind selects the promises that must hold in a step.
 type stepKind int
 
 const (

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// errBroken is the error of run if a promise is broken. The output says which one.
+// errBroken is returned by run if a promise is broken. The output names the promise.
 var errBroken = errors.New("a promise is broken")
 
-// side is one side of the comparison: users, programs and an Entra of their own.
+// side is one side of the comparison. It has its own users, programs and fake Entra.
 type side struct {
 	replicas int // of the web app
 	fake     *fake
@@ -45,7 +45,7 @@ func (c *counts) slowed(d time.Duration) {
 	}
 }
 
-// fleet is the side with several processes.
+// fleet is the side of the comparison that has several processes.
 type fleet struct {
 	side
 	ctx      context.Context
