@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -30,7 +29,7 @@ func fakeApp(url string, lifetime time.Duration) (app http.Handler, hint string,
 	if err != nil {
 		return nil, "", nil, err
 	}
-	config.SignIn.Logger = slog.Default()
+	config.SignIn = signInConfig()
 	pages, err := site.New(config)
 	if err != nil {
 		return nil, "", nil, err

@@ -14,6 +14,10 @@
 //	ENTRA_MORE_SCOPE, ENTRA_MORE_API_URL  another scope and API; default to Graph's Contacts.Read and /me/contacts
 //	ENTRA_STEPUP                          an authentication context of the tenant, such as c1; no such page by default
 //
+// Optional variable for the users who may use the app:
+//
+//	ENTRA_USERS  object IDs of users, separated by commas; by default all users of the tenant
+//
 // Without AZURE_TENANT_ID and AZURE_CLIENT_ID it uses a fake Entra and fake APIs in its own process.
 //
 // To start your own app from it, copy this directory without fake.go, remove the call of fakeApp from run, and import
@@ -28,7 +32,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -40,7 +43,6 @@ import (
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/examples/webapp/site"
-	"github.com/entratoken/entra/signin"
 )
 
 func main() {
@@ -127,7 +129,7 @@ func liveApp(config entra.Config, url string) (http.Handler, error) {
 		step.About = "The same data, after the step-up that the tenant's policy for " + context + " requires."
 		apis = append(apis, step)
 	}
-	return site.New(site.Config{Flow: flow, SignIn: signin.Config{Logger: slog.Default()}, APIs: apis})
+	return site.New(site.Config{Flow: flow, SignIn: signInConfig(), APIs: apis})
 }
 
 // settings reads the app's registration and its credential from the environment. live is false if the environment has
