@@ -68,10 +68,10 @@ func (d *discovery) get(req *http.Request) (*response, *Error) {
 		_, stale := d.lookup(key)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discoveryTotal)
 		defer cancel()
-		retries := d.transport.budget.retrier(retry.Sleep)
+		retries := d.transport.budget.Start(retry.Sleep)
 		for {
 			resp, err := d.fetch(ctx, req)
-			if err == nil || stale || !retries.again(ctx, err, false) {
+			if err == nil || stale || !retries.Again(ctx, err.passing(false)) {
 				return d.store(key, resp, err)
 			}
 		}

@@ -59,7 +59,7 @@ func (c *Client) request(
 	if c.issuer != nil {
 		return c.requestIssuer(ctx, g, r.Claims, wait)
 	}
-	candidates, retries := c.credential.start(0), c.transport.budget.retrier(wait)
+	candidates, retries := c.credential.start(0), c.transport.budget.Start(wait)
 	cand, failed := candidates.next(ctx, nil, false)
 	for cand != nil {
 		x := &exchange{client: c, grant: g, forUser: forUser, candidate: cand}
@@ -67,7 +67,7 @@ func (c *Client) request(
 		var err *Error
 		resp, failed, err = x.run(ctx, r)
 		switch {
-		case x.mayRepeat(failed, err) && retries.again(ctx, x.failure, x.singleUse):
+		case x.mayRepeat(failed, err) && retries.Again(ctx, x.failure.passing(x.singleUse)):
 			c.log(slog.LevelDebug, "entra: a request failed, trying again", g, x.failure)
 			continue
 		case err != nil:

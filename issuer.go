@@ -8,6 +8,7 @@ import (
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/issuer"
+	"github.com/entratoken/entra/internal/retry"
 )
 
 // ForIssuer returns a client whose grants acquire tokens from an issuer other than the token endpoint of Entra. Only
@@ -16,7 +17,7 @@ import (
 func ForIssuer(i issuer.Issuer) *Client {
 	c := &Client{
 		authority: i.Name, clientID: i.Identity, cache: i.Cache, logger: i.Logger,
-		flows: new(flows), breakers: newBreakers(), issuer: &issuerClient{i, newRetryBudget()},
+		flows: new(flows), breakers: newBreakers(), issuer: &issuerClient{i, retry.NewBudget()},
 	}
 	if i.Logger != nil {
 		c.onEvent = cache.Log(i.Logger)
@@ -27,7 +28,7 @@ func ForIssuer(i issuer.Issuer) *Client {
 // An issuerClient is the part of a client that differs for an issuer.
 type issuerClient struct {
 	issuer.Issuer
-	budget *retryBudget
+	budget *retry.Budget
 }
 
 // requestIssuer acquires a token for g from the client's issuer. It is the counterpart of request.
@@ -45,7 +46,7 @@ func (c *Client) requestIssuer(
 			c.breakers.abandon(key)
 		}
 	}()
-	retries := c.issuer.budget.retrier(wait)
+	retries := c.issuer.budget.Start(wait)
 	for {
 		resp, err := g.Fetch(ctx, &TokenRequest{grant: g, claims: claims})
 		if err == nil {

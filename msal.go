@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra/internal/httpclient"
 	"github.com/entratoken/entra/internal/neterr"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/retry"
 )
 
 // msal returns an MSAL client for one exchange. If region is empty, it uses the global
@@ -85,13 +86,13 @@ type msalTransport struct {
 	host      string
 	region    *region
 	client    *http.Client
-	budget    *retryBudget
+	budget    *retry.Budget // shared by the clients made by WithTenant
 	discovery *discovery
 }
 
 func newMSALTransport(cloud Cloud, region *region, client *http.Client, sessions func() int) *msalTransport {
 	t := &msalTransport{
-		host: cloud.Host(), region: region, client: httpclient.Restricted(client), budget: newRetryBudget(),
+		host: cloud.Host(), region: region, client: httpclient.Restricted(client), budget: retry.NewBudget(),
 	}
 	t.discovery = newDiscovery(t, sessions, cloud.ExternalID())
 	return t

@@ -3,7 +3,6 @@ package entra
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/entratoken/entra/internal/retry"
 )
@@ -39,21 +38,3 @@ const (
 	connectionMissing // there was none, so the request was certainly not sent
 	connectionStale   // it had worked before, so its failure says nothing about the authority
 )
-
-// A retryBudget bounds the retries of a client. The clients made by WithTenant share theirs.
-type retryBudget struct{ *retry.Budget }
-
-func newRetryBudget() *retryBudget { return &retryBudget{retry.NewBudget()} }
-
-// A retrier decides about the retries of one request.
-type retrier struct{ *retry.Retrier }
-
-// retrier returns a retrier for a new request. wait sleeps, and reports whether a retry is still of use.
-func (b *retryBudget) retrier(wait func(context.Context, time.Duration) bool) retrier {
-	return retrier{b.Start(wait)}
-}
-
-// again waits if the request that failed with e should be repeated, and reports whether it should.
-func (r retrier) again(ctx context.Context, e *Error, singleUse bool) bool {
-	return r.Again(ctx, e.passing(singleUse))
-}
