@@ -28,6 +28,9 @@ func IsOIDC(scope string) bool {
 // OneAPI reports whether all scopes can belong to one API. A URI and a client ID may name the
 // same one. Entra rejects other lists only when the code is redeemed (AADSTS28000).
 func OneAPI(list []string) bool {
+	if len(list) < 2 { // as for most requests, which create a source each
+		return true
+	}
 	api := ""
 	for _, s := range list {
 		a := apiOf(s)
