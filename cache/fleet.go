@@ -837,7 +837,10 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 		now := time.Now()
 		l.record.grow(since(now, l.at))
 		l.at = now
-		before := l.record.contents()
+		var before []string
+		if change == nil {
+			before = l.record.contents()
+		}
 		s.mu.Lock()
 		l.record.merge(s.snapshot(without))
 		version := s.version
