@@ -9,6 +9,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/purge"
 	"github.com/entratoken/entra/internal/scopes"
 	"github.com/entratoken/entra/verify"
 )
@@ -124,15 +125,6 @@ func (f *Flow) SignOut(ctx context.Context, a Account) error {
 	if a.HomeAccountID == "" {
 		return invalid("the Account is empty; pass the account that signed in")
 	}
-	_, err := f.client.Cache().PurgeSession(ctx, cache.Key{
-		Authority: "https://" + f.client.Cloud().Host() + "/" + strings.ToLower(a.TenantID), ClientID: f.client.ClientID(),
-		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session,
-		Capabilities: strings.Join(f.client.Capabilities(), " "),
-	})
-	if err != nil {
-		return &entra.Error{
-			Code: "temporarily_unavailable", Description: "sign-out in the store of the cache failed", Err: err,
-		}
-	}
-	return nil
+	key := cache.Key{Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session}
+	return purge.Session(ctx, f.client, a.TenantID, key, "sign-out in the store of the cache failed")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/purge"
 )
 
 // DelegationFlowName is the [entra.Grant.Flow] of the tokens of delegations.
@@ -165,17 +166,8 @@ func End(ctx context.Context, c *entra.Client, d Delegation) error {
 }
 
 func end(ctx context.Context, c *entra.Client, d Delegation) error {
-	_, err := c.Cache().PurgeSession(ctx, cache.Key{
-		Authority: "https://" + c.Cloud().Host() + "/" + c.TenantID(), ClientID: c.ClientID(), Flow: DelegationFlowName,
-		Subject: d.HomeAccountID, Session: d.session(), Capabilities: strings.Join(c.Capabilities(), " "), Delegation: true,
-	})
-	if err != nil {
-		return &entra.Error{
-			Code: "temporarily_unavailable", Description: "the delegation could not be removed from the store of the cache",
-			Err: err,
-		}
-	}
-	return nil
+	key := cache.Key{Flow: DelegationFlowName, Subject: d.HomeAccountID, Session: d.session(), Delegation: true}
+	return purge.Session(ctx, c, c.TenantID(), key, "the delegation could not be removed from the store of the cache")
 }
 
 // revoked reports whether Entra has rejected the refresh token for good. It may reject other requests for
