@@ -129,7 +129,7 @@ func ParseCertificate(data []byte, password string) (certs []*x509.Certificate, 
 // fileName returns the file at path in the words of an error. Without a path it is the argument of ParseCertificate.
 func fileName(path string) string {
 	if path == "" {
-		return "the data"
+		return quoted(path)
 	}
 	return "the file " + quoted(path)
 }

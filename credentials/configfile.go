@@ -3,7 +3,6 @@ package credentials
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -286,11 +285,8 @@ func (s *settings) list(key string) (paths []string) {
 
 func (s *settings) config(o *FileOptions) (cfg entra.Config, err error) {
 	cfg = entra.Config{
-		TenantID: s.get("TenantId"), ClientID: s.get("ClientId"), Region: s.get("AzureRegion"),
+		TenantID: s.get("TenantId"), ClientID: s.get("ClientId"), Region: regionOf(s.get("AzureRegion")),
 		Logger: o.Logger, HTTPClient: o.HTTPClient,
-	}
-	if strings.EqualFold(cfg.Region, "TryAutoDetect") { // MSAL's name
-		cfg.Region = entra.DetectRegion
 	}
 	for _, key := range s.list("ClientCapabilities") {
 		cfg.Capabilities = append(cfg.Capabilities, s.get(key))
@@ -422,10 +418,7 @@ func (s *settings) credential(
 			c = entra.Secret(secret)
 		}
 	case strings.EqualFold(source, "Path"):
-		opts := CertificateFileOptions{SendChain: sendChain, Logger: o.Logger}
-		if password != "" {
-			opts.Password = func(context.Context) (string, error) { return password, nil }
-		}
+		opts := CertificateFileOptions{SendChain: sendChain, Password: fixedPassword(password), Logger: o.Logger}
 		if file := required("CertificateDiskPath"); err == nil {
 			c, err = CertificateFile(file, &opts)
 		}

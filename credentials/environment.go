@@ -78,13 +78,10 @@ func FromEnvironment(opts *EnvironmentOptions) (entra.Config, error) {
 	}
 	cfg := entra.Config{
 		TenantID: env.get("AZURE_TENANT_ID"), ClientID: env.get("AZURE_CLIENT_ID"),
-		Region: env.get("AZURE_REGIONAL_AUTHORITY_NAME"), Logger: o.Logger, HTTPClient: o.HTTPClient,
+		Region: regionOf(env.get("AZURE_REGIONAL_AUTHORITY_NAME")), Logger: o.Logger, HTTPClient: o.HTTPClient,
 	}
 	if cfg.Cloud, err = cloudFromHost(env.get("AZURE_AUTHORITY_HOST")); err != nil {
 		return entra.Config{}, err
-	}
-	if strings.EqualFold(cfg.Region, "TryAutoDetect") { // MSAL's name
-		cfg.Region = entra.DetectRegion
 	}
 	cred, err := env.credential(used, cfg.Cloud, &o)
 	if err != nil {
@@ -213,9 +210,7 @@ func (e environment) credential(used string, cloud entra.Cloud, o *EnvironmentOp
 		default:
 			return entra.Credential{}, invalid("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN is neither \"true\" nor \"false\"")
 		}
-		if password := e["AZURE_CLIENT_CERTIFICATE_PASSWORD"]; password != "" {
-			opts.Password = func(context.Context) (string, error) { return password, nil }
-		}
+		opts.Password = fixedPassword(e["AZURE_CLIENT_CERTIFICATE_PASSWORD"])
 		return CertificateFile(e.get(used), &opts)
 	case "AZURE_FEDERATED_TOKEN_FILE":
 		return workloadIdentity(e.get, WorkloadIdentityOptions{
@@ -223,6 +218,22 @@ func (e environment) credential(used string, cloud entra.Cloud, o *EnvironmentOp
 		})
 	}
 	return gitHubActions(e.get, GitHubActionsOptions{Audience: AudienceFor(cloud), HTTPClient: o.HTTPClient})
+}
+
+// fixedPassword returns a [CertificateFileOptions].Password, or nil without a password.
+func fixedPassword(password string) func(context.Context) (string, error) {
+	if password == "" {
+		return nil
+	}
+	return func(context.Context) (string, error) { return password, nil }
+}
+
+// regionOf returns a region in which MSAL's name for the detection is replaced.
+func regionOf(name string) string {
+	if strings.EqualFold(name, "TryAutoDetect") {
+		return entra.DetectRegion
+	}
+	return name
 }
 
 // cloudFromHost parses AZURE_AUTHORITY_HOST, which is a URL for some tools and a host for
