@@ -159,7 +159,7 @@ func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Respon
 	return s.client.cached(&s.grant, resp, 0), nil
 }
 
-// convert returns an error of the cache as the caller's.
+// convert returns the error that a caller gets for an error of the cache.
 func (s *TokenSource) convert(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err

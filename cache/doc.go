@@ -26,8 +26,8 @@
 // A user with a session for each browser ([Key].Session) has at most 64 of them, the most recently used ones.
 // On-behalf-of sessions belong to assertions, whose users the cache does not know. Only their tenants are separate.
 //
-// Long-running processes ([Key].Delegation) are a partition of their own, so they do not evict sign-ins, nor the other
-// way round.
+// The delegations of package obo ([Key].Delegation) have a partition of their own. Delegations do not evict sign-ins,
+// and sign-ins do not evict delegations.
 //
 // An evicted session has lost its tokens and its refresh token, also for a TokenSource that used it before. With a
 // Store, they are read from there again.
@@ -44,6 +44,11 @@
 // without a usable token is cached for a back-off that grows with each failure. All callers get the cached error, so
 // a thousand callers send one request.
 //
+// While callers wait, a transient failure is retried twice within their time ([Request.Wait]). A background refresh is
+// not, since its old token is still served. Retry-After is honored even after [Handle.Invalidate].
+//
+// After three claims challenges of any text, an entry sends one a minute.
+//
 // # Store
 //
 // With [Options].Store, processes share their tokens and refresh tokens, and a restart loses none:
@@ -51,11 +56,8 @@
 //	shared := cache.New(cache.Options{Store: store, Keys: []cache.SealKey{cache.NewSealKey(secret)}})
 //
 // A fetch first looks into the store, and one process at a time sends the request for a token. A cached token is
-// returned without the store. A failing store delays a call by 250 ms once. The cache then works without it, and saves
-// its sessions when the store is back. Records are sealed, and their names are hashes.
-//
-// While callers wait, a transient failure is retried twice within their time ([Request.Wait]). A background refresh is
-// not, since its old token is still served. Retry-After is honored even after [Handle.Invalidate].
-//
-// After three claims challenges of any text, an entry sends one a minute.
+// returned without the store. A failing store delays a call by 250 ms once. The cache then works without it, and
+// saves its sessions when the store is back. Only a call for a user whose tokens are not in memory calls a failing
+// store up to three more times, because the user would have to sign in again. Records are sealed, and their names are
+// hashes.
 package cache

@@ -918,8 +918,8 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 				return true
 			}
 			if t := f.served; t != nil && !t.postponed {
-				// The refresh is due at about the same time in all processes that share the token. Without the store, each
-				// sends a request, so they spread them as after a failure.
+				// The refresh is due at about the same time in all processes that share the token. Without the store, each of
+				// them sends a request. The requests are spread over time, as after a failure.
 				t.postponed = true
 				t.postpone(refresh.Policy{}.RetryIn(1, 0, until(time.Now(), t.usableUntil()), mathrand.Float64()))
 				e.end(f, t, nil)

@@ -98,11 +98,11 @@ func (h *Handle) Hit() *oauth2.Token {
 // If claims is not empty, it is a claims challenge: Token returns only a token that was acquired with it, and
 // a new token replaces the cached one.
 //
-// There is one call of fetch at a time for each entry, except next to one that a sign-in or a purge has overtaken or
-// that hangs. The context of fetch has the values of ctx and ends after 30 seconds. An error with a method
-// RetryAfterDelay() time.Duration reports how long the server wants no requests, at most a day. A panic counts as
-// a failed fetch, and so does a fetch that has not returned 5 seconds after its context ended. fetch may repeat a
-// failed request while callers wait ([Request.Wait]).
+// There is one call of fetch at a time for each entry. Another call may start if a sign-in or a purge has overtaken
+// the first, or if the first hangs. The context of fetch has the values of ctx and ends after 30 seconds. An error
+// with a method RetryAfterDelay() time.Duration reports how long the server wants no requests, at most a day. A panic
+// counts as a failed fetch, and so does a fetch that has not returned 5 seconds after its context ended. fetch may
+// repeat a failed request while callers wait ([Request.Wait]).
 func (h *Handle) Token(ctx context.Context, claims string,
 	fetch func(context.Context, *Request) (Response, error)) (*oauth2.Token, error) {
 	var start time.Time

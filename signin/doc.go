@@ -63,9 +63,9 @@
 // signs out here, or when Entra reports that the user signed out elsewhere (front-channel logout).
 //
 // Tokens are not part of the session. They are in the client's cache ([entra.Config].Cache): in the memory of this
-// process and, if the cache has a store, in that. If they are missing, [Site.Interact] acquires new ones. Signing out
-// ends the session, removes its tokens, and redirects to Entra, which ends its own session and redirects back. Sessions
-// of the same user in other browsers continue.
+// process, and in the store of the cache if it has one. If they are missing, [Site.Interact] acquires new ones.
+// Signing out ends the session, removes its tokens, and redirects to Entra, which ends its own session and redirects
+// back. Sessions of the same user in other browsers continue.
 //
 // Several processes need one Store and the same Keys. If the app calls APIs, they also need caches with one store
 // (cache.Options.Store). Then any process can serve any request, and a restart costs no redirect. Without a store, the

@@ -240,8 +240,8 @@ func (s *Site) isOver(ctx context.Context, v *session) (bool, error) {
 	return false, nil
 }
 
-// another reports whether a session that started in one epoch has ended in the current one. Without a record of the
-// current epoch, none has begun during the session, because the record would have outlived the session.
+// another reports whether a session has ended because a new epoch began after the session started. If the store has no
+// record of an epoch, current is empty, and no epoch began during the session: its record would outlive the session.
 func another(current, started string) bool { return current != "" && current != started }
 
 // userEpochs returns the current epochs, without that of Entra. It reads Checked first, because the end of a session

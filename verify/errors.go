@@ -137,7 +137,7 @@ var hints = map[Reason]string{
 	ReasonTenantNotAllowed: "to accept it, add its ID to Config.Tenants",
 }
 
-// Error is the error for a rejected token, and of a [Rule]. Its text gives the reason
+// Error is the error for a token that a [Verifier] or a [Rule] rejects. Its text gives the reason
 // and how to fix it, and never repeats any part of the token.
 //
 // [errors.Is] compares the reason:

@@ -289,8 +289,8 @@ func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []by
 
 // The issuers of v1.0 tokens. The public cloud and US Government share one, and
 // China has its own: Microsoft's tools for Azure (aks-engine, the Azure SDK for Java)
-// know only these two. The issuers of newer sovereign clouds are not documented. The
-// common one is the default there and for private hosts.
+// know only these two. The issuers of newer sovereign clouds are not documented. Those
+// clouds, and private hosts, use v1Issuer by default.
 const (
 	v1Issuer      = "https://sts.windows.net/{tenantid}/"
 	v1IssuerChina = "https://sts.chinacloudapi.cn/{tenantid}/"
