@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -71,7 +72,13 @@ func (s *Server) serveGraph(r *request) *response {
 	given, family := u.names()
 	switch path {
 	case "/oidc/userinfo":
-		body := map[string]any{"sub": t.payload["sub"], "picture": s.graphBase(r) + "/v1.0/me/photo/$value"}
+		client := s.registry.appByID[cmp.Or(t.payload.stringClaim("appid"), t.payload.stringClaim("azp"))]
+		if client == nil {
+			return graphError(r, http.StatusUnauthorized, "InvalidAuthenticationToken", "The application is unknown.")
+		}
+		// The subject is that of the client's ID tokens, not that of the access token.
+		sub := pairwise(u, s.registry.tenantByName[t.payload.stringClaim("tid")], client)
+		body := map[string]any{"sub": sub, "picture": s.graphBase(r) + "/v1.0/me/photo/$value"}
 		if containsFold(scopes, "profile") {
 			body["name"], body["given_name"], body["family_name"] = u.Name, given, family
 		}
@@ -99,6 +106,9 @@ func (s *Server) serveGraph(r *request) *response {
 			"@odata.context": s.graphBase(r) + "/v1.0/$metadata#directoryObjects", "value": groups,
 		})
 	case "/v1.0/me/photo", "/v1.0/me/photo/$value":
+		return graphError(r, http.StatusNotFound, "ImageNotFound", "The user does not have a photo.")
+	}
+	if strings.HasPrefix(path, "/v1.0/me/photos/") { // of a size, such as 48x48
 		return graphError(r, http.StatusNotFound, "ImageNotFound", "The user does not have a photo.")
 	}
 	return graphError(r, http.StatusNotFound, "ResourceNotFound", "entratest does not serve this resource.")

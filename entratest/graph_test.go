@@ -25,8 +25,8 @@ func graph(t *testing.T, c *http.Client, method, url, token string) response {
 }
 
 // The UserInfo endpoint has the claims that the scopes of the token allow
-// (https://learn.microsoft.com/entra/identity-platform/userinfo). A listener names its
-// own, so that test tokens do not leave the machine.
+// (https://learn.microsoft.com/entra/identity-platform/userinfo) and the subject of the ID
+// token. A listener names its own, so that test tokens do not leave the machine.
 func TestUserInfo(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for scope, want := range map[string]string{
@@ -34,7 +34,7 @@ func TestUserInfo(t *testing.T) {
 		"openid email": "email,picture,sub",
 	} {
 		resp := redeem(t, s, signIn(t, s, alice, "scope", scope), "scope", scope)
-		sub := wantToken(t, resp).stringClaim("sub")
+		sub := decode(t, resp.stringField("id_token")).stringClaim("sub")
 		for _, method := range []string{"GET", "POST"} {
 			info := graph(t, s.Client(), method, "https://graph.microsoft.com/oidc/userinfo", resp.stringField("access_token"))
 			if got := strings.Join(names(info.body), ","); info.status != 200 || got != want || info.stringField("sub") != sub {
@@ -53,6 +53,11 @@ func TestUserInfo(t *testing.T) {
 	token := redeem(t, s, signIn(t, s, alice, "scope", "openid"), "scope", "openid").stringField("access_token")
 	if info := graph(t, client, "GET", base+"/oidc/userinfo", token); info.status != 200 {
 		t.Errorf("listener: got %d %v", info.status, info.body)
+	}
+	minted := s.Mint(entratest.MintOptions{Resource: "00000003-0000-0000-c000-000000000000", User: alice,
+		Scopes: []string{"openid"}, Claims: map[string]any{"appid": nil, "azp": nil}})
+	if info := graph(t, client, "GET", base+"/oidc/userinfo", minted); info.status != 401 {
+		t.Errorf("token without a client: got %d %v, want 401", info.status, info.body)
 	}
 }
 
@@ -84,6 +89,7 @@ func TestGraph(t *testing.T) {
 		code              string
 	}{
 		{"no photo", "/photo/$value", token, 404, "ImageNotFound"},
+		{"no photo of a size", "/photos/48x48/$value", token, 404, "ImageNotFound"},
 		{"unknown resource", "/manager", token, 404, "ResourceNotFound"},
 		{"no token", "", "", 401, "InvalidAuthenticationToken"},
 		{"not a token", "", "x", 401, "InvalidAuthenticationToken"},
