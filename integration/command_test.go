@@ -49,7 +49,7 @@ func TestCommandServesNode(t *testing.T) {
 	}
 	f.reach(t, estate.Authority, pool)
 
-	node := f.newMSALNode(t)
+	node := f.newNode(t, "msal.mjs")
 	for _, app := range estate.Apps {
 		if app.Name != "daemon" {
 			continue

@@ -12,7 +12,7 @@ import (
 
 func TestMSALNodeForApps(t *testing.T) {
 	f := newFake(t)
-	node := f.newMSALNode(t)
+	node := f.newNode(t, "msal.mjs")
 	key, err := x509.MarshalPKCS8PrivateKey(f.key)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestMSALNodeForApps(t *testing.T) {
 // next one for her.
 func TestMSALNodeForUsers(t *testing.T) {
 	f := newFake(t)
-	node := f.newMSALNode(t)
+	node := f.newNode(t, "msal.mjs")
 	node.app(t, f, "webapp", webappID, map[string]any{"clientSecret": webappSecret})
 	node.app(t, f, "api-a", apiAID, map[string]any{"clientSecret": apiASecret})
 

@@ -26,15 +26,15 @@ type pythonResult struct {
 }
 
 // newMSALPython starts a process with the MSAL of Debian's Python. It trusts the fake's certificate.
-func (f *fake) newMSALPython(t *testing.T) *msalProcess {
+func (f *fake) newMSALPython(t *testing.T) *driver {
 	t.Helper()
 	command := exec.Command("/usr/bin/python3", "python/msal_driver.py")
 	command.Env = append(os.Environ(), "REQUESTS_CA_BUNDLE="+f.caFile)
-	return startMSAL(t, command)
+	return startDriver(t, command)
 }
 
 // pythonApp creates an application in the sample tenant.
-func (f *fake) pythonApp(t *testing.T, python *msalProcess, name, client string, credential any) {
+func (f *fake) pythonApp(t *testing.T, python *driver, name, client string, credential any) {
 	t.Helper()
 	python.must(t, map[string]any{"new": name, "auth": map[string]any{
 		"client_id": client, "client_credential": credential, "authority": f.authority(),

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// msalProcess is a process that runs MSAL in another language, with node/msal.mjs or python/msal_driver.py.
-type msalProcess struct {
+// driver is a process that runs a library in another language, with a program in node or python.
+type driver struct {
 	name string
 	in   io.Writer
 	out  *bufio.Reader
@@ -29,23 +29,23 @@ type msalResult struct {
 	Account       json.RawMessage
 }
 
-// msalError has the fields of MSAL's errors that the tests check.
-type msalError struct {
+// driverError has the fields of the libraries' errors that the tests check.
+type driverError struct {
 	Name, Message, ErrorCode, SubError string
 	ErrorNo                            int
 }
 
-// newMSALNode starts a process that trusts the fake's certificate. It stops when the test ends.
-func (f *fake) newMSALNode(t *testing.T) *msalProcess {
+// newNode starts a program in the directory node. It trusts the fake's certificate and stops when the test ends.
+func (f *fake) newNode(t *testing.T, program string) *driver {
 	t.Helper()
-	command := exec.Command("node", "msal.mjs")
+	command := exec.Command("node", program)
 	command.Dir = "node"
 	command.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+f.caFile)
-	return startMSAL(t, command)
+	return startDriver(t, command)
 }
 
-// startMSAL starts a process that stops when the test ends.
-func startMSAL(t *testing.T, command *exec.Cmd) *msalProcess {
+// startDriver starts a process that stops when the test ends.
+func startDriver(t *testing.T, command *exec.Cmd) *driver {
 	t.Helper()
 	command.Stderr = t.Output()
 	in, err := command.StdinPipe()
@@ -65,11 +65,11 @@ func startMSAL(t *testing.T, command *exec.Cmd) *msalProcess {
 			t.Errorf("%s: %v", command.Args[0], err)
 		}
 	})
-	return &msalProcess{name: command.Args[0], in: in, out: bufio.NewReader(out)}
+	return &driver{name: command.Args[0], in: in, out: bufio.NewReader(out)}
 }
 
-// do sends a command. It returns MSAL's error, or fills in result.
-func (n *msalProcess) do(t *testing.T, command map[string]any, result any) *msalError {
+// do sends a command. It returns the library's error, or fills in result.
+func (n *driver) do(t *testing.T, command map[string]any, result any) *driverError {
 	t.Helper()
 	line, err := json.Marshal(command)
 	if err != nil {
@@ -84,7 +84,7 @@ func (n *msalProcess) do(t *testing.T, command map[string]any, result any) *msal
 	}
 	var response struct {
 		Result json.RawMessage
-		Error  *msalError
+		Error  *driverError
 	}
 	if err := json.Unmarshal(line, &response); err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func call(app, method string, arguments ...any) map[string]any {
 }
 
 // must runs a command that must succeed.
-func (n *msalProcess) must(t *testing.T, command map[string]any, result any) {
+func (n *driver) must(t *testing.T, command map[string]any, result any) {
 	t.Helper()
 	if failed := n.do(t, command, result); failed != nil {
 		t.Fatalf("%s: %+v", n.name, *failed)
@@ -111,7 +111,7 @@ func (n *msalProcess) must(t *testing.T, command map[string]any, result any) {
 }
 
 // app creates an application in the sample tenant with a credential.
-func (n *msalProcess) app(t *testing.T, f *fake, name, client string, credential map[string]any) {
+func (n *driver) app(t *testing.T, f *fake, name, client string, credential map[string]any) {
 	t.Helper()
 	auth := map[string]any{
 		"clientId": client, "authority": f.authority(), "knownAuthorities": []string{f.host},
