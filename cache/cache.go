@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 const (
@@ -41,6 +43,12 @@ type Options struct {
 	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must
 	// return quickly and must be safe for concurrent use. A panic in it is discarded. If nil, events are discarded.
 	OnEvent func(Event)
+	// Trace is called when the cache starts to acquire a token, from the Store or with a fetch, for example to start a
+	// span. ctx has the values of the call that caused it, which may have returned if e.Background is set. The calls of
+	// the Store and the fetch get the values of the returned context. The returned function is called at the end with
+	// the event EventFetchDone or EventFetchFailed, or with EventStore if no fetch was necessary. What is said about
+	// OnEvent applies to both functions. If Trace is nil, nothing is traced.
+	Trace func(ctx context.Context, e Event) (context.Context, func(Event))
 }
 
 // Cache holds access tokens. It is safe for concurrent use and must not be copied. Create it with [New].
@@ -50,6 +58,7 @@ type Cache struct {
 	size          int64
 	delegationTTL time.Duration
 	onEvent       func(Event)
+	trace         func(context.Context, Event) (context.Context, func(Event))
 	seed          maphash.Seed
 	shards        []*shard
 	fleet         *fleet // nil without a store
@@ -62,7 +71,7 @@ type Cache struct {
 
 // New returns an empty cache. Invalid options are reported by [Cache.Validate].
 func New(o Options) *Cache {
-	c := &Cache{size: int64(o.Size), delegationTTL: o.DelegationTTL, onEvent: o.OnEvent}
+	c := &Cache{size: int64(o.Size), delegationTTL: o.DelegationTTL, onEvent: o.OnEvent, trace: o.Trace}
 	c.once.Do(c.init)
 	if o.Store != nil {
 		c.fleet, c.err = newFleet(c, o)
@@ -263,7 +272,7 @@ func (c *Cache) evict(i int, added *session) {
 
 func (c *Cache) evicted(k sessionKey) {
 	c.evictions.Add(1)
-	notify(c.onEvent, Event{Kind: EventEvicted, Key: k.key()})
+	safecall.Notify(c.onEvent, Event{Kind: EventEvicted, Key: k.key()})
 }
 
 // A counter counts hits without a cache line that all CPUs write to. A sync.Pool usually gives each CPU a

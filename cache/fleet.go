@@ -457,8 +457,8 @@ func (fl *fleet) observed(h *Handle) bool {
 func (fl *fleet) emit(h *Handle, e Event) {
 	if h != nil {
 		h.emit(e)
-	} else if fl.cache.onEvent != nil {
-		fl.cache.onEvent(e)
+	} else {
+		safecall.Notify(fl.cache.onEvent, e)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // Handle gives access to one entry: the token of a session for one scope set. [Handle.Bind] makes a
@@ -248,17 +250,8 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 func (h *Handle) emit(e Event) {
 	e.Key = h.key.key()
 	for _, listener := range []func(Event){h.cache.onEvent, h.OnEvent} {
-		notify(listener, e)
+		safecall.Notify(listener, e)
 	}
-}
-
-// notify calls listener, which may be nil. Its panic must not end the program, which a goroutine of the cache would.
-func notify(listener func(Event), e Event) {
-	if listener == nil {
-		return
-	}
-	defer func() { _ = recover() }()
-	listener(e)
 }
 
 // find returns the entry of h, or nil. It changes nothing.

@@ -435,14 +435,22 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 		Response
 		err error
 	}
-	h, fl := f.handle, f.handle.fleet()
+	h, fl, start := f.handle, f.handle.fleet(), time.Now()
+	ctx, traced := f.trace(ctx)
 	if fl != nil {
 		if fl.begin(ctx, f) {
+			event := Event{Kind: EventStore, Op: opLoad, Took: time.Since(start)}
+			select {
+			case <-f.done:
+				event.Err = f.err
+			default:
+			}
+			traced(event)
 			return
 		}
 		state = f.state
+		start = time.Now()
 	}
-	start := time.Now()
 	outer, cancel := context.WithTimeout(ctx, fetchTimeout+grace)
 	defer cancel()
 	r, err := safecall.Do(outer, nil, func(ctx context.Context) (result, error) {
@@ -462,12 +470,30 @@ func (f *flight) run(ctx context.Context, state string, fetch fetchFunc) {
 	t, event := f.finish(r.Response, err)
 	event.Took = time.Since(start)
 	h.emit(event)
+	defer traced(event) // after the store has the token
 	if event.Err != nil && retryAfter(event.Err) > 0 {
-		event.Kind, event.Took = EventThrottled, 0
-		h.emit(event)
+		throttled := event
+		throttled.Kind, throttled.Took = EventThrottled, 0
+		h.emit(throttled)
 	}
 	if fl != nil {
 		fl.end(ctx, f, t, r.State)
+	}
+}
+
+// trace calls Options.Trace.
+func (f *flight) trace(ctx context.Context) (context.Context, func(Event)) {
+	trace := f.handle.cache.trace
+	if trace == nil {
+		return ctx, func(Event) {}
+	}
+	start := Event{
+		Kind: EventFetchStarted, Key: f.handle.key.key(), Scopes: f.entry.scopes, Background: f.served != nil,
+	}
+	ctx, end := safecall.Trace(ctx, func(ctx context.Context) (context.Context, func(Event)) { return trace(ctx, start) })
+	return ctx, func(e Event) {
+		e.Key, e.Scopes, e.Background = start.Key, start.Scopes, start.Background
+		end(e)
 	}
 }
 

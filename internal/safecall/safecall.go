@@ -66,6 +66,32 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 	}
 }
 
+// Notify calls listener with event unless listener is nil. A panic in it is discarded, because it would end the program
+// if it happened in a goroutine of this module.
+func Notify[T any](listener func(T), event T) {
+	if listener == nil {
+		return
+	}
+	defer func() { _ = recover() }()
+	listener(event)
+}
+
+// Trace calls start unless it is nil. It returns the context and the function of start, or ctx and a function that does
+// nothing. Panics in both functions are discarded.
+func Trace[T any](ctx context.Context, start func(context.Context) (context.Context, func(T)),
+) (traced context.Context, end func(T)) {
+	traced, end = ctx, func(T) {}
+	if start == nil {
+		return traced, end
+	}
+	defer func() { _ = recover() }()
+	started, listener := start(ctx)
+	if started != nil {
+		traced = started
+	}
+	return traced, func(event T) { Notify(listener, event) }
+}
+
 // NilPointer returns an error if err is a nil pointer of an error type. Such an error is not equal to nil, and its
 // methods may panic. Otherwise NilPointer returns nil.
 func NilPointer(err error) error {
