@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -122,6 +123,18 @@ type Config struct {
 	// may be called concurrently. If nil, the message is sent as plain text.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err *Error)
 
+	// OnEvent is called with each event, on the goroutine that caused it and without a
+	// lock. It must return quickly and must be safe for concurrent use. A panic in it is
+	// discarded. If nil, events are discarded.
+	OnEvent func(Event)
+
+	// Trace is called before a token that is not cached is verified, for example to start
+	// a span. The verification continues with the returned context, and the returned
+	// function is called with its event. What is said about OnEvent applies to both
+	// functions. The keys are fetched with a context of their own, because all callers
+	// share the fetch. If Trace is nil, nothing is traced.
+	Trace func(ctx context.Context) (context.Context, func(Event))
+
 	// Logger logs failed key fetches at level Warn. At level Debug it logs rejected
 	// requests with the reason and, for example, the audience in the token. Tokens are
 	// never logged. If nil, nothing is logged.
@@ -138,6 +151,7 @@ func New(cfg Config) (*Verifier, error) {
 	}
 	v := &Verifier{
 		rules: r, verified: newVerifiedCache(cfg.CacheSize), logger: cfg.Logger, errorHandler: cfg.ErrorHandler,
+		onEvent: cfg.OnEvent, trace: cfg.Trace,
 	}
 	if v.logger == nil {
 		v.logger = slog.New(slog.DiscardHandler)

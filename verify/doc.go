@@ -75,7 +75,7 @@
 //		token, err = v.Verify(ctx, raw)
 //	}
 //	if err == nil {
-//		err = canRead(token) // canRead is verify.Scope("Tasks.Read")
+//		err = verify.Check(token, canRead) // canRead is verify.Scope("Tasks.Read")
 //	}
 //
 // [Error.HTTPStatus] distinguishes callers without a valid token from those that may not

@@ -80,7 +80,9 @@ const (
 func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
 	budget := retry.NewBudget()
 	newKeys := func(tenant, app string, logger *slog.Logger) *keys {
-		return newKeys(r.keysURL(tenant, app), r.host, cfg.HTTPClient, budget, logger)
+		k := newKeys(r.keysURL(tenant, app), r.host, cfg.HTTPClient, budget, logger)
+		k.onEvent = cfg.OnEvent
+		return k
 	}
 	tenant := "common"
 	if len(r.tenants) == 1 { // it is empty if any tenant is allowed
@@ -163,6 +165,8 @@ type keys struct {
 	calls  safecall.Limiter // of fetch
 	budget *retry.Budget    // of the retries of all keys of the authority
 	logger *slog.Logger
+
+	onEvent func(Event) // Config.OnEvent
 
 	current atomic.Pointer[keySet] // nil before the first successful fetch
 
@@ -298,15 +302,22 @@ func (k *keys) startLocked(retries bool) <-chan struct{} {
 // refresh fetches the keys, stores the result and closes done. retries allows retries of a
 // failed request, for callers that wait and cannot use older keys.
 func (k *keys) refresh(done chan struct{}, retries bool) {
+	event := Event{Kind: EventKeysFetched}
+	defer func() { safecall.Notify(k.onEvent, event) }() // after close(done), so that no caller waits for OnEvent
 	defer close(done)
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTotal)
 	defer cancel()
 	retrier := k.budget.Start(retry.Sleep)
-	started := time.Now()
+	began := time.Now()
+	started := began
 	byID, err := k.fetchSafely(ctx)
 	for err != nil && retries && retrier.Again(ctx, failure(err)) {
 		started = time.Now()
 		byID, err = k.fetchSafely(ctx)
+	}
+	event.Took = time.Since(began)
+	if err != nil {
+		event.Kind, event.Reason, event.Err = EventKeysFailed, ReasonKeysUnavailable, err
 	}
 
 	k.mu.Lock()

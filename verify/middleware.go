@@ -41,6 +41,8 @@ func (v *Verifier) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, err := BearerToken(r.Header["Authorization"])
 		if err != nil {
+			e, _ := errors.AsType[*Error](err)
+			v.notify(Event{Kind: EventRejected, Reason: e.Reason})
 			v.reject(w, r, err)
 			return
 		}

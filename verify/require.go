@@ -53,13 +53,7 @@ func newRule(check func(*Claims) error) Rule {
 // Require panics if there are no rules or one is nil, because it would then admit every
 // caller, or none.
 func Require(rules ...Rule) func(http.Handler) http.Handler {
-	rules = slices.Clone(rules)
-	if len(rules) == 0 {
-		panic("verify: Require needs at least one Rule")
-	}
-	if slices.ContainsFunc(rules, func(rule Rule) bool { return rule == nil }) {
-		panic("verify: Require: a Rule is nil")
-	}
+	rules = mustBeRules("Require", rules)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			t, ok := TokenFromContext(r.Context())
@@ -67,23 +61,54 @@ func Require(rules ...Rule) func(http.Handler) http.Handler {
 				writeError(w, r, &Error{Reason: ReasonNotVerified})
 				return
 			}
-			for _, rule := range rules {
-				err := rule(t)
-				if err == nil {
-					continue
-				}
-				if invalid := safecall.NilPointer(err); invalid != nil {
-					err = invalid
-				}
-				if e, ok := errors.AsType[*Error](err); !ok || e == nil {
-					err = &Error{Reason: ReasonDenied, Err: err}
-				}
+			if err := check(t, rules); err != nil {
 				t.verifier.reject(w, r, err)
 				return
 			}
 			next.ServeHTTP(w, r)
 		})
 	}
+}
+
+// Check is [Require] without HTTP: it returns nil if all rules admit the caller with token t. Otherwise the error is an
+// [*Error], and Config.OnEvent of the Verifier is called. A single rule may also be called directly, without an event.
+// Check panics as Require does.
+func Check(t *Token, rules ...Rule) error {
+	return check(t, mustBeRules("Check", rules))
+}
+
+func check(t *Token, rules []Rule) error {
+	if t.Claims() == nil {
+		return reject(ReasonNotVerified)
+	}
+	for _, rule := range rules {
+		err := rule(t)
+		if err == nil {
+			continue
+		}
+		if invalid := safecall.NilPointer(err); invalid != nil {
+			err = invalid
+		}
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e == nil {
+			e = &Error{Reason: ReasonDenied, Err: err}
+			err = e
+		}
+		t.verifier.notify(Event{Kind: EventDenied, Reason: e.Reason})
+		return err
+	}
+	return nil
+}
+
+// mustBeRules returns a copy of rules. It panics if rules is empty, or if one is nil.
+func mustBeRules(function string, rules []Rule) []Rule {
+	if len(rules) == 0 {
+		panic("verify: " + function + " needs at least one Rule")
+	}
+	if slices.ContainsFunc(rules, func(rule Rule) bool { return rule == nil }) {
+		panic("verify: " + function + ": a Rule is nil")
+	}
+	return slices.Clone(rules)
 }
 
 // Scope returns a Rule that admits clients that act for a user and have at least one of

@@ -27,6 +27,8 @@ type Verifier struct {
 	verified     *verifiedCache
 	logger       *slog.Logger
 	errorHandler func(http.ResponseWriter, *http.Request, *Error)
+	onEvent      func(Event)
+	trace        func(context.Context) (context.Context, func(Event))
 
 	members []*Verifier // by which tokens are verified: itself, or the arguments of Any
 }
@@ -50,8 +52,9 @@ func (v *Verifier) usable() error {
 //
 // The issuer, the audience and the tenant in a token select one Verifier, which then
 // verifies the token by its own configuration. If several fit, it is the first. The
-// [Claims.Issuer] and [Claims.Audience] of a verified token say which it was. Requests
-// whose token fits no Verifier get the response of the first.
+// [Claims.Issuer] and [Claims.Audience] of a verified token say which it was. Its
+// Config.OnEvent is called. Requests whose token fits no Verifier get the response of the
+// first. Config.Trace of the first is used for all.
 //
 // Any panics without arguments, or if one was not created with New.
 func Any(verifiers ...*Verifier) *Verifier {
@@ -96,16 +99,30 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 
 // verify is Verify. It also returns the member that verified or rejected the token.
 func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, error) {
-	if len(raw) > MaxTokenSize {
-		return nil, v, reject(ReasonTooLarge)
-	}
 	now := time.Now()
+	if len(raw) > MaxTokenSize {
+		err := reject(ReasonTooLarge)
+		v.notify(result(err, now))
+		return nil, v, err
+	}
 	hash := digest.SHA256(raw)
 	for _, m := range v.members {
 		if c := m.verified.get(hash, now); c != nil {
+			m.notify(Event{Kind: EventVerified, Cached: true})
 			return newToken(raw, hash, c, m), m, nil
 		}
 	}
+	ctx, end := v.startTrace(ctx)
+	t, m, err := v.verifyNew(ctx, raw, hash, now)
+	event := result(err, now)
+	end(event)
+	m.notify(event)
+	return t, m, err
+}
+
+// verifyNew verifies a token that is not cached.
+func (v *Verifier) verifyNew(ctx context.Context, raw string, hash [sha256.Size]byte, now time.Time,
+) (*Token, *Verifier, error) {
 	t, c, err := parse(raw)
 	if err != nil {
 		return nil, v, err
@@ -134,7 +151,11 @@ func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, e
 // ID token of a refresh, which lacks a nonce, use [Verifier.IDTokenFor].
 func (v *Verifier) IDToken(ctx context.Context, raw, nonce string) (*Claims, error) {
 	if nonce == "" {
-		return nil, reject(ReasonBadNonce)
+		err := reject(ReasonBadNonce)
+		if v != nil {
+			v.notify(result(err, time.Now()))
+		}
+		return nil, err
 	}
 	return v.IDTokenFor(ctx, raw, Expected{Nonce: nonce})
 }
@@ -144,24 +165,36 @@ func (v *Verifier) IDTokenFor(ctx context.Context, raw string, e Expected) (*Cla
 	if err := v.usable(); err != nil {
 		return nil, err
 	}
+	now := time.Now()
+	ctx, end := v.startTrace(ctx)
+	c, m, err := v.verifyIDToken(ctx, raw, e, now)
+	event := result(err, now)
+	end(event)
+	m.notify(event)
+	return c, err
+}
+
+// verifyIDToken is IDTokenFor. It also returns the member that verified or rejected the token.
+func (v *Verifier) verifyIDToken(ctx context.Context, raw string, e Expected, now time.Time,
+) (*Claims, *Verifier, error) {
 	t, c, err := parse(raw)
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
 	m, err := v.choose(c)
 	if err != nil {
-		return nil, err
+		return nil, m, err
 	}
-	if err := m.rules.check(t, c, idToken, time.Now()); err != nil {
-		return nil, err
+	if err := m.rules.check(t, c, idToken, now); err != nil {
+		return nil, m, err
 	}
 	if _, _, err := m.checkSignature(ctx, t, c); err != nil {
-		return nil, err
+		return nil, m, err
 	}
 	if err := e.check(t, c); err != nil {
-		return nil, err
+		return nil, m, err
 	}
-	return c, nil
+	return c, m, nil
 }
 
 // AllowsTenant reports whether Config.Tenants allows a tenant, given by its ID in
