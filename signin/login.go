@@ -139,6 +139,7 @@ func (s *Site) newLogin(w http.ResponseWriter, r *http.Request, req authcode.Req
 		}
 		to, ok := s.setLogin(w, r, st, longPage)
 		if ok {
+			s.notify(Event{Kind: EventStarted})
 			return to, nil
 		}
 		if longPage != "" {
@@ -153,6 +154,7 @@ var errLoginTooLarge = errors.New("signin: login does not fit in the state param
 
 // handleCallback serves the path of the redirect URL, to which Entra sends the browser back.
 func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
 	formPost := s.flow.ResponseMode() == authcode.ResponseModeFormPost
 	method := http.MethodGet
 	if formPost {
@@ -225,6 +227,7 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 	}
 	s.setFinished(w, r, st)
 	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", signIn.Account))
+	s.notify(Event{Kind: EventSignedIn, Took: time.Since(start)})
 	if !pageFound {
 		s.reject(w, r, "", errPageLost)
 		return

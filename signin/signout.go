@@ -76,6 +76,7 @@ func (s *Site) signOut(ctx context.Context, r *http.Request, v *session) error {
 		}
 	}
 	s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out", slog.Any("account", v.Account))
+	s.notify(Event{Kind: EventSignedOut})
 	return nil
 }
 
@@ -95,6 +96,7 @@ func (s *Site) handleFrontChannelLogout(w http.ResponseWriter, r *http.Request) 
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if err := s.signOutBySID(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
 		s.logError(r.Context(), slog.LevelError, "signin: front-channel logout failed", err)
+		s.notifyFailed(r, err)
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
@@ -111,6 +113,7 @@ func (s *Site) signOutBySID(ctx context.Context, sids []string) error {
 	}
 	if err == nil {
 		s.logger.LogAttrs(ctx, slog.LevelInfo, "signin: signed out by Entra", slog.Any("account", e.Account))
+		s.notify(Event{Kind: EventSignedOut})
 	}
 	return errors.Join(err, s.flow.SignOut(ctx, e.Account)) // even after an error, because Entra does not retry
 }

@@ -73,6 +73,9 @@ type Config struct {
 	// user, and the page shows its reason. If the user already has a session, that ends. Other errors are usually shown
 	// as KindUnavailable. If nil, all users that the flow allows are signed in.
 	OnSignIn func(ctx context.Context, in *authcode.SignIn) error
+	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must return quickly and
+	// must be safe for concurrent use. A panic in it is discarded. If nil, events are discarded.
+	OnEvent func(Event)
 	// Logger receives a record of each sign-in, sign-out and failure. If nil, nothing is logged.
 	Logger *slog.Logger
 }
