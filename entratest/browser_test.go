@@ -420,7 +420,7 @@ func TestMFAFormOfOtherPageIsRejected(t *testing.T) {
 	forged := *b
 	forged.press("mfa").wantPage("Sign-in failed", "AADSTS90013")
 	token := redeem(t, s, b.press("consent").wantCallback().Get("code")).stringField("access_token")
-	wantError(t, onBehalfOf(t, s, token), 400, "interaction_required", 50076)
+	wantError(t, onBehalfOf(t, s, token), 400, "interaction_required", 50079)
 }
 
 // The form of the password page cannot pick an account.

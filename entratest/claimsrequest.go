@@ -97,3 +97,13 @@ func conditionalAccess(resource *App, auth *authentication, c claimsRequest) *aa
 	aerr.claims = string(data)
 	return aerr
 }
+
+// forUser returns the error of [conditionalAccess] for a user. Without a second factor,
+// the user must enroll.
+func (aerr *aadstsError) forUser(u *User) *aadstsError {
+	if !u.MFA {
+		aerr.number = 50079
+		aerr.message = "The user must enroll in multifactor authentication. " + aerr.message
+	}
+	return aerr
+}

@@ -629,7 +629,7 @@ func TestPasswordGrantAppliesPolicies(t *testing.T) {
 	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireAssignment = true }), "openid"),
 		400, "invalid_grant", 50105)
 	wantError(t, do(sample("webapp", func(a *entratest.App) { granted(a); a.RequireMFA = true }), "openid"), 400,
-		"interaction_required", 50076)
+		"interaction_required", 50079)
 }
 
 func TestUserAssignment(t *testing.T) {

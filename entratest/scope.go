@@ -25,18 +25,7 @@ type resourceScopes struct {
 func (reg *registry) parseScopes(param string, t *Tenant) (*scopeRequest, *aadstsError) {
 	q := &scopeRequest{}
 	for _, scope := range strings.Fields(param) {
-		switch strings.ToLower(scope) {
-		case "openid":
-			q.openid = true
-			continue
-		case "profile":
-			q.profile = true
-			continue
-		case "email":
-			q.email = true
-			continue
-		case "offline_access":
-			q.offline = true
+		if q.addOIDC(scope) {
 			continue
 		}
 		if aerr := q.addScope(reg, scope, param, t); aerr != nil {
@@ -49,6 +38,35 @@ func (reg *registry) parseScopes(param string, t *Tenant) (*scopeRequest, *aadst
 		}
 	}
 	return q, nil
+}
+
+// addOIDC adds a scope of OpenID Connect. It reports false for other scopes.
+func (q *scopeRequest) addOIDC(scope string) bool {
+	switch strings.ToLower(scope) {
+	case "openid":
+		q.openid = true
+	case "profile":
+		q.profile = true
+	case "email":
+		q.email = true
+	case "offline_access":
+		q.offline = true
+	default:
+		return false
+	}
+	return true
+}
+
+// withOIDC returns q with the scopes of OpenID Connect in param, if q has none.
+func (q *scopeRequest) withOIDC(param string) *scopeRequest {
+	all := *q
+	if all.openid || all.profile || all.email || all.offline {
+		return &all
+	}
+	for _, scope := range strings.Fields(param) {
+		all.addOIDC(scope)
+	}
+	return &all
 }
 
 func (q *scopeRequest) addScope(reg *registry, scope, param string, t *Tenant) *aadstsError {

@@ -70,6 +70,7 @@ type refreshToken struct {
 	Tenant string         `json:"n"`
 	Client string         `json:"c"`
 	Scope  string         `json:"s"` // of the grant; used if a request omits scope
+	Signed string         `json:"o"` // scope of the sign-in
 	Issued time.Time      `json:"t"`
 
 	AuthTime bool      `json:"u,omitempty"` // ID tokens must have auth_time

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
@@ -54,6 +55,10 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	if r.form.Get("resource") != "" {
 		return nil, newError(901002, "The parameter 'resource' is not supported. Use 'scope'.")
 	}
+	if kind == grantTypePassword && (r.tenantName == "common" || r.tenantName == "consumers") {
+		return nil, newError(9001023, "The password grant is not supported at common or consumers. "+
+			"Use organizations or a tenant.")
+	}
 	client, class, aerr := s.authenticateClient(r)
 	if aerr != nil {
 		return nil, aerr
@@ -88,6 +93,7 @@ type grantRequest struct {
 	claims claimsRequest
 	tenant *Tenant // issuing tenant
 	scope  string  // the scope parameter, or that of the redeemed code or token
+	signed string  // the scope of the sign-in; if empty, scope
 
 	// For grants of a user:
 	user     *User
@@ -192,7 +198,7 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 		return nil, aerr
 	}
 	if aerr := conditionalAccess(res.app, &g.auth, g.claims); aerr != nil {
-		return nil, aerr
+		return nil, aerr.forUser(g.user)
 	}
 	t := &accessToken{
 		request: g.request, tenant: g.tenant, client: g.client, class: g.class, resource: res.app,
@@ -200,17 +206,19 @@ func (s *Server) userTokenResponse(g *grantRequest) (*response, *aadstsError) {
 		lifetime: s.tokenLifetime(res.app, g.claims), claims: g.claims,
 	}
 	body := map[string]any{"scope": strings.Join(spelled, " ")}
-	if q.offline {
+	signed := cmp.Or(g.signed, g.scope)
+	oidc := q.withOIDC(signed) // a redemption with the scopes of an API only keeps those of the sign-in
+	if oidc.offline {
 		body["refresh_token"] = s.seal("refresh", refreshToken{
 			ID: randomToken(12), Auth: g.auth, Tenant: g.tenant.ID, Client: g.client.ClientID,
-			Scope: g.scope, Issued: g.now, AuthTime: g.authTime, Platform: g.platform, Until: g.until,
+			Scope: g.scope, Signed: signed, Issued: g.now, AuthTime: g.authTime, Platform: g.platform, Until: g.until,
 		})
 		if !g.until.IsZero() {
 			body["refresh_token_expires_in"] = int(g.until.Sub(g.now) / time.Second)
 		}
 	}
-	if q.openid {
-		body["id_token"] = s.signIDToken(s.idClaims(t, q, g.nonce), t)
+	if oidc.openid {
+		body["id_token"] = s.signIDToken(s.idClaims(t, oidc, g.nonce), t)
 	}
 	if g.form.Get("client_info") == "1" {
 		body["client_info"] = clientInfo(g.user)
@@ -259,6 +267,7 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	if g.user, aerr = s.activeUser(&c.Auth); aerr != nil {
 		return nil, aerr
 	}
+	g.signed = c.Scope
 	g.auth, g.nonce, g.authTime, g.platform = c.Auth, c.Nonce, c.AuthTime, c.Platform
 	if c.Platform == platformSPA {
 		g.until = g.now.Add(spaLifetime)
@@ -341,6 +350,7 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	if s.isRevoked(t.ID) {
 		return nil, newError(50173, "The grant has been revoked.")
 	}
+	g.signed = t.Signed
 	g.auth, g.authTime, g.platform, g.until = t.Auth, t.AuthTime, t.Platform, t.Until
 	if g.scope == "" {
 		g.scope = t.Scope
@@ -364,6 +374,9 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 		return nil, newError(90023, "The requested_token_use is not 'on_behalf_of'.")
 	case g.scope == "":
 		return nil, missingParameter("scope")
+	}
+	if kind := g.form.Get("requested_token_type"); kind != "" {
+		return nil, newError(90023, "The requested_token_type '%s' is not supported by entratest.", printable(kind))
 	}
 	t, err := parseJWT(raw)
 	if err != nil {
@@ -453,9 +466,6 @@ func (a *App) isAudience(aud string) bool {
 func (s *Server) grantPassword(g *grantRequest) (*response, *aadstsError) {
 	name, password := g.form.Get("username"), g.form.Get("password")
 	switch {
-	case g.tenantName == "common":
-		return nil, newError(9001023, "The password grant is not supported at common or consumers. "+
-			"Use organizations or a tenant.")
 	case name == "":
 		return nil, missingParameter("username")
 	case password == "":
@@ -483,7 +493,7 @@ func (s *Server) grantPassword(g *grantRequest) (*response, *aadstsError) {
 		return nil, notAssignedError(u, g.client)
 	}
 	if aerr := conditionalAccess(g.client, &g.auth, g.claims); aerr != nil {
-		return nil, aerr
+		return nil, aerr.forUser(g.user)
 	}
 	return s.userTokenResponse(g)
 }
