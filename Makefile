@@ -21,7 +21,7 @@ export GOWORK := off
 
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 GOLANGCI_LINT := $(GO) tool -modfile=$(CURDIR)/tools/golangci-lint/go.mod golangci-lint
-SATELLITES := $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod adapters/*/go.mod))
+SATELLITES := $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod adapters/*/go.mod integration/recipes/go.mod))
 MODULES := . integration $(SATELLITES) tools tools/golangci-lint
 say   = @printf '\n==> %s\n' "$(1)"
 
@@ -85,8 +85,8 @@ quickstart: ## The three flows end to end on the fake Entra.
 	$(GO) run ./examples/quickstart </dev/null
 
 .PHONY: satellites
-satellites: install ## The modules of stores and adapters, against real servers.
-	$(call say,Stores and adapters with the race detector)
+satellites: install ## The modules of stores, adapters and recipes, against real servers.
+	$(call say,Stores and adapters and recipes with the race detector)
 	@set -x; for module in $(SATELLITES); do $(GO) -C $$module test -race -timeout 15m $(TEST_FLAGS) ./...; done
 
 .PHONY: integration

@@ -1,0 +1,35 @@
+package nethttp
+
+import (
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+// recipe nethttp azidentity
+
+func newClient(credential azcore.TokenCredential, scope string) *http.Client {
+	return &http.Client{Transport: &transport{credential, scope, http.DefaultTransport}}
+}
+
+type transport struct {
+	credential azcore.TokenCredential
+	scope      string
+	base       http.RoundTripper
+}
+
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	options := policy.TokenRequestOptions{Scopes: []string{t.scope}}
+	token, err := t.credential.GetToken(req.Context(), options)
+	if err != nil {
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+token.Token)
+	return t.base.RoundTrip(req)
+}
+
+// end recipe
+
+var _ = newClient

@@ -1,0 +1,29 @@
+// Package nethttp has the recipes for net/http.
+package nethttp
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+)
+
+// recipe nethttp
+
+// NewClient returns a client whose requests have the app's token.
+func NewClient(client *entra.Client, scope string) *http.Client {
+	return clientcreds.TokenSource(client, scope).HTTPClient()
+}
+
+// end recipe
+
+// recipe transport
+
+// NewClientWithBase returns a client with a time-out and a transport of its own.
+func NewClientWithBase(client *entra.Client, scope string, base http.RoundTripper) *http.Client {
+	source := clientcreds.TokenSource(client, scope)
+	return &http.Client{Transport: &entra.Transport{Source: source, Base: base}, Timeout: 30 * time.Second}
+}
+
+// end recipe
