@@ -71,9 +71,10 @@ style: ## The project's own check of its language; FILE limits it to some paths.
 unit: ## The module's own tests and fuzz seeds, with the race detector.
 	$(call say,Tests of the module with the race detector)
 	$(GO) test -race -timeout 15m $(TEST_FLAGS) ./...
-	$(call say,Memory without the race detector: of 200000 assertions, and of parsing)
+	$(call say,Memory and time without the race detector: of 200000 assertions, and of parsing)
 	$(GO) test -timeout 15m -run '^TestManyAssertions$$' -v .
-	$(GO) test -timeout 15m -run 'Cost' . ./credentials ./internal/redact ./verify
+	$(GO) test -timeout 15m -run 'Cost|^Fuzz' . ./authcode ./cmd/entra/internal/jwt ./credentials ./internal/redact \
+		./internal/testkit ./obo ./signin ./verify
 	$(call say,2000 random schedules of a fleet; about a minute)
 	ENTRA_FLEET_SCHEDULES=2000 $(GO) test -timeout 15m -run '^TestFleetKeepsItsRules$$' ./cache
 	$(call say,Credentials in a program that prohibits SHA-1)

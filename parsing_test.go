@@ -98,7 +98,8 @@ func TestResponseCostIsLinear(t *testing.T) {
 					return respondWith(status, "application/json", body)(req, form)
 				})
 				c := e.client(t, "daemon")
-				testkit.AllocatesAtMost(t, name, 1<<20, 150, body[:min(len(body), 1<<20)], func(string) {
+				limit := testkit.Cost{Fixed: 1 << 20, PerByte: 150}
+				testkit.CostsAtMost(t, name, limit, body[:min(len(body), 1<<20)], func(string) {
 					clientcreds.TokenSource(c, scopeOfB).Token()
 				})
 			}

@@ -416,7 +416,7 @@ func FuzzClaimsChallenge(f *testing.F) {
 	f.Add(`Bearer error="insufficient_claims\`)
 	f.Add(`, =,= "x", Bearer =`)
 	f.Fuzz(func(t *testing.T, header string) {
-		testkit.AllocatesAtMost(t, "ClaimsChallenge", 64<<10, 8, header, func(s string) {
+		testkit.CostsAtMost(t, "ClaimsChallenge", testkit.Cost{Fixed: 64 << 10, PerByte: 8}, header, func(s string) {
 			entra.ClaimsChallenge(http.Header{"Www-Authenticate": {s}})
 		})
 		claims, ok := entra.ClaimsChallenge(http.Header{"Www-Authenticate": {header}})

@@ -59,6 +59,9 @@ func FuzzReturnTo(f *testing.F) {
 	flow := newEstate().flow(f)
 	site := must(url.Parse("https://app.example/callback"))
 	f.Fuzz(func(t *testing.T, returnTo string) {
+		testkit.CostsAtMost(t, "Begin", testkit.Cost{Fixed: 1 << 20, PerByte: 100}, returnTo, func(s string) {
+			flow.Begin(t.Context(), authcode.Request{ReturnTo: s})
+		})
 		if _, err := flow.Begin(t.Context(), authcode.Request{ReturnTo: returnTo}); err != nil || returnTo == "" {
 			return
 		}
@@ -97,6 +100,9 @@ func FuzzLoginJSON(f *testing.F) {
 	f.Add([]byte(`{"expires":"x"}`))
 	flow := newEstate().flow(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		testkit.CostsAtMost(t, "Login", testkit.Cost{Fixed: 64 << 10, PerByte: 100}, string(data), func(s string) {
+			_ = json.Unmarshal([]byte(s), new(authcode.Login))
+		})
 		login := new(authcode.Login)
 		_ = json.Unmarshal(data, login)
 		signIn, err := flow.Exchange(t.Context(), login, url.Values{"state": {login.State()}})

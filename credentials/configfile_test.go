@@ -259,9 +259,15 @@ func FuzzFromFile(f *testing.F) {
 	f.Add([]byte(`{"AzureAd": {"ClientCredentials": [{"SourceType": "Base64Encoded", "Base64EncodedValue": "AAAA"}]}}`))
 	f.Add([]byte(`{"a": [1, 2, true], "b": "\\\"//"}`))
 	f.Add([]byte(`/*`))
+	// The time is that of an RSA key of the largest accepted size.
+	fileCost := testkit.Cost{Fixed: 8 << 20, PerByte: 100, Time: 2 * time.Second}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "f.json"), string(data))
-		cfg, err := credentials.FromFile(path, "AzureAd", &credentials.FileOptions{Env: []string{""}})
+		options := &credentials.FileOptions{Env: []string{""}}
+		testkit.CostsAtMost(t, "FromFile", fileCost, string(data), func(string) {
+			credentials.FromFile(path, "AzureAd", options)
+		})
+		cfg, err := credentials.FromFile(path, "AzureAd", options)
 		if err == nil && (cfg.TenantID == "" || cfg.ClientID == "" || cfg.Credential.Equal(entra.Credential{})) {
 			t.Errorf("got %+v", cfg)
 		}

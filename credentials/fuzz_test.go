@@ -112,8 +112,10 @@ func FuzzCertificateFile(f *testing.F) {
 	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END " +
 		"RSA PRIVATE KEY-----\n"))
 	f.Add([]byte{0x30, 0x80, 2, 1, 3, 0, 0})
+	// The time is that of an RSA key of the largest accepted size.
+	limit := testkit.Cost{Fixed: 8 << 20, PerByte: 64, Time: 2 * time.Second}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		testkit.AllocatesAtMost(t, "readCertificate", 8<<20, 64, string(data), func(s string) {
+		testkit.CostsAtMost(t, "readCertificate", limit, string(data), func(s string) {
 			_, _ = readCertificate([]string{"/file"}, [][]byte{[]byte(s)}, nil)
 		})
 		for _, password := range []func() (string, error){nil, func() (string, error) { return fuzzPassword, nil }} {
@@ -149,7 +151,7 @@ func FuzzJWTClaims(f *testing.F) {
 	f.Add("e30.e30")
 	f.Add("..")
 	f.Fuzz(func(t *testing.T, s string) {
-		testkit.AllocatesAtMost(t, "parseClaims", 64<<10, 40, s, func(s string) { parseClaims(s) })
+		testkit.CostsAtMost(t, "parseClaims", testkit.Cost{Fixed: 64 << 10, PerByte: 40}, s, func(s string) { parseClaims(s) })
 		claims, ok := parseClaims(s)
 		exp := claims.expiry
 		if !ok && !exp.IsZero() || !exp.IsZero() && (exp.Unix() < 0 || exp.Unix() >= 1<<40) {

@@ -46,7 +46,7 @@ func TestParsingCostIsLinear(t *testing.T) {
 		"empty DER":    pfx("\x30\x00"),
 	} {
 		for _, size := range []int{1 << 10, 64 << 10, maxFile - 200} {
-			testkit.AllocatesAtMost(t, name, 64<<10, 64, input(size), func(s string) {
+			testkit.CostsAtMost(t, name, testkit.Cost{Fixed: 64 << 10, PerByte: 64}, input(size), func(s string) {
 				_, _ = readCertificate([]string{"/file"}, [][]byte{[]byte(s)}, nil)
 			})
 		}
@@ -58,7 +58,7 @@ func TestParsingCostIsLinear(t *testing.T) {
 			s := strings.Repeat(text, size/len(text))
 			jwt := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"aud":[`+s+`"a"]}`)) + ".c2ln"
 			for _, token := range []string{s, jwt} {
-				testkit.AllocatesAtMost(t, name, 64<<10, 40, token, func(s string) { parseClaims(s) })
+				testkit.CostsAtMost(t, name, testkit.Cost{Fixed: 64 << 10, PerByte: 40}, token, func(s string) { parseClaims(s) })
 			}
 		}
 	}

@@ -383,6 +383,9 @@ func FuzzAssertion(f *testing.F) {
 	offline := testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("no network") })
 	c := testkit.Client(f, testkit.ClientConfig(s, "api-a", offline))
 	f.Fuzz(func(t *testing.T, assertion string) {
+		testkit.CostsAtMost(t, "TokenSource", testkit.Cost{Fixed: 64 << 10, PerByte: 40}, assertion, func(s string) {
+			obo.TokenSource(c, s, "api://api-b/Orders.Read")
+		})
 		tok, err := obo.TokenSource(c, assertion, "api://api-b/Orders.Read").Token()
 		if tok != nil || err == nil {
 			t.Fatal("got a token without a response")

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // request sends a request with that Cookie header, in which names replaces placeholders.
@@ -40,6 +42,9 @@ func FuzzCookies(f *testing.F) {
 		f.Add(c)
 	}
 	f.Fuzz(func(t *testing.T, cookie string) {
+		testkit.CostsAtMost(t, "a page", testkit.Cost{Fixed: 1 << 20, PerByte: 100}, cookie, func(s string) {
+			w.request("/private/x", s, names)
+		})
 		for _, target := range []string{"/", "/private/x", u.RequestURI(), "/login"} {
 			rec := w.request(target, cookie, names)
 			if strings.HasPrefix(rec.Body.String(), "true") || rec.Code == http.StatusInternalServerError {
@@ -92,6 +97,9 @@ func FuzzCallback(f *testing.F) {
 		f.Add(q)
 	}
 	f.Fuzz(func(t *testing.T, q string) {
+		testkit.CostsAtMost(t, "a callback", testkit.Cost{Fixed: 1 << 20, PerByte: 100}, q, func(s string) {
+			w.request("/callback?"+s, "", names)
+		})
 		rec := w.request("/callback?"+q, "", names)
 		if rec.Code != http.StatusBadRequest && rec.Code != http.StatusSeeOther && rec.Code != http.StatusOK ||
 			len(rec.Result().Cookies()) != 0 {

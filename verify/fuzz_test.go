@@ -9,7 +9,11 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/testkit"
 )
+
+// cost bounds the parsers of tokens.
+var cost = testkit.Cost{Fixed: 64 << 10, PerByte: 40}
 
 // checkError fails unless err is an *Error with a constant text.
 func checkError(t *testing.T, err error) {
@@ -57,6 +61,7 @@ func FuzzParseObject(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		testkit.CostsAtMost(t, "parseObject", cost, text, func(s string) { parseObject(s) })
 		o, err := parseObject(text)
 		var want map[string]json.RawMessage
 		wrong := json.Unmarshal([]byte(text), &want)
@@ -121,6 +126,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("..")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, raw string) {
+		testkit.CostsAtMost(t, "parseJWS", cost, raw, func(s string) { parseJWS(s) })
 		p, err := parseJWS(raw)
 		if err != nil {
 			checkError(t, err)
@@ -159,6 +165,11 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			return
 		}
+		testkit.CostsAtMost(t, "readClaims", cost, text, func(string) {
+			if c, err := readClaims(o); err == nil {
+				c.readSets()
+			}
+		})
 		c, err := readClaims(o)
 		if err != nil {
 			checkError(t, err)
@@ -195,6 +206,7 @@ func FuzzAuthorization(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
+		testkit.CostsAtMost(t, "BearerToken", cost, value, func(s string) { BearerToken([]string{s}) })
 		if _, err := BearerToken([]string{value, value}); !errors.Is(err, &Error{Reason: ReasonBadAuthorization}) {
 			t.Fatal("two headers were accepted")
 		}
@@ -224,6 +236,9 @@ func FuzzKeys(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
+		testkit.CostsAtMost(t, "parseKeys", testkit.Cost{Fixed: 3 << 20, PerByte: 100}, string(document), func(s string) {
+			parseKeys([]byte(s))
+		})
 		keys, err := parseKeys(document)
 		if err != nil {
 			return

@@ -30,7 +30,8 @@ func TestTokenCostIsBounded(t *testing.T) {
 			junk := strings.Repeat(text, size/len(text))
 			payload := base64.RawURLEncoding.EncodeToString([]byte(`{"groups":[` + junk + `"a"]}`))
 			for _, raw := range []string{junk, header + "." + payload + "." + signature, payload + "." + payload + "." + signature} {
-				testkit.AllocatesAtMost(t, name, 64<<10, 40, raw[:min(len(raw), verify.MaxTokenSize)], func(string) {
+				limit := testkit.Cost{Fixed: 64 << 10, PerByte: 40}
+				testkit.CostsAtMost(t, name, limit, raw[:min(len(raw), verify.MaxTokenSize)], func(string) {
 					_, _ = v.Verify(context.Background(), raw)
 				})
 			}
@@ -54,7 +55,8 @@ func TestKeysCostIsLinear(t *testing.T) {
 				resp.Body = io.NopCloser(strings.NewReader(body))
 				return resp, nil
 			})}
-			testkit.AllocatesAtMost(t, name, 3<<20, 100, body[:min(len(body), 1<<20)], func(string) {
+			limit := testkit.Cost{Fixed: 3 << 20, PerByte: 100}
+			testkit.CostsAtMost(t, name, limit, body[:min(len(body), 1<<20)], func(string) {
 				_, _ = mustNew(t, cfg).Verify(context.Background(), raw)
 			})
 		}

@@ -16,8 +16,9 @@ func TestRedactionCostIsLinear(t *testing.T) {
 	} {
 		for _, size := range []int{1 << 10, 64 << 10, 256 << 10} {
 			s := strings.Repeat(text, size/len(text))
-			testkit.AllocatesAtMost(t, "Text of "+text, 16<<10, 100, s, func(s string) { redact.Text(s, 300, secret, secret+"2") })
-			testkit.AllocatesAtMost(t, "JSON of "+text, 16<<10, 100, s, func(s string) { redact.JSON(s, 10_000, secret) })
+			limit := testkit.Cost{Fixed: 16 << 10, PerByte: 100}
+			testkit.CostsAtMost(t, "Text of "+text, limit, s, func(s string) { redact.Text(s, 300, secret, secret+"2") })
+			testkit.CostsAtMost(t, "JSON of "+text, limit, s, func(s string) { redact.JSON(s, 10_000, secret) })
 		}
 	}
 }

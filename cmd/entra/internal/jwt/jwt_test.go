@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 func token(header, payload string) string {
@@ -49,6 +50,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("a.b.c")
 	f.Add(token(`{}`, `{"exp":1e400}`))
 	f.Fuzz(func(t *testing.T, raw string) {
+		testkit.CostsAtMost(t, "Decode", testkit.Cost{Fixed: 64 << 10, PerByte: 100}, raw, func(s string) { jwt.Decode(s) })
 		header, claims, err := jwt.Decode(raw)
 		if (err == nil) != (header != nil && claims != nil) && err != nil && header != nil && claims != nil {
 			t.Errorf("%v %v %v", header, claims, err)
