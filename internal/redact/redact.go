@@ -5,6 +5,7 @@ package redact
 import (
 	"bytes"
 	"encoding/json"
+	"html"
 	"net/url"
 	"regexp"
 	"strings"
@@ -27,7 +28,7 @@ var tokenLike = regexp.MustCompile(`eyJ[\w\-.=]*|[\w\-.=]{64,}`)
 // control characters, characters that change the direction of writing, or invalid UTF-8. The given secrets and
 // everything that looks like a token are replaced by "[redacted]". A host name may be as long as a token and is kept.
 //
-// A secret is also found if it is URL-escaped, escaped in JSON, or split by white space or control characters.
+// A secret is also found if it is escaped for a URL, JSON or HTML, or split by white space or control characters.
 // Secrets of fewer than eight bytes are ignored.
 func Text(s string, limit int, secrets ...string) string {
 	s = strings.Join(strings.FieldsFunc(cut(s, secrets), separates), " ")
@@ -133,31 +134,76 @@ func matches(s, v string) func(yield func(int) bool) {
 // A span is a range of bytes of the original text.
 type span struct{ from, to int }
 
-// fold returns s without separators and with percent-encoding removed, as often as it was applied. The plus sign,
-// which stands for a space in a form, and the backslash, which escapes in JSON, are left out too. The result
-// is therefore the same for all encodings of a text. The spans give the origin of each byte of the result.
+// fold returns s without separators and with percent-encoding, escapes of JSON and references of HTML removed.
+// Percent-encoding is removed as often as it was applied. The plus sign, which stands for a space in a form, and the
+// backslash, which escapes in JSON, are left out too. The result is therefore the same for all encodings of a text.
+// The spans give the origin of each byte of the result.
 func fold(s string) (string, []span) {
-	text, spans := make([]byte, 0, len(s)), make([]span, 0, len(s))
+	f := folded{make([]byte, 0, len(s)), make([]span, 0, len(s))}
 	for i, c := range s {
-		if separates(c) || c == '+' || c == '\\' {
+		if dropped(c) {
 			continue
 		}
 		for j := i; j < i+utf8.RuneLen(c); j++ {
-			text, spans = append(text, s[j]), append(spans, span{j, j + 1})
+			f.text, f.spans = append(f.text, s[j]), append(f.spans, span{j, j + 1})
 		}
-		for n := len(text) - 3; n >= 0 && text[n] == '%'; n = len(text) - 3 {
-			b, err := url.PathUnescape(string(text[n:]))
-			if err != nil {
-				break
+		if m := max(0, len(f.text)-maxReference); c == ';' {
+			if n := bytes.LastIndexByte(f.text[m:], '&'); n >= 0 {
+				f.decode(m+n, html.UnescapeString)
 			}
-			spans[n].to = spans[n+2].to
-			text, spans = append(text[:n], b[0]), spans[:n+1]
-			if c := rune(b[0]); c < utf8.RuneSelf && separates(c) || c == '+' || c == '\\' {
-				text, spans = text[:n], spans[:n]
-			}
+		} else if n := len(f.text) - 5; n >= 0 && f.text[n] == 'u' && i >= 5 && s[i-5] == '\\' {
+			f.decode(n, unescapeJSON)
+		}
+		for n := len(f.text) - 3; n >= 0 && f.text[n] == '%' && f.decode(n, unescapePercent); n = len(f.text) - 3 {
 		}
 	}
-	return string(text), spans
+	return string(f.text), f.spans
+}
+
+// maxReference bounds the length of the HTML references that are decoded, such as "&quot;" or "&#x000026;".
+const maxReference = 12
+
+// dropped reports whether fold leaves c out.
+func dropped(c rune) bool { return separates(c) || c == '+' || c == '\\' }
+
+type folded struct {
+	text  []byte
+	spans []span // for each byte of text
+}
+
+// decode replaces the text from n by its decoded form, and reports whether there is a different one.
+func (f *folded) decode(n int, form func(string) string) bool {
+	whole := span{f.spans[n].from, f.spans[len(f.spans)-1].to}
+	old := string(f.text[n:])
+	decoded := form(old)
+	if decoded == old {
+		return false
+	}
+	f.text, f.spans = f.text[:n], f.spans[:n]
+	for i := range len(decoded) {
+		if c := decoded[i]; c >= utf8.RuneSelf || !dropped(rune(c)) {
+			f.text, f.spans = append(f.text, c), append(f.spans, whole)
+		}
+	}
+	return true
+}
+
+// unescapeJSON decodes "u0026", from which fold has left out the backslash. Half of a surrogate pair is not decoded.
+func unescapeJSON(s string) string {
+	var decoded string
+	if json.Unmarshal([]byte(`"\`+s+`"`), &decoded) != nil || decoded == string(utf8.RuneError) {
+		return s
+	}
+	return decoded
+}
+
+// unescapePercent decodes "%26". It returns any other text unchanged.
+func unescapePercent(s string) string {
+	decoded, err := url.PathUnescape(s)
+	if err != nil {
+		return s
+	}
+	return decoded
 }
 
 // secretParameters are the parameters of a token request that must not be repeated (RFC 6749, RFC 7521, RFC 7636,
