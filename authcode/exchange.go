@@ -133,13 +133,18 @@ func (f *Flow) checkResponse(p *login, params url.Values) error {
 // clockSkew is how far the clock of the process that began a login may be ahead.
 const clockSkew = time.Minute
 
-// isIssuer reports whether iss is the issuer of a tenant in the client's cloud.
+// isIssuer reports whether iss is the issuer of a tenant in the client's cloud, and of the client's own tenant if its
+// ID is configured.
 func (f *Flow) isIssuer(iss string) bool {
 	cloud := f.client.Cloud()
-	if cloud.ExternalID() {
-		return externalid.Tenant(iss) != ""
+	tenant := externalid.Tenant(iss)
+	if !cloud.ExternalID() {
+		rest, ours := strings.CutPrefix(iss, "https://"+cloud.Host()+"/")
+		id, v2 := strings.CutSuffix(rest, "/v2.0")
+		if tenant = ""; ours && v2 && guid.ValidLower(id) {
+			tenant = id
+		}
 	}
-	tenant, ok := strings.CutPrefix(iss, "https://"+cloud.Host()+"/")
-	tenant, v2 := strings.CutSuffix(tenant, "/v2.0")
-	return ok && v2 && guid.ValidLower(tenant)
+	own := f.client.TenantID()
+	return tenant != "" && (!guid.Valid(own) || strings.EqualFold(tenant, own))
 }

@@ -191,6 +191,9 @@ func TestExchangeRejectsInvalidResponses(t *testing.T) {
 		{name: "another cloud's issuer", params: func(q url.Values) {
 			q.Set("iss", "https://login.microsoftonline.us/"+entratest.SampleTenant+"/v2.0")
 		}, want: authcode.ErrParameters},
+		{name: "another tenant's issuer", params: func(q url.Values) {
+			q.Set("iss", "https://login.microsoftonline.com/"+entratest.SampleOtherTenant+"/v2.0")
+		}, want: authcode.ErrParameters},
 		{name: "issuer without a tenant",
 			params: func(q url.Values) {
 				q.Set("iss",

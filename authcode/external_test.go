@@ -61,6 +61,7 @@ func TestExternalIDIssuer(t *testing.T) {
 	for _, iss := range []string{
 		"https://contoso.ciamlogin.com/" + entratest.SampleTenant + "/v2.0",
 		"https://" + entratest.SampleTenant + ".ciamlogin.com/" + entratest.SampleOtherTenant + "/v2.0",
+		"https://" + entratest.SampleOtherTenant + ".ciamlogin.com/" + entratest.SampleOtherTenant + "/v2.0",
 		"https://" + entratest.SampleTenant + ".ciamlogin.com.evil.example/" + entratest.SampleTenant + "/v2.0",
 		"https://login.microsoftonline.com/" + entratest.SampleTenant + "/v2.0",
 		"http://" + entratest.SampleTenant + ".ciamlogin.com/" + entratest.SampleTenant + "/v2.0",
