@@ -8,6 +8,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/metadata"
+	"github.com/entratoken/entra/internal/retry"
 )
 
 // ManagedIdentityOptions configures [ManagedIdentity]. At most one of ClientID, ObjectID
@@ -45,7 +46,7 @@ type ManagedIdentityOptions struct {
 func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	o := orZero(opts)
 	client, err := metadata.New(metadata.Config{
-		ClientID: o.ClientID, ObjectID: o.ObjectID, ResourceID: o.ResourceID, HTTPClient: o.HTTPClient, Retry: true,
+		ClientID: o.ClientID, ObjectID: o.ObjectID, ResourceID: o.ResourceID, HTTPClient: o.HTTPClient,
 	})
 	if err != nil {
 		return entra.Credential{}, invalid("%v", err)
@@ -54,10 +55,19 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	return newAssertion("managed identity token", func(ctx context.Context) (string, time.Time, error) {
 		t, failed := client.Token(ctx, audience)
 		if failed != nil {
-			return "", time.Time{}, platformError(failed)
+			return "", time.Time{}, &requestError{platformError(failed), platformRetry(failed)}
 		}
 		return t.AccessToken, t.ExpiresOn, nil
 	}), nil
+}
+
+// platformRetry describes a failed request to the platform to package retry. Microsoft recommends to wait for at least
+// a second ("Retry guidance" in the documentation of the virtual machine's endpoint).
+func platformRetry(f *metadata.Failure) retry.Failure {
+	if f.Reason == metadata.NoResponse {
+		return retry.FromError(f.Cause)
+	}
+	return retry.Failure{Transient: f.Temporary, RetryAfter: max(f.RetryAfter, time.Second)}
 }
 
 // platformError returns the error for a failed request to the platform.

@@ -11,12 +11,14 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // fakePlatform is the service that issues tokens of managed identities.
@@ -226,6 +228,57 @@ func TestManagedIdentityErrors(t *testing.T) {
 					if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, "s3cr3t") {
 						t.Error(text)
 					}
+				}
+			})
+		})
+	}
+}
+
+// A passing failure of the platform is retried after at least a second, as Microsoft recommends, and within the
+// callers' time. The error status of an unknown identity is not retried.
+func TestTransientFailureOfThePlatformIsRetried(t *testing.T) {
+	respond := func(status int, header ...string) func(*http.Request) (*http.Response, error) {
+		return func(r *http.Request) (*http.Response, error) {
+			return testkit.Response(r, status, "application/json", `{"error":"x"}`, header...), nil
+		}
+	}
+	for _, tt := range []struct {
+		name     string
+		failures int
+		fail     func(*http.Request) (*http.Response, error)
+		requests int
+		ok       bool
+		atLeast  time.Duration
+	}{
+		{"one 404 of the metadata service", 1, respond(404), 2, true, time.Second},
+		{"two 410", 2, respond(410), 3, true, 2 * time.Second},
+		{"three 500", 3, respond(500), 3, false, 2 * time.Second},
+		{"429 with Retry-After: 2", 1, respond(429, "Retry-After", "2"), 2, true, 2 * time.Second},
+		{"503 with Retry-After: 30", 1, respond(503, "Retry-After", "30"), 1, false, 0},
+		{"a broken connection", 1, func(*http.Request) (*http.Response, error) {
+			return nil, syscall.ECONNRESET
+		}, 2, true, 100 * time.Millisecond},
+		{"400", 1, respond(400), 1, false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			testkit.NoPlatform(t)
+			synctest.Test(t, func(t *testing.T) {
+				p := newFakeEntra().trust(t)
+				a := p.platform(t, 24*time.Hour)
+				succeed, failed := a.respond, 0
+				a.respond = func(r *http.Request) (*http.Response, error) {
+					if failed++; failed <= tt.failures {
+						return tt.fail(r)
+					}
+					return succeed(r)
+				}
+				start := time.Now()
+				err := p.use(a.credential(t, credentials.ManagedIdentityOptions{}))
+				if took := time.Since(start); took < tt.atLeast || took > tt.atLeast+3*time.Second {
+					t.Errorf("got a result after %v, want at least %v", took, tt.atLeast)
+				}
+				if (err == nil) != tt.ok || len(a.requests) != tt.requests {
+					t.Errorf("got %v after %d requests, want success %t after %d", err, len(a.requests), tt.ok, tt.requests)
 				}
 			})
 		})

@@ -31,7 +31,7 @@ func (i *Identity) convert(f *metadata.Failure, scope string) *entra.Error {
 	case metadata.Rejected:
 		e.Code, e.AADSTS = cmp.Or(f.Code, e.Code), aadsts.Leading(f.Text)
 		switch {
-		case i.temporary(f.Status):
+		case f.Temporary:
 			e.Code = temporarilyUnavailable
 		case f.Text == "":
 			advice = "; check whether a proxy sent the response"
@@ -47,18 +47,6 @@ func (i *Identity) convert(f *metadata.Failure, scope string) *entra.Error {
 	}
 	e.Description = "no token for " + i.name + ": " + f.Error() + advice
 	return e
-}
-
-// temporary reports whether a request with this response may succeed later. The instance metadata service returns 404
-// and 410 while it is updated.
-func (i *Identity) temporary(status int) bool {
-	switch status {
-	case http.StatusNotFound, http.StatusGone:
-		return i.Source() == metadata.IMDS
-	case http.StatusRequestTimeout, http.StatusTooManyRequests:
-		return true
-	}
-	return status >= 500
 }
 
 // Bounds of the retries while callers wait. Microsoft recommends five attempts, with delays that double from two

@@ -150,6 +150,41 @@ func TestTokenIsRefreshedEarly(t *testing.T) {
 	}
 }
 
+// The lifetime does not depend on the program's clock: expires_on is compared with the Date of the response.
+func TestExpiryFollowsTheClockOfThePlatform(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		skew    time.Duration // of the platform's clock
+		date    bool
+		members string
+		want    time.Duration
+	}{
+		{"two hours behind", -2 * time.Hour, true, `"expires_on":"%d"`, time.Hour},
+		{"two hours ahead", 2 * time.Hour, true, `"expires_on":%d`, time.Hour},
+		{"without a Date", 10 * time.Minute, false, `"expires_on":"%d"`, 70 * time.Minute},
+		{"expires_in", 2 * time.Hour, true, `"expires_in":"3600","x":"%d"`, time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			testkit.NoPlatform(t)
+			synctest.Test(t, func(t *testing.T) {
+				p := &platform{Recorder: testkit.NewRecorder(testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
+					clock := time.Now().Add(tt.skew)
+					resp := testkit.Response(r, 200, "application/json", fmt.Sprintf(
+						`{"access_token":"t","token_type":"Bearer","resource":"r",`+tt.members+`}`, clock.Add(time.Hour).Unix()))
+					if tt.date {
+						resp.Header.Set("Date", clock.UTC().Format(http.TimeFormat))
+					}
+					return resp, nil
+				}))}
+				tok := get(t, p.identity(t, managedidentity.Config{}).TokenSource(scope))
+				if got := time.Until(tok.Expiry); got != tt.want {
+					t.Errorf("got a token for %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // Platforms return the same token for most of its lifetime. The refreshes then come closer together, but stay few.
 func TestPlatformWithItsOwnCache(t *testing.T) {
 	testkit.NoPlatform(t)

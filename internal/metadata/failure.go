@@ -34,6 +34,7 @@ type Failure struct {
 	Reason     Reason
 	Status     int           // 0 without a response
 	RetryAfter time.Duration // of the response
+	Temporary  bool          // a rejected request may succeed later
 	Code       string        // the error code in the response, or ""
 	Text       string        // the message in the response, or ""
 	Cause      error         // of NoResponse; safe to wrap. It may be nil
@@ -67,11 +68,25 @@ func (c *Client) failure(x *exchange, err error) *Failure {
 	case x.status == http.StatusUnauthorized && c.source == "AzureArc" && x.header.Get("Www-Authenticate") != "":
 		return x.fail(KeyFile) // MSAL sends a second request after a valid challenge
 	case x.status != http.StatusOK && x.status != http.StatusAccepted:
-		return x.fail(Rejected)
+		f := x.fail(Rejected)
+		f.Temporary = c.temporary(x.status)
+		return f
 	case c.source == "AzureArc" && json.Unmarshal(x.body, &r) == nil && r.AccessToken != "":
 		return x.fail(OtherIdentity) // MSAL rejects a token if the agent ignores the selection
 	}
 	return x.fail(Malformed)
+}
+
+// temporary reports whether a request with this response may succeed later. The instance metadata service returns 404
+// and 410 while it is updated.
+func (c *Client) temporary(status int) bool {
+	switch status {
+	case http.StatusNotFound, http.StatusGone:
+		return c.source == IMDS
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500
 }
 
 // fail returns a failure with what x has recorded.

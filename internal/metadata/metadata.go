@@ -42,8 +42,6 @@ type Config struct {
 	// HTTPClient sends the requests. An http.Transport is used without its proxy. If nil, a client with time-outs is
 	// used.
 	HTTPClient *http.Client
-	// Retry makes MSAL send a failed request up to three times.
-	Retry bool
 }
 
 // A Client requests tokens of one identity. It caches nothing and is safe for concurrent use. MSAL stores a copy of
@@ -82,12 +80,10 @@ func New(cfg Config) (*Client, error) {
 		base = defaultClient()
 	}
 	base = withoutProxy(base)
-	options := []managedidentity.ClientOption{managedidentity.WithHTTPClient(&sender{httpclient.Restricted(base), base})}
-	if !cfg.Retry {
-		options = append(options, managedidentity.WithRetryPolicyDisabled())
-	}
 	c := &Client{source: sourceName(source), config: cfg}
-	if c.msal, err = managedidentity.New(id, options...); err != nil {
+	c.msal, err = managedidentity.New(id, managedidentity.WithRetryPolicyDisabled(),
+		managedidentity.WithHTTPClient(&sender{httpclient.Restricted(base), base}))
+	if err != nil {
 		return nil, fmt.Errorf("MSAL does not support this selection of a managed identity on this platform (%s); "+
 			"use a different one of ClientID, ObjectID and ResourceID, or none", c.source)
 	}
@@ -160,18 +156,23 @@ func (c *Client) Token(ctx context.Context, scope string) (Token, *Failure) {
 	if r.TokenType != "" && !strings.EqualFold(r.TokenType, "Bearer") || result.AccessToken == "" {
 		return Token{}, x.fail(Malformed)
 	}
-	return Token{result.AccessToken, result.ExpiresOn, time.Duration(r.RefreshIn)}, nil
+	expires := result.ExpiresOn
+	if date, err := http.ParseTime(x.header.Get("Date")); err == nil && len(r.ExpiresOn) > 0 {
+		expires = time.Now().Add(expires.Sub(date)) // expires_on is a time of the platform's clock
+	}
+	return Token{result.AccessToken, expires, time.Duration(r.RefreshIn)}, nil
 }
 
 // response is the part of a response that MSAL does not return.
 type response struct {
-	AccessToken   string  `json:"access_token"`
-	TokenType     string  `json:"token_type"`
-	RefreshIn     seconds `json:"refresh_in"`
-	ClientID      string  `json:"client_id"`
-	ObjectID      string  `json:"object_id"`
-	MSIResourceID string  `json:"msi_res_id"`
-	MIResourceID  string  `json:"mi_res_id"`
+	AccessToken   string          `json:"access_token"`
+	TokenType     string          `json:"token_type"`
+	ExpiresOn     json.RawMessage `json:"expires_on"` // MSAL reads expires_in if it is absent
+	RefreshIn     seconds         `json:"refresh_in"`
+	ClientID      string          `json:"client_id"`
+	ObjectID      string          `json:"object_id"`
+	MSIResourceID string          `json:"msi_res_id"`
+	MIResourceID  string          `json:"mi_res_id"`
 }
 
 // seconds is a number of seconds, which most platforms send as a string. Any other value counts as absent.
