@@ -184,9 +184,16 @@ func FuzzClaims(f *testing.F) {
 		_ = c.String()
 		p := &jws{claims: o}
 		for _, k := range []tokenUse{accessToken, idToken} {
-			if err := r.check(p, c, k, time.Unix(946684800, 0)); err != nil {
+			fit, err := r.match(c)
+			if err == nil {
+				err = r.check(p, c, k, time.Unix(946684800, 0))
+			}
+			if err != nil {
 				checkError(t, err)
 				continue
+			}
+			if fit == 3 != (c.TenantID == "aaaaaaaa-0000-4000-8000-000000000001") {
+				t.Fatalf("%q: got fit %d", text, fit)
 			}
 			if !r.audiences[c.Audience] || !strings.Contains(c.Issuer, c.TenantID) || !guid.ValidLower(c.TenantID) ||
 				c.Expires.IsZero() {
