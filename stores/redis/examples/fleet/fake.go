@@ -35,6 +35,8 @@ type fake struct {
 	orders      string            // URL
 	workerCalls atomic.Int64
 
+	exportCalls, crossed atomic.Int64 // calls of exports, and those with a token of another user
+
 	servers []*http.Server
 }
 
@@ -122,6 +124,12 @@ func (f *fake) listOrders(w http.ResponseWriter, r *http.Request) {
 	}
 	if claims.AppOnly() {
 		f.workerCalls.Add(1)
+	}
+	if r.URL.Path == exportPath {
+		f.exportCalls.Add(1)
+		if claims.AppOnly() || claims.ObjectID != r.URL.Query().Get("user") {
+			f.crossed.Add(1)
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(hops.Response{

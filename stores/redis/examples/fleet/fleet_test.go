@@ -64,11 +64,12 @@ ok 0 users had to go through Entra again while they were signed in
 ok 0 pages were served after one of 8 sign-outs, by any process
 ok N token requests while Redis worked, and N of one process (at most N allowed)
 ok N store calls in the life of a token (at most 3 allowed)
-ok N calls of the worker, 0 failed
+ok N calls of the worker as itself and N for users, 0 failed, 0 with a token of another user
+ok 4 exports ordered, 4 delegations resumed by the worker and ended
 `
 	report, _, _ = strings.Cut(report, "\nThis machine was busy")
 	cells := regexp.MustCompile(`^(.{36}) +[\d,]+( +\d+ +\d+) +\d+ ms +[\d,]+ +[\d,]+ +(?:[\d.]+|-)$`)
-	figures := regexp.MustCompile(`^ok +[\d,.]+|and [\d,]+ of|at most [\d,]+ allowed`)
+	figures := regexp.MustCompile(`^ok +[\d,.]+|and [\d,]+ of|and [\d,]+ for users|at most [\d,]+ allowed`)
 	number := regexp.MustCompile(`[\d,.]+`)
 	var got strings.Builder
 	for line := range strings.Lines(report) {

@@ -4,15 +4,16 @@
 //	go -C stores/redis run ./examples/fleet
 //
 // The processes are real: replicas of the web app (package signin), two replicas of an API that calls another API for
-// its callers (packages verify and obo), and a worker (package clientcreds). A fake Entra and a round-robin load
-// balancer without sticky sessions run in the first process. Browsers sign users in and open pages, each of which
-// shows data of both APIs. In the meantime, the store and some processes are killed, and all processes are replaced as
-// in a deployment.
+// its callers (packages verify and obo), and a worker that calls it as itself (package clientcreds) and, with a
+// delegation of obo, for users whose request has been served. A fake Entra and a round-robin load balancer without
+// sticky sessions run in the first process. Browsers sign users in and open pages, each of which shows data of both
+// APIs. Some users also order an export, which the worker makes. In the meantime, the store and some processes are
+// killed, and all processes are replaced as in a deployment.
 //
 // The same users also work with the same programs in one process without a store and without failures. The table at
 // the end compares the two. The exit code is 1 if a promise in it is broken.
 //
-// programs.go has the programs that you would write yourself.
+// programs.go and jobs.go have the programs that you would write yourself.
 package main
 
 import (

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,6 +25,7 @@ type person struct {
 	random  *rand.Rand
 	signIn  bool        // the person expects to sign in
 	leave   atomic.Bool // the person should sign out and in again
+	order   atomic.Bool // the person should order an export
 	served  sync.Map    // addresses of the processes that have shown a page to the person
 }
 
@@ -43,6 +45,9 @@ func (p *person) work(ctx context.Context) {
 	p.pause(ctx, 2*time.Second)
 	for ctx.Err() == nil {
 		p.open(context.WithoutCancel(ctx))
+		if p.order.Load() {
+			p.orderExport(context.WithoutCancel(ctx))
+		}
 		if p.leave.Swap(false) {
 			p.signOut(context.WithoutCancel(ctx))
 		}
@@ -80,6 +85,26 @@ func (p *person) open(ctx context.Context) {
 	p.signIn = false
 }
 
+// orderExport orders an export, and later again if the desk cannot begin a delegation because the store fails.
+func (p *person) orderExport(ctx context.Context) {
+	_, err := p.follow(ctx, p.site+exportPath)
+	if errors.Is(err, errUnavailable) {
+		return
+	}
+	c := &p.side.counts
+	p.order.Store(false)
+	c.pages.Add(1)
+	if err != nil {
+		c.failed.Add(1)
+		p.side.logf("the export for %s: %v", userName(p.number), err)
+		return
+	}
+	c.exports.Add(1)
+}
+
+// errUnavailable is the error of a page that should be opened again later.
+var errUnavailable = errors.New("status 503")
+
 // follow opens a page, through the redirects of a sign-in if there is one.
 func (p *person) follow(ctx context.Context, address string) (signedIn bool, err error) {
 	for range 8 {
@@ -90,6 +115,8 @@ func (p *person) follow(ctx context.Context, address string) (signedIn bool, err
 		case page.status == http.StatusOK:
 			p.served.Store(page.servedBy, true)
 			return signedIn, p.check(page.body)
+		case page.status == http.StatusServiceUnavailable:
+			return false, fmt.Errorf("%w: %s", errUnavailable, heading.FindString(page.body))
 		case page.location == "":
 			return false, fmt.Errorf("status %d: %s", page.status, heading.FindString(page.body))
 		}

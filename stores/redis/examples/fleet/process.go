@@ -45,13 +45,16 @@ func processMain() (exitCode int) {
 
 // A process runs one of programs.
 type process struct {
-	addr     string // where it listens
-	failures atomic.Int64
+	addr              string // where it listens
+	failures, exports atomic.Int64
 
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	exited chan struct{}
 }
+
+// exportDone is the line that a worker writes after each export.
+const exportDone = "an export is done"
 
 // startTimeout bounds the start of a process.
 const startTimeout = 20 * time.Second
@@ -83,6 +86,10 @@ func start(ctx context.Context, s settings, log io.Writer) (*process, error) {
 			ready <- lines.Text()
 		}
 		for lines.Scan() {
+			if lines.Text() == exportDone {
+				p.exports.Add(1)
+				continue
+			}
 			p.failures.Add(1)
 			fmt.Fprintln(log, lines.Text())
 		}

@@ -24,8 +24,8 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// Scopes: the web app calls the desk for its users, the desk calls orders for them, and the worker calls orders as
-// itself.
+// Scopes: the web app calls the desk for its users, the desk and the worker call orders for them, and the worker also
+// calls orders as itself.
 const (
 	deskScope   = "api://api-a/access_as_user"
 	ordersScope = "api://api-b/Orders.Read"
@@ -40,12 +40,12 @@ type settings struct {
 	Desk     string // URL of the API that the web app calls
 	Orders   string // URL of the API that the desk and the worker call
 	Tokens   string // address of the Redis server with the tokens; if empty, there is no store
-	Sessions string // address of the Redis server with the sessions of the web app; if empty, they are in memory
+	Sessions string // address of the Redis server with the web app's sessions and the jobs; if empty, they are in memory
 	Key      []byte // encrypts tokens and sessions; the same in all processes
 }
 
 // programs are the programs that a process can run. A program writes its address to out when it is ready, and then a
-// line for each failure. It ends when ctx ends.
+// line for each failure, and exportDone for each export. It ends when ctx ends.
 var programs = map[string]func(ctx context.Context, s settings, out io.Writer) error{
 	"web": func(ctx context.Context, s settings, out io.Writer) error {
 		app, err := webApp(s, s.sharedCache())
@@ -55,7 +55,7 @@ var programs = map[string]func(ctx context.Context, s settings, out io.Writer) e
 		return serve(ctx, app, out)
 	},
 	"desk": func(ctx context.Context, s settings, out io.Writer) error {
-		api, err := desk(s, s.sharedCache())
+		api, err := desk(s, s.sharedCache(), redisQueue{newRedis(s.Sessions)})
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ var programs = map[string]func(ctx context.Context, s settings, out io.Writer) e
 	},
 	"worker": func(ctx context.Context, s settings, out io.Writer) error {
 		fmt.Fprintln(out, "ready")
-		return work(ctx, s, s.sharedCache(), out)
+		return work(ctx, s, s.sharedCache(), redisQueue{newRedis(s.Sessions)}, out)
 	},
 	"all":   all,
 	"redis": runRedis,
@@ -98,11 +98,18 @@ func webApp(s settings, tokens *cache.Cache) (http.Handler, error) {
 	return site.New(site.Config{Flow: flow, SignIn: sessions, APIs: []site.API{{
 		Path: "/orders", Name: "Orders", URL: s.Desk, Scope: deskScope,
 		About: "Your orders. The API gets them from another API on your behalf.",
+	}, {
+		Path: exportPath, Name: "Export", URL: s.Desk + exportPath, Scope: deskScope,
+		About: "A worker exports your orders, even if you sign out.",
 	}}})
 }
 
-// desk returns an API that validates the tokens of its callers and gets their orders from the next API.
-func desk(s settings, tokens *cache.Cache) (http.Handler, error) {
+// exportPath is the path of the page with which users order an export, and of the URLs that it leads to.
+const exportPath = "/export"
+
+// desk returns an API that validates the tokens of its callers and gets their orders from the next API, at once or with
+// a job for the worker.
+func desk(s settings, tokens *cache.Cache, jobs queue) (http.Handler, error) {
 	config := s.registration("api-a", tokens)
 	client, err := entra.New(config)
 	if err != nil {
@@ -129,20 +136,30 @@ func desk(s settings, tokens *cache.Cache) (http.Handler, error) {
 			API: "api-a", Caller: hops.CallerOf(caller.Claims()), Token: hops.TokenOf(obo.FlowName, source), Next: next,
 		})
 	}
-	return verifier.Middleware(verify.RequireScope("access_as_user")(http.HandlerFunc(handler))), nil
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", handler)
+	mux.HandleFunc(exportPath, orderExport(client, jobs))
+	return verifier.Middleware(verify.RequireScope("access_as_user")(mux)), nil
 }
 
-// work calls the API as the worker itself until ctx ends.
-func work(ctx context.Context, s settings, tokens *cache.Cache, out io.Writer) error {
+// work calls the API as the worker itself, and for the users of jobs, until ctx ends.
+func work(ctx context.Context, s settings, tokens *cache.Cache, jobs queue, out io.Writer) error {
 	client, err := entra.New(s.registration("daemon", tokens))
 	if err != nil {
 		return err
 	}
+	desk, err := entra.New(s.registration("api-a", tokens))
+	if err != nil {
+		return err
+	}
+	exports := &exporter{client: desk, orders: s.Orders, jobs: jobs, out: out}
+	defer exports.all.Wait()
 	source := clientcreds.TokenSource(client, ordersAll)
 	for ctx.Err() == nil {
 		if _, err := hops.Get(ctx, source, nil, s.Orders); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(out, err)
 		}
+		exports.start(ctx)
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-ctx.Done():
@@ -153,8 +170,8 @@ func work(ctx context.Context, s settings, tokens *cache.Cache, out io.Writer) e
 
 // all runs the web app, the desk and the worker in one process without a store.
 func all(ctx context.Context, s settings, out io.Writer) error {
-	tokens := cache.New(cache.Options{})
-	api, err := desk(s, tokens)
+	tokens, jobs := cache.New(cache.Options{}), make(memoryQueue, maxUsers)
+	api, err := desk(s, tokens, jobs)
 	if err != nil {
 		return err
 	}
@@ -170,7 +187,7 @@ func all(ctx context.Context, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	go work(ctx, s, tokens, out) //nolint:errcheck // fails only for an invalid configuration
+	go work(ctx, s, tokens, jobs, out) //nolint:errcheck // fails only for an invalid configuration
 	return serve(ctx, app, out)
 }
 

@@ -203,7 +203,13 @@ func (r *report) finish() (ok bool) {
 		thousands(r.calm.tokens), thousands(r.calm.one), thousands(limit))
 	promise(r.total.perLife() <= 3, "%.1f store calls in the life of a token (at most 3 allowed)", r.total.perLife())
 	failures := f.workerFailures + f.worker.failures.Load()
-	promise(failures == 0, "%s calls of the worker, %s failed", thousands(f.fake.workerCalls.Load()), thousands(failures))
+	fake := f.fake
+	promise(failures == 0 && fake.crossed.Load() == 0,
+		"%s calls of the worker as itself and %s for users, %s failed, %s with a token of another user",
+		thousands(fake.workerCalls.Load()), thousands(fake.exportCalls.Load()), thousands(failures),
+		thousands(fake.crossed.Load()))
+	promise(f.exports() >= c.exports.Load(), "%s exports ordered, %s delegations resumed by the worker and ended",
+		thousands(c.exports.Load()), thousands(f.exports()))
 	if r.stall > 100*time.Millisecond {
 		fmt.Fprintf(r.out, "\nThis machine was busy: a goroutine had to wait for %v. "+
 			"A store that does not respond within 250 ms counts as failed.\n", r.stall.Round(time.Millisecond))

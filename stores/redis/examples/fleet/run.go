@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ func (s *side) logf(format string, args ...any) { fmt.Fprintf(s.log, format+"\n"
 // counts are counters since the start.
 type counts struct {
 	pages, failed, crossed atomic.Int64
+	exports                atomic.Int64 // that were ordered
 	signIns, unexpected    atomic.Int64 // times that a user went through Entra
 	signOuts, afterSignOut atomic.Int64
 	slowest                atomic.Int64 // since the last step
@@ -60,6 +62,7 @@ type fleet struct {
 
 	storeBefore    int64 // calls of earlier Redis servers
 	workerFailures int64 // of earlier workers
+	workerExports  int64
 	moreLives      int64 // tokens that a replaced process and the new one both use
 	all            []*process
 }
@@ -92,6 +95,7 @@ func run(ctx context.Context, o options) (err error) {
 	for i := range o.users {
 		for _, s := range []*side{&f.side, one} {
 			p := newPerson(s, i)
+			p.order.Store(i%3 == 0)
 			s.people = append(s.people, p)
 			users.Go(func() { p.work(working) })
 		}
@@ -107,11 +111,17 @@ func run(ctx context.Context, o options) (err error) {
 		do   func() error
 	}{
 		{fmt.Sprintf("%d users sign in and open pages", o.users), calm,
-			func() error { return errors.Join(f.wait(part(35)), f.waitForAll()) }},
+			func() error { return errors.Join(f.wait(part(35)), f.waitUntil(f.allServed)) }},
 		{fmt.Sprintf("Redis killed, empty after %v", storeDown), storeDies, f.killStore},
 		{"web app 1 killed, back after 1s", calm, func() error { return f.killReplica(part(15)) }},
 		{fmt.Sprintf("deploy: all %d processes replaced", o.replicas+deskReplicas+1), calm,
-			func() error { return f.deploy(part(25)) }},
+			func() error {
+				for i := 1; i < o.users; i += 3 {
+					f.people[i].order.Store(true)
+					one.people[i].order.Store(true)
+				}
+				return errors.Join(f.deploy(part(25)), f.waitUntil(f.allOrdered))
+			}},
 		{"a third signs in again, all sign out", calm, func() error {
 			for i := 0; i < o.users; i += 3 {
 				f.people[i].leave.Store(true)
@@ -120,7 +130,7 @@ func run(ctx context.Context, o options) (err error) {
 			err := f.wait(part(25))
 			stopWork()
 			users.Wait()
-			return err
+			return errors.Join(err, f.waitUntil(func() bool { return f.exports() >= f.counts.exports.Load() }))
 		}},
 	} {
 		r.begin(step.name)
@@ -242,6 +252,7 @@ func (f *fleet) replaceWorker() error {
 	if f.worker != nil {
 		f.worker.stop()
 		f.workerFailures += f.worker.failures.Load()
+		f.workerExports += f.worker.exports.Load()
 		f.moreLives++
 	}
 	f.worker = next
@@ -258,21 +269,36 @@ func (f *fleet) wait(d time.Duration) error {
 	}
 }
 
-// waitForAll waits until each process of the web app has served each user and has the tokens in memory. Without them it
-// cannot show a page while the store fails. If pages fail, waitForAll gives up after a while, and the report says so.
-func (f *fleet) waitForAll() error {
-	deadline := time.Now().Add(startTimeout)
-	for _, person := range f.people {
-		for _, process := range f.web {
-			for known := false; !known && time.Now().Before(deadline); _, known = person.served.Load(process.addr) {
-				if err := f.wait(20 * time.Millisecond); err != nil {
-					return err
-				}
-			}
+// waitUntil waits until done returns true. It gives up after a while, and the report then says what is missing.
+func (f *fleet) waitUntil(done func() bool) error {
+	for deadline := time.Now().Add(startTimeout); !done() && time.Now().Before(deadline); {
+		if err := f.wait(20 * time.Millisecond); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// allServed reports whether each process of the web app has served each user and has the tokens in memory. Without them
+// it cannot show a page while the store fails. Users have also ordered their exports.
+func (f *fleet) allServed() bool {
+	for _, person := range f.people {
+		for _, process := range f.web {
+			if _, ok := person.served.Load(process.addr); !ok {
+				return false
+			}
+		}
+	}
+	return f.allOrdered()
+}
+
+// allOrdered reports whether users have ordered all exports that they should.
+func (f *fleet) allOrdered() bool {
+	return !slices.ContainsFunc(f.people, func(p *person) bool { return p.order.Load() })
+}
+
+// exports returns the number of exports that workers have finished.
+func (f *fleet) exports() int64 { return f.workerExports + f.worker.exports.Load() }
 
 const (
 	storeDown = 2 * time.Second
