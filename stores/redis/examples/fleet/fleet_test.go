@@ -63,7 +63,7 @@ ok 0 pages failed, and 0 showed data of another user
 ok 0 users had to go through Entra again while they were signed in
 ok 0 pages were served after one of 8 sign-outs, by any process
 ok N token requests while Redis worked, and N of one process (at most N allowed)
-ok N store calls in the life of a token (at most 3 allowed)
+ok N store calls in the life of a token, without failures and sign-outs (at most 3 allowed)
 ok N calls of the worker as itself and N for users, 0 failed, 0 with a token of another user
 ok 4 exports ordered, 4 delegations resumed by the worker and ended
 `

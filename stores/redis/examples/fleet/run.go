@@ -122,7 +122,7 @@ func run(ctx context.Context, o options) (err error) {
 				}
 				return errors.Join(f.deploy(part(25)), f.waitUntil(f.allOrdered))
 			}},
-		{"a third signs in again, all sign out", calm, func() error {
+		{"a third signs in again, all sign out", signOuts, func() error {
 			for i := 0; i < o.users; i += 3 {
 				f.people[i].leave.Store(true)
 				one.people[i].leave.Store(true)
@@ -269,7 +269,7 @@ func (f *fleet) wait(d time.Duration) error {
 	}
 }
 
-// waitUntil waits until done returns true. It gives up after a while, and the report then says what is missing.
+// waitUntil waits until done returns true, for startTimeout at most. After that the report names the broken promise.
 func (f *fleet) waitUntil(done func() bool) error {
 	for deadline := time.Now().Add(startTimeout); !done() && time.Now().Before(deadline); {
 		if err := f.wait(20 * time.Millisecond); err != nil {
