@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,65 @@ func BenchmarkInsert(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				k.Subject = strconv.Itoa(i)
 				cache.NewHandle(c, k, scopes...).Put(b.Context(), r)
+			}
+		})
+	}
+}
+
+// BenchmarkFlight measures flights that find their token in the store, here one without a network. "Refreshed" is a
+// session that the process knows and whose new token another one has acquired. "First use" is a new session, which also
+// reads the marks. Records have 3 KB.
+func BenchmarkFlight(b *testing.B) {
+	store := storetest.NewMemory()
+	open := func() *cache.Cache {
+		return cache.New(cache.Options{Store: store, Keys: sealKeys[:1], Size: 1 << 20})
+	}
+	bind := func(c *cache.Cache, i int) *cache.Handle {
+		return cache.NewHandle(c, cache.Key{
+			Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "authorization_code",
+			Subject: fmt.Sprint("user ", i), Session: "browser",
+		}, "api://orders/Orders.Read")
+	}
+	signIn := func(h *cache.Handle, n int) {
+		r := response(fmt.Sprint(n, strings.Repeat("a", 1500)), time.Hour)
+		r.State = strings.Repeat("r", 1000)
+		if _, err := h.Put(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	get := func(h *cache.Handle) string {
+		tok, err := h.Token(b.Context(), "", func(context.Context, *cache.Request) (cache.Response, error) {
+			b.Fatal("got a request, want the token in the store")
+			return cache.Response{}, nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return tok.AccessToken
+	}
+	writer := open()
+	for _, name := range []string{"refreshed", "first use"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for n := 0; n < b.N; {
+				b.StopTimer()
+				reader := open()
+				var handles []*cache.Handle
+				for i := range min(500, b.N-n) {
+					signIn(bind(writer, i), n)
+					h := bind(reader, i)
+					if name == "refreshed" {
+						old := get(h)
+						signIn(bind(writer, i), n+1)
+						h.Invalidate(old, "")
+					}
+					handles = append(handles, h)
+				}
+				b.StartTimer()
+				for _, h := range handles {
+					get(h)
+				}
+				n += len(handles)
 			}
 		})
 	}

@@ -108,8 +108,8 @@ func TestSizeOfRecord(t *testing.T) {
 			sizes = append(sizes, len(r.Value))
 		}
 		t.Logf("%d bytes", sizes)
-		if len(sizes) != 1 || sizes[0] < 3000 || sizes[0] > 3300 {
-			t.Errorf("got records of %d bytes, want one of about 3.2 KB", sizes)
+		if len(sizes) != 1 || sizes[0] < 2600 || sizes[0] > 2700 {
+			t.Errorf("got records of %d bytes, want one of about 2.6 KB", sizes)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -158,6 +157,7 @@ type sharedSession struct {
 	restoring  bool          // it is being saved for another process
 
 	signIn     string // random ID of the last call of Put; empty if there was none
+	replaces   string // signIn of the previous one
 	signedInAt time.Time
 }
 
@@ -219,7 +219,7 @@ func (fl *fleet) restore(s *session) {
 	go func() {
 		ctx := context.Background()
 		l, err := fl.load(ctx, nil, s, false)
-		if err == nil && len(l.record.State) == 0 {
+		if err == nil && l.record.State == "" {
 			_ = fl.update(ctx, nil, s, l, nil, nil) // after a failure, the other process repeats its query
 		}
 		s.mu.Lock()
@@ -546,7 +546,7 @@ func (b *storeBreaker) isOpen() bool {
 
 // read loads the record of name into v and returns it. found is false if there is no record or it cannot be read. The
 // version of an unreadable record is returned for the write that replaces it.
-func (fl *fleet) read(ctx context.Context, h *Handle, name string, v any) (r Record, found bool, err error) {
+func (fl *fleet) read(ctx context.Context, h *Handle, name string, v record) (r Record, found bool, err error) {
 	r, err = call(ctx, fl, h, opLoad, func(ctx context.Context) (Record, error) { return fl.store.Load(ctx, name) })
 	if err != nil {
 		return Record{}, false, err
@@ -556,7 +556,7 @@ func (fl *fleet) read(ctx context.Context, h *Handle, name string, v any) (r Rec
 		return r, false, nil
 	}
 	plain, ok := fl.keys.Open(name, r.Value)
-	if !ok || json.Unmarshal(plain, v) != nil {
+	if !ok || !decode(plain, v) {
 		fl.unreadable.Add(1)
 		if fl.observed(h) {
 			fl.emit(h, Event{Kind: EventStore, Op: opLoad, Err: errUnreadable})
@@ -566,13 +566,9 @@ func (fl *fleet) read(ctx context.Context, h *Handle, name string, v any) (r Rec
 	return r, true, nil
 }
 
-func (fl *fleet) write(ctx context.Context, h *Handle, name string, v any, old Version, ttl time.Duration,
+func (fl *fleet) write(ctx context.Context, h *Handle, name string, v record, old Version, ttl time.Duration,
 ) (Version, error) {
-	plain, err := json.Marshal(v)
-	if err != nil {
-		return "", err
-	}
-	sealed := fl.keys.Seal(name, plain)
+	sealed := fl.keys.Seal(name, encode(v))
 	version, err := call(ctx, fl, h, opSave, func(ctx context.Context) (Version, error) {
 		return fl.store.Save(ctx, name, sealed, old, ttl)
 	})
@@ -711,7 +707,7 @@ func (s *session) snapshot(without *entry) *sessionRecord {
 	if s.dropped {
 		return &sessionRecord{Epochs: sh.epochs}
 	}
-	r := &sessionRecord{Epochs: sh.epochs, SignIn: sh.signIn, State: []byte(s.state)}
+	r := &sessionRecord{Epochs: sh.epochs, SignIn: sh.signIn, Replaces: sh.replaces, State: s.state}
 	if sh.signIn != "" {
 		r.SignedIn = since(now, sh.signedInAt)
 	}
@@ -735,12 +731,12 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 	}
 	later := r.SignIn != sh.signIn
 	if later {
-		sh.signIn, sh.signedInAt = r.SignIn, now.Add(-r.SignedIn)
+		sh.signIn, sh.replaces, sh.signedInAt = r.SignIn, r.Replaces, now.Add(-r.SignedIn)
 		s.version++
 		s.forgetFailures()
 	}
-	if state := string(r.State); state != s.state {
-		s.state, s.stateAt = state, now.Add(-r.StateAge)
+	if r.State != s.state {
+		s.state, s.stateAt = r.State, now.Add(-r.StateAge)
 		s.version++
 	}
 	for _, stored := range r.Entries {
@@ -778,12 +774,12 @@ func (e *entry) adoptFailure(i int, r *failureRecord, h *Handle, now time.Time) 
 		return
 	}
 	f := &failure{
-		claims: r.Claims, inARow: r.InARow, at: at, retryAt: at.Add(r.RetryIn), throttledUntil: at.Add(r.Throttled),
+		claims: r.Claims, inARow: int(r.InARow), at: at, retryAt: at.Add(r.RetryIn), throttledUntil: at.Add(r.Throttled),
 	}
 	if e.invalidated != nil && at.Before(e.invalidated.at) {
 		f.retryAt = f.throttledUntil
 	}
-	if f.err = h.DecodeError(r.Error); f.err != nil && before(now, f.retryAt) {
+	if f.err = h.DecodeError([]byte(r.Error)); f.err != nil && before(now, f.retryAt) {
 		e.failures[i] = f
 	}
 }
@@ -802,7 +798,7 @@ func newFailureRecord(f *failure, h *Handle) *failureRecord {
 		return nil
 	}
 	return &failureRecord{
-		Error: encoded, Claims: f.claims, InARow: f.inARow, Age: since(time.Now(), f.at),
+		Error: string(encoded), Claims: f.claims, InARow: int64(f.inARow), Age: since(time.Now(), f.at),
 		RetryIn: f.retryAt.Sub(f.at), Throttled: max(0, f.throttledUntil.Sub(f.at)),
 	}
 }
@@ -1106,7 +1102,7 @@ func (fl *fleet) end(ctx context.Context, f *flight, t *token, state string) {
 		}
 		stored.Failures[failed], stored.Failures[plain] = nil, nil
 		if state != "" && !overtaken {
-			r.State, r.StateAge = []byte(state), 0
+			r.State, r.StateAge = state, 0
 		}
 		return true
 	})
@@ -1160,6 +1156,8 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 		if l == nil {
 			s.shared.known, s.shared.startedAt = false, time.Now()
 			s.unchecked()
+		} else if l.record.SignIn != "" {
+			s.shared.replaces = l.record.SignIn
 		}
 		s.mu.Unlock()
 		if l != nil {

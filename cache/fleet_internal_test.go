@@ -3,9 +3,9 @@ package cache
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -54,10 +54,13 @@ func (s *scriptedStore) Save(_ context.Context, name string, value []byte, old V
 }
 
 // sealed returns a record that can be read.
-func (s *scriptedStore) sealed(v any, version Version, ttl time.Duration) func(string) (Record, error) {
+func (s *scriptedStore) sealed(r record, version Version, ttl time.Duration) func(string) (Record, error) {
+	return s.sealedText(string(encode(r)), version, ttl)
+}
+
+func (s *scriptedStore) sealedText(plain string, version Version, ttl time.Duration) func(string) (Record, error) {
 	return func(name string) (Record, error) {
-		plain, err := json.Marshal(v)
-		return Record{s.fleet.keys.Seal(name, plain), version, ttl}, err
+		return Record{s.fleet.keys.Seal(name, []byte(plain)), version, ttl}, nil
 	}
 }
 
@@ -311,7 +314,7 @@ func TestEventsOfTheStore(t *testing.T) {
 }
 
 func TestReadOfStore(t *testing.T) {
-	type value struct{ A int }
+	stored := &subjectRecord{TTL: 1, Marks: []mark{{"s", "m", 1}}}
 	for _, tt := range []struct {
 		name       string
 		record     func(s *scriptedStore) func(string) (Record, error)
@@ -319,20 +322,20 @@ func TestReadOfStore(t *testing.T) {
 		version    Version
 		unreadable uint64
 	}{
-		{"a record", func(s *scriptedStore) func(string) (Record, error) { return s.sealed(value{1}, "v", 1) }, true, "v", 0},
-		{"an expired record", func(s *scriptedStore) func(string) (Record, error) { return s.sealed(value{1}, "v", 0) },
+		{"a record", func(s *scriptedStore) func(string) (Record, error) { return s.sealed(stored, "v", 1) }, true, "v", 0},
+		{"an expired record", func(s *scriptedStore) func(string) (Record, error) { return s.sealed(stored, "v", 0) },
 			false, "v", 0},
 		{"an empty value", func(*scriptedStore) func(string) (Record, error) { return raw("", time.Hour) }, false, "raw", 0},
 		{"another seal", func(*scriptedStore) func(string) (Record, error) { return raw("x", time.Hour) }, false, "raw", 1},
-		{"not an object", func(s *scriptedStore) func(string) (Record, error) { return s.sealed("text", "v", 1) },
+		{"another format", func(s *scriptedStore) func(string) (Record, error) { return s.sealedText("{}", "v", 1) },
 			false, "v", 1},
 	} {
 		store, h, _ := scripted()
 		store.records = append(store.records, tt.record(store))
-		var v value
+		var v subjectRecord
 		r, found, err := h.cache.fleet.read(t.Context(), h, "name", &v)
 		stats := h.cache.Stats()
-		if err != nil || found != tt.found || r.Version != tt.version || found && v.A != 1 ||
+		if err != nil || found != tt.found || r.Version != tt.version || found && !reflect.DeepEqual(&v, stored) ||
 			stats.StoreLoads != 1 || stats.StoreUnreadable != tt.unreadable {
 			t.Errorf("%s: got found = %v, version %q, error %v, %d loads and %d unreadable; want %v, %q, no error, 1 and %d",
 				tt.name, found, r.Version, err, stats.StoreLoads, stats.StoreUnreadable, tt.found, tt.version, tt.unreadable)
@@ -344,7 +347,7 @@ func TestWritesAreCounted(t *testing.T) {
 	store, h, _ := scripted()
 	for i, err := range []error{nil, ErrConflict, errStore} {
 		store.failSaves(err)
-		if _, got := h.cache.fleet.write(t.Context(), h, "name", 1, "", time.Hour); (got == nil) != (err == nil) {
+		if _, got := h.cache.fleet.write(t.Context(), h, "name", &subjectRecord{}, "", time.Hour); (got == nil) != (err == nil) {
 			t.Errorf("got error %v, want %v", got, err)
 		}
 		s := h.cache.Stats()
@@ -366,7 +369,7 @@ func TestUnreadableMarksAreReadAgain(t *testing.T) {
 		ok      bool
 	}{
 		{"marks", func(s *scriptedStore) []func(string) (Record, error) {
-			return []func(string) (Record, error){s.sealed(subjectRecord{TTL: 9, Marks: []mark{{"s", "m", 1}}}, "v", 4)}
+			return []func(string) (Record, error){s.sealed(&subjectRecord{TTL: 9, Marks: []mark{{"s", "m", 1}}}, "v", 4)}
 		}, 1, 1, true},
 		{"none", func(*scriptedStore) []func(string) (Record, error) { return nil }, 1, 0, true},
 		{"expired", func(*scriptedStore) []func(string) (Record, error) {
@@ -377,7 +380,7 @@ func TestUnreadableMarksAreReadAgain(t *testing.T) {
 		}, 1, 0, true},
 		{"unreadable once", func(s *scriptedStore) []func(string) (Record, error) {
 			return []func(string) (Record, error){
-				raw("x", time.Hour), s.sealed(subjectRecord{TTL: 9, Marks: []mark{{"s", "m", 1}}}, "v", 4),
+				raw("x", time.Hour), s.sealed(&subjectRecord{TTL: 9, Marks: []mark{{"s", "m", 1}}}, "v", 4),
 			}
 		}, 2, 1, true},
 		{"unreadable", func(*scriptedStore) []func(string) (Record, error) {
@@ -405,7 +408,7 @@ func TestUnreadableMarksAreReadAgain(t *testing.T) {
 func TestLoadReadsMarksIfNecessary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		own := epochs{"e"}
-		record := sessionRecord{Epochs: own, TTL: 10, State: []byte("state"), StateAge: 1}
+		record := sessionRecord{Epochs: own, TTL: 10, State: "state", StateAge: 1}
 		for _, tt := range []struct {
 			name     string
 			change   func(*sharedSession)
@@ -429,7 +432,7 @@ func TestLoadReadsMarksIfNecessary(t *testing.T) {
 			}
 			record.Epochs = tt.epochs
 			session := sh.names.session[0]
-			r := store.sealed(record, "v", 7)
+			r := store.sealed(&record, "v", 7)
 			find := func(name string) (Record, error) {
 				if name == session {
 					return r(name)
@@ -492,7 +495,7 @@ func TestSnapshotHasTheContentsOfSession(t *testing.T) {
 		other := s.entry("other")
 		other.current.Store(cached("u", 6*time.Minute))
 		want := sessionRecord{
-			Epochs: sh.epochs, SignIn: "id", SignedIn: time.Hour, State: []byte("state"), StateAge: time.Minute,
+			Epochs: sh.epochs, SignIn: "id", SignedIn: time.Hour, State: "state", StateAge: time.Minute,
 			Entries: []entryRecord{
 				{Scopes: "other", Token: newTokenRecord(other.current.Load(), now)},
 				{Scopes: "s", Token: newTokenRecord(e.current.Load(), now)},
@@ -530,8 +533,8 @@ func TestSessionAdoptsNewerValues(t *testing.T) {
 			{"a rejected token", sessionRecord{Entries: entryOf("stored", own-1)}, true, "stored", "memory", 1},
 			{"an older token of a later sign-in",
 				sessionRecord{SignIn: "later", SignedIn: 3, Entries: entryOf("stored", own+1)}, false, "", "stored", 2},
-			{"another state", sessionRecord{State: []byte("stored"), StateAge: 4}, false, "", "memory", 2},
-			{"a later sign-in with a state", sessionRecord{SignIn: "later", State: []byte("stored"), StateAge: 4},
+			{"another state", sessionRecord{State: "stored", StateAge: 4}, false, "", "memory", 2},
+			{"a later sign-in with a state", sessionRecord{SignIn: "later", State: "stored", StateAge: 4},
 				false, "", "memory", 3},
 		} {
 			_, h, e := scripted()
@@ -542,12 +545,12 @@ func TestSessionAdoptsNewerValues(t *testing.T) {
 				e.invalidated = &invalidation{token: tt.rejected}
 			}
 			s.version, s.state, sh.signIn = 1, "own", "own"
-			signIn, state := tt.r.SignIn, string(tt.r.State)
+			signIn, state := tt.r.SignIn, tt.r.State
 			if signIn == "" {
 				tt.r.SignIn = "own"
 			}
 			if state == "" {
-				tt.r.State = []byte("own")
+				tt.r.State = "own"
 			}
 			preferred := e
 			if !tt.preferred {
@@ -583,7 +586,7 @@ func TestEntryAdoptsLaterFailures(t *testing.T) {
 			return errors.New(string(b))
 		}
 		stored := failureRecord{
-			Error: []byte("stored"), Claims: "c", InARow: 3, Age: 10 * time.Second, RetryIn: time.Minute,
+			Error: "stored", Claims: "c", InARow: 3, Age: 10 * time.Second, RetryIn: time.Minute,
 			Throttled: 30 * time.Second,
 		}
 		for _, tt := range []struct {
@@ -601,7 +604,7 @@ func TestEntryAdoptsLaterFailures(t *testing.T) {
 			{"before the last call of Invalidate", nil, decode, 0, 9 * time.Second, 20 * time.Second},
 			{"after the last call of Invalidate", nil, decode, 0, 10 * time.Second, 50 * time.Second},
 			{"the wait has just ended", func(r *failureRecord) { r.RetryIn = r.Age }, decode, 0, 0, 0},
-			{"unknown error", func(r *failureRecord) { r.Error = nil }, decode, 0, 0, 0},
+			{"unknown error", func(r *failureRecord) { r.Error = "" }, decode, 0, 0, 0},
 			{"failures are not shared", nil, nil, 0, 0, 0},
 		} {
 			_, h, e := scripted()
@@ -649,7 +652,7 @@ func TestFailureRecordHasTheWaits(t *testing.T) {
 			t.Errorf("without EncodeError: got %+v, want none", got)
 		}
 		h.EncodeError = func(err error) []byte { return []byte(err.Error()) }
-		want := failureRecord{Error: []byte("no connection"), Claims: "c", InARow: 2, Age: time.Second, RetryIn: time.Minute}
+		want := failureRecord{Error: "no connection", Claims: "c", InARow: 2, Age: time.Second, RetryIn: time.Minute}
 		wantRecord(t, "not throttled", newFailureRecord(f, h), want)
 		f.throttledUntil, want.Throttled = at.Add(time.Hour), time.Hour
 		wantRecord(t, "throttled", newFailureRecord(f, h), want)
@@ -728,7 +731,7 @@ func TestRefreshWaitsForTheLeaseOfAnother(t *testing.T) {
 			f := newFlight(h, e)
 			f.served = served
 			record := sessionRecord{TTL: time.Hour, Entries: []entryRecord{{Scopes: "s", Lease: "other", LeaseAge: age}}}
-			store.records = append(store.records, store.sealed(record, "v", time.Hour))
+			store.records = append(store.records, store.sealed(&record, "v", time.Hour))
 			ended := h.cache.fleet.begin(t.Context(), f)
 			if ended != (want >= 0) || closedFlight(f) != ended || len(store.saved) == 0 != ended {
 				t.Fatalf("lease of %v: got ended = %v and %d saved records, want %v", age, ended, len(store.saved), want >= 0)
@@ -753,7 +756,7 @@ func TestLeaseKeepsTheToken(t *testing.T) {
 				e.invalidated = &invalidation{token: rejected}
 			}
 			record := sessionRecord{TTL: time.Hour, Entries: []entryRecord{{Scopes: "s", Token: aged("stored", 0)}}}
-			store.records = append(store.records, store.sealed(record, "v", time.Hour))
+			store.records = append(store.records, store.sealed(&record, "v", time.Hour))
 			if h.cache.fleet.begin(t.Context(), f) || f.leased == nil || len(store.saved) != 1 {
 				t.Fatalf("got %d saved records, want one with the lease", len(store.saved))
 			}
@@ -764,8 +767,9 @@ func TestLeaseKeepsTheToken(t *testing.T) {
 				want.Entries[0].Token, want.TTL = aged("stored", 0), time.Hour
 			}
 			saved := store.saved[0]
-			if got := asJSON(t, want); string(saved.Value) != got || saved.Version != "v" || saved.TTL != want.TTL {
-				t.Errorf("rejected %q: got %s for %v, want %s for %v", rejected, saved.Value, saved.TTL, got, want.TTL)
+			wantRecord(t, fmt.Sprintf("rejected %q", rejected), decodeSession(t, saved.Value), want)
+			if saved.Version != "v" || saved.TTL != want.TTL {
+				t.Errorf("rejected %q: saved over version %q for %v, want v and %v", rejected, saved.Version, saved.TTL, want.TTL)
 			}
 			if f.leased.version != "saved" {
 				t.Errorf("got version %q, want that of the saved record", f.leased.version)
@@ -835,8 +839,8 @@ func (pushStore) Subscribe(func(string), func(bool)) {}
 
 // The result of a flight replaces its lease.
 func TestResultOfFlightIsSaved(t *testing.T) {
-	failed := &failureRecord{Error: []byte("failed"), InARow: 1, RetryIn: time.Minute}
-	throttled := &failureRecord{Error: []byte("failed"), InARow: 1, RetryIn: time.Minute, Throttled: time.Hour}
+	failed := &failureRecord{Error: "failed", InARow: 1, RetryIn: time.Minute}
+	throttled := &failureRecord{Error: "failed", InARow: 1, RetryIn: time.Minute, Throttled: time.Hour}
 	entryOf := func(lease string, t *tokenRecord, failures ...*failureRecord) []entryRecord {
 		e := entryRecord{Scopes: "s", Lease: lease, Token: t}
 		copy(e.Failures[:], failures)
@@ -908,7 +912,7 @@ func TestResultOfFlightIsSaved(t *testing.T) {
 			h.cache.fleet.end(t.Context(), f, result, "")
 			if tt.want == nil {
 				if len(store.saved) != 0 {
-					t.Errorf("%s: got %s, want nothing saved", tt.name, store.saved[0].Value)
+					t.Errorf("%s: got %+v, want nothing saved", tt.name, decodeSession(t, store.saved[0].Value))
 				}
 				return
 			}
@@ -921,9 +925,7 @@ func TestResultOfFlightIsSaved(t *testing.T) {
 				}
 			}
 			want := sessionRecord{TTL: tt.wantTTL, SignIn: record.SignIn, Entries: tt.want}
-			if got := string(store.saved[0].Value); got != asJSON(t, want) {
-				t.Errorf("%s: got\n%s, want\n%s", tt.name, got, asJSON(t, want))
-			}
+			wantRecord(t, tt.name, decodeSession(t, store.saved[0].Value), want)
 		})
 	}
 }
@@ -1021,9 +1023,9 @@ func TestSignOutErasesTheRecord(t *testing.T) {
 			if failing {
 				fl.notifier = deafStore{}
 			}
-			own := sessionRecord{Epochs: epochs{"e"}, State: []byte("state"), Entries: []entryRecord{{Token: aged("t", 0)}}}
+			own := sessionRecord{Epochs: epochs{"e"}, State: "state", Entries: []entryRecord{{Token: aged("t", 0)}}}
 			none := func(string) (Record, error) { return Record{}, nil }
-			store.records = append(store.records, none, store.sealed(own, "v", time.Hour)) // the marks are loaded first
+			store.records = append(store.records, none, store.sealed(&own, "v", time.Hour)) // the marks are loaded first
 			if _, err := h.cache.PurgeSession(t.Context(), aliceKey); (err != nil) != failing {
 				t.Errorf("messages fail = %v: got error %v", failing, err)
 			}
@@ -1033,7 +1035,7 @@ func TestSignOutErasesTheRecord(t *testing.T) {
 			}
 			var got []string
 			for _, r := range store.saved[1:] { // the first has the marks
-				got = append(got, string(r.Value))
+				got = append(got, asJSON(t, decodeSession(t, r.Value)))
 				if r.Version != "v" || r.TTL != time.Minute {
 					t.Errorf("got a record in place of version %q for %v, want v and a minute", r.Version, r.TTL)
 				}

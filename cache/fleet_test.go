@@ -383,6 +383,30 @@ func TestSignInOvertakesRefreshOfAnotherProcess(t *testing.T) {
 	})
 }
 
+// The second of two sign-ins at the same moment wins. Ages cannot tell their order, since a store may round lifetimes.
+func TestSecondOfTwoSignInsAtOnceWins(t *testing.T) {
+	for _, processes := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			store := storetest.NewMemory()
+			a, b, third := replica(t, store), replica(t, store), replica(t, store)
+			signIn(t, handle(a, user("alice"), "s"), "first")
+			token(t, handle(third, user("alice"), "s"), noFetch(t))
+			signIn(t, handle([]*cache.Cache{a, b}[processes-1], user("alice"), "s"), "second")
+			handle(third, user("alice"), "s").Invalidate("first", "")
+			for name, c := range map[string]*cache.Cache{"third": third, "new": replica(t, store)} {
+				if got := token(t, handle(c, user("alice"), "s"), noFetch(t)); got != "second" {
+					t.Errorf("sign-ins at %d processes, %s process: got the token %q, want second", processes, name, got)
+				}
+				if got := token(t, handle(c, user("alice"), name), redeem); got != "refreshed with refresh token of second" {
+					t.Errorf("sign-ins at %d processes, %s process: got %q, want the refresh token of the second sign-in",
+						processes, name, got)
+				}
+			}
+			settle()
+		})
+	}
+}
+
 // A token that a resource has rejected is replaced in all processes by one request.
 func TestInvalidateLooksIntoStoreFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

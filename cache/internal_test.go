@@ -152,7 +152,7 @@ func TestRecordOfDelegationExpiresWithItsState(t *testing.T) {
 		{time.Hour, time.Hour, "", time.Minute},
 		{time.Hour, 0, "state", 2 * time.Hour}, // a sign-in
 	} {
-		r := &sessionRecord{State: []byte("state"), StateAge: tt.age, Entries: []entryRecord{
+		r := &sessionRecord{State: "state", StateAge: tt.age, Entries: []entryRecord{
 			{Scopes: "s", Token: &tokenRecord{Age: 10 * time.Minute, Lifetime: 90 * time.Minute}},
 		}}
 		fl.prune(&session{stateTTL: tt.stateTTL}, r, "s")

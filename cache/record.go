@@ -14,7 +14,7 @@ import (
 
 // purpose is part of all names and keys. A change of the format below needs a new number, so that processes of both
 // formats do not read each other's records.
-const purpose = "entra/cache 1"
+const purpose = "entra/cache 2"
 
 // maxRecord bounds the plain text of a record, as [Store] documents.
 const maxRecord = 500 << 10
@@ -22,41 +22,42 @@ const maxRecord = 500 << 10
 // A sessionRecord is the record of a session in a store. Clocks are not compared: all times are ages, which count
 // from an event to the moment at which the record was saved or, after grow, loaded.
 type sessionRecord struct {
-	TTL      time.Duration `json:"ttl"`              // of the record when it was saved
-	Epochs   epochs        `json:"epochs"`           // when the session started
-	SignIn   string        `json:"signin,omitempty"` // random ID of the last call of Put
-	SignedIn time.Duration `json:"signed_in,omitempty"`
-	State    []byte        `json:"state,omitempty"`
-	StateAge time.Duration `json:"state_age,omitempty"`
-	Entries  []entryRecord `json:"entries,omitempty"`
+	TTL      time.Duration // of the record when it was saved
+	Epochs   epochs        // when the session started
+	SignIn   string        // random ID of the last call of Put
+	Replaces string        // SignIn of the previous one
+	SignedIn time.Duration
+	State    string
+	StateAge time.Duration
+	Entries  []entryRecord
 }
 
 type entryRecord struct {
-	Scopes   string            `json:"scopes,omitempty"`
-	Token    *tokenRecord      `json:"token,omitempty"`
-	Failures [2]*failureRecord `json:"failures,omitzero"`
-	Lease    string            `json:"lease,omitempty"` // random ID of the flight that has it
-	LeaseAge time.Duration     `json:"lease_age,omitempty"`
+	Scopes   string
+	Token    *tokenRecord
+	Failures [2]*failureRecord
+	Lease    string // random ID of the flight that has it
+	LeaseAge time.Duration
 }
 
 type tokenRecord struct {
-	Text         string        `json:"text"`
-	Type         string        `json:"type,omitempty"`
-	Scope        string        `json:"scope,omitempty"`
-	Claims       string        `json:"claims,omitempty"`
-	Age          time.Duration `json:"age"`
-	RefreshAfter time.Duration `json:"refresh_after"`
-	UsableFor    time.Duration `json:"usable_for"`
-	Lifetime     time.Duration `json:"lifetime"`
+	Text         string
+	Type         string
+	Scope        string
+	Claims       string
+	Age          time.Duration
+	RefreshAfter time.Duration
+	UsableFor    time.Duration
+	Lifetime     time.Duration
 }
 
 type failureRecord struct {
-	Error     []byte        `json:"error"` // by Handle.EncodeError
-	Claims    string        `json:"claims,omitempty"`
-	InARow    int           `json:"in_a_row"`
-	Age       time.Duration `json:"age"`
-	RetryIn   time.Duration `json:"retry_in"`
-	Throttled time.Duration `json:"throttled,omitempty"`
+	Error     string // by Handle.EncodeError
+	Claims    string
+	InARow    int64
+	Age       time.Duration
+	RetryIn   time.Duration
+	Throttled time.Duration
 }
 
 // grow adds the time since the record was saved to its ages.
@@ -93,9 +94,16 @@ func (e *entryRecord) leased(own string) bool {
 	return e.Lease != "" && e.Lease != own && e.LeaseAge < leaseTime
 }
 
-// laterThan reports whether r has a later sign-in than o.
+// laterThan reports whether r has a later sign-in than o. A sign-in names the previous one, because a store may round
+// ages to milliseconds. Otherwise the ages are compared.
 func (r *sessionRecord) laterThan(o *sessionRecord) bool {
-	return r.SignIn != "" && r.SignIn != o.SignIn && (o.SignIn == "" || r.SignedIn < o.SignedIn)
+	switch {
+	case r.SignIn == "" || r.SignIn == o.SignIn || r.SignIn == o.Replaces:
+		return false
+	case o.SignIn == "" || o.SignIn == r.Replaces:
+		return true
+	}
+	return r.SignedIn < o.SignedIn
 }
 
 // merge adds to r what o has and r lacks. Of two values, it keeps that of the later sign-in, and otherwise the
@@ -110,7 +118,7 @@ func (r *sessionRecord) merge(o *sessionRecord) {
 		r.addMissing(&earlier)
 		return
 	case r.laterThan(o):
-	case len(o.State) > 0 && (len(r.State) == 0 || o.StateAge < r.StateAge):
+	case o.State != "" && (r.State == "" || o.StateAge < r.StateAge):
 		r.State, r.StateAge = o.State, o.StateAge
 		fallthrough
 	default:
@@ -124,7 +132,7 @@ func (r *sessionRecord) merge(o *sessionRecord) {
 }
 
 func (r *sessionRecord) addMissing(o *sessionRecord) {
-	if len(r.State) == 0 && !r.laterThan(o) {
+	if r.State == "" && !r.laterThan(o) {
 		r.State, r.StateAge = o.State, o.StateAge
 	}
 	for _, e := range o.Entries {
@@ -145,7 +153,7 @@ func (t *tokenRecord) replaces(old *tokenRecord) bool {
 
 // contents returns the tokens of r, with their scopes and ages.
 func (r *sessionRecord) contents() []string {
-	c := []string{r.SignIn, string(r.State)}
+	c := []string{r.SignIn, r.State}
 	for _, e := range r.Entries {
 		if e.Token != nil {
 			c = append(c, e.Scopes, e.Token.Text, e.Token.Age.String())
@@ -160,7 +168,7 @@ func (t *tokenRecord) usable() bool { return t != nil && t.Age < t.UsableFor }
 // was obtained, and expire removes an expired one.
 func (r *sessionRecord) expire(stateTTL time.Duration) time.Duration {
 	if r.StateAge >= stateTTL {
-		r.State, r.StateAge = nil, 0
+		r.State, r.StateAge = "", 0
 		return 0
 	}
 	return stateTTL - r.StateAge
@@ -170,7 +178,7 @@ func (r *sessionRecord) expire(stateTTL time.Duration) time.Duration {
 func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 	const least = time.Minute // a record without contents still has its epochs
 	r.TTL = least
-	if len(r.State) > 0 {
+	if r.State != "" {
 		r.TTL = sessionTTL
 	}
 	remaining := r.Entries[:0]
@@ -203,7 +211,7 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 	}
 	r.TTL = min(r.TTL, max(sessionTTL, least))
 	r.Entries = remaining
-	for len(r.Entries) > maxScopeSets || r.size() > maxRecord {
+	for len(r.Entries) > maxScopeSets || len(encode(r)) > maxRecord {
 		oldest := -1
 		for i, e := range r.Entries {
 			if !sameScopes(e.Scopes, scopes) && (oldest < 0 || e.age() > r.Entries[oldest].age()) {
@@ -222,23 +230,6 @@ func (e *entryRecord) age() time.Duration {
 		return e.LeaseAge
 	}
 	return e.Token.Age
-}
-
-// size estimates the size of the plain text.
-func (r *sessionRecord) size() int {
-	n := 2*len(r.State) + 1024
-	for _, e := range r.Entries {
-		n += len(e.Scopes) + 512
-		if t := e.Token; t != nil {
-			n += len(t.Text) + len(t.Scope) + len(t.Claims)
-		}
-		for _, f := range e.Failures {
-			if f != nil {
-				n += 2*len(f.Error) + len(f.Claims)
-			}
-		}
-	}
-	return n
 }
 
 func newTokenRecord(t *token, now time.Time) *tokenRecord {
@@ -273,15 +264,15 @@ type epochs [3]string
 // A subjectRecord has the marks of a subject. It is a record of its own, because the sessions of a subject cannot be
 // listed: their names are hashes.
 type subjectRecord struct {
-	TTL   time.Duration `json:"ttl"`
-	Marks []mark        `json:"marks"`
+	TTL   time.Duration
+	Marks []mark
 }
 
 // A mark ends all sessions in its scope that do not have its ID, that is, those that started before it.
 type mark struct {
-	Scope string        `json:"scope"`
-	ID    string        `json:"id"`
-	Age   time.Duration `json:"age"`
+	Scope string
+	ID    string
+	Age   time.Duration
 }
 
 // maxMarks bounds the marks of a subject.

@@ -280,7 +280,7 @@ func (e *entry) put(r Response) (*token, error) {
 	}
 	s.version++
 	if s.shared != nil {
-		s.shared.signIn, s.shared.signedInAt = rand.Text(), time.Now()
+		s.shared.replaces, s.shared.signIn, s.shared.signedInAt = s.shared.signIn, rand.Text(), time.Now()
 	}
 	s.forgetFailures()
 	if f := e.flight; f != nil && f.claims == "" {
