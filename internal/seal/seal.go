@@ -37,7 +37,13 @@ func (k Key) Format(s fmt.State, _ rune) { fmt.Fprint(s, "Key{...}") }
 // random nonces of AES-GCM do not repeat (NIST SP 800-38D, section 8.3; RFC 5869, section 3.2).
 type Keyring struct {
 	purpose string
-	keys    []Key
+	keys    []derivedKey
+}
+
+// A derivedKey has the values that a keyring derives once from each key.
+type derivedKey struct {
+	extracted redact.Secret[[]byte] // from which the keys of records are derived
+	names     redact.Secret[[]byte]
 }
 
 // NewKeyring returns a keyring for one purpose. Keyrings for different purposes cannot decrypt each other's records,
@@ -58,7 +64,17 @@ func NewKeyring(purpose string, keys []Key) (*Keyring, error) {
 			return nil, fmt.Errorf("has a key that repeats one byte; generate it at random")
 		}
 	}
-	return &Keyring{purpose, slices.Clone(keys)}, nil
+	r := &Keyring{purpose: purpose}
+	for _, k := range keys {
+		extracted, err := hkdf.Extract(sha256.New, k.secret.Value(), nil)
+		if err != nil {
+			return nil, err // only in a FIPS 140-3 mode that forbids the hash or the length
+		}
+		d := derivedKey{extracted: redact.NewSecret(extracted)}
+		d.names = redact.NewSecret(r.derive(d, "names"))
+		r.keys = append(r.keys, d)
+	}
+	return r, nil
 }
 
 // Seal encrypts and authenticates plain under name.
@@ -81,14 +97,14 @@ func (r *Keyring) Open(name string, sealed []byte) ([]byte, bool) {
 func (r *Keyring) Names(s string) []string {
 	names := make([]string, len(r.keys))
 	for i, key := range r.keys {
-		mac := hmac.New(sha256.New, r.derive(key, "names"))
+		mac := hmac.New(sha256.New, key.names.Value())
 		mac.Write([]byte(s))
 		names[i] = base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 	}
 	return names
 }
 
-func (r *Keyring) aead(key Key, name string) cipher.AEAD {
+func (r *Keyring) aead(key derivedKey, name string) cipher.AEAD {
 	block, err := aes.NewCipher(r.derive(key, name))
 	if err != nil {
 		panic("seal: " + err.Error()) // only for unsupported lengths
@@ -100,8 +116,8 @@ func (r *Keyring) aead(key Key, name string) cipher.AEAD {
 	return aead
 }
 
-func (r *Keyring) derive(key Key, name string) []byte {
-	derived, err := hkdf.Key(sha256.New, key.secret.Value(), nil, r.purpose+"\x00"+name, KeySize)
+func (r *Keyring) derive(key derivedKey, name string) []byte {
+	derived, err := hkdf.Expand(sha256.New, key.extracted.Value(), r.purpose+"\x00"+name, KeySize)
 	if err != nil {
 		panic("seal: " + err.Error()) // only for unsupported lengths
 	}

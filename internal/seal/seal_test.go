@@ -2,6 +2,8 @@ package seal
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"testing"
 )
 
@@ -57,13 +59,25 @@ func TestRecordIsBoundToPurposeNameAndKey(t *testing.T) {
 // The encryption key and the additional data both depend on the name.
 func TestDerivedKeysDependOnTheName(t *testing.T) {
 	r := ring(t, "purpose", testKeys[0])
-	sealed := r.aead(testKeys[0], "name").Seal(nil, nil, []byte("x"), nil)
-	if _, err := r.aead(testKeys[0], "name2").Open(nil, nil, sealed, nil); err == nil {
+	sealed := r.aead(r.keys[0], "name").Seal(nil, nil, []byte("x"), nil)
+	if _, err := r.aead(r.keys[0], "name2").Open(nil, nil, sealed, nil); err == nil {
 		t.Error("two names have the same derived key")
 	}
-	sealed = r.aead(testKeys[0], "name").Seal(nil, nil, []byte("x"), []byte("name"))
-	if _, err := r.aead(testKeys[0], "name").Open(nil, nil, sealed, []byte("name2")); err == nil {
+	sealed = r.aead(r.keys[0], "name").Seal(nil, nil, []byte("x"), []byte("name"))
+	if _, err := r.aead(r.keys[0], "name").Open(nil, nil, sealed, []byte("name2")); err == nil {
 		t.Error("the additional data is not authenticated")
+	}
+}
+
+// The key of a record is that of RFC 5869, with the purpose and the name as its info.
+func TestKeysAreDerivedWithHKDF(t *testing.T) {
+	r := ring(t, "purpose", testKeys[0])
+	want, err := hkdf.Key(sha256.New, testKeys[0].secret.Value(), nil, "purpose\x00name", KeySize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.derive(r.keys[0], "name"); !bytes.Equal(got, want) {
+		t.Errorf("got the key %x, want %x", got, want)
 	}
 }
 
