@@ -103,7 +103,7 @@ func (c *Cache) init() {
 	}
 	c.seed = maphash.MakeSeed()
 	for range n {
-		c.shards = append(c.shards, newShard())
+		c.shards = append(c.shards, newShard(c.seed))
 	}
 }
 
@@ -193,9 +193,10 @@ func (c *Cache) purge(subject string, match func(sessionKey) bool) (n int) {
 	c.once.Do(c.init)
 	for _, sh := range c.shards {
 		sh.mu.Lock()
-		for _, k := range sh.keys(subject) {
-			if match(k) {
-				sh.remove(k).drop()
+		for _, s := range sh.ofSubject(subject) {
+			if match(s.key) {
+				sh.remove(s)
+				s.drop()
 				n++
 			}
 		}
@@ -211,24 +212,24 @@ func (c *Cache) session(k sessionKey) *session {
 	i := c.shard(k)
 	sh := c.shards[i]
 	sh.mu.Lock()
-	s := sh.use(k)
+	s := sh.find(k)
 	if s != nil {
+		sh.use(s)
 		sh.mu.Unlock()
 		return s
 	}
-	s = sh.add(k)
+	s = &session{key: k}
 	if k.partition.Value().delegation {
 		s.stateTTL = c.delegationTTL
 	}
-	var excess sessionKey
-	over := false
-	if k.session != "" {
-		if excess, over = sh.userExcess(k); over {
-			sh.remove(excess).drop()
-		}
+	sh.add(s)
+	excess := sh.userExcess(s)
+	if excess != nil {
+		sh.remove(excess)
+		excess.drop()
 	}
 	sh.mu.Unlock()
-	if over {
+	if excess != nil {
 		c.evicted(excess)
 	} else if c.sessions.Add(1) > c.size {
 		c.evict(i, s)
@@ -241,7 +242,7 @@ func (c *Cache) peek(k sessionKey) *session {
 	sh := c.shards[c.shard(k)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return sh.peek(k)
+	return sh.find(k)
 }
 
 // shard returns the index of the shard of k, which has all sessions of its user.
@@ -256,23 +257,24 @@ func (c *Cache) evict(i int, added *session) {
 	for range c.shards {
 		sh := c.shards[i]
 		sh.mu.Lock()
-		k, ok := sh.candidate(added)
-		if ok {
-			sh.remove(k).drop()
+		s := sh.candidate(added)
+		if s != nil {
+			sh.remove(s)
+			s.drop()
 		}
 		sh.mu.Unlock()
-		if ok {
+		if s != nil {
 			c.sessions.Add(-1)
-			c.evicted(k)
+			c.evicted(s)
 			return
 		}
 		i = (i + 1) % len(c.shards)
 	}
 }
 
-func (c *Cache) evicted(k sessionKey) {
+func (c *Cache) evicted(s *session) {
 	c.evictions.Add(1)
-	safecall.Notify(c.onEvent, Event{Kind: EventEvicted, Key: k.key()})
+	safecall.Notify(c.onEvent, Event{Kind: EventEvicted, Key: s.key.key()})
 }
 
 // A counter counts hits without a cache line that all CPUs write to. A sync.Pool usually gives each CPU a

@@ -1,12 +1,12 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -140,7 +140,6 @@ func (fl *fleet) prune(s *session, r *sessionRecord, scopes string) {
 // sharedSession is the part of a session that belongs to the store. The session's mutex guards it.
 type sharedSession struct {
 	fleet *fleet
-	key   sessionKey
 	names sessionNames
 
 	started   bool      // the session was loaded or has contents
@@ -162,11 +161,11 @@ type sharedSession struct {
 }
 
 // join makes s a session that the fleet shares. The session's mutex is held.
-func (fl *fleet) join(s *session, k sessionKey) {
+func (fl *fleet) join(s *session) {
 	if s.shared != nil {
 		return
 	}
-	s.shared = &sharedSession{fleet: fl, key: k, names: newSessionNames(fl.keys, k.key())}
+	s.shared = &sharedSession{fleet: fl, names: newSessionNames(fl.keys, s.key.key())}
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	for _, name := range s.shared.names.all() {
@@ -211,7 +210,7 @@ func (fl *fleet) restore(s *session) {
 	defer s.mu.Unlock()
 	sh := s.shared
 	// With the record, the store may have lost the mark of a sign-out.
-	if s.state == "" || sh.suspect || sh.restoring {
+	if s.state == nil || sh.suspect || sh.restoring {
 		return
 	}
 	sh.restoring = true
@@ -279,23 +278,22 @@ func (s *session) suspicious(ended bool) {
 
 // limitTokens applies the time of the next check to the tokens of s.
 func (s *session) limitTokens() {
-	for _, e := range s.entries {
+	for e := s.entries; e != nil; e = e.older {
 		if t := e.current.Load(); t != nil {
-			s.limit(t)
-			t.setDue(t.refreshDue)
+			s.setDue(t, t.refreshDue)
 		}
 	}
 }
 
-// limit sets until when hits may return t without a check.
-func (s *session) limit(t *token) {
+// checkDue returns until when hits may return t without a check, counted from t.obtainedAt.
+func (s *session) checkDue(t *token) time.Duration {
 	switch sh := s.shared; {
 	case sh == nil || sh.checkAt.IsZero() && !sh.stale:
-		t.limit = 0
+		return math.MaxInt64
 	case sh.stale:
-		t.limit = -1
+		return 0
 	default:
-		t.limit = cmp.Or(sh.checkAt.Sub(t.obtainedAt), -1)
+		return sh.checkAt.Sub(t.obtainedAt)
 	}
 }
 
@@ -334,7 +332,7 @@ func (fl *fleet) runCheck(ctx context.Context, h *Handle, s *session) {
 	sh.check = nil
 	s.mu.Unlock()
 	if ended {
-		fl.cache.remove(sh.key, s)
+		fl.cache.remove(s)
 	}
 	close(done)
 }
@@ -388,13 +386,13 @@ func (fl *fleet) isConnected() bool {
 	return fl.connected
 }
 
-// remove drops s, which is a session of k.
-func (c *Cache) remove(k sessionKey, s *session) {
-	sh := c.shards[c.shard(k)]
+// remove drops s, which may have been dropped before.
+func (c *Cache) remove(s *session) {
+	sh := c.shards[c.shard(s.key)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.peek(k) == s {
-		sh.remove(k)
+	if sh.find(s.key) == s {
+		sh.remove(s)
 		c.sessions.Add(-1)
 	}
 	s.drop()
@@ -707,14 +705,14 @@ func (s *session) snapshot(without *entry) *sessionRecord {
 	if s.dropped {
 		return &sessionRecord{Epochs: sh.epochs}
 	}
-	r := &sessionRecord{Epochs: sh.epochs, SignIn: sh.signIn, Replaces: sh.replaces, State: s.state}
+	r := &sessionRecord{Epochs: sh.epochs, SignIn: sh.signIn, Replaces: sh.replaces, State: s.stateText()}
 	if sh.signIn != "" {
 		r.SignedIn = since(now, sh.signedInAt)
 	}
-	if s.state != "" {
-		r.StateAge = since(now, s.stateAt)
+	if s.state != nil {
+		r.StateAge = since(now, s.state.at)
 	}
-	for _, e := range s.entries {
+	for e := s.entries; e != nil; e = e.older {
 		if t := e.current.Load(); t != nil && e != without {
 			r.Entries = append(r.Entries, entryRecord{Scopes: e.scopes, Token: newTokenRecord(t, now)})
 		}
@@ -735,23 +733,21 @@ func (s *session) adopt(r *sessionRecord, h *Handle, preferred *entry) {
 		s.version++
 		s.forgetFailures()
 	}
-	if r.State != s.state {
-		s.state, s.stateAt = r.State, now.Add(-r.StateAge)
-		s.version++
+	if r.State != s.stateText() {
+		s.setState(r.State, now.Add(-r.StateAge))
 	}
 	for _, stored := range r.Entries {
-		i := s.index(stored.Scopes)
-		if i < 0 {
+		e := s.find(stored.Scopes)
+		if e == nil {
 			continue
 		}
-		e := s.entries[i]
 		if t := stored.Token; t.usable() && !e.rejected(t) {
 			current := e.current.Load()
 			if current == nil || current.oauth.AccessToken != t.Text &&
 				(later || e == preferred || t.Age < since(now, current.obtainedAt)) ||
 				current.oauth.AccessToken == t.Text && t.Age > since(now, current.obtainedAt)+slack {
 				next := t.token(now)
-				next.setDue(e.spread(next))
+				next.refreshDue = e.spread(next)
 				e.replace(next)
 			}
 		}
@@ -770,17 +766,17 @@ func (e *entry) adoptFailure(i int, r *failureRecord, h *Handle, now time.Time) 
 		return
 	}
 	at := now.Add(-r.Age)
-	if last := e.failures[i]; last != nil && !at.After(last.at) {
+	if last := e.past().failures[i]; last != nil && !at.After(last.at) {
 		return
 	}
 	f := &failure{
 		claims: r.Claims, inARow: int(r.InARow), at: at, retryAt: at.Add(r.RetryIn), throttledUntil: at.Add(r.Throttled),
 	}
-	if e.invalidated != nil && at.Before(e.invalidated.at) {
+	if last := e.past().invalidated; last != nil && at.Before(last.at) {
 		f.retryAt = f.throttledUntil
 	}
 	if f.err = h.DecodeError([]byte(r.Error)); f.err != nil && before(now, f.retryAt) {
-		e.failures[i] = f
+		e.record().failures[i] = f
 	}
 }
 
@@ -827,7 +823,7 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 			}
 		}
 		if l.ended {
-			fl.cache.remove(sh.key, s)
+			fl.cache.remove(s)
 			return nil
 		}
 		now := time.Now()
@@ -913,11 +909,11 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 				s.mu.Unlock()
 				return true
 			}
-			if t := f.served; t != nil && !t.postponed {
+			if t := f.served; t != nil && !e.postponed {
 				// The refresh is due at about the same time in all processes that share the token. Without the store, each of
 				// them sends a request. The requests are spread over time, as after a failure.
-				t.postponed = true
-				t.postpone(refresh.Policy{}.RetryIn(1, 0, until(time.Now(), t.usableUntil()), mathrand.Float64()))
+				e.postponed = true
+				e.postpone(t, refresh.Policy{}.RetryIn(1, 0, until(time.Now(), t.usableUntil()), mathrand.Float64()))
 				e.end(f, t, nil)
 				s.mu.Unlock()
 				return true
@@ -929,7 +925,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 		if l.ended {
 			e.end(f, nil, nil)
 			s.mu.Unlock()
-			fl.cache.remove(s.shared.key, s)
+			fl.cache.remove(s)
 			return true
 		}
 		known := s.shared.signIn
@@ -956,7 +952,7 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 		stored := l.record.entry(e.scopes)
 		if stored.leased(f.id) {
 			if f.served != nil {
-				f.served.postpone(min(leaseTime-stored.LeaseAge, 2*time.Second))
+				e.postpone(f.served, min(leaseTime-stored.LeaseAge, 2*time.Second))
 				e.end(f, f.served, nil)
 				s.mu.Unlock()
 				return true
@@ -1017,7 +1013,7 @@ func (f *flight) finishFrom(fl *fleet, signedIn bool) bool {
 		return false
 	}
 	if f.served != nil {
-		f.served.postpone(wait)
+		e.postpone(f.served, wait)
 		e.end(f, f.served, nil)
 	} else {
 		e.end(f, nil, err)
@@ -1028,7 +1024,7 @@ func (f *flight) finishFrom(fl *fleet, signedIn bool) bool {
 // missesSession reports whether the callers of f get an error unless the store or another process has the session. The
 // session's mutex is held.
 func (f *flight) missesSession() bool {
-	return f.handle.Interactive && f.handle.key.subject != "" && f.entry.session.state == "" && f.served == nil
+	return f.handle.Interactive && f.handle.key.subject != "" && f.entry.session.state == nil && f.served == nil
 }
 
 // patience is how long the flight waits for another process: half of the time that its callers have.
@@ -1054,8 +1050,8 @@ func (f *flight) await(ctx context.Context, try int, most time.Duration) {
 }
 
 // postpone sets when the refresh of t is due, counted from now.
-func (t *token) postpone(wait time.Duration) {
-	t.setDue(since(time.Now(), t.obtainedAt) + wait)
+func (e *entry) postpone(t *token, wait time.Duration) {
+	e.session.setDue(t, since(time.Now(), t.obtainedAt)+wait)
 }
 
 // end saves the result of a flight and gives back its lease.
@@ -1074,10 +1070,7 @@ func (fl *fleet) end(ctx context.Context, f *flight, t *token, state string) {
 	if f.replaces != nil {
 		base = f.replaces.oauth.AccessToken
 	}
-	failed := plain
-	if f.claims != "" {
-		failed = challenged
-	}
+	failed := kindOf(f.claims)
 	saved := fl.update(ctx, f.handle, s, f.leased, e, func(r *sessionRecord) bool {
 		stored := r.entry(e.scopes)
 		changed := stored.Lease == f.id
@@ -1123,12 +1116,12 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 		s.mu.Unlock()
 		if l, err = fl.load(ctx, h, s, true); err != nil {
 			if s.stateTTL > 0 { // another process would take the missing record for the end of the delegation
-				fl.cache.remove(s.shared.key, s)
+				fl.cache.remove(s)
 				return nil, err
 			}
 			l = nil
 		} else if l.ended {
-			fl.cache.remove(s.shared.key, s)
+			fl.cache.remove(s)
 			continue
 		}
 		if e, err = h.lock(); err != nil {
@@ -1142,7 +1135,7 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 			// The session may have ended in another process. The tokens from before that must not become part of the
 			// new one, and a check that fails must not drop the new one.
 			s.mu.Unlock()
-			fl.cache.remove(s.shared.key, s)
+			fl.cache.remove(s)
 			if e, err = h.lock(); err != nil {
 				return nil, err
 			}
@@ -1164,7 +1157,7 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 			err = fl.update(ctx, h, s, l, nil, nil)
 		}
 		if err != nil && s.stateTTL > 0 {
-			fl.cache.remove(s.shared.key, s)
+			fl.cache.remove(s)
 			return nil, err
 		}
 		if l == nil || err != nil {

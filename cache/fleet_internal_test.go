@@ -102,7 +102,7 @@ func cached(text string, age time.Duration) *token {
 		oauth:      oauth2.Token{AccessToken: text, TokenType: "Bearer", Expiry: at.Add(time.Hour).Round(0)},
 		obtainedAt: at, refreshAfter: 40 * time.Minute, usableFor: 59 * time.Minute,
 	}
-	t.setDue(t.refreshAfter)
+	new(session).setDue(t, t.refreshAfter)
 	return t
 }
 
@@ -121,12 +121,12 @@ func TestFleetForgetsDroppedSessions(t *testing.T) {
 		t.Fatalf("got %d names, want 3: two sessions and their subject", got)
 	}
 	fl.unsaved[e.session] = true
-	h.cache.remove(e.session.shared.key, e.session)
+	h.cache.remove(e.session)
 	if fl.sessions[names[0]] != nil || !fl.sessions[names[1]][second.session] || len(fl.sessions[names[1]]) != 1 ||
 		len(fl.unsaved) != 0 {
 		t.Errorf("got sessions %v and %d unsaved, want only the second session", fl.sessions, len(fl.unsaved))
 	}
-	h.cache.remove(second.session.shared.key, second.session)
+	h.cache.remove(second.session)
 	if len(fl.sessions) != 0 {
 		t.Errorf("got the names %v after all sessions were dropped, want none", fl.sessions)
 	}
@@ -488,7 +488,7 @@ func TestSnapshotHasTheContentsOfSession(t *testing.T) {
 		sh.epochs = epochs{"a", "", "c"}
 		wantRecord(t, "empty", s.snapshot(nil), sessionRecord{Epochs: sh.epochs})
 		now := time.Now()
-		s.state, s.stateAt = "state", now.Add(-time.Minute)
+		s.state = &sessionState{"state", now.Add(-time.Minute)}
 		sh.signIn, sh.signedInAt = "id", now.Add(-time.Hour)
 		e.current.Store(cached("t", 5*time.Minute))
 		s.entry("no token")
@@ -504,7 +504,7 @@ func TestSnapshotHasTheContentsOfSession(t *testing.T) {
 		wantRecord(t, "all", s.snapshot(nil), want)
 		want.Entries = want.Entries[:1]
 		wantRecord(t, "without one", s.snapshot(e), want)
-		h.cache.remove(sh.key, s)
+		h.cache.remove(s)
 		wantRecord(t, "dropped", s.snapshot(nil), sessionRecord{Epochs: sh.epochs})
 	})
 }
@@ -542,9 +542,9 @@ func TestSessionAdoptsNewerValues(t *testing.T) {
 			memory := cached("memory", own)
 			e.current.Store(memory)
 			if tt.rejected != "" {
-				e.invalidated = &invalidation{token: tt.rejected}
+				e.record().invalidated = &invalidation{token: tt.rejected}
 			}
-			s.version, s.state, sh.signIn = 1, "own", "own"
+			s.version, s.state, sh.signIn = 1, &sessionState{text: "own"}, "own"
 			signIn, state := tt.r.SignIn, tt.r.State
 			if signIn == "" {
 				tt.r.SignIn = "own"
@@ -564,9 +564,8 @@ func TestSessionAdoptsNewerValues(t *testing.T) {
 				t.Errorf("%s: got sign-in %q %v ago, want %q %v ago", tt.name, sh.signIn, time.Since(sh.signedInAt),
 					signIn, tt.r.SignedIn)
 			}
-			if state != "" && (s.state != state || time.Since(s.stateAt) != tt.r.StateAge) {
-				t.Errorf("%s: got state %q of %v ago, want %q of %v ago", tt.name, s.state, time.Since(s.stateAt),
-					state, tt.r.StateAge)
+			if state != "" && (s.stateText() != state || time.Since(s.state.at) != tt.r.StateAge) {
+				t.Errorf("%s: got state %+v, want %q of %v ago", tt.name, s.state, state, tt.r.StateAge)
 			}
 			same := aged("memory", 0)
 			s.adopt(&sessionRecord{SignIn: "latest", Entries: []entryRecord{{Scopes: "s", Token: same}}}, h, e)
@@ -611,19 +610,19 @@ func TestEntryAdoptsLaterFailures(t *testing.T) {
 			h.DecodeError = tt.decode
 			now := time.Now()
 			if tt.invalidatedAgo > 0 {
-				e.invalidated = &invalidation{at: now.Add(-tt.invalidatedAgo)}
+				e.record().invalidated = &invalidation{at: now.Add(-tt.invalidatedAgo)}
 			}
 			var last *failure
 			if tt.lastAgo > 0 {
 				last = &failure{err: errStore, at: now.Add(-tt.lastAgo)}
 			}
-			e.failures[challenged] = last
+			e.record().failures[challenged] = last
 			r := stored
 			if tt.change != nil {
 				tt.change(&r)
 			}
 			e.adoptFailure(challenged, &r, h, now)
-			got := e.failures[challenged]
+			got := e.past().failures[challenged]
 			if tt.want == 0 {
 				if got != last {
 					t.Errorf("%s: got %+v, want the failure in memory", tt.name, got)
@@ -635,8 +634,8 @@ func TestEntryAdoptsLaterFailures(t *testing.T) {
 				got.throttledUntil.Sub(now) != 20*time.Second {
 				t.Errorf("%s: got %+v, want the stored failure with a wait of %v", tt.name, got, tt.want)
 			}
-			e.failures[challenged] = nil
-			if e.adoptFailure(challenged, &r, nil, now); e.failures[challenged] != nil {
+			e.record().failures[challenged] = nil
+			if e.adoptFailure(challenged, &r, nil, now); e.past().failures[challenged] != nil {
 				t.Errorf("%s, without a handle: got a failure, want none", tt.name)
 			}
 		}
@@ -753,7 +752,7 @@ func TestLeaseKeepsTheToken(t *testing.T) {
 			f := newFlight(h, e)
 			f.claims = "other claims, for which the token does not do"
 			if rejected != "" {
-				e.invalidated = &invalidation{token: rejected}
+				e.record().invalidated = &invalidation{token: rejected}
 			}
 			record := sessionRecord{TTL: time.Hour, Entries: []entryRecord{{Scopes: "s", Token: aged("stored", 0)}}}
 			store.records = append(store.records, store.sealed(&record, "v", time.Hour))

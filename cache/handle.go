@@ -241,7 +241,7 @@ func (e *entry) invalidate(accessToken, claims string) bool {
 		return false
 	}
 	e.current.Store(nil)
-	e.invalidated = &invalidation{accessToken, time.Now()}
+	e.record().invalidated = &invalidation{accessToken, time.Now()}
 	e.resetFailures()
 	return true
 }
@@ -262,10 +262,13 @@ func (h *Handle) find() *entry {
 	if e := h.entry.Load(); e != nil && e.attached() {
 		return e
 	}
-	if s := h.cache.peek(h.key); s != nil {
-		return s.find(h.scopes)
+	s := h.cache.peek(h.key)
+	if s == nil {
+		return nil
 	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.find(h.scopes)
 }
 
 func (e *entry) attached() bool {
@@ -293,7 +296,7 @@ func (h *Handle) lock() (*entry, error) {
 		e.session.mu.Lock()
 		if !e.detached {
 			if fl := h.fleet(); fl != nil {
-				fl.join(e.session, h.key)
+				fl.join(e.session)
 			}
 			return e, nil
 		}

@@ -2,6 +2,8 @@ package cache
 
 import (
 	"errors"
+	"hash/maphash"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -54,7 +56,7 @@ func TestHitsCheckBothClocksOnceASecond(t *testing.T) {
 		{"past by the monotonic clock", wallJump(now.Add(-time.Second), 2*time.Hour), false, 0},
 	} {
 		tok := &token{obtainedAt: tt.due.Add(-time.Minute)}
-		tok.setDue(time.Minute)
+		new(session).setDue(tok, time.Minute)
 		const uptime = time.Hour
 		ok := (&entry{session: &session{}}).renew(tok, uptime)
 		if lease := time.Duration(tok.lease.Load()) - uptime; ok != tt.ok || ok && (lease <= 0 || lease > tt.lease) {
@@ -130,7 +132,7 @@ func TestNewSessionIsNotEvicted(t *testing.T) {
 	}
 	k.subject = alone
 	s := c.session(k)
-	if got := c.shards[0].peek(k); got != s {
+	if got := c.shards[0].find(k); got != s {
 		t.Errorf("got session %p, want the new one, %p", got, s)
 	}
 	if s := c.Stats(); s.Sessions != size || s.Evictions != 1 {
@@ -160,5 +162,54 @@ func TestRecordOfDelegationExpiresWithItsState(t *testing.T) {
 			t.Errorf("age %v, TTL %v: got state %q, lifetime %v, want %q, %v", tt.age, tt.stateTTL, r.State, r.TTL,
 				tt.want, tt.ttl)
 		}
+	}
+}
+
+// A million sessions with their tokens fit into 2.3 GB because these types fit into the size classes of Go's allocator.
+func TestSizeOfSession(t *testing.T) {
+	if strconv.IntSize != 64 {
+		t.Skip("the sizes are those of 64-bit machines")
+	}
+	for _, tt := range []struct {
+		typ  reflect.Type
+		want uintptr // at most
+	}{
+		{reflect.TypeFor[session](), 112},
+		{reflect.TypeFor[entry](), 64},
+		{reflect.TypeFor[token](), 208},
+	} {
+		if got := tt.typ.Size(); got > tt.want {
+			t.Errorf("%s: got %d bytes, want at most %d", tt.typ.Name(), got, tt.want)
+		}
+	}
+}
+
+// Sessions of other subjects can follow in the index if their hashes collide. They are not the user's.
+func TestUsersWithOneHashShareNothing(t *testing.T) {
+	sh := newShard(maphash.MakeSeed())
+	of := func(subject, id string) *session {
+		return &session{key: (&Key{Subject: subject, Session: id}).sessionKey()}
+	}
+	alice, app := of("alice", "phone"), of("", "")
+	sh.add(alice)
+	sh.add(app)
+	alice.sibling = app
+	for i := range maxUserSessions - 1 {
+		app.sibling = &session{key: of("bob", strconv.Itoa(i)).key, sibling: app.sibling}
+	}
+	if got := sh.find(of("alice", "laptop").key); got != nil {
+		t.Errorf("got the session of %q %q, want none", got.key.subject, got.key.session)
+	}
+	if got := sh.ofSubject("alice"); len(got) != 1 || got[0] != alice {
+		t.Errorf("got %d sessions of alice, want hers alone", len(got))
+	}
+	laptop := of("alice", "laptop")
+	sh.add(laptop)
+	if got := sh.userExcess(laptop); got != nil {
+		t.Errorf("got the session of %q %q as the excess of two, want none", got.key.subject, got.key.session)
+	}
+	sh.users[maphash.String(sh.seed, "")] = app
+	if got := sh.ofSubject(""); len(got) != 1 || got[0] != app {
+		t.Errorf("got %d sessions without a subject, want that of the app, once", len(got))
 	}
 }

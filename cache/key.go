@@ -74,6 +74,11 @@ func (k *Key) sessionKey() sessionKey {
 // isApp reports whether k has the tokens of an app itself. A partition has one such key.
 func (k sessionKey) isApp() bool { return k.subject == "" && k.session == "" }
 
+// sameUser reports whether k and o are sessions of one user of one app. Keys without a session are not.
+func (k sessionKey) sameUser(o sessionKey) bool {
+	return k.partition == o.partition && k.subject == o.subject && k.session != "" && o.session != ""
+}
+
 func (k sessionKey) key() Key {
 	p := k.partition.Value()
 	return Key{

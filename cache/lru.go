@@ -3,8 +3,8 @@ package cache
 import (
 	"cmp"
 	"container/heap"
+	"hash/maphash"
 	"math"
-	"slices"
 	"sync"
 	"unique"
 
@@ -17,175 +17,178 @@ const maxUserSessions = 64
 
 // A shard is an index of sessions that knows which one to evict first.
 type shard struct {
-	mu    sync.Mutex // guards all fields, and session.used; acquired before session.mu
+	mu    sync.Mutex // guards all fields, and session.sibling and session.used; acquired before session.mu
+	seed  maphash.Seed
+	users map[uint64]*session // the first session by userHash; session.sibling has the others
 	lists map[unique.Handle[partition]]*list
-	users *userIndex
 	order evictionOrder
 	count int
 	uses  uint64 // counts uses, to order them
 }
 
-func newShard() *shard {
+func newShard(seed maphash.Seed) *shard {
 	return &shard{
-		lists: make(map[unique.Handle[partition]]*list), users: &userIndex{keys: make(map[string][]sessionKey)},
+		seed: seed, users: make(map[uint64]*session), lists: make(map[unique.Handle[partition]]*list),
 	}
 }
 
-// A userIndex has the keys of each subject, without those of the apps themselves. It is used by pointer, which fmt does
-// not follow, so that printing a Cache prints no subjects.
-type userIndex struct{ keys map[string][]sessionKey }
-
-func (x *userIndex) add(k sessionKey) {
-	if !k.isApp() {
-		x.keys[k.subject] = append(x.keys[k.subject], k)
-	}
-}
-
-func (x *userIndex) remove(k sessionKey) {
-	keys := slices.DeleteFunc(x.keys[k.subject], func(o sessionKey) bool { return o == k })
-	if len(keys) > 0 {
-		x.keys[k.subject] = keys
-	} else {
-		delete(x.keys, k.subject)
-	}
-}
-
-// A list holds the sessions of one partition, ordered by their last use. It is never empty.
+// A list orders the sessions of one partition by their last use. It is never empty.
 type list struct {
-	lru   *simplelru.LRU[sessionKey, *session]
+	lru   *simplelru.LRU[*session, struct{}]
 	index int // in evictionOrder
 }
 
-func (l *list) oldest() (sessionKey, *session) {
-	k, s, _ := l.lru.GetOldest()
-	return k, s
+func (l *list) oldest() *session {
+	s, _, _ := l.lru.GetOldest()
+	return s
 }
 
-func (sh *shard) peek(k sessionKey) *session {
-	if l, ok := sh.lists[k.partition]; ok {
-		s, _ := l.lru.Peek(k)
-		return s
+// userHash returns a hash of the subject of k. Those of apps have no subject, and then it is a hash of the partition.
+func (sh *shard) userHash(k sessionKey) uint64 {
+	if k.isApp() {
+		return maphash.Comparable(sh.seed, k.partition)
 	}
-	return nil
+	return maphash.String(sh.seed, k.subject)
 }
 
-// use returns the session of k, or nil, and makes it the most recently used one.
-func (sh *shard) use(k sessionKey) *session {
-	l, ok := sh.lists[k.partition]
-	if !ok {
-		return nil
-	}
-	_, oldest := l.oldest()
-	s, ok := l.lru.Get(k)
-	if ok {
-		sh.uses++
-		s.used = sh.uses
-	}
-	if s == oldest {
-		heap.Fix(&sh.order, l.index)
+// find returns the session of k, or nil.
+func (sh *shard) find(k sessionKey) *session {
+	s := sh.users[sh.userHash(k)]
+	for s != nil && s.key != k {
+		s = s.sibling
 	}
 	return s
 }
 
-// add adds a session for k, which must be missing.
-func (sh *shard) add(k sessionKey) *session {
+// use makes s the most recently used session.
+func (sh *shard) use(s *session) {
+	l := sh.lists[s.key.partition]
+	first := s == l.oldest()
+	l.lru.Get(s)
+	sh.uses++
+	s.used = sh.uses
+	if first {
+		heap.Fix(&sh.order, l.index)
+	}
+}
+
+// add adds s. Its key must not have a session.
+func (sh *shard) add(s *session) {
 	sh.count++
 	sh.uses++
-	s := &session{used: sh.uses}
-	l, ok := sh.lists[k.partition]
+	s.used = sh.uses
+	user := sh.userHash(s.key)
+	s.sibling = sh.users[user]
+	sh.users[user] = s
+	l, ok := sh.lists[s.key.partition]
 	if !ok {
 		// The shard evicts, not the list. NewLRU fails only for sizes below 1.
-		lru, _ := simplelru.NewLRU[sessionKey, *session](math.MaxInt, nil)
+		lru, _ := simplelru.NewLRU[*session, struct{}](math.MaxInt, nil)
 		l = &list{lru: lru}
-		sh.lists[k.partition] = l
+		sh.lists[s.key.partition] = l
 	}
-	l.lru.Add(k, s)
-	sh.users.add(k)
+	l.lru.Add(s, struct{}{})
 	if ok {
 		heap.Fix(&sh.order, l.index)
 	} else {
 		heap.Push(&sh.order, l)
 	}
-	return s
 }
 
-// remove removes the session of k, which must have one.
-func (sh *shard) remove(k sessionKey) *session {
-	l := sh.lists[k.partition]
-	s, _ := l.lru.Peek(k)
-	l.lru.Remove(k)
-	sh.users.remove(k)
+// remove removes s, which must be in the shard.
+func (sh *shard) remove(s *session) {
+	user := sh.userHash(s.key)
+	first := sh.users[user]
+	at := &first
+	for *at != s {
+		at = &(*at).sibling
+	}
+	*at, s.sibling = s.sibling, nil
+	if first == nil {
+		delete(sh.users, user)
+	} else {
+		sh.users[user] = first
+	}
+	l := sh.lists[s.key.partition]
+	l.lru.Remove(s)
 	if l.lru.Len() > 0 {
 		heap.Fix(&sh.order, l.index)
 	} else {
-		delete(sh.lists, k.partition)
+		delete(sh.lists, s.key.partition)
 		heap.Remove(&sh.order, l.index)
 	}
 	sh.count--
-	return s
 }
 
 // candidate returns the session to evict, which is the least recently used one of the partition that has the most.
-// Among partitions of the same size, it is the least recently used of all. candidate skips added. ok is false
+// Among partitions of the same size, it is the least recently used of all. candidate skips added. It returns nil
 // if the shard does not have another session.
 //
 // A handle that has found its session does not look it up again. So a session that was in use through such
 // a handle since the last eviction that found it counts as used now.
-func (sh *shard) candidate(added *session) (k sessionKey, ok bool) {
+func (sh *shard) candidate(added *session) *session {
 	for range sh.count {
-		k, s := sh.order[0].oldest()
+		s := sh.order[0].oldest()
 		if s != added && !s.touched.Swap(false) {
-			return k, true
+			return s
 		}
-		sh.use(k)
+		sh.use(s)
 	}
 	// All were in use. One use on the way round makes the second round end at once, unless they still are.
 	if sh.count == 0 {
-		return sessionKey{}, false
+		return nil
 	}
-	k, s := sh.order[0].oldest()
-	return k, s != added
+	if s := sh.order[0].oldest(); s != added {
+		return s
+	}
+	return nil
 }
 
-// keys returns the keys of a subject.
-func (sh *shard) keys(subject string) []sessionKey {
-	keys := slices.Clone(sh.users.keys[subject])
+// ofSubject returns the sessions of a subject.
+func (sh *shard) ofSubject(subject string) (sessions []*session) {
+	for s := sh.users[maphash.String(sh.seed, subject)]; s != nil; s = s.sibling {
+		if s.key.subject == subject && !s.key.isApp() {
+			sessions = append(sessions, s)
+		}
+	}
 	if subject == "" {
 		for p := range sh.lists {
-			if k := (sessionKey{partition: p}); sh.peek(k) != nil {
-				keys = append(keys, k)
+			if s := sh.find(sessionKey{partition: p}); s != nil {
+				sessions = append(sessions, s)
 			}
 		}
 	}
-	return keys
+	return sessions
 }
 
-// userExcess returns the least recently used session of k's user, but not k, if the user has too many in the
-// partition of k. k has a Key.Session, and only such sessions count.
-func (sh *shard) userExcess(k sessionKey) (oldest sessionKey, over bool) {
-	if len(sh.users.keys[k.subject]) <= maxUserSessions {
-		return sessionKey{}, false
+// userExcess returns the least recently used session of added's user in its partition, or nil if the user does not have
+// too many. Only sessions with Key.Session count. userExcess skips added.
+func (sh *shard) userExcess(added *session) (oldest *session) {
+	if added.key.session == "" {
+		return nil
 	}
-	sessions := slices.DeleteFunc(sh.keys(k.subject), func(o sessionKey) bool {
-		return o.partition != k.partition || o.session == ""
-	})
-	if len(sessions) <= maxUserSessions {
-		return sessionKey{}, false
+	first := sh.users[sh.userHash(added.key)]
+	n := 0
+	for s := first; s != nil; s = s.sibling {
+		if s.key.sameUser(added.key) {
+			n++
+		}
 	}
-	first := uint64(math.MaxUint64)
-	for _, o := range sessions {
-		if o == k {
+	if n <= maxUserSessions {
+		return nil
+	}
+	for s := first; s != nil; s = s.sibling {
+		if s == added || !s.key.sameUser(added.key) {
 			continue
 		}
-		s := sh.peek(o)
 		if s.touched.Swap(false) {
-			sh.use(o)
+			sh.use(s)
 		}
-		if s.used < first { // never equal: each use has its own number
-			oldest, first = o, s.used
+		if oldest == nil || s.used < oldest.used { // never equal: each use has its own number
+			oldest = s
 		}
 	}
-	return oldest, true
+	return oldest
 }
 
 // evictionOrder is a heap of lists. The first is the one to evict from. It implements [heap.Interface].
@@ -194,10 +197,9 @@ type evictionOrder []*list
 func (h evictionOrder) Len() int { return len(h) }
 
 func (h evictionOrder) Less(i, j int) bool {
-	_, a := h[i].oldest()
-	_, b := h[j].oldest()
+	a, b := h[i], h[j]
 	// Different lists never compare equal, because each use has its own number.
-	return cmp.Or(cmp.Compare(h[j].lru.Len(), h[i].lru.Len()), cmp.Compare(a.used, b.used)) < 0
+	return cmp.Or(cmp.Compare(b.lru.Len(), a.lru.Len()), cmp.Compare(a.oldest().used, b.oldest().used)) < 0
 }
 
 func (h evictionOrder) Swap(i, j int) {

@@ -3,7 +3,6 @@ package cache
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 )
@@ -55,7 +54,7 @@ func TestIndexesAgree(t *testing.T) {
 			c.Purge(t.Context(), subject)
 		}
 		for _, sh := range c.shards {
-			if len(sh.lists) != 0 || len(sh.users.keys) != 0 || len(sh.order) != 0 || sh.count != 0 {
+			if len(sh.lists) != 0 || len(sh.users) != 0 || len(sh.order) != 0 || sh.count != 0 {
 				t.Errorf("seed %d: got %d lists and a count of %d after a purge of all, want 0", seed, len(sh.lists), sh.count)
 			}
 		}
@@ -69,18 +68,15 @@ func checkIndexes(t *testing.T, c *Cache) {
 		inShard, ofUsers := 0, 0
 		for _, l := range sh.lists {
 			inUse := map[string]int{}
-			for _, k := range l.lru.Keys() {
+			for _, s := range l.lru.Keys() {
 				inShard++
-				if !k.isApp() {
-					ofUsers++
-					if !slices.Contains(sh.users.keys[k.subject], k) {
-						t.Fatal("got a session that is missing in shard.users")
-					}
+				if sh.find(s.key) != s {
+					t.Fatal("got a session that is missing in shard.users")
 				}
-				if k.session != "" {
-					inUse[k.subject]++
+				if s.key.session != "" {
+					inUse[s.key.subject]++
 				}
-				if sh.peek(k).dropped {
+				if s.dropped {
 					t.Fatal("got a dropped session in the index")
 				}
 			}
@@ -90,14 +86,16 @@ func checkIndexes(t *testing.T, c *Cache) {
 				}
 			}
 		}
-		for _, keys := range sh.users.keys {
-			ofUsers -= len(keys)
-			if len(keys) == 0 {
+		for _, s := range sh.users {
+			if s == nil {
 				t.Fatal("got a user without sessions, want none")
 			}
+			for ; s != nil; s = s.sibling {
+				ofUsers++
+			}
 		}
-		if ofUsers != 0 {
-			t.Fatalf("got %d sessions more in shard.users than in the lists, want 0", -ofUsers)
+		if ofUsers != inShard {
+			t.Fatalf("got %d sessions in shard.users, want %d as in the lists", ofUsers, inShard)
 		}
 		if inShard != sh.count {
 			t.Fatalf("shard.count: got %d, want %d", sh.count, inShard)

@@ -22,34 +22,64 @@ const maxScopeSets = 64
 
 // A session has the entries of one subject of one app. Its mutex guards its entries and flights, too. The mutex
 // is never held during a fetch or a call of OnEvent.
+//
+// A cache may have a million sessions. Values that most sessions and entries do not have are behind pointers.
 type session struct {
+	key      sessionKey
+	stateTTL time.Duration // how long state may be used; if zero, without limit
+
+	sibling *session    // the next session in shard.users; guarded by shard.mu
 	used    uint64      // when it was last looked up; guarded by shard.mu
 	touched atomic.Bool // it was in use without a lookup; see shard.candidate
 
-	stateTTL time.Duration // how long state may be used; if zero, without limit
-
 	mu      sync.Mutex     // guards the fields below, and those of entries and flights
 	dropped bool           // evicted or purged: it stores nothing
-	entries []*entry       // most recently looked up first
-	state   string         // Response.State of the last response that had one
-	stateAt time.Time      // when that arrived
+	entries *entry         // the most recently looked up one; entry.older has the others
+	state   *sessionState  // of the last response that had one; may be nil
 	version uint64         // counts changes of state, and calls of Put
 	shared  *sharedSession // nil without a store
+}
+
+// A sessionState is a Response.State. It is never changed.
+type sessionState struct {
+	text string
+	at   time.Time // when it arrived
 }
 
 // An entry holds the token of one scope set of a session.
 type entry struct {
 	session *session
+	older   *entry // the next entry of the session, which was looked up before; may be nil
 	scopes  string
 
-	current  atomic.Pointer[token] // may be nil; hits read it without the mutex
-	detached bool                  // evicted or purged: it stores nothing
-	flight   *flight               // the request in flight that callers wait for, if any
-	failures [2]*failure           // the last failures, of requests without and with claims
+	current   atomic.Pointer[token] // may be nil; hits read it without the mutex
+	detached  bool                  // evicted or purged: it stores nothing
+	postponed bool                  // the refresh of the current token, because the store failed
+	flight    *flight               // the request in flight that callers wait for, if any
+	history   *history              // may be nil
+}
 
-	challenges time.Time // when the rate limit of claims challenges has forgotten the ones so far
-
+// A history has what delays or changes the next requests of an entry.
+type history struct {
+	failures    [2]*failure   // the last failures, of requests without and with claims
+	challenges  time.Time     // when the rate limit of claims challenges has forgotten the ones so far
 	invalidated *invalidation // the last one; nil if there was none
+}
+
+// past returns the history of e for reading.
+func (e *entry) past() history {
+	if e.history == nil {
+		return history{}
+	}
+	return *e.history
+}
+
+// record returns the history of e for writing.
+func (e *entry) record() *history {
+	if e.history == nil {
+		e.history = new(history)
+	}
+	return e.history
 }
 
 // An invalidation is a call of Handle.Invalidate that dropped a token.
@@ -60,7 +90,8 @@ type invalidation struct {
 
 // rejected reports whether the last invalidation dropped t, which may be nil.
 func (e *entry) rejected(t *tokenRecord) bool {
-	return t != nil && e.invalidated != nil && t.Text == e.invalidated.token
+	last := e.past().invalidated
+	return t != nil && last != nil && t.Text == last.token
 }
 
 // entry returns the entry of a scope set, or nil if the session was dropped. It adds a missing entry. Beyond
@@ -71,45 +102,25 @@ func (s *session) entry(scopes string) *entry {
 	if s.dropped {
 		return nil
 	}
-	if i := s.index(scopes); i >= 0 {
-		e := s.entries[i]
-		copy(s.entries[1:i+1], s.entries[:i])
-		s.entries[0] = e
-		return e
+	e := s.find(scopes)
+	if e == nil {
+		s.makeRoom()
+		e = &entry{session: s, scopes: scopes}
+	} else {
+		s.unlink(e)
 	}
-	for i := len(s.entries) - 1; i >= 0 && len(s.entries) >= maxScopeSets; i-- {
-		if e := s.entries[i]; e.flight == nil {
-			e.detach()
-			s.entries = slices.Delete(s.entries, i, i+1)
-		}
-	}
-	e := &entry{session: s, scopes: scopes}
-	s.entries = slices.Insert(s.entries, 0, e)
+	e.older, s.entries = s.entries, e
 	return e
-}
-
-func (s *session) index(scopes string) int {
-	return slices.IndexFunc(s.entries, func(e *entry) bool { return sameScopes(e.scopes, scopes) })
-}
-
-// find returns the entry of a scope set, or nil.
-func (s *session) find(scopes string) *entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := s.index(scopes); i >= 0 {
-		return s.entries[i]
-	}
-	return nil
 }
 
 // drop empties the session for good. Handles then look for a new one. shard.mu is held.
 func (s *session) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.entries {
+	for e := s.entries; e != nil; e = e.older {
 		e.detach()
 	}
-	s.dropped, s.entries, s.state = true, nil, ""
+	s.dropped, s.entries, s.state = true, nil, nil
 	if s.shared != nil {
 		s.shared.fleet.leave(s)
 	}
@@ -117,12 +128,62 @@ func (s *session) drop() {
 
 // The session's mutex is held during the calls of the methods below.
 
+// find returns the entry of a scope set, or nil.
+func (s *session) find(scopes string) *entry {
+	e := s.entries
+	for e != nil && !sameScopes(e.scopes, scopes) {
+		e = e.older
+	}
+	return e
+}
+
+// unlink removes e from the entries of s.
+func (s *session) unlink(e *entry) {
+	at := &s.entries
+	for *at != e {
+		at = &(*at).older
+	}
+	*at, e.older = e.older, nil
+}
+
+// makeRoom evicts the least recently looked up entries without a request in flight until there is room for another.
+func (s *session) makeRoom() {
+	var all []*entry
+	for e := s.entries; e != nil; e = e.older {
+		all = append(all, e)
+	}
+	n := len(all)
+	for _, e := range slices.Backward(all) {
+		if n >= maxScopeSets && e.flight == nil {
+			e.detach()
+			s.unlink(e)
+			n--
+		}
+	}
+}
+
 // currentState returns the state. It drops a state that has expired.
 func (s *session) currentState() string {
-	if s.stateTTL > 0 && since(time.Now(), s.stateAt) >= s.stateTTL {
-		s.state = ""
+	if s.state != nil && s.stateTTL > 0 && since(time.Now(), s.state.at) >= s.stateTTL {
+		s.state = nil
 	}
-	return s.state
+	return s.stateText()
+}
+
+func (s *session) stateText() string {
+	if s.state == nil {
+		return ""
+	}
+	return s.state.text
+}
+
+// setState sets the state that arrived at a time. An empty text removes it.
+func (s *session) setState(text string, at time.Time) {
+	s.state = nil
+	if text != "" {
+		s.state = &sessionState{text, at}
+	}
+	s.version++
 }
 
 func (e *entry) detach() {
@@ -165,7 +226,7 @@ func (e *entry) blocked(claims string, now time.Time) error {
 
 // blockedFor also returns the time that is left.
 func (e *entry) blockedFor(claims string, now time.Time) (time.Duration, error) {
-	for _, last := range e.failures {
+	for _, last := range e.past().failures {
 		if last != nil && last.claims == claims && before(now, last.retryAt) {
 			return until(now, last.retryAt), last.err
 		} else if last != nil && before(now, last.throttledUntil) {
@@ -184,11 +245,11 @@ const (
 
 // limit counts a request with claims, or returns an error if there are too many.
 func (e *entry) limit(now time.Time) error {
-	debt := max(0, until(now, e.challenges))
+	debt := max(0, until(now, e.past().challenges))
 	if wait := debt - (challengeBurst-1)*challengeEvery; wait > 0 {
 		return challengeLimit(wait)
 	}
-	e.challenges = now.Add(debt + challengeEvery)
+	e.record().challenges = now.Add(debt + challengeEvery)
 	return nil
 }
 
@@ -206,12 +267,15 @@ func (l challengeLimit) RetryAfterDelay() time.Duration { return time.Duration(l
 // resetFailures forgets the failures of e, apart from a Retry-After that has not passed.
 func (e *entry) resetFailures() {
 	now := time.Now()
-	for i, last := range e.failures {
-		e.failures[i] = nil
-		if last != nil && before(now, last.throttledUntil) {
+	for i, last := range e.past().failures {
+		if last == nil {
+			continue
+		}
+		e.history.failures[i] = nil
+		if before(now, last.throttledUntil) {
 			throttled := *last
 			throttled.retryAt = throttled.throttledUntil
-			e.failures[i] = &throttled
+			e.history.failures[i] = &throttled
 		}
 	}
 }
@@ -223,7 +287,7 @@ func (e *entry) start(ctx context.Context, h *Handle, claims string, served *tok
 		version: e.session.version, done: make(chan struct{}),
 	}
 	if served != nil { // no other flight starts before this one ends
-		served.setDue(served.usableFor)
+		e.session.setDue(served, served.usableFor)
 	}
 	go e.flight.run(context.WithoutCancel(ctx), e.session.currentState(), fetch)
 }
@@ -245,29 +309,27 @@ func (e *entry) accept(r Response, claims string, version uint64, spread, newest
 		oauth: oauth2.Token{AccessToken: r.AccessToken, TokenType: r.TokenType, Expiry: now.Add(lifetime).Round(0)},
 		scope: r.Scope, claims: claims, obtainedAt: now,
 	}
-	failed := &e.failures[plain]
-	if claims != "" {
-		failed = &e.failures[challenged]
-	}
-	spread = spread || *failed != nil
+	kind := kindOf(claims)
+	spread = spread || e.past().failures[kind] != nil
 	t.refreshAfter, t.usableFor = refresh.Policy{}.Schedule(r.Lifetime, r.RefreshIn, left, spread, mathrand.Float64())
-	t.setDue(e.spread(t))
+	t.refreshDue = e.spread(t)
 	if newest && !e.detached {
 		e.replace(t)
 	}
 	if s := e.session; r.State != "" && !s.dropped && version == s.version {
-		s.state, s.stateAt = r.State, now
-		s.version++
+		s.setState(r.State, now)
 	}
-	*failed, e.failures[plain] = nil, nil // the plain failure's wait was computed for an older token
+	if h := e.history; h != nil {
+		h.failures[kind], h.failures[plain] = nil, nil // the plain failure's wait was computed for an older token
+	}
 	return t, nil
 }
 
 // replace makes t the current token.
 func (e *entry) replace(t *token) {
-	e.session.limit(t)
-	t.setDue(t.refreshDue)
+	e.session.setDue(t, t.refreshDue)
 	e.current.Store(t)
+	e.postponed = false
 }
 
 // put stores a response that was acquired by other means. It is newer than the responses of all requests in
@@ -291,9 +353,10 @@ func (e *entry) put(r Response) (*token, error) {
 
 // forgetFailures removes the failures from before a sign-in.
 func (s *session) forgetFailures() {
-	for _, e := range s.entries {
-		e.failures = [2]*failure{}
-		e.challenges = time.Time{}
+	for e := s.entries; e != nil; e = e.older {
+		if e.history != nil {
+			e.history = &history{invalidated: e.history.invalidated}
+		}
 	}
 }
 
@@ -315,12 +378,20 @@ type failure struct {
 	throttledUntil time.Time // no request at all before this
 }
 
-// The indexes of entry.failures. A failed claims challenge says little about other requests, and the other
+// The indexes of history.failures. A failed claims challenge says little about other requests, and the other
 // way round.
 const (
 	plain = iota
 	challenged
 )
+
+// kindOf returns the index for a request with claims, which may be empty.
+func kindOf(claims string) int {
+	if claims == "" {
+		return plain
+	}
+	return challenged
+}
 
 // fail stores the failure of f and returns the wait before the next request. It ignores a failure from
 // before a sign-in, except for its Retry-After.
@@ -335,10 +406,7 @@ func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
 		patience = left
 	}
 	if throttled := retryAfter(err); f.version == e.session.version || throttled > 0 {
-		last, inARow := &e.failures[plain], 1
-		if f.claims != "" {
-			last = &e.failures[challenged]
-		}
+		last, inARow := &e.record().failures[kindOf(f.claims)], 1
 		if *last != nil {
 			inARow += (*last).inARow
 		}
@@ -351,7 +419,7 @@ func (e *entry) fail(f *flight, err error) (retryIn time.Duration) {
 	}
 	// A failed request with claims changes nothing about a fresh token.
 	if served || t != nil && !t.freshAt(now) {
-		t.setDue(t.usableFor - max(0, left-retryIn))
+		e.session.setDue(t, t.usableFor-max(0, left-retryIn))
 	}
 	return retryIn
 }

@@ -88,8 +88,6 @@ type token struct {
 	obtainedAt              time.Time
 	refreshAfter, usableFor time.Duration
 	refreshDue              time.Duration // when a refresh is due, counted from obtainedAt; guarded by session.mu
-	limit                   time.Duration // due is not after it, if not zero; see session.limit; guarded by session.mu
-	postponed               bool          // its refresh, because the store failed; guarded by session.mu
 }
 
 func (t *token) usableUntil() time.Time { return t.obtainedAt.Add(t.usableFor) }
@@ -101,12 +99,10 @@ func (t *token) dueAt() time.Time { return t.obtainedAt.Add(time.Duration(t.due.
 // freshAt reports whether the token can be served at now without a decision about a refresh.
 func (t *token) freshAt(now time.Time) bool { return before(now, t.obtainedAt.Add(t.refreshDue)) }
 
-func (t *token) setDue(due time.Duration) {
+// setDue sets when a refresh of t is due, counted from t.obtainedAt. Hits may have to check the session before.
+func (s *session) setDue(t *token, due time.Duration) {
 	t.refreshDue = due
-	if t.limit != 0 {
-		due = min(due, t.limit)
-	}
-	t.due.Store(int64(due))
+	t.due.Store(int64(min(due, s.checkDue(t))))
 	t.lease.Store(noLease)
 }
 
