@@ -64,8 +64,7 @@ func AssertionFunc(get func(context.Context) (string, error)) entra.Credential {
 // it is known. If the assertion's exp is earlier, exp counts.
 func newAssertion(kind string, get func(context.Context) (string, time.Time, error)) entra.Credential {
 	return (&callback{
-		kind:          kind,
-		newCredential: staticAssertion,
+		kind: kind,
 		get: func(ctx context.Context) (value, error) {
 			s, expiry, err := get(ctx)
 			if err != nil {
@@ -78,7 +77,12 @@ func newAssertion(kind string, get func(context.Context) (string, time.Time, err
 			if !expiry.IsZero() && (claims.expiry.IsZero() || expiry.Before(claims.expiry)) {
 				claims.expiry = expiry
 			}
-			v := value{text: func() string { return s }, claims: claims}
+			v := value{text: func() string { return s }, newCredential: func() entra.Credential {
+				return staticAssertion(s).WithInfo(func() (info entra.CredentialInfo) {
+					claims.describe(&info)
+					return info
+				})
+			}}
 			v.refreshAt, v.expiresAt = assertionSchedule(time.Now(), claims.expiry)
 			return v, nil
 		},

@@ -23,11 +23,10 @@ const (
 // request to another service. One call is in flight at a time. Each caller that waits for
 // it leaves when its own context ends.
 type callback struct {
-	kind          string                               // such as "client secret", for errors and CredentialInfo
-	get           func(context.Context) (value, error) // its error may be a *requestError
-	calls         safecall.Limiter                     // of get
-	budget        *retry.Budget                        // of retries of get
-	newCredential func(text string) entra.Credential
+	kind   string                               // such as "client secret", for errors and CredentialInfo
+	get    func(context.Context) (value, error) // its error may be a *requestError
+	calls  safecall.Limiter                     // of get
+	budget *retry.Budget                        // of retries of get
 
 	flight  singleflight.Group
 	current atomic.Pointer[cachedValue]
@@ -35,10 +34,10 @@ type callback struct {
 
 // value is the result of one call.
 type value struct {
-	text      func() string // the secret or the assertion; fmt prints a func as an address
-	claims    tokenClaims   // of an assertion
-	refreshAt time.Time     // when to call again in the background
-	expiresAt time.Time     // if zero, the value is used until Entra rejects it
+	text          func() string           // such as the secret or the assertion; fmt prints a func as an address
+	newCredential func() entra.Credential // called if text differs from that of the current value
+	refreshAt     time.Time               // when to call again in the background
+	expiresAt     time.Time               // if zero, the value is used until Entra rejects it
 }
 
 // cachedValue is a value with the credential made from it.
@@ -51,11 +50,11 @@ type cachedValue struct {
 func (c *callback) credential() entra.Credential {
 	c.calls, c.budget = safecall.NewLimiter(), retry.NewBudget()
 	return entra.CredentialFunc(c.load).WithInfo(func() entra.CredentialInfo {
-		info := entra.CredentialInfo{Kind: c.kind}
+		var info entra.CredentialInfo
 		if v := c.current.Load(); v != nil {
-			v.claims.describe(&info)
-			info.Warning = v.credential.Info().Warning
+			info = v.credential.Info()
 		}
+		info.Kind = c.kind
 		return info
 	})
 }
@@ -123,7 +122,7 @@ func (c *callback) call(
 		if old != nil && old.text() == v.text() {
 			next.credential, next.confirmed = old.credential, time.Now()
 		} else {
-			next.credential = c.newCredential(v.text())
+			next.credential = v.newCredential()
 		}
 		c.current.Store(next)
 		return next, nil

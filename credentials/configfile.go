@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/managedidentity"
 )
 
 // FileOptions configures [FromFile].
@@ -26,8 +27,12 @@ type FileOptions struct {
 	// Logger logs credentials of the list that cannot be used (level Warn). It also becomes the Logger of the returned
 	// configuration and of its credentials. If nil, nothing is logged.
 	Logger *slog.Logger
-	// HTTPClient becomes the HTTPClient of the returned configuration. If nil, default clients are used.
+	// HTTPClient becomes the HTTPClient of the returned configuration, and sends the requests to Key Vault. If nil,
+	// default clients are used.
 	HTTPClient *http.Client
+	// KeyVaultSource acquires the tokens for Key Vault. If nil, they are those of the managed identity that
+	// ManagedIdentityClientId of the entry selects, or else of the system-assigned one.
+	KeyVaultSource *entra.TokenSource
 }
 
 // FromFile returns the configuration of an app from a JSON file in the format of Microsoft.Identity.Web, so that
@@ -68,6 +73,8 @@ type FileOptions struct {
 //   - ClientSecret, with ClientSecret,
 //   - Path, with CertificateDiskPath and CertificatePassword (see [CertificateFile]),
 //   - Base64Encoded, with Base64EncodedValue and CertificatePassword (see [ParseCertificate]),
+//   - KeyVault, with KeyVaultUrl, KeyVaultCertificateName and ManagedIdentityClientId (see [KeyVaultCertificate]); as
+//     in .NET, the private key is downloaded,
 //   - SignedAssertionFilePath, with SignedAssertionFileDiskPath, or AZURE_FEDERATED_TOKEN_FILE if it is empty (see
 //     [WorkloadIdentity]),
 //   - SignedAssertionFromManagedIdentity, with ManagedIdentityClientId, and TokenExchangeUrl as the audience if
@@ -426,6 +433,11 @@ func (s *settings) credential(
 		if value := required("Base64EncodedValue"); err == nil {
 			c, err = decodeCertificate(value, password, sendChain)
 		}
+	case strings.EqualFold(source, "KeyVault"):
+		address, name := required("KeyVaultUrl"), required("KeyVaultCertificateName")
+		if err == nil {
+			c, err = keyVaultEntry(address, name, s.get(key("ManagedIdentityClientId")), cloud, sendChain, o)
+		}
 	case strings.EqualFold(source, "SignedAssertionFilePath"):
 		c, err = WorkloadIdentity(&WorkloadIdentityOptions{
 			TokenFile: s.get(key("SignedAssertionFileDiskPath")), Logger: o.Logger,
@@ -436,13 +448,29 @@ func (s *settings) credential(
 			Audience: cmp.Or(s.get(key("TokenExchangeUrl")), AudienceFor(cloud)),
 		})
 	default:
-		err = s.invalid(key("SourceType"), "is not supported; use ClientSecret, Path, Base64Encoded, "+
+		err = s.invalid(key("SourceType"), "is not supported; use ClientSecret, Path, Base64Encoded, KeyVault, "+
 			"SignedAssertionFilePath or SignedAssertionFromManagedIdentity")
 	}
 	if err != nil {
 		return c, prefixError(s.name(entry), err)
 	}
 	return c, nil
+}
+
+func keyVaultEntry(
+	address, name, identity string, cloud entra.Cloud, sendChain bool, o *FileOptions,
+) (entra.Credential, error) {
+	source := o.KeyVaultSource
+	if source == nil {
+		id, err := managedidentity.New(managedidentity.Config{ClientID: identity, Logger: o.Logger})
+		if err != nil {
+			return entra.Credential{}, invalid("the managed identity for Key Vault: %s", text(err))
+		}
+		source = id.TokenSource("https://" + vaultDomain(cloud) + "/.default")
+	}
+	return KeyVaultCertificate(source, address, name, &KeyVaultOptions{
+		Download: true, SendChain: sendChain, Cloud: cloud, HTTPClient: o.HTTPClient, Logger: o.Logger,
+	})
 }
 
 func decodeCertificate(value, password string, sendChain bool) (entra.Credential, error) {
@@ -465,12 +493,12 @@ var sectionKeys = strings.Fields(`
 	AllowWebApiToBeAuthorizedByACL Audience Audiences CallbackPath Domain EnablePiiLogging Scopes SignedOutCallbackPath
 	TokenDecryptionCredentials TokenDecryptionCertificates WithSpaAuthCode`)
 
-// credentialKeys are the names of an entry in a list of credentials. Those of the last lines belong to sources that are
-// not supported.
+// credentialKeys are the names of an entry in a list of credentials. Those of the last two lines belong to sources that
+// are not supported.
 var credentialKeys = strings.Fields(`
 	SourceType Skip ClientSecret CertificateDiskPath CertificatePassword Base64EncodedValue SignedAssertionFileDiskPath
-	ManagedIdentityClientId TokenExchangeUrl
-	KeyVaultUrl KeyVaultCertificateName CertificateStorePath CertificateDistinguishedName CertificateThumbprint
+	ManagedIdentityClientId TokenExchangeUrl KeyVaultUrl KeyVaultCertificateName
+	CertificateStorePath CertificateDistinguishedName CertificateThumbprint
 	CustomSignedAssertionProviderName CustomSignedAssertionProviderData DecryptKeysAuthenticationOptions`)
 
 // checkNames returns an error that names the keys that are unknown.

@@ -207,8 +207,7 @@ func TestFromFileErrors(t *testing.T) {
 			{"SourceType": "Base64Encoded", "Base64EncodedValue": "top secret"},
 			{"SourceType": "Base64Encoded", "Base64EncodedValue": "AAAA"}]}}`,
 			`the file "DIR/f.json": AzureAd:ClientCredentials has no usable credential: ` +
-				`AzureAd:ClientCredentials:0: the file "DIR/f.json": AzureAd:ClientCredentials:0:SourceType is not supported; ` +
-				`use ClientSecret, Path, Base64Encoded, SignedAssertionFilePath or SignedAssertionFromManagedIdentity; ` +
+				`AzureAd:ClientCredentials:0: the file "DIR/f.json": AzureAd:ClientCredentials:0:KeyVaultUrl is missing; ` +
 				`AzureAd:ClientCredentials:1: Base64EncodedValue is not base64; ` +
 				`AzureAd:ClientCredentials:2: the data contains neither PEM nor PKCS#12 (PFX); ` +
 				`provide the certificate and its private key in one of these formats`, nil},
@@ -246,7 +245,7 @@ func TestFromFileLogsUnusableCredential(t *testing.T) {
 	}
 	want := `level=WARN msg="entra: a credential of the configuration file cannot be used and is left out" ` +
 		`error="AzureAd:ClientCredentials:0: the file \"` + path + `\": AzureAd:ClientCredentials:0:SourceType is not supported; ` +
-		`use ClientSecret, Path, Base64Encoded, SignedAssertionFilePath or SignedAssertionFromManagedIdentity"`
+		`use ClientSecret, Path, Base64Encoded, KeyVault, SignedAssertionFilePath or SignedAssertionFromManagedIdentity"`
 	if got := log.lines(); len(got) != 1 || got[0] != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -20,7 +20,8 @@
 // certificate to a secret, because the private key is never sent:
 //
 //   - a certificate in files: [CertificateFile],
-//   - a key that cannot be exported, in a hardware module or a vault: [entra.Certificate],
+//   - a certificate in Azure Key Vault: [KeyVaultCertificate],
+//   - a key that cannot be exported, in a hardware module: [entra.Certificate],
 //   - a client secret in a file: [SecretFile],
 //   - a client secret from anywhere else: [SecretFunc].
 //

@@ -16,6 +16,7 @@ import (
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/managedidentity"
 )
 
 // A secret is rotated while the program runs. The example uses a fake Entra.
@@ -50,6 +51,30 @@ func ExampleSecretFile() {
 	// Output:
 	// a token for api://api-b/.default
 	// a token for https://graph.microsoft.com/.default
+}
+
+// The certificate "orders" stays in Key Vault, which signs the assertions. The program authenticates to the vault as its
+// managed identity.
+func ExampleKeyVaultCertificate() {
+	identity, err := managedidentity.New(managedidentity.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	certificate, err := credentials.KeyVaultCertificate(
+		identity.TokenSource("https://vault.azure.net/.default"), "https://contoso.vault.azure.net", "orders", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := entra.New(entra.Config{
+		TenantID:   "11111111-1111-1111-1111-111111111111",
+		ClientID:   "22222222-2222-2222-2222-222222222222",
+		Credential: certificate,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client)
+	// Output: entra.Client{https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111 client=22222222-2222-2222-2222-222222222222}
 }
 
 func ExampleSecretFile_logger() {

@@ -149,9 +149,12 @@ func TestHungCallsAreBounded(t *testing.T) {
 			get: func(context.Context) (value, error) {
 				calls.Add(1)
 				<-release
-				return value{text: func() string { return "some-secret" }, refreshAt: time.Now().Add(time.Hour)}, nil
+				return value{
+					text:          func() string { return "some-secret" },
+					newCredential: func() entra.Credential { return entra.Secret("some-secret") },
+					refreshAt:     time.Now().Add(time.Hour),
+				}, nil
 			},
-			newCredential: entra.Secret,
 		}
 		c.credential()
 		for range cap(c.calls) + 50 {

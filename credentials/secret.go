@@ -61,8 +61,7 @@ const secretRefresh = 5 * time.Minute
 // Temporary if get's error is an [*entra.Error] that is Temporary.
 func SecretFunc(get func(context.Context) (string, error)) entra.Credential {
 	return (&callback{
-		kind:          "client secret",
-		newCredential: entra.Secret,
+		kind: "client secret",
 		get: func(ctx context.Context) (value, error) {
 			if get == nil {
 				return value{}, invalid("the client secret callback is nil")
@@ -71,7 +70,11 @@ func SecretFunc(get func(context.Context) (string, error)) entra.Credential {
 			if problem := clientsecret.Problem(secret); err == nil && problem != "" {
 				err = invalid("the client secret that the callback returned %s", problem)
 			}
-			return value{text: func() string { return secret }, refreshAt: time.Now().Add(secretRefresh)}, err
+			return value{
+				text:          func() string { return secret },
+				newCredential: func() entra.Credential { return entra.Secret(secret) },
+				refreshAt:     time.Now().Add(secretRefresh),
+			}, err
 		},
 	}).credential()
 }
