@@ -45,14 +45,7 @@ func (s *Server) handleDeviceCode(r *request) *response {
 	}
 	userCode := newUserCode()
 	s.mu.Lock()
-	if n := len(s.devices); n&(n-1) == 0 { // rarely: at powers of two
-		for code, old := range s.devices {
-			if r.now.After(old.until) {
-				delete(s.devices, code)
-			}
-		}
-	}
-	s.devices[userCode] = d
+	s.addDevice(userCode, d)
 	s.mu.Unlock()
 	uri := r.base + "/common/oauth2/deviceauth"
 	return jsonResponse(http.StatusOK, map[string]any{
@@ -60,6 +53,24 @@ func (s *Server) handleDeviceCode(r *request) *response {
 		"expires_in": int(deviceLifetime / time.Second), "interval": int(deviceInterval / time.Second),
 		"message": "To sign in, use a web browser to open the page " + uri + " and enter the code " + userCode + ".",
 	})
+}
+
+// maxDevices is the maximum number of device authorizations in progress.
+const maxDevices = 4096
+
+// addDevice adds a device authorization. At the maximum, it replaces the oldest one.
+// s.mu must be held.
+func (s *Server) addDevice(userCode string, d *device) {
+	if len(s.devices) >= maxDevices {
+		oldest := ""
+		for code, old := range s.devices {
+			if oldest == "" || old.until.Before(s.devices[oldest].until) {
+				oldest = code
+			}
+		}
+		delete(s.devices, oldest)
+	}
+	s.devices[userCode] = d
 }
 
 func (s *Server) parseDeviceRequest(r *request) (*device, *aadstsError) {
@@ -166,7 +177,7 @@ func (s *Server) grantDevice(g *grantRequest) (*response, *aadstsError) {
 	}
 	s.mu.Lock()
 	d := s.devices[userCode]
-	if d == nil || d.client != g.client.ClientID {
+	if d == nil || d.client != g.client.ClientID || d.auth != nil && g.tenant != nil && g.tenant.ID != d.tenant {
 		s.mu.Unlock()
 		return nil, unknown
 	}

@@ -96,3 +96,33 @@ func TestDeviceCodePages(t *testing.T) {
 	}
 	b.wantPage("Enter code", "The code is not valid")
 }
+
+// A device code is redeemed at the tenant of the user
+// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code#authenticating-the-user).
+func TestDeviceCodeOfOtherTenant(t *testing.T) {
+	s := entratest.NewServer(publicClient())
+	start := startDevice(t, s, "User.Read")
+	if err := s.SignInDevice(t.Context(), start.stringField("user_code"), alice); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, tokenRequest(t, s, fabrikam, "grant_type", deviceGrant, "client_id", cli, "device_code",
+		start.stringField("device_code")), 400, "bad_verification_code", 70018)
+	wantToken(t, tokenRequest(t, s, tenant, "grant_type", deviceGrant, "client_id", cli, "device_code",
+		start.stringField("device_code")))
+}
+
+// Device authorizations that no user completes do not fill the memory: the oldest ones are replaced, and a
+// scope has a maximum size.
+func TestDeviceCodesAreBounded(t *testing.T) {
+	s := entratest.NewServer(publicClient())
+	first := startDevice(t, s, "User.Read").stringField("device_code")
+	second := startDevice(t, s, "User.Read").stringField("device_code")
+	for range 4095 {
+		startDevice(t, s, "User.Read")
+	}
+	wantError(t, pollDevice(t, s, first, cli), 400, "bad_verification_code", 70018)
+	wantError(t, pollDevice(t, s, second, cli), 400, "authorization_pending", 70016)
+	resp := post(t, s.Client(), authHost+"organizations/oauth2/v2.0/devicecode", form("client_id", cli, "scope",
+		strings.Repeat("User.Read ", 820)))
+	wantError(t, resp, 400, "invalid_scope", 70011)
+}

@@ -20,10 +20,17 @@ type resourceScopes struct {
 	isDefault bool     // .default was requested
 }
 
+// maxScope is the maximum size of a scope parameter, in bytes. Codes, refresh tokens and device
+// authorizations store it.
+const maxScope = 8 << 10
+
 // parseScopes parses a scope parameter for a tenant, which is nil if it is not yet
 // known.
 func (reg *registry) parseScopes(param string, t *Tenant) (*scopeRequest, *aadstsError) {
 	q := &scopeRequest{}
+	if len(param) > maxScope {
+		return nil, newError(70011, "The scope has more than %d bytes.", maxScope)
+	}
 	for _, scope := range strings.Fields(param) {
 		if q.addOIDC(scope) {
 			continue
