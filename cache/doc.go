@@ -7,7 +7,8 @@
 //	a, err := entra.New(entra.Config{Cache: shared /* ... */})
 //	b, err := entra.New(entra.Config{Cache: shared /* ... */})
 //
-// and they read its [Stats] and [Event] values. [Key], [Handle] and [Response] are for package entra.
+// and they read its [Stats] and [Event] values, or use adapters/otel, which exports both to OpenTelemetry. [Key],
+// [Handle] and [Response] are for package entra.
 //
 // # Contents
 //
