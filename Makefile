@@ -22,7 +22,7 @@ export GOWORK := off
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 GOLANGCI_LINT := $(GO) tool -modfile=$(CURDIR)/tools/golangci-lint/go.mod golangci-lint
 SATELLITES := $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod adapters/*/go.mod integration/recipes/go.mod))
-MODULES := . integration $(SATELLITES) tools tools/golangci-lint
+MODULES := . integration integration/oauth2-proxy $(SATELLITES) tools tools/golangci-lint
 say   = @printf '\n==> %s\n' "$(1)"
 
 .PHONY: help

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
 # for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Redis and
-# PostgreSQL for stores, Chromium for the sign-in pages, Node.js with npm packages for clients in JavaScript, and MSAL
-# for Python.
+# PostgreSQL for stores, Chromium for the sign-in pages, Node.js with npm packages for clients in JavaScript, MSAL for
+# Python, and oauth2-proxy.
 # Installed programs are not changed, so a second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -46,7 +46,9 @@ if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
 	npm ci --no-progress --loglevel=error </dev/null
 	touch node_modules/.package-lock.json
 fi
-msal=$(node -p 'require("@azure/msal-node/package.json").version')
+cd ..
+GOWORK=off go -C oauth2-proxy tool -n oauth2-proxy >/dev/null # Go's build cache keeps it
+msal=$(node -p 'require("./node/node_modules/@azure/msal-node/package.json").version')
 python_msal=$(/usr/bin/python3 -c 'import msal; print(msal.__version__)')
 echo "Installed: Node.js $(node --version), MSAL for Node.js $msal and for Python $python_msal, Chromium, nginx," \
 	"OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."
