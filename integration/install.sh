@@ -2,7 +2,7 @@
 # Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
 # for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Redis and
 # PostgreSQL for stores, Chromium for the sign-in pages, Node.js with npm packages for clients in JavaScript, MSAL for
-# Python, and oauth2-proxy.
+# Python, Apache with mod_auth_openidc, and oauth2-proxy.
 # Installed programs are not changed, so a second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -25,6 +25,7 @@ need "initdb $(printf '%s ' /usr/lib/postgresql/*/bin/initdb)" postgresql
 need node nodejs
 need npm npm
 [ -d /usr/lib/python3/dist-packages/msal ] || missing+=(python3-msal)
+[ -f /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing+=(apache2-bin libapache2-mod-auth-openidc)
 need "nginx /usr/sbin/nginx" nginx-light
 
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -51,4 +52,4 @@ GOWORK=off go -C oauth2-proxy tool -n oauth2-proxy >/dev/null # Go's build cache
 msal=$(node -p 'require("./node/node_modules/@azure/msal-node/package.json").version')
 python_msal=$(/usr/bin/python3 -c 'import msal; print(msal.__version__)')
 echo "Installed: Node.js $(node --version), MSAL for Node.js $msal and for Python $python_msal, Chromium, nginx," \
-	"OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."
+	"Apache, oauth2-proxy, OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."

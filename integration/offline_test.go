@@ -84,7 +84,7 @@ func newOfflineNetwork(t *testing.T) *offlineNetwork {
 }
 
 // runOffline runs a top-level test in new network and mount namespaces. A user other than root needs a user namespace
-// for that.
+// for that. The PID namespace makes processes that the test starts end with it.
 func runOffline(t *testing.T) {
 	t.Helper()
 	var output bytes.Buffer
@@ -92,7 +92,7 @@ func runOffline(t *testing.T) {
 	command.Env = append(os.Environ(), offlineVariable+"=1")
 	command.Stdout, command.Stderr = &output, &output
 	command.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
 	}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
 		command.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

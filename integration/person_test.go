@@ -51,6 +51,7 @@ func (p *person) follow(t *testing.T, address string) (end *url.URL, page string
 	t.Helper()
 	request := must[*http.Request](t)(http.NewRequest(http.MethodGet, address, nil))
 	for range 6 {
+		request.Header.Set("Accept", "text/html")
 		response := must[*http.Response](t)(p.client.Do(request.WithContext(t.Context())))
 		body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 		response.Body.Close()

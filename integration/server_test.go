@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,12 +24,14 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// startServer starts a server in another process and waits until it listens. It is interrupted when the test ends. Its
-// output is logged if the test fails.
+// startServer starts a server in another process and waits until it listens. The command must have a context. The
+// server is terminated when the test ends. Its output is logged if the test fails.
 func startServer(t *testing.T, command *exec.Cmd, address string) {
 	t.Helper()
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
+	terminate := func() error { return command.Process.Signal(syscall.SIGTERM) } // also ends the workers of a server
+	command.Cancel, command.WaitDelay = terminate, 10*time.Second
 	if err := command.Start(); err != nil {
 		t.Fatalf("%v; integration/install.sh installs it", err)
 	}
@@ -38,7 +41,7 @@ func startServer(t *testing.T, command *exec.Cmd, address string) {
 		_ = command.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = command.Process.Signal(os.Interrupt)
+		_ = terminate()
 		<-exited
 		if t.Failed() {
 			t.Logf("%s: %s", command.Path, output.String())
