@@ -27,8 +27,8 @@ func (f *fake) startAuthJS(t *testing.T) string {
 	return "http://localhost:" + port
 }
 
-// Auth.js signs Alice in. Its provider requests her photo from graph.microsoft.com, whatever the issuer is. Without
-// that name the sign-in fails, and no request leaves the machine. If the fake serves the name, the sign-in succeeds.
+// Auth.js signs Alice in. Its provider requests her photo from graph.microsoft.com for every issuer. Without that name
+// the sign-in fails, and no request leaves the machine. If the fake serves the name, the sign-in succeeds.
 func TestAuthJS(t *testing.T) {
 	network := newOfflineNetwork(t)
 	if network == nil {

@@ -66,7 +66,7 @@ func startServer(t *testing.T, command *exec.Cmd, address string) {
 	}
 }
 
-// serveGraph serves Microsoft Graph at its own name in an offline network, for clients that do not take its address from
+// serveGraph serves Microsoft Graph at its own name in an offline network, for clients that do not read its address in
 // the discovery document. The CA of its certificate is added to caFile.
 func (f *fake) serveGraph(t *testing.T, network *offlineNetwork) {
 	t.Helper()
