@@ -1,11 +1,13 @@
 package cache_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/cache/storetest"
 )
 
@@ -76,6 +78,51 @@ func TestCallsOfStore(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Only an interactive session without a token looks for a later sign-in while a failure is cached.
+func TestCachedFailureCostsNoStoreCalls(t *testing.T) {
+	fail := func(context.Context, *cache.Request) (cache.Response, error) {
+		return cache.Response{}, throttled{10 * time.Minute}
+	}
+	for _, tt := range []struct {
+		name        string
+		k           cache.Key
+		interactive bool
+		token       string // in memory
+		want        calls
+	}{
+		{"app", key("t", ""), false, "", calls{}},
+		{"delegation", delegation("alice", "d"), true, "", calls{}},
+		{"user without a token", user("alice"), true, "", calls{loads: 1}},
+		{"user with a token that is due", user("alice"), true, "due", calls{}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := storetest.NewMemory()
+			h := handle(replica(t, store), tt.k, "s")
+			h.Interactive = tt.interactive
+			if tt.token != "" {
+				r := response(tt.token, time.Hour)
+				r.RefreshIn = 5 * time.Minute
+				if _, err := h.Put(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(4 * time.Minute)
+			}
+			if _, err := h.Token(t.Context(), "claims", fail); err != (throttled{10 * time.Minute}) {
+				t.Fatalf("%s: got error %v, want throttled", tt.name, err)
+			}
+			time.Sleep(2 * time.Minute)
+			var got string
+			made := count(store, func() {
+				got, _ = tokenOrError(t, h, noFetch(t))
+				settle()
+			})
+			if got != tt.token || made != tt.want {
+				t.Errorf("%s: got token %q and calls %+v, want %q and %+v", tt.name, got, made, tt.token, tt.want)
+			}
+		})
+	}
 }
 
 // A hit costs the same with a store.

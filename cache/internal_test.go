@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 )
@@ -163,6 +164,25 @@ func TestRecordOfDelegationExpiresWithItsState(t *testing.T) {
 				tt.want, tt.ttl)
 		}
 	}
+}
+
+func TestStateExpiresAtItsTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limited := &session{stateTTL: time.Hour, state: &sessionState{"limited", time.Now()}}
+		unlimited := &session{state: &sessionState{"unlimited", time.Now()}}
+		time.Sleep(time.Hour - 1)
+		if got := limited.currentState(); got != "limited" {
+			t.Errorf("just before: got %q, want the state", got)
+		}
+		time.Sleep(1)
+		if got := limited.currentState(); got != "" || limited.state != nil {
+			t.Errorf("after an hour: got %q and %v, want no state", got, limited.state)
+		}
+		time.Sleep(1000 * time.Hour)
+		if got := unlimited.currentState(); got != "unlimited" {
+			t.Errorf("without a limit: got %q, want the state", got)
+		}
+	})
 }
 
 // A million sessions with their tokens fit into 2.3 GB because these types fit into the size classes of Go's allocator.
