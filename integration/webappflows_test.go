@@ -37,6 +37,7 @@ func TestWebApp(t *testing.T) {
 		{"looks", webAppLooks},
 		{"built-in page", webAppBuiltInPage},
 		{"built-in page after a sign-in", webAppBuiltInPageAfterSignIn},
+		{"built-in pages for lost sessions and tokens", webAppLostPages},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, browser.fresh(t)) })
 	}

@@ -87,15 +87,7 @@ func webAppBuiltInPage(t *testing.T, c *chromium) {
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: app.Handler(http.NotFoundHandler())}}
 	server.Start()
 	t.Cleanup(server.Close)
-	// state returns the state parameter of a new sign-in, in another browser.
-	state := func() string {
-		server.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, origin+"/login", nil))
-		resp := must[*http.Response](t)(server.Client().Do(req))
-		resp.Body.Close()
-		return must[*url.URL](t)(resp.Location()).Query().Get("state")
-	}
-	late := state()
+	late := newState(t, origin)
 	time.Sleep(2 * time.Second)
 	for _, page := range []struct{ name, path, text string }{
 		{"not valid", "/login?return_to=//elsewhere.example", "This link is not valid"},
@@ -108,7 +100,17 @@ func webAppBuiltInPage(t *testing.T, c *chromium) {
 		chromedp.Evaluate[chromedp.Void](`fetch("/logout", {method: "POST", redirect: "manual"}).then(() => null)`,
 			chromedp.EvalAwaitPromise))
 	c.lookAtBuiltInPage(t, "canceled", "You signed out while this sign-in was in progress",
-		chromedp.Navigate(origin+"/callback?state="+state()))
+		chromedp.Navigate(origin+"/callback?state="+newState(t, origin)))
+}
+
+// newState returns the state parameter of a new sign-in, in another browser.
+func newState(t *testing.T, origin string) string {
+	t.Helper()
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, origin+"/login", nil))
+	resp := must[*http.Response](t)(client.Do(req))
+	resp.Body.Close()
+	return must[*url.URL](t)(resp.Location()).Query().Get("state")
 }
 
 // webAppBuiltInPageAfterSignIn checks the built-in pages that users see after they signed in at Entra.
@@ -154,6 +156,8 @@ func webAppBuiltInPageAfterSignIn(t *testing.T, c *chromium) {
 		c.do(t, chromedp.Navigate(origin+"/login?return_to="+returnTo))
 		return must[*url.URL](t)(company.Entra.SignIn(t.Context(), eval(t, c, chromedp.Location()), user)).String()
 	}
+	c.lookAtBuiltInPage(t, "no cookies", "Sign-in needs cookies from this site.",
+		chromedp.Navigate(origin+"/callback?code=x&state="+newState(t, origin)))
 	c.lookAtBuiltInPage(t, "not admitted", reason, chromedp.Navigate(callback(bob, "/form")))
 	first := callback(alice, "/form?"+strings.Repeat("a", 1500))
 	callback(alice, "/form?"+strings.Repeat("b", 1500)) // replaces the address that the browser remembers
@@ -163,7 +167,57 @@ func webAppBuiltInPageAfterSignIn(t *testing.T, c *chromium) {
 		chromedp.Navigate(origin+"/form"), chromedp.Click(submitButton))
 }
 
-// lookAtBuiltInPage checks one of the built-in pages of package signin on a phone, light and dark. The actions open it.
+// A forgetfulStore loses all sessions at once.
+type forgetfulStore struct{}
+
+func (forgetfulStore) Find(string) ([]byte, bool, error)      { return nil, false, nil }
+func (forgetfulStore) Commit(string, []byte, time.Time) error { return nil }
+func (forgetfulStore) Delete(string) error                    { return nil }
+
+// webAppLostPages checks the built-in pages that users see after a few sign-ins in a row, because the processes of a
+// site do not share their sessions or their tokens.
+func webAppLostPages(t *testing.T, c *chromium) {
+	keys := []signin.Key{signin.NewKey([]byte("0123456789abcdef0123456789abcdef"))}
+	for _, lost := range []struct {
+		name, text string
+		config     signin.Config
+		signIns    int // before the page
+	}{
+		{"session lost", "You signed in, but this site does not remember it.",
+			signin.Config{Store: forgetfulStore{}, Keys: keys}, 2},
+		{"tokens lost", "You are signed in, but this site lost the permission to load your data.", signin.Config{}, 3},
+	} {
+		company := must[*contoso.Contoso](t)(contoso.Start())
+		t.Cleanup(company.Stop)
+		listener, origin := listen(t)
+		client := must[*entra.Client](t)(entra.New(company.Config("webapp")))
+		flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback"}))
+		app := must[*signin.Site](t)(signin.New(flow, lost.config))
+		data := app.RequireSignIn(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !app.Interact(w, r, &entra.Error{Code: "login_required"}) {
+				t.Error("Interact did not respond to the error of a missing token")
+			}
+		}))
+		handler, stop, err := company.Browser(app.Handler(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
+		server.Start()
+		t.Cleanup(server.Close)
+		next := origin + "/data"
+		for range lost.signIns {
+			c.do(t, chromedp.Navigate(next))
+			at := eval(t, c, chromedp.Location())
+			next = must[*url.URL](t)(company.Entra.SignIn(t.Context(), at, alice)).String()
+		}
+		c.lookAtBuiltInPage(t, lost.name, lost.text, chromedp.Navigate(next))
+	}
+}
+
+// lookAtBuiltInPage checks one of the built-in pages of package signin, light and dark, on a phone and on a desktop.
+// The actions open it.
 func (c *chromium) lookAtBuiltInPage(t *testing.T, name, text string, open ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
@@ -172,8 +226,11 @@ func (c *chromium) lookAtBuiltInPage(t *testing.T, name, text string, open ...ch
 	for _, scheme := range []string{"light", "dark"} {
 		c.scheme(t, scheme)
 		c.wantText(t, text)
+		c.do(t, chromedp.EmulateViewport(1000, 800))
 		c.screenshot(t, "signin's page "+name+" "+scheme)
 		c.wantAccessible(t, "of signin itself, "+name+", "+scheme)
+		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
+		c.screenshot(t, "signin's page "+name+" "+scheme+" on a phone")
 		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
 			t.Errorf("page %s: got width %d, want at most 360", name, width)
 		}
