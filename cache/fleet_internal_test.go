@@ -441,7 +441,7 @@ func TestLoadReadsMarksIfNecessary(t *testing.T) {
 			}
 			store.records = append(store.records, find, find)
 			l, err := h.cache.fleet.load(t.Context(), h, e.session, tt.marksToo)
-			if err != nil || l.ended || l.corrupt || l.version != "v" || string(l.record.State) != "state" ||
+			if err != nil || l.ended || l.corrupt || l.version != "v" || l.record.State != "state" ||
 				l.record.StateAge != 4 {
 				t.Fatalf("%s: got %+v, error %v; want the record, 3 ns old", tt.name, l, err)
 			}

@@ -690,6 +690,44 @@ func TestFlushedStoreIsFilledAgain(t *testing.T) {
 	})
 }
 
+// A process that waits for the request of another one looks into the store after 20 ms. Each further wait is twice as
+// long, up to half a second. The waits vary by half, so that many processes do not look at the same moment.
+func TestWaitForLeaseBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a := &authority{takes: 5 * time.Second}
+		first := handle(cache.New(cache.Options{Store: store.WithoutPush(), Keys: sealKeys[:1]}), key("t", ""), "s")
+		go token(t, first, a.fetch)
+		synctest.Wait() // the first process has the lease
+		var mu sync.Mutex
+		var looks []time.Time
+		store.Inject(func(c storetest.Call) storetest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if c.Op == storetest.OpLoad {
+				looks = append(looks, time.Now())
+			}
+			return storetest.Fault{}
+		})
+		second := handle(cache.New(cache.Options{Store: store.WithoutPush(), Keys: sealKeys[:1]}), key("t", ""), "s")
+		if got := token(t, second, noFetch(t)); got != "token 1" {
+			t.Errorf("got %q, want the token of the first process", got)
+		}
+		looks = looks[1:] // the marks are loaded at the same time as the session
+		want := 20 * time.Millisecond
+		for i := range len(looks) - 1 {
+			if got := looks[i+1].Sub(looks[i]); got < want/2 || got >= want*3/2 {
+				t.Errorf("got %v before load %d, want %v to %v", got, i+2, want/2, want*3/2)
+			}
+			want = min(2*want, 500*time.Millisecond)
+		}
+		if n := len(looks); n < 11 || n > 25 {
+			t.Errorf("got %d loads in 5 s, want 11 to 25", n)
+		}
+		settle()
+	})
+}
+
 // A process that dies with the lease delays the others for ten seconds at most.
 func TestLeaseOfDeadProcessExpires(t *testing.T) {
 	for _, limit := range []time.Duration{30 * time.Second, 4 * time.Second} {

@@ -159,7 +159,7 @@ func TestRecordOfDelegationExpiresWithItsState(t *testing.T) {
 			{Scopes: "s", Token: &tokenRecord{Age: 10 * time.Minute, Lifetime: 90 * time.Minute}},
 		}}
 		fl.prune(&session{stateTTL: tt.stateTTL}, r, "s")
-		if string(r.State) != tt.want || r.TTL != tt.ttl {
+		if r.State != tt.want || r.TTL != tt.ttl {
 			t.Errorf("age %v, TTL %v: got state %q, lifetime %v, want %q, %v", tt.age, tt.stateTTL, r.State, r.TTL,
 				tt.want, tt.ttl)
 		}
