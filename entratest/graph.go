@@ -49,8 +49,9 @@ func (s *Server) handleGraph(r *request) *response {
 
 func (s *Server) serveGraph(r *request) *response {
 	path := strings.TrimSuffix(strings.ToLower(r.http.URL.Path), "/")
-	info := r.endpoint == EndpointUserInfo
-	if r.http.Method != http.MethodGet && (!info || r.http.Method != http.MethodPost) {
+	info, membership := r.endpoint == EndpointUserInfo, isMembershipPath(path)
+	switch post := r.http.Method == http.MethodPost; {
+	case membership && !post, !membership && r.http.Method != http.MethodGet && (!info || !post):
 		return graphError(r, http.StatusMethodNotAllowed, "BadRequest", "The method is not supported.")
 	}
 	t, u, aerr := s.graphToken(r)
@@ -59,6 +60,9 @@ func (s *Server) serveGraph(r *request) *response {
 		resp.header.Set("WWW-Authenticate", `Bearer realm="", authorization_uri="`+r.base+
 			`/common/oauth2/authorize", client_id="`+graphID+`"`)
 		return resp
+	}
+	if membership {
+		return s.serveMembership(r, t, path)
 	}
 	if u == nil {
 		return graphError(r, http.StatusBadRequest, "BadRequest",

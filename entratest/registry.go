@@ -80,7 +80,10 @@ func withGraph(apps []App, tenantID string) []App {
 		Scopes: []string{
 			"openid", "profile", "email", "offline_access", "User.Read", "User.ReadBasic.All", "Mail.Read", "Mail.Send",
 		},
-		Roles: []string{"User.Read.All", "Mail.Read", "Application.Read.All"},
+		Roles: []string{
+			"User.Read.All", "User.ReadBasic.All", "Mail.Read", "Application.Read.All", "Directory.Read.All",
+			"Group.Read.All", "GroupMember.Read.All",
+		},
 	})
 }
 

@@ -61,7 +61,7 @@ type Claims struct {
 	// roles of the user in a user's token. They never replace Scopes.
 	Roles Set
 	// Groups (groups) are the object IDs of the user's groups. If GroupsOverage is
-	// true, there are too many for a token; query Microsoft Graph instead.
+	// true, there are too many for a token. See Group and Config.GraphTokens.
 	Groups        Set
 	GroupsOverage bool
 	// DirectoryRoles (wids) are the template IDs of the user's directory roles.

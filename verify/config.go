@@ -110,10 +110,34 @@ type Config struct {
 	// which takes about 40 MB when full. If negative, tokens are not cached.
 	CacheSize int
 
-	// HTTPClient fetches the keys. If nil, a client with time-outs is used, with the
-	// proxy and the certificate authorities that http.DefaultTransport has when New
-	// is called. Verifier uses a copy without a cookie jar that does not follow
-	// redirects.
+	// GraphTokens returns a source of tokens of this API for Microsoft Graph in a tenant,
+	// such as
+	//
+	//	func(tenantID string) (*entra.TokenSource, error) {
+	//		c, err := client.WithTenant(tenantID)
+	//		if err != nil {
+	//			return nil, err
+	//		}
+	//		return clientcreds.TokenSource(c, "https://graph.microsoft.com/.default"), nil
+	//	}
+	//
+	// Group rules use it for users who are in too many groups for a token. The app needs
+	// the application permissions User.ReadBasic.All and GroupMember.Read.All. GraphTokens
+	// is called for allowed tenants only, concurrently and often. If nil, such users are
+	// rejected by the rules.
+	//
+	// Sources: "Groups overage claim" in Microsoft's access token claims reference, and
+	// "Check member groups" in the documentation of Microsoft Graph.
+	GraphTokens func(tenantID string) (*entra.TokenSource, error)
+
+	// GraphHost is the host of Microsoft Graph, to which the tokens of GraphTokens are
+	// sent, for example "dod-graph.microsoft.us". If empty, it is that of Cloud.
+	GraphHost string
+
+	// HTTPClient fetches the keys and sends the requests to Microsoft Graph. If nil, a
+	// client with time-outs is used, with the proxy and the certificate authorities that
+	// http.DefaultTransport has when New is called. Verifier uses a copy without a cookie
+	// jar that does not follow redirects.
 	HTTPClient *http.Client
 
 	// ErrorHandler writes the response to a request that Middleware or a Require
@@ -135,7 +159,7 @@ type Config struct {
 	// share the fetch. If Trace is nil, nothing is traced.
 	Trace func(ctx context.Context) (context.Context, func(Event))
 
-	// Logger logs failed key fetches at level Warn. At level Debug it logs rejected
+	// Logger logs failed key fetches and failed lookups of groups at level Warn. At level Debug it logs rejected
 	// requests with the reason and, for example, the audience in the token. Tokens are
 	// never logged. If nil, nothing is logged.
 	Logger *slog.Logger
@@ -160,6 +184,7 @@ func New(cfg Config) (*Verifier, error) {
 		v.errorHandler = writeError
 	}
 	v.keys, v.members = newKeySource(r, cfg, v.logger), []*Verifier{v}
+	v.groups = newGroupLookups(r, cfg, v.logger)
 	return v, nil
 }
 
@@ -195,6 +220,9 @@ func newRules(cfg Config) (*rules, error) {
 	}
 	if app := strings.ToLower(cfg.KeysFor); app != "" && !guid.ValidLower(app) {
 		return nil, errors.New("Config.KeysFor is not a client ID (a GUID)")
+	}
+	if err := r.setGraphHost(cfg); err != nil {
+		return nil, err
 	}
 	return r, r.checkAudiencesAreUnique()
 }

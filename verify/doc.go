@@ -48,6 +48,8 @@
 //   - [RequireRole] admits apps.
 //   - [RequireScopeOrRole] admits both.
 //   - [RequireUserRole] admits users with an app role, and is combined with RequireScope.
+//   - [RequireGroup] admits users in a group, and is combined with RequireScope. With
+//     Config.GraphTokens, also users who are in too many groups for a token.
 //   - [RequireTenant], [RequireClient] and [RequireAuthContext] admit both, by tenant,
 //     client and authentication context.
 //

@@ -1,13 +1,16 @@
 package verify
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/neterr"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/internal/retry"
 )
 
 // Reason is the reason for an [*Error]. Programs can branch on it, and operators
@@ -65,6 +68,9 @@ const (
 	ReasonMissingRole        Reason = "missing_role"         // no app that acts for itself, or no role of Error.Required
 	ReasonMissingUserRole    Reason = "missing_user_role"    // no user, or no role of Error.Required
 	ReasonMissingAuthContext Reason = "missing_auth_context" // no authentication context of Error.Required
+	ReasonMissingGroup       Reason = "missing_group"        // no user, or in no group of Error.Required
+	ReasonGroupsOverage      Reason = "groups_overage"       // too many groups for a token, and no Config.GraphTokens
+	ReasonGroupsUnavailable  Reason = "groups_unavailable"   // the groups could not be looked up in Microsoft Graph
 	ReasonOtherTenant        Reason = "other_tenant"         // tid is not one of the rule
 	ReasonOtherClient        Reason = "other_client"         // azp or appid is not one of the rule
 	ReasonDenied             Reason = "denied"               // a Rule of the program returned Error.Err
@@ -120,6 +126,9 @@ var texts = map[Reason]string{
 	ReasonMissingRole:        "the app must act for itself and have one of the roles",
 	ReasonMissingUserRole:    "the client must act for a user who has one of the roles",
 	ReasonMissingAuthContext: "a stronger sign-in is required; request a token with the given claims",
+	ReasonMissingGroup:       "the client must act for a user in one of the required groups",
+	ReasonGroupsOverage:      "the user is in too many groups for a token",
+	ReasonGroupsUnavailable:  "failed to look up the groups of the user",
 	ReasonOtherTenant:        "the tenant of the token may not use this resource",
 	ReasonOtherClient:        "the client of the token may not use this resource",
 	ReasonDenied:             "the caller may not use this resource",
@@ -133,6 +142,7 @@ var hints = map[Reason]string{
 		"or set requestedAccessTokenVersion to 2 in the app manifest",
 	ReasonUnknownKey: "if this application has a custom signing key, set Config.KeysFor " +
 		"(in package authcode, Config.CustomSigningKey)",
+	ReasonGroupsOverage:    "to look them up in Microsoft Graph, set Config.GraphTokens",
 	ReasonNoPermissions:    "to accept apps without roles, set Config.AllowAppsWithoutRoles",
 	ReasonTenantNotAllowed: "to accept it, add its ID to Config.Tenants",
 }
@@ -153,14 +163,15 @@ type Error struct {
 	// it, and texts and responses do not. Anyone can choose it, because most tokens are
 	// rejected before their signature is checked.
 	Value string `json:"-"`
-	// Required are the scopes, roles or authentication context of which a Rule requires
-	// one.
+	// Required are the scopes, roles, groups or authentication context of which a Rule
+	// requires one.
 	Required []string
 	// StatusCode is the HTTP status with which the authority rejected the request
-	// for its keys. It is zero for other reasons and if no response arrived.
+	// for its keys, or Microsoft Graph the lookup of groups. It is zero for other reasons
+	// and if no response arrived.
 	StatusCode int
-	// Err says why the keys could not be fetched, or is the error of a Rule of the
-	// program. It is nil for other reasons.
+	// Err says why the keys could not be fetched or the groups not be looked up, or is
+	// the error of a Rule of the program. It is nil for other reasons.
 	Err error
 }
 
@@ -194,9 +205,22 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Temporary reports whether the same token may be accepted later, without a change
 // of the token or of the configuration. It is true if the keys could not be fetched,
-// except if the certificate of the authority was rejected.
+// or the groups not be looked up. It is false if the certificate of the server was rejected, if Microsoft
+// Graph rejected the lookup, or if Entra rejected the request for its token.
 func (e *Error) Temporary() bool {
-	return e.Reason == ReasonKeysUnavailable && !neterr.Certificate(e.Err)
+	switch e.Reason {
+	case ReasonKeysUnavailable:
+		return !neterr.Certificate(e.Err)
+	case ReasonGroupsUnavailable:
+		if e.StatusCode != 0 {
+			return e.StatusCode == http.StatusTooManyRequests || retry.TransientStatus(e.StatusCode)
+		}
+		if t, ok := errors.AsType[*entra.Error](e.Err); ok {
+			return t.Temporary()
+		}
+		return !neterr.Certificate(e.Err)
+	}
+	return false
 }
 
 // LogValue returns the fields of e as a group.
@@ -227,12 +251,12 @@ func (e *Error) HTTPStatus() int {
 	switch e.Reason {
 	case ReasonBadAuthorization:
 		return http.StatusBadRequest
-	case ReasonKeysUnavailable:
+	case ReasonKeysUnavailable, ReasonGroupsUnavailable:
 		return http.StatusServiceUnavailable
 	case ReasonNotVerified:
 		return http.StatusInternalServerError
-	case ReasonNoPermissions, ReasonMissingScope, ReasonMissingRole, ReasonMissingUserRole, ReasonOtherTenant,
-		ReasonOtherClient, ReasonDenied:
+	case ReasonNoPermissions, ReasonMissingScope, ReasonMissingRole, ReasonMissingUserRole, ReasonMissingGroup,
+		ReasonGroupsOverage, ReasonOtherTenant, ReasonOtherClient, ReasonDenied:
 		return http.StatusForbidden
 	}
 	return http.StatusUnauthorized

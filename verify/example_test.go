@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"strings"
 
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/verify"
 )
@@ -47,6 +49,42 @@ var orders = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	}
 	fmt.Fprint(w, "all orders")
 })
+
+// Only users in a group may read orders. Users in too many groups for a token are looked up in Microsoft Graph with a
+// token of the API.
+func ExampleRequireGroup() {
+	api, err := entra.New(entra.Config{
+		TenantID: entratest.SampleTenant, ClientID: "aaaaaaaa-0000-4000-8000-00000000000b",
+		Credential: entra.Secret("api-b-secret"), HTTPClient: exampleEntra.Client(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	v, err := verify.New(verify.Config{
+		Audiences:  []string{"aaaaaaaa-0000-4000-8000-00000000000b"},
+		Tenants:    []string{entratest.SampleTenant},
+		HTTPClient: exampleEntra.Client(),
+		GraphTokens: func(tenantID string) (*entra.TokenSource, error) {
+			c, err := api.WithTenant(tenantID)
+			if err != nil {
+				return nil, err
+			}
+			return clientcreds.TokenSource(c, "https://graph.microsoft.com/.default"), nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	rules := verify.Require(verify.Scope("Orders.Read"), verify.Group("33333333-3333-4333-8333-333333333333"))
+	handler := v.Middleware(rules(orders))
+	call(handler, exampleEntra.Mint(exampleUser))
+	member := exampleUser
+	member.Claims = map[string]any{"groups": []string{"33333333-3333-4333-8333-333333333333"}}
+	call(handler, exampleEntra.Mint(member))
+	// Output:
+	// 403 the client must act for a user in one of the required groups
+	// 200 the orders of user aaaaaaaa-1111-4000-8000-00000000a11c
+}
 
 // call prints the response to a request with a token.
 func call(h http.Handler, token string) {

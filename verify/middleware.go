@@ -105,7 +105,7 @@ func (v *Verifier) reject(w http.ResponseWriter, r *http.Request, err error) {
 	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "request rejected", e.LogValue().Group()...)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	if e.Reason == ReasonKeysUnavailable {
+	if e.Reason == ReasonKeysUnavailable || e.Reason == ReasonGroupsUnavailable {
 		h.Set("Retry-After", "1")
 	}
 	if c := newChallenge(v.rules.host, e); c != "" {
@@ -143,7 +143,8 @@ func newChallenge(host string, e *Error) string {
 		code = "insufficient_scope"
 	case ReasonMissingAuthContext:
 		code = "insufficient_claims"
-	case ReasonKeysUnavailable, ReasonOtherTenant, ReasonOtherClient, ReasonDenied, ReasonNotVerified:
+	case ReasonKeysUnavailable, ReasonGroupsUnavailable, ReasonMissingGroup, ReasonGroupsOverage, ReasonOtherTenant,
+		ReasonOtherClient, ReasonDenied, ReasonNotVerified:
 		return ""
 	}
 	c := `Bearer realm="", authorization_uri="https://` + host + `/common/oauth2/authorize"`

@@ -26,6 +26,7 @@ type rules struct {
 	leeway     time.Duration
 	cloud      entra.Cloud
 	host       string
+	graphHost  string // of Microsoft Graph; used with Config.GraphTokens only
 	v1, v2     issuerTemplate
 
 	appsWithoutRoles bool

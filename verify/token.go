@@ -20,6 +20,10 @@ type Token struct {
 	claims *Claims
 
 	verifier *Verifier // by which it was verified
+
+	// inGroup looks up whether the user is in one of the groups. It is nil unless the token has too many groups and the
+	// Verifier can look them up.
+	inGroup func(groups []string) (bool, error)
 }
 
 // newToken returns a Token with a copy of the claims. It allocates once.

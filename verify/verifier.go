@@ -25,6 +25,7 @@ type Verifier struct {
 	rules        *rules
 	keys         *keySource
 	verified     *verifiedCache
+	groups       *groupLookups // nil without Config.GraphTokens
 	logger       *slog.Logger
 	errorHandler func(http.ResponseWriter, *http.Request, *Error)
 	onEvent      func(Event)
@@ -109,15 +110,15 @@ func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, e
 	for _, m := range v.members {
 		if c := m.verified.get(hash, now); c != nil {
 			m.notify(Event{Kind: EventVerified, Cached: true})
-			return newToken(raw, hash, c, m), m, nil
+			return m.groups.bind(ctx, newToken(raw, hash, c, m)), m, nil
 		}
 	}
-	ctx, end := v.startTrace(ctx)
-	t, m, err := v.verifyNew(ctx, raw, hash, now)
+	traced, end := v.startTrace(ctx)
+	t, m, err := v.verifyNew(traced, raw, hash, now)
 	event := result(err, now)
 	end(event)
 	m.notify(event)
-	return t, m, err
+	return m.groups.bind(ctx, t), m, err
 }
 
 // verifyNew verifies a token that is not cached.
