@@ -83,6 +83,8 @@
 // [Error.HTTPStatus] distinguishes callers without a valid token from those that may not
 // use the API. For other error responses over HTTP, set Config.ErrorHandler.
 //
+// Package adapters/grpc has interceptors that do this.
+//
 // # Several issuers and registrations
 //
 // [Any] combines Verifiers, for example for employees and for the customers in an external

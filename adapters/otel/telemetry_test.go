@@ -459,7 +459,14 @@ func run(t *testing.T, b *backend) *backend {
 	browse("POST", origin+"/logout")
 	browse("GET", callback.String())
 	browse("GET", origin+"/callback?code=x&state="+alice)
-	return b
+	for range 6000 { // the spans of flights end after their callers have the token
+		if len(b.spans.Ended()) == len(b.spans.Started()) {
+			return b
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("a span has not ended within a minute")
+	return nil
 }
 
 // No attribute, name or status has anything of the user, the tokens or the secrets.
