@@ -173,6 +173,87 @@ var codes = map[int]Code{
 	700082: {"the refresh token expired through inactivity",
 		"The user was inactive for too long and must sign in again."},
 
+	// Sign-in requests.
+	50011: {"the redirect URI is not registered",
+		"Register the redirect_uri of the request under Authentication in the app registration. " +
+			"Scheme, host, path and letter case must be equal. Only the port of http://localhost may differ."},
+	500113: {"the app does not have a redirect URI",
+		"Add a redirect URI under Authentication in the app registration."},
+	50058: {"no user is signed in, so a silent sign-in is impossible",
+		"With prompt=none, exactly one user must have a session. Sign the user in without prompt=none."},
+	50147:  {"the PKCE challenge is missing or invalid", pkce},
+	501491: {"the PKCE challenge is missing or invalid", pkce},
+	700054: {"the app is not enabled for ID tokens from the authorization endpoint",
+		"Use response_type=code. If the app needs the hybrid flow, select ID tokens under Authentication in the app " +
+			"registration."},
+	70005: {"the response type is not supported", "Use response_type=code with PKCE."},
+	70007: {"the response mode is not supported", "Use response_mode=query or form_post with response_type=code."},
+	65004: {"the user declined to consent",
+		"The user selected Cancel. Explain the permissions and let the user try again, or have an administrator consent."},
+	90094: {"only an administrator can consent to the permissions",
+		"Have an administrator of the tenant open " + adminPage + ", or request permissions that users may grant."},
+	50020: {"the account does not belong to the tenant",
+		"The user's account is in another tenant. Use another account, invite the user as a guest, or make the app " +
+			"multi-tenant and sign in at /organizations."},
+	50057: {"the account is disabled", "An administrator must enable the user's account."},
+	50126: {"the username or password is wrong", "Enter the username and password again, or reset the password."},
+	90013: {"a form or parameter is invalid",
+		"The sign-in page has expired, or its form was changed. Go back to the app and sign in again."},
+
+	// Codes and refresh tokens.
+	54005: {"the authorization code has already been redeemed",
+		"A code can be redeemed once. Do not retry the request, and check that a proxy or a second replica does not repeat " +
+			"the callback."},
+	70008: {"the authorization code or refresh token has expired",
+		"Sign the user in again. A code is valid for 10 minutes."},
+	700084: {"the refresh token of a single-page app has expired",
+		"It is valid for 24 hours and cannot be extended. Sign the user in again."},
+	70000: {"the grant is not valid",
+		"The code or token was issued to another client. Redeem it with the client ID of the authorization request."},
+	700005: {"the authorization code is for another tenant",
+		"Redeem the code at the tenant in which the user signed in, or at the path of the authorization request."},
+	500112: {"the redirect URI differs from that of the authorization request",
+		"Send the same redirect_uri to the token endpoint as to the authorization endpoint."},
+	501481: {"the PKCE verifier does not match the challenge",
+		"Keep the code_verifier with the state of each sign-in. Two sign-ins in one browser often overwrite each other's."},
+	9002325: {"a single-page app must use PKCE", pkce},
+	9002326: {"only a single-page app may redeem the code from a script", spaPlatform},
+	9002327: {"the code of a single-page app must be redeemed from a script", spaPlatform},
+	28003: {"the scope must not be empty for this code",
+		"The authorization request named several APIs. Send the scopes of one of them when redeeming the code."},
+	28000: {"the scopes are of several APIs",
+		"An access token is for one API. Request a token for each API."},
+
+	// The device code flow.
+	70016: {"the user has not signed in yet",
+		"Poll again after the interval of the response. This is not a failure."},
+	70018: {"the device or user code is invalid", "Request a new code."},
+	70019: {"the device code has expired", "Request a new code. It is valid for 15 minutes."},
+
+	// Malformed requests.
+	900144: {"a required parameter is missing",
+		"Send the parameter that the message names, in the body of the request."},
+	90014: {"a required field is missing", "Send the field that the message names."},
+	90023: {"a parameter has a value that is not supported", "Correct the parameter that the message names."},
+	900561: {"the endpoint does not accept the HTTP method",
+		"Send token requests with POST, and sign-in requests with GET."},
+	901002:  {"the parameter resource is not supported", "Endpoints of version 2.0 use scope instead of resource."},
+	9002313: {"the request is malformed", "Send each parameter once, form-encoded in the body."},
+	70003: {"the grant type is not supported",
+		"Use authorization_code, refresh_token, client_credentials or a grant that Microsoft documents."},
+	50059: {"the request does not name a tenant",
+		"An app without a user must use the ID of its tenant in the URL, not common or organizations."},
+	50049:  {"the authority is unknown", "Check the host of the authority for typing errors."},
+	700022: {"the scopes are of several APIs", "An access token is for one API. Request a token for each API."},
+	650053: {"the API does not expose the scope",
+		"Compare the scope with those under Expose an API in the API's registration."},
+	240002: {"an ID token cannot be exchanged for an access token",
+		"Send the access token for this app, not the ID token."},
+	7000114: {"an app-only token cannot be exchanged on behalf of a user",
+		"Use client credentials for calls without a user."},
+	9001023: {"the password grant is not supported at common", "Use the ID of the user's tenant in the URL."},
+	9002332: {"the app does not accept personal accounts", "Sign in at the app's tenant or at /organizations."},
+
 	// Temporary errors.
 	90033: {"Entra is temporarily unavailable", "Entra is temporarily unavailable. " + tryLater},
 	90055: {"Entra throttles the tenant", "Entra throttles the tenant. Try again later, and request fewer tokens. " +
@@ -183,6 +264,10 @@ var codes = map[int]Code{
 const (
 	noCredential = "The request had no credential. Configure a secret, a certificate or a federated credential. " +
 		"\"entra token -h\" lists the ways."
+	pkce = "Send a code_challenge with code_challenge_method=S256, and its code_verifier when redeeming the code. " +
+		"Both have 43 to 128 characters."
+	spaPlatform = "A redirect URI of the platform Single-page application is for scripts, and one of the platform " +
+		"Web is for servers. Move the URI to the other platform under Authentication in the app registration."
 	federated = "No federated credential of the app matches the token. Its issuer, subject and audience, " +
 		secrets + ", must equal the iss, sub and aud of the token exactly."
 )
