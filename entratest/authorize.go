@@ -13,6 +13,7 @@ import (
 // A signInRequest is a validated request to the authorization endpoint. The pages
 // contain it, encrypted.
 type signInRequest struct {
+	ID           string        `json:"i"` // for the console
 	Tenant       string        `json:"n"` // as in the path
 	Client       string        `json:"c"`
 	ResponseType string        `json:"t"` // sorted: "code", "code id_token" or "id_token"
@@ -280,7 +281,8 @@ func (s *Server) handleAuthorize(r *request) *response {
 
 // startSignIn starts a validated sign-in.
 func (s *Server) startSignIn(r *request, q *signInRequest) *response {
-	q.Until = r.now.Add(pageLifetime)
+	q.ID, q.Until = newGUID(), r.now.Add(pageLifetime)
+	r.signIn = q
 	if r.signInUser != nil {
 		auth := s.newAuthentication(r.signInUser, r.now)
 		q.Auth, q.Granted = &auth, false

@@ -78,6 +78,12 @@
 //   - RequireMFA of an [App] protects a resource with a Conditional Access policy.
 //   - Lifetime and RefreshIn of the Config set the lifetime of tokens.
 //
+// # Looking at requests
+//
+// [Server.Console] serves a page that shows each sign-in as a sequence diagram, with the
+// parameters, the claims of tokens, and the fix for each error. Open the URL that
+// [Server.StartTLS] returned in a browser.
+//
 // # Fidelity
 //
 // FIDELITY.md in this directory compares the server with Entra. Each row

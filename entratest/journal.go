@@ -122,6 +122,7 @@ func (s *Server) record(r *request, resp *response) {
 	if s.onRequest != nil {
 		defer s.onRequest(e)
 	}
+	st, retry, keys := s.newStep(e, r, resp)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j := &s.journal
@@ -139,6 +140,7 @@ func (s *Server) record(r *request, resp *response) {
 		key = Match{Endpoint: e.Endpoint}
 	}
 	j.counts[key]++
+	s.flows.add(st, retry, keys...)
 }
 
 // Requests returns the last 4096 requests, oldest first. It includes requests

@@ -48,7 +48,9 @@ func page(status int, name string, data pageData) *response {
 	if err := pages[name].ExecuteTemplate(&buf, "layout", data); err != nil {
 		panic("entratest: " + err.Error())
 	}
-	return htmlResponse(status, buf.Bytes(), "style-src 'unsafe-inline'")
+	resp := htmlResponse(status, buf.Bytes(), "style-src 'unsafe-inline'")
+	resp.page = data.Title
+	return resp
 }
 
 // htmlResponse returns a page that cannot be framed and loads nothing except what
@@ -211,6 +213,7 @@ func (s *Server) handleLogin(r *request) *response {
 		return errorPage(r, newError(90013, "This page has expired or its form was modified. "+
 			"Go back to the app and sign in again."))
 	}
+	r.signIn = &q
 	step := r.form.Get("step")
 	if !slices.Contains(pageSteps[q.Page], step) {
 		return errorPage(r, newError(90013, "The form is invalid."))

@@ -27,7 +27,8 @@ type request struct {
 	clientID      string // from the form, a Basic header or an assertion
 	secret        string // from the form or a Basic header
 	basic         bool
-	signInUser    *User // for SignIn: the user to sign in without pages
+	signIn        *signInRequest // the sign-in that this request starts or continues, or nil
+	signInUser    *User          // for SignIn: the user to sign in without pages
 }
 
 // maxBody is the maximum size of a request's body, in bytes.
@@ -42,9 +43,6 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 		traceID:       newGUID(),
 		correlationID: hr.Header.Get("client-request-id"),
 	}
-	if !isGUID(r.correlationID) {
-		r.correlationID = newGUID()
-	}
 	r.tenantName, r.endpoint = splitPath(hr.URL.Path)
 	if t := s.registry.tenantByName[r.tenantName]; t != nil && s.registry.servedBy(t, r.base) {
 		r.tenant = t
@@ -52,6 +50,12 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 	r.form = hr.URL.Query()
 	if hr.Method == http.MethodPost {
 		r.parseForm()
+	}
+	if r.correlationID == "" {
+		r.correlationID = r.form.Get("client-request-id") // as a browser sends it
+	}
+	if !isGUID(r.correlationID) {
+		r.correlationID = newGUID()
 	}
 	r.clientID = r.form.Get("client_id")
 	r.secret = r.form.Get("client_secret")

@@ -18,6 +18,7 @@ type response struct {
 	injected bool         // made by a Fault
 	drop     bool         // close the connection instead of responding
 	truncate int          // if positive, the number of bytes of the body to send
+	page     string       // title of the page in body, for the console
 	location string       // for SignIn: the URL that the browser opens next
 }
 

@@ -38,6 +38,7 @@ type Server struct {
 	devices       map[string]*device // by user code
 	faults        []*activeFault
 	journal       journal
+	flows         flows
 }
 
 // A consentKey identifies the consent of a user to a client's use of a resource.

@@ -162,6 +162,8 @@ func signedOutPage(r *request, target string, frames []string) *response {
 	if err := pages["signedout"].ExecuteTemplate(&buf, "layout", data); err != nil {
 		panic("entratest: " + err.Error())
 	}
-	return htmlResponse(http.StatusOK, buf.Bytes(),
+	resp := htmlResponse(http.StatusOK, buf.Bytes(),
 		"style-src 'unsafe-inline'; script-src 'nonce-"+data.Nonce+"'; frame-src "+sources)
+	resp.page = data.Title
+	return resp
 }

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -33,7 +34,7 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 	ca = x509.NewCertPool()
 	ca.AddCert(issuer)
 	srv := &http.Server{
-		Handler:           s,
+		Handler:           s.Console(context.Background()),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // tests break handshakes on purpose
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},

@@ -23,7 +23,7 @@ func FuzzConsole(f *testing.F) {
 	f.Add("GET", "/-/requests", "", "")
 	f.Add("DELETE", "/favicon.ico", "", "%")
 	f.Fuzz(func(t *testing.T, method, path, body, query string) {
-		c := newConsole(cfg, entratest.NewServer(cfg))
+		c := entratest.NewServer(cfg).Console(t.Context())
 		send := func(method, path, body, query string) *httptest.ResponseRecorder {
 			r := httptest.NewRequest(http.MethodPost, "https://127.0.0.1/", strings.NewReader(body))
 			r.Method, r.URL = method, &url.URL{Path: path, RawQuery: query}

@@ -50,9 +50,10 @@
 //
 // # Console
 //
-// The root page of the authority shows the last requests and the configuration.
-// Its buttons inject faults, rotate keys and revoke sessions. Scripts can send the
-// same forms, and read the journal at /-/requests:
+// The root page of the authority shows the last requests as sequence diagrams and is
+// updated while it is open (see [entratest.Server.Console]). Its buttons inject faults,
+// rotate keys and revoke sessions. Scripts can send the same forms, and read the journal
+// at /-/requests:
 //
 //	curl --cacert ca.pem -d action=fault -d kind=429 -d endpoint=token -d times=2 $AUTHORITY/
 //	curl --cacert ca.pem -d action=clear $AUTHORITY/
@@ -189,7 +190,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(stderr, "serving", authority)
-	return serve(ctx, l, cert, newConsole(cfg, s))
+	return serve(ctx, l, cert, s.Console(ctx))
 }
 
 // serve serves l until ctx ends, then waits up to five seconds for open requests.

@@ -1,0 +1,124 @@
+package integration_test
+
+import (
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/examples/contoso"
+)
+
+// The console shows a sign-in with consent and step-up, an on-behalf-of chain with a missing consent, and a throttled
+// daemon, while they happen.
+func TestConsole(t *testing.T) {
+	w := newWebApp(t, func(c *entratest.Config, _ string) {
+		for i := range c.Apps {
+			if c.Apps[i].Name == "api-a" {
+				c.Apps[i].Permissions = nil // the administrator has not granted api-b
+			}
+		}
+	})
+	server := httptest.NewServer(w.Entra.Console(t.Context()))
+	t.Cleanup(server.Close)
+	alice := newChromium(t)
+	bob, c := alice.fresh(t), alice.fresh(t)
+	c.do(t, chromedp.EmulateViewport(1200, 900), chromedp.Navigate(server.URL))
+	c.wantText(t, "No requests yet.")
+
+	w.signInAlice(t, alice)
+	w.stepUp(t, alice, "/payslip")
+	bob.do(t, chromedp.Navigate(w.url+"/orders"))
+	bob.signIn(t, "bob@contoso.onmicrosoft.com", bobPassword)
+	bob.do(t, chromedp.WaitVisible(consentItem), chromedp.Click(submitButton), chromedp.WaitVisible(problem))
+	w.Entra.Inject(entratest.Fault{ClientID: daemonID, Endpoint: "token", Status: 429, RetryAfter: "1", Times: 1})
+	daemon := must[*entra.Client](t)(entra.New(w.Config("daemon")))
+	if _, err := clientcreds.TokenSource(daemon, contoso.OrdersAll).TokenContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	signedIn := []string{
+		"Browser to Entra GET authorize | 200 page: Sign in to your account",
+		"Browser to Entra POST login password | 200 page: Permissions requested",
+		"Browser to Entra POST login consent | 302 sends code, session_state, state to webapp",
+		"webapp to Entra POST token authorization code | 200 access token for api-a, ID token, refresh token",
+	}
+	wantFlow(t, c, "Client credentials 1 error",
+		"daemon to Entra POST token client credentials | 429 Too Many Requests, Retry-After 1 (injected fault) | "+
+			"AADSTS90055 temporarily_unavailable: Entra throttles the tenant | This error was injected by the test. | "+
+			"Fix Entra throttles the tenant. Try again later, and request fewer tokens. Create one token source for each "+
+			"API and keep it. Requesting a new token for each call is the usual cause.",
+		"daemon to Entra POST token client credentials | 200 access token for api-b",
+	)
+	wantFlow(t, c, "Sign-in, authorization code, on-behalf-of 1 error", append(slices.Clone(signedIn),
+		"webapp to api-a access token, seen as the assertion of the next request",
+		"api-a to Entra POST token on-behalf-of | 400 Bad Request | AADSTS65001 invalid_grant: consent is missing | "+
+			"The user or an administrator has not consented to use the app '"+apiAID+"' named 'api-a'. "+
+			"Request consent interactively. | Fix No user or administrator has consented to this permission. "+
+			"In the app registration, under API permissions, select Grant admin consent, or have an administrator open "+
+			"https://login.microsoftonline.com/"+tenant+"/adminconsent?client_id="+apiAID,
+	)...)
+	wantFlow(t, c, "Sign-in, authorization code, refresh token 1 error", append(slices.Clone(signedIn),
+		"webapp to Entra POST token refresh token | 200 access token for payroll, ID token, refresh token",
+		"webapp to Entra POST token refresh token | 400 Bad Request | "+
+			"AADSTS50076 interaction_required: multi-factor authentication is required | "+
+			"A policy of the resource 'aaaaaaaa-0000-4000-8000-00000000a1c5' requires multifactor authentication. | "+
+			"Fix Sign the user in again with the claims challenge of the error. "+
+			"An API returns the challenge to its client, which signs the user in.",
+		"Browser to Entra GET authorize | 200 page: Approve sign-in request",
+		"Browser to Entra POST login mfa | 302 sends code, session_state, state to webapp",
+		"webapp to Entra POST token authorization code | 200 access token for payroll, ID token, refresh token",
+	)...)
+	for _, name := range []string{"on-behalf-of", "refresh token", "Client credentials"} {
+		c.lookAtConsole(t, name)
+	}
+}
+
+// wantFlow waits until the console shows a flow with the title, and checks its arrows.
+func wantFlow(t *testing.T, c *chromium, title string, want ...string) {
+	t.Helper()
+	const text = `(title => {
+		const lines = (of, query) => [...of.querySelectorAll(query)].map(e => e.innerText.replace(/\s+/g, " ").trim());
+		const flow = [...document.querySelectorAll(".flow")].find(f => lines(f, "h3")[0] === title);
+		return !flow ? [] : [...flow.querySelectorAll(".arrow")].map(a =>
+			lines(a, ".text > p, .why > p").map(l => l.replace(/^[\d:.]{12} /, "")).join(" | "));
+	})`
+	var got []string
+	for range 100 { // the page is updated five times a second
+		got = eval(t, c, chromedp.Evaluate[[]string](text+"("+strconv.Quote(title)+")"))
+		if len(got) == len(want) {
+			break
+		}
+		c.do(t, chromedp.Sleep(100*time.Millisecond))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("flow %s: got\n%s\nwant\n%s\nin %s", title, strings.Join(got, "\n"), strings.Join(want, "\n"), c.text(t))
+	}
+}
+
+// lookAtConsole checks the console with one flow, whose title has a part, in each color scheme and on a phone.
+func (c *chromium) lookAtConsole(t *testing.T, part string) {
+	t.Helper()
+	c.do(t, chromedp.Evaluate[chromedp.Void](`for (const f of document.querySelectorAll(".flow")) {
+		f.hidden = !f.querySelector(".title").textContent.includes(`+strconv.Quote(strings.ToLower(part))+`);
+		for (const d of f.querySelectorAll("details")) d.open = d.innerText.includes("ID token");
+	}`))
+	for _, scheme := range []string{"light", "dark"} {
+		c.scheme(t, scheme)
+		c.do(t, chromedp.EmulateViewport(1200, 900))
+		c.screenshot(t, "console "+part+" "+scheme)
+		c.wantAccessible(t, "console, "+part+", "+scheme)
+		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
+		c.screenshot(t, "console "+part+" "+scheme+" on a phone")
+		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
+			t.Errorf("console with %s: got width %d, want at most 360", part, width)
+		}
+	}
+}
