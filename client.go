@@ -88,6 +88,7 @@ type Client struct {
 	onEvent      func(cache.Event) // logs to logger; nil without one
 	warned       *sync.Once        // logs that the credential is probably wrong
 	issuer       *issuerClient     // acquires the tokens instead of Entra; nil for an app registration
+	blueprint    string            // the client ID of an agent identity's blueprint; empty for other apps
 }
 
 // New returns a client for cfg. It makes no network requests. It only validates cfg and
@@ -169,6 +170,9 @@ func evictionsOnly(onEvent func(cache.Event)) func(cache.Event) {
 // "invalid_request" if tenantID is invalid.
 func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	switch lower := strings.ToLower(tenantID); {
+	case c.blueprint != "" && lower != c.tenantID:
+		return nil, errorf("invalid_request", "an agent identity belongs to one tenant; create it with the client of its "+
+			"blueprint in the other tenant")
 	case c.cloud.ExternalID() && isMultiTenant(lower):
 		return nil, errorf("invalid_request", "the tenant is %q, but an authority of External ID serves one tenant; "+
 			"use its ID or its domain", lower)

@@ -40,6 +40,14 @@ type Grant struct {
 	// RefreshToken controls whether the cache keeps the refresh token of a response in
 	// the subject's session, where TokenRequest.RefreshToken redeems it.
 	RefreshToken bool
+	// FMIPath names the federated identity that ClientCredentials requests an exchange
+	// token for (fmi_path), such as the client ID of an agent identity. It is part of the
+	// cache key. A grant with it is for the app itself and implies Local. Package agentid
+	// uses it.
+	FMIPath string
+	// Local controls whether the tokens stay in this process, even if the cache has a
+	// store. It is for tokens that only authenticate further requests of the process.
+	Local bool
 	// Delegation says that the session belongs to a long-running process, which may use the
 	// refresh token for much longer than a sign-in lasts; see cache.Options.DelegationTTL.
 	// Session must then be a random ID that no other session ever has. Package obo uses it.
@@ -70,7 +78,30 @@ func (r *TokenRequest) Claims() string { return r.claims }
 
 // ClientCredentials requests a token for the app itself (RFC 6749, section 4.4).
 func (r *TokenRequest) ClientCredentials(ctx context.Context) (*TokenResponse, error) {
-	result, err := r.app.AcquireTokenByCredential(r.context(ctx), r.grant.scopes(), confidential.WithClaims(r.claims))
+	options := []confidential.AcquireByCredentialOption{confidential.WithClaims(r.claims)}
+	if r.grant.FMIPath != "" {
+		options = append(options, confidential.WithFMIPath(r.grant.FMIPath))
+	}
+	result, err := r.app.AcquireTokenByCredential(r.context(ctx), r.grant.scopes(), options...)
+	return r.response(ctx, result, err)
+}
+
+// UserFederatedCredential requests a token for the user account of an agent identity
+// ("Agent's user account impersonation protocol" in Microsoft's documentation).
+// credential is the exchange token of the agent identity. The user is named by either
+// objectID or username.
+func (r *TokenRequest) UserFederatedCredential(
+	ctx context.Context, credential, objectID, username string,
+) (*TokenResponse, error) {
+	options := []confidential.AcquireByUserFICOption{confidential.WithClaims(r.claims)}
+	if objectID != "" {
+		options = append(options, confidential.WithUserObjectID(objectID))
+	}
+	if username != "" {
+		options = append(options, confidential.WithUserFICUsername(username))
+	}
+	result, err := r.app.AcquireTokenByUserFederatedIdentityCredential(
+		r.context(ctx), r.grant.scopes(), credential, options...)
 	return r.response(ctx, result, err)
 }
 
@@ -227,6 +258,8 @@ func (g *Grant) invalid() *Error {
 	switch {
 	case g.Flow == "" || g.Fetch == nil:
 		return errorf("invalid_request", "a Grant needs a Flow and a Fetch")
+	case g.FMIPath != "" && g.Subject != "":
+		return errorf("invalid_request", "a Grant with an FMIPath is for the app itself and must not have a Subject")
 	case g.Delegation && (g.Session == "" || !g.RefreshToken):
 		return errorf("invalid_request", "a Grant with Delegation needs a Session and RefreshToken")
 	}

@@ -47,6 +47,10 @@ func (c *Client) TokenSource(g Grant) *TokenSource {
 	f := c.flow(g.Flow)
 	key := f.key
 	key.Subject, key.Session, key.Delegation = g.Subject, g.Session, g.Delegation
+	key.Local = key.Local || g.Local || g.FMIPath != ""
+	if g.FMIPath != "" {
+		key.Variant += " fmi_path=" + g.FMIPath
+	}
 	s.handle.OnEvent, s.handle.EncodeError, s.handle.DecodeError = c.onEvent, encodeError, decodeError
 	s.handle.Interactive = g.RefreshToken
 	s.handle.Bind(c.cache, key, g.scopes(), f.last.Load())
@@ -140,7 +144,8 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 		return nil, s.convert(ctx, err)
 	}
 	s.satisfied.Store(true)
-	if g := &s.grant; g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 { // the app itself, one scope
+	g := &s.grant
+	if g.Subject == "" && g.Session == "" && len(g.Scopes) == 0 && g.FMIPath == "" { // the app itself, one scope
 		s.client.flow(g.Flow).last.Store(&s.handle)
 	}
 	return t, nil

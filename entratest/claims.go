@@ -82,6 +82,7 @@ func (s *Server) commonClaims(t *accessToken) claimSet {
 	if len(t.roles) > 0 {
 		c["roles"] = t.roles
 	}
+	s.registry.addAgentClaims(c, t)
 	if t.claims.supportsCAE() && (t.resource.ContinuousAccess || slices.Contains(t.resource.OptionalClaims, "xms_cc")) {
 		c["xms_cc"] = []string{"cp1"}
 	}

@@ -55,6 +55,8 @@ func (s *Server) authenticateClient(r *request) (app *App, class string, aerr *a
 	}
 	public := app.Public || platform == platformSPA || platform == platformPublic && r.secret+assertion == ""
 	switch {
+	case app.Blueprint != "":
+		return app, "2", s.checkAgentAssertion(r, app, assertion, kind)
 	case public && (r.secret != "" || assertion != ""):
 		return nil, "", newError(700025, "A public client must not send a client_secret or a client_assertion.")
 	case public:

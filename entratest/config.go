@@ -111,6 +111,11 @@ type App struct {
 	// Federated are the federated identity credentials of the app.
 	Federated []FederatedCredential
 
+	// Blueprint makes the app an agent identity of Microsoft Entra Agent ID: the name of the
+	// app that is its agent identity blueprint. The agent identity has no credentials of its
+	// own and works in TenantID only. If empty, the app is not an agent identity.
+	Blueprint string
+
 	// AppIDURI is the identifier URI of this resource, such as api://orders.
 	// It is the prefix of its scopes. Defaults to api://<ClientID>.
 	AppIDURI string
@@ -267,6 +272,10 @@ type User struct {
 	// object ID of the guest. If that is empty, it is derived from Username and
 	// the tenant.
 	Guest map[string]string
+
+	// AgentIdentity makes the account the user account of an agent: the name of the agent
+	// identity that acts as this user. If empty, it is the account of a person.
+	AgentIdentity string
 
 	// MFA gives the user a second factor. Server.SignIn and the sign-in page
 	// then pass multifactor authentication. Without it, a sign-in that requires

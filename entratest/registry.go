@@ -51,7 +51,7 @@ func newRegistry(cfg Config) (*registry, error) {
 			return nil, fmt.Errorf("tenant %q: %w", t.ID, err)
 		}
 	}
-	for _, a := range withGraph(cfg.Apps, cfg.Tenants[0].ID) {
+	for _, a := range withTokenExchange(withGraph(cfg.Apps, cfg.Tenants[0].ID), cfg.Tenants[0].ID) {
 		if err := reg.addApp(a); err != nil {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
@@ -60,9 +60,15 @@ func newRegistry(cfg Config) (*registry, error) {
 		if err := reg.checkPermissions(a); err != nil {
 			return nil, fmt.Errorf("app %q: %w", a.Name, err)
 		}
+		if err := reg.checkBlueprint(a); err != nil {
+			return nil, fmt.Errorf("app %q: %w", a.Name, err)
+		}
 	}
 	for _, u := range cfg.Users {
 		if err := reg.addUser(u); err != nil {
+			return nil, fmt.Errorf("user %q: %w", u.Username, err)
+		}
+		if err := reg.checkAgentUser(&u); err != nil {
 			return nil, fmt.Errorf("user %q: %w", u.Username, err)
 		}
 	}

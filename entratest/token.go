@@ -16,6 +16,7 @@ const (
 	grantTypeCredentials = "client_credentials"
 	grantTypeOnBehalfOf  = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 	grantTypePassword    = "password"
+	grantTypeUserFIC     = "user_fic"
 )
 
 // handleToken serves the token endpoint.
@@ -45,7 +46,7 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 	case "":
 		return nil, missingParameter("grant_type")
 	case grantTypeCode, grantTypeRefresh, grantTypeCredentials, grantTypeOnBehalfOf, grantTypePassword,
-		grantTypeDevice, grantTypeDeviceShort:
+		grantTypeDevice, grantTypeDeviceShort, grantTypeUserFIC:
 	default:
 		return nil, newError(70003, "The grant_type '%s' is not supported.", printable(kind))
 	}
@@ -81,6 +82,8 @@ func (s *Server) handleGrant(r *request) (*response, *aadstsError) {
 		return s.grantPassword(g)
 	case grantTypeDevice, grantTypeDeviceShort:
 		return s.grantDevice(g)
+	case grantTypeUserFIC:
+		return s.grantUserFIC(g)
 	}
 	return s.grantCredentials(g)
 }
@@ -135,6 +138,9 @@ func (s *Server) grantCredentials(g *grantRequest) (*response, *aadstsError) {
 		return nil, notDefaultScope(g.scope)
 	}
 	resource := q.resources[0].app
+	if resource.ClientID == tokenExchangeID {
+		return s.grantTokenExchange(g, resource)
+	}
 	roles := s.appRoles(g.tenant, g.client, resource)
 	if resource.RequireAssignment && len(roles) == 0 {
 		return nil, newError(501051, "The app '%s' (%s) is not assigned to a role of '%s' (%s).", g.client.ClientID,
@@ -402,7 +408,7 @@ func (s *Server) grantOnBehalfOf(g *grantRequest) (*response, *aadstsError) {
 		return nil, newError(500133, "The assertion is not valid now. The time is %s. The assertion expires at %s.",
 			g.now.UTC().Format(time.RFC3339), time.Unix(exp, 0).UTC().Format(time.RFC3339))
 	}
-	if aud := t.payload.stringClaim("aud"); !g.client.isAudience(aud) {
+	if aud := t.payload.stringClaim("aud"); !s.registry.blueprintOf(g.client).isAudience(aud) {
 		return nil, newError(500131, "The audience of the assertion is '%s'. "+
 			"It must be '%s', the app '%s' (%s) that sends it.",
 			printable(aud), g.client.AppIDURI, g.client.ClientID, g.client.Name)

@@ -1,5 +1,5 @@
-// Package keyvault has a fake of Azure Key Vault for tests. It is a package of its own, because it needs the library for
-// PKCS#12.
+// Package keyvault has a fake of Azure Key Vault for tests. It is a package of its own, because it needs the library
+// for PKCS#12.
 package keyvault
 
 import (
