@@ -47,9 +47,7 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("entratest: request to %s://%s: Entra requires https", hr.URL.Scheme, hr.URL.Host)
 	}
 	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
-	_, parent, _ := strings.Cut(host, ".") // of a region's host
-	if host != s.host && (parent == "" || parent != s.host) && s.registry.canonicalHost(host) == "" &&
-		!isGraphHost(host) {
+	if !s.serves(host) {
 		return nil, fmt.Errorf("entratest: request to %q: host is not a sign-in host of Microsoft, Graph or Config.Host",
 			hr.URL.Host)
 	}
@@ -92,6 +90,14 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(served.body))
 	}
 	return resp, nil
+}
+
+// serves reports whether a host, in lower case and without the default port, is one that Client
+// accepts.
+func (s *Server) serves(host string) bool {
+	_, parent, _ := strings.Cut(host, ".") // of a region's host
+	return host == s.host && host != "" || parent != "" && parent == s.host || s.registry.canonicalHost(host) != "" ||
+		isGraphHost(host)
 }
 
 // brokenReader simulates a broken connection.

@@ -306,6 +306,9 @@ func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
 	return false
 }
 
+// defaultAudience is the audience of the tokens of federated credentials.
+const defaultAudience = "api://AzureADTokenExchange"
+
 // checkFederated checks an assertion of a federated issuer.
 func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 	iss, sub := t.payload.stringClaim("iss"), t.payload.stringClaim("sub")
@@ -316,7 +319,7 @@ func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 		}
 		audience := fed.Audience
 		if audience == "" {
-			audience = "api://AzureADTokenExchange"
+			audience = defaultAudience
 		}
 		switch {
 		case fed.Subject != sub:

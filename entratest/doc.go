@@ -67,6 +67,19 @@
 // A single-page app has SPARedirectURIs. Its scripts send requests to a listener, which
 // also serves the UserInfo endpoint and a part of Microsoft Graph.
 //
+// # Helpers for tests
+//
+// [NewTest] creates a server that belongs to a test. If the test fails, its output has the requests to the
+// server. The methods of a [Test] fail the test instead of returning an error:
+//
+//	s := entratest.NewTest(t, entratest.Sample())
+//	browser := s.Browser("alice@contoso.onmicrosoft.com", entratest.Hosts{"orders.contoso.example": app})
+//	page := browser.Get("https://orders.contoso.example/")
+//
+// A [Browser] stores cookies, follows redirects and fills in the sign-in pages as a user. [Hosts] connects to
+// apps and APIs in the process. [Test.Certificate] and [Test.ServiceAccountToken] create
+// credentials of an app.
+//
 // # Testing failures
 //
 //   - [Server.Inject] delays, throttles, drops or replaces responses: all of them,
