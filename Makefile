@@ -51,13 +51,15 @@ gofmt: # Part of other targets.
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files"; exit 1; fi
 
 .PHONY: lint
-lint: gofmt style ## Formatting, language, tidy modules, go vet, golangci-lint.
+lint: gofmt style ## Formatting, language, tidy modules, go vet, golangci-lint, the Dockerfile.
 	$(call say,go mod tidy: every module)
 	@for module in $(MODULES); do echo "$$module"; $(GO) -C $$module mod tidy -diff; done
 	$(call say,go vet)
 	$(GO) vet ./...
 	@set -x; for module in integration $(SATELLITES) tools; do $(GO) -C $$module vet ./...; done
 	$(GO) -C tools test ./...
+	$(call say,Dockerfile and compose file)
+	$(GO) -C tools run ./containers ..
 	$(call say,golangci-lint)
 	$(GOLANGCI_LINT) run ./...
 	@set -x; for module in integration $(SATELLITES); do (cd $$module && $(GOLANGCI_LINT) run ./...); done
