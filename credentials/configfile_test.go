@@ -101,9 +101,13 @@ func TestFromFileTriesCredentialsInOrder(t *testing.T) {
 	path := settingsFile(t, t.TempDir(), `"ClientCredentials": [
 		{"SourceType": "ClientSecret", "ClientSecret": "secret-1"},
 		{"SourceType": "ClientSecret", "ClientSecret": "secret-2"}]`)
-	cfg, err := credentials.FromFile(path, "AzureAd", nil)
+	log := newLogRecorder()
+	cfg, err := credentials.FromFile(path, "AzureAd", &credentials.FileOptions{Logger: log.Logger})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := log.lines(); len(got) != 0 {
+		t.Errorf("both credentials are usable, but got the log %q", got)
 	}
 	e.mustUse(t, cfg.Credential)
 	if got, want := e.sent("client_secret"), []string{"secret-1", "secret-2"}; !slices.Equal(got, want) {
@@ -138,6 +142,12 @@ func TestFromFileFields(t *testing.T) {
 			{ /* https://a.example, */ "AzureAd": { "TenantId": "T//\"/*", // the tenant, "x": 1
 			"ClientId": "C", "ClientCapabilities": ["cp1", /* , */ ], ` + secret + `, }, } // end`,
 			entra.Config{TenantID: `T//"/*`, ClientID: "C", Capabilities: []string{"cp1"}}},
+		{"empty comment", "AzureAd",
+			`{ /**/ "AzureAd": {"TenantId": "T", "ClientId": "C", ` + secret + `}} /* end */`,
+			entra.Config{TenantID: "T", ClientID: "C"}},
+		{"settings of other parts of Microsoft.Identity.Web", "AzureAd", `{"AzureAd": {"TenantId": "T", "ClientId": "C",
+			"TokenDecryptionCredentials": [{"SourceType": "Path", "Other": "x"}], ` + secret + `}}`,
+			entra.Config{TenantID: "T", ClientID: "C"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := testkit.WriteFile(t, filepath.Join(t.TempDir(), "f.json"), test.file)
@@ -163,8 +173,16 @@ func TestFromFileErrors(t *testing.T) {
 		{"empty", " ", `the file "DIR/f.json" is empty or truncated: its JSON ends too early`, nil},
 		{"truncated", `{"AzureAd": {` + ids + `, "ClientSecret": "top secret"`,
 			`the file "DIR/f.json" is empty or truncated: its JSON ends too early`, nil},
+		{"truncated text", `{"AzureAd": {"ClientSecret": "top secret`,
+			`the file "DIR/f.json" is empty or truncated: its JSON ends too early`, nil},
 		{"truncated comment", `{} /* {`, `the file "DIR/f.json" has no section "AzureAd"`, nil},
 		{"two documents", `{"AzureAd": {}} {"AzureAd": {}}`, `the file "DIR/f.json" has text after its JSON`, nil},
+		{"slash", `{"AzureAd": {` + ids + `, "ClientSecret": "top secret"}} /`,
+			`the file "DIR/f.json" has text after its JSON`, nil},
+		{"as deep as allowed", strings.Repeat("[", 33) + strings.Repeat("]", 33),
+			`the file "DIR/f.json" has no section "AzureAd"`, nil},
+		{"one level deeper", strings.Repeat("[", 34) + strings.Repeat("]", 34),
+			`the file "DIR/f.json" is nested more than 32 levels deep`, nil},
 		{"deep", strings.Repeat("[", 100) + strings.Repeat("]", 100),
 			`the file "DIR/f.json" is nested more than 32 levels deep`, nil},
 		{"other section", `{"AzureAD2": {` + ids + `}}`, `the file "DIR/f.json" has no section "AzureAd"`, nil},
@@ -178,6 +196,10 @@ func TestFromFileErrors(t *testing.T) {
 			`the file "DIR/f.json" has keys that are not supported: AzureAd:ClientCredentials:0:Nonsense, ` +
 				`AzureAd:ClientCredentials:0:SourceTyp (did you mean SourceType?), ` +
 				`AzureAd:ClientSecrte (did you mean ClientSecret?), AzureAd:SignUpSignInPolicyId`, nil},
+		{"key without a name", `{"AzureAd": {` + ids + `, "": "x"}}`,
+			`the file "DIR/f.json" has keys that are not supported: AzureAd:`, nil},
+		{"text as a credential", `{"AzureAd": {` + ids + `, "ClientCredentials": ["top secret"]}}`,
+			`AzureAd:ClientCredentials:0: the file "DIR/f.json": AzureAd:ClientCredentials:0:SourceType is missing`, nil},
 		{"misspelled variable", `{"AzureAd": {` + ids + `}}`, `the file "DIR/f.json" has keys that are not supported: ` +
 			`the environment variable AzureAd__ClientSecrets (did you mean ClientSecret?)`,
 			[]string{"AzureAd__ClientSecrets=top secret"}},
@@ -225,6 +247,9 @@ func TestFromFileErrors(t *testing.T) {
 	dir := t.TempDir()
 	_, err := credentials.FromFile(filepath.Join(dir, "missing.json"), "AzureAd", nil)
 	wantInvalid(t, err, dir, `cannot read the configuration file "DIR/missing.json": no such file or directory`)
+	largest := testkit.WriteFile(t, filepath.Join(dir, "largest.json"), "{}"+strings.Repeat(" ", 1<<20-2))
+	_, err = credentials.FromFile(largest, "AzureAd", nil)
+	wantInvalid(t, err, dir, `the file "DIR/largest.json" has no section "AzureAd"`)
 	big := testkit.WriteFile(t, filepath.Join(dir, "big.json"), strings.Repeat(" ", 1<<20+1))
 	_, err = credentials.FromFile(big, "AzureAd", nil)
 	wantInvalid(t, err, dir, `the configuration file "DIR/big.json" is larger than 1048576 bytes`)

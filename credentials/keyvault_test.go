@@ -468,7 +468,7 @@ func TestKeyVaultErrors(t *testing.T) {
 	}
 }
 
-// A failure that may pass is retried while a caller waits: to read the certificate, and to sign.
+// While a caller waits, a temporary failure is retried, both of reading the certificate and of signing.
 func TestKeyVaultRetries(t *testing.T) {
 	testkit.NoPlatform(t)
 	synctest.Test(t, func(t *testing.T) {

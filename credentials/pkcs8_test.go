@@ -43,6 +43,10 @@ func TestDecryptMalformed(t *testing.T) {
 		}
 		return der
 	}
+	noKey, err := encrypt([]byte("no key, but with the right padding"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	const corrupt = "has an encrypted private key that is corrupt"
 	for name, test := range map[string]struct {
 		der  []byte
@@ -65,6 +69,7 @@ func TestDecryptMalformed(t *testing.T) {
 			func(_ *encryptedPrivateKeyInfo, s *pbes2) { s.Cipher.Parameters = rawValue(t, 1) }), corrupt},
 		"changed ciphertext": {encrypted(1, func(i *encryptedPrivateKeyInfo, _ *pbes2) { i.Data[len(i.Data)-17] ^= 0x80 }),
 			"the password is wrong"},
+		"not a sequence": {noKey, "the password is wrong"},
 	} {
 		got, err := parser{file: "/file", password: func() (string, error) { return fuzzPassword, nil }}.decrypt(test.der)
 		switch {
