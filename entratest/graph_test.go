@@ -26,7 +26,8 @@ func graph(t *testing.T, c *http.Client, method, url, token string) response {
 
 // The UserInfo endpoint has the claims that the scopes of the token allow
 // (https://learn.microsoft.com/entra/identity-platform/userinfo) and the subject of the ID
-// token. A listener names its own, so that test tokens do not leave the machine.
+// token. The discovery document of a listener names the listener's own endpoint, so that test tokens do not leave the
+// machine.
 func TestUserInfo(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for scope, want := range map[string]string{

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Codes, refresh tokens, cookies and forms are not stored. Each contains its own
-// data, encrypted, so that the memory of a server does not grow with the tokens
+// A server does not store codes, refresh tokens, cookies and forms. Each contains its own
+// data, encrypted, so that the memory of the server does not grow with the tokens
 // that it has issued.
 
 // seal returns v as encrypted text for the given purpose.

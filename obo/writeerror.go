@@ -11,9 +11,9 @@ import (
 	"github.com/entratoken/entra/internal/safecall"
 )
 
-// WriteError responds to the caller of an API that could not acquire a token for the next API,
-// and reports whether it did: it does nothing if err is nil or a nil pointer. An API cannot prompt the user, but
-// its caller can. The status says how:
+// WriteError responds to the caller of an API that failed to acquire a token for the next API. It reports whether it
+// wrote a response, and writes none if err is nil or a nil pointer. An API cannot prompt the user, but its caller can.
+// The status says how:
 //
 //   - 403 if consent is missing ([entra.Error.ConsentRequired]). The error in the
 //     WWW-Authenticate header is consent_required. A new token for this API does not help:

@@ -233,7 +233,7 @@ func TestKeysOverTLS(t *testing.T) {
 		t.Errorf("got %v, want a permanent error that names the certificate", err)
 	}
 
-	// A program may trust it once, in http.DefaultTransport.
+	// A program may trust the authority once for all clients, in http.DefaultTransport.
 	original := http.DefaultTransport
 	defer func() { http.DefaultTransport = original }()
 	http.DefaultTransport = transport

@@ -23,8 +23,8 @@ type Policy struct {
 	// probably acquired such a token at the same time. The wider range spreads their refreshes.
 	// Defaults to 0.1.
 	SpreadFrom float64
-	// Margin is the time before its expiry in which a token is not served. If the lifetime is under ten
-	// times Margin, a tenth of it is used. Defaults to 60 seconds.
+	// Margin is the time before its expiry in which a token is not served. For a lifetime of less than ten
+	// times Margin, it is a tenth of the lifetime. Defaults to 60 seconds.
 	Margin time.Duration
 	// RetryMin and RetryMax bound the wait after a failure without a usable token. The n-th
 	// failure in a row is followed by a wait drawn uniformly between RetryMin and RetryMin*2^n, at most

@@ -55,7 +55,7 @@ func (b *balancer) close() {
 	b.transport.CloseIdleConnections()
 }
 
-// replace replaces a target. old is empty for a further one.
+// replace replaces the target old by another. If old is empty, it adds a target.
 func (b *balancer) replace(old, target string) {
 	defer b.transport.CloseIdleConnections() // or the old process waits for requests on them
 	b.mu.Lock()
