@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	maxSteps = 32               // of a flow; a longer one continues in a new flow
-	flowIdle = 10 * time.Minute // a request after a longer pause begins a new flow
+	maxFlowed = 2048             // requests of all flows
+	maxSteps  = 32               // of a flow; a longer one continues in a new flow
+	flowIdle  = 10 * time.Minute // a request after a longer pause begins a new flow
 )
 
 // A flow is a group of requests that belong together, such as a sign-in with the token
@@ -42,7 +43,7 @@ type step struct {
 // A token is one in a response, without its signature. A refresh token is opaque.
 type token struct {
 	Name           string // "access token", "ID token" or "refresh token"
-	Header, Claims string // JSON
+	Header, Claims rawJSON
 	audience       string
 }
 
@@ -53,7 +54,7 @@ func (st *step) failed() bool { return st.Status == 0 || st.Status >= 400 || st.
 type flows struct {
 	list    []*flow
 	byKey   map[string]*flow
-	steps   int           // of all flows, at most maxRequests
+	steps   int           // of all flows, at most maxFlowed
 	last    int           // ID of the newest flow
 	version int           // number of steps ever added
 	changed chan struct{} // closed when a step is added; nil if no one waits
@@ -94,7 +95,7 @@ func (f *flows) add(st step, retry string, keys ...string) {
 	if !st.failed() {
 		delete(f.byKey, retry)
 	}
-	for f.steps++; f.steps > maxRequests; {
+	for f.steps++; f.steps > maxFlowed; {
 		f.evictOldest()
 	}
 	if f.changed != nil {
@@ -242,21 +243,34 @@ func (st *step) addToken(name, raw string) {
 	}
 	t := token{Name: name}
 	if parsed, err := parseJWT(raw); err == nil && name != "refresh token" {
-		t.Header, t.Claims = indentJSON(parsed.header), indentJSON(parsed.payload)
+		t.Header, t.Claims = newRawJSON(parsed.header), newRawJSON(parsed.payload)
 		t.audience, _ = parsed.payload["aud"].(string)
 	}
 	st.tokens = append(st.tokens, t)
 }
 
-func indentJSON(c claimSet) string {
+// A rawJSON is a compact JSON object.
+type rawJSON string
+
+func newRawJSON(c claimSet) rawJSON {
+	data, err := json.Marshal(c)
+	if err != nil {
+		panic("entratest: encode claims: " + err.Error())
+	}
+	return rawJSON(truncate(string(data), maxForm))
+}
+
+// String returns the object in lines, for a page that escapes it.
+func (j rawJSON) String() string {
+	var c claimSet
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(c); err != nil {
-		panic("entratest: encode claims: " + err.Error())
+	if json.Unmarshal([]byte(j), &c) != nil || enc.Encode(c) != nil {
+		return string(j) // it was truncated
 	}
-	return truncate(strings.TrimSpace(buf.String()), maxForm)
+	return strings.TrimSpace(buf.String())
 }
 
 // clientOf returns the client ID in the claims of an access token.

@@ -133,7 +133,7 @@ func TestFlowEnds(t *testing.T) {
 	})
 }
 
-// The flows of the last 4096 requests are kept, and no key of others.
+// The flows of the last 2048 requests are kept, and no key of others.
 func TestFlowsAreBounded(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	for i := range 5000 {
@@ -143,7 +143,7 @@ func TestFlowsAreBounded(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
-	if n, keys := len(s.FlowTexts()), s.FlowKeys(); n != 4096 || keys != 4096 {
-		t.Errorf("got %d flows with %d keys, want 4096 with 4096", n, keys)
+	if n, keys := len(s.FlowTexts()), s.FlowKeys(); n != 2048 || keys != 2048 {
+		t.Errorf("got %d flows with %d keys, want 2048 with 2048", n, keys)
 	}
 }
