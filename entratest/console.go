@@ -23,7 +23,7 @@ var consolePages = template.Must(template.New("console").Funcs(template.FuncMap{
 const (
 	shownFlows  = 30 // on the page
 	maxStreams  = 16 // open streams of events
-	streamDelay = 200 * time.Millisecond
+	streamDelay = 500 * time.Millisecond
 	streamWrite = 10 * time.Second // after which a write to a stream fails
 )
 

@@ -1,10 +1,14 @@
 package integration_test
 
 import (
+	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,7 +95,7 @@ func wantFlow(t *testing.T, c *chromium, title string, want ...string) {
 			lines(a, ".text > p, .why > p").map(l => l.replace(/^[\d:.]{12} /, "")).join(" | "));
 	})`
 	var got []string
-	for range 100 { // the page is updated five times a second
+	for range 100 { // the page is updated twice a second
 		got = eval(t, c, chromedp.Evaluate[[]string](text+"("+strconv.Quote(title)+")"))
 		if len(got) == len(want) {
 			break
@@ -120,5 +124,51 @@ func (c *chromium) lookAtConsole(t *testing.T, part string) {
 		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
 			t.Errorf("console with %s: got width %d, want at most 360", part, width)
 		}
+	}
+}
+
+// With 50 clients and the console open in a browser, no request fails and the heap does not grow. The environment
+// variable ENTRA_SOAK makes the test longer, for example 5m.
+func TestSoakWithConsoleOpen(t *testing.T) {
+	length := 5 * time.Second
+	if text := os.Getenv("ENTRA_SOAK"); text != "" {
+		length = must[time.Duration](t)(time.ParseDuration(text))
+	}
+	f := newFake(t)
+	f.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 50
+	c := f.newChromium(t)
+	c.do(t, chromedp.Navigate(f.url+"/"))
+	load := func(length time.Duration) {
+		end := time.Now().Add(length)
+		var clients sync.WaitGroup
+		for range 50 {
+			clients.Go(func() {
+				for i := 0; time.Now().Before(end) && !t.Failed(); i++ {
+					if err := f.everyGrant(t, i); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		clients.Wait()
+		total := fmt.Sprintf("%d requests, %d for tokens", f.Count(entratest.Match{}), f.TokenRequests())
+		c.do(t, chromedp.Poll[chromedp.Void](`document.getElementById("total").textContent === `+strconv.Quote(total)))
+	}
+	for f.Count(entratest.Match{}) < 4096 && !t.Failed() { // fills the journal and the flows
+		load(time.Second)
+	}
+	before, start := heap(), f.Count(entratest.Match{})
+	for n := range 5 {
+		load(length / 5)
+		now := heap()
+		t.Logf("%v: %d requests; the heap has %d KiB, %+d KiB", time.Duration(n+1)*length/5,
+			f.Count(entratest.Match{})-start, now>>10, (int64(now)-int64(before))>>10)
+		if now > before+soakMargin {
+			t.Errorf("heap: got %d bytes, want at most %d more than %d", now, soakMargin, before)
+		}
+	}
+	if state := eval(t, c, chromedp.Evaluate[string](`document.getElementById("state").textContent + " " +
+		document.querySelectorAll(".flow").length + " " + performance.getEntriesByType("navigation").length`)); state != "Live 30 1" {
+		t.Errorf("got state, flows and loads of the page %q, want Live 30 1", state)
 	}
 }
