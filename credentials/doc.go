@@ -13,6 +13,7 @@
 //   - in Kubernetes: [WorkloadIdentity],
 //   - elsewhere in Azure: [ManagedIdentity],
 //   - in GitHub Actions: [GitHubActions],
+//   - in Azure Pipelines: [AzurePipelines],
 //   - with any other token issuer (another cloud, SPIFFE, your own): [AssertionFunc].
 //
 // All of these are federated credentials. The app registration lists the issuer and the
@@ -88,6 +89,15 @@
 //	env:
 //	  AZURE_TENANT_ID: ${{ vars.AZURE_TENANT_ID }}
 //	  AZURE_CLIENT_ID: ${{ vars.AZURE_CLIENT_ID }}
+//
+// # Azure Pipelines
+//
+// The task AzureCLI@2 sets the IDs of its service connection, which must use workload identity
+// federation. The task must map the token of the job. [FromEnvironment] then detects Azure
+// Pipelines:
+//
+//	env:
+//	  SYSTEM_ACCESSTOKEN: $(System.AccessToken)
 //
 // # Errors
 //

@@ -23,8 +23,8 @@ type EnvironmentOptions struct {
 	// EnableAzureProxy controls whether AZURE_KUBERNETES_TOKEN_PROXY is used; see
 	// WorkloadIdentityOptions.
 	EnableAzureProxy bool
-	// HTTPClient sends the requests to GitHub in a job of GitHub Actions. It also becomes the
-	// HTTPClient of the returned configuration. If nil, default clients are used.
+	// HTTPClient sends the requests to GitHub or Azure DevOps in a job of theirs. It also becomes
+	// the HTTPClient of the returned configuration. If nil, default clients are used.
 	HTTPClient *http.Client
 }
 
@@ -53,6 +53,9 @@ type EnvironmentOptions struct {
 //     the variables that belong to it are used if EnableAzureProxy is set.
 //  4. ACTIONS_ID_TOKEN_REQUEST_URL with ACTIONS_ID_TOKEN_REQUEST_TOKEN: see
 //     [GitHubActions]. The audience is that of the cloud.
+//  5. AZURESUBSCRIPTION_SERVICE_CONNECTION_ID with SYSTEM_OIDCREQUESTURI and SYSTEM_ACCESSTOKEN:
+//     see [AzurePipelines]. AZURESUBSCRIPTION_TENANT_ID and AZURESUBSCRIPTION_CLIENT_ID then
+//     replace AZURE_TENANT_ID and AZURE_CLIENT_ID if these are not set.
 //
 // AZURE_USERNAME and AZURE_PASSWORD are not supported, because an app signs in as itself.
 //
@@ -107,6 +110,7 @@ func FromEnvironment(opts *EnvironmentOptions) (entra.Config, error) {
 // credentialVariables select the credential, in order of precedence.
 var credentialVariables = []string{
 	"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL",
+	serviceConnection,
 }
 
 // environment maps the names of environment variables to their values.
@@ -115,19 +119,23 @@ type environment map[string]string
 // get returns the value of a variable without the white space around it.
 func (e environment) get(name string) string { return strings.TrimSpace(e[name]) }
 
-// check returns the variable that selects the credential. Its error names all variables
-// that are missing.
+// check returns the variable that selects the credential, and sets the IDs of a service
+// connection. Its error names all variables that are missing.
 func (e environment) check() (used string, err error) {
 	var problems, missing []string
-	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"} {
-		if e.get(name) == "" {
-			problems, missing = append(problems, name+" is not set"), append(missing, name)
-		}
-	}
 	i := slices.IndexFunc(credentialVariables, func(name string) bool { return e.get(name) != "" })
 	if i >= 0 {
 		used = credentialVariables[i]
-	} else {
+	}
+	for _, name := range []string{"TENANT_ID", "CLIENT_ID"} {
+		if e.get("AZURE_"+name) == "" && used == serviceConnection {
+			e["AZURE_"+name] = e.get("AZURESUBSCRIPTION_" + name)
+		}
+		if name = "AZURE_" + name; e.get(name) == "" {
+			problems, missing = append(problems, name+" is not set"), append(missing, name)
+		}
+	}
+	if i < 0 {
 		problems = append(problems, "no credential is set (checked "+strings.Join(credentialVariables, ", ")+")")
 		problems = append(problems, e.incomplete()...)
 		missing = append(missing, credentialVariables...)
@@ -145,6 +153,7 @@ func (e environment) incomplete() (list []string) {
 		{"AZURE_CLIENT_CERTIFICATE_PASSWORD", "needs AZURE_CLIENT_CERTIFICATE_PATH"},
 		{"AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "needs AZURE_CLIENT_CERTIFICATE_PATH"},
 		{"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "needs ACTIONS_ID_TOKEN_REQUEST_URL"},
+		{"SYSTEM_OIDCREQUESTURI", "needs " + serviceConnection},
 		{"AZURE_USERNAME", "is not supported, because an app signs in as itself"},
 		{"AZURE_PASSWORD", "is not supported, because an app signs in as itself"},
 	} {
@@ -216,6 +225,9 @@ func (e environment) credential(used string, cloud entra.Cloud, o *EnvironmentOp
 		return workloadIdentity(e.get, WorkloadIdentityOptions{
 			TokenFile: e.get(used), EnableAzureProxy: o.EnableAzureProxy, Logger: o.Logger,
 		})
+	}
+	if used == serviceConnection {
+		return azurePipelines(e.get, AzurePipelinesOptions{HTTPClient: o.HTTPClient})
 	}
 	return gitHubActions(e.get, GitHubActionsOptions{Audience: AudienceFor(cloud), HTTPClient: o.HTTPClient})
 }

@@ -151,7 +151,7 @@ func TestFromEnvironmentRegion(t *testing.T) {
 // Errors contain the names of the variables and not their values.
 func TestFromEnvironmentErrors(t *testing.T) {
 	const nothing = "no credential is set (checked AZURE_CLIENT_SECRET, AZURE_CLIENT_CERTIFICATE_PATH, " +
-		"AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL)"
+		"AZURE_FEDERATED_TOKEN_FILE, ACTIONS_ID_TOKEN_REQUEST_URL, AZURESUBSCRIPTION_SERVICE_CONNECTION_ID)"
 	const host = "AZURE_AUTHORITY_HOST is not the URL of an authority; it must be https with a host and without a " +
 		"path, such as https://login.microsoftonline.us/"
 	for name, test := range map[string]struct {

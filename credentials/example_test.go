@@ -287,3 +287,10 @@ func ExampleFromFile() {
 	fmt.Println(client.ClientID(), "in", client.TenantID())
 	// Output: 22222222-2222-2222-2222-222222222222 in 11111111-1111-1111-1111-111111111111
 }
+
+// In a job of Azure Pipelines, the variables of the task are enough.
+func ExampleAzurePipelines() {
+	_, err := credentials.AzurePipelines(nil)
+	fmt.Println(err) // outside of a job
+	// Output: entra: invalid_client: SYSTEM_OIDCREQUESTURI is not set; Azure Pipelines sets it in jobs
+}

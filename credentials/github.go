@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,8 +19,8 @@ import (
 )
 
 const (
-	maxBody       = 1 << 20          // of a response
-	gitHubTimeout = 10 * time.Second // of one request, so that a retry follows within callTimeout
+	maxBody    = 1 << 20          // of a response
+	jobTimeout = 10 * time.Second // of one request for the token of a job, so that a retry follows within callTimeout
 )
 
 // GitHubActionsOptions configures [GitHubActions].
@@ -70,7 +72,7 @@ func gitHubActions(getenv func(string) string, o GitHubActionsOptions) (entra.Cr
 }
 
 func requestGitHubToken(ctx context.Context, client *http.Client, u *url.URL, token string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, gitHubTimeout)
+	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -78,33 +80,53 @@ func requestGitHubToken(ctx context.Context, client *http.Client, u *url.URL, to
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
-	resp, err := client.Do(req)
+	resp, err := send(client, req)
 	if err != nil {
-		return "", &requestError{requestFailed(u.Host, err), retry.FromError(err)}
+		return "", err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	if err != nil {
-		return "", &requestError{requestFailed(u.Host, err), retry.FromError(err)}
-	}
-	var response struct{ Value string }
+	var result struct{ Value string }
 	switch {
-	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+	case resp.status == http.StatusUnauthorized || resp.status == http.StatusForbidden:
 		return "", badResponse(resp, "%s rejected the request for the job's token with HTTP status %d; "+
-			"the job needs the permission \"id-token: write\" and must still be running", u.Host, resp.StatusCode)
-	case resp.StatusCode != http.StatusOK:
+			"the job needs the permission \"id-token: write\" and must still be running", u.Host, resp.status)
+	case resp.status != http.StatusOK:
 		return "", &requestError{
-			badResponse(resp, "%s returned HTTP status %d instead of the job's token", u.Host, resp.StatusCode),
-			retry.FromResponse(resp.StatusCode, resp.Header),
+			badResponse(resp, "%s returned HTTP status %d instead of the job's token", u.Host, resp.status),
+			retry.FromResponse(resp.status, resp.header),
 		}
-	case json.Unmarshal(body, &response) != nil || response.Value == "":
+	case json.Unmarshal(resp.body, &result) != nil || result.Value == "":
 		return "", badResponse(resp, "%s returned a response without the job's token", u.Host)
 	}
-	return response.Value, nil
+	return result.Value, nil
 }
 
-func badResponse(resp *http.Response, format string, args ...any) *entra.Error {
+// A response is a response with its whole body.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// send returns the response to a request.
+func send(client *http.Client, req *http.Request) (*response, error) {
+	var body []byte
+	resp, err := client.Do(req)
+	if err == nil {
+		defer resp.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	}
+	if err != nil {
+		failed := requestFailed(req.URL.Host, err)
+		if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+			failed.Description += "; check the name of the host"
+		}
+		return nil, &requestError{failed, retry.FromError(err)}
+	}
+	return &response{resp.StatusCode, resp.Header, body}, nil
+}
+
+func badResponse(resp *response, format string, args ...any) *entra.Error {
 	return &entra.Error{
-		Code: entra.CodeInvalidResponse, StatusCode: resp.StatusCode, Description: fmt.Sprintf(format, args...),
+		Code: entra.CodeInvalidResponse, StatusCode: resp.status, Description: fmt.Sprintf(format, args...),
 	}
 }

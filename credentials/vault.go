@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -149,15 +148,8 @@ func (v *vault) noToken(err error) error {
 	return e
 }
 
-// A vaultResponse is a response with its whole body.
-type vaultResponse struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
 // send sends a request: POST with a body, and GET without one.
-func (v *vault) send(ctx context.Context, path string, body any, token *oauth2.Token) (*vaultResponse, error) {
+func (v *vault) send(ctx context.Context, path string, body any, token *oauth2.Token) (*response, error) {
 	ctx, cancel := context.WithTimeout(ctx, vaultTimeout)
 	defer cancel()
 	u := v.base
@@ -176,23 +168,11 @@ func (v *vault) send(ctx context.Context, path string, body any, token *oauth2.T
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := v.client.Do(req)
-	if err == nil {
-		defer resp.Body.Close()
-		content, err = io.ReadAll(io.LimitReader(resp.Body, maxBody))
-	}
-	if err != nil {
-		failed := requestFailed(v.host(), err)
-		if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
-			failed.Description += "; check the name of the vault, which may have been deleted"
-		}
-		return nil, &requestError{failed, retry.FromError(err)}
-	}
-	return &vaultResponse{resp.StatusCode, resp.Header, content}, nil
+	return send(v.client, req)
 }
 
 // replace returns a token to use instead of one that the vault has rejected with r.
-func (v *vault) replace(ctx context.Context, r *vaultResponse, old *oauth2.Token) (*oauth2.Token, error) {
+func (v *vault) replace(ctx context.Context, r *response, old *oauth2.Token) (*oauth2.Token, error) {
 	source, rejection := v.source, v.unauthorized(r)
 	if rejection.Code == entra.CodeInvalidResponse {
 		return nil, rejection
@@ -219,7 +199,7 @@ var challengeParameter = regexp.MustCompile(`(?i)\b(authorization|authorization_
 // Otherwise another service has responded, no token is sent again, and the code is [entra.CodeInvalidResponse].
 //
 // Source: "Authentication, requests and responses" in the documentation of Azure Key Vault.
-func (v *vault) unauthorized(r *vaultResponse) *entra.Error {
+func (v *vault) unauthorized(r *response) *entra.Error {
 	e := v.failure(r, "rejected the token")
 	parameters := map[string]string{}
 	header := strings.Join(r.header.Values("WWW-Authenticate"), ", ")
@@ -242,7 +222,7 @@ func (v *vault) unauthorized(r *vaultResponse) *entra.Error {
 }
 
 // rejected returns the error for a response that is not a success.
-func (v *vault) rejected(op *vaultOperation, name string, r *vaultResponse) error {
+func (v *vault) rejected(op *vaultOperation, name string, r *response) error {
 	var body vaultErrorBody
 	_ = json.Unmarshal(r.body, &body) // stays empty for a response of a proxy
 	inner := body.Error.Inner.Code
@@ -293,7 +273,7 @@ type vaultErrorBody struct {
 }
 
 // failure returns the error for a response with the vault's own message.
-func (v *vault) failure(r *vaultResponse, what string) *entra.Error {
+func (v *vault) failure(r *response, what string) *entra.Error {
 	e := &entra.Error{
 		Code: "invalid_client", StatusCode: r.status, RetryAfter: httpclient.RetryAfter(r.header),
 		Description: v.host() + " " + what,

@@ -35,6 +35,9 @@ func (s *System) app(o *options) (entra.Config, error) {
 		if *v.to == "" {
 			*v.to = s.env(v.name)
 		}
+		if *v.to == "" && s.env("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID") != "" { // in a job of Azure Pipelines
+			*v.to = s.env(strings.Replace(v.name, "AZURE_", "AZURESUBSCRIPTION_", 1))
+		}
 		if *v.to == "" {
 			missing = append(missing, v.flag+" is not given and "+v.name+" is not set")
 		}
@@ -134,6 +137,7 @@ func (s *System) fromEnvironment(
 func (s *System) unused(used string) (list []string) {
 	for _, name := range []string{
 		"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_URL",
+		"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID",
 	} {
 		if name != used && s.env(name) != "" {
 			list = append(list, name)
