@@ -208,8 +208,8 @@ func TestCodeIsNotSentTwice(t *testing.T) {
 	}
 }
 
-// A source never caches a token with fewer scopes than it promises. Exchange accepts one, because the code cannot be
-// redeemed again, and its caller reads the granted scopes.
+// A source never caches a token with fewer scopes than it promises. Exchange accepts such a token,
+// because the code cannot be redeemed again, and its caller reads the granted scopes.
 func TestSourceOfCodesRejectsFewerScopes(t *testing.T) {
 	e := newEstate(hour)
 	c := e.client(t, "webapp")

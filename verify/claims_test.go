@@ -314,8 +314,8 @@ func TestAudienceInUpperCase(t *testing.T) {
 	}
 }
 
-// Claims for display only may have any type, for example because of claims mapping. Claims that
-// decide something must not.
+// Claims that are only displayed may have any type, for example because of claims mapping. Claims on which a
+// decision depends must have the right type.
 func TestDisplayClaimsOfAnyType(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())
 	for _, value := range []any{nil, 7, true, []string{"Ada"}, object{"en": "Ada"}} {

@@ -163,8 +163,8 @@ type Error struct {
 	// it, and texts and responses do not. Anyone can choose it, because most tokens are
 	// rejected before their signature is checked.
 	Value string `json:"-"`
-	// Required are the scopes, roles, groups or authentication context of which a Rule
-	// requires one.
+	// Required lists scopes, roles, groups or an authentication context. A Rule requires one of
+	// them.
 	Required []string
 	// StatusCode is the HTTP status with which the authority rejected the request
 	// for its keys, or Microsoft Graph the lookup of groups. It is zero for other reasons
