@@ -136,7 +136,7 @@ func (t *Telemetry) createInstruments() error {
 	t.credentialLifetime = lifetime("entra.credential.remaining_lifetime",
 		"Time until the certificate or federated token expires.")
 	var err error
-	t.storeDown, err = t.meter.Int64ObservableGauge("entra.store.down", metric.WithUnit("1"),
+	t.storeDown, err = t.meter.Int64ObservableGauge("entra.store.down", metric.WithUnit("{breaker}"),
 		metric.WithDescription("Whether the circuit breaker of the store is open."))
 	return errors.Join(append(failed, err)...)
 }

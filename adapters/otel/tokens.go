@@ -212,7 +212,7 @@ func (t *Telemetry) countVerification(e verify.Event) {
 	switch e.Kind {
 	case verify.EventVerified, verify.EventRejected, verify.EventCanceled:
 		t.verifications.Add(ctx, 1, attrs)
-		if e.Took > 0 {
+		if !e.Cached && e.Reason != verify.ReasonNoToken && e.Reason != verify.ReasonBadAuthorization {
 			t.verifyDuration.Record(ctx, e.Took.Seconds(), attrs)
 		}
 	case verify.EventDenied:
