@@ -2,7 +2,7 @@
 # Installs the programs that the tests need beyond Go, on Debian-based systems, as root or through sudo: a C compiler
 # for the race detector, OpenSSL to make certificate files, SoftHSM for keys that cannot be exported, Redis and
 # PostgreSQL for stores, Chromium for the sign-in pages, Node.js with npm packages for clients in JavaScript, MSAL for
-# Python, Apache with mod_auth_openidc, and oauth2-proxy.
+# Python, Apache with mod_auth_openidc, oauth2-proxy, and Prometheus for the alert rules.
 # Installed programs are not changed, so a second run is quick.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -27,6 +27,7 @@ need npm npm
 [ -d /usr/lib/python3/dist-packages/msal ] || missing+=(python3-msal)
 [ -f /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing+=(apache2-bin libapache2-mod-auth-openidc)
 need "nginx /usr/sbin/nginx" nginx-light
+need promtool prometheus
 
 if [ "${#missing[@]}" -gt 0 ]; then
 	if ! command -v apt-get >/dev/null; then
@@ -38,7 +39,9 @@ if [ "${#missing[@]}" -gt 0 ]; then
 	export DEBIAN_FRONTEND=noninteractive
 	echo "Debian packages: ${missing[*]}"
 	"${as_root[@]}" apt-get update -qq
-	"${as_root[@]}" apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null >/dev/null
+	# With RUNLEVEL=1, packages start no services.
+	"${as_root[@]}" env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" \
+		</dev/null >/dev/null
 fi
 
 cd node
@@ -52,4 +55,4 @@ GOWORK=off go -C oauth2-proxy tool -n oauth2-proxy >/dev/null # Go's build cache
 msal=$(node -p 'require("./node/node_modules/@azure/msal-node/package.json").version')
 python_msal=$(/usr/bin/python3 -c 'import msal; print(msal.__version__)')
 echo "Installed: Node.js $(node --version), MSAL for Node.js $msal and for Python $python_msal, Chromium, nginx," \
-	"Apache, oauth2-proxy, OpenSSL, SoftHSM, Redis, PostgreSQL and a C compiler."
+	"Apache, oauth2-proxy, OpenSSL, SoftHSM, Redis, PostgreSQL, Prometheus and a C compiler."
