@@ -12,6 +12,7 @@ COUNT     ?= 12   # how often it runs each
 TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
 PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
 FILE      ?= .    # which files `make mutants` and `make style` read, as a regular expression
+RUN       ?= ^TestFleet # which tests `make load` runs, as a pattern of `go test -run`
 
 # Tests of credentials that use neither SHA-1 nor testing/synctest, in which Go's FIPS 140-3 module finds no entropy.
 FIPS_TESTS := FIPS140Only|AssertionsDiffer|SubjectNameAndIssuer|SignerIsUsed|Invalid.*AreRejected|SecretInfo
@@ -98,10 +99,10 @@ integration: install ## Other clients and a real browser against the fake Entra.
 	$(GO) -C integration test -race -timeout 15m $(TEST_FLAGS) ./...
 
 .PHONY: load
-load: install ## The long load and fault tests of fleets of real processes; about an hour.
+load: install ## The long load and fault tests of fleets of real processes; about an hour. RUN limits it to some.
 	$(call say,Fleets of 20 processes with 500 users)
 	@set -x; for module in $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod)); do \
-		ENTRA_FLEET_LOAD=full $(GO) -C $$module test -v -count=1 -timeout 90m -run '^TestFleet' .; done
+		ENTRA_FLEET_LOAD=full $(GO) -C $$module test -v -count=1 -timeout 90m -run '$(strip $(RUN))' .; done
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
