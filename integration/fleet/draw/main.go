@@ -39,6 +39,7 @@ func write(docs string) error {
 		"fleet-outage.svg": r.outage,
 		"fleet-notice.svg": r.notice,
 		"fleet-storm.svg":  r.storm,
+		"fleet-store.svg":  storeOutage,
 	} {
 		if err := draw(filepath.Join(docs, name)); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/entratoken/entra/integration/fleet"
+	"github.com/entratoken/entra/internal/refresh"
 )
 
 // drawn returns the results of the rules in the plots.
@@ -107,6 +108,42 @@ func (r results) notice(file string) error {
 	limits(p, 0, (steps * step).Minutes(), 0, 60)
 	r.legend(p)
 	p.Legend.Left, p.Legend.XOffs = true, -p.Legend.XOffs
+	return save(p, file)
+}
+
+// storeOutage draws the requests around an outage of the store that processes share, in which their token is due.
+func storeOutage(file string) error {
+	const before, after = 15 * time.Minute, 60 * time.Minute
+	const lowest, highest = 0.5, 20_000
+	world, store := fleet.Outage(processes, 0), fleet.StoreOutage(outage)
+	hasty := store
+	hasty.Hasty = true
+	lines := []struct {
+		name   string
+		result fleet.Result
+	}{
+		{"one token in a store", fleet.RunShared(world, store).Result},
+		{"one token in a store, without the rules below", fleet.RunShared(world, hasty).Result},
+		{"a token for each process, without a store", fleet.Run(world, fleet.Of(refresh.Policy{}))},
+	}
+	p := newPlot("")
+	p.Title.Text = "The store down for 15 minutes: requests a minute, 10,000 processes"
+	p.X.Label.Text = "minutes since the outage of the store began"
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, counts{none: lowest}
+	p.X.Tick.Marker = every(15)
+	p.Add(shade(0, outage.Minutes(), lowest, highest))
+	p.Legend.Top = true
+	for i := len(lines) - 1; i >= 0; i-- {
+		rate := fleet.Windows(lines[i].result.Requests, fleet.Trouble-before, fleet.Trouble+outage+after, time.Minute)
+		for j := range rate {
+			rate[j] = math.Max(rate[j], lowest)
+		}
+		p.Add(line(rate, 0.5-before.Minutes(), 1, i))
+	}
+	for i, l := range lines {
+		p.Legend.Add(l.name, thumb(i))
+	}
+	limits(p, -before.Minutes(), (outage + after).Minutes(), lowest, highest)
 	return save(p, file)
 }
 

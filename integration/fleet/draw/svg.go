@@ -72,6 +72,18 @@ func (multiples) Ticks(low, high float64) (ticks []plot.Tick) {
 	return ticks
 }
 
+// counts are the ticks of a logarithmic axis with numbers of requests. Minutes without a request are at none.
+type counts struct{ none float64 }
+
+// Ticks implements [plot.Ticker].
+func (c counts) Ticks(_, high float64) []plot.Tick {
+	ticks := []plot.Tick{{Value: c.none, Label: "0"}}
+	for n := 1; float64(n) <= high; n *= 10 {
+		ticks = append(ticks, plot.Tick{Value: float64(n), Label: thousands(n)})
+	}
+	return ticks
+}
+
 func save(p *plot.Plot, file string) error {
 	canvas := vgsvg.New(width, height)
 	p.Draw(margin(draw.New(canvas)))
