@@ -64,10 +64,14 @@ type Page struct {
 const maxNavigation = 40
 
 // Browser returns a browser without cookies for the user with the given username. An unknown name fails
-// the test. hosts are the apps in the process and may be nil.
+// the test. If username is empty, the browser shows the sign-in page. hosts are the apps in the process
+// and may be nil.
 func (t *Test) Browser(username string, hosts Hosts) *Browser {
 	t.t.Helper()
-	b := &Browser{Hosts: hosts, test: t, user: t.User(username), sameSite: map[string]http.SameSite{}}
+	b := &Browser{Hosts: hosts, test: t, sameSite: map[string]http.SameSite{}}
+	if username != "" {
+		b.user = t.User(username)
+	}
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.t.Fatalf("entratest: create cookie jar: %v", err)
@@ -347,7 +351,8 @@ func (b *Browser) fillIn(p *Page) *http.Request {
 			return b.submit(p, form, nil) // form_post
 		}
 	}
-	if len(forms) == 0 || !forms[0].hidden.Has("ctx") || len(forms[0].steps) == 0 {
+	if len(forms) == 0 || !forms[0].hidden.Has("ctx") || len(forms[0].steps) == 0 ||
+		b.user.Username == "" {
 		return nil
 	}
 	form := forms[0]

@@ -288,6 +288,42 @@ func FuzzGraph(f *testing.F) {
 	})
 }
 
+// FuzzMembership sends any request about the groups of a user to Microsoft Graph. Only a token with the
+// permissions gets groups, and only those of the user.
+func FuzzMembership(f *testing.F) {
+	cfg := entratest.Sample()
+	cfg.Users[0].Groups = []string{"aaaaaaaa-2222-4000-8000-000000000001", "aaaaaaaa-2222-4000-8000-000000000002"}
+	cfg.Users[1].Groups = []string{"bbbbbbbb-2222-4000-8000-000000000001"}
+	s := entratest.NewServer(cfg)
+	id := s.User(alice).ObjectID
+	tokens := []string{
+		s.Mint(entratest.MintOptions{Resource: "Microsoft Graph", Client: "daemon", Roles: []string{"Directory.Read.All"},
+			Lifetime: 24 * time.Hour}),
+		s.Mint(entratest.MintOptions{Resource: "Microsoft Graph", Client: "daemon", Roles: []string{"User.Read.All"}}),
+		s.Mint(entratest.MintOptions{Resource: "Microsoft Graph", User: bob, Scopes: []string{"User.Read"}}),
+		s.Mint(entratest.MintOptions{Resource: "api-b", Client: "daemon", Roles: []string{"Directory.Read.All"}}), "",
+	}
+	for i := range tokens {
+		f.Add("POST", "/v1.0/users/"+id+"/getMemberGroups", `{"securityEnabledOnly":true}`, uint8(i))
+		f.Add("POST", "/v1.0/users/"+id+"/checkMemberGroups", `{"groupIds":["`+cfg.Users[1].Groups[0]+`"]}`, uint8(i))
+		f.Add("GET", "/v1.0/users/"+alice+"/getMemberObjects", `{"groupIds":null}`, uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, method, path, body string, which uint8) {
+		which %= uint8(len(tokens))
+		r := &http.Request{Method: method, Host: "graph.microsoft.com", URL: &url.URL{Path: path},
+			Body:   io.NopCloser(strings.NewReader(body)),
+			Header: http.Header{"Authorization": {"Bearer " + tokens[which]}, "Content-Type": {"application/json"}}}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		got := w.Body.String()
+		checkFuzzed(t, w.Code, got)
+		others := strings.Contains(strings.ToLower(path), id) && strings.Contains(got, cfg.Users[1].Groups[0])
+		if w.Code == 200 && strings.Contains(got, "-2222-4000-8000-") && (which != 0 || others) {
+			t.Fatalf("%s %s: got %s for token %d", method, path, got, which)
+		}
+	})
+}
+
 // FuzzScript redeems a code of a single-page app with any Origin and verifier. Only a cross-origin request
 // with the verifier gets a token.
 func FuzzScript(f *testing.F) {

@@ -27,7 +27,7 @@ type TB interface {
 
 // A Test is a [Server] that belongs to a test. Its methods fail the test instead of returning
 // an error. If the test fails, its output has the last requests to the server.
-// A Test must be created with [NewTest].
+// A Test must be created with [NewTest] or [Server.Test].
 type Test struct {
 	*Server
 	t TB
@@ -43,7 +43,15 @@ func NewTest(t TB, cfg Config) *Test {
 	if _, err := newRegistry(cfg); err != nil {
 		t.Fatalf("entratest: invalid Config: %v", err)
 	}
-	test := &Test{Server: NewServer(cfg), t: t}
+	return NewServer(cfg).Test(t)
+}
+
+// Test returns a Test of a server that exists, like [NewTest].
+func (s *Server) Test(t TB) *Test {
+	if t == nil {
+		t = noTest{}
+	}
+	test := &Test{Server: s, t: t}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%s", test.journalText())

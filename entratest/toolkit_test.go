@@ -285,6 +285,9 @@ func TestBrowserPicksAccount(t *testing.T) {
 	if c := wantToken(t, redeem(t, s.Server, code)); c.stringClaim("preferred_username") != bob {
 		t.Errorf("got %v", c)
 	}
+	if p := s.Browser("", nil).Get(authorizeURL(tenant)); p.Status != 200 || !strings.Contains(p.Body, "<h1>Sign in</h1>") {
+		t.Errorf("no user: got %s", p)
+	}
 	cfg := entratest.Sample()
 	cfg.Users[0].Disabled = true
 	p := entratest.NewTest(t, cfg).Browser(alice, nil).Get(authorizeURL(tenant))

@@ -1,13 +1,11 @@
 package signin_test
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
-	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +16,7 @@ import (
 )
 
 // exampleFlow returns a flow of the fake's web app.
-func exampleFlow(server *entratest.Server) *authcode.Flow {
+func exampleFlow(server *entratest.Test) *authcode.Flow {
 	client, err := entra.New(entra.Config{
 		TenantID:   entratest.SampleTenant,
 		ClientID:   server.App("webapp").ClientID,
@@ -39,7 +37,7 @@ func exampleFlow(server *entratest.Server) *authcode.Flow {
 }
 
 func ExampleNew() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{
 		Lifetime:    12 * time.Hour,
 		IdleTimeout: 30 * time.Minute,
@@ -57,7 +55,7 @@ func ExampleNew() {
 
 // Handler wraps the whole app. The home page is public, and the orders are for signed-in users.
 func ExampleSite_Handler() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{})
 	if err != nil {
 		log.Fatal(err)
@@ -85,7 +83,7 @@ func ExampleSite_Handler() {
 
 // Page loads are redirected to the sign-in. Scripts get 401 and JSON.
 func ExampleSite_RequireSignIn() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{})
 	if err != nil {
 		log.Fatal(err)
@@ -119,7 +117,7 @@ func ExampleSite_RequireRole() {
 			user.Roles = map[string][]string{webapp: {"Refunds.Approve"}}
 		}
 	}
-	server := entratest.NewServer(tenant)
+	server := entratest.NewTest(nil, tenant)
 	site, err := signin.New(exampleFlow(server), signin.Config{KeepClaims: true})
 	if err != nil {
 		log.Fatal(err)
@@ -138,7 +136,7 @@ func ExampleSite_RequireRole() {
 
 // The tenant has a policy for the authentication context "c1". Users who have not satisfied it are redirected to do so.
 func ExampleSite_RequireAuthContext() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{KeepClaims: true})
 	if err != nil {
 		log.Fatal(err)
@@ -165,7 +163,7 @@ func ExampleSite_RequireAuthContext() {
 
 // A page calls an API without the user's consent. Interact redirects the user to consent and back to the page.
 func ExampleSite_Interact() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	site, err := signin.New(exampleFlow(server), signin.Config{})
 	if err != nil {
 		log.Fatal(err)
@@ -203,7 +201,7 @@ func ExampleChallenge() {
 
 // Page shows failures in the app's own design. Kind selects translations.
 func ExampleProblem() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	german := map[signin.Kind]string{signin.KindInvalidReturnTo: "Dieser Link ist ungültig"}
 	site, err := signin.New(exampleFlow(server), signin.Config{
 		Page: func(w http.ResponseWriter, r *http.Request, p signin.Problem) {
@@ -260,7 +258,7 @@ func (s *mapStore) Delete(token string) error {
 
 // Two processes share a Store and Keys, so a session is valid in both.
 func ExampleStore() {
-	server := entratest.NewServer(entratest.Sample())
+	server := entratest.NewTest(nil, entratest.Sample())
 	store := &mapStore{records: map[string]storedRecord{}}
 	key := signin.NewKey([]byte("replace with 32 random bytes: k9")) // from the app's secrets
 
@@ -287,34 +285,16 @@ func ExampleStore() {
 	// process 2 serves Alice Adams
 }
 
-// openBrowser returns a function that loads a page like a browser. It follows redirects and signs the user in at Entra.
-func openBrowser(server *entratest.Server, app http.Handler, user string) func(path string) {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	return func(path string) {
-		site := &url.URL{Scheme: "https", Host: "webapp.contoso.example"}
-		for next := path; next != ""; {
-			to, err := site.Parse(next)
-			if err != nil {
-				log.Fatal(err)
-			}
-			if to.Host != site.Host {
-				fmt.Println("at Entra")
-				if to, err = server.SignIn(context.Background(), next, user); err != nil {
-					log.Fatal(err)
-				}
-			}
-			r := httptest.NewRequest(http.MethodGet, to.String(), nil)
-			r.Header.Set("Accept", "text/html")
-			for _, c := range jar.Cookies(to) {
-				r.AddCookie(c)
-			}
-			w := httptest.NewRecorder()
-			app.ServeHTTP(w, r)
-			jar.SetCookies(to, w.Result().Cookies())
-			next = w.Header().Get("Location")
+// openBrowser returns a function that loads a page in a browser of the user.
+func openBrowser(server *entratest.Test, app http.Handler, user string) func(path string) {
+	entra := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/authorize") {
+			fmt.Println("at Entra")
 		}
-	}
+		server.ServeHTTP(w, r)
+	})
+	browser := server.Browser(user, entratest.Hosts{
+		"webapp.contoso.example": app, "login.microsoftonline.com": entra,
+	})
+	return func(path string) { browser.Get("https://webapp.contoso.example" + path) }
 }

@@ -2,10 +2,7 @@ package main
 
 import (
 	"html"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
 	"regexp"
 	"testing"
 	"testing/synctest"
@@ -37,47 +34,23 @@ func TestOnlyListedUsersAreAdmitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// signIn returns the status, the location and the page of the callback.
-	signIn := func(user string) (status int, location, page string) {
-		jar, err := cookiejar.New(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		get := func(address string) *http.Response {
-			req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
-			for _, c := range jar.Cookies(req.URL) {
-				req.AddCookie(c)
-			}
-			rec := httptest.NewRecorder()
-			app.ServeHTTP(rec, req)
-			jar.SetCookies(req.URL, rec.Result().Cookies())
-			return rec.Result()
-		}
-		callback, err := company.Entra.SignIn(t.Context(), get(origin+"/login").Header.Get("Location"), user)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp := get(callback.String())
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, resp.Header.Get("Location"), string(body)
+	signIn := func(user string) *entratest.Page {
+		return company.Entra.Test(t).Browser(user, entratest.Hosts{"localhost:8080": app}).Get(origin + "/login")
 	}
 
-	if status, location, _ := signIn(contoso.Alice); status != http.StatusSeeOther || location != "/" {
-		t.Errorf("Alice: got status %d to %q, want 303 to \"/\"", status, location)
+	if page := signIn(contoso.Alice); page.Status != http.StatusOK || page.URL.Path != "/" {
+		t.Errorf("Alice: got %s, want the home page", page)
 	}
-	status, _, page := signIn("bob@contoso.onmicrosoft.com")
-	if status != http.StatusForbidden {
-		t.Errorf("Bob: got status %d, want 403", status)
+	page := signIn("bob@contoso.onmicrosoft.com")
+	if page.Status != http.StatusForbidden || page.URL.Path != "/callback" {
+		t.Errorf("Bob: got %s, want status 403", page)
 	}
 	for pattern, want := range map[string]string{
 		`<h1>(.*)</h1>`:               "You cannot use this app",
 		`<p role="alert".*?>(.*)</p>`: "You do not have an account in this app yet. Please contact your administrator.",
 		`<a class="button" href="(.*?)">Sign in with another account</a>`: "/login?prompt=select_account&return_to=%2F",
 	} {
-		if m := regexp.MustCompile(pattern).FindStringSubmatch(page); m == nil || html.UnescapeString(m[1]) != want {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(page.Body); m == nil || html.UnescapeString(m[1]) != want {
 			t.Errorf("Bob: got %q on the page, want %q", m, want)
 		}
 	}
