@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/clientcreds"
@@ -82,6 +83,63 @@ func TestConsole(t *testing.T) {
 	)...)
 	for _, name := range []string{"on-behalf-of", "refresh token", "Client credentials"} {
 		c.lookAtConsole(t, name)
+	}
+	c.do(t, chromedp.EmulateViewport(1200, 900), chromedp.Navigate(server.URL))
+	c.useConsoleByKeyboard(t, w.Entra)
+}
+
+// useConsoleByKeyboard checks that an update neither closes the parameters that the user reads nor moves the focus, and
+// that the user can pause the updates and filter the flows.
+func (c *chromium) useConsoleByKeyboard(t *testing.T, s *entratest.Server) {
+	t.Helper()
+	send := func() { // requests of one flow
+		t.Helper()
+		req := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet,
+			"https://login.microsoftonline.com/unknown", nil))
+		req.Header.Set("client-request-id", "cccccccc-0000-4000-8000-000000000001")
+		must[*http.Response](t)(s.Client().Do(req)).Body.Close()
+	}
+	wantArrows := func(n int) {
+		t.Helper()
+		c.do(t, chromedp.Poll[chromedp.Void](fmt.Sprintf(
+			`document.querySelectorAll(".flow:first-child .title").length &&
+			document.querySelector(".flow:first-child .title").textContent === "unknown request" &&
+			document.querySelectorAll(".flow:first-child .arrow").length === %d`, n)))
+	}
+	const state = `[document.querySelector(".flow:first-child details").open, document.activeElement.tagName,
+		document.getElementById("state").textContent].join(" ")`
+	wantState := func(want string) {
+		t.Helper()
+		if got := eval(t, c, chromedp.Evaluate[string](state)); got != want {
+			t.Errorf("got state %q, want %q", got, want)
+		}
+	}
+	send()
+	wantArrows(1)
+	c.do(t, chromedp.Focus(chromedp.CSS(".flow:first-child summary")), chromedp.KeyEvent(kb.Enter))
+	send()
+	wantArrows(2)
+	wantState("true SUMMARY Live")
+
+	c.do(t, chromedp.Focus(chromedp.CSS("#pause")), chromedp.KeyEvent(kb.Enter))
+	send()
+	c.do(t, chromedp.Sleep(time.Second)) // two updates
+	wantArrows(2)
+	wantState("true BUTTON Paused")
+	c.do(t, chromedp.KeyEvent(kb.Enter))
+	wantArrows(3)
+	wantState("true BUTTON Live")
+
+	c.do(t, chromedp.Focus(chromedp.CSS("[name=app]")), chromedp.KeyEvent("daemon"),
+		chromedp.Focus(chromedp.CSS("[name=outcome]")), chromedp.KeyEvent("error"),
+		chromedp.Focus(chromedp.CSS(".filter button")), chromedp.KeyEvent(kb.Enter),
+		chromedp.WaitVisible(chromedp.CSS(`.filter a`)))
+	if at := eval(t, c, chromedp.Evaluate[string]("location.search")); at !=
+		"?app="+daemonID+"&user=&tenant=&outcome=error" {
+		t.Errorf("got query %s", at)
+	}
+	if n := eval(t, c, chromedp.Evaluate[int](`document.querySelectorAll(".flow").length`)); n != 1 {
+		t.Errorf("got %d flows of the daemon with an error, want 1", n)
 	}
 }
 
