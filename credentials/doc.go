@@ -27,8 +27,8 @@
 //   - a client secret from anywhere else: [SecretFunc].
 //
 // On a developer's machine, use a secret or certificate of an app registration for
-// development. The accounts of "az login" and of editors are users, not apps, and are not
-// supported.
+// development. The account of "az login" is a user, not an app; package devlogin acquires its
+// tokens.
 //
 // [FromEnvironment] leaves the choice to the operator. It reads the environment variables of
 // Azure's own tools. [FromFile] reads the JSON settings of a program that uses
