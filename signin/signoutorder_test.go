@@ -178,8 +178,8 @@ func (w *webApp) signOutInOrder(t *testing.T, order []string, formPost bool, sec
 	}
 }
 
-// The same holds for a sign-in in tab 2 that began before any user was signed in. Tab 1 signs out before each store call
-// of tab 2's callback in turn, and tab 2's callback arrives before each store call of the sign-out in turn.
+// The same holds for a sign-in in tab 2 that began before any user was signed in. Tab 1 signs out before each store
+// call of tab 2's callback in turn, and tab 2's callback arrives before each store call of the sign-out in turn.
 func TestSignOutEndsFirstSignIn(t *testing.T) {
 	for _, mode := range []string{"query", authcode.ResponseModeFormPost} {
 		for _, outer := range []string{"callback", "sign-out"} {
