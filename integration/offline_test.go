@@ -102,7 +102,7 @@ func runOffline(t *testing.T) {
 	}
 	err := command.Run()
 	if err != nil || !strings.Contains(output.String(), "--- PASS: "+t.Name()+" ") {
-		t.Fatalf("without a network: %v\n%s", err, output.String())
+		t.Fatalf("without a network (which requires root or user namespaces): %v\n%s", err, output.String())
 	}
 	t.Logf("without a network:\n%s", output.String())
 }

@@ -1,8 +1,8 @@
 // Command entratest runs a fake Microsoft Entra ID on a loopback address, for
 // tests in any language.
 //
-//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-config FILE]
-//		[-ca-out FILE] [-state DIR] [-env APP]
+//	go run github.com/entratoken/entra/entratest/cmd/entratest [-listen ADDRESS] [-names NAMES]
+//		[-config FILE] [-ca-out FILE] [-state DIR] [-env APP]
 //
 // The first line of standard output is a JSON object. It has the URL of the
 // authority, the file with the CA certificate to trust, and the tenants, apps and
@@ -43,6 +43,12 @@
 // after a restart. If it has a file config.json, that is the configuration. Consents and
 // rotated keys are not kept. The directory has private keys: do not share it.
 //
+// # Names
+//
+// The certificate has the names localhost, the host of -listen and the name of the
+// machine. -names adds others. With -listen entra:443 -names graph.microsoft.com, clients
+// that resolve that name to the command find a part of Microsoft Graph there.
+//
 // # Docker
 //
 // The Dockerfile and compose.yaml next to package entratest run the command in a
@@ -82,6 +88,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -100,7 +107,7 @@ func main() {
 	}
 }
 
-const usage = `Usage: entratest [-listen ADDRESS] [-config FILE] [-ca-out FILE] [-state DIR] [-env APP]
+const usage = `Usage: entratest [-listen ADDRESS] [-names NAMES] [-config FILE] [-ca-out FILE] [-state DIR] [-env APP]
 
 Runs a fake Microsoft Entra ID for tests, until it is interrupted. The first line
 of output is a JSON object with the URL of the authority, the file of the CA
@@ -118,6 +125,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		flags.PrintDefaults()
 	}
 	listen := flags.String("listen", "127.0.0.1:0", "`address` to listen on; port 0 selects a free port")
+	names := flags.String("names", "", "more `names` of the certificate, separated by commas")
 	file := flags.String("config", "", "JSON `file` with tenants, apps and users (default: a built-in sample)")
 	caOut := flags.String("ca-out", "", "`file` for the CA certificate in PEM (default: a temporary file)")
 	stateDir := flags.String("state", "", "`directory` that keeps the CA and the keys across restarts (default: new ones)")
@@ -169,11 +177,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer l.Close()
 	host, port := publicHost(*listen, l.Addr())
-	names := []string{host}
+	hosts := append(strings.FieldsFunc(*names, func(r rune) bool { return r == ',' || r == ' ' }), host)
 	if name, err := os.Hostname(); err == nil {
-		names = append(names, name)
+		hosts = append(hosts, name)
 	}
-	cert := entratest.IssueCertificate(ca, names...)
+	cert := entratest.IssueCertificate(ca, hosts...)
 	caFile, remove, err := writeCA(*caOut, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate[0]}))
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -383,5 +384,33 @@ func TestEnv(t *testing.T) {
 	if err := run(t.Context(), []string{"-env", "unknown"}, io.Discard, &lines{}); err == nil ||
 		err.Error() != `unknown app "unknown"` {
 		t.Errorf("unknown app: got %v", err)
+	}
+}
+
+// The certificate has the names of -names. A client that resolves graph.microsoft.com to
+// the command finds Microsoft Graph there.
+func TestNames(t *testing.T) {
+	d, c, _, stop := start(t, "-names", "entra.example,graph.microsoft.com")
+	defer stop()
+	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(d.Authority, "https://"))
+	}
+	for url, want := range map[string]int{
+		"https://entra.example/-/health":       http.StatusOK,
+		"https://graph.microsoft.com/v1.0/me":  http.StatusUnauthorized,
+		"https://other.example/-/health":       0,
+		"https://login.microsoftonline.com/-/": 0,
+	} {
+		resp, err := c.Get(url)
+		if err != nil {
+			if want != 0 {
+				t.Errorf("%s: %v", url, err)
+			}
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: got status %d, want %d", url, resp.StatusCode, want)
+		}
 	}
 }
