@@ -62,7 +62,7 @@ func (s *Server) serveGraph(r *request) *response {
 		return resp
 	}
 	if membership {
-		return s.serveMembership(r, t, path)
+		return s.serveMembership(r, t, u, path)
 	}
 	if u == nil {
 		return graphError(r, http.StatusBadRequest, "BadRequest",

@@ -85,3 +85,34 @@ func TestGraphMembership(t *testing.T) {
 		}
 	}
 }
+
+// The signed-in user reads the own groups with the scope User.Read
+// (https://learn.microsoft.com/graph/api/directoryobject-getmemberobjects).
+func TestGraphMembershipOfSignedInUser(t *testing.T) {
+	cfg := entratest.Sample()
+	cfg.Users[0].Groups = []string{"00000000-0000-4000-8000-000000000001"}
+	s := entratest.NewServer(cfg)
+	userToken := func(scope string) string {
+		return redeem(t, s, signIn(t, s, alice, "scope", scope), "scope", scope).stringField("access_token")
+	}
+	for _, test := range []struct {
+		name, token string
+		status      int
+	}{
+		{"User.Read", userToken("User.Read"), 200},
+		{"openid", userToken("openid"), 403},
+		{"app", clientCredentials(t, s, "scope", "https://graph.microsoft.com/.default").stringField("access_token"), 400},
+	} {
+		req, err := http.NewRequest("POST", "https://graph.microsoft.com/v1.0/me/getMemberObjects",
+			strings.NewReader(`{"securityEnabledOnly": false}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+test.token)
+		got := do(t, s.Client(), req)
+		list, _ := got.body["value"].([]any)
+		if got.status != test.status || got.status == 200 && !slices.Equal(list, []any{cfg.Users[0].Groups[0]}) {
+			t.Errorf("%s: got %d %v, want %d", test.name, got.status, got.body, test.status)
+		}
+	}
+}

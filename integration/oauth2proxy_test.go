@@ -21,6 +21,15 @@ const (
 	ledgerGroup = "aaaaaaaa-2222-4000-8000-000000000002"
 )
 
+// manyGroups returns more groups than fit into a token, which has the overage claim instead.
+func manyGroups() []string {
+	var groups []string
+	for i := range 201 {
+		groups = append(groups, fmt.Sprintf("aaaaaaaa-2222-4000-8000-%012x", i))
+	}
+	return groups
+}
+
 // oauth2ProxyProgram returns the path of oauth2-proxy in Go's build cache.
 func oauth2ProxyProgram(t *testing.T) string {
 	t.Helper()
@@ -61,10 +70,7 @@ func TestOAuth2Proxy(t *testing.T) {
 	if network == nil {
 		return
 	}
-	var many []string
-	for i := range 201 { // more than fit into a token
-		many = append(many, fmt.Sprintf("aaaaaaaa-2222-4000-8000-%012x", i))
-	}
+	many := manyGroups()
 	const redirect = "http://localhost/oauth2/callback"
 	for _, test := range []struct {
 		name     string
