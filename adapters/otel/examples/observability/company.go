@@ -46,7 +46,8 @@ const (
 // company has the programs of a company, in one process. They share a token cache.
 type company struct {
 	entra   *entratest.Server
-	http    *http.Client // for requests to Entra
+	http    *http.Client  // for requests to Entra
+	pause   time.Duration // between two rounds
 	metrics http.Handler
 
 	daemon *entra.TokenSource
@@ -64,7 +65,7 @@ func newCompany() (*company, error) {
 	estate := entratest.Sample()
 	estate.Apps[0].Certificates = []*x509.Certificate{cert}
 	estate.Lifetime = func() time.Duration { return 20 * time.Minute }
-	c := &company{entra: entratest.NewServer(estate)}
+	c := &company{entra: entratest.NewServer(estate), pause: time.Second}
 	c.http = &http.Client{Transport: distant{c.entra.Client().Transport}}
 
 	registry := prometheus.NewRegistry()
@@ -186,14 +187,11 @@ func (d distant) RoundTrip(r *http.Request) (*http.Response, error) {
 	return d.next.RoundTrip(r)
 }
 
-// pause is the time between two rounds.
-const pause = time.Second
-
 // round makes the traffic of round n, of which most have a failure, and pauses.
 func (c *company) round(ctx context.Context, n int) error {
 	defer func() {
 		select {
-		case <-time.After(pause):
+		case <-time.After(c.pause):
 		case <-ctx.Done():
 		}
 	}()
