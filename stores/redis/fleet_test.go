@@ -1,7 +1,6 @@
 package redisstore_test
 
 import (
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -20,20 +19,8 @@ import (
 type fleet struct {
 	entra  *entratest.Server
 	server *servers.Server
+	caches []*cache.Cache
 }
-
-func newFleet(t *testing.T, lifetime time.Duration, tenants int) *fleet {
-	t.Helper()
-	s := testkit.Server(func(c *entratest.Config) {
-		c.Lifetime = func() time.Duration { return lifetime }
-		for i := range tenants {
-			c.Tenants = append(c.Tenants, entratest.Tenant{ID: tenant(i)})
-		}
-	})
-	return &fleet{s, servers.Redis(t)}
-}
-
-func tenant(i int) string { return fmt.Sprintf("cccccccc-0000-4000-8000-%012d", i) }
 
 // slow responds like a distant server.
 type slow struct{ next http.RoundTripper }
@@ -51,25 +38,44 @@ func (f *fleet) process(t *testing.T) *entra.Client {
 		Store: redisstore.New(newClient(t, f.server.Addr), nil),
 		Keys:  []cache.SealKey{cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))},
 	})
+	f.caches = append(f.caches, cfg.Cache)
 	return testkit.Client(t, cfg)
 }
 
-// Twenty processes with fifty goroutines each need one token. They send one request.
-func TestColdFleetSendsOneRequest(t *testing.T) {
-	f := newFleet(t, time.Hour, 0)
-	var wg sync.WaitGroup
-	for range 20 {
-		c := f.process(t)
-		for range 50 {
-			wg.Go(func() {
-				if _, err := clientcreds.TokenSource(c, "api://api-b/.default").Token(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
+// storeErrors counts the calls of Redis that failed. On a busy machine some take longer than 250 ms.
+func (f *fleet) storeErrors() (n uint64) {
+	for _, c := range f.caches {
+		n += c.Stats().StoreErrors
 	}
-	wg.Wait()
-	if n := f.entra.TokenRequests(); n != 1 {
-		t.Errorf("got %d token requests, want 1", n)
+	return n
+}
+
+// Twenty processes with fifty goroutines each need one token. They send one request. A process that cannot read the
+// store in time sends its own, so the test is repeated then.
+func TestColdFleetSendsOneRequest(t *testing.T) {
+	for try := 1; ; try++ {
+		f := &fleet{entra: testkit.Server(func(*entratest.Config) {}), server: servers.Redis(t)}
+		var wg sync.WaitGroup
+		for range 20 {
+			c := f.process(t)
+			for range 50 {
+				wg.Go(func() {
+					if _, err := clientcreds.TokenSource(c, "api://api-b/.default").Token(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		n, failed := f.entra.TokenRequests(), f.storeErrors()
+		switch {
+		case n == 1:
+			return
+		case failed == 0:
+			t.Fatalf("got %d token requests, want 1", n)
+		case uint64(n) > 1+failed || try == 5:
+			t.Fatalf("got %d token requests and %d failed calls of the store, want 1 request and at most one more for each",
+				n, failed)
+		}
 	}
 }
