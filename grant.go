@@ -40,6 +40,11 @@ type Grant struct {
 	// RefreshToken controls whether the cache keeps the refresh token of a response in
 	// the subject's session, where TokenRequest.RefreshToken redeems it.
 	RefreshToken bool
+	// RefreshTokenOf is a source for the same app, Subject and Session in another tenant. Its
+	// session has the refresh token that TokenRequest.RefreshToken redeems, since a
+	// refresh token is not tied to a tenant. RefreshToken must be false then. If nil, the
+	// grant redeems that of its own session.
+	RefreshTokenOf *TokenSource
 	// FMIPath names the federated identity that ClientCredentials requests an exchange
 	// token for (fmi_path), such as the client ID of an agent identity. It is part of the
 	// cache key. A grant with it is for the app itself and implies Local. Package agentid
@@ -127,8 +132,8 @@ func (r *TokenRequest) AuthorizationCode(
 	return r.response(ctx, result, err)
 }
 
-// RefreshToken redeems the refresh token that the cache holds for the grant's session
-// (RFC 6749, section 6). Without one the error has the code "login_required".
+// RefreshToken redeems the refresh token that the cache holds for the grant's session, or
+// for that of Grant.RefreshTokenOf (RFC 6749, section 6). Without one the error has the code "login_required".
 func (r *TokenRequest) RefreshToken(ctx context.Context) (*TokenResponse, error) {
 	account := confidential.Account{HomeAccountID: r.grant.Subject}
 	// AcquireTokenSilent rejects WithClaims.
@@ -217,7 +222,7 @@ func (r *TokenResponse) validate(g *Grant, forUser bool) *Error {
 		return errorf(CodeInvalidResponse, "the response does not say which user the token is for")
 	case !forUser && r.HomeAccountID != "":
 		return errorf(CodeInvalidResponse, "the response to the app's own request is a token for a user")
-	case g.RefreshToken && g.Subject != "" && !strings.EqualFold(r.HomeAccountID, g.Subject):
+	case (g.RefreshToken || g.RefreshTokenOf != nil) && g.Subject != "" && !strings.EqualFold(r.HomeAccountID, g.Subject):
 		return errorf(CodeInvalidResponse, "the response is a token for another user")
 	}
 	return nil
@@ -269,6 +274,13 @@ func (g *Grant) invalid() *Error {
 		}
 	}
 	return g.expired()
+}
+
+// mayUse reports whether g, a grant of c, may redeem the refresh token of from.
+func (g *Grant) mayUse(c *Client, from *TokenSource) bool {
+	return from.client != nil && from.client.transport == c.transport && from.client.clientID == c.clientID &&
+		from.grant.Subject == g.Subject && from.grant.Session == g.Session && from.grant.Flow == g.Flow &&
+		from.grant.RefreshToken && !from.grant.Delegation && g.Subject != "" && !g.RefreshToken
 }
 
 // scopes returns the scopes to request.

@@ -157,11 +157,37 @@ func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Respon
 		return cache.Response{}, errorf("temporarily_unavailable",
 			"the store of the cache failed, so the user's refresh token cannot be read")
 	}
+	if from := s.grant.RefreshTokenOf; from != nil {
+		state, err := from.refreshToken(ctx)
+		if err != nil {
+			return cache.Response{}, err
+		}
+		own := *r
+		own.State = state
+		r = &own
+	}
 	resp, err := s.client.request(ctx, &s.grant, s.grant.Subject != "", r, r.Wait)
 	if err != nil {
 		return cache.Response{}, err
 	}
 	return s.client.cached(&s.grant, resp, 0), nil
+}
+
+// refreshToken returns the refresh token of the session, or "". If this process does not have it, refreshToken looks
+// for it in other processes, as for a token of the session.
+func (s *TokenSource) refreshToken(ctx context.Context) (string, error) {
+	state, err := s.handle.State(ctx)
+	if err == nil && state == "" {
+		if _, err := s.TokenContext(ctx); err != nil {
+			return "", err
+		}
+		state, err = s.handle.State(ctx)
+	}
+	if err != nil {
+		return "", errorf("temporarily_unavailable",
+			"the store of the cache failed, so the user's refresh token cannot be read")
+	}
+	return state, nil
 }
 
 // convert returns the error that a caller gets for an error of the cache.
@@ -248,6 +274,9 @@ func (s *TokenSource) validate() error {
 	switch g := &s.grant; {
 	case g.Session != "" && g.Subject == "":
 		return errorf("invalid_request", "a Grant for the app itself must not have a Session")
+	case g.RefreshTokenOf != nil && !g.mayUse(s.client, g.RefreshTokenOf):
+		return errorf("invalid_request", "a Grant can only redeem the refresh token of a source for the same app, "+
+			"Subject and Session, and has none of its own then")
 	case s.claims == badClaims:
 		return errorf("invalid_request", "the claims challenge is not a JSON object of at most 16 KB, nor base64 of one")
 	}

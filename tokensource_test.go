@@ -304,6 +304,46 @@ func TestInvalidGrantsAreRejected(t *testing.T) {
 	}
 }
 
+// A grant redeems only a refresh token of the same app, flow, subject and session.
+func TestGrantRejectsForeignRefreshToken(t *testing.T) {
+	e := newEstate()
+	c := e.client(t, "webapp")
+	signIn := entra.Grant{
+		Flow: "f", Subject: "user.utid", Session: "s", RefreshToken: true, Scope: "api://api-b/Orders.Read",
+		Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+			t.Error("Fetch was called")
+			return nil, nil
+		},
+	}
+	other, err := c.WithTenant(entratest.SampleOtherTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(from, g *entra.Grant){
+		"subject":           func(_, g *entra.Grant) { g.Subject = "other.utid" },
+		"no subject":        func(from, g *entra.Grant) { from.Subject, g.Subject = "", "" },
+		"session":           func(_, g *entra.Grant) { g.Session = "" },
+		"flow":              func(_, g *entra.Grant) { g.Flow = "g" },
+		"own refresh token": func(_, g *entra.Grant) { g.RefreshToken = true },
+		"no refresh token":  func(from, _ *entra.Grant) { from.RefreshToken = false },
+		"delegation":        func(from, _ *entra.Grant) { from.Delegation = true },
+		"zero source":       func(_, g *entra.Grant) { g.RefreshTokenOf = new(entra.TokenSource) },
+		"app":               func(_, g *entra.Grant) { g.RefreshTokenOf = e.client(t, "api-a").TokenSource(signIn) },
+	} {
+		from, g := signIn, signIn
+		g.RefreshToken = false
+		change(&from, &g)
+		if g.RefreshTokenOf == nil {
+			g.RefreshTokenOf = c.TokenSource(from)
+		}
+		_, err := other.TokenSource(g).Token()
+		if got := testkit.Error(t, err); got.Code != "invalid_request" ||
+			name != "no subject" && !strings.Contains(got.Description, "refresh token of a source for the same app") {
+			t.Errorf("%s: got %v, want invalid_request", name, err)
+		}
+	}
+}
+
 // An error of Fetch that is not an *Error is replaced, since its text may contain secrets.
 func TestFetchErrorsAreNotRepeated(t *testing.T) {
 	c := newEstate().client(t, "daemon")

@@ -73,35 +73,73 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 // rejects the refresh token. It is also the case if Config.Tenants excludes the account's
 // tenant.
 func (f *Flow) TokenSource(a Account, requested ...string) *entra.TokenSource {
+	return f.tokenSource(a, a.TenantID, requested)
+}
+
+// TokenSourceIn is like TokenSource for another tenant, in which the user is a guest. The tokens have the tid of that
+// tenant and the oid of the guest. They are acquired with the refresh token of the account's sign-in, so the user does
+// not sign in again. tenantID is the ID of the tenant. It need not be one of Config.Tenants, which limit sign-ins. The
+// app must exist in that tenant.
+//
+// The tokens belong to the account: SignOut, the Session of the account and [cache.Cache.Purge] apply to them.
+//
+// If the tenant requires more of the user, the error's InteractionRequired method reports true. A new sign-in with this
+// Flow does not help then, except with the code "login_required". The user must sign in with a Flow whose client is in
+// that tenant ([entra.Client.WithTenant]), to give consent (ConsentRequired) or for a policy of the tenant. For a user
+// who is not a guest, the error has AADSTS50020, and an administrator must invite the user. If the app does not exist
+// in the tenant, the error has AADSTS700016, and an administrator must give consent ([Flow.AdminConsentURL]).
+//
+// Source: "Refresh tokens in the Microsoft identity platform", which are not tied to a tenant.
+func (f *Flow) TokenSourceIn(a Account, tenantID string, requested ...string) *entra.TokenSource {
+	return f.tokenSource(a, tenantID, requested)
+}
+
+func (f *Flow) tokenSource(a Account, tenantID string, requested []string) *entra.TokenSource {
 	if f.isZero() {
 		return new(entra.TokenSource)
 	}
-	var rejection *entra.Error
-	client, err := f.client.WithTenant(a.TenantID)
-	if err != nil || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID) {
-		// No cached token may be served either, so the source gets a tenant that has
-		// none. Nothing is sent to that tenant.
-		client, _ = f.client.WithTenant("no-account.invalid")
-		rejection = &entra.Error{
-			Code:        "login_required",
-			Description: "the Account is empty, or its tenant is not one of Config.Tenants; the user must sign in",
-		}
+	g := entra.Grant{
+		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session, Scopes: f.tokenScopes(requested),
+		RefreshToken: true,
 	}
-	if rejection == nil && !scopes.OneAPI(requested) {
+	client, rejection := f.tenantClient(a, tenantID)
+	switch {
+	case rejection != nil:
+	case !scopes.OneAPI(requested):
 		rejection = &entra.Error{
 			Code:        "invalid_scope",
 			Description: "the scopes name several APIs, but a token is for one; use a TokenSource for each API",
 		}
+	case !strings.EqualFold(tenantID, a.TenantID):
+		g.RefreshToken, g.RefreshTokenOf = false, f.TokenSource(a)
 	}
-	return client.TokenSource(entra.Grant{
-		Flow: FlowName, Subject: a.HomeAccountID, Session: a.Session, Scopes: f.tokenScopes(requested), RefreshToken: true,
-		Fetch: func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
-			if rejection != nil {
-				return nil, rejection
-			}
-			return r.RefreshToken(ctx)
-		},
-	})
+	g.Fetch = func(ctx context.Context, r *entra.TokenRequest) (*entra.TokenResponse, error) {
+		if rejection != nil {
+			return nil, rejection
+		}
+		return r.RefreshToken(ctx)
+	}
+	return client.TokenSource(g)
+}
+
+// tenantClient returns the client for the account in a tenant. With an error, the client is for a tenant without cached
+// tokens, so that none is served. Nothing is sent to that tenant.
+func (f *Flow) tenantClient(a Account, tenantID string) (*entra.Client, *entra.Error) {
+	none, _ := f.client.WithTenant("no-account.invalid")
+	if !guid.Valid(a.TenantID) || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID) {
+		return none, &entra.Error{
+			Code:        "login_required",
+			Description: "the Account is empty, or its tenant is not one of Config.Tenants; the user must sign in",
+		}
+	}
+	client, err := f.client.WithTenant(tenantID)
+	if err != nil || !guid.Valid(tenantID) {
+		return none, &entra.Error{
+			Code:        "invalid_request",
+			Description: "the tenant is not an ID (a GUID); use the Directory (tenant) ID",
+		}
+	}
+	return client, nil
 }
 
 // SignOut removes all tokens of the account from the cache, in all tenants. Every browser

@@ -194,6 +194,34 @@ func (h *Handle) Put(ctx context.Context, r Response) (*oauth2.Token, error) {
 	return &t.oauth, nil
 }
 
+// State returns the last Response.State of the session of h, or "". It calls no fetch. With a store, the session is
+// read there, so that a sign-out in another process counts at once. The error reports that the store failed.
+func (h *Handle) State(ctx context.Context) (string, error) {
+	e, err := h.lock()
+	if err != nil {
+		return "", err
+	}
+	s, fl := e.session, h.fleet()
+	if fl == nil {
+		defer s.mu.Unlock()
+		return s.stateText(), nil
+	}
+	s.mu.Unlock()
+	l, err := fl.load(ctx, h, s, true)
+	if err != nil {
+		return "", err
+	}
+	if l.ended {
+		fl.cache.remove(s)
+		return "", nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.record.merge(s.snapshot(nil))
+	s.adopt(l.record, h, nil)
+	return s.stateText(), nil
+}
+
 // Cached returns the response of the cached token, usable or not, and when it arrived. Lifetime and RefreshIn are
 // those that the cache uses, counted from obtainedAt. RefreshIn is 0 if the token is not refreshed before
 // it expires. Cached changes nothing.

@@ -463,7 +463,7 @@ func TestRefreshErrors(t *testing.T) {
 	token := redeem(t, s, signIn(t, s, alice)).stringField("refresh_token")
 	base := []string{"grant_type", "refresh_token", "client_id", webapp, "client_secret", "webapp-secret",
 		"refresh_token", token}
-	wantError(t, tokenRequest(t, s, fabrikam, base...), 400, "invalid_grant", 70000)
+	wantError(t, tokenRequest(t, s, fabrikam, base...), 400, "interaction_required", 50020)
 	wantError(t, tokenRequest(t, s, tenant, append(base, "client_id", "aaaaaaaa-0000-4000-8000-0000000000c4",
 		"client_secret", "other-secret")...), 400, "invalid_grant", 70000)
 	wantError(t, tokenRequest(t, s, tenant, append(base, "refresh_token", "x")...), 400, "invalid_grant", 9002313)

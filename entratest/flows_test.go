@@ -125,6 +125,28 @@ func TestRefreshToken(t *testing.T) {
 	wantError(t, refresh(first.stringField("refresh_token"), "scope", "api://api-b/Orders.Read"), 400, "invalid_grant",
 		65001)
 
+	cfg := entratest.Sample()
+	cfg.Users[2].Guest = map[string]string{tenant: ""}
+	cfg.Apps[1].Permissions = []entratest.Permission{{Resource: "api://api-a", Scopes: []string{"access_as_user"}}}
+	for _, test := range []struct {
+		server *entratest.Server
+		aadsts int
+	}{{entratest.NewServer(cfg), 0}, {s, 50020}} { // a guest, and a user of another tenant only
+		raw := redeem(t, test.server, signIn(t, test.server, carol)).stringField("refresh_token")
+		resp := tokenRequest(t, test.server, tenant, "grant_type", "refresh_token", "client_id", webapp,
+			"client_secret", "webapp-secret", "refresh_token", raw, "scope", "api://api-a/access_as_user offline_access")
+		if test.aadsts != 0 {
+			wantError(t, resp, 400, "interaction_required", test.aadsts)
+			continue
+		}
+		if c := wantToken(t, resp); c.stringClaim("tid") != tenant || c.stringClaim("oid") == test.server.User(carol).ObjectID {
+			t.Errorf("another tenant: got tid %q and oid %q", c.stringClaim("tid"), c.stringClaim("oid"))
+		}
+		if resp.stringField("refresh_token") == "" {
+			t.Error("another tenant: got no refresh token")
+		}
+	}
+
 	s.RevokeSessions(carol)
 	wantError(t, refresh(second.stringField("refresh_token")), 400, "invalid_grant", 50173)
 	wantToken(t, refresh(redeem(t, s, signIn(t, s, carol)).stringField("refresh_token")))

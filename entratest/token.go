@@ -247,7 +247,7 @@ func (s *Server) grantCode(g *grantRequest) (*response, *aadstsError) {
 	if !s.unseal("code", raw, &c) {
 		return nil, malformedGrantError()
 	}
-	if aerr := s.bindGrant(g, "authorization code", c.Client, c.Tenant, 700005); aerr != nil {
+	if aerr := s.bindCode(g, c.Client, c.Tenant); aerr != nil {
 		return nil, aerr
 	}
 	if !g.client.hasRedirectURI(redirect) {
@@ -295,14 +295,14 @@ func malformedGrantError() *aadstsError {
 	return aerr
 }
 
-// bindGrant checks that a grant was issued to the client and for the tenant of g,
-// and sets the tenant of g. The error for another tenant has the given number.
-func (s *Server) bindGrant(g *grantRequest, grant, clientID, tenantID string, number int) *aadstsError {
+// bindCode checks that an authorization code was issued to the client and for the tenant
+// of g, and sets the tenant of g.
+func (s *Server) bindCode(g *grantRequest, clientID, tenantID string) *aadstsError {
 	if clientID != g.client.ClientID {
-		return newError(70000, "The %s was issued to another client.", grant)
+		return newError(70000, "The authorization code was issued to another client.")
 	}
 	if g.tenant != nil && g.tenant.ID != tenantID {
-		return newError(number, "The %s was issued for another tenant.", grant)
+		return newError(700005, "The authorization code was issued for another tenant.")
 	}
 	g.tenant = s.registry.tenantByName[tenantID]
 	return nil
@@ -325,7 +325,7 @@ func verifyPKCE(verifier, challenge, method string) bool {
 }
 
 // grantRefresh redeems a refresh token. The token stays valid and can be used for
-// every resource that the client may access for the user
+// every resource and in every tenant that the client may access for the user
 // (https://learn.microsoft.com/entra/identity-platform/refresh-tokens). If the scope
 // names several resources, the access token is for the first
 // (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#refresh-the-access-token).
@@ -338,8 +338,11 @@ func (s *Server) grantRefresh(g *grantRequest) (*response, *aadstsError) {
 	if !s.unseal("refresh", raw, &t) {
 		return nil, malformedGrantError()
 	}
-	if aerr := s.bindGrant(g, "refresh token", t.Client, t.Tenant, 70000); aerr != nil {
-		return nil, aerr
+	if t.Client != g.client.ClientID {
+		return nil, newError(70000, "The refresh token was issued to another client.")
+	}
+	if g.tenant == nil {
+		g.tenant = s.registry.tenantByName[t.Tenant]
 	}
 	if !t.Until.IsZero() && !g.now.Before(t.Until) {
 		return nil, newError(700084, "The refresh token of a single-page app has a lifetime of 1.00:00:00, "+

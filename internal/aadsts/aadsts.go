@@ -59,6 +59,8 @@ const (
 	tryLater    = "Try again in a few minutes. If the error persists, check https://status.azure.com."
 	interactive = "Sign the user in again with the claims challenge of the error. " +
 		"An API returns the challenge to its client, which signs the user in."
+	notGuest = "The account does not exist in the tenant. Invite the user to the tenant as a guest, " +
+		"or sign in with another account."
 )
 
 var codes = map[int]Code{
@@ -165,6 +167,8 @@ var codes = map[int]Code{
 			"of this app."},
 	500133: {"the user's token has expired",
 		"The assertion has expired. Get a new token for this app from its client."},
+	90072: {"the user is not a guest of the tenant", notGuest},
+	16000: {"the user is not a guest of the tenant", notGuest},
 	50076: {"multi-factor authentication is required", interactive},
 	50079: {"registration for multi-factor authentication is required", interactive},
 	50158: {"an external security challenge is required", interactive},

@@ -1,0 +1,298 @@
+package authcode_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache/storetest"
+	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
+)
+
+const (
+	fabrikam   = entratest.SampleOtherTenant
+	aliceGuest = "cccccccc-2222-4000-8000-00000000a11c" // the oid of Alice in Fabrikam
+)
+
+// invited makes Alice a guest in Fabrikam. An administrator there has consented to the use of both APIs by the web app.
+func invited(c *entratest.Config) {
+	c.Users[0].Guest = map[string]string{fabrikam: aliceGuest}
+	c.Apps[1].Permissions = []entratest.Permission{
+		{Resource: "api://api-a", Scopes: []string{"access_as_user"}},
+		{Resource: "api://api-b", Scopes: []string{"Orders.Read"}},
+	}
+}
+
+// A guest's token for another tenant comes from the refresh token of the sign-in, in one request to that tenant. It has
+// an entry of its own in the cache, is refreshed early and does not change the token of the home tenant.
+func TestTokenInAnotherTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEstate(lifetime(time.Hour), invited)
+		f := e.flow(t)
+		signIn := e.signIn(t, f, alice, authcode.Request{Session: "desk"})
+		home, a := token(t, signIn.Source), signIn.Account
+		before := len(e.Forms())
+		var wg sync.WaitGroup
+		tokens := make([]string, 10)
+		for i := range tokens {
+			wg.Go(func() { tokens[i] = token(t, f.TokenSourceIn(a, strings.ToUpper(fabrikam))) })
+		}
+		wg.Wait()
+		if n := len(e.Forms()) - before; n != 1 {
+			t.Errorf("got %d token requests, want 1", n)
+		}
+		posts := e.Posts()
+		if got := posts[len(posts)-1].URL; got != "https://login.microsoftonline.com/"+fabrikam+"/oauth2/v2.0/token" {
+			t.Errorf("got a request to %s, want one to the other tenant", got)
+		}
+		expectParameters(t, e.last(t), map[string]string{
+			"grant_type": "refresh_token", "client_id": webapp, "client_secret": "webapp-secret", "client_info": "1",
+			"scope": scopeA + " openid offline_access profile",
+		}, "refresh_token")
+		if len(slices.Compact(tokens)) != 1 || tokens[0] == home {
+			t.Error("got different tokens, or that of the home tenant")
+		}
+		for raw, want := range map[string][2]string{
+			home: {entratest.SampleTenant, a.ObjectID}, tokens[0]: {fabrikam, aliceGuest},
+		} {
+			if c := testkit.Claims(t, raw); c["tid"] != want[0] || c["oid"] != want[1] {
+				t.Errorf("got tid %v and oid %v, want %v", c["tid"], c["oid"], want)
+			}
+		}
+		if got := token(t, f.TokenSource(a)); got != home {
+			t.Error("got another token in the home tenant, want the same")
+		}
+		if got := token(t, f.TokenSourceIn(a, entratest.SampleTenant)); got != home {
+			t.Error("got another token for the account's own tenant, want that of TokenSource")
+		}
+		other := testkit.Claims(t, token(t, f.TokenSourceIn(a, fabrikam, scopeB)))
+		if other["tid"] != fabrikam || other["scp"] != "Orders.Read" {
+			t.Errorf("another API: got tid %v and scp %v", other["tid"], other["scp"])
+		}
+		time.Sleep(50 * time.Minute)
+		if got := token(t, f.TokenSourceIn(a, fabrikam)); got != tokens[0] {
+			t.Error("got another token at once, want the cached one during its refresh")
+		}
+		synctest.Wait()
+		if got := token(t, f.TokenSourceIn(a, fabrikam)); got == tokens[0] {
+			t.Error("got the same token after 50 minutes, want the next one")
+		}
+	})
+}
+
+// The scopes of another API need no new sign-in. The refresh token is not tied to a resource.
+func TestTokenForAnotherResource(t *testing.T) {
+	e := newEstate(invited)
+	f := e.flow(t)
+	signIn := e.signIn(t, f, alice, authcode.Request{})
+	a, b := token(t, signIn.Source), token(t, f.TokenSource(signIn.Account, scopeB))
+	expectParameters(t, e.last(t), map[string]string{
+		"grant_type": "refresh_token", "client_id": webapp, "client_secret": "webapp-secret", "client_info": "1",
+		"scope": scopeB + " openid offline_access profile",
+	}, "refresh_token")
+	if n := len(e.Forms()); n != 2 {
+		t.Errorf("got %d token requests, want the code and one for the second API", n)
+	}
+	for raw, app := range map[string]string{a: "api-a", b: "api-b"} {
+		if c := testkit.Claims(t, raw); c["aud"] != e.App(app).ClientID || c["tid"] != entratest.SampleTenant {
+			t.Errorf("got aud %v and tid %v, want those of %s", c["aud"], c["tid"], app)
+		}
+	}
+}
+
+// The error says why a tenant does not issue a token.
+func TestAnotherTenantRejects(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		change      func(*entratest.Config)
+		user        string
+		aadsts      int
+		interaction bool
+		consent     bool
+	}{
+		{"not a guest", invited, bob, 50020, true, false},
+		{"app of one tenant", func(c *entratest.Config) { invited(c); c.Apps[1].MultiTenant = false },
+			alice, 700016, false, false},
+		{"no consent", func(c *entratest.Config) { invited(c); c.Apps[1].Permissions = nil }, alice, 65001, true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEstate(test.change)
+			f := e.flow(t)
+			a := e.signIn(t, f, test.user, authcode.Request{}).Account
+			_, err := f.TokenSourceIn(a, fabrikam).TokenContext(t.Context())
+			got := testkit.Error(t, err)
+			if !got.Has(test.aadsts) || got.InteractionRequired() != test.interaction || got.ConsentRequired() != test.consent ||
+				got.Temporary() {
+				t.Errorf("got %v, InteractionRequired %v, ConsentRequired %v; want AADSTS%d, %v, %v", err,
+					got.InteractionRequired(), got.ConsentRequired(), test.aadsts, test.interaction, test.consent)
+			}
+			token(t, f.TokenSource(a)) // the home tenant is not affected
+		})
+	}
+	t.Run("second factor", func(t *testing.T) {
+		e := newEstate(invited, func(c *entratest.Config) { c.Apps[2].RequireMFA = true })
+		f := e.flow(t, func(c *authcode.Config) { c.Scopes = []string{scopeB} })
+		a := e.signIn(t, f, alice, authcode.Request{}).Account
+		_, err := f.TokenSourceIn(a, fabrikam, scopeA).TokenContext(t.Context())
+		if got := testkit.Error(t, err); !got.Has(50076) || !got.InteractionRequired() || got.Claims == "" {
+			t.Errorf("got %v with claims %q, want AADSTS50076 with claims", err, got.Claims)
+		}
+	})
+}
+
+// Nothing is sent for an account or a tenant that is invalid.
+func TestTokenSourceInRejectsInvalidArguments(t *testing.T) {
+	e := newEstate(invited)
+	f := e.flow(t)
+	a := e.signIn(t, f, alice, authcode.Request{}).Account
+	before := len(e.Forms())
+	carolAccount := authcode.Account{
+		HomeAccountID: "bbbbbbbb-2222-4000-8000-00000000ca01." + fabrikam, TenantID: fabrikam,
+		ObjectID: "bbbbbbbb-2222-4000-8000-00000000ca01",
+	}
+	for _, test := range []struct {
+		name    string
+		account authcode.Account
+		tenant  string
+		scopes  []string
+		code    string
+	}{
+		{"no account", authcode.Account{}, fabrikam, nil, "login_required"},
+		{"account of a tenant that is not allowed", carolAccount, entratest.SampleTenant, nil, "login_required"},
+		{"account without tokens", authcode.Account{HomeAccountID: a.HomeAccountID, TenantID: a.TenantID, Session: "x"},
+			fabrikam, nil, "login_required"},
+		{"no tenant", a, "", nil, "invalid_request"},
+		{"many tenants", a, "common", nil, "invalid_request"},
+		{"a domain", a, "fabrikam.onmicrosoft.com", nil, "invalid_request"},
+		{"a path", a, fabrikam + "/x", nil, "invalid_request"},
+		{"two APIs", a, fabrikam, []string{scopeA, scopeB}, "invalid_scope"},
+	} {
+		_, err := f.TokenSourceIn(test.account, test.tenant, test.scopes...).TokenContext(t.Context())
+		if got := testkit.Error(t, err).Code; got != test.code {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.code)
+		}
+	}
+	if _, err := new(authcode.Flow).TokenSourceIn(a, fabrikam).Token(); err == nil {
+		t.Error("zero Flow: got a token")
+	}
+	if n := len(e.Forms()); n != before {
+		t.Errorf("got %d token requests, want none", n-before)
+	}
+}
+
+// A response for another user is rejected.
+func TestAnotherTenantCannotChangeTheUser(t *testing.T) {
+	e := newEstate(invited)
+	f := e.flow(t)
+	a := e.signIn(t, f, alice, authcode.Request{}).Account
+	e.ChangeResponses(func(_ url.Values, response map[string]any) {
+		response["client_info"] = "eyJ1aWQiOiJhYWFhYWFhYS0xMTExLTQwMDAtODAwMC0wMDAwMDAwMDBiMGIiLCJ1dGlkIjoi" +
+			"MTExMTExMTEtMTExMS00MTExLTgxMTEtMTExMTExMTExMTExIn0" // Bob
+	})
+	_, err := f.TokenSourceIn(a, fabrikam).TokenContext(t.Context())
+	if got := testkit.Error(t, err); got.Code != entra.CodeInvalidResponse {
+		t.Errorf("got %v, want %s", err, entra.CodeInvalidResponse)
+	}
+}
+
+// A sign-out removes the tokens of the account in all tenants, and no later request brings one back.
+func TestSignOutReachesOtherTenants(t *testing.T) {
+	for name, signOut := range map[string]func(*testing.T, *entra.Client, *authcode.Flow, authcode.Account){
+		"sign-out": func(t *testing.T, _ *entra.Client, f *authcode.Flow, a authcode.Account) {
+			if err := f.SignOut(t.Context(), a); err != nil {
+				t.Error(err)
+			}
+		},
+		"purge": func(t *testing.T, c *entra.Client, _ *authcode.Flow, a authcode.Account) {
+			if _, err := c.Cache().Purge(t.Context(), a.HomeAccountID); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEstate(invited)
+			c := testkit.Client(t, e.clientConfig())
+			f := newFlow(t, c)
+			desk := e.signIn(t, f, alice, authcode.Request{Session: "desk"}).Account
+			source := f.TokenSourceIn(desk, fabrikam)
+			token(t, source)
+			signOut(t, c, f, desk)
+			before := len(e.Forms())
+			for _, s := range []*entra.TokenSource{
+				source, f.TokenSourceIn(desk, fabrikam), f.TokenSourceIn(desk, fabrikam, scopeB),
+			} {
+				_, err := s.TokenContext(t.Context())
+				if got := testkit.Error(t, err).Code; got != "login_required" {
+					t.Errorf("got %v, want login_required", err)
+				}
+			}
+			if n := len(e.Forms()); n != before {
+				t.Errorf("got %d token requests after the sign-out, want none", n-before)
+			}
+		})
+	}
+}
+
+// Another process finds the refresh token in the store. After a sign-out there, a process that still has the sign-in in
+// memory acquires no token in another tenant.
+func TestAnotherTenantInAFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, store := newEstate(invited), storetest.NewMemory()
+		c1, _ := sharing(t, e.Server, "webapp", store)
+		c2, requests := sharing(t, e.Server, "webapp", store)
+		f1, f2 := newFlow(t, c1), newFlow(t, c2)
+		a := e.signIn(t, f1, alice, authcode.Request{Session: "desk"}).Account
+		if got := testkit.Claims(t, token(t, f2.TokenSourceIn(a, fabrikam))); got["tid"] != fabrikam {
+			t.Errorf("got tid %v, want %s", got["tid"], fabrikam)
+		}
+		token(t, f2.TokenSource(a))
+		if n := len(requests.Posts()); n != 1 {
+			t.Errorf("got %d token requests of the second process, want 1", n)
+		}
+		time.Sleep(2 * time.Second)
+		if got := testkit.Claims(t, token(t, f1.TokenSourceIn(a, fabrikam))); got["tid"] != fabrikam {
+			t.Errorf("first process: got tid %v, want %s", got["tid"], fabrikam)
+		}
+		if n := e.TokenRequests(); n != 2 {
+			t.Errorf("got %d token requests of the fleet, want the code and one", n)
+		}
+		if err := f1.SignOut(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		_, err := f2.TokenSourceIn(a, fabrikam, scopeB).TokenContext(t.Context())
+		if got := testkit.Error(t, err).Code; got != "login_required" {
+			t.Errorf("after the sign-out in another process: got %v, want login_required", err)
+		}
+		if n := e.TokenRequests(); n != 2 {
+			t.Errorf("got %d token requests after the sign-out, want none", n-2)
+		}
+	})
+}
+
+// If the store fails, the sign-in may have ended, so no token of another tenant is acquired with it. A cached one is
+// served.
+func TestAnotherTenantWithoutStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, store := newEstate(lifetime(time.Hour), invited), storetest.NewMemory()
+		c, _ := sharing(t, e.Server, "webapp", store)
+		f := newFlow(t, c)
+		a := e.signIn(t, f, alice, authcode.Request{Session: "desk"}).Account
+		cached := token(t, f.TokenSourceIn(a, fabrikam))
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: http.ErrServerClosed} })
+		if got := token(t, f.TokenSourceIn(a, fabrikam)); got != cached {
+			t.Error("got another token, want the cached one")
+		}
+		_, err := f.TokenSourceIn(a, fabrikam, scopeB).TokenContext(t.Context())
+		if got := testkit.Error(t, err); got.Code != "temporarily_unavailable" || !got.Temporary() {
+			t.Errorf("got %v, want temporarily_unavailable", err)
+		}
+	})
+}
