@@ -106,7 +106,7 @@ func TestModAuthOpenIDC(t *testing.T) {
 	}
 	f := newFake(t, withEmail(nil, "http://localhost/redirect"))
 	origin := f.startApache(t)
-	person := f.newPerson(t, alice, alicePassword, nowhere)
+	person := f.newPerson(t, alice, nowhere)
 	_, page := person.follow(t, origin+"/index.html")
 	var got struct{ OID, Name, Email, Picture string }
 	if err := json.Unmarshal([]byte(page), &got); err != nil {

@@ -38,7 +38,7 @@ func TestAuthJS(t *testing.T) {
 	t.Run("without Graph", func(t *testing.T) {
 		f := newFake(t, estate)
 		origin := f.startAuthJS(t)
-		end, page := f.newPerson(t, alice, alicePassword, nowhere).follow(t, origin+"/auth/signin")
+		end, page := f.newPerson(t, alice, nowhere).follow(t, origin+"/auth/signin")
 		if end.Path != "/auth/error" {
 			t.Errorf("got %s\n%s\nwant the error page", end, page)
 		}
@@ -47,7 +47,7 @@ func TestAuthJS(t *testing.T) {
 		f := newFake(t, estate)
 		f.serveGraph(t, network)
 		origin := f.startAuthJS(t)
-		_, page := f.newPerson(t, alice, alicePassword, nowhere).follow(t, origin+"/auth/signin")
+		_, page := f.newPerson(t, alice, nowhere).follow(t, origin+"/auth/signin")
 		var session struct {
 			User struct{ Name, Email string }
 		}

@@ -47,7 +47,7 @@ func (f *fake) signInWithCap(
 	t.Cleanup(server.Close)
 
 	address := must[string](t)(provider.AuthURL(t.Context(), request))
-	if _, page := f.newPerson(t, alice, alicePassword, nowhere).follow(t, address); page != "<nil>" {
+	if _, page := f.newPerson(t, alice, nowhere).follow(t, address); page != "<nil>" {
 		t.Fatalf("got error %s", page)
 	}
 }

@@ -97,7 +97,7 @@ func TestMSALGoForUsers(t *testing.T) {
 	params.Set("code_challenge", oauth2.S256ChallengeFromVerifier(verifier))
 	params.Set("code_challenge_method", "S256")
 	address.RawQuery = params.Encode()
-	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, address.String())
+	back, _ := f.newPerson(t, alice, f.away).follow(t, address.String())
 
 	signedIn, err := webapp.AcquireTokenByAuthCode(t.Context(), authResponse(t, back, "a-state").Get("code"), redirect,
 		scopes,

@@ -88,7 +88,7 @@ func TestMSALNodeForUsers(t *testing.T) {
 		"scopes": scopes, "redirectUri": redirect, "state": "a-state", "nonce": "a-nonce",
 		"codeChallenge": pkce.Challenge, "codeChallengeMethod": "S256",
 	}), &address)
-	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, address)
+	back, _ := f.newPerson(t, alice, f.away).follow(t, address)
 	params := authResponse(t, back, "a-state")
 
 	var signedIn msalResult

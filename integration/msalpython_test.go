@@ -112,7 +112,7 @@ func TestMSALPythonForUsers(t *testing.T) {
 	if err := json.Unmarshal(raw, &flow); err != nil {
 		t.Fatal(err)
 	}
-	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, flow.AuthURI)
+	back, _ := f.newPerson(t, alice, f.away).follow(t, flow.AuthURI)
 	redeem := named("webapp", "acquire_token_by_auth_code_flow", map[string]any{
 		"auth_code_flow": raw, "auth_response": single(authResponse(t, back, flow.State)),
 	})

@@ -13,7 +13,7 @@ import (
 func TestZitadelSignsIn(t *testing.T) {
 	f := newFake(t)
 	party := f.newRelyingParty(t, "openid", "profile", "offline_access", apiAScope)
-	_, page := f.newPerson(t, alice, alicePassword, nowhere).follow(t, party.url+"/login")
+	_, page := f.newPerson(t, alice, nowhere).follow(t, party.url+"/login")
 	got := details(t, page)
 
 	if got.Claims.Issuer != f.issuer() || got.Claims.Name != aliceName || got.Claims.PreferredUsername != alice {

@@ -37,7 +37,7 @@ func TestOpenIDClient(t *testing.T) {
 	node.must(t, call("", "start", f.issuer(), webappID, webappSecret, map[string]string{
 		"redirect_uri": "http://localhost/callback", "scope": "openid profile email offline_access",
 	}), &address)
-	back, _ := f.newPerson(t, alice, alicePassword, f.away).follow(t, address)
+	back, _ := f.newPerson(t, alice, f.away).follow(t, address)
 
 	type tokens struct {
 		AccessToken  string `json:"access_token"`

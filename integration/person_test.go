@@ -2,104 +2,43 @@ package integration_test
 
 import (
 	"context"
-	"io"
-	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/html"
 	"golang.org/x/oauth2"
+
+	"github.com/entratoken/entra/entratest"
 )
 
-// person reads pages and fills in forms, like a user of a browser without scripts. It recognizes fields by their type,
-// not by their name.
-type person struct {
-	username, password string
-
-	client *http.Client
-}
-
-// newPerson returns a person with a browser without cookies. URLs for which end returns true are not visited.
-func (f *fake) newPerson(t *testing.T, username, password string, end func(*url.URL) bool) *person {
+// newPerson returns the browser of a user. URLs for which end returns true are not visited.
+func (f *fake) newPerson(t *testing.T, username string, end func(*url.URL) bool) *person {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &person{username: username, password: password}
-	p.client = &http.Client{
-		Transport: f.client.Transport,
-		Jar:       jar,
-		CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if end(r.URL) || len(via) > 10 {
-				return http.ErrUseLastResponse
-			}
-			return nil
-		},
-	}
-	return p
+	b := f.Test(t).Browser(username, nil)
+	b.Transport, b.Stop = f.client.Transport, end
+	return &person{b}
 }
 
 // away reports whether a URL is not one of the fake.
 func (f *fake) away(u *url.URL) bool { return u.Host != f.host }
 
-// follow opens a URL and fills in every form. It returns the first URL that must not be visited, or the URL and the
+// person also submits the forms of other pages than those of the fake.
+type person struct{ *entratest.Browser }
+
+// follow opens a URL and submits every form. It returns the first URL that must not be visited, or the URL and the
 // page that has no form.
 func (p *person) follow(t *testing.T, address string) (end *url.URL, page string) {
 	t.Helper()
-	request := must[*http.Request](t)(http.NewRequest(http.MethodGet, address, nil))
-	for range 6 {
-		request.Header.Set("Accept", "text/html")
-		response := must[*http.Response](t)(p.client.Do(request.WithContext(t.Context())))
-		body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-		response.Body.Close()
-		if err != nil {
-			t.Fatal(err)
+	shown := p.Get(address)
+	for range 3 {
+		if !strings.Contains(shown.Body, "<form") {
+			return shown.URL, shown.Body
 		}
-		if to, err := response.Location(); err == nil {
-			return to, ""
-		}
-		page = string(body)
-		root := must[*html.Node](t)(html.Parse(strings.NewReader(page)))
-		form := find(root, func(n *html.Node) bool { return n.Data == "form" })
-		if form == nil {
-			return response.Request.URL, page
-		}
-		request = p.fill(t, form, response.Request.URL)
+		shown = p.Submit(nil)
 	}
-	t.Fatalf("got more than six forms, the last one on\n%s", page)
+	t.Fatalf("got more than three forms, the last one on\n%s", shown)
 	return nil, ""
-}
-
-// fill fills in a form and presses its primary button.
-func (p *person) fill(t *testing.T, form *html.Node, at *url.URL) *http.Request {
-	t.Helper()
-	values := url.Values{}
-	for n := range form.Descendants() {
-		switch name := attribute(n, "name"); {
-		case n.Type != html.ElementNode:
-		case n.Data == "input" && attribute(n, "type") == "password":
-			values.Set(name, p.password)
-		case n.Data == "input" && (attribute(n, "type") == "text" || attribute(n, "type") == "email"):
-			values.Set(name, p.username)
-		case n.Data == "input" && attribute(n, "type") == "hidden":
-			values.Set(name, attribute(n, "value"))
-		case n.Data == "button" && attribute(n, "class") == "primary" && name != "":
-			values.Set(name, attribute(n, "value"))
-		}
-	}
-	action := must[*url.URL](t)(at.Parse(attribute(form, "action")))
-	if !strings.EqualFold(attribute(form, "method"), http.MethodPost) {
-		action.RawQuery = values.Encode()
-		return must[*http.Request](t)(http.NewRequest(http.MethodGet, action.String(), nil))
-	}
-	request := must[*http.Request](t)(http.NewRequest(http.MethodPost, action.String(),
-		strings.NewReader(values.Encode())))
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.Header.Set("Origin", at.Scheme+"://"+at.Host)
-	return request
 }
 
 func find(root *html.Node, is func(*html.Node) bool) *html.Node {
@@ -137,7 +76,7 @@ func (f *fake) aliceAtAPIA(t *testing.T) string {
 		Scopes:      []string{"openid", apiAScope},
 	}
 	verifier := oauth2.GenerateVerifier()
-	back, _ := f.newPerson(t, alice, alicePassword, f.away).
+	back, _ := f.newPerson(t, alice, f.away).
 		follow(t, config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)))
 	code := authResponse(t, back, "state").Get("code")
 	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, f.client)
