@@ -48,7 +48,7 @@ func startServer(t *testing.T, command *exec.Cmd, address string) {
 		}
 	})
 	var dialer net.Dialer
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		conn, err := dialer.DialContext(ctx, "tcp", address)
