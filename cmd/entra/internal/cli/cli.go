@@ -142,6 +142,10 @@ Other:
   -json             print JSON
 `
 
+const identityText = `  -identity ID      use the managed identity of this machine or app, without an app registration:
+                    "system", the client ID, "object:" and the object ID, or the resource ID
+`
+
 func usageOf(command string) string {
 	if command == "doctor" {
 		return `usage: entra doctor [flags] [scope]
@@ -149,9 +153,7 @@ func usageOf(command string) string {
 Checks the configuration, name, connection, clock, discovery, credential, token and claims,
 and says how to fix each problem. scope is the default scope of one API, such as
 api://orders/.default (default: that of Microsoft Graph). The token is not printed.
-` + flagsText + `  -identity ID      check the managed identity of this machine or app, without an app registration:
-                    "system", the client ID, "object:" and the object ID, or the resource ID
-
+` + flagsText + identityText + `
 Exit codes: 0 no step failed (there may be warnings), 1 a step failed, 2 wrong usage.
 `
 	}
@@ -163,7 +165,7 @@ that of Microsoft Graph). Claims are decoded for display and not verified.
 ` + flagsText + `  -raw              print only the token; anyone who has the token can use it
   -assertion FILE   request a token on behalf of the user whose access token for this app is
                     in FILE ("-": standard input); several scopes of one API may follow
-
+` + identityText + `
 Exit codes: 0 success, 1 no token was acquired, 2 wrong usage.
 `
 }

@@ -25,7 +25,7 @@ type options struct {
 	timeout                       time.Duration
 	json, raw                     bool
 	assertion                     string // only of the command token
-	identity                      string // only of the command doctor
+	identity                      string
 
 	secretFile, secretEnv     string
 	secretStdin               bool
@@ -64,9 +64,7 @@ func (s *System) parse(command string, args []string) (*options, error) {
 	f.BoolVar(&o.github, "github", false, "")
 	f.BoolVar(&o.azureProxy, "azure-proxy", false, "")
 	f.StringVar(&o.managed, "managed-identity", "", "")
-	if command == "doctor" {
-		f.StringVar(&o.identity, "identity", "", "")
-	}
+	f.StringVar(&o.identity, "identity", "", "")
 	if command == "token" {
 		f.BoolVar(&o.raw, "raw", false, "")
 		f.StringVar(&o.assertion, "assertion", "", "")
@@ -132,6 +130,8 @@ func (o *options) conflict() string {
 	case o.identity != "" && (len(given) > 0 || o.tenant != "" || o.client != "" || o.region != "" || o.ca != ""):
 		return "-identity needs neither an app registration nor its credential; leave out -tenant, -client, -region, -ca " +
 			"and the flags of credentials"
+	case o.identity != "" && o.assertion != "":
+		return "-identity and -assertion cannot be combined: a managed identity does not act for users"
 	case o.certificate == "" && (o.key != "" || o.passwordFile != "" || o.passwordEnv != "" || o.sendChain || o.rs256):
 		return "-key, -password-file, -password-env, -send-chain and -rs256 need -certificate"
 	case o.passwordFile != "" && o.passwordEnv != "":

@@ -10,6 +10,7 @@ import (
 
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/managedidentity"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -24,8 +25,11 @@ var order = []string{
 func (s *System) show(r *report) {
 	p := s.printer()
 	flow := "app-only (client credentials)"
-	if r.Flow == obo.FlowName {
+	switch r.Flow {
+	case obo.FlowName:
 		flow = "for a user (on behalf of)"
+	case managedidentity.FlowName:
+		flow = "of a managed identity"
 	}
 	p.line("token", flow+", for "+redact.Text(strings.Join(r.Scopes, " "), 400))
 	lifetime := fmt.Sprintf("%s, expires %s", r.Expires.Sub(r.Obtained).Round(time.Second),
@@ -46,7 +50,12 @@ func (s *System) show(r *report) {
 		days := int(time.Until(*r.CertExpires).Hours() / 24)
 		credential += fmt.Sprintf(", expires %s (%d days)", r.CertExpires.UTC().Format(time.DateOnly), days)
 	}
-	p.line("client", r.ClientID+", "+redact.Text(credential, 400))
+	if r.ClientID != "" {
+		p.line("client", r.ClientID+", "+redact.Text(credential, 400))
+	}
+	if r.Identity != "" {
+		p.line("identity", redact.Text(r.Identity, 300))
+	}
 	p.requests(r.Requests)
 	if r.Opaque != "" {
 		p.line("claims", "the token cannot be decoded: "+r.Opaque)

@@ -15,6 +15,7 @@ import (
 	"github.com/entratoken/entra/cmd/entra/internal/httprecord"
 	"github.com/entratoken/entra/cmd/entra/internal/jwt"
 	"github.com/entratoken/entra/internal/redact"
+	"github.com/entratoken/entra/managedidentity"
 	"github.com/entratoken/entra/obo"
 )
 
@@ -22,8 +23,9 @@ import (
 type report struct {
 	Flow        string         `json:"flow"`
 	Authority   string         `json:"authority"`
-	ClientID    string         `json:"client_id"`
-	Credential  string         `json:"credential"`
+	ClientID    string         `json:"client_id,omitempty"`
+	Credential  string         `json:"credential,omitempty"`
+	Identity    string         `json:"identity,omitempty"` // the value of -identity
 	Thumbprint  string         `json:"certificate_thumbprint,omitempty"`
 	CertExpires *time.Time     `json:"certificate_expires,omitempty"`
 	Region      string         `json:"region,omitempty"`
@@ -57,6 +59,9 @@ type failure struct {
 }
 
 func (s *System) token(ctx context.Context, o *options) int {
+	if o.identity != "" {
+		return s.identityToken(ctx, o)
+	}
 	transport, err := s.transport(o)
 	if err != nil {
 		fmt.Fprintln(s.Stderr, "entra token:", redact.Text(err.Error(), 300))
@@ -101,11 +106,42 @@ func (s *System) token(ctx context.Context, o *options) int {
 	if facts.Thumbprint != "" {
 		r.CertExpires = &facts.NotAfter
 	}
+	return s.reportToken(o, r, source, tok)
+}
+
+// identityToken prints a token of the managed identity that -identity selects.
+func (s *System) identityToken(ctx context.Context, o *options) int {
+	scope := o.scope(s.cloud(o))
+	var source *entra.TokenSource
+	var tok *oauth2.Token
+	identity, err := managedidentity.New(s.identity(o))
+	if err == nil {
+		source = identity.TokenSource(scope)
+		tok, err = source.TokenContext(ctx)
+	}
+	if err != nil {
+		f := failure{Requests: []request{}}
+		f.Description, f.Advice = doctor.ExplainIdentity(err)
+		return s.noToken(o, err, f)
+	}
+	if o.raw {
+		fmt.Fprintln(s.Stdout, tok.AccessToken)
+		return Success
+	}
+	return s.reportToken(o, report{
+		Flow: managedidentity.FlowName, Authority: "managed identity (" + identity.Source() + ")",
+		Identity: o.identity,
+		Scopes:   source.Scopes(), Requests: []request{},
+	}, source, tok)
+}
+
+// reportToken completes a report of a token and prints it.
+func (s *System) reportToken(o *options, r report, source *entra.TokenSource, tok *oauth2.Token) int {
 	if info, ok := source.Cached(); ok {
 		r.Obtained, r.RefreshAt, r.Expires = info.ObtainedAt.UTC(), info.RefreshAt.UTC(), info.ExpiresAt.UTC()
 	}
-	_, r.Claims, err = jwt.Decode(tok.AccessToken)
-	if err != nil {
+	var err error
+	if _, r.Claims, err = jwt.Decode(tok.AccessToken); err != nil {
 		r.Opaque = err.Error()
 	}
 	if o.json {
@@ -154,8 +190,14 @@ func requests(recorded []httprecord.Request) []request {
 
 // failed prints why no token was acquired.
 func (s *System) failed(o *options, err error, a doctor.Attempt) int {
-	f := failure{Code: "failed", Requests: requests(a.Requests)}
+	f := failure{Requests: requests(a.Requests)}
 	f.Description, f.Advice = doctor.Explain(err, a)
+	return s.noToken(o, err, f)
+}
+
+// noToken completes the description of an error and prints it.
+func (s *System) noToken(o *options, err error, f failure) int {
+	f.Code = "failed"
 	var e *entra.Error
 	if errors.As(err, &e) {
 		f.Code, f.AADSTS = redact.Text(e.Code, 100), e.AADSTS
@@ -177,6 +219,8 @@ func (s *System) failed(o *options, err error, a doctor.Attempt) int {
 		p.line("", requestIDs(f.CorrelationID, f.TraceID))
 	}
 	p.requests(f.Requests)
-	p.line("", `"entra doctor" checks the configuration step by step.`)
+	if o.identity == "" {
+		p.line("", `"entra doctor" checks the configuration step by step.`)
+	}
 	return Failure
 }

@@ -127,6 +127,8 @@ func TestTokenOutput(t *testing.T) {
 			return []string{"-tenant", entratest.SampleTenant, "-client", b.App("api-a").ClientID, "-secret-env", "MY_SECRET",
 				"-assertion", "assertion", "api://api-b/Orders.Read"}
 		}},
+		{"of the system-assigned identity", platform("system", 200, "")},
+		{"of a user-assigned identity", platform("99999999-0000-4000-8000-000000000001", 200, "")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
@@ -136,6 +138,35 @@ func TestTokenOutput(t *testing.T) {
 			}
 			golden(t, dir, tt.name, out)
 		})
+	}
+}
+
+// A token of a managed identity is described like others, without an app. Errors have the advice of the doctor.
+func TestTokenOfIdentity(t *testing.T) {
+	b := newBench(t)
+	code, out, errs := b.run(t, append([]string{"token", "-json"}, platform("system", 200, "")(t, b)...)...)
+	var r map[string]any
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || errs != "" {
+		t.Fatalf("exit code %d, %v: %s%s", code, err, out, errs)
+	}
+	claims, _ := r["claims"].(map[string]any)
+	if r["flow"] != "managed_identity" || r["authority"] != "managed identity (IMDS)" || r["client_id"] != nil ||
+		r["credential"] != nil || r["identity"] != "system" || claims["idtyp"] != "app" || r["claims_verified"] != false {
+		t.Errorf("got %s", out)
+	}
+	code, out, errs = b.run(t, append([]string{"token", "-raw"}, platform("system", 200, "")(t, b)...)...)
+	if code != 0 || errs != "" || !strings.HasPrefix(out, "eyJ") || strings.Count(out, "\n") != 1 {
+		t.Errorf("exit code %d, %q, %q", code, out, errs)
+	}
+	const notFound = `{"error":"invalid_request","error_description":"Identity not found"}`
+	code, out, errs = b.run(t, append([]string{"token"}, platform("system", 400, notFound)(t, b)...)...)
+	if code != 1 || out != "" || !strings.Contains(errs, "no token  invalid_request: no token for the system-assigned identity: ") ||
+		!strings.Contains(errs, "In the Azure portal, open Identity of the machine or app.") || strings.Contains(errs, "entra doctor") {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	code, _, errs = b.run(t, append([]string{"token"}, platform("s3cret", 200, "")(t, b)...)...)
+	if code != 1 || !strings.Contains(errs, `The value of -identity is "system", or the client ID`) || strings.Contains(errs, "s3cret") {
+		t.Errorf("exit code %d: %s", code, errs)
 	}
 }
 
@@ -382,7 +413,8 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"token", "a/.default", "b/.default"}, "has one scope"},
 		{[]string{"token", "-timeout", "0s"}, "must be positive"},
 		{[]string{"doctor", "-raw"}, "not defined: -raw"},
-		{[]string{"token", "-identity", "system"}, "not defined: -identity"},
+		{[]string{"token", "-identity", "system", "-tenant", "a"}, "leave out -tenant, -client"},
+		{[]string{"token", "-identity", "system", "-assertion", "a"}, "-identity and -assertion cannot be combined"},
 		{[]string{"doctor", "-identity", "system", "-client", "a"}, "leave out -tenant, -client"},
 		{[]string{"doctor", "-identity", "system", "-managed-identity", "default"}, "leave out -tenant, -client"},
 	} {

@@ -25,9 +25,7 @@ func ExamineIdentity(ctx context.Context, cfg IdentityConfig) []Step {
 	d := &doctor{Config: Config{Scope: cfg.Scope, Done: cfg.Done}}
 	identity, err := managedidentity.New(cfg.Identity)
 	if err != nil {
-		d.done(Step{Name: configurationStep, Status: StatusFail, Text: describe(err),
-			Advice: "The value of -identity is \"system\", or the client ID, \"object:\" and the object ID, or the resource " +
-				"ID of a user-assigned identity. The platform comes from the environment variables that it sets."})
+		d.done(Step{Name: configurationStep, Status: StatusFail, Text: describe(err), Advice: identityAdvice(err)})
 		d.skip("needs a valid configuration", tokenStep, claimsStep)
 		return d.steps
 	}
@@ -67,6 +65,9 @@ var platforms = map[string]string{
 	"CloudShell":    "Cloud Shell (MSI_ENDPOINT)",
 }
 
+// ExplainIdentity returns the text of an error of a managed identity and what to do about it.
+func ExplainIdentity(err error) (text, advice string) { return describe(err), identityAdvice(err) }
+
 // identityAdvice returns what to do about a failure.
 func identityAdvice(err error) string {
 	var e *entra.Error
@@ -74,6 +75,9 @@ func identityAdvice(err error) string {
 		return "The service did not respond within the time of -timeout. Try again."
 	}
 	switch {
+	case e.Code == "invalid_request" && e.Local():
+		return "The value of -identity is \"system\", or the client ID, \"object:\" and the object ID, or the resource " +
+			"ID of a user-assigned identity. The platform comes from the environment variables that it sets."
 	case e.Code == "invalid_scope" && e.Local():
 		return "The scope is the last argument."
 	case e.Code == entra.CodeRequestFailed:
