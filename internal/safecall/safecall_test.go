@@ -120,3 +120,37 @@ func TestLimiterBoundsCalls(t *testing.T) {
 		close(release)
 	})
 }
+
+func TestNotifyDiscardsPanics(t *testing.T) {
+	safecall.Notify(nil, 1)
+	got := 0
+	safecall.Notify(func(n int) { got = n; panic("listener") }, 7)
+	if got != 7 {
+		t.Errorf("got %d, want 7", got)
+	}
+}
+
+func TestTrace(t *testing.T) {
+	type key struct{}
+	plain := t.Context()
+	inner := context.WithValue(plain, key{}, true)
+	ended := 0
+	end := func(n int) { ended += n; panic("end") }
+	for name, test := range map[string]struct {
+		start func(context.Context) (context.Context, func(int))
+		ctx   context.Context
+		ended int
+	}{
+		"no function": {nil, plain, 0},
+		"both":        {func(context.Context) (context.Context, func(int)) { return inner, end }, inner, 7},
+		"no context":  {func(context.Context) (context.Context, func(int)) { return nil, end }, plain, 7},
+		"no end":      {func(context.Context) (context.Context, func(int)) { return inner, nil }, inner, 0},
+		"panic":       {func(context.Context) (context.Context, func(int)) { panic("start") }, plain, 0},
+	} {
+		ended = 0
+		ctx, end := safecall.Trace(plain, test.start)
+		if end(7); ctx != test.ctx || ended != test.ended {
+			t.Errorf("%s: got context %v and %d, want %v and %d", name, ctx, ended, test.ctx, test.ended)
+		}
+	}
+}
