@@ -1,6 +1,7 @@
 package nethttp
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -32,4 +33,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // end recipe
 
-var _ = newClient
+// recipe oapi-codegen azidentity
+
+func addToken(credential azcore.TokenCredential, scope string) func(context.Context, *http.Request) error {
+	options := policy.TokenRequestOptions{Scopes: []string{scope}}
+	return func(ctx context.Context, req *http.Request) error {
+		token, err := credential.GetToken(ctx, options)
+		req.Header.Set("Authorization", "Bearer "+token.Token)
+		return err
+	}
+}
+
+// end recipe
+
+var _, _ = newClient, addToken

@@ -65,6 +65,25 @@ func TestNewClientWithBase(t *testing.T) {
 	}}.Test(t)
 }
 
+// The editor is called as generated clients call it: with the context of the call, before the request is sent.
+func TestAddToken(t *testing.T) {
+	recipetest.Fit{Resource: recipetest.API, Open: func(
+		t *testing.T, client *entra.Client,
+	) func(context.Context) (string, error) {
+		server := httptest.NewServer(http.HandlerFunc(echo))
+		t.Cleanup(server.Close)
+		edit := nethttp.AddToken(client, scope)
+		c := &http.Client{Transport: testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
+			r = r.Clone(r.Context())
+			if err := edit(r.Context(), r); err != nil {
+				return nil, err
+			}
+			return http.DefaultTransport.RoundTrip(r)
+		})}
+		return func(ctx context.Context) (string, error) { return get(ctx, c, server.URL) }
+	}}.Test(t)
+}
+
 // After a claims challenge, the same call sends a token that satisfies it.
 func TestClaimsChallenge(t *testing.T) {
 	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`
