@@ -55,7 +55,6 @@ func TestEventsDescribeSignInsAndFailures(t *testing.T) {
 		failed := func(k signin.Kind) signin.Event { return signin.Event{Kind: signin.EventFailed, Problem: k} }
 		callback := b.signInAtEntra(b.get("/private/x"), alice)
 		check("a page that requires a sign-in", started)
-		u, _ := url.Parse(callback)
 		b.callback(callback)
 		check("callback", signin.Event{Kind: signin.EventSignedIn, Took: time.Second})
 		b.get("/private/x")
@@ -73,7 +72,10 @@ func TestEventsDescribeSignInsAndFailures(t *testing.T) {
 		admit = nil
 		other := w.browser(t)
 		callback = other.signInAtEntra(other.get("/login"), alice)
-		u, _ = url.Parse(callback)
+		u, err := url.Parse(callback)
+		if err != nil {
+			t.Fatal(err)
+		}
 		other.callback(callback)
 		check("another browser", started, signin.Event{Kind: signin.EventSignedIn, Took: time.Second})
 		w.browser(t).get("/logout/frontchannel?sid=" + u.Query().Get("session_state"))
