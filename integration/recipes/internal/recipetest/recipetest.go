@@ -174,8 +174,13 @@ func (f Fit) testDeadline(t *testing.T) {
 	use := f.Open(t, e.Client(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := use(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	start := time.Now()
+	_, err := use(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got error %v, want %v", err, context.DeadlineExceeded)
+	}
+	if took := time.Since(start); took >= entra.TokenTimeout { // a call without the context waits for so long
+		t.Errorf("got the error after %v, want it when the context ends", took)
 	}
 }
 
