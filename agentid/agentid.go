@@ -2,15 +2,15 @@
 // new, and both may change.
 //
 // An agent identity blueprint is an app registration with a credential. Its agent identities do not have credentials.
-// The blueprint requests an exchange token for one of them, and that authenticates the agent identity. [New] returns a
-// client that does so, with which the other packages work as usual:
+// The blueprint requests an exchange token for an agent identity, and this token authenticates the agent identity.
+// [New] returns a client that does so. The other packages work with it as usual:
 //
 //	agent, err := agentid.New(blueprint, "33333333-3333-3333-3333-333333333333")
 //
 //	// The agent as itself, with its app roles:
 //	source := clientcreds.TokenSource(agent, "https://graph.microsoft.com/.default")
 //
-//	// The agent on behalf of a user, who has called the API of the blueprint:
+//	// The agent on behalf of a user who has called the API of the blueprint:
 //	source := obo.ForToken(agent, caller, "https://graph.microsoft.com/Mail.Read")
 //
 //	// The agent as its own user account:
@@ -21,9 +21,9 @@
 //
 // # Exchange tokens
 //
-// An exchange token authenticates as the agent identity. It is cached in the process, is refreshed early, and never
-// goes to the store of the cache. All requests of an agent identity share one, and a start of many callers requests
-// one. If Entra rejects it, a new one is requested once.
+// An exchange token authenticates the requests of an agent identity. It is cached in the process, refreshed early, and
+// never written to the store of the cache. All callers share it, so many callers at a cold start cause one request for
+// it. If Entra rejects it, a new one is requested once.
 //
 // If the blueprint's credential is rejected, tokens that are cached are served until they expire. After that, callers
 // get an [*entra.Error] with the code "invalid_client", which names the blueprint and the agent identity.
@@ -65,10 +65,9 @@ const exchangeScope = "api://AzureADTokenExchange/.default"
 // freshExchange is the age below which a rejected exchange token is not replaced, since another one would be the same.
 const freshExchange = time.Minute
 
-// New returns a client for an agent identity. blueprint is the client of its blueprint in the tenant of the agent
-// identity, and agentID is the client ID of the agent identity, a GUID. New makes no network requests. It is cheap, and
-// all clients for one agent identity share their tokens. The error is an [*entra.Error] with the code
-// "invalid_request".
+// New returns a client for an agent identity. blueprint is the client of its blueprint, in the same tenant. agentID is
+// the client ID of the agent identity, a GUID. New makes no network requests. It is cheap, and all clients for one
+// agent identity share their tokens. The error is an [*entra.Error] with the code "invalid_request".
 //
 // The client is for packages clientcreds and obo, and for [UserTokenSource]. An agent identity cannot sign users in.
 func New(blueprint *entra.Client, agentID string) (*entra.Client, error) {
@@ -127,7 +126,7 @@ type User struct {
 }
 
 // UserTokenSource returns a source of tokens for the user account of an agent. agent is a client that [New] returned.
-// scopes are permissions in one API. The tokens are delegated: they carry the account's scp.
+// requested are permissions in one API. The tokens are delegated: they carry the account's scp.
 //
 // The source's methods return an [*entra.Error]. Without scopes or with those of several APIs, the code is
 // "invalid_scope", and if user is invalid, "invalid_request". These errors need no request.

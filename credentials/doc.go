@@ -1,6 +1,6 @@
 // Package credentials provides credentials of apps that come from outside the program and
-// may change while it runs: certificates and secrets in files, secrets in vaults, and
-// tokens of other issuers. Changes take effect without a restart. Cached tokens and
+// may change while it runs: certificates and secrets in files or vaults, and tokens
+// of other issuers. Changes take effect without a restart. Cached tokens and
 // signed-in users are not affected.
 //
 //	certificate, err := credentials.CertificateFile("/etc/orders/app.pem", nil)

@@ -4,24 +4,24 @@
 //	login, err := devlogin.AzureCLI(devlogin.Config{TenantID: "11111111-1111-1111-1111-111111111111"})
 //	resp, err := login.TokenSource("https://vault.azure.net/.default").HTTPClient().Get("...")
 //
-// A login is never a fallback. Without its credential, a program in production would otherwise act as the person who
-// logged in on the machine. Select it by an explicit setting, such as a flag.
+// Select a login by an explicit setting, such as a flag. Do not use it as a fallback: a program in production that
+// lacks its credential would then act as the person who logged in on the machine.
 //
 // # Tokens
 //
-// Neither a constructor nor TokenSource runs a program. The first call of Token does, and all callers share the result.
-// Later calls return the cached token. Azure CLI and azd return a new token only in the last five minutes of the old
-// one, so it is refreshed then, in the background. Tokens stay in the process, even if Config.Cache has a store. After
-// a login as another user, restart the program.
+// Only the first call of Token runs az or azd, and all callers share the result. Later calls return the cached token.
+// Azure CLI and azd return a new token only in the last five minutes of the old one, so it is refreshed then, in the
+// background. Tokens stay in the process, even if Config.Cache has a store. After a login as another user, restart the
+// program.
 //
 // # Failures
 //
-// Errors are [*entra.Error] values. Those that the developer can fix name the command to run: the program is not
-// installed, there is no login, the login is for another tenant, or Entra requires multifactor authentication or
-// claims. In the last cases, InteractionRequired reports true.
+// Errors are [*entra.Error] values. If az or azd is not installed, the error has the address of the installation guide.
+// If there is no login, the login is for another tenant, or Entra requires multifactor authentication or claims, it has
+// the command to run. InteractionRequired reports true if there is no login, and for those requirements of Entra.
 //
-// The program is found in PATH and runs without a shell. Scopes and tenants with unusual characters are errors. A
-// program that does not return is stopped after 20 seconds, and output of more than 1 MiB is an error.
+// The command is found in PATH and runs without a shell. Scopes and tenants with unusual characters are rejected. A
+// command that does not return is stopped after 20 seconds. Output of more than 1 MiB is an error.
 //
 // Sources: "az account" in the reference of Azure CLI, "azd auth token" in that of Azure Developer CLI, and
 // AzureCLICredential and AzureDeveloperCLICredential of Microsoft's azidentity.
@@ -53,8 +53,8 @@ const FlowName = "developer_login"
 
 // Config configures a login. The zero Config selects the default tenant of the login.
 type Config struct {
-	// TenantID is the directory (tenant) ID, a GUID, or a verified domain. If empty, it is the tenant that the program
-	// selects.
+	// TenantID is the directory (tenant) ID, a GUID, or a verified domain. If empty, az or azd selects the
+	// tenant.
 	TenantID string
 	// Cache holds the tokens, which do not go to its store. If nil, the login uses a private cache.
 	Cache *cache.Cache

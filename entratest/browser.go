@@ -12,32 +12,32 @@ import (
 	"strings"
 )
 
-// A Browser is a browser with cookies, and its user. It follows redirects, also to apps in the
-// process, and fills in the pages of the fake: it picks the account or enters the username and password,
+// A Browser simulates a browser with cookies and its user. It follows redirects, also to apps in the
+// process, and fills in the pages of the fake: it chooses the account or enters the username and password,
 // passes multifactor authentication, consents, and posts the form of the response mode form_post. It does
 // not run scripts. A Browser must be created with [Test.Browser] and is not safe for concurrent use.
 //
 // Cookies with SameSite are sent as browsers send them. A form_post response, for example, does
 // not have an app's cookies with SameSite=Lax.
 type Browser struct {
-	// Hosts are the apps in the process, by host. Hosts of Microsoft need no entry.
+	// Hosts has the apps in the process by their host. Hosts of Microsoft need no entry.
 	Hosts Hosts
 
 	// Transport connects to all other hosts, for example to the URL of Server.StartTLS. If nil, the
 	// browser does not open them.
 	Transport http.RoundTripper
 
-	// Stop reports whether the browser does not open a URL, for example a redirect URI. If nil, the
-	// browser opens all URLs for which it has a connection.
+	// Stop reports whether the browser stops before it opens a URL, for example a redirect URI. If nil, it
+	// opens every URL whose host is in Hosts, belongs to the fake or is reached through Transport.
 	Stop func(*url.URL) bool
 
-	// CancelSignIn selects Cancel at the page for the password.
+	// CancelSignIn controls whether the user selects Cancel on the password page.
 	CancelSignIn bool
 
-	// DeclineConsent selects Cancel at the consent page.
+	// DeclineConsent controls whether the user selects Cancel on the consent page.
 	DeclineConsent bool
 
-	// Jar has the cookies.
+	// Jar stores the cookies.
 	Jar http.CookieJar
 
 	test     *Test
@@ -82,7 +82,7 @@ func (t *Test) Browser(username string, hosts Hosts) *Browser {
 
 // Get opens a URL, as if the user entered it, and returns the first page that is neither a redirect
 // nor a page of the fake that the user can fill in. An error page of the fake is returned. A connection
-// that fails, or a sign-in that does not come to an end, fails the test.
+// that fails, or a sign-in that does not finish, fails the test.
 func (b *Browser) Get(rawURL string) *Page {
 	b.test.t.Helper()
 	r, err := http.NewRequestWithContext(b.test.t.Context(), http.MethodGet, rawURL, nil)

@@ -69,12 +69,12 @@
 //
 // # Helpers for tests
 //
-// [NewTest] creates a server that belongs to a test. If the test fails, its output has the requests to the
+// [NewTest] creates a server that belongs to a test. If the test fails, its output lists the requests to the
 // server. The methods of a [Test] fail the test instead of returning an error:
 //
 //	s := entratest.NewTest(t, entratest.Sample())
-//	browser := s.Browser("alice@contoso.onmicrosoft.com", entratest.Hosts{"orders.contoso.example": app})
-//	page := browser.Get("https://orders.contoso.example/")
+//	browser := s.Browser("alice@contoso.onmicrosoft.com", entratest.Hosts{"webapp.contoso.example": app})
+//	page := browser.Get("https://webapp.contoso.example/")
 //
 // A [Browser] stores cookies, follows redirects and fills in the sign-in pages as a user. [Hosts] connects to
 // apps and APIs in the process. [Test.Certificate] and [Test.ServiceAccountToken] create

@@ -26,7 +26,7 @@ type TB interface {
 }
 
 // A Test is a [Server] that belongs to a test. Its methods fail the test instead of returning
-// an error. If the test fails, its output has the last requests to the server.
+// an error. If the test fails, its output lists the last requests to the server.
 // A Test must be created with [NewTest] or [Server.Test].
 type Test struct {
 	*Server
@@ -46,7 +46,7 @@ func NewTest(t TB, cfg Config) *Test {
 	return NewServer(cfg).Test(t)
 }
 
-// Test returns a Test of a server that exists, like [NewTest].
+// Test is like [NewTest] for a server that exists. It returns a Test with s.
 func (s *Server) Test(t TB) *Test {
 	if t == nil {
 		t = noTest{}

@@ -154,8 +154,8 @@ type Config struct {
 
 	// Trace is called before a token that is not cached is verified, for example to start
 	// a span. The verification continues with the returned context, and the returned
-	// function is called with its event. What is said about OnEvent applies to both
-	// functions. The keys are fetched with a context of their own, because all callers
+	// function is called with its event. Both functions must meet the requirements of
+	// OnEvent. The keys are fetched with a context of their own, because all callers
 	// share the fetch. If Trace is nil, nothing is traced.
 	Trace func(ctx context.Context) (context.Context, func(Event))
 

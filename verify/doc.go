@@ -49,7 +49,7 @@
 //   - [RequireScopeOrRole] admits both.
 //   - [RequireUserRole] admits users with an app role, and is combined with RequireScope.
 //   - [RequireGroup] admits users in a group, and is combined with RequireScope. With
-//     Config.GraphTokens, also users who are in too many groups for a token.
+//     Config.GraphTokens, it also admits users who are in too many groups for a token.
 //   - [RequireTenant], [RequireClient] and [RequireAuthContext] admit both, by tenant,
 //     client and authentication context.
 //
@@ -83,7 +83,7 @@
 // [Error.HTTPStatus] distinguishes callers without a valid token from those that may not
 // use the API. For other error responses over HTTP, set Config.ErrorHandler.
 //
-// Package adapters/grpc has interceptors that do this.
+// Package github.com/entratoken/entra/adapters/grpc has interceptors that do this.
 //
 // # Several issuers and registrations
 //

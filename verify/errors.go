@@ -170,7 +170,7 @@ type Error struct {
 	// for its keys, or Microsoft Graph the lookup of groups. It is zero for other reasons
 	// and if no response arrived.
 	StatusCode int
-	// Err says why the keys could not be fetched or the groups not be looked up, or is
+	// Err says why the keys could not be fetched or the groups could not be looked up, or is
 	// the error of a Rule of the program. It is nil for other reasons.
 	Err error
 }

@@ -61,7 +61,7 @@ var graphHosts = map[string]string{
 // Tokens have groups only if the app registration of the API requests the groups claim. A user in more than 200 groups
 // gets a token without them ([Claims.GroupsOverage]). Group then looks up the given groups in Microsoft Graph if
 // Config.GraphTokens is set, with the context of the call of [Verifier.Verify]. Nested groups count. A result is
-// cached for five minutes. If Graph does not respond, the caller is rejected with [ReasonGroupsUnavailable]. Without
+// cached for five minutes. If the lookup fails, the caller is rejected with [ReasonGroupsUnavailable]. Without
 // Config.GraphTokens, such a user is rejected with [ReasonGroupsOverage].
 //
 // Group panics if groups is empty or has an entry that is not a GUID. The name of a group is not an ID: it can change,

@@ -3,6 +3,7 @@
 //
 // A server verifies the token in the authorization metadata of each call:
 //
+//	rules := []verify.Rule{verify.ScopeOrRole("Orders.Read", "Orders.Read.All")}
 //	server := grpc.NewServer(
 //		grpc.Creds(creds),
 //		grpc.UnaryInterceptor(entragrpc.UnaryServerInterceptor(verifier, entragrpc.Options{Rules: rules})),
@@ -17,13 +18,13 @@
 //		grpc.WithTransportCredentials(creds),
 //		grpc.WithPerRPCCredentials(source.PerRPC()))
 //
-// Each call reads the cache, so early refreshes take effect without a new connection. A call without a usable token
-// waits for one no longer than its own deadline.
+// Each call reads the cache, so early refreshes take effect without a new connection. If no usable token is cached, a
+// call waits for one until its own deadline at most.
 //
 // # Claims challenges
 //
 // A rule such as [verify.AuthContext], or the next API that the server calls for the user, may demand a stronger
-// sign-in. The server then sends a challenge in the trailer www-authenticate, as an HTTP response has it in its header.
+// sign-in. The server then sends a challenge in the trailer www-authenticate, like the header of an HTTP response.
 // [Challenge] reads it in the client, which passes the claims to TokenSource.WithClaims of package entra and repeats
 // the call. A handler whose token source of package obo failed returns [StatusError].
 package entragrpc
@@ -53,8 +54,8 @@ type Options struct {
 	// RulesFor returns the rules of one method, such as "/orders.Orders/Delete", in addition to Rules. It may be called
 	// concurrently. If nil, all methods have the same rules.
 	RulesFor func(fullMethod string) []verify.Rule
-	// Public reports whether a method is called without a token, such as "/grpc.health.v1.Health/Check". The context of
-	// its handler has no token. If nil, all methods require a token.
+	// Public reports whether a method requires no token, such as "/grpc.health.v1.Health/Check". A token in a call of it
+	// is ignored, and the context of its handler has none. If nil, all methods require a token.
 	Public func(fullMethod string) bool
 }
 
@@ -64,7 +65,7 @@ type Options struct {
 //
 //   - Unauthenticated if the token is missing or was rejected, and for a rule that requires a stronger sign-in;
 //   - PermissionDenied if a rule denies the caller, or the token has neither scopes nor roles;
-//   - Unavailable if the keys of the authority cannot be fetched.
+//   - Unavailable if the keys of the authority cannot be fetched, or the groups of the user cannot be looked up.
 //
 // UnaryServerInterceptor panics if v is nil or a rule of opts is nil.
 func UnaryServerInterceptor(v *verify.Verifier, opts Options) grpc.UnaryServerInterceptor {

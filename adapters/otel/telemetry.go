@@ -30,8 +30,8 @@ type Config struct {
 	MeterProvider metric.MeterProvider
 	// TracerProvider creates the spans. If nil, otel.GetTracerProvider is used.
 	TracerProvider trace.TracerProvider
-	// Tenants is how many tenants the metrics of tokens distinguish, in entra.tenant.id. It is the first ones that get
-	// tokens; all later ones are "_OTHER". If zero, tenants are not an attribute.
+	// Tenants is the maximum number of tenants in the attribute entra.tenant.id of the metrics of tokens. The first ones
+	// that get tokens are counted by ID, and all others as "_OTHER". If zero, the metrics lack this attribute.
 	Tenants int
 }
 

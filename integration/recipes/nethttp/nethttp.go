@@ -20,7 +20,7 @@ func NewClient(client *entra.Client, scope string) *http.Client {
 
 // recipe transport
 
-// NewClientWithBase returns a client with a time-out and a transport of its own.
+// NewClientWithBase is like NewClient, but sends requests through base and limits their time.
 func NewClientWithBase(client *entra.Client, scope string, base http.RoundTripper) *http.Client {
 	source := clientcreds.TokenSource(client, scope)
 	return &http.Client{Transport: &entra.Transport{Source: source, Base: base}, Timeout: 30 * time.Second}
