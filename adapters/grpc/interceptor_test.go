@@ -143,10 +143,7 @@ func (w *world) source(t *testing.T, app string, capabilities ...string) *entra.
 }
 
 func withToken(ctx context.Context, values ...string) context.Context {
-	for _, v := range values {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v)
-	}
-	return ctx
+	return metadata.NewOutgoingContext(ctx, metadata.MD{"authorization": values})
 }
 
 // A daemon's calls reach the handlers of unary calls and streams with its token.
