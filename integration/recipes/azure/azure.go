@@ -1,9 +1,13 @@
-// Package azure has the recipes for the clients of the Azure SDK.
+// Package azure has the recipes for the clients of the Azure SDK and of Microsoft Graph.
 package azure
 
 import (
+	"net/http"
+
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	graph "github.com/microsoftgraph/msgraph-sdk-go-core"
+	"github.com/microsoftgraph/msgraph-sdk-go-core/authentication"
 
 	"github.com/entratoken/entra"
 	azcredential "github.com/entratoken/entra/adapters/azcore"
@@ -31,6 +35,24 @@ func NewBlobs(client *entra.Client, account string, opts *azblob.ClientOptions) 
 		return nil, err
 	}
 	return azblob.NewClient(account, credential, opts)
+}
+
+// end recipe
+
+// recipe msgraph
+
+// NewGraph returns a request adapter for Microsoft Graph. If httpClient is nil, the SDK's own is used.
+func NewGraph(client *entra.Client, httpClient *http.Client) (*graph.GraphRequestAdapterBase, error) {
+	credential, err := azcredential.New(client, nil)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := authentication.NewAzureIdentityAuthenticationProvider(credential)
+	if err != nil {
+		return nil, err
+	}
+	return graph.NewGraphRequestAdapterBaseWithParseNodeFactoryAndSerializationWriterFactoryAndHttpClient(
+		auth, graph.GraphClientOptions{}, nil, nil, httpClient)
 }
 
 // end recipe

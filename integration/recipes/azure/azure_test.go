@@ -52,6 +52,9 @@ func (s *service) Do(req *http.Request) (*http.Response, error) {
 	return testkit.Response(req, 200, "application/octet-stream", token), nil
 }
 
+// RoundTrip is like Do, for an http.Client.
+func (s *service) RoundTrip(req *http.Request) (*http.Response, error) { return s.Do(req) }
+
 func (s *service) options() azcore.ClientOptions {
 	return azcore.ClientOptions{Transport: s, Retry: policy.RetryOptions{MaxRetries: -1}}
 }
@@ -102,33 +105,39 @@ func TestNewBlobs(t *testing.T) {
 	}}.Test(t)
 }
 
-// A claims challenge of a vault reaches Entra, and the call succeeds with the next token.
+// A claims challenge of a resource reaches Entra, and the call succeeds with the next token.
 func TestClaimsChallenge(t *testing.T) {
-	e := recipetest.New()
-	s := &service{
-		resource: recipetest.KeyVault, tenant: entratest.SampleTenant,
-		claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
-	}
-	use := openSecrets(t, e.Client(t, entra.CapabilityCAE), s)
-	token, err := use(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(s.tokens) != 2 || s.tokens[0] == token || s.tokens[1] != token {
-		t.Errorf("got %d requests with tokens, want 2, the second with the next token", len(s.tokens))
-	}
-	var sent []string
-	for _, r := range e.Requests() {
-		if r.Endpoint == entratest.EndpointToken {
-			sent = append(sent, r.Form.Get("claims"))
-		}
-	}
-	want := []string{
-		`{"access_token":{"xms_cc":{"values":["cp1"]}}}`,
-		`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":{"values":["cp1"]}}}`,
-	}
-	if !slices.Equal(sent, want) {
-		t.Errorf("got claims %q, want %q", sent, want)
+	for resource, open := range map[string]func(*testing.T, *entra.Client, *service) func(context.Context) (string, error){
+		recipetest.KeyVault: openSecrets, recipetest.Graph: openGraph,
+	} {
+		t.Run(resource, func(t *testing.T) {
+			e := recipetest.New()
+			s := &service{
+				resource: resource, tenant: entratest.SampleTenant,
+				claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
+			}
+			use := open(t, e.Client(t, entra.CapabilityCAE), s)
+			token, err := use(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(s.tokens) != 2 || s.tokens[0] == token || s.tokens[1] != token {
+				t.Errorf("got %d requests with tokens, want 2, the second with the next token", len(s.tokens))
+			}
+			var sent []string
+			for _, r := range e.Requests() {
+				if r.Endpoint == entratest.EndpointToken {
+					sent = append(sent, r.Form.Get("claims"))
+				}
+			}
+			want := []string{
+				`{"access_token":{"xms_cc":{"values":["cp1"]}}}`,
+				`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":{"values":["cp1"]}}}`,
+			}
+			if !slices.Equal(sent, want) {
+				t.Errorf("got claims %q, want %q", sent, want)
+			}
+		})
 	}
 }
 
