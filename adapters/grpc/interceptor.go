@@ -52,7 +52,8 @@ type Options struct {
 	// role. Use RulesFor for methods that require different permissions, or verify.Check in the handler.
 	Rules []verify.Rule
 	// RulesFor returns the rules of one method, such as "/orders.Orders/Delete", in addition to Rules. It may be called
-	// concurrently. If nil, all methods have the same rules.
+	// concurrently. A nil rule in its result fails the call with codes.Internal. If RulesFor is nil, all methods have the
+	// same rules.
 	RulesFor func(fullMethod string) []verify.Rule
 	// Public reports whether a method requires no token, such as "/grpc.health.v1.Health/Check". A token in a call of it
 	// is ignored, and the context of its handler has none. If nil, all methods require a token.
@@ -133,6 +134,11 @@ func (a *authenticator) authenticate(ctx context.Context, method string) (contex
 	rules := a.opts.Rules
 	if a.opts.RulesFor != nil {
 		rules = append(rules[:len(rules):len(rules)], a.opts.RulesFor(method)...)
+		for _, rule := range rules {
+			if rule == nil {
+				return nil, status.Error(codes.Internal, "entragrpc: a Rule of the method is nil")
+			}
+		}
 	}
 	if len(rules) > 0 {
 		if err := verify.Check(token, rules...); err != nil {

@@ -250,6 +250,18 @@ func TestUnavailableKeys(t *testing.T) {
 	}
 }
 
+// A fault of RulesFor admits no caller, and does not end the program.
+func TestNilRuleOfMethodFailsCall(t *testing.T) {
+	w := newWorld(t, entragrpc.Options{RulesFor: func(string) []verify.Rule { return []verify.Rule{nil} }})
+	_, err := w.dial(t, w.source(t, "daemon").PerRPC()).Check(t.Context(), nil)
+	if s := status.Convert(err); s.Code() != codes.Internal || s.Message() != "entragrpc: a Rule of the method is nil" {
+		t.Errorf("got %v, want Internal", err)
+	}
+	if len(w.service.calls) != 0 {
+		t.Error("the handler was called")
+	}
+}
+
 // A public method has no token in its context, not even one that was sent.
 func TestPublicMethods(t *testing.T) {
 	w := newWorld(t, entragrpc.Options{Public: func(method string) bool { return method == check }})
