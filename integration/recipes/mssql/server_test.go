@@ -12,33 +12,37 @@ import (
 	"unicode/utf16"
 )
 
-// The types of messages, options and tokens of TDS that a server needs. The numbers in parentheses are sections of
-// [MS-TDS], https://learn.microsoft.com/openspecs/windows_protocols/ms-tds.
+// The types of messages, options and tokens of TDS that a server needs, from MS-TDS
+// (https://learn.microsoft.com/openspecs/windows_protocols/ms-tds). The comments have its names.
 const (
-	messageBatch    = 0x01 // (2.2.3.1.1)
-	messageResponse = 0x04
-	messageLogin    = 0x10
-	messagePrelogin = 0x12
+	messageBatch     = 0x01 // SQL Batch
+	messageResponse  = 0x04
+	messageAttention = 0x06
+	messageLogin     = 0x10
+	messagePrelogin  = 0x12
 
-	statusEndOfMessage = 0x01 // (2.2.3.1.2)
+	statusEndOfMessage = 0x01 // of a packet: EOM
 
-	preloginEncryption      = 0x01 // (2.2.6.5)
-	preloginFedAuthRequired = 0x06
+	preloginEncryption      = 0x01 // ENCRYPTION
+	preloginFedAuthRequired = 0x06 // FEDAUTHREQUIRED
 	preloginTerminator      = 0xFF
-	encryptNotSupported     = 0x02
+	encryptNotSupported     = 0x02 // ENCRYPT_NOT_SUP
 
-	loginFixedLength     = 94 // (2.2.6.4)
-	loginExtensionOffset = 56
-	featureFedAuth       = 0x02
+	loginFixedLength     = 94
+	loginExtensionOffset = 56   // ibExtension
+	featureFedAuth       = 0x02 // FEDAUTH
 	featureTerminator    = 0xFF
 	fedAuthToken         = 0x01<<1 | 1 // a security token, and the echo of preloginFedAuthRequired
 
-	tokenColumns       = 0x81 // (2.2.7.4)
-	tokenLoginAck      = 0xAD // (2.2.7.14)
-	tokenFeatureExtAck = 0xAE // (2.2.7.11)
-	tokenRow           = 0xD1 // (2.2.7.19)
-	tokenDone          = 0xFD // (2.2.7.6)
-	typeInt4           = 0x38 // (2.2.5.4.1)
+	tokenColumns       = 0x81 // COLMETADATA
+	tokenLoginAck      = 0xAD // LOGINACK
+	tokenFeatureExtAck = 0xAE // FEATUREEXTACK
+	tokenRow           = 0xD1 // ROW
+	tokenDone          = 0xFD // DONE
+	typeInt4           = 0x38 // INT4TYPE
+
+	doneFinal     = 0x00 // DONE_FINAL
+	doneAttention = 0x20 // DONE_ATTN
 )
 
 // A server speaks as much of TDS as a login with a token needs. It responds to every query with the index of the
@@ -112,22 +116,32 @@ func (s *server) serve(conn io.ReadWriter) error {
 		tokenLoginAck, 10, 0, 1, 0x74, 0, 0, 4, 0, 16, 0, 0, 0, // of TDS 7.4, with an empty name
 		tokenFeatureExtAck, featureFedAuth, 0, 0, 0, 0, featureTerminator,
 	}
-	if err := writeMessage(conn, append(ack, done()...)); err != nil {
+	if err := writeMessage(conn, append(ack, done(doneFinal)...)); err != nil {
 		return err
 	}
 	for {
-		if _, err := readMessage(conn, messageBatch); err != nil {
+		kind, _, err := readAnyMessage(conn)
+		if err != nil {
 			return err
 		}
-		rows := []byte{tokenColumns, 1, 0, 0, 0, 0, 0, 0, 0, typeInt4, 0, tokenRow} // a column without a name
-		rows = binary.LittleEndian.AppendUint32(rows, uint32(connection))
-		if err := writeMessage(conn, append(rows, done()...)); err != nil {
+		var resp []byte
+		switch kind {
+		case messageBatch:
+			resp = []byte{tokenColumns, 1, 0, 0, 0, 0, 0, 0, 0, typeInt4, 0, tokenRow} // a column without a name
+			resp = binary.LittleEndian.AppendUint32(resp, uint32(connection))
+			resp = append(resp, done(doneFinal)...)
+		case messageAttention: // The driver cancels a query when its rows are closed before it has read DONE.
+			resp = done(doneAttention)
+		default:
+			return fmt.Errorf("got a message of type %#x after the login", kind)
+		}
+		if err := writeMessage(conn, resp); err != nil {
 			return err
 		}
 	}
 }
 
-// loginToken returns the token in the extension FEDAUTH of a LOGIN7 message (2.2.6.4).
+// loginToken returns the token in the extension FEDAUTH of a LOGIN7 message.
 func loginToken(login []byte) (string, error) {
 	if len(login) < loginFixedLength {
 		return "", fmt.Errorf("got a login of %d bytes", len(login))
@@ -164,24 +178,29 @@ func loginToken(login []byte) (string, error) {
 	}
 }
 
-// readMessage returns the body of a message, which can have several packets (2.2.3).
+// readMessage returns the body of a message of the type want.
 func readMessage(r io.Reader, want byte) ([]byte, error) {
-	var message []byte
+	kind, body, err := readAnyMessage(r)
+	if err == nil && kind != want {
+		err = fmt.Errorf("got a message of type %#x, want %#x", kind, want)
+	}
+	return body, err
+}
+
+// readAnyMessage returns the type and the body of a message, which can have several packets.
+func readAnyMessage(r io.Reader) (kind byte, body []byte, err error) {
 	for {
 		header := make([]byte, 8)
 		if _, err := io.ReadFull(r, header); err != nil {
-			return nil, err
+			return 0, nil, err
 		}
-		if header[0] != want {
-			return nil, fmt.Errorf("got a message of type %#x, want %#x", header[0], want)
+		data := make([]byte, max(8, binary.BigEndian.Uint16(header[2:]))-8)
+		if _, err := io.ReadFull(r, data); err != nil {
+			return 0, nil, err
 		}
-		body := make([]byte, max(8, binary.BigEndian.Uint16(header[2:]))-8)
-		if _, err := io.ReadFull(r, body); err != nil {
-			return nil, err
-		}
-		message = append(message, body...)
+		body = append(body, data...)
 		if header[1]&statusEndOfMessage != 0 {
-			return message, nil
+			return header[0], body, nil
 		}
 	}
 }
@@ -195,5 +214,5 @@ func writeMessage(w io.Writer, body []byte) error {
 	return err
 }
 
-// done returns the token DONE for a response that is complete.
-func done() []byte { return append([]byte{tokenDone}, make([]byte, 12)...) }
+// done returns the token DONE.
+func done(status byte) []byte { return append([]byte{tokenDone, status}, make([]byte, 11)...) }
