@@ -8,6 +8,7 @@ import (
 	"html"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -134,77 +135,81 @@ func matches(s, v string) func(yield func(int) bool) {
 // A span is a range of bytes of the original text.
 type span struct{ from, to int }
 
-// fold returns s without separators and with percent-encoding, escapes of JSON and references of HTML removed.
-// Percent-encoding is removed as often as it was applied. The plus sign, which stands for a space in a form, and the
-// backslash, which escapes in JSON, are left out too. The result is therefore the same for all encodings of a text.
-// The spans give the origin of each byte of the result.
+// fold returns s without separators, percent-encoding, escapes of JSON and references of HTML, also where one of these
+// encodings was applied to another. The plus sign, which stands for a space in a form, and the backslash, which escapes
+// in JSON, are left out too. The result is therefore the same for the usual encodings of a text. It may differ only
+// behind a percent sign with one hexadecimal digit. The spans give the origin of each byte of the result.
 func fold(s string) (string, []span) {
 	f := folded{make([]byte, 0, len(s)), make([]span, 0, len(s))}
 	for i, c := range s {
-		if dropped(c) {
-			continue
-		}
-		for j := i; j < i+utf8.RuneLen(c); j++ {
-			f.text, f.spans = append(f.text, s[j]), append(f.spans, span{j, j + 1})
-		}
-		if m := max(0, len(f.text)-maxReference); c == ';' {
-			if n := bytes.LastIndexByte(f.text[m:], '&'); n >= 0 {
-				f.decode(m+n, html.UnescapeString)
+		if c == '\\' || !dropped(c) {
+			for j := i; j < i+utf8.RuneLen(c); j++ {
+				f.add(s[j], span{j, j + 1})
 			}
-		} else if n := len(f.text) - 5; n >= 0 && f.text[n] == 'u' && i >= 5 && s[i-5] == '\\' {
-			f.decode(n, unescapeJSON)
-		}
-		for n := len(f.text) - 3; n >= 0 && f.text[n] == '%' && f.decode(n, unescapePercent); n = len(f.text) - 3 {
 		}
 	}
-	return string(f.text), f.spans
+	n := 0
+	for i, c := range f.text {
+		if c != '\\' {
+			f.text[n], f.spans[n] = c, f.spans[i]
+			n++
+		}
+	}
+	return string(f.text[:n]), f.spans[:n]
 }
-
-// maxReference bounds the length of the HTML references that are decoded, such as "&quot;" or "&#x000026;".
-const maxReference = 12
 
 // dropped reports whether fold leaves c out.
 func dropped(c rune) bool { return separates(c) || c == '+' || c == '\\' }
 
+// folded is the result of fold so far. The backslashes are still in it.
 type folded struct {
 	text  []byte
 	spans []span // for each byte of text
 }
 
-// decode replaces the text from n by its decoded form, and reports whether there is a different one.
-func (f *folded) decode(n int, form func(string) string) bool {
-	whole := span{f.spans[n].from, f.spans[len(f.spans)-1].to}
-	old := string(f.text[n:])
-	decoded := form(old)
-	if decoded == old {
-		return false
-	}
-	f.text, f.spans = f.text[:n], f.spans[:n]
-	for i := range len(decoded) {
-		if c := decoded[i]; c >= utf8.RuneSelf || !dropped(rune(c)) {
-			f.text, f.spans = append(f.text, c), append(f.spans, whole)
+// add appends a byte, and decodes the escapes that end with it.
+func (f *folded) add(c byte, from span) {
+	f.text, f.spans = append(f.text, c), append(f.spans, from)
+	f.unescape("%", 3, url.PathUnescape)
+	f.unescape(`\u`, 6, unquote)
+	f.unescape(`\x`, 4, unquote)
+	if m := max(0, len(f.text)-maxReference); c == ';' {
+		if n := bytes.LastIndexByte(f.text[m:], '&'); n >= 0 {
+			reference := string(f.text[m+n:])
+			if decoded := html.UnescapeString(reference); decoded != reference {
+				f.replace(m+n, decoded)
+			}
 		}
 	}
-	return true
 }
 
-// unescapeJSON decodes "u0026", from which fold has left out the backslash. Half of a surrogate pair is not decoded.
-func unescapeJSON(s string) string {
-	var decoded string
-	if json.Unmarshal([]byte(`"\`+s+`"`), &decoded) != nil || decoded == string(utf8.RuneError) {
-		return s
+// maxReference bounds the length of the HTML references that are decoded. The longest name has 33 bytes.
+const maxReference = 40
+
+// unescape decodes an escape of that prefix and length at the end of the text, if there is one.
+func (f *folded) unescape(prefix string, length int, decode func(string) (string, error)) {
+	n := len(f.text) - length
+	if n < 0 || !bytes.HasPrefix(f.text[n:], []byte(prefix)) {
+		return
 	}
-	return decoded
+	if decoded, err := decode(string(f.text[n:])); err == nil {
+		f.replace(n, decoded)
+	}
 }
 
-// unescapePercent decodes "%26". It returns any other text unchanged.
-func unescapePercent(s string) string {
-	decoded, err := url.PathUnescape(s)
-	if err != nil {
-		return s
+// replace replaces the text from n by its decoded form, which may be a part of another escape.
+func (f *folded) replace(n int, decoded string) {
+	whole := span{f.spans[n].from, f.spans[len(f.spans)-1].to}
+	f.text, f.spans = f.text[:n], f.spans[:n]
+	for i := range len(decoded) {
+		if c := decoded[i]; c >= utf8.RuneSelf || c == '\\' || !dropped(rune(c)) {
+			f.add(c, whole)
+		}
 	}
-	return decoded
 }
+
+// unquote decodes an escape of JavaScript, whose escapes with u are those of JSON.
+func unquote(s string) (string, error) { return strconv.Unquote(`"` + s + `"`) }
 
 // secretParameters are the parameters of a token request that must not be repeated (RFC 6749, RFC 7521, RFC 7636,
 // and Entra's on-behalf-of flow).
