@@ -80,7 +80,7 @@ func (c *Client) flow(name string) *flow {
 		}
 	}
 	f := &flow{key: cache.Key{
-		Authority: c.authority, ClientID: c.clientID, Flow: name, Variant: c.credential.id,
+		Authority: c.authority, ClientID: c.clientID, Owner: c.blueprint, Flow: name, Variant: c.credential.id,
 		Capabilities: strings.Join(c.capabilities, " "), Local: c.issuer != nil,
 	}}
 	h := new(cache.Handle)

@@ -132,8 +132,11 @@ type User struct {
 // "invalid_scope", and if user is invalid, "invalid_request". These errors need no request.
 func UserTokenSource(agent *entra.Client, user User, requested ...string) *entra.TokenSource {
 	subject := "object_id=" + strings.ToLower(user.ObjectID)
-	if user.ObjectID == "" {
+	switch {
+	case user.ObjectID == "":
 		subject = "username=" + strings.ToLower(user.Username)
+	case user.Username != "":
+		subject += " username=" + strings.ToLower(user.Username) // invalid, so no token is cached for it
 	}
 	g := entra.Grant{Flow: UserFlowName, Subject: subject, Scopes: scopes.WithoutOIDC(requested)}
 	invalid := validate(user, g.Scopes)

@@ -241,6 +241,56 @@ func TestAgentsShareNoTokens(t *testing.T) {
 	})
 }
 
+// An app that is not the blueprint gets no token of the agent, not even one that the store has for the blueprint.
+func TestOtherAppGetsNoStoredToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		newCache := func() *cache.Cache {
+			key := cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))
+			return cache.New(cache.Options{Store: store, Keys: []cache.SealKey{key}})
+		}
+		e := newEstate(t, newCache())
+		agent := e.agent(t, agentID)
+		assertion := e.Mint(entratest.MintOptions{Resource: "blueprint", Client: "webapp", User: alice})
+		sources := func(agent *entra.Client) []*entra.TokenSource {
+			return []*entra.TokenSource{
+				clientcreds.TokenSource(agent, appScope), obo.TokenSource(agent, assertion, userScope),
+				agentid.UserTokenSource(agent, agentid.User{Username: agentUser}, userScope),
+			}
+		}
+		for _, s := range sources(agent) {
+			get(t, s)
+		}
+		time.Sleep(2 * time.Second) // until all is in the store
+		cfg := testkit.ClientConfig(e.Server, "daemon", e.Recorder)
+		cfg.Cache = newCache()
+		other, err := agentid.New(testkit.Client(t, cfg), agentID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range sources(other) {
+			_, err := s.TokenContext(t.Context())
+			if e := testkit.Error(t, err); e.Code != "invalid_client" || !strings.Contains(e.Description, "AADSTS700016") {
+				t.Errorf("source %d: got %v, want AADSTS700016", i, err)
+			}
+		}
+	})
+}
+
+// A User that names two accounts gets no token, although both have one in the cache.
+func TestInvalidUserGetsNoCachedToken(t *testing.T) {
+	e := newEstate(t, nil)
+	agent, id := e.agent(t, agentID), e.User(agentUser).ObjectID
+	for _, user := range []agentid.User{{ObjectID: id}, {Username: agentUser}} {
+		get(t, agentid.UserTokenSource(agent, user, userScope))
+	}
+	both := agentid.User{ObjectID: id, Username: otherUser}
+	_, err := agentid.UserTokenSource(agent, both, userScope).TokenContext(t.Context())
+	if failed := testkit.Error(t, err); failed.Code != "invalid_request" {
+		t.Errorf("got %v, want invalid_request", err)
+	}
+}
+
 // Exchange tokens do not go to the store, although the tokens that they acquire do.
 func TestExchangeTokensStayInTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

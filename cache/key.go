@@ -17,6 +17,7 @@ type Key struct {
 	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
 	Subject   string `json:"-"` // the user or assertion; if empty, the app itself
 	Session   string `json:"-"` // tells sessions of one subject apart that share nothing
+	Owner     string // the app whose credential acquires the tokens, if it is not ClientID
 	Variant   string // tells apart apps with the same ID by their credential
 
 	// Capabilities are the client capabilities of the app, such as "cp1". Tokens for different ones differ.
@@ -50,7 +51,7 @@ func (k Key) Format(f fmt.State, _ rune) {
 
 // A partition is one flow of one app in one tenant. The bound of the cache is shared fairly among partitions.
 type partition struct {
-	authority, clientID, flow, variant, capabilities string
+	authority, clientID, owner, flow, variant, capabilities string
 
 	local, delegation bool
 }
@@ -63,7 +64,7 @@ type sessionKey struct {
 
 func (k *Key) partition() partition {
 	return partition{
-		k.Authority, k.ClientID, k.Flow, k.Variant, k.Capabilities, k.Local, k.Delegation,
+		k.Authority, k.ClientID, k.Owner, k.Flow, k.Variant, k.Capabilities, k.Local, k.Delegation,
 	}
 }
 
@@ -82,8 +83,8 @@ func (k sessionKey) sameUser(o sessionKey) bool {
 func (k sessionKey) key() Key {
 	p := k.partition.Value()
 	return Key{
-		Authority: p.authority, ClientID: p.clientID, Flow: p.flow, Variant: p.variant, Capabilities: p.capabilities,
-		Local: p.local, Delegation: p.delegation, Subject: k.subject, Session: k.session,
+		Authority: p.authority, ClientID: p.clientID, Owner: p.owner, Flow: p.flow, Variant: p.variant,
+		Capabilities: p.capabilities, Local: p.local, Delegation: p.delegation, Subject: k.subject, Session: k.session,
 	}
 }
 

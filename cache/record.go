@@ -311,8 +311,12 @@ type sessionNames struct {
 func (n *sessionNames) all() []string { return slices.Concat(n.session, n.marks) }
 
 func newSessionNames(keys *seal.Keyring, k Key) sessionNames {
+	parts := []string{"session", k.Authority, k.ClientID, k.Flow, k.Capabilities, k.Subject, k.Session}
+	if k.Owner != "" {
+		parts = append(parts, k.Owner)
+	}
 	n := sessionNames{
-		session: keys.Names(joined("session", k.Authority, k.ClientID, k.Flow, k.Capabilities, k.Subject, k.Session)),
+		session: keys.Names(joined(parts...)),
 		scopes:  [3]string{"", k.appScope(), k.sessionScope()},
 	}
 	for _, record := range k.marksRecords() {
