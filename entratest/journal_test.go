@@ -41,6 +41,18 @@ func TestJournal(t *testing.T) {
 	})
 }
 
+// A body that is not a form has no name that the journal stores. It may be a secret.
+func TestJournalHidesNamesThatAreNone(t *testing.T) {
+	s := entratest.NewServer(entratest.Sample())
+	post(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token",
+		url.Values{"s3cr3t.of~the-app": {""}, "x-client-SKU": {"MSAL"}, "typo_id": {"x"}})
+	got := s.Requests()[0].Form
+	want := url.Values{"REDACTED": {"REDACTED"}, "x-client-SKU": {"MSAL"}, "typo_id": {"REDACTED"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // The journal truncates long requests and keeps the parameters that it shows.
 func TestJournalLimitsParameters(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
