@@ -163,6 +163,8 @@ func TestExpiryFollowsTheClockOfThePlatform(t *testing.T) {
 		{"two hours ahead", 2 * time.Hour, true, `"expires_on":%d`, time.Hour},
 		{"without a Date", 10 * time.Minute, false, `"expires_on":"%d"`, 70 * time.Minute},
 		{"expires_in", 2 * time.Hour, true, `"expires_in":"3600","x":"%d"`, time.Hour},
+		{"null", -2 * time.Hour, true, `"expires_on":null,"expires_in":"3600","x":"%d"`, time.Hour},
+		{"empty", -2 * time.Hour, true, `"expires_on":"","expires_in":"3600","x":"%d"`, time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			testkit.NoPlatform(t)

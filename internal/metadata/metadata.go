@@ -157,7 +157,7 @@ func (c *Client) Token(ctx context.Context, scope string) (Token, *Failure) {
 		return Token{}, x.fail(Malformed)
 	}
 	expires := result.ExpiresOn
-	if date, err := http.ParseTime(x.header.Get("Date")); err == nil && len(r.ExpiresOn) > 0 {
+	if date, err := http.ParseTime(x.header.Get("Date")); err == nil && strings.Trim(string(r.ExpiresOn), `"nul`) != "" {
 		expires = time.Now().Add(expires.Sub(date)) // expires_on is a time of the platform's clock
 	}
 	return Token{result.AccessToken, expires, time.Duration(r.RefreshIn)}, nil
@@ -167,7 +167,7 @@ func (c *Client) Token(ctx context.Context, scope string) (Token, *Failure) {
 type response struct {
 	AccessToken   string          `json:"access_token"`
 	TokenType     string          `json:"token_type"`
-	ExpiresOn     json.RawMessage `json:"expires_on"` // MSAL reads expires_in if it is absent
+	ExpiresOn     json.RawMessage `json:"expires_on"` // if it is absent, null or "", MSAL reads expires_in
 	RefreshIn     seconds         `json:"refresh_in"`
 	ClientID      string          `json:"client_id"`
 	ObjectID      string          `json:"object_id"`
