@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/internal/retry"
 )
 
@@ -105,6 +107,7 @@ type response struct {
 	status int
 	header http.Header
 	body   []byte
+	sent   redact.Secret[string] // the token of the request
 }
 
 // send returns the response to a request.
@@ -122,7 +125,8 @@ func send(client *http.Client, req *http.Request) (*response, error) {
 		}
 		return nil, &requestError{failed, retry.FromError(err)}
 	}
-	return &response{resp.StatusCode, resp.Header, body}, nil
+	token := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+	return &response{resp.StatusCode, resp.Header, body, redact.NewSecret(token)}, nil
 }
 
 func badResponse(resp *response, format string, args ...any) *entra.Error {

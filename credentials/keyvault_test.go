@@ -428,6 +428,14 @@ func TestKeyVaultErrors(t *testing.T) {
 		{"proxy", false, responds(200, "text/html", "<html>top secret"), loading +
 			"contoso.vault.azure.net did not return a certificate but 16 bytes, text/html, status 200; check whether a " +
 			"proxy sent it", "invalid_client", 200},
+		{"echo", false, func(w *vaultWorld) {
+			w.vault.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+				rw.WriteHeader(http.StatusBadRequest)
+				fmt.Fprintf(rw, `{"error":{"code":"BadParameter","message":"bad header %s"}}`, r.Header.Get("Authorization"))
+				return true
+			})
+		}, loading + `contoso.vault.azure.net rejected the request for certificate "orders" in contoso.vault.azure.net: ` +
+			`bad header Bearer [redacted]`, "invalid_client", 400},
 		{"redirect", false, responds(302, "text/html", ""), loading + `contoso.vault.azure.net rejected the request for ` +
 			`certificate "orders" in contoso.vault.azure.net with 0 bytes, text/html, status 302`, "invalid_client", 302},
 		{"throttled", false, fail("certificates", keyvault.Failure{

@@ -20,8 +20,9 @@ type AzurePipelinesOptions struct {
 	// ServiceConnectionID is the ID of the service connection, a GUID. Defaults to the environment variable
 	// AZURESUBSCRIPTION_SERVICE_CONNECTION_ID, which tasks such as AzureCLI@2 set.
 	ServiceConnectionID string
-	// SystemAccessToken is the security token of the job. Defaults to the environment variable SYSTEM_ACCESSTOKEN.
-	SystemAccessToken string
+	// SystemAccessToken returns the security token of the job. AzurePipelines calls it once. If nil, the environment
+	// variable SYSTEM_ACCESSTOKEN is used.
+	SystemAccessToken func() string
 	// HTTPClient sends the requests to Azure DevOps. Its CheckRedirect and Jar are not used. If
 	// nil, a client with time-outs and the proxy of the environment is used.
 	HTTPClient *http.Client
@@ -52,7 +53,10 @@ const serviceConnection = "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID"
 
 func azurePipelines(getenv func(string) string, o AzurePipelinesOptions) (entra.Credential, error) {
 	connection := cmp.Or(o.ServiceConnectionID, getenv(serviceConnection))
-	token := cmp.Or(o.SystemAccessToken, getenv("SYSTEM_ACCESSTOKEN"))
+	token := getenv("SYSTEM_ACCESSTOKEN")
+	if o.SystemAccessToken != nil {
+		token = o.SystemAccessToken()
+	}
 	address := getenv("SYSTEM_OIDCREQUESTURI")
 	u, err := url.Parse(address)
 	switch {

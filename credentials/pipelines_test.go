@@ -73,7 +73,8 @@ func TestAzurePipelinesRequest(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	options := credentials.AzurePipelinesOptions{
-		ServiceConnectionID: "dddddddd-0000-4000-8000-00000000000d", SystemAccessToken: "another", HTTPClient: a.Client(),
+		ServiceConnectionID: "dddddddd-0000-4000-8000-00000000000d", HTTPClient: a.Client(),
+		SystemAccessToken: func() string { return "another" },
 	}
 	if c, err = credentials.AzurePipelines(&options); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/internal/httpclient"
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/internal/retry"
 )
 
@@ -283,7 +284,7 @@ func (v *vault) failure(r *response, what string) *entra.Error {
 	}
 	var body vaultErrorBody
 	if json.Unmarshal(r.body, &body) == nil && body.Error.Message != "" {
-		e.Description += ": " + redacted(body.Error.Message)
+		e.Description += ": " + redact.Text(body.Error.Message, maxText, r.sent.Value())
 	} else {
 		e.Description += " with " + httpclient.DescribeBody(r.status, r.header, len(r.body))
 	}
