@@ -24,7 +24,8 @@ import (
 type KeyVaultOptions struct {
 	// Download controls whether the private key is downloaded with the certificate. The vault
 	// must have been configured to export it. By default the key stays in the vault, which
-	// signs the assertion of each token request.
+	// signs the assertion of each token request. An API with many users should use Download,
+	// because each of its users costs a token request, and vaults throttle.
 	Download bool
 	// SendChain sends the certificate with each request (x5c), for apps that trust the subject
 	// name and issuer of certificates. Such apps accept a renewed certificate that is not
