@@ -18,6 +18,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/httpclient"
@@ -34,6 +35,9 @@ const (
 	groupsTimeout = 10 * time.Second
 	// After a failure, callers get its error for minGroupsPause, or for the Retry-After of Graph up to maxGroupsPause.
 	minGroupsPause, maxGroupsPause = time.Second, time.Minute
+	// freshGraphToken is the age below which a token that Graph rejected is not replaced, since Graph may reject every
+	// token. It bounds the token requests for a tenant to 15 in an hour.
+	freshGraphToken = 4 * time.Minute
 	// maxGroupLookups is the number of results that are cached.
 	maxGroupLookups = 10_000
 	// maxCheckedGroups is the maximum number of groups in a request to Graph ("Check member groups" in the
@@ -262,7 +266,8 @@ func (g *groupLookups) request(ctx context.Context, user User, groups []string) 
 	if err != nil {
 		return false, &Error{Reason: ReasonGroupsUnavailable, Err: fmt.Errorf("Config.GraphTokens: %w", err)}
 	}
-	if _, err := source.TokenContext(ctx); err != nil {
+	tok, err := source.TokenContext(ctx)
+	if err != nil {
 		return false, &Error{Reason: ReasonGroupsUnavailable, Err: err}
 	}
 	body, err := json.Marshal(map[string][]string{"groupIds": groups})
@@ -288,7 +293,8 @@ func (g *groupLookups) request(ctx context.Context, user User, groups []string) 
 		return false, g.networkError(err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return false, g.statusError(resp)
+		retryOnce := resp.StatusCode == http.StatusUnauthorized && replaceRejected(source, tok)
+		return false, g.statusError(resp, retryOnce)
 	}
 	var result struct{ Value *[]string }
 	if len(text) > maxGroupsSize || json.Unmarshal(text, &result) != nil || result.Value == nil {
@@ -300,7 +306,20 @@ func (g *groupLookups) request(ctx context.Context, user User, groups []string) 
 	}), nil
 }
 
-func (g *groupLookups) statusError(resp *http.Response) error {
+// replaceRejected drops tok from the cache after Graph rejected it, unless tok is new. It reports whether the next
+// request has another token.
+func replaceRejected(source *entra.TokenSource, tok *oauth2.Token) bool {
+	info, ok := source.Cached()
+	if ok && info.ExpiresAt.Equal(tok.Expiry) && time.Since(info.ObtainedAt) < freshGraphToken {
+		return false
+	}
+	source.Invalidate(tok)
+	return true
+}
+
+// statusError returns the error for a response that is not a success. If retryOnce is set, the request is sent again
+// once.
+func (g *groupLookups) statusError(resp *http.Response, retryOnce bool) error {
 	text := g.host + " responded with HTTP status " + strconv.Itoa(resp.StatusCode)
 	switch resp.StatusCode {
 	case http.StatusForbidden:
@@ -308,9 +327,13 @@ func (g *groupLookups) statusError(resp *http.Response) error {
 	case http.StatusNotFound:
 		text += ", the user does not exist; Config.GraphTokens must return a source for the tenant that it is called with"
 	}
+	failed := retry.FromResponse(resp.StatusCode, resp.Header)
+	if retryOnce {
+		failed.Transient, failed.Once = true, true
+	}
 	return &Error{
 		Reason: ReasonGroupsUnavailable, StatusCode: resp.StatusCode,
-		Err: &requestError{text: text, failure: retry.FromResponse(resp.StatusCode, resp.Header)},
+		Err: &requestError{text: text, failure: failed},
 	}
 }
 

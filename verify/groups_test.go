@@ -1,11 +1,13 @@
 package verify_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,7 +39,8 @@ func groups(from, to int) (ids []string) {
 // records the requests to Microsoft Graph.
 type directory struct {
 	*entratest.Server
-	cfg verify.Config // of api-b, for both tenants
+	cfg   verify.Config     // of api-b, for both tenants
+	entra *testkit.Recorder // of the token requests of api-b
 
 	mu       sync.Mutex // guards the fields below
 	requests []string   // URL, tenant of the token, and body
@@ -54,7 +57,8 @@ func newDirectory(t *testing.T) *directory {
 			Resource: "https://graph.microsoft.com", Roles: []string{"User.ReadBasic.All", "GroupMember.Read.All"},
 		})
 	})}
-	client := testkit.Client(t, testkit.ClientConfig(d.Server, "api-b", d.Server.Client().Transport))
+	d.entra = testkit.NewRecorder(d.Server.Client().Transport)
+	client := testkit.Client(t, testkit.ClientConfig(d.Server, "api-b", d.entra))
 	d.cfg = sampleConfig(d.Server)
 	d.cfg.Tenants = []string{contoso, fabrikam}
 	d.cfg.HTTPClient = &http.Client{Transport: d}
@@ -138,6 +142,12 @@ func (d *directory) token(
 
 func (d *directory) body(ids ...string) string {
 	b, _ := json.Marshal(map[string][]string{"groupIds": ids})
+	return string(b)
+}
+
+// values returns the response of Graph for a user in the groups.
+func (d *directory) values(from, to int) string {
+	b, _ := json.Marshal(map[string][]string{"value": groups(from, to)})
 	return string(b)
 }
 
@@ -405,6 +415,92 @@ func TestLookupsPauseAfterRetryAfter(t *testing.T) {
 			}
 			d.respondWith(nil)
 			time.Sleep(step.wait)
+		}
+	})
+}
+
+// A token that Graph no longer accepts is replaced. If the token is not new, no user is rejected.
+func TestGroupLookupsReplaceRevokedToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t)
+		v := mustNew(t, d.cfg)
+		revoke := func() { // the token of the next request
+			var revoked string
+			d.respondWith(func(r *http.Request) (*http.Response, error) {
+				bearer := r.Header.Get("Authorization")
+				if revoked = cmp.Or(revoked, bearer); bearer == revoked {
+					return testkit.Response(r, 401, "application/json", `{"error":{"code":"InvalidAuthenticationToken"}}`), nil
+				}
+				return testkit.Response(r, 200, "application/json", `{"value":["`+group(1)+`"]}`), nil
+			})
+		}
+		revoke()
+		start := time.Now()
+		err := verify.Group(group(1))(d.token(t.Context(), t, v, alice))
+		for err != nil && time.Since(start) < 2*time.Hour {
+			time.Sleep(30 * time.Second)
+			err = verify.Group(group(1))(d.token(t.Context(), t, v, alice))
+		}
+		if took := time.Since(start); err != nil || took > 5*time.Minute {
+			t.Errorf("new token: got %v after %s, want nil within five minutes", err, took)
+		}
+		time.Sleep(10 * time.Minute)
+		revoke()
+		if err := verify.Group(group(1))(d.token(t.Context(), t, v, alice)); err != nil {
+			t.Errorf("token of ten minutes: got %v, want nil", err)
+		}
+	})
+}
+
+// All lookups that are in flight with a revoked token use the next one.
+func TestConcurrentGroupLookupsReplaceRevokedToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t)
+		v := mustNew(t, d.cfg)
+		if err := verify.Group(group(1))(d.token(t.Context(), t, v, alice)); err != nil {
+			t.Fatal(err)
+		}
+		revoked := "Bearer " + d.tokens[0]
+		d.respondWith(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+			if r.Header.Get("Authorization") == revoked {
+				return testkit.Response(r, 401, "application/json", ""), nil
+			}
+			return testkit.Response(r, 200, "application/json", d.values(1, 10)), nil
+		})
+		time.Sleep(10 * time.Minute)
+		tok := d.token(t.Context(), t, v, alice)
+		var wg sync.WaitGroup
+		for n := range 10 {
+			wg.Go(func() {
+				if err := verify.Group(group(1 + n))(tok); err != nil {
+					t.Errorf("group %d: got %v, want nil", 1+n, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(d.entra.Posts()); n != 2 {
+			t.Errorf("got %d token requests, want 2", n)
+		}
+	})
+}
+
+// A Graph that rejects every token does not cause a token request for every lookup.
+func TestGroupLookupsRarelyReplaceRejectedTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t)
+		v := mustNew(t, d.cfg)
+		d.respondWith(func(r *http.Request) (*http.Response, error) {
+			return testkit.Response(r, 401, "application/json", ""), nil
+		})
+		tok := d.token(t.Context(), t, v, alice)
+		for start := time.Now(); time.Since(start) < time.Hour; time.Sleep(2 * time.Second) {
+			if got := reason(t, verify.Group(group(1))(tok)); got != verify.ReasonGroupsUnavailable {
+				t.Fatalf("got %q, want %q", got, verify.ReasonGroupsUnavailable)
+			}
+		}
+		if n := len(d.entra.Posts()); n < 2 || n > 15 { // one every four minutes
+			t.Errorf("got %d token requests in an hour, want 2 to 15", n)
 		}
 	})
 }
