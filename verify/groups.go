@@ -38,6 +38,9 @@ const (
 	// freshGraphToken is the age below which a token that Graph rejected is not replaced, since Graph may reject every
 	// token. It bounds the token requests for a tenant to 15 in an hour.
 	freshGraphToken = 4 * time.Minute
+	// maxGroupRequests and maxTenantGroupRequests bound the requests in progress for all tenants and for one tenant, so
+	// that a tenant whose lookups do not return leaves room for others.
+	maxGroupRequests, maxTenantGroupRequests = 1024, 64
 	// maxGroupLookups is the number of results that are cached.
 	maxGroupLookups = 10_000
 	// maxCheckedGroups is the maximum number of groups in a request to Graph ("Check member groups" in the
@@ -108,16 +111,18 @@ type groupLookups struct {
 	host   string
 	tokens func(tenantID string) (*entra.TokenSource, error)
 	client *http.Client
-	calls  safecall.Limiter // of request
+	calls  safecall.Limiter // of request, for all tenants
 	budget *retry.Budget
 	logger *slog.Logger
 
-	mu      sync.Mutex // makes reading and writing of entries one step
-	entries *lru.Cache[groupKey, *groupLookup]
-	paused  *lru.Cache[string, pause] // by tenant ID
+	mu          sync.Mutex // makes reading and writing of entries and of tenantCalls one step
+	entries     *lru.Cache[groupKey, *groupLookup]
+	tenantCalls *lru.Cache[string, safecall.Limiter] // of request, by tenant ID
+	paused      *lru.Cache[string, pause]            // by tenant ID
 }
 
-// pause is the time in which a tenant's Graph must not be called, because a response had a Retry-After.
+// pause is the time in which a tenant's Graph must not be called, because a response had a Retry-After or a lookup
+// timed out.
 type pause struct {
 	until time.Time
 	err   error
@@ -154,10 +159,11 @@ func newGroupLookups(r *rules, cfg Config, logger *slog.Logger) *groupLookups {
 	}
 	entries, _ := lru.New[groupKey, *groupLookup](maxGroupLookups) // fails only for sizes below 1
 	paused, _ := lru.New[string, pause](maxKeyTenants)
+	tenantCalls, _ := lru.New[string, safecall.Limiter](maxKeyTenants)
 	return &groupLookups{
-		paused: paused,
-		host:   r.graphHost, tokens: cfg.GraphTokens, client: httpclient.Restricted(cfg.HTTPClient),
-		calls: safecall.NewLimiter(), budget: retry.NewBudget(), logger: logger, entries: entries,
+		paused: paused, tenantCalls: tenantCalls,
+		host: r.graphHost, tokens: cfg.GraphTokens, client: httpclient.Restricted(cfg.HTTPClient),
+		calls: make(safecall.Limiter, maxGroupRequests), budget: retry.NewBudget(), logger: logger, entries: entries,
 	}
 }
 
@@ -235,16 +241,36 @@ func (g *groupLookups) run(l *groupLookup, user User, groups []string) {
 		after := failure(l.err).RetryAfter
 		wait := min(max(after, minGroupsPause), maxGroupsPause)
 		l.until = time.Now().Add(wait)
-		if after > 0 {
+		if after > 0 || errors.Is(l.err, context.DeadlineExceeded) {
 			g.paused.Add(user.TenantID, pause{l.until, l.err})
 		}
 		g.logger.Warn("failed to look up groups", "error", l.err, "tenant", user.TenantID, "retry_in", wait)
 	}
 }
 
-// requestSafely calls request, whose callbacks may panic and may not return when ctx ends.
+// limiter returns the Limiter for the requests of a tenant. An evicted Limiter is replaced by an empty one, so it does
+// not bound the requests of all tenants.
+func (g *groupLookups) limiter(tenantID string) safecall.Limiter {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l, ok := g.tenantCalls.Get(tenantID)
+	if !ok {
+		l = make(safecall.Limiter, maxTenantGroupRequests)
+		g.tenantCalls.Add(tenantID, l)
+	}
+	return l
+}
+
+// requestSafely calls request, whose callbacks may panic and may not return when ctx ends. Until they return, they keep
+// their places in the Limiter of the tenant and in g.calls.
 func (g *groupLookups) requestSafely(ctx context.Context, user User, groups []string) (bool, error) {
-	member, err := safecall.Do(ctx, g.calls, func(ctx context.Context) (bool, error) {
+	member, err := safecall.Do(ctx, g.limiter(user.TenantID), func(ctx context.Context) (bool, error) {
+		select {
+		case g.calls <- struct{}{}:
+			defer func() { <-g.calls }()
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 		return g.request(ctx, user, groups)
 	})
 	if _, ok := errors.AsType[*Error](err); ok || err == nil {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -503,6 +504,74 @@ func TestGroupLookupsRarelyReplaceRejectedTokens(t *testing.T) {
 			t.Errorf("got %d token requests in an hour, want 2 to 15", n)
 		}
 	})
+}
+
+// Lookups of a tenant whose Graph does not respond do not affect another tenant, even if they never return.
+func TestGroupLookupsOfTenantsAreIndependent(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		forever bool // Graph ignores the context of the lookup
+	}{{"time-out", false}, {"never returns", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newDirectory(t)
+				v := mustNew(t, d.cfg)
+				recovered := make(chan struct{})
+				var inFlight, most atomic.Int64
+				d.respondWith(func(r *http.Request) (*http.Response, error) {
+					if strings.HasPrefix(r.URL.String(), graphURL) { // of Alice
+						if n := inFlight.Add(1); n > most.Load() {
+							most.Store(n)
+						}
+						defer inFlight.Add(-1)
+						ended := r.Context().Done()
+						if test.forever {
+							ended = nil
+						}
+						select {
+						case <-recovered:
+						case <-ended:
+							return nil, r.Context().Err()
+						}
+					}
+					return testkit.Response(r, 200, "application/json", d.values(1, 20)), nil
+				})
+				own, other := d.token(t.Context(), t, v, alice), d.token(t.Context(), t, v, carol)
+				admitted := func(name string, tok *verify.Token, n int) {
+					t.Helper()
+					start := time.Now()
+					if err := verify.Group(group(n))(tok); err != nil || time.Since(start) > 0 {
+						t.Errorf("%s: got %v after %s, want nil at once", name, err, time.Since(start))
+					}
+				}
+				for round := range 5 {
+					var wg sync.WaitGroup
+					for n := range 300 { // 300 questions, as of 300 users
+						wg.Go(func() {
+							if got := reason(t, verify.Group(group(1000+300*round+n))(own)); got != verify.ReasonGroupsUnavailable {
+								t.Errorf("got %q, want %q", got, verify.ReasonGroupsUnavailable)
+							}
+						})
+					}
+					synctest.Wait()
+					admitted("other tenant", other, 1+round)
+					wg.Wait()
+					start := time.Now()
+					if err := verify.Group(group(1))(own); err == nil || time.Since(start) > 0 {
+						t.Errorf("after a time-out: got %v after %s, want an error at once", err, time.Since(start))
+					}
+					admitted("other tenant, after a time-out", other, 11+round)
+					time.Sleep(time.Second)
+				}
+				if n := most.Load(); n > 64 {
+					t.Errorf("got %d requests of a tenant in flight, want at most 64", n)
+				}
+				close(recovered)
+				synctest.Wait()
+				admitted("tenant that recovered", own, 1)
+			})
+		})
+	}
 }
 
 // A caller stops waiting when the context of Verify ends. The lookup continues for others.
