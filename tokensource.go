@@ -140,6 +140,13 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 		claims = ""
 	}
 	t, err := s.handle.Token(ctx, claims, s.fetch)
+	if from := s.grant.RefreshTokenOf; from != nil && err != nil {
+		// The error may be from before the user signed in again.
+		failed, ok := errors.AsType[*Error](err)
+		if ok && failed.InteractionRequired() && s.handle.ForgetFailures(ctx, &from.handle) {
+			t, err = s.handle.Token(ctx, claims, s.fetch)
+		}
+	}
 	if err != nil {
 		return nil, s.convert(ctx, err)
 	}

@@ -296,3 +296,97 @@ func TestAnotherTenantWithoutStore(t *testing.T) {
 		}
 	})
 }
+
+// A new sign-in ends the failures of the earlier one in another tenant. Otherwise an app that redirects the user to
+// sign in on such a failure would do so again and again. Until then, and for other sessions, the failure is cached.
+func TestSignInEndsFailureInAnotherTenant(t *testing.T) {
+	end := map[string]func(*testing.T, *estate, *authcode.Flow, authcode.Account) string{
+		"signed out": func(t *testing.T, _ *estate, f *authcode.Flow, a authcode.Account) string {
+			if err := f.SignOut(t.Context(), a); err != nil {
+				t.Error(err)
+			}
+			return "login_required"
+		},
+		"revoked": func(_ *testing.T, e *estate, _ *authcode.Flow, _ authcode.Account) string {
+			e.RevokeSessions(alice)
+			return "invalid_grant"
+		},
+	}
+	flows := map[string]func(*testing.T, *estate) (here, there *authcode.Flow){
+		"without a store": func(t *testing.T, e *estate) (here, there *authcode.Flow) {
+			f := e.flow(t)
+			return f, f
+		},
+		"with a store": func(t *testing.T, e *estate) (here, there *authcode.Flow) {
+			c, _ := sharing(t, e.Server, "webapp", storetest.NewMemory())
+			f := newFlow(t, c)
+			return f, f
+		},
+		"at another process": func(t *testing.T, e *estate) (here, there *authcode.Flow) {
+			store := storetest.NewMemory()
+			c1, _ := sharing(t, e.Server, "webapp", store)
+			c2, _ := sharing(t, e.Server, "webapp", store)
+			return newFlow(t, c1), newFlow(t, c2)
+		},
+	}
+	for ended, end := range end {
+		for where, flows := range flows {
+			t.Run(ended+", "+where, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					e := newEstate(invited)
+					here, there := flows(t, e)
+					a := e.signIn(t, here, alice, authcode.Request{Session: "desk"}).Account
+					code := end(t, e, here, a)
+					expect := func(when string) {
+						t.Helper()
+						_, err := here.TokenSourceIn(a, fabrikam).TokenContext(t.Context())
+						if got := testkit.Error(t, err); got.Code != code || !got.InteractionRequired() {
+							t.Errorf("%s: got %v, want %s", when, err, code)
+						}
+					}
+					for range 6 { // the wait after a failure becomes longer
+						expect("before the sign-in")
+						time.Sleep(time.Minute)
+					}
+					expect("before the sign-in")
+					time.Sleep(time.Second / 2) // it is cached for a second or longer
+					e.signIn(t, there, alice, authcode.Request{Session: "phone"})
+					before := e.TokenRequests()
+					expect("after a sign-in with another Session")
+					if n := e.TokenRequests() - before; n != 0 {
+						t.Errorf("got %d token requests, want the cached failure", n)
+					}
+					e.signIn(t, there, alice, authcode.Request{Session: "desk"})
+					if c := testkit.Claims(t, token(t, here.TokenSourceIn(a, fabrikam))); c["oid"] != aliceGuest {
+						t.Errorf("got oid %v, want %s", c["oid"], aliceGuest)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A failure of the current sign-in is cached. A new process finds that of an earlier sign-in in the store and does not
+// return it.
+func TestFailureInAnotherTenantIsCached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, store := newEstate(invited), storetest.NewMemory()
+		for i := range 2 {
+			c, requests := sharing(t, e.Server, "webapp", store)
+			f := newFlow(t, c)
+			a := e.signIn(t, f, bob, authcode.Request{Session: "desk"}).Account
+			time.Sleep(time.Second / 4)
+			before := len(requests.Posts())
+			for range 3 {
+				_, err := f.TokenSourceIn(a, fabrikam).TokenContext(t.Context())
+				if got := testkit.Error(t, err); !got.Has(50020) {
+					t.Errorf("process %d: got %v, want AADSTS50020", i, err)
+				}
+			}
+			if n := len(requests.Posts()) - before; n != 1 {
+				t.Errorf("process %d: got %d token requests, want 1", i, n)
+			}
+			time.Sleep(time.Second / 4) // the failure is cached for a second or longer
+		}
+	})
+}

@@ -197,29 +197,52 @@ func (h *Handle) Put(ctx context.Context, r Response) (*oauth2.Token, error) {
 // State returns the last Response.State of the session of h, or "". It calls no fetch. With a store, the session is
 // read there, so that a sign-out in another process counts at once. The error reports that the store failed.
 func (h *Handle) State(ctx context.Context) (string, error) {
+	state, err := h.sessionState(ctx)
+	if state == nil {
+		return "", err
+	}
+	return state.text, nil
+}
+
+// sessionState returns the state for State, or nil.
+func (h *Handle) sessionState(ctx context.Context) (*sessionState, error) {
 	e, err := h.lock()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	s, fl := e.session, h.fleet()
 	if fl == nil {
 		defer s.mu.Unlock()
-		return s.stateText(), nil
+		return s.state, nil
 	}
 	s.mu.Unlock()
 	l, err := fl.load(ctx, h, s, true)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if l.ended {
 		fl.cache.remove(s)
-		return "", nil
+		return nil, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.record.merge(s.snapshot(nil))
 	s.adopt(l.record, h, nil)
-	return s.stateText(), nil
+	return s.state, nil
+}
+
+// ForgetFailures drops the cached failures of h from before the State of from arrived, apart from a Retry-After that
+// has not passed. It reports whether there were any. It is for a fetch that uses the State of from, a handle to another
+// session. With a store, that session is read there. If the store fails, ForgetFailures drops nothing.
+func (h *Handle) ForgetFailures(ctx context.Context, from *Handle) bool {
+	state, err := from.sessionState(ctx)
+	e := h.find()
+	if err != nil || state == nil || e == nil {
+		return false
+	}
+	e.session.mu.Lock()
+	defer e.session.mu.Unlock()
+	return e.forgetFailures(state.at)
 }
 
 // Cached returns the response of the cached token, usable or not, and when it arrived. Lifetime and RefreshIn are

@@ -82,10 +82,10 @@ func (e *entry) record() *history {
 	return e.history
 }
 
-// An invalidation is a call of Handle.Invalidate that dropped a token.
+// An invalidation is a call of Handle.Invalidate that dropped a token, or of Handle.ForgetFailures.
 type invalidation struct {
-	token string // which the store may still have
-	at    time.Time
+	token string    // which the store may still have; empty if Invalidate was not called
+	at    time.Time // failures from before this do not count
 }
 
 // rejected reports whether the last invalidation dropped t, which may be nil.
@@ -278,6 +278,28 @@ func (e *entry) resetFailures() {
 			e.history.failures[i] = &throttled
 		}
 	}
+}
+
+// forgetFailures calls resetFailures if there are failures from before a time, and reports whether it did. Later, such
+// failures do not count if they are in the store.
+func (e *entry) forgetFailures(at time.Time) bool {
+	earlier := false
+	for _, last := range e.past().failures {
+		earlier = earlier || last != nil && last.at.Before(at) && last.throttledUntil.Before(last.retryAt)
+	}
+	if !earlier {
+		return false
+	}
+	e.resetFailures()
+	last := invalidation{at: at}
+	if old := e.history.invalidated; old != nil {
+		last.token = old.token
+		if old.at.After(at) {
+			last.at = old.at
+		}
+	}
+	e.history.invalidated = &last
+	return true
 }
 
 // start starts a flight. The token served during the flight is nil if callers wait.

@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -80,5 +81,75 @@ func TestStateOfASession(t *testing.T) {
 	}
 	if _, err := new(cache.Handle).State(t.Context()); err == nil {
 		t.Error("unbound: got no error")
+	}
+}
+
+// ForgetFailures drops the failures from before the state of another session arrived, in this process or another. A
+// Retry-After stays, and so does the rejection of a token that the store still has.
+func TestForgetFailuresFromBeforeAState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		home, guest := user("alice"), user("alice")
+		guest.Authority += "2"
+		c := replica(t, store)
+		from, h := handle(c, home, "s"), handle(c, guest, "s")
+		expect := func(when string, want bool) {
+			t.Helper()
+			if got := h.ForgetFailures(t.Context(), from); got != want {
+				t.Errorf("%s: got %v, want %v", when, got, want)
+			}
+		}
+		signInElsewhere := func() {
+			t.Helper()
+			time.Sleep(time.Second / 4)
+			signIn(t, handle(replica(t, store), home, "s"), time.Now().String())
+		}
+		expect("no state and no failure", false)
+		wantLogin(t, h, redeem)
+		expect("no state", false)
+		signInElsewhere()
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: errors.New("down")} })
+		expect("the store is down", false)
+		store.Inject(nil)
+		time.Sleep(3 * time.Second)
+		wantLogin(t, h, redeem)
+		expect("a failure after the sign-in", false)
+		signInElsewhere()
+		wantLogin(t, h, noFetch(t))
+		expect("a failure before the sign-in", true)
+		expect("no failure", false)
+
+		if _, err := h.Put(t.Context(), response("rejected", time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		h.Invalidate("rejected", "")
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: errors.New("down")} })
+		if got, err := tokenOrError(t, h, redeem); !errors.Is(err, errTemporary) {
+			t.Errorf("got %q, %v, want temporarily_unavailable", got, err)
+		}
+		store.Inject(nil)
+		time.Sleep(3 * time.Second)
+		signInElsewhere()
+		expect("a failure after Invalidate", true)
+		wantLogin(t, h, redeem) // and not the rejected token
+
+		time.Sleep(time.Minute)
+		busy := func(context.Context, *cache.Request) (cache.Response, error) {
+			return cache.Response{}, throttled{after: time.Minute}
+		}
+		if _, err := h.Token(t.Context(), "", busy); err == nil {
+			t.Error("got no error")
+		}
+		signInElsewhere()
+		expect("a failure with Retry-After", true)
+		expect("a Retry-After", false)
+		time.Sleep(30 * time.Second)
+		if _, err := h.Token(t.Context(), "", noFetch(t)); err == nil {
+			t.Error("got no error before Retry-After has passed")
+		}
+		settle()
+	})
+	if new(cache.Handle).ForgetFailures(t.Context(), new(cache.Handle)) {
+		t.Error("unbound: got true")
 	}
 }
