@@ -1,6 +1,7 @@
 package authcode_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -388,5 +389,53 @@ func TestFailureInAnotherTenantIsCached(t *testing.T) {
 			}
 			time.Sleep(time.Second / 4) // the failure is cached for a second or longer
 		}
+	})
+}
+
+// A sign-out erases the records of the session in the store, in all tenants. Records of other sessions stay.
+func TestSignOutErasesRecordsOfOtherTenants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, store := newEstate(lifetime(time.Hour), invited), storetest.NewMemory()
+		var mu sync.Mutex // guards names
+		names := make(map[string]bool)
+		store.Inject(func(c storetest.Call) storetest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			names[c.Key] = names[c.Key] || c.Op == storetest.OpSave
+			return storetest.Fault{}
+		})
+		large := func() (n int) { // a record with a token
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			saved := maps.Clone(names)
+			mu.Unlock()
+			for name := range saved {
+				r, err := store.Load(t.Context(), name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(r.Value) > 500 {
+					n++
+				}
+			}
+			return n
+		}
+		c, _ := sharing(t, e.Server, "webapp", store)
+		f := newFlow(t, c)
+		desk := e.signIn(t, f, alice, authcode.Request{Session: "desk"}).Account
+		phone := e.signIn(t, f, alice, authcode.Request{Session: "phone"}).Account
+		token(t, f.TokenSourceIn(desk, fabrikam))
+		token(t, f.TokenSourceIn(phone, fabrikam))
+		if n := large(); n != 4 {
+			t.Fatalf("got %d records with tokens, want 4", n)
+		}
+		if err := f.SignOut(t.Context(), desk); err != nil {
+			t.Fatal(err)
+		}
+		if n := large(); n != 2 {
+			t.Errorf("got %d records with tokens after the sign-out, want the 2 of the other session", n)
+		}
+		token(t, f.TokenSourceIn(phone, fabrikam))
 	})
 }

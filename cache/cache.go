@@ -172,17 +172,37 @@ func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 // this process had. They have the host of k.Authority, and ClientID, Flow and Session of k. If k.Session is empty,
 // sessions with any Session are dropped. Otherwise PurgeSession is like [Cache.Purge].
 func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
+	match := func(o sessionKey) bool {
+		p := o.partition.Value()
+		return p.clientID == k.ClientID && p.flow == k.Flow && host(p.authority) == host(k.Authority) &&
+			(k.Session == "" || k.Session == o.session)
+	}
 	var err error
 	if c.fleet != nil {
 		if err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
 			c.fleet.erase(ctx, k)
+			for _, other := range c.otherTenants(k, match) {
+				c.fleet.erase(ctx, other)
+			}
 		}
 	}
-	return c.purge(k.Subject, func(o sessionKey) bool {
-		p := o.partition.Value()
-		return p.clientID == k.ClientID && p.flow == k.Flow && host(p.authority) == host(k.Authority) &&
-			(k.Session == "" || k.Session == o.session)
-	}), err
+	return c.purge(k.Subject, match), err
+}
+
+// otherTenants returns the keys of the sessions of k.Subject in other tenants that this process has and that match.
+func (c *Cache) otherTenants(k Key, match func(sessionKey) bool) (keys []Key) {
+	c.once.Do(c.init)
+	for _, sh := range c.shards {
+		sh.mu.Lock()
+		for _, s := range sh.ofSubject(k.Subject) {
+			p := s.key.partition.Value()
+			if match(s.key) && !p.local && p.authority != k.Authority {
+				keys = append(keys, s.key.key())
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return keys
 }
 
 // host returns an authority without its tenant.
