@@ -149,6 +149,18 @@ func TestAnotherTenantRejects(t *testing.T) {
 	})
 }
 
+// Without a refresh token the user must sign in again, as in the tenant of the sign-in.
+func TestAnotherTenantNeedsRefreshToken(t *testing.T) {
+	e := newEstate(invited)
+	e.ChangeResponses(func(_ url.Values, r map[string]any) { delete(r, "refresh_token") })
+	f := e.flow(t)
+	a := e.signIn(t, f, alice, authcode.Request{}).Account
+	_, err := f.TokenSourceIn(a, fabrikam).TokenContext(t.Context())
+	if got := testkit.Error(t, err); got.Code != "login_required" || !got.InteractionRequired() {
+		t.Errorf("got %v, want login_required", err)
+	}
+}
+
 // Nothing is sent for an account or a tenant that is invalid.
 func TestTokenSourceInRejectsInvalidArguments(t *testing.T) {
 	e := newEstate(invited)
