@@ -3,9 +3,13 @@ package kafka_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -15,6 +19,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/integration/recipes/internal/recipetest"
 	"github.com/entratoken/entra/integration/recipes/kafka"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // broker is a Kafka broker with TLS. kfake does not know OAUTHBEARER, so the test responds to SASL requests.
@@ -86,6 +91,46 @@ func TestNewClient(t *testing.T) {
 			return b.lastToken(), nil
 		}
 	}}.Test(t)
+}
+
+// connectHook receives the error of each attempt to connect, which includes authentication.
+type connectHook chan error
+
+func (h connectHook) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	select {
+	case h <- err:
+	default: // The test reads only the first error.
+	}
+}
+
+// franz-go passes the context of its client to the callback that acquires the token, and not the context of the call.
+// The token call must return when the client is closed, even if Entra does not respond.
+func TestCloseCancelsTheTokenCall(t *testing.T) {
+	requested := make(chan struct{}, 1)
+	noResponse := testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
+		select {
+		case requested <- struct{}{}:
+		default:
+		}
+		select {
+		case <-r.Context().Done():
+		case <-t.Context().Done():
+		}
+		return nil, errors.New("no response")
+	})
+	client := testkit.Client(t, testkit.ClientConfig(recipetest.New().Server, "daemon", noResponse))
+	b := newBroker(t)
+	connected := make(connectHook, 1)
+	c, err := kafka.NewClient(client, b.addr, b.config, kgo.RequestRetries(0), kgo.WithHooks(connected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Produce(t.Context(), &kgo.Record{Topic: "orders", Value: []byte("one")}, nil)
+	<-requested
+	c.Close()
+	if err := <-connected; !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want %v", err, context.Canceled)
+	}
 }
 
 func TestNewConfig(t *testing.T) {
