@@ -3,6 +3,7 @@ package nethttp_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/integration/recipes/internal/echoapi"
 	"github.com/entratoken/entra/integration/recipes/internal/recipetest"
 	"github.com/entratoken/entra/integration/recipes/nethttp"
 	"github.com/entratoken/entra/internal/testkit"
@@ -24,6 +26,17 @@ const scope = recipetest.API + "/.default"
 func echo(w http.ResponseWriter, r *http.Request) {
 	_, token, _ := strings.Cut(r.Header.Get("Authorization"), "Bearer ")
 	_, _ = io.WriteString(w, token)
+}
+
+// echoJSON is like echo, as openapi.yaml describes it.
+func echoJSON(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/token" {
+		http.NotFound(w, r)
+		return
+	}
+	_, token, _ := strings.Cut(r.Header.Get("Authorization"), "Bearer ")
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"value":%q}`, token)
 }
 
 func get(ctx context.Context, c *http.Client, url string) (string, error) {
@@ -65,22 +78,40 @@ func TestNewClientWithBase(t *testing.T) {
 	}}.Test(t)
 }
 
-// The editor is called as generated clients call it: with the context of the call, before the request is sent.
+// openGenerated returns a function that calls an operation of the generated client.
+func openGenerated(t *testing.T, option echoapi.ClientOption) func(context.Context) (string, error) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(echoJSON))
+	t.Cleanup(server.Close)
+	c, err := echoapi.NewClientWithResponses(server.URL, option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(ctx context.Context) (string, error) {
+		resp, err := c.GetTokenWithResponse(ctx)
+		if err != nil {
+			return "", err
+		}
+		if resp.JSON200 == nil {
+			return "", fmt.Errorf("got status %d and body %q, want a token", resp.StatusCode(), resp.Body)
+		}
+		return resp.JSON200.Value, nil
+	}
+}
+
 func TestAddToken(t *testing.T) {
 	recipetest.Fit{Resource: recipetest.API, Open: func(
 		t *testing.T, client *entra.Client,
 	) func(context.Context) (string, error) {
-		server := httptest.NewServer(http.HandlerFunc(echo))
-		t.Cleanup(server.Close)
-		edit := nethttp.AddToken(client, scope)
-		c := &http.Client{Transport: testkit.RoundTripper(func(r *http.Request) (*http.Response, error) {
-			r = r.Clone(r.Context())
-			if err := edit(r.Context(), r); err != nil {
-				return nil, err
-			}
-			return http.DefaultTransport.RoundTrip(r)
-		})}
-		return func(ctx context.Context) (string, error) { return get(ctx, c, server.URL) }
+		return openGenerated(t, echoapi.WithRequestEditorFn(nethttp.AddToken(client, scope)))
+	}}.Test(t)
+}
+
+func TestGeneratedClientWithNewClient(t *testing.T) {
+	recipetest.Fit{Resource: recipetest.API, Open: func(
+		t *testing.T, client *entra.Client,
+	) func(context.Context) (string, error) {
+		return openGenerated(t, echoapi.WithHTTPClient(nethttp.NewClient(client, scope)))
 	}}.Test(t)
 }
 
