@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,7 @@ type fake struct {
 	client *http.Client      // trusts its certificate and no other
 	caFile string            // PEM file of the CA that issued that certificate
 	leaf   *x509.Certificate // the server certificate
+	tests  sync.Map          // *entratest.Test by *testing.T
 
 	key       *rsa.PrivateKey     // for the certificates and the federated issuer
 	cert      []*x509.Certificate // registered for the app certID

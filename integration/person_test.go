@@ -15,7 +15,12 @@ import (
 // newPerson returns the browser of a user. URLs for which end returns true are not visited.
 func (f *fake) newPerson(t *testing.T, username string, end func(*url.URL) bool) *person {
 	t.Helper()
-	b := f.Test(t).Browser(username, nil)
+	test, ok := f.tests.Load(t)
+	if !ok {
+		test = f.Test(t) // only once, because each call adds a cleanup to t
+		f.tests.Store(t, test)
+	}
+	b := test.(*entratest.Test).Browser(username, nil)
 	b.Transport, b.Stop = f.client.Transport, end
 	return &person{b}
 }
