@@ -24,25 +24,37 @@ import (
 
 const requestToken = "s3cr3t-request-token"
 
-// github is GitHub's token service, on loopback and with TLS.
-type github struct {
+// jobServer is a service for the tokens of jobs, on loopback and with TLS.
+type jobServer struct {
 	*httptest.Server
 	requests []*http.Request
 	handler  http.HandlerFunc
 }
 
+// newJobServer starts a service whose responses are the JSON form of those of respond.
+func newJobServer(t testing.TB, respond func() map[string]any) *jobServer {
+	t.Helper()
+	j := &jobServer{handler: func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(respond())
+	}}
+	j.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		j.requests = append(j.requests, r)
+		j.handler(w, r)
+	}))
+	j.Config.ErrorLog = log.New(io.Discard, "", 0)
+	j.StartTLS()
+	t.Cleanup(j.Close)
+	return j
+}
+
+// github is GitHub's token service.
+type github struct{ *jobServer }
+
 func newGitHub(t testing.TB, p *idp) *github {
 	t.Helper()
-	g := &github{handler: func(w http.ResponseWriter, r *http.Request) {
-		json.NewEncoder(w).Encode(map[string]any{"count": 1, "value": p.token(t, 5*time.Minute)})
-	}}
-	g.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.requests = append(g.requests, r)
-		g.handler(w, r)
-	}))
-	g.Config.ErrorLog = log.New(io.Discard, "", 0)
-	g.StartTLS()
-	t.Cleanup(g.Close)
+	g := &github{newJobServer(t, func() map[string]any {
+		return map[string]any{"count": 1, "value": p.token(t, 5*time.Minute)}
+	})}
 	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", g.URL+"/idtoken/42?api-version=2.0")
 	t.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", requestToken)
 	return g

@@ -2,17 +2,15 @@ package credentials
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
-	"time"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/internal/httpclient"
-	"github.com/entratoken/entra/internal/retry"
 )
 
 // AzurePipelinesOptions configures [AzurePipelines].
@@ -79,42 +77,27 @@ func azurePipelines(getenv func(string) string, o AzurePipelinesOptions) (entra.
 	q.Set("api-version", "7.1")
 	q.Set("serviceConnectionId", connection)
 	u.RawQuery = q.Encode()
-	client := httpclient.Restricted(o.HTTPClient)
-	return newAssertion("Azure Pipelines token", func(ctx context.Context) (string, time.Time, error) {
-		s, err := requestPipelinesToken(ctx, client, u, token)
-		return s, time.Time{}, err
-	}), nil
-}
-
-func requestPipelinesToken(ctx context.Context, client *http.Client, u *url.URL, token string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), http.NoBody)
-	if err != nil {
-		return "", invalid("SYSTEM_OIDCREQUESTURI is not a URL")
+	service := jobService{
+		method: http.MethodPost, url: u, token: token, client: httpclient.Restricted(o.HTTPClient),
+		// Without this, the response to a rejected token is a redirect to a sign-in.
+		header: http.Header{"X-Tfs-Fedauthredirect": {"Suppress"}},
+		denied: func(status int) string {
+			switch status {
+			case http.StatusUnauthorized:
+				return fmt.Sprintf("rejected SYSTEM_ACCESSTOKEN with HTTP status %d; it is only valid while the job runs", status)
+			case http.StatusForbidden, http.StatusNotFound:
+				return fmt.Sprintf("returned HTTP status %d for the service connection; check its ID, "+
+					"that it uses workload identity federation, and that the pipeline may use it", status)
+			}
+			return ""
+		},
+		read: func(body []byte) string {
+			var result struct{ OIDCToken string }
+			if json.Unmarshal(body, &result) != nil {
+				return ""
+			}
+			return result.OIDCToken
+		},
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("X-TFS-FedAuthRedirect", "Suppress") // otherwise a rejected token is redirected to a sign-in
-	resp, err := send(client, req)
-	if err != nil {
-		return "", err
-	}
-	var result struct{ OIDCToken string }
-	switch {
-	case resp.status == http.StatusUnauthorized:
-		return "", badResponse(resp, "%s rejected SYSTEM_ACCESSTOKEN with HTTP status %d; "+
-			"it is only valid while the job runs", u.Host, resp.status)
-	case resp.status == http.StatusForbidden || resp.status == http.StatusNotFound:
-		return "", badResponse(resp, "%s returned HTTP status %d for the service connection; check its ID, "+
-			"that it uses workload identity federation, and that the pipeline may use it", u.Host, resp.status)
-	case resp.status != http.StatusOK:
-		return "", &requestError{
-			badResponse(resp, "%s returned HTTP status %d instead of the job's token", u.Host, resp.status),
-			retry.FromResponse(resp.status, resp.header),
-		}
-	case json.Unmarshal(resp.body, &result) != nil || result.OIDCToken == "":
-		return "", badResponse(resp, "%s returned a response without the job's token", u.Host)
-	}
-	return result.OIDCToken, nil
+	return newAssertion("Azure Pipelines token", service.request), nil
 }

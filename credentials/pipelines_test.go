@@ -1,13 +1,9 @@
 package credentials_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,25 +15,10 @@ import (
 
 const connectionID = "cccccccc-0000-4000-8000-00000000000c"
 
-// pipelines is the OIDC endpoint of a job of Azure Pipelines, on loopback and with TLS.
-type pipelines struct {
-	*httptest.Server
-	requests []*http.Request
-	handler  http.HandlerFunc
-}
-
-func newPipelines(t *testing.T, p *idp) *pipelines {
+// newPipelines starts the OIDC endpoint of a job of Azure Pipelines.
+func newPipelines(t *testing.T, p *idp) *jobServer {
 	t.Helper()
-	a := &pipelines{handler: func(w http.ResponseWriter, _ *http.Request) {
-		json.NewEncoder(w).Encode(map[string]any{"oidcToken": p.token(t, 5*time.Minute)})
-	}}
-	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.requests = append(a.requests, r)
-		a.handler(w, r)
-	}))
-	a.Config.ErrorLog = log.New(io.Discard, "", 0)
-	a.StartTLS()
-	t.Cleanup(a.Close)
+	a := newJobServer(t, func() map[string]any { return map[string]any{"oidcToken": p.token(t, 5*time.Minute)} })
 	t.Setenv("SYSTEM_OIDCREQUESTURI", a.URL+"/org/project/_apis/distributedtask/hubs/build/plans/1/jobs/2/oidctoken")
 	t.Setenv("SYSTEM_ACCESSTOKEN", requestToken)
 	t.Setenv("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", connectionID)
