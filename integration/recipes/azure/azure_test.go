@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -114,7 +113,7 @@ func TestClaimsChallenge(t *testing.T) {
 			e := recipetest.New()
 			s := &service{
 				resource: resource, tenant: entratest.SampleTenant,
-				claims: `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`,
+				claims: recipetest.Challenge,
 			}
 			use := open(t, e.Client(t, entra.CapabilityCAE), s)
 			token, err := use(t.Context())
@@ -124,19 +123,7 @@ func TestClaimsChallenge(t *testing.T) {
 			if len(s.tokens) != 2 || s.tokens[0] == token || s.tokens[1] != token {
 				t.Errorf("got %d requests with tokens, want 2, the second with the next token", len(s.tokens))
 			}
-			var sent []string
-			for _, r := range e.Requests() {
-				if r.Endpoint == entratest.EndpointToken {
-					sent = append(sent, r.Form.Get("claims"))
-				}
-			}
-			want := []string{
-				`{"access_token":{"xms_cc":{"values":["cp1"]}}}`,
-				`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":{"values":["cp1"]}}}`,
-			}
-			if !slices.Equal(sent, want) {
-				t.Errorf("got claims %q, want %q", sent, want)
-			}
+			e.WantChallenge(t)
 		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/entratoken/entra"
-	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/integration/recipes/internal/echoapi"
 	"github.com/entratoken/entra/integration/recipes/internal/recipetest"
 	"github.com/entratoken/entra/integration/recipes/nethttp"
@@ -117,7 +116,6 @@ func TestGeneratedClientWithNewClient(t *testing.T) {
 
 // After a claims challenge, the same call sends a token that satisfies it.
 func TestClaimsChallenge(t *testing.T) {
-	const claims = `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`
 	var mu sync.Mutex // guards tokens
 	var tokens []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -126,7 +124,7 @@ func TestClaimsChallenge(t *testing.T) {
 		tokens = append(tokens, r.Header.Get("Authorization"))
 		if len(tokens) == 1 {
 			w.Header().Set("WWW-Authenticate",
-				`Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(claims))+`"`)
+				`Bearer error="insufficient_claims", claims="`+base64.StdEncoding.EncodeToString([]byte(recipetest.Challenge))+`"`)
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}))
@@ -139,17 +137,5 @@ func TestClaimsChallenge(t *testing.T) {
 	if n := len(slices.Compact(tokens)); n != 2 {
 		t.Errorf("got %d different tokens, want 2", n)
 	}
-	var sent []string
-	for _, r := range e.Requests() {
-		if r.Endpoint == entratest.EndpointToken {
-			sent = append(sent, r.Form.Get("claims"))
-		}
-	}
-	want := []string{
-		`{"access_token":{"xms_cc":{"values":["cp1"]}}}`,
-		`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":{"values":["cp1"]}}}`,
-	}
-	if !slices.Equal(sent, want) {
-		t.Errorf("got claims %q, want %q", sent, want)
-	}
+	e.WantChallenge(t)
 }

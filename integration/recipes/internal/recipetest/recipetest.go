@@ -4,6 +4,7 @@ package recipetest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,27 @@ func (f Fit) testOneRequest(t *testing.T) {
 	}
 	if n := e.TokenRequests(); n != 1 {
 		t.Errorf("got %d token requests, want 1", n)
+	}
+}
+
+// Challenge is the claims challenge that a resource sends in tests.
+const Challenge = `{"access_token":{"nbf":{"essential":true,"value":"1"}}}`
+
+// WantChallenge fails the test unless there were two token requests, of which the second has the claims of Challenge.
+func (e *Entra) WantChallenge(t testing.TB) {
+	t.Helper()
+	var sent []string
+	for _, r := range e.Requests() {
+		if r.Endpoint == entratest.EndpointToken {
+			sent = append(sent, r.Form.Get("claims"))
+		}
+	}
+	want := []string{
+		`{"access_token":{"xms_cc":{"values":["cp1"]}}}`,
+		`{"access_token":{"nbf":{"essential":true,"value":"1"},"xms_cc":{"values":["cp1"]}}}`,
+	}
+	if !slices.Equal(sent, want) {
+		t.Errorf("got claims %q, want %q", sent, want)
 	}
 }
 
