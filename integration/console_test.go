@@ -172,17 +172,7 @@ func (c *chromium) lookAtConsole(t *testing.T, part string) {
 		f.hidden = !f.querySelector(".title").textContent.includes(`+strconv.Quote(strings.ToLower(part))+`);
 		for (const d of f.querySelectorAll("details")) d.open = d.innerText.includes("ID token");
 	}`))
-	for _, scheme := range []string{"light", "dark"} {
-		c.scheme(t, scheme)
-		c.do(t, chromedp.EmulateViewport(1200, 900))
-		c.screenshot(t, "console "+part+" "+scheme)
-		c.wantAccessible(t, "console, "+part+", "+scheme)
-		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
-		c.screenshot(t, "console "+part+" "+scheme+" on a phone")
-		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
-			t.Errorf("console with %s: got width %d, want at most 360", part, width)
-		}
-	}
+	c.lookAtAllForms(t, "console "+part, chromedp.EmulateViewport(1200, 900))
 }
 
 // With 50 clients and the console open in a browser, no request fails and the heap does not grow. The environment

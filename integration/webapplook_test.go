@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -142,14 +143,7 @@ func webAppBuiltInPageAfterSignIn(t *testing.T, c *chromium) {
 			t.Errorf("token for shipping: got error %v, want one that requires consent", err)
 		}
 	})
-	handler, stop, err := company.Browser(app.Handler(mux))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
-	server.Start()
-	t.Cleanup(server.Close)
+	serveSite(t, company, listener, app.Handler(mux))
 
 	// callback starts a sign-in in c, signs the user in at Entra, and returns the URL of the callback.
 	callback := func(user, returnTo string) string {
@@ -198,14 +192,7 @@ func webAppLostPages(t *testing.T, c *chromium) {
 				t.Error("Interact did not respond to the error of a missing token")
 			}
 		}))
-		handler, stop, err := company.Browser(app.Handler(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(stop)
-		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
-		server.Start()
-		t.Cleanup(server.Close)
+		serveSite(t, company, listener, app.Handler(data))
 		next := origin + "/data"
 		for range lost.signIns {
 			c.do(t, chromedp.Navigate(next))
@@ -223,16 +210,37 @@ func (c *chromium) lookAtBuiltInPage(t *testing.T, name, text string, open ...ch
 	c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
 	c.do(t, open...)
 	c.do(t, chromedp.WaitVisible(chromedp.CSS("main")))
+	c.lookAtAllForms(t, "signin's page "+name, chromedp.EmulateViewport(1000, 800), text)
+}
+
+// serveSite serves a site of the company on a listener until the test ends.
+func serveSite(t *testing.T, company *contoso.Contoso, listener net.Listener, site http.Handler) {
+	t.Helper()
+	handler, stop, err := company.Browser(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
+	server.Start()
+	t.Cleanup(server.Close)
+}
+
+// lookAtAllForms checks the open page light and dark, on a desktop of that size and on a phone. It must show the texts.
+func (c *chromium) lookAtAllForms(
+	t *testing.T, name string, desktop chromedp.Action[chromedp.Void], texts ...string,
+) {
+	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
 		c.scheme(t, scheme)
-		c.wantText(t, text)
-		c.do(t, chromedp.EmulateViewport(1000, 800))
-		c.screenshot(t, "signin's page "+name+" "+scheme)
-		c.wantAccessible(t, "of signin itself, "+name+", "+scheme)
+		c.wantText(t, texts...)
+		c.do(t, desktop)
+		c.screenshot(t, name+" "+scheme)
+		c.wantAccessible(t, name+", "+scheme)
 		c.do(t, chromedp.EmulateViewport(360, 640, chromedp.EmulateMobile))
-		c.screenshot(t, "signin's page "+name+" "+scheme+" on a phone")
+		c.screenshot(t, name+" "+scheme+" on a phone")
 		if width := eval(t, c, chromedp.Evaluate[int]("document.documentElement.scrollWidth")); width > 360 {
-			t.Errorf("page %s: got width %d, want at most 360", name, width)
+			t.Errorf("%s: got width %d, want at most 360", name, width)
 		}
 	}
 }
