@@ -40,7 +40,9 @@ quick: gofmt ## The inner loop: formatting, go vet, unit tests without the race 
 .PHONY: test
 test: install lint unit quickstart ## All that a change must pass; installs missing programs.
 	$(call say,Stores and integration side by side: both wait more than they compute)
-	@$(MAKE) --no-print-directory -j2 -Otarget satellites integration
+	@$(MAKE) --no-print-directory satellites & stores=$$!; \
+		$(MAKE) --no-print-directory integration || failed=yes; \
+		wait $$stores && [ -z "$${failed:-}" ]
 	$(call say,Everything passed)
 
 .PHONY: install
