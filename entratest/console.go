@@ -106,14 +106,10 @@ func (c *console) show(w http.ResponseWriter, r *http.Request) {
 			diagrams = append(diagrams, s.diagram(fl))
 		}
 	}
-	domains := map[string]string{}
-	for _, t := range s.registry.tenants {
-		domains[t.ID] = t.Domain
-	}
 	var buf bytes.Buffer
 	err := consolePages.ExecuteTemplate(&buf, "console.html", map[string]any{
 		"Authority": s.baseURL(r), "Tenants": s.registry.tenants, "Apps": s.registry.apps, "Users": s.registry.users,
-		"Domains": domains, "Flows": diagrams, "Shown": shownFlows, "Filter": filter, "Filtered": filter != flowFilter{},
+		"Flows": diagrams, "Shown": shownFlows, "Filter": filter, "Filtered": filter != flowFilter{},
 		"Version": fmt.Sprintf("%s.%d", c.start, version), "Total": c.total(version),
 		"Faults": describeFaults(s.Faults()), "Kinds": kinds, "Done": r.URL.Query().Get("done"),
 	})
