@@ -61,14 +61,10 @@ func (s *Server) Console(ctx context.Context) http.Handler {
 		io.WriteString(w, `{"status":"ok"}`+"\n")
 	})
 	for name, kind := range map[string]string{"console.css": "text/css", "console.js": "text/javascript"} {
-		c.mux.HandleFunc("GET /-/"+name, func(w http.ResponseWriter, _ *http.Request) {
-			data, err := pageFiles.ReadFile("pages/" + name)
-			if err != nil {
-				panic("entratest: " + err.Error())
-			}
+		c.mux.HandleFunc("GET /-/"+name, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", kind+"; charset=utf-8")
 			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.Write(data)
+			http.ServeFileFS(w, r, pageFiles, "pages/"+name)
 		})
 	}
 	c.mux.HandleFunc("GET /favicon.ico", http.NotFound)
