@@ -77,14 +77,12 @@ func (st *step) fromBrowser() bool {
 	return false
 }
 
-// resource returns the app for which an access token in the response is, or nil.
-func (s *Server) resource(st *step) *App {
-	for _, t := range st.tokens {
-		if t.Name == "access token" {
-			return s.registry.resourceByKey[resourceKey(t.audience)]
-		}
+// resource returns the app to which an access token grants access. For other tokens, it returns nil.
+func (s *Server) resource(t *token) *App {
+	if t.Name != "access token" {
+		return nil
 	}
-	return nil
+	return s.registry.resourceByKey[resourceKey(t.audience)]
 }
 
 // apis returns the client IDs of the apps that are APIs in a flow: those that get tokens
@@ -97,8 +95,10 @@ func (s *Server) apis(fl flow) map[string]bool {
 		} else {
 			clients[st.client] = true
 		}
-		if app := s.resource(&st); app != nil {
-			apis[app.ClientID] = true
+		for _, t := range st.tokens {
+			if app := s.resource(&t); app != nil {
+				apis[app.ClientID] = true
+			}
 		}
 	}
 	maps.DeleteFunc(apis, func(id string, _ bool) bool { return clients[id] })
@@ -177,7 +177,7 @@ func (s *Server) arrow(st *step) arrow {
 	var names []string
 	for _, t := range st.tokens {
 		name := t.Name
-		if app := s.resource(st); app != nil && name == "access token" {
+		if app := s.resource(&t); app != nil {
 			name += " for " + app.Name
 		}
 		names = append(names, name)
