@@ -54,13 +54,22 @@ type consentKey struct {
 // not a GUID, or two apps have the same App ID URI. The panic message names the
 // mistake.
 func NewServer(cfg Config) *Server {
-	reg, err := newRegistry(cfg)
+	s, err := newServer(cfg)
 	if err != nil {
 		panic("entratest: invalid Config: " + err.Error())
 	}
+	return s
+}
+
+// newServer is like NewServer, but returns an error without a prefix if cfg is invalid.
+func newServer(cfg Config) (*Server, error) {
+	reg, err := newRegistry(cfg)
+	if err != nil {
+		return nil, err
+	}
 	host := strings.ToLower(cfg.Host)
 	if host != "" && !isHostPort(host) {
-		panic(fmt.Sprintf("entratest: invalid Config: %q is not a host name", cfg.Host))
+		return nil, fmt.Errorf("%q is not a host name", cfg.Host)
 	}
 	key := slices.Clone(cfg.SealKey)
 	if key == nil {
@@ -68,7 +77,7 @@ func NewServer(cfg Config) *Server {
 		rand.Read(key)
 	}
 	if len(key) != 32 {
-		panic(fmt.Sprintf("entratest: invalid Config: SealKey has %d bytes, not 32", len(key)))
+		return nil, fmt.Errorf("SealKey has %d bytes, not 32", len(key))
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -80,7 +89,7 @@ func NewServer(cfg Config) *Server {
 	}
 	ownKeys, err := parseSigningKeys(cfg.SigningKeys)
 	if err != nil {
-		panic("entratest: invalid Config: SigningKeys: " + err.Error())
+		return nil, fmt.Errorf("SigningKeys: %w", err)
 	}
 	ring := keyRing{published: []int{0}, next: max(1, len(ownKeys))}
 	for n := 1; n < len(ownKeys); n++ {
@@ -102,7 +111,7 @@ func NewServer(cfg Config) *Server {
 		sessionEpochs: map[string]int{},
 		revoked:       map[string]time.Time{},
 		devices:       map[string]*device{},
-	}
+	}, nil
 }
 
 // Format prints only the type, because the server's state contains secrets.

@@ -40,10 +40,11 @@ func NewTest(t TB, cfg Config) *Test {
 		t = noTest{}
 	}
 	t.Helper()
-	if _, err := newRegistry(cfg); err != nil {
+	s, err := newServer(cfg)
+	if err != nil {
 		t.Fatalf("entratest: invalid Config: %v", err)
 	}
-	return NewServer(cfg).Test(t)
+	return s.Test(t)
 }
 
 // Test is like [NewTest] for a server that exists. It returns a Test with s.

@@ -80,6 +80,12 @@ func TestUnknownNamesFailTheTest(t *testing.T) {
 	if want := "entratest: invalid Config: at least one tenant is required"; fatal != want {
 		t.Errorf("got %s, want %s", fatal, want)
 	}
+	short := entratest.Sample()
+	short.SealKey = []byte{1}
+	fatal, _ = failure(func(tb entratest.TB) { entratest.NewTest(tb, short) })
+	if want := "entratest: invalid Config: SealKey has 1 bytes, not 32"; fatal != want {
+		t.Errorf("got %s, want %s", fatal, want)
+	}
 	s := entratest.NewTest(t, entratest.Sample())
 	for _, name := range []string{tenant, "Contoso", "CONTOSO.onmicrosoft.com"} {
 		if got := s.Tenant(name); got.ID != tenant || got.Name != "Contoso" {
