@@ -108,7 +108,7 @@ func issueCertificate(ca tls.Certificate, years, months int, hosts []string) tls
 
 // mustCertificate returns the certificate of key that parent and its key sign.
 func mustCertificate(
-	template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey,
+	template, parent *x509.Certificate, key crypto.Signer, signer crypto.PrivateKey,
 ) tls.Certificate {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {

@@ -2,8 +2,6 @@ package entratest
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -168,26 +166,13 @@ func (t *Test) Certificate(app string) tls.Certificate {
 		NotAfter:     now.AddDate(1, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
-	cert, err := selfSigned(template, key)
-	if err != nil {
-		t.t.Fatalf("entratest: create certificate: %v", err)
-	}
+	cert := mustCertificate(template, template, key, key)
 	t.UpdateCredentials(app, func(a *App) { a.Certificates = append(a.Certificates, cert.Leaf) })
 	return cert
 }
 
 // maxClientKeys is the number of client keys of a process. RSA keys are slow to generate.
 const maxClientKeys = 4
-
-// selfSigned returns the certificate of a key that the key signs.
-func selfSigned(template *x509.Certificate, key *rsa.PrivateKey) (tls.Certificate, error) {
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
-}
 
 // ServiceAccountIssuer is the issuer of the tokens of [Test.ServiceAccountToken].
 const ServiceAccountIssuer = "https://oidc.cluster.example/"
