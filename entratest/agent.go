@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// The resource of exchange tokens, which is added if the Config has agent identities.
+// The resource of exchange tokens, which is added if the Config has agent identities. Its App ID URI is also
+// the default audience of federated credentials.
 const (
 	tokenExchangeID  = "fb60f99c-7a34-4190-8149-302f77469936"
 	tokenExchangeURI = "api://AzureADTokenExchange"

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -306,9 +307,6 @@ func (s *Server) isTokenEndpointAudience(r *request, aud string) bool {
 	return false
 }
 
-// defaultAudience is the audience of the tokens of federated credentials.
-const defaultAudience = "api://AzureADTokenExchange"
-
 // checkFederated checks an assertion of a federated issuer.
 func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 	iss, sub := t.payload.stringClaim("iss"), t.payload.stringClaim("sub")
@@ -317,10 +315,7 @@ func checkFederated(r *request, app *App, t *jwt) *aadstsError {
 		if fed.Issuer != iss {
 			continue
 		}
-		audience := fed.Audience
-		if audience == "" {
-			audience = defaultAudience
-		}
+		audience := cmp.Or(fed.Audience, tokenExchangeURI)
 		switch {
 		case fed.Subject != sub:
 			failed = newError(700213, "The app has no federated credential of this issuer for the subject '%s'.", printable(sub))

@@ -196,7 +196,7 @@ func (t *Test) ServiceAccountToken(app, subject string) string {
 	}
 	now := time.Now()
 	return signJWT(key.private, claimSet{"typ": "JWT", "alg": "RS256", "kid": key.kid}, claimSet{
-		"iss": ServiceAccountIssuer, "sub": subject, "aud": []string{defaultAudience}, "jti": newGUID(),
+		"iss": ServiceAccountIssuer, "sub": subject, "aud": []string{tokenExchangeURI}, "jti": newGUID(),
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 	})
 }
