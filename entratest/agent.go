@@ -46,13 +46,13 @@ func (reg *registry) checkBlueprint(a *App) error {
 	return nil
 }
 
-// checkAgentUser checks the user account of an agent.
+// checkAgentUser checks the user account of an agent. The tenant of u must be its ID.
 func (reg *registry) checkAgentUser(u *User) error {
 	if u.AgentIdentity == "" {
 		return nil
 	}
 	agent := reg.appByName[u.AgentIdentity]
-	if agent == nil || agent.Blueprint == "" || reg.tenantByName[strings.ToLower(u.TenantID)].ID != agent.TenantID {
+	if agent == nil || agent.Blueprint == "" || agent.TenantID != u.TenantID {
 		return fmt.Errorf("%q is not an agent identity of the user's tenant", u.AgentIdentity)
 	}
 	return nil

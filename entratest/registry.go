@@ -68,9 +68,6 @@ func newRegistry(cfg Config) (*registry, error) {
 		if err := reg.addUser(u); err != nil {
 			return nil, fmt.Errorf("user %q: %w", u.Username, err)
 		}
-		if err := reg.checkAgentUser(&u); err != nil {
-			return nil, fmt.Errorf("user %q: %w", u.Username, err)
-		}
 	}
 	return reg, nil
 }
@@ -303,6 +300,9 @@ func (reg *registry) addUser(u User) error {
 		return err
 	}
 	u.TenantID = t.ID
+	if err := reg.checkAgentUser(&u); err != nil {
+		return err
+	}
 	if err := reg.identifyUser(&u, key); err != nil {
 		return err
 	}
