@@ -1,7 +1,6 @@
 package entratest
 
 import (
-	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -50,8 +49,8 @@ func (s *Server) handleGraph(r *request) *response {
 func (s *Server) serveGraph(r *request) *response {
 	path := strings.TrimSuffix(strings.ToLower(r.http.URL.Path), "/")
 	info, membership := r.endpoint == EndpointUserInfo, isMembershipPath(path)
-	switch post := r.http.Method == http.MethodPost; {
-	case membership && !post, !membership && r.http.Method != http.MethodGet && (!info || !post):
+	get, post := r.http.Method == http.MethodGet && !membership, r.http.Method == http.MethodPost && (membership || info)
+	if !get && !post {
 		return graphError(r, http.StatusMethodNotAllowed, "BadRequest", "The method is not supported.")
 	}
 	t, u, aerr := s.graphToken(r)
@@ -76,7 +75,7 @@ func (s *Server) serveGraph(r *request) *response {
 	given, family := u.names()
 	switch path {
 	case "/oidc/userinfo":
-		client := s.registry.appByID[cmp.Or(t.payload.stringClaim("appid"), t.payload.stringClaim("azp"))]
+		client := s.registry.appByID[clientOf(t.payload)]
 		if client == nil {
 			return graphError(r, http.StatusUnauthorized, "InvalidAuthenticationToken", "The application is unknown.")
 		}
@@ -109,10 +108,9 @@ func (s *Server) serveGraph(r *request) *response {
 		return jsonResponse(http.StatusOK, map[string]any{
 			"@odata.context": s.graphBase(r) + "/v1.0/$metadata#directoryObjects", "value": groups,
 		})
-	case "/v1.0/me/photo", "/v1.0/me/photo/$value":
-		return graphError(r, http.StatusNotFound, "ImageNotFound", "The user does not have a photo.")
 	}
-	if strings.HasPrefix(path, "/v1.0/me/photos/") { // of a size, such as 48x48
+	sized := strings.HasPrefix(path, "/v1.0/me/photos/") // such as 48x48
+	if sized || path == "/v1.0/me/photo" || path == "/v1.0/me/photo/$value" {
 		return graphError(r, http.StatusNotFound, "ImageNotFound", "The user does not have a photo.")
 	}
 	return graphError(r, http.StatusNotFound, "ResourceNotFound", "entratest does not serve this resource.")
