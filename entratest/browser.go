@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"html"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -123,14 +124,10 @@ func (p *Page) String() string {
 // navigate sends r and follows redirects and pages of the fake.
 func (b *Browser) navigate(r *http.Request) *Page {
 	b.test.t.Helper()
-	r.Header.Set("Sec-Fetch-Mode", "navigate")
-	r.Header.Set("Sec-Fetch-Dest", "document")
 	for range maxNavigation {
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		r.Header.Set("Sec-Fetch-Dest", "document")
 		p := b.send(r)
-		if p.Status == 0 {
-			b.page = p
-			return p
-		}
 		next := b.redirect(r, p)
 		if next == nil {
 			next = b.fillIn(p)
@@ -140,8 +137,6 @@ func (b *Browser) navigate(r *http.Request) *Page {
 			return p
 		}
 		r = next
-		r.Header.Set("Sec-Fetch-Mode", "navigate")
-		r.Header.Set("Sec-Fetch-Dest", "document")
 	}
 	b.test.t.Fatalf("entratest: the navigation does not come to an end after %d requests, the last one to %s",
 		maxNavigation, address(r.URL))
@@ -155,10 +150,9 @@ func (b *Browser) send(r *http.Request) *Page {
 	if transport == nil || b.Stop != nil && b.Stop(r.URL) {
 		return &Page{URL: r.URL}
 	}
-	site := r.Header.Get("Sec-Fetch-Site")
 	r.Header.Set("Accept", "text/html,*/*;q=0.8")
 	for _, c := range b.Jar.Cookies(r.URL) {
-		if b.sendsCookie(r, c.Name, site == "cross-site") {
+		if b.sendsCookie(r, c.Name) {
 			r.AddCookie(c)
 		}
 	}
@@ -192,8 +186,8 @@ func (b *Browser) transport(u *url.URL) http.RoundTripper {
 // sendsCookie reports whether a request has a cookie
 // (https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis, section 5.2). A cookie without
 // SameSite is sent.
-func (b *Browser) sendsCookie(r *http.Request, name string, crossSite bool) bool {
-	if !crossSite {
+func (b *Browser) sendsCookie(r *http.Request, name string) bool {
+	if r.Header.Get("Sec-Fetch-Site") != "cross-site" {
 		return true
 	}
 	switch b.sameSite[r.URL.Hostname()+"/"+name] {
@@ -308,13 +302,8 @@ func (b *Browser) submit(p *Page, form pageForm, values url.Values) *http.Reques
 	if err != nil {
 		b.test.t.Fatalf("entratest: form of %s: %v", address(p.URL), err)
 	}
-	fields := url.Values{}
-	for name, list := range form.hidden {
-		fields[name] = list
-	}
-	for name, list := range values {
-		fields[name] = list
-	}
+	fields := maps.Clone(form.hidden)
+	maps.Copy(fields, values)
 	site := "same-origin"
 	if target.Scheme != p.URL.Scheme || target.Host != p.URL.Host {
 		site = "cross-site"
