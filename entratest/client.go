@@ -70,26 +70,31 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	if served.drop {
 		return nil, errDropped
 	}
+	resp := newResponse(hr, served.status, served.header, served.body)
+	resp.Header.Set("Content-Length", fmt.Sprint(len(served.body)))
+	if resp.Body != http.NoBody && served.truncate > 0 && served.truncate < len(served.body) {
+		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(served.body[:served.truncate]), brokenReader{}))
+	}
+	return resp, nil
+}
+
+// newResponse returns the response to a request that a handler in the process served.
+func newResponse(r *http.Request, status int, header http.Header, body []byte) *http.Response {
 	resp := &http.Response{
-		Status:        fmt.Sprintf("%d %s", served.status, http.StatusText(served.status)),
-		StatusCode:    served.status,
+		Status:        fmt.Sprintf("%d %s", status, http.StatusText(status)),
+		StatusCode:    status,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        served.header,
-		ContentLength: int64(len(served.body)),
-		Request:       hr,
+		Header:        header,
+		ContentLength: int64(len(body)),
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		Request:       r,
 	}
-	resp.Header.Set("Content-Length", fmt.Sprint(len(served.body)))
-	switch {
-	case inner.Method == http.MethodHead:
+	if r.Method == http.MethodHead {
 		resp.Body = http.NoBody
-	case served.truncate > 0 && served.truncate < len(served.body):
-		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(served.body[:served.truncate]), brokenReader{}))
-	default:
-		resp.Body = io.NopCloser(bytes.NewReader(served.body))
 	}
-	return resp, nil
+	return resp
 }
 
 // serves reports whether a host, in lower case and without the default port, is one that Client

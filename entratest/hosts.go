@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 )
@@ -91,21 +90,7 @@ func serveHandler(handler http.Handler, r *http.Request) (resp *http.Response, e
 	}()
 	handler.ServeHTTP(w, in)
 	w.WriteHeader(http.StatusOK)
-	resp = &http.Response{
-		Status:        fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)),
-		StatusCode:    w.status,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        w.sent,
-		ContentLength: int64(w.body.Len()),
-		Body:          io.NopCloser(&w.body),
-		Request:       r,
-	}
-	if in.Method == http.MethodHead {
-		resp.Body = http.NoBody
-	}
-	return resp, nil
+	return newResponse(r, w.status, w.sent, w.body.Bytes()), nil
 }
 
 // A recorder is the [http.ResponseWriter] of a request in the process.
