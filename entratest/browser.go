@@ -174,10 +174,11 @@ func (b *Browser) send(r *http.Request) *Page {
 
 // transport returns the transport to the host of a URL, or nil.
 func (b *Browser) transport(u *url.URL) http.RoundTripper {
-	if b.Hosts.handler(u.Scheme, u.Host) != nil {
+	host := hostOf(u)
+	if b.Hosts.handler(host) != nil {
 		return b.Hosts
 	}
-	if b.test.serves(strings.ToLower(strings.TrimSuffix(u.Host, ":443"))) && u.Scheme == "https" {
+	if u.Scheme == "https" && b.test.serves(host) {
 		return (*inProcess)(b.test.Server)
 	}
 	return b.Transport

@@ -46,7 +46,7 @@ func (p *inProcess) RoundTrip(hr *http.Request) (*http.Response, error) {
 	if hr.URL.Scheme != "https" {
 		return nil, fmt.Errorf("entratest: request to %s://%s: Entra requires https", hr.URL.Scheme, hr.URL.Host)
 	}
-	host := strings.ToLower(strings.TrimSuffix(hr.URL.Host, ":443"))
+	host := hostOf(hr.URL)
 	if !s.serves(host) {
 		return nil, fmt.Errorf("entratest: request to %q: host is not a sign-in host of Microsoft, Graph or Config.Host",
 			hr.URL.Host)
@@ -97,8 +97,7 @@ func newResponse(r *http.Request, status int, header http.Header, body []byte) *
 	return resp
 }
 
-// serves reports whether a host, in lower case and without the default port, is one that Client
-// accepts.
+// serves reports whether a host that hostOf returned is one that Client accepts.
 func (s *Server) serves(host string) bool {
 	_, parent, _ := strings.Cut(host, ".") // of a region's host
 	return host == s.host && host != "" || parent != "" && parent == s.host || s.registry.canonicalHost(host) != "" ||

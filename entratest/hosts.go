@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -24,7 +25,7 @@ type Hosts map[string]http.Handler
 
 // RoundTrip implements [http.RoundTripper].
 func (h Hosts) RoundTrip(r *http.Request) (*http.Response, error) {
-	handler := h.handler(r.URL.Scheme, r.URL.Host)
+	handler := h.handler(hostOf(r.URL))
 	switch s := handler.(type) {
 	case nil:
 		if r.Body != nil {
@@ -47,14 +48,17 @@ func (h Hosts) RoundTrip(r *http.Request) (*http.Response, error) {
 	return serveHandler(handler, r)
 }
 
-// handler returns the handler of a host, or nil.
-func (h Hosts) handler(scheme, host string) http.Handler {
-	host = strings.ToLower(host)
-	if scheme == "https" {
-		host = strings.TrimSuffix(host, ":443")
-	} else {
-		host = strings.TrimSuffix(host, ":80")
+// hostOf returns the host of a URL in lower case, with its port if it is not the default.
+func hostOf(u *url.URL) string {
+	port := ":80"
+	if u.Scheme == "https" {
+		port = ":443"
 	}
+	return strings.TrimSuffix(strings.ToLower(u.Host), port)
+}
+
+// handler returns the handler of a host that hostOf returned, or nil.
+func (h Hosts) handler(host string) http.Handler {
 	if handler := h[host]; handler != nil {
 		return handler
 	}
