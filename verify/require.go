@@ -53,7 +53,8 @@ func newRule(check func(*Claims) error) Rule {
 // Require panics if there are no rules or one is nil, because it would then admit every
 // caller, or none.
 func Require(rules ...Rule) func(http.Handler) http.Handler {
-	rules = mustBeRules("Require", rules)
+	rules = slices.Clone(rules)
+	mustBeRules("Require", rules)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			t, ok := TokenFromContext(r.Context())
@@ -74,7 +75,8 @@ func Require(rules ...Rule) func(http.Handler) http.Handler {
 // [*Error], and Config.OnEvent of the Verifier is called. A single rule may also be called directly, without an event.
 // Check panics as Require does.
 func Check(t *Token, rules ...Rule) error {
-	return check(t, mustBeRules("Check", rules))
+	mustBeRules("Check", rules)
+	return check(t, rules)
 }
 
 func check(t *Token, rules []Rule) error {
@@ -100,15 +102,14 @@ func check(t *Token, rules []Rule) error {
 	return nil
 }
 
-// mustBeRules returns a copy of rules. It panics if rules is empty, or if one is nil.
-func mustBeRules(function string, rules []Rule) []Rule {
+// mustBeRules panics if rules is empty, or if one is nil.
+func mustBeRules(function string, rules []Rule) {
 	if len(rules) == 0 {
 		panic("verify: " + function + " needs at least one Rule")
 	}
 	if slices.ContainsFunc(rules, func(rule Rule) bool { return rule == nil }) {
 		panic("verify: " + function + ": a Rule is nil")
 	}
-	return slices.Clone(rules)
 }
 
 // Scope returns a Rule that admits clients that act for a user and have at least one of
