@@ -22,7 +22,6 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/httpclient"
-	"github.com/entratoken/entra/internal/neterr"
 	"github.com/entratoken/entra/internal/retry"
 	"github.com/entratoken/entra/internal/safecall"
 )
@@ -363,8 +362,7 @@ func (g *groupLookups) statusError(resp *http.Response, retryOnce bool) error {
 	}
 }
 
-// networkError returns the error for a request that got no response.
+// networkError returns the error for a request to Microsoft Graph that got no response.
 func (g *groupLookups) networkError(err error) error {
-	text, cause := neterr.Describe(g.host, err)
-	return &Error{Reason: ReasonGroupsUnavailable, Err: &requestError{text, cause, retry.FromError(err)}}
+	return networkError(ReasonGroupsUnavailable, g.host, err)
 }

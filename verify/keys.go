@@ -426,11 +426,14 @@ func (k *keys) documentError(err error) error {
 	return &Error{Reason: ReasonKeysUnavailable, Err: errors.New("the key document of " + k.host + " " + err.Error())}
 }
 
-// networkError returns the error for a request that got no response. Errors of
+// networkError returns the error for a request to the authority that got no response.
+func (k *keys) networkError(err error) error { return networkError(ReasonKeysUnavailable, k.host, err) }
+
+// networkError returns the error for a request to host that got no response. Errors of
 // net/http can quote a proxy or a server, so only neterr's text is used.
-func (k *keys) networkError(err error) error {
-	text, cause := neterr.Describe(k.host, err)
-	return &Error{Reason: ReasonKeysUnavailable, Err: &requestError{text, cause, retry.FromError(err)}}
+func networkError(reason Reason, host string, err error) error {
+	text, cause := neterr.Describe(host, err)
+	return &Error{Reason: reason, Err: &requestError{text, cause, retry.FromError(err)}}
 }
 
 // requestError has a text that quotes neither a proxy nor a server.
