@@ -105,7 +105,7 @@ func (v *Verifier) reject(w http.ResponseWriter, r *http.Request, err error) {
 	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "request rejected", e.LogValue().Group()...)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	if e.Reason == ReasonKeysUnavailable || e.Reason == ReasonGroupsUnavailable {
+	if e.HTTPStatus() == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
 	if c := newChallenge(v.rules.host, e); c != "" {
