@@ -159,9 +159,9 @@ type Config struct {
 	// share the fetch. If Trace is nil, nothing is traced.
 	Trace func(ctx context.Context) (context.Context, func(Event))
 
-	// Logger logs failed key fetches and failed lookups of groups at level Warn. At level Debug it logs rejected
-	// requests with the reason and, for example, the audience in the token. Tokens are
-	// never logged. If nil, nothing is logged.
+	// Logger logs failed key fetches and failed lookups of groups at level Warn. At level
+	// Debug it logs rejected requests with the reason and, for example, the audience in
+	// the token. Tokens are never logged. If nil, nothing is logged.
 	Logger *slog.Logger
 }
 

@@ -166,9 +166,9 @@ type Error struct {
 	// Required lists scopes, roles, groups or an authentication context. A Rule requires one of
 	// them.
 	Required []string
-	// StatusCode is the HTTP status with which the authority rejected the request
-	// for its keys, or Microsoft Graph the lookup of groups. It is zero for other reasons
-	// and if no response arrived.
+	// StatusCode is the HTTP status with which the authority rejected the request for its
+	// keys, or with which Microsoft Graph rejected the lookup of groups. It is zero for
+	// other reasons and if no response arrived.
 	StatusCode int
 	// Err says why the keys could not be fetched or the groups could not be looked up, or is
 	// the error of a Rule of the program. It is nil for other reasons.
@@ -204,9 +204,12 @@ func (e *Error) GoString() string { return "&verify.Error{" + e.Error() + "}" }
 func (e *Error) Unwrap() error { return e.Err }
 
 // Temporary reports whether the same token may be accepted later, without a change
-// of the token or of the configuration. It is true if the keys could not be fetched,
-// or the groups not be looked up. It is false if the certificate of the server was rejected, if Microsoft
-// Graph rejected the lookup, or if Entra rejected the request for its token.
+// of the token or of the configuration. It is true if the keys could not be fetched or
+// the groups could not be looked up, with three exceptions:
+//
+//   - The certificate of the server was rejected.
+//   - Microsoft Graph rejected the lookup, for example because a permission is missing.
+//   - Entra rejected the request for a token for Microsoft Graph.
 func (e *Error) Temporary() bool {
 	switch e.Reason {
 	case ReasonKeysUnavailable:

@@ -120,8 +120,8 @@ type groupLookups struct {
 	paused      *lru.Cache[string, pause]            // by tenant ID
 }
 
-// pause is the time in which a tenant's Graph must not be called, because a response had a Retry-After or a lookup
-// timed out.
+// pause is a time in which no lookups of a tenant are sent, because a response had a Retry-After header or a lookup
+// timed out. Callers get err instead.
 type pause struct {
 	until time.Time
 	err   error
