@@ -29,11 +29,11 @@ type Event struct {
 // notify calls Config.OnEvent.
 func (s *Site) notify(e Event) { safecall.Notify(s.config.OnEvent, e) }
 
-// notifyFailed reports that r was rejected with err.
-func (s *Site) notifyFailed(r *http.Request, err error) {
+// notifyFailed reports that r was rejected with a problem of that kind.
+func (s *Site) notifyFailed(r *http.Request, problem Kind) {
 	if r.Context().Err() != nil { // its calls failed with it
 		s.notify(Event{Kind: EventCanceled})
 		return
 	}
-	s.notify(Event{Kind: EventFailed, Problem: kindOf(err)})
+	s.notify(Event{Kind: EventFailed, Problem: problem})
 }

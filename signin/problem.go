@@ -355,7 +355,7 @@ func (s *Site) reject(w http.ResponseWriter, r *http.Request, returnTo string, e
 		attrs = append(attrs, slog.String("advice", advice))
 	}
 	s.logError(r.Context(), descriptions[p.Kind].level, "signin: request rejected", err, attrs...)
-	s.notifyFailed(r, err)
+	s.notifyFailed(r, p.Kind)
 	setPrivate(w)
 	var e *entra.Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {

@@ -96,7 +96,7 @@ func (s *Site) handleFrontChannelLogout(w http.ResponseWriter, r *http.Request) 
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if err := s.signOutBySID(context.WithoutCancel(r.Context()), r.URL.Query()["sid"]); err != nil {
 		s.logError(r.Context(), slog.LevelError, "signin: front-channel logout failed", err)
-		s.notifyFailed(r, err)
+		s.notifyFailed(r, kindOf(err))
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
