@@ -34,6 +34,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -110,10 +111,8 @@ func newAuthenticator(v *verify.Verifier, opts Options) *authenticator {
 	if v == nil {
 		panic("entragrpc: the Verifier is nil")
 	}
-	for _, rule := range opts.Rules {
-		if rule == nil {
-			panic("entragrpc: a Rule is nil")
-		}
+	if hasNil(opts.Rules) {
+		panic("entragrpc: a Rule is nil")
 	}
 	return &authenticator{v, opts}
 }
@@ -133,11 +132,9 @@ func (a *authenticator) authenticate(ctx context.Context, method string) (contex
 	}
 	rules := a.opts.Rules
 	if a.opts.RulesFor != nil {
-		rules = append(rules[:len(rules):len(rules)], a.opts.RulesFor(method)...)
-		for _, rule := range rules {
-			if rule == nil {
-				return nil, status.Error(codes.Internal, "entragrpc: a Rule of the method is nil")
-			}
+		rules = append(slices.Clip(rules), a.opts.RulesFor(method)...)
+		if hasNil(rules) {
+			return nil, status.Error(codes.Internal, "entragrpc: a Rule of the method is nil")
 		}
 	}
 	if len(rules) > 0 {
@@ -146,6 +143,10 @@ func (a *authenticator) authenticate(ctx context.Context, method string) (contex
 		}
 	}
 	return verify.NewContext(ctx, token), nil
+}
+
+func hasNil(rules []verify.Rule) bool {
+	return slices.ContainsFunc(rules, func(rule verify.Rule) bool { return rule == nil })
 }
 
 // challengeKey is the key of the trailer. gRPC's keys are in lower case.
