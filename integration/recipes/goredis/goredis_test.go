@@ -27,21 +27,11 @@ func serve(t *testing.T) (addr string, config *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if err := serveConn(conn); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-					fmt.Fprintln(t.Output(), "server:", err)
-				}
-			}()
+	recipetest.Serve(t, l, func(conn net.Conn) {
+		if err := serveConn(conn); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			fmt.Fprintln(t.Output(), "server:", err)
 		}
-	}()
+	})
 	return l.Addr().String(), config
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"unicode/utf16"
+
+	"github.com/entratoken/entra/integration/recipes/internal/recipetest"
 )
 
 // The types of messages, options and tokens of TDS that a server needs, from MS-TDS
@@ -60,24 +62,10 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var wg sync.WaitGroup
-	t.Cleanup(func() {
-		l.Close()
-		wg.Wait()
-	})
 	s := &server{addr: l.Addr().String()}
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer conn.Close()
-				if err := s.serve(conn); err != nil && !errors.Is(err, io.EOF) {
-					t.Errorf("TDS server: %v", err)
-				}
-			})
+	recipetest.Serve(t, l, func(conn net.Conn) {
+		if err := s.serve(conn); err != nil && !errors.Is(err, io.EOF) {
+			t.Errorf("TDS server: %v", err)
 		}
 	})
 	return s

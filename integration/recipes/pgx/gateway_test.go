@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/entratoken/entra/integration/recipes/internal/recipetest"
 	"github.com/entratoken/entra/internal/testkit/servers"
 )
 
@@ -30,22 +31,12 @@ func newGateway(t *testing.T, server *servers.Server) *gateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
 	g := &gateway{addr: l.Addr().String(), server: server.Addr}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if err := g.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
-					fmt.Fprintln(t.Output(), "gateway:", err)
-				}
-			}()
+	recipetest.Serve(t, l, func(conn net.Conn) {
+		if err := g.serve(conn); err != nil && !errors.Is(err, net.ErrClosed) {
+			fmt.Fprintln(t.Output(), "gateway:", err)
 		}
-	}()
+	})
 	return g
 }
 
