@@ -30,7 +30,7 @@ const (
 // A console serves a server, and a page that shows and controls it at the root.
 type console struct {
 	server  *Server
-	ctx     context.Context // its end closes the streams
+	ctx     context.Context // the streams end when it is canceled
 	mux     *http.ServeMux
 	start   string        // distinguishes versions of flows from those of another console
 	streams chan struct{} // has an element for each open stream

@@ -48,7 +48,7 @@ type arrow struct {
 
 type param struct{ Name, Value string }
 
-// kindNames are readable names of endpoints and grant types. Others name themselves.
+// kindNames are readable names of endpoints and grant types. For others, kind returns the value of the request.
 var kindNames = map[string]string{
 	EndpointAuthorize: "sign-in", EndpointLogin: "sign-in", EndpointDeviceAuth: "sign-in", EndpointLogout: "sign-out",
 	EndpointAdminConsent: "admin consent", EndpointDeviceCode: "device code",

@@ -40,7 +40,7 @@ type step struct {
 	retryAfter    string
 }
 
-// A token is one in a response, without its signature. A refresh token is opaque.
+// A token is the header and claims of a token in a response. A refresh token has neither.
 type token struct {
 	Name           string // "access token", "ID token" or "refresh token"
 	Header, Claims rawJSON

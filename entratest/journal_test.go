@@ -41,8 +41,9 @@ func TestJournal(t *testing.T) {
 	})
 }
 
-// A body that is not a form has no name that the journal stores. It may be a secret.
-func TestJournalHidesNamesThatAreNone(t *testing.T) {
+// If a body is not a form, its contents are parsed as a parameter name. The journal redacts the name, because it
+// may be a secret.
+func TestJournalRedactsInvalidParameterNames(t *testing.T) {
 	s := entratest.NewServer(entratest.Sample())
 	post(t, s.Client(), authHost+tenant+"/oauth2/v2.0/token",
 		url.Values{"s3cr3t.of~the-app": {""}, "x-client-SKU": {"MSAL"}, "typo_id": {"x"}})
