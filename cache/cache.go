@@ -181,7 +181,7 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 	if c.fleet != nil {
 		if err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
 			c.fleet.erase(ctx, k)
-			for _, other := range c.otherTenants(k, match) {
+			for _, other := range c.otherRecords(k, match) {
 				c.fleet.erase(ctx, other)
 			}
 		}
@@ -189,14 +189,15 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 	return c.purge(k.Subject, match), err
 }
 
-// otherTenants returns the keys of the sessions of k.Subject in other tenants that this process has and that match.
-func (c *Cache) otherTenants(k Key, match func(sessionKey) bool) (keys []Key) {
+// otherRecords returns the keys of the sessions of k.Subject in other tenants or with another Owner, which have records
+// of their own, that this process has and that match.
+func (c *Cache) otherRecords(k Key, match func(sessionKey) bool) (keys []Key) {
 	c.once.Do(c.init)
 	for _, sh := range c.shards {
 		sh.mu.Lock()
 		for _, s := range sh.ofSubject(k.Subject) {
 			p := s.key.partition.Value()
-			if match(s.key) && !p.local && p.authority != k.Authority {
+			if match(s.key) && !p.local && (p.authority != k.Authority || p.owner != k.Owner) {
 				keys = append(keys, s.key.key())
 			}
 		}

@@ -87,6 +87,29 @@ func TestManySignOutsSpareDelegations(t *testing.T) {
 	})
 }
 
+// The end of a delegation of an agent identity erases its record, although only the client of the agent knows the owner.
+func TestRecordWithAnOwnerIsErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		c := replica(t, store, func(o *cache.Options) { o.DelegationTTL = 30 * day })
+		agents := delegation("alice", "d")
+		agents.Owner = "blueprint"
+		signIn(t, handle(c, agents, "s"), "alice's")
+		if n, err := c.PurgeSession(t.Context(), delegation("alice", "d")); n != 1 || err != nil {
+			t.Errorf("got %d sessions, error %v; want 1", n, err)
+		}
+		var got []time.Duration
+		for _, r := range store.Records() {
+			got = append(got, r.TTL)
+		}
+		slices.Sort(got)
+		if want := []time.Duration{time.Minute, 32 * day}; !slices.Equal(got, want) {
+			t.Errorf("got lifetimes %v, want %v: an erased record and that of the marks", got, want)
+		}
+		settle()
+	})
+}
+
 // A sign-out does not stay in the store for as long as the end of a delegation.
 func TestTombstonesExpire(t *testing.T) {
 	for _, tt := range []struct {
