@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,17 +147,20 @@ func (s *session) unlink(e *entry) {
 
 // makeRoom evicts the least recently looked up entries without a request in flight until there is room for another.
 func (s *session) makeRoom() {
-	var all []*entry
-	for e := s.entries; e != nil; e = e.older {
-		all = append(all, e)
-	}
-	n := len(all)
-	for _, e := range slices.Backward(all) {
-		if n >= maxScopeSets && e.flight == nil {
-			e.detach()
-			s.unlink(e)
-			n--
+	for {
+		var oldest *entry // the last one without a request in flight
+		n := 0
+		for e := s.entries; e != nil; e = e.older {
+			n++
+			if e.flight == nil {
+				oldest = e
+			}
 		}
+		if n < maxScopeSets || oldest == nil {
+			return
+		}
+		oldest.detach()
+		s.unlink(oldest)
 	}
 }
 
