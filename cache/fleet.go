@@ -128,13 +128,13 @@ func (fl *fleet) sessionMark(k Key) pendingMark {
 	return pendingMark{records[len(records)-1], k.sessionScope(), fl.markTTL(k.Delegation)}
 }
 
-// prune prepares the record r of s to be saved.
-func (fl *fleet) prune(s *session, r *sessionRecord, scopes string) {
+// prune prepares the record r of s to be saved, and returns its plain text.
+func (fl *fleet) prune(s *session, r *sessionRecord, scopes string) []byte {
 	ttl := fl.sessionTTL
 	if s.stateTTL > 0 {
 		ttl = r.expire(s.stateTTL)
 	}
-	r.prune(scopes, ttl)
+	return r.prune(scopes, ttl)
 }
 
 // sharedSession is the part of a session that belongs to the store. The session's mutex guards it.
@@ -564,9 +564,9 @@ func (fl *fleet) read(ctx context.Context, h *Handle, name string, v record) (r 
 	return r, true, nil
 }
 
-func (fl *fleet) write(ctx context.Context, h *Handle, name string, v record, old Version, ttl time.Duration,
+func (fl *fleet) write(ctx context.Context, h *Handle, name string, plain []byte, old Version, ttl time.Duration,
 ) (Version, error) {
-	sealed := fl.keys.Seal(name, encode(v))
+	sealed := fl.keys.Seal(name, plain)
 	version, err := call(ctx, fl, h, opSave, func(ctx context.Context) (Version, error) {
 		return fl.store.Save(ctx, name, sealed, old, ttl)
 	})
@@ -850,8 +850,8 @@ func (fl *fleet) update(ctx context.Context, h *Handle, s *session, l *loaded, w
 		if change != nil && !change(l.record) {
 			return nil
 		}
-		fl.prune(s, l.record, scopes)
-		_, err := fl.write(ctx, h, sh.names.session[0], l.record, l.version, l.record.TTL)
+		plain := fl.prune(s, l.record, scopes)
+		_, err := fl.write(ctx, h, sh.names.session[0], plain, l.version, l.record.TTL)
 		if err == nil {
 			s.mu.Lock()
 			if s.version == version {
@@ -972,9 +972,9 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 			stored.Token = nil
 		}
 		stored.Lease, stored.LeaseAge = f.id, 0
-		fl.prune(s, l.record, e.scopes)
+		plain := fl.prune(s, l.record, e.scopes)
 		s.mu.Unlock()
-		version, err := fl.write(ctx, h, s.shared.names.session[0], l.record, l.version, l.record.TTL)
+		version, err := fl.write(ctx, h, s.shared.names.session[0], plain, l.version, l.record.TTL)
 		switch {
 		case err == nil:
 			l.version = version
@@ -1261,7 +1261,7 @@ func (fl *fleet) mark(ctx context.Context, m pendingMark) error {
 			return err
 		}
 		marks.add(mark{Scope: m.scope, ID: rand.Text()}, m.ttl)
-		if _, err = fl.write(ctx, nil, names[0], marks, version, marks.TTL); err == nil {
+		if _, err = fl.write(ctx, nil, names[0], encode(marks), version, marks.TTL); err == nil {
 			return fl.notify(ctx, names)
 		}
 		if !errors.Is(err, ErrConflict) {
@@ -1293,7 +1293,7 @@ func (fl *fleet) erase(ctx context.Context, k Key) {
 		var r sessionRecord
 		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found {
 			empty := &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}
-			_, _ = fl.write(ctx, nil, name, empty, old.Version, empty.TTL)
+			_, _ = fl.write(ctx, nil, name, encode(empty), old.Version, empty.TTL)
 		}
 	}
 }

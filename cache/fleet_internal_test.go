@@ -347,7 +347,8 @@ func TestWritesAreCounted(t *testing.T) {
 	store, h, _ := scripted()
 	for i, err := range []error{nil, ErrConflict, errStore} {
 		store.failSaves(err)
-		if _, got := h.cache.fleet.write(t.Context(), h, "name", &subjectRecord{}, "", time.Hour); (got == nil) != (err == nil) {
+		_, got := h.cache.fleet.write(t.Context(), h, "name", encode(&subjectRecord{}), "", time.Hour)
+		if (got == nil) != (err == nil) {
 			t.Errorf("got error %v, want %v", got, err)
 		}
 		s := h.cache.Stats()

@@ -174,8 +174,9 @@ func (r *sessionRecord) expire(stateTTL time.Duration) time.Duration {
 	return stateTTL - r.StateAge
 }
 
-// prune removes expired values and sets the lifetime of the record. It keeps the entry of scopes.
-func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
+// prune removes expired values, sets the lifetime of the record and returns its plain text. It keeps the entry of
+// scopes.
+func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) (plain []byte) {
 	const least = time.Minute // a record without contents still has its epochs
 	r.TTL = least
 	if r.State != "" {
@@ -211,7 +212,11 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 	}
 	r.TTL = min(r.TTL, max(sessionTTL, least))
 	r.Entries = remaining
-	for len(r.Entries) > maxScopeSets || len(encode(r)) > maxRecord {
+	for {
+		plain = encode(r)
+		if len(r.Entries) <= maxScopeSets && len(plain) <= maxRecord {
+			return plain
+		}
 		oldest := -1
 		for i, e := range r.Entries {
 			if !sameScopes(e.Scopes, scopes) && (oldest < 0 || e.age() > r.Entries[oldest].age()) {
@@ -219,7 +224,7 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) {
 			}
 		}
 		if oldest < 0 {
-			break
+			return plain
 		}
 		r.Entries = slices.Delete(r.Entries, oldest, oldest+1)
 	}
