@@ -125,21 +125,24 @@ func (f *Flow) tokenSource(a Account, tenantID string, requested []string) *entr
 // tenantClient returns the client for the account in a tenant. With an error, the client is for a tenant without cached
 // tokens, so that none is served. Nothing is sent to that tenant.
 func (f *Flow) tenantClient(a Account, tenantID string) (*entra.Client, *entra.Error) {
-	none, _ := f.client.WithTenant("no-account.invalid")
-	if !guid.Valid(a.TenantID) || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID) {
-		return none, &entra.Error{
+	client, err := f.client.WithTenant(tenantID)
+	var rejection *entra.Error
+	switch {
+	case !guid.Valid(a.TenantID) || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID):
+		rejection = &entra.Error{
 			Code:        "login_required",
 			Description: "the Account is empty, or its tenant is not one of Config.Tenants; the user must sign in",
 		}
-	}
-	client, err := f.client.WithTenant(tenantID)
-	if err != nil || !guid.Valid(tenantID) {
-		return none, &entra.Error{
+	case err != nil || !guid.Valid(tenantID):
+		rejection = &entra.Error{
 			Code:        "invalid_request",
 			Description: "the tenant is not an ID (a GUID); use the Directory (tenant) ID",
 		}
+	default:
+		return client, nil
 	}
-	return client, nil
+	client, _ = f.client.WithTenant("no-account.invalid")
+	return client, rejection
 }
 
 // SignOut removes all tokens of the account from the cache, in all tenants. Every browser
