@@ -132,8 +132,6 @@ func (c *callback) call(
 // getOnce calls get and describes its error to package retry.
 func (c *callback) getOnce(ctx context.Context) (value, retry.Failure, error) {
 	v, err := safecall.Do(ctx, c.calls, c.get)
-	if e, ok := err.(*requestError); ok {
-		return v, e.failure, e.reported
-	}
-	return v, retry.Failure{}, err
+	failure, err := failureOf(err)
+	return v, failure, err
 }

@@ -34,3 +34,11 @@ type requestError struct {
 }
 
 func (e *requestError) Error() string { return e.reported.Error() }
+
+// failureOf describes err to package retry and returns the error to report. Only a *requestError may be repeated.
+func failureOf(err error) (retry.Failure, error) {
+	if e, ok := err.(*requestError); ok {
+		return e.failure, e.reported
+	}
+	return retry.Failure{}, err
+}

@@ -284,14 +284,11 @@ func (k *vaultKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]b
 	var r struct{ Value string }
 	retrier := k.vault.budget.Start(retry.Sleep)
 	for {
-		err := k.vault.call(ctx, &signOperation, k.name, k.path+"/sign", request, &r)
+		failure, err := failureOf(k.vault.call(ctx, &signOperation, k.name, k.path+"/sign", request, &r))
 		if err == nil {
 			break
 		}
-		if failed, ok := err.(*requestError); !ok || !retrier.Again(ctx, failed.failure) {
-			if ok {
-				err = failed.reported
-			}
+		if !retrier.Again(ctx, failure) {
 			return nil, err
 		}
 	}

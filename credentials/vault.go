@@ -140,13 +140,11 @@ func (v *vault) call(
 
 // noToken returns the error for a failure to acquire a token for the vault.
 func (v *vault) noToken(err error) error {
-	e := &entra.Error{Code: entra.CodeRequestFailed, Description: "no token for " + v.host() + ": timed out", Err: err}
-	if own, ok := errors.AsType[*entra.Error](err); ok {
-		copied := *own
-		copied.Description = "no token for " + v.host() + ": " + own.Description
-		e = &copied
+	own, ok := errors.AsType[*entra.Error](err)
+	if !ok {
+		own = &entra.Error{Code: entra.CodeRequestFailed, Description: "timed out", Err: err}
 	}
-	return e
+	return prefixError("no token for "+v.host(), own)
 }
 
 // send sends a request: POST with a body, and GET without one.
@@ -201,7 +199,7 @@ var challengeParameter = regexp.MustCompile(`(?i)\b(authorization|authorization_
 //
 // Source: "Authentication, requests and responses" in the documentation of Azure Key Vault.
 func (v *vault) unauthorized(r *response) *entra.Error {
-	e := v.failure(r, "rejected the token")
+	e, _ := v.failure(r, "rejected the token")
 	parameters := map[string]string{}
 	header := strings.Join(r.header.Values("WWW-Authenticate"), ", ")
 	for _, m := range challengeParameter.FindAllStringSubmatch(header, 8) {
@@ -224,11 +222,9 @@ func (v *vault) unauthorized(r *response) *entra.Error {
 
 // rejected returns the error for a response that is not a success.
 func (v *vault) rejected(op *vaultOperation, name string, r *response) error {
-	var body vaultErrorBody
-	_ = json.Unmarshal(r.body, &body) // stays empty for a response of a proxy
-	inner := body.Error.Inner.Code
 	subject := fmt.Sprintf("the %s %q in %s", op.object, name, v.host())
-	e := v.failure(r, "rejected the request for "+strings.TrimPrefix(subject, "the "))
+	e, body := v.failure(r, "rejected the request for "+strings.TrimPrefix(subject, "the "))
+	inner := body.Error.Inner.Code
 	switch {
 	case strings.HasSuffix(inner, "Disabled"):
 		e.Description = subject + " is disabled; enable its latest version"
@@ -273,20 +269,20 @@ type vaultErrorBody struct {
 	}
 }
 
-// failure returns the error for a response with the vault's own message.
-func (v *vault) failure(r *response, what string) *entra.Error {
-	e := &entra.Error{
+// failure returns the error for a response with the vault's own message, and the body, which is empty for a response of
+// a proxy.
+func (v *vault) failure(r *response, what string) (e *entra.Error, body vaultErrorBody) {
+	e = &entra.Error{
 		Code: "invalid_client", StatusCode: r.status, RetryAfter: httpclient.RetryAfter(r.header),
 		Description: v.host() + " " + what,
 	}
 	if r.status == http.StatusRequestTimeout || r.status == http.StatusTooManyRequests || r.status >= 500 {
 		e.Code = "temporarily_unavailable"
 	}
-	var body vaultErrorBody
 	if json.Unmarshal(r.body, &body) == nil && body.Error.Message != "" {
 		e.Description += ": " + redact.Text(body.Error.Message, maxText, r.sent.Value())
 	} else {
 		e.Description += " with " + httpclient.DescribeBody(r.status, r.header, len(r.body))
 	}
-	return e
+	return e, body
 }
