@@ -222,7 +222,7 @@ func (x *exchange) msalError(ctx context.Context) *Error {
 		return timedOut(ctx, x.requestID)
 	case x.token != nil:
 		return x.rejectedToken()
-	case (g.RefreshToken || g.RefreshTokenOf != nil) && g.Subject != "": // Exchange does not redeem refresh tokens
+	case g.redeems():
 		return errorf("login_required", "the cache has no refresh token for the user; the user must sign in")
 	}
 	return errorf("invalid_request", "MSAL sent no request: it rejects the scopes or the claims of the grant")

@@ -222,7 +222,7 @@ func (r *TokenResponse) validate(g *Grant, forUser bool) *Error {
 		return errorf(CodeInvalidResponse, "the response does not say which user the token is for")
 	case !forUser && r.HomeAccountID != "":
 		return errorf(CodeInvalidResponse, "the response to the app's own request is a token for a user")
-	case (g.RefreshToken || g.RefreshTokenOf != nil) && g.Subject != "" && !strings.EqualFold(r.HomeAccountID, g.Subject):
+	case g.redeems() && !strings.EqualFold(r.HomeAccountID, g.Subject):
 		return errorf(CodeInvalidResponse, "the response is a token for another user")
 	}
 	return nil
@@ -275,6 +275,9 @@ func (g *Grant) invalid() *Error {
 	}
 	return g.expired()
 }
+
+// redeems reports whether g may redeem a refresh token of its Subject. A grant of Client.Exchange has no Subject.
+func (g *Grant) redeems() bool { return (g.RefreshToken || g.RefreshTokenOf != nil) && g.Subject != "" }
 
 // mayUse reports whether g, a grant of c, may redeem the refresh token of from.
 func (g *Grant) mayUse(c *Client, from *TokenSource) bool {

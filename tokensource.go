@@ -161,8 +161,7 @@ func (s *TokenSource) wait(ctx context.Context) (*oauth2.Token, error) {
 // fetch acquires a token for the cache. The state is the session's refresh token, if any.
 func (s *TokenSource) fetch(ctx context.Context, r *cache.Request) (cache.Response, error) {
 	if r.StateUnknown && s.grant.RefreshToken {
-		return cache.Response{}, errorf("temporarily_unavailable",
-			"the store of the cache failed, so the user's refresh token cannot be read")
+		return cache.Response{}, unreadableRefreshToken()
 	}
 	if from := s.grant.RefreshTokenOf; from != nil {
 		state, err := from.refreshToken(ctx)
@@ -191,10 +190,13 @@ func (s *TokenSource) refreshToken(ctx context.Context) (string, error) {
 		state, err = s.handle.State(ctx)
 	}
 	if err != nil {
-		return "", errorf("temporarily_unavailable",
-			"the store of the cache failed, so the user's refresh token cannot be read")
+		return "", unreadableRefreshToken()
 	}
 	return state, nil
+}
+
+func unreadableRefreshToken() *Error {
+	return errorf("temporarily_unavailable", "the store of the cache failed, so the user's refresh token cannot be read")
 }
 
 // convert returns the error that a caller gets for an error of the cache.
