@@ -248,24 +248,36 @@ func timedOut(ctx context.Context, requestID string) *Error {
 	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: requestID, Err: ctx.Err()}
 }
 
-// acceptFewerScopes returns the response for MSAL. MSAL rejects a response with fewer scopes than requested, but an
-// authorization code cannot be redeemed again, and the user would never be signed in. The copy for MSAL therefore lacks
-// the scopes, and MSAL takes them as granted (RFC 6749, section 5.1). The exchange has recorded the granted ones. If
-// none of the requested scopes was granted, MSAL rejects the response.
-func (x *exchange) acceptFewerScopes(r *response) *response {
-	if !x.grant.exchanged || !x.singleUse || x.token == nil { // a TokenSource promises the scopes of its grant
-		return r
+// forMSAL returns the response that MSAL gets. MSAL validates the ID token, the user and the scopes of a token, but it
+// never has the access token and the refresh token, and does not spend time on parsing them. It gets the ID of the
+// request in place of the access token.
+func (x *exchange) forMSAL() *response {
+	t := x.token
+	if t == nil {
+		return x.response
 	}
-	requested := x.grant.scopes()
-	missing := without(requested, strings.Fields(x.token.Scope))
-	var body map[string]json.RawMessage
-	if x.token.Scope == "" || len(missing) == 0 || len(missing) == len(requested) || json.Unmarshal(r.body, &body) != nil {
-		return r
+	body, _ := json.Marshal(struct { // of values from valid JSON, which always marshal
+		AccessToken string          `json:"access_token"`
+		TokenType   string          `json:"token_type"`
+		ExpiresIn   time.Duration   `json:"expires_in"`
+		Scope       string          `json:"scope,omitempty"`
+		IDToken     json.RawMessage `json:"id_token,omitempty"`
+		ClientInfo  json.RawMessage `json:"client_info,omitempty"`
+	}{x.requestID, t.TokenType, time.Duration(t.ExpiresIn) / time.Second, x.acceptedScopes(), t.IDToken, t.ClientInfo})
+	return &response{status: x.response.status, body: body}
+}
+
+// acceptedScopes returns the scopes of the response for MSAL. MSAL rejects a response with fewer scopes than requested,
+// but an authorization code cannot be redeemed again, and the user would never be signed in. MSAL takes the requested
+// scopes as granted if the response has none (RFC 6749, section 5.1). If none of the requested scopes was granted, MSAL
+// rejects the response.
+func (x *exchange) acceptedScopes() string {
+	requested, granted := x.grant.scopes(), strings.Fields(x.token.Scope)
+	fewer := x.grant.exchanged && x.singleUse // a TokenSource promises the scopes of its grant
+	if fewer && len(without(requested, granted)) < len(requested) {
+		return ""
 	}
-	delete(body, "scope")
-	accepted := *r
-	accepted.body, _ = json.Marshal(body) // valid JSON always marshals
-	return &accepted
+	return x.token.Scope
 }
 
 // without returns the scopes that granted does not contain, without regard to case.

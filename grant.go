@@ -159,7 +159,7 @@ func (r *TokenRequest) response(
 		return nil, x.msalError(ctx)
 	}
 	t := x.token
-	if t == nil || t.AccessToken != result.AccessToken {
+	if t == nil || result.AccessToken != x.requestID {
 		return nil, errorf(CodeInvalidResponse, "MSAL returned a token that is not in the response")
 	}
 	return &TokenResponse{

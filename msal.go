@@ -147,7 +147,7 @@ func (t *msalTransport) sendTokenRequest(req *http.Request, x *exchange) (*respo
 		return nil, failed
 	}
 	x.receive(resp)
-	return x.acceptFewerScopes(resp), nil
+	return x.forMSAL(), nil
 }
 
 // A response is an HTTP response with its whole body.

@@ -23,6 +23,10 @@ type tokenResponse struct {
 	RefreshToken string  `json:"refresh_token"`
 	Scope        string  `json:"scope"`
 
+	// For MSAL, which validates them:
+	IDToken    json.RawMessage `json:"id_token"`
+	ClientInfo json.RawMessage `json:"client_info"`
+
 	Error         string `json:"error"`
 	Description   string `json:"error_description"`
 	Codes         codes  `json:"error_codes"`
