@@ -883,7 +883,6 @@ func pause(ctx context.Context, try int) {
 func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 	e, h := f.entry, f.handle
 	s := e.session
-	f.id = rand.Text()
 	start, waited, conflicts, queried, retries := time.Now(), false, 0, 0, 0
 	for try := 0; ; try++ {
 		l, err := fl.load(ctx, h, s, false)
@@ -970,6 +969,9 @@ func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
 		}
 		if e.rejected(stored.Token) {
 			stored.Token = nil
+		}
+		if f.id == "" {
+			f.id = rand.Text()
 		}
 		stored.Lease, stored.LeaseAge = f.id, 0
 		plain := fl.prune(s, l.record, e.scopes)

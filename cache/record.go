@@ -3,8 +3,8 @@ package cache
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -354,4 +354,10 @@ func shortHash(parts ...string) string {
 }
 
 // joined returns a text that differs for different parts.
-func joined(parts ...string) string { return fmt.Sprintf("%q", parts) }
+func joined(parts ...string) string {
+	var b []byte
+	for _, p := range parts {
+		b = strconv.AppendQuote(b, p)
+	}
+	return string(b)
+}

@@ -483,7 +483,7 @@ type flight struct {
 	abandoned chan struct{} // closed when callers becomes 0; nil unless Request.Wait sleeps
 
 	// With a store:
-	id                        string   // of the lease
+	id                        string   // of the lease; empty before the first attempt to take it
 	leased                    *loaded  // the record with the lease; nil without one
 	storeFailed, stateUnknown bool     // the store failed before the request; before the record was read
 	signIn                    string   // of the session when the record was read

@@ -20,6 +20,8 @@ type Limiter chan struct{}
 // NewLimiter returns a Limiter that allows 256 calls at a time.
 func NewLimiter() Limiter { return make(Limiter, maxCalls) }
 
+var errGoexit = errors.New("the function called runtime.Goexit")
+
 // Do calls f in a goroutine of its own and returns its results, or ctx's error if ctx ends first. f then keeps its
 // place in l until it returns. If l is full, Do waits for a place until ctx ends. A panic and a call of
 // [runtime.Goexit] are returned as errors. The error wraps an error of the runtime, such as an index out of range. Any
@@ -39,7 +41,7 @@ func Do[T any](ctx context.Context, l Limiter, f func(context.Context) (T, error
 	}
 	done := make(chan result, 1)
 	go func() {
-		r := result{err: errors.New("the function called runtime.Goexit")}
+		r := result{err: errGoexit}
 		defer func() {
 			switch p := recover().(type) {
 			case nil:
