@@ -87,7 +87,7 @@ func TestManySignOutsSpareDelegations(t *testing.T) {
 	})
 }
 
-// The end of a delegation of an agent identity erases its record, although only the client of the agent knows the owner.
+// The end of a delegation of an agent identity erases its record. Only the client of the agent knows the owner.
 func TestRecordWithAnOwnerIsErased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := storetest.NewMemory()
