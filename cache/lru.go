@@ -3,12 +3,10 @@ package cache
 import (
 	"cmp"
 	"container/heap"
+	"container/list"
 	"hash/maphash"
-	"math"
 	"sync"
 	"unique"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // maxUserSessions bounds the sessions of one user, so that a user who signs in again and again evicts only
@@ -17,10 +15,10 @@ const maxUserSessions = 64
 
 // A shard is an index of sessions that knows which one to evict first.
 type shard struct {
-	mu    sync.Mutex // guards all fields, and session.sibling and session.used; acquired before session.mu
+	mu    sync.Mutex // guards all fields, and sibling, used and element of sessions; acquired before session.mu
 	seed  maphash.Seed
 	users map[uint64]*session // the first session by userHash; session.sibling has the others
-	lists map[unique.Handle[partition]]*list
+	lists map[unique.Handle[partition]]*partitionList
 	order evictionOrder
 	count int
 	uses  uint64 // counts uses, to order them
@@ -28,20 +26,17 @@ type shard struct {
 
 func newShard(seed maphash.Seed) *shard {
 	return &shard{
-		seed: seed, users: make(map[uint64]*session), lists: make(map[unique.Handle[partition]]*list),
+		seed: seed, users: make(map[uint64]*session), lists: make(map[unique.Handle[partition]]*partitionList),
 	}
 }
 
-// A list orders the sessions of one partition by their last use. It is never empty.
-type list struct {
-	lru   *simplelru.LRU[*session, struct{}]
+// A partitionList has the sessions of one partition, with the most recently used one in front. It is never empty.
+type partitionList struct {
+	list.List
 	index int // in evictionOrder
 }
 
-func (l *list) oldest() *session {
-	s, _, _ := l.lru.GetOldest()
-	return s
-}
+func (l *partitionList) oldest() *session { return l.Back().Value.(*session) }
 
 // userHash returns a hash of the subject of k. Those of apps have no subject, and then it is a hash of the partition.
 func (sh *shard) userHash(k sessionKey) uint64 {
@@ -64,7 +59,7 @@ func (sh *shard) find(k sessionKey) *session {
 func (sh *shard) use(s *session) {
 	l := sh.lists[s.key.partition]
 	first := s == l.oldest()
-	l.lru.Get(s)
+	l.MoveToFront(s.element)
 	sh.uses++
 	s.used = sh.uses
 	if first {
@@ -82,12 +77,10 @@ func (sh *shard) add(s *session) {
 	sh.users[user] = s
 	l, ok := sh.lists[s.key.partition]
 	if !ok {
-		// The shard evicts, not the list. NewLRU fails only for sizes below 1.
-		lru, _ := simplelru.NewLRU[*session, struct{}](math.MaxInt, nil)
-		l = &list{lru: lru}
+		l = new(partitionList)
 		sh.lists[s.key.partition] = l
 	}
-	l.lru.Add(s, struct{}{})
+	s.element = l.PushFront(s)
 	if ok {
 		heap.Fix(&sh.order, l.index)
 	} else {
@@ -110,8 +103,8 @@ func (sh *shard) remove(s *session) {
 		sh.users[user] = first
 	}
 	l := sh.lists[s.key.partition]
-	l.lru.Remove(s)
-	if l.lru.Len() > 0 {
+	l.Remove(s.element)
+	if l.Len() > 0 {
 		heap.Fix(&sh.order, l.index)
 	} else {
 		delete(sh.lists, s.key.partition)
@@ -192,14 +185,14 @@ func (sh *shard) userExcess(added *session) (oldest *session) {
 }
 
 // evictionOrder is a heap of lists. The first is the one to evict from. It implements [heap.Interface].
-type evictionOrder []*list
+type evictionOrder []*partitionList
 
 func (h evictionOrder) Len() int { return len(h) }
 
 func (h evictionOrder) Less(i, j int) bool {
 	a, b := h[i], h[j]
 	// Different lists never compare equal, because each use has its own number.
-	return cmp.Or(cmp.Compare(b.lru.Len(), a.lru.Len()), cmp.Compare(a.oldest().used, b.oldest().used)) < 0
+	return cmp.Or(cmp.Compare(b.Len(), a.Len()), cmp.Compare(a.oldest().used, b.oldest().used)) < 0
 }
 
 func (h evictionOrder) Swap(i, j int) {
@@ -208,7 +201,7 @@ func (h evictionOrder) Swap(i, j int) {
 }
 
 func (h *evictionOrder) Push(x any) {
-	l := x.(*list)
+	l := x.(*partitionList)
 	l.index = len(*h)
 	*h = append(*h, l)
 }

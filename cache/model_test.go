@@ -68,7 +68,8 @@ func checkIndexes(t *testing.T, c *Cache) {
 		inShard, ofUsers := 0, 0
 		for _, l := range sh.lists {
 			inUse := map[string]int{}
-			for _, s := range l.lru.Keys() {
+			for e := l.Front(); e != nil; e = e.Next() {
+				s := e.Value.(*session)
 				inShard++
 				if sh.find(s.key) != s {
 					t.Fatal("got a session that is missing in shard.users")

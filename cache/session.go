@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -27,9 +28,10 @@ type session struct {
 	key      sessionKey
 	stateTTL time.Duration // how long state may be used; if zero, without limit
 
-	sibling *session    // the next session in shard.users; guarded by shard.mu
-	used    uint64      // when it was last looked up; guarded by shard.mu
-	touched atomic.Bool // it was in use without a lookup; see shard.candidate
+	sibling *session      // the next session in shard.users; guarded by shard.mu
+	element *list.Element // in the list of its partition; guarded by shard.mu
+	used    uint64        // when it was last looked up; guarded by shard.mu
+	touched atomic.Bool   // it was in use without a lookup; see shard.candidate
 
 	mu      sync.Mutex     // guards the fields below, and those of entries and flights
 	dropped bool           // evicted or purged: it stores nothing
