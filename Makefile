@@ -103,7 +103,7 @@ integration: install ## Other clients and a real browser against the fake Entra.
 	$(GO) -C integration test -race -timeout 15m $(TEST_FLAGS) ./...
 
 .PHONY: load
-load: install ## The long load and fault tests of fleets of real processes; about an hour. RUN limits it to some.
+load: install ## The long load and fault tests of fleets of real processes; about 35 minutes. RUN limits it to some.
 	$(call say,Fleets of 20 processes with 500 users)
 	@set -x; for module in $(patsubst %/go.mod,%,$(wildcard stores/*/go.mod)); do \
 		ENTRA_FLEET_LOAD=full $(GO) -C $$module test -v -count=1 -timeout 90m -run '$(strip $(RUN))' .; done
