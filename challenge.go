@@ -30,8 +30,8 @@ func ClaimsChallenge(h http.Header) (claims string, ok bool) {
 }
 
 // SetClaimsChallenge sets the WWW-Authenticate header of a response with status 401. An API
-// sends it to its caller if the user must interact: claims are the Claims of an [Error]
-// whose InteractionRequired is true, a JSON object. The caller's [ClaimsChallenge] and
+// sends it to its caller if the user must interact. claims is a JSON object, the Claims of an
+// [Error] whose InteractionRequired is true. The caller's [ClaimsChallenge] and
 // Microsoft's libraries parse it. If claims is empty, the challenge is invalid_token, after
 // which the caller acquires a new token.
 //

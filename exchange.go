@@ -214,7 +214,7 @@ func (x *exchange) unauthenticated(err *Error, rejected bool) error {
 }
 
 // msalError returns the error for a failed call of MSAL. MSAL's own text is
-// dropped: it can contain the request with its secret, and the token.
+// dropped: it can contain the request with its secret, and the ID token.
 func (x *exchange) msalError(ctx context.Context) *Error {
 	g := x.grant
 	switch {
@@ -248,15 +248,15 @@ func timedOut(ctx context.Context, requestID string) *Error {
 	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: requestID, Err: ctx.Err()}
 }
 
-// forMSAL returns the response that MSAL gets. MSAL validates the ID token, the user and the scopes of a token, but it
-// never has the access token and the refresh token, and does not spend time on parsing them. It gets the ID of the
-// request in place of the access token.
+// forMSAL returns the response that MSAL gets. MSAL parses the ID token and client_info, and checks the scopes and the
+// lifetime. It gets neither the access token nor the refresh token of the response, so it spends no time on parsing
+// them. In place of the access token it gets the ID of the request.
 func (x *exchange) forMSAL() *response {
 	t := x.token
 	if t == nil {
 		return x.response
 	}
-	body, _ := json.Marshal(struct { // of values from valid JSON, which always marshal
+	body, _ := json.Marshal(struct { // cannot fail: the raw members are from valid JSON
 		AccessToken string          `json:"access_token"`
 		TokenType   string          `json:"token_type"`
 		ExpiresIn   time.Duration   `json:"expires_in"`
@@ -267,10 +267,9 @@ func (x *exchange) forMSAL() *response {
 	return &response{status: x.response.status, body: body}
 }
 
-// acceptedScopes returns the scopes of the response for MSAL. MSAL rejects a response with fewer scopes than requested,
-// but an authorization code cannot be redeemed again, and the user would never be signed in. MSAL takes the requested
-// scopes as granted if the response has none (RFC 6749, section 5.1). If none of the requested scopes was granted, MSAL
-// rejects the response.
+// acceptedScopes returns the granted scopes. For an authorization code with at least one of the requested scopes it
+// returns none, and MSAL then takes all as granted (RFC 6749, section 5.1). MSAL would reject fewer scopes than
+// requested, but a code cannot be redeemed again, and the user would never be signed in.
 func (x *exchange) acceptedScopes() string {
 	requested, granted := x.grant.scopes(), strings.Fields(x.token.Scope)
 	fewer := x.grant.exchanged && x.singleUse // a TokenSource promises the scopes of its grant

@@ -7,8 +7,8 @@ import (
 	"github.com/entratoken/entra/internal/redact"
 )
 
-// MSAL gets neither the access token nor the refresh token of a response, and of the other members those that it reads.
-func TestMSALGetsNoTokens(t *testing.T) {
+// MSAL gets neither the access token nor the refresh token of a response, only the other members that it needs.
+func TestMSALGetsNoAccessOrRefreshToken(t *testing.T) {
 	const (
 		app  = `{"access_token":"a5c3ss","token_type":"Bearer","expires_in":60`
 		wire = `{"access_token":"a5c3ss","refresh_token":"r3fr3sh","token_type":"bearer","expires_in":"3599",` +

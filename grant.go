@@ -132,8 +132,8 @@ func (r *TokenRequest) AuthorizationCode(
 	return r.response(ctx, result, err)
 }
 
-// RefreshToken redeems the refresh token that the cache holds for the grant's session, or
-// for that of Grant.RefreshTokenOf (RFC 6749, section 6). Without one the error has the code "login_required".
+// RefreshToken redeems the cached refresh token of the grant's session, or of that of
+// Grant.RefreshTokenOf (RFC 6749, section 6). Without one the error has the code "login_required".
 func (r *TokenRequest) RefreshToken(ctx context.Context) (*TokenResponse, error) {
 	account := confidential.Account{HomeAccountID: r.grant.Subject}
 	// AcquireTokenSilent rejects WithClaims.
@@ -147,7 +147,7 @@ func (r *TokenRequest) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, exchangeKey{}, r.exchange)
 }
 
-// response returns MSAL's result if it is the token in the response.
+// response returns the recorded tokens if MSAL accepted the response to the last request.
 func (r *TokenRequest) response(
 	ctx context.Context, result confidential.AuthResult, err error,
 ) (*TokenResponse, error) {
@@ -160,7 +160,7 @@ func (r *TokenRequest) response(
 	}
 	t := x.token
 	if t == nil || result.AccessToken != x.requestID {
-		return nil, errorf(CodeInvalidResponse, "MSAL returned a token that is not in the response")
+		return nil, errorf(CodeInvalidResponse, "MSAL returned the result of another request")
 	}
 	return &TokenResponse{
 		AccessToken:   t.AccessToken,

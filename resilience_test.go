@@ -203,7 +203,7 @@ func TestExpiresInAsString(t *testing.T) {
 	})
 }
 
-// A Fetch that panics is an error for its callers. The program and the source go on.
+// A Fetch that panics is an error for its callers. The program and the source continue to work.
 func TestPanickingFetchIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate()

@@ -23,7 +23,7 @@ type tokenResponse struct {
 	RefreshToken string  `json:"refresh_token"`
 	Scope        string  `json:"scope"`
 
-	// For MSAL, which validates them:
+	// For MSAL, which parses them:
 	IDToken    json.RawMessage `json:"id_token"`
 	ClientInfo json.RawMessage `json:"client_info"`
 

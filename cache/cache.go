@@ -46,8 +46,8 @@ type Options struct {
 	// Trace is called when the cache starts to acquire a token, from the Store or with a fetch, for example to start a
 	// span. ctx has the values of the call that caused it, which may have returned if e.Background is set. The calls of
 	// the Store and the fetch get the values of the returned context. The returned function is called at the end with
-	// the event EventFetchDone or EventFetchFailed, or with EventStore if no fetch was necessary. What is said about
-	// OnEvent applies to both functions. If Trace is nil, nothing is traced.
+	// the event EventFetchDone or EventFetchFailed, or with EventStore if no fetch was necessary. The
+	// requirements of OnEvent apply to both functions. If Trace is nil, nothing is traced.
 	Trace func(ctx context.Context, e Event) (context.Context, func(Event))
 }
 
@@ -189,8 +189,8 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 	return c.purge(k.Subject, match), err
 }
 
-// otherRecords returns the keys of the sessions of k.Subject in other tenants or with another Owner, which have records
-// of their own, that this process has and that match.
+// otherRecords returns the keys of matching sessions of k.Subject in this process whose record is not that of k: they
+// have another tenant or Owner.
 func (c *Cache) otherRecords(k Key, match func(sessionKey) bool) (keys []Key) {
 	c.once.Do(c.init)
 	for _, sh := range c.shards {

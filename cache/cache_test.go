@@ -164,7 +164,7 @@ func TestFetchTimesOut(t *testing.T) {
 	})
 }
 
-// A fetch may return the result of a response that arrived before its time limit up to five seconds after the limit.
+// A fetch may return up to five seconds after its time limit, if the response arrived before the limit.
 func TestFetchHasGraceToReturn(t *testing.T) {
 	for _, tt := range []struct {
 		takes time.Duration

@@ -1242,8 +1242,8 @@ func (fl *fleet) flush() {
 	fl.schedule()
 }
 
-// purge writes a mark that ends sessions, and tells the other processes. If that fails, it is tried again when the
-// store is back.
+// purge writes a mark that ends sessions, and notifies the other processes. If that fails, it is retried when the store
+// is back.
 func (fl *fleet) purge(ctx context.Context, m pendingMark) error {
 	err := fl.mark(ctx, m)
 	if err != nil {

@@ -1077,7 +1077,7 @@ func TestFirstUsersAfterOutageGetTokens(t *testing.T) {
 	})
 }
 
-// A sign-in while the result of an older refresh is being saved wins.
+// A sign-in wins over an older refresh whose result is being saved.
 func TestSignInDuringSaveWins(t *testing.T) {
 	for at := range 60 {
 		synctest.Test(t, func(t *testing.T) {

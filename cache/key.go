@@ -16,7 +16,7 @@ type Key struct {
 	ClientID  string
 	Flow      string // "client_credentials", "on_behalf_of", "authorization_code", ...
 	Subject   string `json:"-"` // the user or assertion; if empty, the app itself
-	Session   string `json:"-"` // tells sessions of one subject apart that share nothing
+	Session   string `json:"-"` // distinguishes sessions of one subject, which share nothing
 	Owner     string // the app whose credential acquires the tokens, if it is not ClientID
 	Variant   string // tells apart apps with the same ID by their credential
 

@@ -127,7 +127,8 @@ func (sh *shard) candidate(added *session) *session {
 		}
 		sh.use(s)
 	}
-	// All were in use. One use on the way round makes the second round end at once, unless they still are.
+	// All sessions were in use. The loop has moved each to the front of its list, so the order is that of before. The
+	// first is evicted even if it is in use again.
 	if sh.count == 0 {
 		return nil
 	}

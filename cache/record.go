@@ -174,8 +174,8 @@ func (r *sessionRecord) expire(stateTTL time.Duration) time.Duration {
 	return stateTTL - r.StateAge
 }
 
-// prune removes expired values, sets the lifetime of the record and returns its plain text. It keeps the entry of
-// scopes.
+// prune removes expired values, and then the oldest entries until r fits into a record. It keeps the entry of scopes.
+// It sets the lifetime of r and returns its plain text.
 func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) (plain []byte) {
 	const least = time.Minute // a record without contents still has its epochs
 	r.TTL = least

@@ -262,8 +262,8 @@ func cloudFromHost(authority string) (entra.Cloud, error) {
 	return cloud, nil
 }
 
-// cloudFromURL returns the cloud whose authority has a URL. If it is empty, it returns the public cloud. ok is false if
-// it is not a URL of a host.
+// cloudFromURL returns the cloud of a URL of an authority. If authority is empty, it returns the public cloud. ok is
+// false if authority is not the URL of a host.
 func cloudFromURL(authority string) (_ entra.Cloud, ok bool) {
 	if authority == "" {
 		return "", true

@@ -35,7 +35,7 @@ type requestError struct {
 
 func (e *requestError) Error() string { return e.reported.Error() }
 
-// failureOf describes err to package retry and returns the error to report. Only a *requestError may be repeated.
+// failureOf returns the description of err for package retry, and the error to report. Only a *requestError is retried.
 func failureOf(err error) (retry.Failure, error) {
 	if e, ok := err.(*requestError); ok {
 		return e.failure, e.reported

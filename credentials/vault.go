@@ -269,8 +269,7 @@ type vaultErrorBody struct {
 	}
 }
 
-// failure returns the error for a response with the vault's own message, and the body, which is empty for a response of
-// a proxy.
+// failure returns the error for r, with the vault's own message, and the parsed body. That of a proxy is empty.
 func (v *vault) failure(r *response, what string) (e *entra.Error, body vaultErrorBody) {
 	e = &entra.Error{
 		Code: "invalid_client", StatusCode: r.status, RetryAfter: httpclient.RetryAfter(r.header),

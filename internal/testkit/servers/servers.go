@@ -151,7 +151,7 @@ func program(t testing.TB, name string, dirs ...string) string {
 	return ""
 }
 
-// expectReply checks that a server at addr sends a reply that contains want to request.
+// expectReply checks that the reply of a server at addr to request contains want.
 func expectReply(addr, request, want string) error {
 	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialer.DialContext(context.Background(), "tcp", addr)
