@@ -125,13 +125,12 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 			func(w http.ResponseWriter, r *http.Request) {
 				account, _ := signin.AccountFromContext(r.Context())
 				source := site.TokenSource(r)
+				app.note(account, source) // TokenContext may start a refresh, which replaces the token
 				if _, err := source.TokenContext(r.Context()); err != nil {
 					http.Error(w, err.Error(), http.StatusBadGateway)
 					return
 				}
-				if info, ok := source.Cached(); ok {
-					app.note(account, info.ObtainedAt)
-				}
+				app.note(account, source)
 				fmt.Fprint(w, account.ObjectID)
 			})))}}
 	server.Start()
@@ -139,13 +138,17 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 	return app
 }
 
-// note records the time at which a user's token was acquired.
-func (a *loadApp) note(account authcode.Account, obtained time.Time) {
+// note records the time at which the cached token of a user was acquired.
+func (a *loadApp) note(account authcode.Account, source *entra.TokenSource) {
+	info, ok := source.Cached()
+	if !ok {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.accounts[account.ObjectID] = account
-	if all := a.got[account.ObjectID]; !slices.Contains(all, obtained) {
-		a.got[account.ObjectID] = append(all, obtained)
+	if all := a.got[account.ObjectID]; !slices.Contains(all, info.ObtainedAt) {
+		a.got[account.ObjectID] = append(all, info.ObtainedAt)
 	}
 }
 
@@ -287,9 +290,7 @@ func (a *loadApp) settle(users []*loadedUser) {
 	for range 50 {
 		before := a.refreshes.Load()
 		for _, u := range users {
-			if info, ok := a.flow.TokenSource(u.account).Cached(); ok {
-				a.note(u.account, info.ObtainedAt)
-			}
+			a.note(u.account, a.flow.TokenSource(u.account))
 		}
 		a.mu.Lock()
 		got := -len(users)
