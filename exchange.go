@@ -221,7 +221,8 @@ func (x *exchange) msalError(ctx context.Context) *Error {
 	case ctx.Err() != nil:
 		return timedOut(ctx, x.requestID)
 	case x.token != nil:
-		return x.rejectedToken()
+		return x.invalidToken(CodeInvalidResponse, "MSAL rejected the response: its ID token or client_info is malformed, "+
+			"or an on-behalf-of token expires within five minutes")
 	case g.redeems():
 		return errorf("login_required", "the cache has no refresh token for the user; the user must sign in")
 	}
@@ -248,35 +249,37 @@ func timedOut(ctx context.Context, requestID string) *Error {
 	return &Error{Code: CodeRequestFailed, Description: text, CorrelationID: requestID, Err: ctx.Err()}
 }
 
-// forMSAL returns the response that MSAL gets. MSAL parses the ID token and client_info, and checks the scopes and the
-// lifetime. It gets neither the access token nor the refresh token of the response, so it spends no time on parsing
-// them. In place of the access token it gets the ID of the request.
+// forMSAL returns the response that MSAL gets. MSAL parses the ID token and client_info, and checks the lifetime. It
+// gets neither the access token nor the refresh token of the response, so it spends no time on parsing them. In place
+// of the access token it gets the ID of the request. It gets no scopes, and then takes the requested ones as granted.
 func (x *exchange) forMSAL() *response {
-	t := x.token
-	if t == nil {
-		return x.response
+	r := &response{status: x.response.status}
+	if t := x.token; t != nil {
+		r.body, _ = json.Marshal(struct { // cannot fail: the raw members are from valid JSON
+			AccessToken string          `json:"access_token"`
+			TokenType   string          `json:"token_type"`
+			ExpiresIn   time.Duration   `json:"expires_in"`
+			IDToken     json.RawMessage `json:"id_token,omitempty"`
+			ClientInfo  json.RawMessage `json:"client_info,omitempty"`
+		}{x.requestID, t.TokenType, time.Duration(t.ExpiresIn) / time.Second, t.IDToken, t.ClientInfo})
 	}
-	body, _ := json.Marshal(struct { // cannot fail: the raw members are from valid JSON
-		AccessToken string          `json:"access_token"`
-		TokenType   string          `json:"token_type"`
-		ExpiresIn   time.Duration   `json:"expires_in"`
-		Scope       string          `json:"scope,omitempty"`
-		IDToken     json.RawMessage `json:"id_token,omitempty"`
-		ClientInfo  json.RawMessage `json:"client_info,omitempty"`
-	}{x.requestID, t.TokenType, time.Duration(t.ExpiresIn) / time.Second, x.acceptedScopes(), t.IDToken, t.ClientInfo})
-	return &response{status: x.response.status, body: body}
+	return r
 }
 
-// acceptedScopes returns the granted scopes. For an authorization code with at least one of the requested scopes it
-// returns none, and MSAL then takes all as granted (RFC 6749, section 5.1). MSAL would reject fewer scopes than
-// requested, but a code cannot be redeemed again, and the user would never be signed in.
-func (x *exchange) acceptedScopes() string {
+// missingScopes returns the error for a token with fewer scopes than requested, or nil. An authorization code cannot be
+// redeemed again, and the user would never be signed in. One of the requested scopes is therefore enough for it, except
+// for a TokenSource, which promises the scopes of its grant.
+func (x *exchange) missingScopes() *Error {
 	requested, granted := x.grant.scopes(), strings.Fields(x.token.Scope)
-	fewer := x.grant.exchanged && x.singleUse // a TokenSource promises the scopes of its grant
-	if fewer && len(without(requested, granted)) < len(requested) {
-		return ""
+	missing := without(requested, granted)
+	switch {
+	case len(missing) == 0, len(granted) == 0: // without scopes, the requested ones were granted (RFC 6749, section 5.1)
+		return nil
+	case x.grant.exchanged && x.singleUse && len(missing) < len(requested):
+		return nil
 	}
-	return x.token.Scope
+	return x.invalidToken("consent_required", "Entra granted fewer scopes than requested; missing: "+
+		strings.Join(missing, " "))
 }
 
 // without returns the scopes that granted does not contain, without regard to case.
@@ -289,20 +292,11 @@ func without(scopes, granted []string) (missing []string) {
 	return missing
 }
 
-// rejectedToken returns the reason why MSAL rejected a response that contains a token.
-func (x *exchange) rejectedToken() *Error {
-	var missing []string
-	if x.token.Scope != "" {
-		missing = without(x.grant.scopes(), strings.Fields(x.token.Scope))
+// invalidToken returns the error for a response with a token that cannot be used.
+func (x *exchange) invalidToken(code, description string) *Error {
+	return &Error{
+		Code: code, Description: description, StatusCode: x.response.status, CorrelationID: x.requestID,
 	}
-	e := errorf(CodeInvalidResponse, "MSAL rejected the response: its ID token or client_info is malformed, "+
-		"or an on-behalf-of token expires within five minutes")
-	if len(missing) > 0 {
-		e = errorf("consent_required", "Entra granted fewer scopes than requested; "+
-			"missing: %s", strings.Join(missing, " "))
-	}
-	e.StatusCode, e.CorrelationID = x.response.status, x.requestID
-	return e
 }
 
 // log logs the failure of an attempt that another one follows.

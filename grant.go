@@ -162,6 +162,9 @@ func (r *TokenRequest) response(
 	if t == nil || result.AccessToken != x.requestID {
 		return nil, errorf(CodeInvalidResponse, "MSAL returned the result of another request")
 	}
+	if err := x.missingScopes(); err != nil {
+		return nil, err
+	}
 	return &TokenResponse{
 		AccessToken:   t.AccessToken,
 		ExpiresIn:     time.Duration(t.ExpiresIn),
