@@ -114,6 +114,7 @@ func newAuthenticator(v *verify.Verifier, opts Options) *authenticator {
 	if hasNil(opts.Rules) {
 		panic("entragrpc: a Rule is nil")
 	}
+	opts.Rules = slices.Clone(opts.Rules)
 	return &authenticator{v, opts}
 }
 
