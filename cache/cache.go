@@ -162,7 +162,8 @@ func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 	var err error
 	if c.fleet != nil {
 		for _, m := range c.fleet.subjectMarks(subject) {
-			err = errors.Join(err, c.fleet.purge(ctx, m))
+			_, failed := c.fleet.purge(ctx, m)
+			err = errors.Join(err, failed)
 		}
 	}
 	return c.purge(subject, func(sessionKey) bool { return true }), err
@@ -179,10 +180,10 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 	}
 	var err error
 	if c.fleet != nil {
-		if err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
-			c.fleet.erase(ctx, k)
-			for _, other := range c.otherRecords(k, match) {
-				c.fleet.erase(ctx, other)
+		var mark string
+		if mark, err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
+			for _, ended := range append(c.otherRecords(k, match), k) {
+				c.fleet.erase(ctx, ended, mark)
 			}
 		}
 	}
@@ -190,14 +191,14 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 }
 
 // otherRecords returns the keys of matching sessions of k.Subject in this process whose record is not that of k: they
-// have another tenant or Owner.
+// have another tenant, Owner or Session, or other Capabilities.
 func (c *Cache) otherRecords(k Key, match func(sessionKey) bool) (keys []Key) {
 	c.once.Do(c.init)
+	own := k.sessionKey()
 	for _, sh := range c.shards {
 		sh.mu.Lock()
 		for _, s := range sh.ofSubject(k.Subject) {
-			p := s.key.partition.Value()
-			if match(s.key) && !p.local && (p.authority != k.Authority || p.owner != k.Owner) {
+			if match(s.key) && !s.key.partition.Value().local && s.key != own {
 				keys = append(keys, s.key.key())
 			}
 		}

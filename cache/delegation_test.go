@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -232,4 +233,62 @@ func TestStoreCallsOfDelegation(t *testing.T) {
 			calls("use after the end", tt.marks+1+tt.marks, 2, 0) // a check, then a new session with a failure
 		})
 	}
+}
+
+// A sign-out erases the records of all sessions that it ends and that the process has.
+func TestRecordsOfEndedSessionsAreErased(t *testing.T) {
+	for name, change := range map[string]func(*cache.Key){
+		"same key":           func(*cache.Key) {},
+		"any session":        func(k *cache.Key) { k.Session = "" },
+		"other capabilities": func(k *cache.Key) { k.Capabilities = "cp1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := storetest.NewMemory()
+				c := replica(t, store)
+				signIn(t, handle(c, user("alice"), "s"), "alice's")
+				var record string
+				for record = range store.Records() {
+				}
+				k := user("alice")
+				change(&k)
+				if n, err := c.PurgeSession(t.Context(), k); n != 1 || err != nil {
+					t.Errorf("got %d sessions, error %v; want 1", n, err)
+				}
+				if ttl := store.Records()[record].TTL; ttl != time.Minute {
+					t.Errorf("got a record for %v, want an empty one for a minute", ttl)
+				}
+				settle()
+			})
+		})
+	}
+}
+
+// A sign-out does not erase the record of a session that starts after its mark.
+func TestNewerSignInIsNotErased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		plain := struct{ cache.Store }{store} // without push
+		a, b, fresh := replica(t, plain), replica(t, plain), replica(t, plain)
+		signIn(t, handle(a, user("alice"), "s"), "old")
+		var record string
+		for record = range store.Records() {
+		}
+		var armed atomic.Bool
+		armed.Store(true)
+		store.Inject(func(c storetest.Call) storetest.Fault {
+			if c.Op == storetest.OpLoad && c.Key == record && armed.CompareAndSwap(true, false) { // of erase
+				signIn(t, handle(b, user("alice"), "s"), "new")
+			}
+			return storetest.Fault{}
+		})
+		if n, err := a.PurgeSession(t.Context(), user("alice")); n != 1 || err != nil || armed.Load() {
+			t.Errorf("got %d sessions, error %v; want 1, after the new sign-in", n, err)
+		}
+		got, err := tokenOrError(t, handle(fresh, user("alice"), "s"), redeem)
+		if got != "new" {
+			t.Errorf("got %q, error %v from another process; want the new token", got, err)
+		}
+		settle()
+	})
 }

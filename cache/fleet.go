@@ -1204,7 +1204,7 @@ func (fl *fleet) flush() {
 	fl.mu.Unlock()
 	var failed atomic.Bool
 	for _, m := range marks {
-		if failed.Load() || fl.mark(ctx, m) != nil {
+		if failed.Load() || fl.mark(ctx, m, rand.Text()) != nil {
 			failed.Store(true)
 			break
 		}
@@ -1243,26 +1243,26 @@ func (fl *fleet) flush() {
 }
 
 // purge writes a mark that ends sessions, and notifies the other processes. If that fails, it is retried when the store
-// is back.
-func (fl *fleet) purge(ctx context.Context, m pendingMark) error {
-	err := fl.mark(ctx, m)
-	if err != nil {
+// is back. purge returns the ID of the mark.
+func (fl *fleet) purge(ctx context.Context, m pendingMark) (id string, err error) {
+	id = rand.Text()
+	if err = fl.mark(ctx, m, id); err != nil {
 		fl.mu.Lock()
 		defer fl.mu.Unlock()
 		fl.marks[m] = true
 		fl.schedule()
 	}
-	return err
+	return id, err
 }
 
-func (fl *fleet) mark(ctx context.Context, m pendingMark) error {
+func (fl *fleet) mark(ctx context.Context, m pendingMark, id string) error {
 	names := fl.keys.Names(m.record)
 	for try := range maxUpdates {
 		marks, version, err := fl.loadMarks(ctx, nil, names)
 		if err != nil {
 			return err
 		}
-		marks.add(mark{Scope: m.scope, ID: rand.Text()}, m.ttl)
+		marks.add(mark{Scope: m.scope, ID: id}, m.ttl)
 		if _, err = fl.write(ctx, nil, names[0], encode(marks), version, marks.TTL); err == nil {
 			return fl.notify(ctx, names)
 		}
@@ -1288,12 +1288,12 @@ func (fl *fleet) notify(ctx context.Context, names []string) error {
 	return nil
 }
 
-// erase overwrites the record of a session, so that its tokens do not stay in the store until they expire. A mark has
-// ended the session, so a failure has no effect.
-func (fl *fleet) erase(ctx context.Context, k Key) {
+// erase overwrites the record of a session that a mark has ended, so that its tokens do not stay in the store until
+// they expire. A failure has no effect. A session that has started since then has the mark, and stays.
+func (fl *fleet) erase(ctx context.Context, k Key, mark string) {
 	for _, name := range newSessionNames(fl.keys, k).session {
 		var r sessionRecord
-		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found {
+		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found && !slices.Contains(r.Epochs[:], mark) {
 			empty := &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}
 			_, _ = fl.write(ctx, nil, name, encode(empty), old.Version, empty.TTL)
 		}

@@ -233,3 +233,14 @@ func TestUsersWithOneHashShareNothing(t *testing.T) {
 		t.Errorf("got %d sessions without a subject, want that of the app, once", len(got))
 	}
 }
+
+func TestJoinedTextsDiffer(t *testing.T) {
+	seen := map[string][]string{}
+	for _, parts := range [][]string{{"a", "b"}, {"ab"}, {"a", "", "b"}, {`a""b`}, {`a""b`, "c"}, {"a", `b""c`}, {`a\`, "b"}} {
+		text := joined(parts...)
+		if other, ok := seen[text]; ok {
+			t.Errorf("got %s for both %q and %q", text, parts, other)
+		}
+		seen[text] = parts
+	}
+}

@@ -213,9 +213,10 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) (plain []
 	r.TTL = min(r.TTL, max(sessionTTL, least))
 	r.Entries = remaining
 	for {
-		plain = encode(r)
-		if len(r.Entries) <= maxScopeSets && len(plain) <= maxRecord {
-			return plain
+		if len(r.Entries) <= maxScopeSets {
+			if plain = encode(r); len(plain) <= maxRecord {
+				return plain
+			}
 		}
 		oldest := -1
 		for i, e := range r.Entries {
