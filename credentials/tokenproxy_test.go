@@ -141,6 +141,16 @@ func TestAzureProxyIsNotUsed(t *testing.T) {
 	p.mustUse(t, cfg.Credential)
 }
 
+// With a proxy, a token file that cannot be read is an error, too.
+func TestAzureProxyNeedsToken(t *testing.T) {
+	setenv(t, "AZURE_FEDERATED_TOKEN_FILE", filepath.Join(t.TempDir(), "missing"),
+		"AZURE_KUBERNETES_TOKEN_PROXY", "https://127.0.0.1:1")
+	_, err := credentials.WorkloadIdentity(&credentials.WorkloadIdentityOptions{EnableAzureProxy: true})
+	if got := testkit.Error(t, err); got.Code != "invalid_client" || !strings.Contains(got.Description, "missing") {
+		t.Errorf("got %v, want an error that names the file", err)
+	}
+}
+
 // The variables are validated, and errors name them.
 func TestInvalidAzureProxy(t *testing.T) {
 	token := testkit.WriteFile(t, filepath.Join(t.TempDir(), "token"), newFakeEntra().trust(t).token(t, time.Hour))
