@@ -262,6 +262,17 @@ func TestNilRuleOfMethodFailsCall(t *testing.T) {
 	}
 }
 
+// Rules that the caller changes later do not change those of the server.
+func TestRulesAreCopied(t *testing.T) {
+	rules := []verify.Rule{verify.Role("Missing")}
+	w := newWorld(t, entragrpc.Options{Rules: rules})
+	rules[0] = verify.Role("Orders.Read.All")
+	_, err := w.dial(t, w.source(t, "daemon").PerRPC()).Check(t.Context(), nil)
+	if status.Code(err) != codes.PermissionDenied {
+		t.Errorf("got %v, want PermissionDenied", err)
+	}
+}
+
 // A public method has no token in its context, not even one that was sent.
 func TestPublicMethods(t *testing.T) {
 	w := newWorld(t, entragrpc.Options{Public: func(method string) bool { return method == check }})
