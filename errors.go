@@ -138,8 +138,9 @@ func (e *Error) ConsentRequired() bool {
 
 // Temporary reports whether the same request may succeed later without any change, because
 // Entra throttles, has an internal error or is not reachable. It is also true for the first
-// eight consecutive errors that no federated credential matches (AADSTS70021, AADSTS700211,
-// AADSTS700213), which Entra returns now and then while a new one spreads.
+// eight consecutive responses with the error that no federated credential matches
+// (AADSTS70021, AADSTS700211, AADSTS700213), which Entra returns now and then while a new
+// one spreads.
 func (e *Error) Temporary() bool { return e.temporary || e.unavailable() }
 
 // unavailable reports whether e is the fault of Entra or of the network.

@@ -46,8 +46,8 @@ type Options struct {
 	// Trace is called when the cache starts to acquire a token, from the Store or with a fetch, for example to start a
 	// span. ctx has the values of the call that caused it, which may have returned if e.Background is set. The calls of
 	// the Store and the fetch get the values of the returned context. The returned function is called at the end with
-	// the event EventFetchDone or EventFetchFailed, or with EventStore if no fetch was necessary. The
-	// requirements of OnEvent apply to both functions. If Trace is nil, nothing is traced.
+	// the event EventFetchDone or EventFetchFailed, or with EventStore if no fetch was necessary. The requirements
+	// of OnEvent apply to both functions. If Trace is nil, nothing is traced.
 	Trace func(ctx context.Context, e Event) (context.Context, func(Event))
 }
 
@@ -180,10 +180,10 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 	}
 	var err error
 	if c.fleet != nil {
-		var mark string
-		if mark, err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
+		var markID string
+		if markID, err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
 			for _, ended := range append(c.otherRecords(k, match), k) {
-				c.fleet.erase(ctx, ended, mark)
+				c.fleet.erase(ctx, ended, markID)
 			}
 		}
 	}

@@ -1290,10 +1290,10 @@ func (fl *fleet) notify(ctx context.Context, names []string) error {
 
 // erase overwrites the record of a session that a mark has ended, so that its tokens do not stay in the store until
 // they expire. A failure has no effect. A session that has started since then has the mark, and stays.
-func (fl *fleet) erase(ctx context.Context, k Key, mark string) {
+func (fl *fleet) erase(ctx context.Context, k Key, markID string) {
 	for _, name := range newSessionNames(fl.keys, k).session {
 		var r sessionRecord
-		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found && !slices.Contains(r.Epochs[:], mark) {
+		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found && !slices.Contains(r.Epochs[:], markID) {
 			empty := &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}
 			_, _ = fl.write(ctx, nil, name, encode(empty), old.Version, empty.TTL)
 		}
