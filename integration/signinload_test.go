@@ -1,13 +1,15 @@
 package integration_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -62,21 +64,13 @@ func TestSignInLoad(t *testing.T) {
 	app.load(t, users, loadTime/3) // until all tokens were refreshed once
 	before := app.quiet()
 	app.load(t, users, loadTime*2/3)
-	app.settle(users)
 	after := app.quiet()
 
-	refreshes := 0
-	for _, u := range users {
-		refreshes += u.check(t)
-	}
-	requested := app.refreshes.Load()
-	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB", loadUsers, app.served.Load(), requested,
+	codes, refreshes := app.tokens.check(t)
+	t.Logf("%d users, %d requests, %d refreshes; the heap has %d KiB, %+d KiB", loadUsers, app.served.Load(), refreshes,
 		after>>10, (int64(after)-int64(before))>>10)
-	if int(requested) != refreshes {
-		t.Errorf("refresh requests: got %d, want %d", requested, refreshes)
-	}
-	if n := app.codes.Load(); n != loadUsers {
-		t.Errorf("redeemed codes: got %d, want %d", n, loadUsers)
+	if codes != loadUsers {
+		t.Errorf("redeemed codes: got %d, want %d", codes, loadUsers)
 	}
 	if after > before+loadMargin {
 		t.Errorf("heap: got %d bytes, want at most %d more than %d", after, loadMargin, before)
@@ -88,22 +82,17 @@ func loadUser(i int) string { return fmt.Sprintf("user%04d@contoso.onmicrosoft.c
 // loadApp is a web app that gets a token for each request.
 type loadApp struct {
 	*fake
-	url    string
-	client *http.Client
-	flow   *authcode.Flow
-
+	url     string
+	client  *http.Client
 	toEntra *http.Transport
-
-	served, codes, refreshes atomic.Int64
-	mu                       sync.Mutex                  // guards got
-	got                      map[string][]time.Time      // by oid: when the user's tokens were obtained
-	accounts                 map[string]authcode.Account // by oid
+	tokens  *tokenRequests
+	served  atomic.Int64
 }
 
 func (f *fake) startLoadApp(t *testing.T) *loadApp {
 	t.Helper()
 	listener, origin := listen(t)
-	app := &loadApp{fake: f, url: origin, got: map[string][]time.Time{}, accounts: map[string]authcode.Account{}}
+	app := &loadApp{fake: f, url: origin}
 	transport := &http.Transport{MaxConnsPerHost: 64, MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	app.client = &http.Client{
@@ -113,24 +102,22 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 	app.toEntra = f.client.Transport.(*http.Transport).Clone()
 	app.toEntra.MaxIdleConnsPerHost = 64
 	t.Cleanup(app.toEntra.CloseIdleConnections)
+	app.tokens = &tokenRequests{next: app.toEntra, byRefreshToken: map[string]*tokenRequest{}}
 	client := must[*entra.Client](t)(entra.New(entra.Config{
 		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
-		HTTPClient: &http.Client{Transport: tokenRequests{app, app.toEntra}},
+		HTTPClient: &http.Client{Transport: app.tokens},
 	}))
-	app.flow = must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback",
+	flow := must[*authcode.Flow](t)(authcode.New(client, authcode.Config{RedirectURL: origin + "/callback",
 		Scopes: []string{apiAScope}}))
-	site := must[*signin.Site](t)(signin.New(app.flow, signin.Config{}))
+	site := must[*signin.Site](t)(signin.New(flow, signin.Config{}))
 	server := &httptest.Server{Listener: listener, Config: &http.Server{
 		Handler: site.Handler(site.RequireSignIn(http.HandlerFunc(
 			func(w http.ResponseWriter, r *http.Request) {
 				account, _ := signin.AccountFromContext(r.Context())
-				source := site.TokenSource(r)
-				app.note(account, source) // TokenContext may start a refresh, which replaces the token
-				if _, err := source.TokenContext(r.Context()); err != nil {
+				if _, err := site.TokenSource(r).TokenContext(r.Context()); err != nil {
 					http.Error(w, err.Error(), http.StatusBadGateway)
 					return
 				}
-				app.note(account, source)
 				fmt.Fprint(w, account.ObjectID)
 			})))}}
 	server.Start()
@@ -138,58 +125,111 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 	return app
 }
 
-// note records the time at which the cached token of a user was acquired.
-func (a *loadApp) note(account authcode.Account, source *entra.TokenSource) {
-	info, ok := source.Cached()
-	if !ok {
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.accounts[account.ObjectID] = account
-	if all := a.got[account.ObjectID]; !slices.Contains(all, info.ObtainedAt) {
-		a.got[account.ObjectID] = append(all, info.ObtainedAt)
-	}
-}
-
-// tokenRequests counts the requests to the token endpoint.
+// tokenRequests records the requests to the token endpoint. Entra rotates refresh tokens, so each request belongs to
+// the user of the request that acquired its refresh token.
 type tokenRequests struct {
-	app  *loadApp
 	next http.RoundTripper
+
+	mu             sync.Mutex
+	all            []*tokenRequest
+	byRefreshToken map[string]*tokenRequest // by the refresh token of the response
 }
 
-func (c tokenRequests) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPost {
-		body, err := r.GetBody()
-		if err != nil {
-			return nil, err
+type tokenRequest struct {
+	sent      time.Time
+	after     *tokenRequest // the request that acquired the refresh token; nil for a code
+	refreshed int           // how many requests redeemed the refresh token of the response
+}
+
+func (c *tokenRequests) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodPost {
+		return c.next.RoundTrip(r)
+	}
+	request, err := c.record(r)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	var tokens struct {
+		RefreshToken string `json:"refresh_token"`
+	}
+	if err := json.Unmarshal(body, &tokens); err != nil || tokens.RefreshToken == "" {
+		return nil, fmt.Errorf("got status %d without a refresh token: %v", resp.StatusCode, err)
+	}
+	c.mu.Lock()
+	c.byRefreshToken[tokens.RefreshToken] = request
+	c.mu.Unlock()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+func (c *tokenRequests) record(r *http.Request) (*tokenRequest, error) {
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(b))
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	request := &tokenRequest{sent: time.Now()}
+	switch grant := form.Get("grant_type"); grant {
+	case "authorization_code":
+	case "refresh_token":
+		request.after = c.byRefreshToken[form.Get("refresh_token")]
+		if request.after == nil {
+			return nil, errors.New("the refresh token is none of those received")
 		}
-		b, err := io.ReadAll(body)
-		if err != nil {
-			return nil, err
+		request.after.refreshed++
+	default:
+		return nil, fmt.Errorf("unexpected grant type %q", grant)
+	}
+	c.all = append(c.all, request)
+	return request, nil
+}
+
+// check returns the number of redeemed codes and of refreshes. It fails the test if a refresh was early or repeated,
+// or if a user's token was not refreshed.
+func (c *tokenRequests) check(t *testing.T) (codes, refreshes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.all {
+		if r.refreshed > 1 {
+			t.Errorf("refresh requests for one token: got %d, want 1", r.refreshed)
 		}
-		form, err := url.ParseQuery(string(b))
-		if err != nil {
-			return nil, err
+		if r.after == nil {
+			codes++
+			if r.refreshed == 0 {
+				t.Error("the token of a user was not refreshed")
+			}
+			continue
 		}
-		switch form.Get("grant_type") {
-		case "authorization_code":
-			c.app.codes.Add(1)
-		case "refresh_token":
-			c.app.refreshes.Add(1)
-		default:
-			return nil, fmt.Errorf("unexpected grant type %q", form.Get("grant_type"))
+		refreshes++
+		if gap := r.sent.Sub(r.after.sent); gap < loadRefresh {
+			t.Errorf("refresh: got one after %v, want at least %v", gap, loadRefresh)
 		}
 	}
-	return c.next.RoundTrip(r)
+	return codes, refreshes
 }
 
 // loadedUser is a signed-in user.
 type loadedUser struct {
-	app     *loadApp
 	cookies []*http.Cookie
 	id      string // oid
-	account authcode.Account
 }
 
 // open requests a page as a browser does.
@@ -227,14 +267,11 @@ func (a *loadApp) signIn(t *testing.T, i int) *loadedUser {
 		t.Errorf("user %d: got %v, want a redirect from the callback", i, err)
 		return nil
 	}
-	u := &loadedUser{app: a, cookies: resp.Cookies()}
+	u := &loadedUser{cookies: resp.Cookies()}
 	resp, u.id, err = a.open(a.url+"/", u.cookies)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("user %d: %v", i, err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	u.account = a.accounts[u.id]
 	return u
 }
 
@@ -283,40 +320,4 @@ func (a *loadApp) quiet() uint64 {
 		least = min(least, heap())
 	}
 	return least
-}
-
-// settle waits for the refreshes in flight and records their tokens.
-func (a *loadApp) settle(users []*loadedUser) {
-	for range 50 {
-		before := a.refreshes.Load()
-		for _, u := range users {
-			a.note(u.account, a.flow.TokenSource(u.account))
-		}
-		a.mu.Lock()
-		got := -len(users)
-		for _, all := range a.got {
-			got += len(all)
-		}
-		a.mu.Unlock()
-		if got == int(before) {
-			return
-		}
-		<-time.After(100 * time.Millisecond)
-	}
-}
-
-// check returns the number of a user's refreshes. It fails the test if one was early or if there was none.
-func (u *loadedUser) check(t *testing.T) int {
-	u.app.mu.Lock()
-	defer u.app.mu.Unlock()
-	all := slices.SortedFunc(slices.Values(u.app.got[u.id]), time.Time.Compare)
-	for i := 1; i < len(all); i++ {
-		if gap := all[i].Sub(all[i-1]); gap < loadRefresh {
-			t.Errorf("refresh: got one after %v, want at least %v", gap, loadRefresh)
-		}
-	}
-	if len(all) < 2 {
-		t.Errorf("tokens of a user in a minute: got %d, want at least 2", len(all))
-	}
-	return len(all) - 1
 }
