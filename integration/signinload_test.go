@@ -192,7 +192,7 @@ func (c *tokenRequests) record(r *http.Request) (*tokenRequest, error) {
 	case "refresh_token":
 		request.after = c.byRefreshToken[form.Get("refresh_token")]
 		if request.after == nil {
-			return nil, errors.New("the refresh token is none of those received")
+			return nil, errors.New("the refresh token was in no response")
 		}
 		request.after.refreshed++
 	default:
