@@ -881,116 +881,148 @@ func pause(ctx context.Context, try int) {
 // begin looks for the result of a flight in the store. Otherwise it takes the lease, or waits for the process that has
 // it. It reports whether the flight has ended. If not, the caller sends a request, and calls fleet.end.
 func (fl *fleet) begin(ctx context.Context, f *flight) (ended bool) {
-	e, h := f.entry, f.handle
-	s := e.session
-	start, waited, conflicts, queried, retries := time.Now(), false, 0, 0, 0
-	for try := 0; ; try++ {
-		l, err := fl.load(ctx, h, s, false)
-		s.mu.Lock()
-		if e.flight != f || e.detached {
-			if e.flight == f {
-				e.end(f, nil, nil)
-			}
-			s.mu.Unlock()
+	h, s, l := f.handle, f.entry.session, lookup{fleet: fl, flight: f, start: time.Now()}
+	for {
+		var err error
+		l.loaded, err = fl.load(ctx, h, s, false)
+		switch l.next(err) {
+		case finished:
 			return true
-		}
-		if err != nil {
-			if f.missesSession() && retries < maxRetries && e.blocked(f.claims, time.Now()) == nil &&
-				time.Since(start)+3*breakerMin < f.patience(start) {
-				retries++
-				s.mu.Unlock()
-				fl.breaker.wait(ctx, f.done)
-				continue
-			}
-			s.unchecked()
-			f.prepare()
-			if ended = f.finishFrom(fl, false); ended {
-				s.mu.Unlock()
-				return true
-			}
-			if t := f.served; t != nil && !e.postponed {
-				// The refresh is due at about the same time in all processes that share the token. Without the store, each of
-				// them sends a request. The requests are spread over time, as after a failure.
-				e.postponed = true
-				e.postpone(t, refresh.Policy{}.RetryIn(1, 0, until(time.Now(), t.usableUntil()), mathrand.Float64()))
-				e.end(f, t, nil)
-				s.mu.Unlock()
-				return true
-			}
-			s.mu.Unlock()
-			f.storeFailed, f.stateUnknown = true, true
-			return false
-		}
-		if l.ended {
-			e.end(f, nil, nil)
-			s.mu.Unlock()
+		case purged:
 			fl.cache.remove(s)
 			return true
-		}
-		known := s.shared.signIn
-		l.record.merge(s.snapshot(nil))
-		s.adopt(l.record, h, nil)
-		f.prepare()
-		if ended = f.finishFrom(fl, known != "" && known != s.shared.signIn); ended {
-			s.mu.Unlock()
-			return true
-		}
-		left := f.patience(start) - time.Since(start)
-		signedOut := s.shared.epochs[2] != "" // no other process has the session
-		if f.missesSession() && !signedOut && left > 0 && queried < fl.mostQueries() {
-			s.mu.Unlock()
-			fl.query(ctx, h, s)
-			f.await(ctx, queried, left)
-			queried++
-			continue
-		}
-		if l.corrupt { // maybe only as it was read; without a token there is nothing better to write
-			s.mu.Unlock()
+		case send:
 			return false
-		}
-		stored := l.record.entry(e.scopes)
-		if stored.leased(f.id) {
-			if f.served != nil {
-				e.postpone(f.served, min(leaseTime-stored.LeaseAge, 2*time.Second))
-				e.end(f, f.served, nil)
-				s.mu.Unlock()
-				return true
-			}
-			s.mu.Unlock()
-			if left <= 0 {
-				return false
-			}
-			if !waited {
-				waited = true
+		case retryStore:
+			l.retries++
+			fl.breaker.wait(ctx, f.done)
+		case queryOthers:
+			fl.query(ctx, h, s)
+			f.await(ctx, l.queries, l.left)
+			l.queries++
+		case awaitLease:
+			if l.waits == 0 {
 				fl.waits.Add(1)
 			}
-			f.await(ctx, try, left)
-			continue
+			f.await(ctx, l.waits, l.left)
+			l.waits++
+		case takeLease:
+			version, err := fl.write(ctx, h, s.shared.names.session[0], l.plain, l.loaded.version, l.loaded.record.TTL)
+			switch {
+			case err == nil:
+				l.loaded.version, f.leased = version, l.loaded
+				return false
+			case !errors.Is(err, ErrConflict):
+				f.storeFailed = true
+				return false
+			}
+			if l.conflicts++; l.conflicts == maxUpdates { // the lease only saves requests
+				return false
+			}
+			pause(ctx, l.conflicts)
 		}
-		if e.rejected(stored.Token) {
-			stored.Token = nil
-		}
-		if f.id == "" {
-			f.id = rand.Text()
-		}
-		stored.Lease, stored.LeaseAge = f.id, 0
-		plain := fl.prune(s, l.record, e.scopes)
-		s.mu.Unlock()
-		version, err := fl.write(ctx, h, s.shared.names.session[0], plain, l.version, l.record.TTL)
-		switch {
-		case err == nil:
-			l.version = version
-			f.leased = l
-			return false
-		case !errors.Is(err, ErrConflict):
-			f.storeFailed = true
-			return false
-		}
-		if conflicts++; conflicts == maxUpdates { // the lease only saves requests
-			return false
-		}
-		pause(ctx, conflicts)
 	}
+}
+
+// A lookup is the state of fleet.begin.
+type lookup struct {
+	fleet  *fleet
+	flight *flight
+	start  time.Time
+
+	loaded *loaded       // nil if the store failed
+	left   time.Duration // of the flight's patience
+	plain  []byte        // the record with the lease
+
+	retries, queries, waits, conflicts int
+}
+
+// A step is what fleet.begin does after it has read the store.
+type step int
+
+const (
+	finished    step = iota // the flight has ended
+	purged                  // the flight has ended, and a mark has ended the session
+	send                    // send a token request
+	retryStore              // call the store again when it may be called
+	queryOthers             // query the other processes for the session
+	awaitLease              // wait for the process that has the lease
+	takeLease
+)
+
+// next ends the flight if the session has its result, and otherwise returns the next step. err is the error of the store.
+func (l *lookup) next(err error) step {
+	fl, f, e, s := l.fleet, l.flight, l.flight.entry, l.flight.entry.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.left = f.patience(l.start) - time.Since(l.start)
+	switch {
+	case e.flight != f:
+		return finished
+	case e.detached:
+		e.end(f, nil, nil)
+		return finished
+	case err != nil:
+		return l.withoutStore()
+	case l.loaded.ended:
+		e.end(f, nil, nil)
+		return purged
+	}
+	record, known := l.loaded.record, s.shared.signIn
+	record.merge(s.snapshot(nil))
+	s.adopt(record, f.handle, nil)
+	f.prepare()
+	if f.finishFrom(fl, known != "" && known != s.shared.signIn) {
+		return finished
+	}
+	signedOut := s.shared.epochs[2] != "" // no other process has the session
+	stored := record.entry(e.scopes)
+	switch {
+	case f.missesSession() && !signedOut && l.left > 0 && l.queries < fl.mostQueries():
+		return queryOthers
+	case l.loaded.corrupt: // maybe only as it was read; without a token there is nothing better to write
+		return send
+	case stored.leased(f.id) && f.served != nil:
+		e.postpone(f.served, min(leaseTime-stored.LeaseAge, 2*time.Second))
+		e.end(f, f.served, nil)
+		return finished
+	case stored.leased(f.id) && l.left > 0:
+		return awaitLease
+	case stored.leased(f.id):
+		return send
+	}
+	if e.rejected(stored.Token) {
+		stored.Token = nil
+	}
+	if f.id == "" {
+		f.id = rand.Text()
+	}
+	stored.Lease, stored.LeaseAge = f.id, 0
+	l.plain = fl.prune(s, record, e.scopes)
+	return takeLease
+}
+
+// withoutStore is next after the store has failed. The session's mutex is held.
+func (l *lookup) withoutStore() step {
+	f, e, now := l.flight, l.flight.entry, time.Now()
+	if f.missesSession() && l.retries < maxRetries && e.blocked(f.claims, now) == nil && l.left > 3*breakerMin {
+		return retryStore
+	}
+	e.session.unchecked()
+	f.prepare()
+	if f.finishFrom(l.fleet, false) {
+		return finished
+	}
+	if t := f.served; t != nil && !e.postponed {
+		// The refresh is due at about the same time in all processes that share the token. Without the store, each of them
+		// sends a request. The requests are spread over time, as after a failure.
+		e.postponed = true
+		e.postpone(t, refresh.Policy{}.RetryIn(1, 0, until(now, t.usableUntil()), mathrand.Float64()))
+		e.end(f, t, nil)
+		return finished
+	}
+	f.storeFailed, f.stateUnknown = true, true
+	return send
 }
 
 // prepare records the values that the result of the flight is compared with. The session's mutex is held.
@@ -1108,64 +1140,70 @@ func (fl *fleet) end(ctx context.Context, f *flight, t *token, state string) {
 
 // put is [Handle.Put] with a store.
 func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token, error) {
-	var l *loaded
+	e, l, err := fl.lockLoaded(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	s := e.session
+	t, err := e.put(r)
+	switch {
+	case err != nil:
+		s.mu.Unlock()
+		return nil, err
+	case l == nil:
+		s.shared.known, s.shared.startedAt = false, time.Now()
+		s.unchecked()
+	case l.record.SignIn != "":
+		s.shared.replaces = l.record.SignIn
+	}
+	s.mu.Unlock()
+	if l != nil {
+		err = fl.update(ctx, h, s, l, nil, nil)
+	}
+	if err != nil && s.stateTTL > 0 {
+		fl.cache.remove(s)
+		return nil, err
+	}
+	if l == nil || err != nil {
+		fl.saveLater(s)
+	}
+	return &t.oauth, nil
+}
+
+// lockLoaded is Handle.lock for a new sign-in. It also returns the record of the session, or nil if the store failed.
+// The session has not been ended in another process.
+func (fl *fleet) lockLoaded(ctx context.Context, h *Handle) (*entry, *loaded, error) {
 	for {
 		e, err := h.lock()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		s := e.session
 		s.mu.Unlock()
-		if l, err = fl.load(ctx, h, s, true); err != nil {
-			if s.stateTTL > 0 { // another process would take the missing record for the end of the delegation
-				fl.cache.remove(s)
-				return nil, err
-			}
-			l = nil
-		} else if l.ended {
+		l, failed := fl.load(ctx, h, s, true)
+		switch {
+		case failed != nil && s.stateTTL > 0: // another process would take the missing record for the end of the delegation
+			fl.cache.remove(s)
+			return nil, nil, failed
+		case failed == nil && l.ended:
 			fl.cache.remove(s)
 			continue
 		}
 		if e, err = h.lock(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if e.session != s { // purged in the meantime
 			e.session.mu.Unlock()
 			continue
 		}
-		if l == nil && s.shared.started {
+		if failed != nil && s.shared.started {
 			// The session may have ended in another process. The tokens from before that must not become part of the
 			// new one, and a check that fails must not drop the new one.
 			s.mu.Unlock()
 			fl.cache.remove(s)
-			if e, err = h.lock(); err != nil {
-				return nil, err
-			}
-			s = e.session
+			e, err = h.lock()
 		}
-		t, err := e.put(r)
-		if err != nil {
-			s.mu.Unlock()
-			return nil, err
-		}
-		if l == nil {
-			s.shared.known, s.shared.startedAt = false, time.Now()
-			s.unchecked()
-		} else if l.record.SignIn != "" {
-			s.shared.replaces = l.record.SignIn
-		}
-		s.mu.Unlock()
-		if l != nil {
-			err = fl.update(ctx, h, s, l, nil, nil)
-		}
-		if err != nil && s.stateTTL > 0 {
-			fl.cache.remove(s)
-			return nil, err
-		}
-		if l == nil || err != nil {
-			fl.saveLater(s)
-		}
-		return &t.oauth, nil
+		return e, l, err
 	}
 }
 
