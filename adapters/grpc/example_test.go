@@ -35,7 +35,7 @@ func ExampleUnaryServerInterceptor() {
 }
 
 // A daemon adds its token to each call.
-func Example_client() {
+func ExamplePerRPC() {
 	client, err := entra.New(entra.Config{
 		TenantID:   "11111111-1111-4111-8111-111111111111",
 		ClientID:   "aaaaaaaa-0000-4000-8000-00000000000d",
@@ -46,7 +46,7 @@ func Example_client() {
 	}
 	conn, err := grpc.NewClient("orders.example:443",
 		grpc.WithTransportCredentials(credentials.NewTLS(nil)),
-		grpc.WithPerRPCCredentials(clientcreds.TokenSource(client, "api://orders/.default").PerRPC()))
+		grpc.WithPerRPCCredentials(entragrpc.PerRPC(clientcreds.TokenSource(client, "api://orders/.default"))))
 	if err != nil {
 		log.Fatal(err)
 	}

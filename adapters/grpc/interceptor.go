@@ -1,5 +1,5 @@
-// Package entragrpc authenticates the calls of a gRPC server with tokens of Microsoft Entra ID. It is a module of its
-// own, so that programs without gRPC do not depend on it.
+// Package entragrpc authenticates calls of gRPC with tokens of Microsoft Entra ID, in the server and in the client. It
+// is a module of its own, so that programs without gRPC do not depend on it.
 //
 // A server verifies the token in the authorization metadata of each call:
 //
@@ -10,13 +10,12 @@
 //		grpc.StreamInterceptor(entragrpc.StreamServerInterceptor(verifier, entragrpc.Options{Rules: rules})),
 //	)
 //
-// A client adds a token to each call. TokenSource.PerRPC of package entra does this without an adapter, and gRPC sends
-// the token only over TLS:
+// A client adds a token to each call:
 //
 //	source := clientcreds.TokenSource(client, "api://orders/.default")
 //	conn, err := grpc.NewClient("orders.example:443",
 //		grpc.WithTransportCredentials(creds),
-//		grpc.WithPerRPCCredentials(source.PerRPC()))
+//		grpc.WithPerRPCCredentials(entragrpc.PerRPC(source)))
 //
 // Each call reads the cache, so early refreshes take effect without a new connection. If no usable token is cached, a
 // call waits for one until its own deadline at most.

@@ -302,7 +302,7 @@ func TestOpenConnectionFollowsEarlyRefresh(t *testing.T) {
 		c.RefreshIn = func(time.Duration) time.Duration { return time.Second }
 	})
 	source := w.source(t, "daemon")
-	client := w.dial(t, source.PerRPC())
+	client := w.dial(t, entragrpc.PerRPC(source))
 	token := func() string {
 		t.Helper()
 		if _, err := client.Check(t.Context(), nil); err != nil {
@@ -329,8 +329,8 @@ func TestDeadlineOfTheCallApplies(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := w.dial(t, w.source(t, "daemon").PerRPC()).Check(ctx, nil)
-	if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Unauthenticated || ctx.Err() == nil {
+	_, err := w.dial(t, entragrpc.PerRPC(w.source(t, "daemon"))).Check(ctx, nil)
+	if status.Code(err) != codes.DeadlineExceeded || ctx.Err() == nil {
 		t.Errorf("got %v, want DeadlineExceeded", err)
 	}
 	if took := time.Since(start); took > 20*time.Second { // a slow machine; the request takes 25 s
@@ -460,5 +460,33 @@ func TestInterceptorsPanicWithoutVerifierOrRule(t *testing.T) {
 			}()
 			create()
 		}()
+	}
+}
+
+// A call without a token is not sent. Its code reports whether a later one may succeed, and errors.As finds the cause.
+func TestCallsWithoutToken(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault entratest.Fault
+		code  codes.Code
+		err   string // Code of the entra.Error
+	}{
+		{"unavailable", entratest.Fault{Status: 503, RetryAfter: "60"}, codes.Unavailable, "temporarily_unavailable"},
+		{"rejected", entratest.Fault{Status: 401, Error: "invalid_client", AADSTS: 7000215}, codes.Unauthenticated,
+			"invalid_client"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, entragrpc.Options{})
+			tt.fault.Endpoint = entratest.EndpointToken
+			defer w.Inject(tt.fault)()
+			_, err := w.dial(t, entragrpc.PerRPC(w.source(t, "daemon"))).Check(t.Context(), nil)
+			e, ok := errors.AsType[*entra.Error](err)
+			if status.Code(err) != tt.code || !ok || e.Code != tt.err || e.StatusCode != tt.fault.Status {
+				t.Errorf("got %v with %#v, want %v with %s", err, e, tt.code, tt.err)
+			}
+			if len(w.service.calls) != 0 {
+				t.Error("the handler was called")
+			}
+		})
 	}
 }
