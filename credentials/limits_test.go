@@ -64,7 +64,7 @@ func TestHugeIssuerIsIgnored(t *testing.T) {
 	}
 	began := time.Now()
 	pair, err := readCertificate([]string{"/file"}, [][]byte{data}, nil)
-	if took := time.Since(began); err != nil || len(pair.chain) != 1 || took > time.Second {
+	if took := time.Since(began); err != nil || len(pair.chain) != 1 || took > 30*time.Second {
 		t.Errorf("%d certificates in %v, %v", len(pair.chain), took, err)
 	}
 }

@@ -215,7 +215,7 @@ func TestSilentConnectionToTheKeysIsReplaced(t *testing.T) {
 	f.RotateKeys() // announced after the verifier has read the keys
 	recovers(t, func() error {
 		start := time.Now()
-		if err := check(old); err != nil || time.Since(start) > time.Second {
+		if err := check(old); err != nil || time.Since(start) > 5*time.Second {
 			t.Fatalf("old key: got %v after %v, want a valid token at once", err, time.Since(start))
 		}
 		return check(mint())
