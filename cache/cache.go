@@ -25,8 +25,9 @@ type Options struct {
 	// Store is a second level that several processes share, such as Redis. If nil, tokens stay in this process.
 	Store Store
 	// Keys seal the records in the store. Records are written with the first key and read with all. To replace a key,
-	// add the new one at the end in all processes, then move it to the front, and remove the old one a SessionTTL
-	// later. Processes with other keys do not see each other's records. Required with a Store.
+	// add the new one at the end in all processes, then move it to the front. Remove the old one a SessionTTL later, or,
+	// if the app uses obo.Begin, after DelegationTTL and two SessionTTL: a delegation stays under the old key until its
+	// next token request. Processes with other keys do not see each other's records. Required with a Store.
 	Keys []SealKey
 	// Recheck is the longest time for which a process serves a token of a session that was signed out or purged in
 	// another process, if the store is not a Notifier or the connection for its messages is broken. A session in use

@@ -196,6 +196,36 @@ func TestRecordOfDelegationExpiresByItsLastUse(t *testing.T) {
 	}
 }
 
+// An unused delegation stays under the key that sealed it, longer than SessionTTL. The next token request moves it to
+// the first key. Options.Keys documents when the old key may be removed.
+func TestRemovedKeyEndsUnusedDelegations(t *testing.T) {
+	old, next := sealKeys[0], sealKeys[1]
+	for _, listed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store := storetest.NewMemory()
+			with := func(keys ...cache.SealKey) *cache.Handle {
+				c := replica(t, store, func(o *cache.Options) { o.Keys = keys })
+				return handle(c, delegation("alice", "d"), "s")
+			}
+			signIn(t, with(old), "alice's")
+			time.Sleep(day + time.Hour)
+			if listed {
+				const want = "refreshed with refresh token of alice's"
+				if got := token(t, with(next, old), redeem); got != want {
+					t.Errorf("with both keys: got %q, want %q", got, want)
+				}
+				settle()
+				if got := token(t, with(next), noFetch(t)); got != want {
+					t.Errorf("with the new key, after a token request: got %q, want %q", got, want)
+				}
+			} else {
+				expectLogin(t, "with the new key only", with(next))
+			}
+			settle()
+		})
+	}
+}
+
 // A delegation costs one more load than a sign-in when it begins and when a process uses it first.
 func TestStoreCallsOfDelegation(t *testing.T) {
 	for _, tt := range []struct {

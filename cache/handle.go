@@ -267,9 +267,9 @@ func (h *Handle) Cached() (r Response, obtainedAt time.Time, ok bool) {
 }
 
 // Invalidate drops the cached token if it is accessToken, and the cached failures apart from a Retry-After that has not
-// passed, so that the next caller fetches a new one. It reports whether it did. If claims is not empty, Invalidate drops
-// the token only if it was acquired with them more than a minute ago. A resource that rejects every token then causes
-// one request a minute.
+// passed, so that the next caller fetches a new one. It reports whether it did. If claims is not empty, Invalidate
+// drops the token only if it was acquired with them more than a minute ago. A resource that rejects every token then
+// causes one request a minute.
 func (h *Handle) Invalidate(accessToken, claims string) bool {
 	e := h.find()
 	if e == nil || !e.invalidate(accessToken, claims) {
