@@ -25,7 +25,7 @@ const (
 // Config configures a [Site]. The zero value is for a single process. Set Store and Keys if the site runs in several
 // processes, or if sessions must survive a restart. All paths are as the browser sees them.
 type Config struct {
-	// Store stores the sessions. If nil, they are in the memory of this process, at most 50,000 of them.
+	// Store stores the sessions. If nil, they are in the memory of this process, about 33,000 at most.
 	Store Store
 
 	// Keys encrypt cookies and everything in Store. The first key encrypts; every key decrypts. If empty, a random
