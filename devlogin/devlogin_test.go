@@ -137,8 +137,8 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// However many callers start, az runs once. Near the expiry of the token, it runs again in the background. The token does
-// not go to the store.
+// However many callers start, az runs once. Near the expiry of the token, it runs again in the background. The token
+// does not go to the store.
 func TestCallersShareOneRun(t *testing.T) {
 	f := install(t, "az")
 	synctest.Test(t, func(t *testing.T) {

@@ -92,9 +92,9 @@ func (s *Site) delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// maxMemoryRecords bounds the built-in store. A session takes up to three records: its own, that of its user and that of
-// its sid. Together they take about a kilobyte, and more with Config.KeepClaims. A fourth one leads from the login to
-// the session for ten minutes. When the store is full, the least recently used record is evicted.
+// maxMemoryRecords bounds the built-in store. A session takes up to three records: its own, its user's and that of its
+// sid. Together they take about a kilobyte, and more with Config.KeepClaims. A fourth one leads from the login to the
+// session for ten minutes. When the store is full, the least recently used record is evicted.
 const maxMemoryRecords = 100_000
 
 // memoryStore is the Store of a site without Config.Store.
