@@ -40,8 +40,7 @@ func (r Result) PerLife() float64 {
 	return float64(Sum(r.Requests, 0, r.World.For)) / lives
 }
 
-// Chance returns the PeakToMean of requests at random moments with a mean rate per minute. No rule stays below it for
-// long.
+// Chance returns the PeakToMean of requests at random moments with a mean rate per minute.
 func Chance(mean float64, minutes int, width time.Duration, seed uint64) float64 {
 	random := rand.New(rand.NewPCG(seed, 0))
 	requests := make([]int, minutes)
