@@ -34,8 +34,9 @@ const (
 	slack = 2 * storeTimeout
 )
 
-// A fleet is the second level of a cache: the records in a store that several processes share. Only flights
-// (sharedflight.go), sign-ins (sharedsession.go), checks and purges (marks.go) use it.
+// A fleet is the second level of a cache: the records in a store that several processes share. Flights
+// (sharedflight.go), sign-ins (sharedsession.go), checks and purges (marks.go) use it. So do the saves after an outage
+// (flush) and for another process (restore). A hit does not.
 type fleet struct {
 	cache      *Cache
 	store      Store
