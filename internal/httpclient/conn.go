@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/entratoken/entra/internal/neterr"
 )
 
 // An Error is a request without a response.
@@ -62,6 +65,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case c == nil:
 		e.Unsent = wanted.Load() // a transport that does not trace its connections never says so
+		if status := proxyStatus(err); e.Unsent && status != 0 {
+			e.Err = neterr.ProxyError(status)
+		}
 	case errors.Is(ctx.Err(), context.Canceled):
 	case e.Timeout():
 		if time.Since(c.since) >= patience {
@@ -73,6 +79,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.CloseIdleConnections()
 	}
 	return nil, e
+}
+
+// proxyStatus returns the status with which a proxy rejected a CONNECT request, or 0. An [http.Transport] without
+// OnProxyConnectResponse returns only the proxy's reason phrase, as the text of an error without a type.
+func proxyStatus(err error) int {
+	for status := http.StatusMultipleChoices; status < 600; status++ {
+		if text := http.StatusText(status); text != "" && strings.EqualFold(text, err.Error()) {
+			return status
+		}
+	}
+	return 0
 }
 
 // closeNow closes a connection without waiting for the peer.

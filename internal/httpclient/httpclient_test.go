@@ -1,9 +1,11 @@
 package httpclient_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -115,16 +117,58 @@ func TestDefaultTrustsWhatDefaultTransportTrusts(t *testing.T) {
 	}
 }
 
+// The status of a proxy is known with any http.Transport. A text that is not a reason phrase is not repeated.
 func TestProxyStatus(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "s3cret", http.StatusProxyAuthRequired)
-	}))
-	defer proxy.Close()
-	u, _ := url.Parse(proxy.URL)
-	replaceDefault(t, &http.Transport{Proxy: http.ProxyURL(u)})
-	_, err := httpclient.Default().Get("https://host.example/")
-	if got, ok := errors.AsType[neterr.ProxyError](err); !ok || got != http.StatusProxyAuthRequired {
-		t.Errorf("got %v, want status 407", err)
+	const own = "HTTP/1.1 403 s3cret\r\nContent-Length: 0\r\n\r\n"
+	for _, test := range []struct {
+		response string
+		want     neterr.ProxyError // 0 if it is unknown without OnProxyConnectResponse
+	}{
+		{"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 6\r\n\r\ns3cret", 407},
+		{"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\ns3cret", 403},
+		{"HTTP/1.1 302 Found\r\nLocation: https://proxy.example/s3cret\r\nContent-Length: 0\r\n\r\n", 302},
+		{"HTTP/1.0 503 service unavailable\r\n\r\n", 503},
+		{own, 0},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					io.WriteString(c, test.response)
+				}
+				c.Close()
+			}
+		}()
+		proxied := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: l.Addr().String()})}
+
+		err = post(httpclient.Restricted(&http.Client{Transport: proxied}), "https://host.example/")
+		wantError(t, err, true, false)
+		if got, _ := errors.AsType[neterr.ProxyError](err); got != test.want {
+			t.Errorf("%q with a client of the program: got %v, want status %d", test.response, err, int(test.want))
+		}
+		replaceDefault(t, proxied)
+		want := test.want
+		if test.response == own {
+			want = http.StatusForbidden
+		}
+		err = post(httpclient.Default(), "https://host.example/")
+		if got, _ := errors.AsType[neterr.ProxyError](err); got != want {
+			t.Errorf("%q with the default client: got %v, want status %d", test.response, err, int(want))
+		}
+	}
+	// An error of a transport that is not of a proxy.
+	other := testkit.RoundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("Forbidden") })
+	err := post(httpclient.Restricted(&http.Client{Transport: other}), "https://host.example/")
+	if got, ok := errors.AsType[neterr.ProxyError](err); ok {
+		t.Errorf("without a proxy: got status %d", int(got))
 	}
 }
 

@@ -85,11 +85,23 @@ func describeCause(err error) string {
 	case ok && op.Addr != nil:
 		text = op.Op + " " + op.Addr.String() + ": " + text
 	}
-	if Certificate(err) {
-		text += "; if a proxy or a private cloud uses its own certificate authority, " +
+	return text + certificateAdvice(cause)
+}
+
+// certificateAdvice returns what to do about a rejected certificate, or "".
+func certificateAdvice(cause error) string {
+	switch e := cause.(type) { //nolint:errorlint // Cause has unwrapped it
+	case x509.UnknownAuthorityError:
+		return "; if a proxy or a private cloud uses its own certificate authority, " +
 			"trust it in the HTTPClient that sends the request"
+	case x509.HostnameError:
+		return "; another server or a proxy responded, so check the name of the host, DNS and the proxy"
+	case x509.CertificateInvalidError:
+		if e.Reason == x509.Expired { // also before NotBefore
+			return "; check the clock of this machine"
+		}
 	}
-	return text
+	return ""
 }
 
 // A ProxyError is the HTTP status with which a proxy rejected a CONNECT request.

@@ -35,7 +35,9 @@ func TestDescribe(t *testing.T) {
 		DNSNames: []string{"eyJhbGciOi.example"}}
 	unknown := x509.UnknownAuthorityError{}
 	hostname := x509.HostnameError{Certificate: named, Host: "host.example"}
-	expired := x509.CertificateInvalidError{Cert: named, Reason: x509.NotAuthorizedToSign}
+	noAuthority := x509.CertificateInvalidError{Cert: named, Reason: x509.NotAuthorizedToSign}
+	expired := x509.CertificateInvalidError{Cert: named, Reason: x509.Expired,
+		Detail: "current time 2000-01-01T00:00:00Z is before 2026-11-27T00:00:00Z"}
 	for name, test := range map[string]struct {
 		err         error
 		text        string
@@ -67,9 +69,13 @@ func TestDescribe(t *testing.T) {
 		"unknown authority": {wrap(&tls.CertificateVerificationError{Err: unknown}),
 			"request to h failed: x509: certificate signed by unknown authority" + trust, unknown, true},
 		"another host": {wrap(hostname),
-			"request to h failed: x509: certificate is valid for [redacted], not host.example" + trust, hostname, true},
-		"invalid certificate": {wrap(expired),
-			"request to h failed: x509: certificate is not authorized to sign other certificates" + trust, expired, true},
+			"request to h failed: x509: certificate is valid for [redacted], not host.example; " +
+				"another server or a proxy responded, so check the name of the host, DNS and the proxy", hostname, true},
+		"wrong clock": {wrap(&tls.CertificateVerificationError{Err: expired}),
+			"request to h failed: x509: certificate has expired or is not yet valid: " +
+				"current time 2000-01-01T00:00:00Z is before 2026-11-27T00:00:00Z; check the clock of this machine", expired, true},
+		"invalid certificate": {wrap(noAuthority),
+			"request to h failed: x509: certificate is not authorized to sign other certificates", noAuthority, true},
 		"text of a proxy": {wrap(errors.New("Bad Gateway " + secret)),
 			"request to h failed: the connection or a proxy failed", nil, false},
 		"nil": {nil, "request to h failed: the connection or a proxy failed", nil, false},
