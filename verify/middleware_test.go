@@ -391,6 +391,48 @@ func TestRequirePanicsWithoutValidArguments(t *testing.T) {
 	}
 }
 
+// Clients request "api://api-a/Tasks.Read", and their tokens have "Tasks.Read". A rule for the former would reject every
+// user.
+func TestScopeWithTheNameOfTheAPIPanics(t *testing.T) {
+	const notAScope = ` is not a scope of a token; write the scopes that the API exposes, such as "Tasks.Read"`
+	for scope, want := range map[string]string{
+		"api://api-a/access_as_user":       ` also names the API; write only the scope, "access_as_user"`,
+		"https://contoso.example/a/A.Read": ` also names the API; write only the scope, "A.Read"`,
+		apiID + "/Tasks.Read":              ` also names the API; write only the scope, "Tasks.Read"`,
+		strings.ToUpper(apiID) + "/A":      ` also names the API; write only the scope, "A"`,
+		"api://api-a/.default":             notAScope,
+		"api://api-a/":                     notAScope,
+		"api://api-a":                      notAScope,
+		".default":                         notAScope,
+		"Tasks/Read":                       "",
+		"Tasks/.Read":                      "",
+		"Tasks/":                           "",
+		"Tasks:Read":                       "",
+		"api-a/Tasks.Read":                 "",
+		"user_impersonation":               "",
+	} {
+		for name, rule := range map[string]func(){
+			"Scope":              func() { verify.Scope("Tasks.Write", scope) },
+			"RequireScope":       func() { verify.RequireScope(scope) },
+			"ScopeOrRole":        func() { verify.ScopeOrRole(scope, "Tasks.Read.All") },
+			"RequireScopeOrRole": func() { verify.RequireScopeOrRole(scope, "Tasks.Read.All") },
+		} {
+			func() {
+				defer func() {
+					var panics any
+					if want != "" {
+						panics = fmt.Sprintf("verify: Scope: %q%s", scope, want)
+					}
+					if got := recover(); got != panics {
+						t.Errorf("%s(%q): got panic %v, want %v", name, scope, got, panics)
+					}
+				}()
+				rule()
+			}()
+		}
+	}
+}
+
 // Responses of the rules are not cached, and browsers do not guess their type.
 func TestResponsesHaveSafeHeaders(t *testing.T) {
 	v := mustNew(t, newAuthority(jwk(0)).config())

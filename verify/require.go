@@ -119,12 +119,13 @@ func mustBeRules(function string, rules []Rule) {
 // The error has [ReasonMissingScope].
 //
 // Scope panics if scopes is empty or has an entry that cannot be a scope, because that is
-// a mistake in the program.
+// a mistake in the program. It also panics if an entry has the URI or the client ID of the
+// API, as in the requests of clients: "api://tasks/Tasks.Read".
 //
 // Sources: "Verify scopes in APIs called on behalf of users" in Microsoft's page
 // on verifying scopes and app roles, and RFC 6750, section 3.1.
 func Scope(scopes ...string) Rule {
-	scopes = mustBePermissions("Scope", scopes)
+	scopes = mustBeScopes("Scope", scopes)
 	return newRule(func(c *Claims) error {
 		if c.forUser() && c.Scopes.HasAny(scopes...) {
 			return nil
@@ -276,6 +277,26 @@ func mustBePermissions(function string, values []string) []string {
 		}
 	}
 	return slices.Clone(values)
+}
+
+// mustBeScopes is mustBePermissions for scopes. It also panics if one is written as clients
+// request it, since it would reject every user.
+//
+// A scope does not begin with a dot (value in the reference of permissionScope in Microsoft Graph).
+func mustBeScopes(function string, values []string) []string {
+	scopes := mustBePermissions(function, values)
+	for _, v := range scopes {
+		i := strings.LastIndexByte(v, '/')
+		api, name := v[:max(i, 0)], v[i+1:]
+		switch namesAPI := strings.Contains(v, "://") || guid.ValidLower(strings.ToLower(api)); {
+		case v[0] == '.', namesAPI && (name == "" || name[0] == '.' || strings.HasSuffix(api, ":/")):
+			panic(fmt.Sprintf("verify: %s: %q is not a scope of a token; "+
+				"write the scopes that the API exposes, such as \"Tasks.Read\"", function, v))
+		case namesAPI:
+			panic(fmt.Sprintf("verify: %s: %q also names the API; write only the scope, %q", function, v, name))
+		}
+	}
+	return scopes
 }
 
 // mustBeGUIDs returns values in lower case. It panics if values is empty, or if one is not
