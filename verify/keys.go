@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -415,6 +416,10 @@ func (k *keys) fetch(ctx context.Context) (map[string]*signingKey, error) {
 		return nil, k.documentError(errors.New("is too large"))
 	}
 	byID, err := parseKeys(body)
+	if errors.Is(err, errNotKeys) {
+		err = fmt.Errorf("%w (%s); check whether a proxy sent it", err,
+			httpclient.DescribeBody(resp.StatusCode, resp.Header, len(body)))
+	}
 	if err != nil {
 		return nil, k.documentError(err)
 	}
@@ -478,6 +483,8 @@ const (
 	maxKeyBits = 8192
 )
 
+var errNotKeys = errors.New("is not a JSON object with an array of keys")
+
 // parseKeys parses a JWK set (RFC 7517) with Microsoft's "issuer" member. It ignores
 // keys that are not RSA signing keys or have members of the wrong type (RFC 7517,
 // section 5). It also ignores a kid that several different keys have, because the kid
@@ -489,7 +496,7 @@ func parseKeys(document []byte) (map[string]*signingKey, error) {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if json.Unmarshal(document, &set) != nil {
-		return nil, errors.New("is not a JSON object with an array of keys")
+		return nil, errNotKeys
 	}
 	if len(set.Keys) > maxKeys {
 		return nil, errors.New("has too many keys")

@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/verify"
 )
 
@@ -794,7 +795,12 @@ func TestErrorsSayWhyKeysAreUnavailable(t *testing.T) {
 		{"long body", respond(200, strings.NewReader(strings.Repeat(" ", 1<<20+1))),
 			"the key document of " + host + " is too large", nil, true},
 		{"HTML", respond(200, strings.NewReader("<html>")),
-			"the key document of " + host + " is not a JSON object with an array of keys", nil, true},
+			"the key document of " + host + " is not a JSON object with an array of keys (6 bytes, without a content type, " +
+				"status 200); check whether a proxy sent it", nil, true},
+		{"HTML of a proxy", func(r *http.Request) (*http.Response, error) {
+			return testkit.Response(r, 200, "text/html; charset=utf-8", "<p>secret-thing"), nil
+		}, "the key document of " + host + " is not a JSON object with an array of keys (15 bytes, text/html, " +
+			"status 200); check whether a proxy sent it", nil, true},
 		{"no keys", respond(200, strings.NewReader(`{"keys":[]}`)),
 			"the key document of " + host + " does not have a usable signing key", nil, true},
 	} {
