@@ -232,6 +232,10 @@ func (r *rules) setAudiences(audiences []string) error {
 		if strings.TrimSpace(a) != a || a == "" {
 			return errors.New("Config.Audiences has an entry that is empty or has leading or trailing spaces")
 		}
+		if uri, ok := strings.CutSuffix(a, "/.default"); ok {
+			return fmt.Errorf("Config.Audiences has %q, which is a scope; "+
+				"write %q for v1.0 tokens, and the client ID for v2.0 tokens", a, uri)
+		}
 		if id := strings.ToLower(a); guid.ValidLower(id) {
 			a = id
 		}

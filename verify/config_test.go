@@ -26,6 +26,10 @@ func TestNewValidatesConfig(t *testing.T) {
 		{change(func(c *verify.Config) { c.Audiences = nil }), "Audiences"},
 		{change(func(c *verify.Config) { c.Audiences = []string{""} }), "Audiences"},
 		{change(func(c *verify.Config) { c.Audiences = []string{apiID + " "} }), "Audiences"},
+		{change(func(c *verify.Config) { c.Audiences = []string{apiID, "api://a/.default"} }),
+			`Audiences has "api://a/.default", which is a scope; write "api://a" for v1.0 tokens, ` +
+				"and the client ID for v2.0 tokens"},
+		{change(func(c *verify.Config) { c.Audiences = []string{"api://a/default"} }), ""},
 		{change(func(c *verify.Config) { c.Tenants = nil }), "Tenants"},
 		{change(func(c *verify.Config) { c.Tenants = []string{""} }), "Tenants"},
 		{change(func(c *verify.Config) { c.Tenants = []string{"common"} }), "AnyTenant"},
