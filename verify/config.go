@@ -13,6 +13,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/httpclient"
 )
 
 // Values for Config.Tenants that are not the ID of an organization's tenant.
@@ -39,7 +40,7 @@ const (
 )
 
 // Config configures a [Verifier]. Audiences and Tenants are required: no default
-// accepts a token.
+// accepts a token. [New] copies them, so the caller may modify the slices afterwards.
 type Config struct {
 	// Audiences are the accepted values of the aud claim. They are the client ID
 	// of this application, which v2.0 tokens and ID tokens always have, and its App
@@ -135,9 +136,11 @@ type Config struct {
 	GraphHost string
 
 	// HTTPClient fetches the keys and sends the requests to Microsoft Graph. If nil, a
-	// client with time-outs is used, with the proxy and the certificate authorities that
-	// http.DefaultTransport has when New is called. Verifier uses a copy without a cookie
-	// jar that does not follow redirects.
+	// client is used with the proxy and the certificate authorities that
+	// http.DefaultTransport has when New is called. New makes a copy without a cookie jar
+	// that does not follow redirects, so a later change of the fields has no effect. With any
+	// client, a request times out after at most 10 seconds. Callers wait for at most 25
+	// seconds for the keys, and 10 seconds for a lookup of groups, including retries.
 	HTTPClient *http.Client
 
 	// ErrorHandler writes the response to a request that Middleware or a Require
@@ -183,6 +186,7 @@ func New(cfg Config) (*Verifier, error) {
 	if v.errorHandler == nil {
 		v.errorHandler = writeError
 	}
+	cfg.HTTPClient = httpclient.Restricted(cfg.HTTPClient)
 	v.keys, v.members = newKeySource(r, cfg, v.logger), []*Verifier{v}
 	v.groups = newGroupLookups(r, cfg, v.logger)
 	return v, nil

@@ -67,6 +67,28 @@ func TestNewValidatesConfig(t *testing.T) {
 	}
 }
 
+// The caller may modify its Config after New.
+func TestNewCopiesConfig(t *testing.T) {
+	a := newAuthority()
+	a.perTenant(map[string][]object{tenantA: {jwk(0)}, tenantB: {jwk(0)}, "common": {}})
+	cfg := a.config()
+	cfg.Audiences, cfg.Tenants, cfg.KeysFor = []string{apiID}, []string{tenantA, tenantB}, apiID
+	client := a.client()
+	cfg.HTTPClient = client
+	v := mustNew(t, cfg)
+	cfg.Audiences[0], cfg.Tenants[1] = otherID, tenantA
+	client.Transport = newAuthority()
+	for _, tenant := range []string{tenantA, tenantB} { // the keys of each are fetched
+		raw := sign(0, headerOf(0), userV2().with("tid", tenant).with("iss", "https://"+host+"/"+tenant+"/v2.0"))
+		if _, err := v.Verify(t.Context(), raw); err != nil {
+			t.Errorf("tenant %s: got %v, want nil", tenant, err)
+		}
+	}
+	if got := a.fetches.Load(); got != 2 {
+		t.Errorf("got %d requests with the first transport, want 2", got)
+	}
+}
+
 // In another tenant, an App ID URI may belong to another application, whose administrators grant
 // themselves its roles. Only a client ID is unique in all tenants.
 func TestAnyTenantRequiresClientIDs(t *testing.T) {

@@ -161,7 +161,7 @@ func newGroupLookups(r *rules, cfg Config, logger *slog.Logger) *groupLookups {
 	tenantCalls, _ := lru.New[string, safecall.Limiter](maxKeyTenants)
 	return &groupLookups{
 		paused: paused, tenantCalls: tenantCalls,
-		host: r.graphHost, tokens: cfg.GraphTokens, client: httpclient.Restricted(cfg.HTTPClient),
+		host: r.graphHost, tokens: cfg.GraphTokens, client: cfg.HTTPClient,
 		calls: make(safecall.Limiter, maxGroupRequests), budget: retry.NewBudget(), logger: logger, entries: entries,
 	}
 }

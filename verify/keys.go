@@ -190,7 +190,7 @@ type keySet struct {
 // newKeys returns an empty cache for the key document at an https URL of host.
 func newKeys(url, host string, client *http.Client, budget *retry.Budget, logger *slog.Logger) *keys {
 	return &keys{
-		url: url, host: host, client: httpclient.Restricted(client), calls: safecall.NewLimiter(), budget: budget,
+		url: url, host: host, client: client, calls: safecall.NewLimiter(), budget: budget,
 		logger: logger,
 	}
 }
