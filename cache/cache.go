@@ -52,7 +52,7 @@ type Options struct {
 	Trace func(ctx context.Context, e Event) (context.Context, func(Event))
 }
 
-// Cache holds access tokens. It is safe for concurrent use and must not be copied. Create it with [New].
+// Cache stores access tokens. It is safe for concurrent use and must not be copied. Create it with [New].
 // The zero Cache is an empty cache with default options.
 type Cache struct {
 	once          sync.Once // calls init

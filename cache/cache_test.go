@@ -374,7 +374,7 @@ type throttled struct{ after time.Duration }
 func (throttled) Error() string                    { return "throttled" }
 func (e throttled) RetryAfterDelay() time.Duration { return e.after }
 
-// A Retry-After beyond the expiry of the token does not extend it.
+// A Retry-After beyond the expiry of a token does not extend the token's lifetime.
 func TestThrottlingDoesNotExtendToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &authority{}

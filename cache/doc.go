@@ -1,4 +1,4 @@
-// Package cache holds the access tokens that package entra acquires. It is bounded, sends one request for any
+// Package cache stores the access tokens that package entra acquires. It is bounded, sends one request for any
 // number of callers, and refreshes tokens before they expire.
 //
 // Most programs use two parts of it. They share one cache among clients,
@@ -12,7 +12,7 @@
 //
 // # Contents
 //
-// A session belongs to one subject of one app ([Key]). It holds an access token for each scope set, and the state that
+// A session belongs to one subject of one app ([Key]). It has an access token for each scope set, and the state that
 // the flow needs for the next one, such as a refresh token. [Options].Size bounds the sessions. A session has at most
 // 64 scope sets.
 //

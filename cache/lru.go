@@ -9,8 +9,8 @@ import (
 	"unique"
 )
 
-// maxUserSessions bounds the sessions of one user, so that a user who signs in again and again evicts only
-// their own sessions.
+// maxUserSessions bounds the sessions of one user, so that a user who signs in repeatedly evicts only their own
+// sessions.
 const maxUserSessions = 64
 
 // A shard is an index of sessions that knows which one to evict first.

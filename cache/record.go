@@ -107,7 +107,7 @@ func (r *sessionRecord) laterThan(o *sessionRecord) bool {
 }
 
 // merge adds to r what o has and r lacks. Of two values, it keeps that of the later sign-in, and otherwise the
-// younger one. The tokens of an earlier sign-in stay valid, so they are kept where there are no others.
+// younger one. The tokens of an earlier sign-in stay valid, so they stay where others are missing.
 func (r *sessionRecord) merge(o *sessionRecord) {
 	switch {
 	case o.laterThan(r):

@@ -47,7 +47,7 @@ type sessionState struct {
 	at   time.Time // when it arrived
 }
 
-// An entry holds the token of one scope set of a session.
+// An entry has the token of one scope set of a session.
 type entry struct {
 	session *session
 	older   *entry // the next entry of the session, which was looked up before; may be nil

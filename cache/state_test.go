@@ -11,7 +11,7 @@ import (
 	"github.com/entratoken/entra/cache/storetest"
 )
 
-// State returns the state that any process stored last, and "" after a purge in another process.
+// State returns the state that was stored last, by any process, and "" after a purge in another process.
 func TestStateOfASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := storetest.NewMemory()

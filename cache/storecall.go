@@ -20,7 +20,7 @@ const (
 	opWait   = "wait"
 )
 
-// call calls the store. If the breaker is open, it fails at once, or waits for the probe in flight and then tries again.
+// call calls the store. If the breaker is open, it fails at once, or waits for a probe in flight and then tries.
 func call[T any](ctx context.Context, fl *fleet, h *Handle, op string, f func(context.Context) (T, error),
 ) (v T, err error) {
 	for {
