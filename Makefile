@@ -8,7 +8,7 @@ SHELL := bash
 GO        ?= go
 FUZZTIME  ?= 30s  # how long `make fuzz` gives each target
 BENCH     ?=      # which benchmarks `make bench` runs, as a regular expression (default all)
-COUNT     ?= 12   # how often it runs each
+COUNT     ?= 3    # how often it runs each
 TEST_FLAGS ?=     # more flags for the test runs, for example -shuffle=on -count=1
 PKG       ?= ./cache ./verify ./signin ./authcode ./credentials ./internal/redact # what `make mutants` mutates
 FILE      ?= .    # which files `make mutants` and `make style` read, as a regular expression

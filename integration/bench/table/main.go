@@ -23,7 +23,7 @@ import (
 func main() {
 	docs := flag.String("docs", "../docs", "the directory of benchmarks.md")
 	raw := flag.String("raw", "../bin/bench.txt", "where the raw output goes")
-	rounds := flag.Int("count", 8, "how many rounds")
+	rounds := flag.Int("count", 3, "how many rounds")
 	bench := flag.String("bench", "", "which benchmarks, as a regular expression (default all, and write the page)")
 	flag.Parse()
 	if err := run(*docs, *raw, *bench, *rounds); err != nil {
