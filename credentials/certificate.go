@@ -31,8 +31,8 @@ type CertificateFileOptions struct {
 	// RS256 signs with RS256 instead of PS256, for old authorities. It is an error if
 	// GODEBUG=fips140=only prohibits SHA-1.
 	RS256 bool
-	// WarnBefore is how long before the certificate expires Logger starts to log a warning,
-	// once a day. Defaults to 30 days. If negative, no warning is logged.
+	// WarnBefore is the remaining lifetime at which Logger starts to warn once a day that the
+	// certificate expires. Defaults to 30 days. If negative, no warning is logged.
 	WarnBefore time.Duration
 	// Logger receives a record when a new certificate is loaded (level Info). It receives one at
 	// level Warn when the changed files cannot be used, when a part of them is skipped, and

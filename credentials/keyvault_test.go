@@ -434,13 +434,13 @@ func TestKeyVaultErrors(t *testing.T) {
 				fmt.Fprintf(rw, `{"error":{"code":"BadParameter","message":"bad header %s"}}`, r.Header.Get("Authorization"))
 				return true
 			})
-		}, loading + `contoso.vault.azure.net rejected the request for certificate "orders" in contoso.vault.azure.net: ` +
+		}, loading + `contoso.vault.azure.net rejected the request for the certificate "orders": ` +
 			`bad header Bearer [redacted]`, "invalid_client", 400},
 		{"redirect", false, responds(302, "text/html", ""), loading + `contoso.vault.azure.net rejected the request for ` +
-			`certificate "orders" in contoso.vault.azure.net with 0 bytes, text/html, status 302`, "invalid_client", 302},
+			`the certificate "orders" with 0 bytes, text/html, status 302`, "invalid_client", 302},
 		{"throttled", false, fail("certificates", keyvault.Failure{
 			Status: 429, Code: "Throttled", Message: "Too many requests.", RetryAfter: "30",
-		}), loading + `contoso.vault.azure.net rejected the request for certificate "orders" in contoso.vault.azure.net: ` +
+		}), loading + `contoso.vault.azure.net rejected the request for the certificate "orders": ` +
 			`Too many requests.`, "temporarily_unavailable", 429},
 		{"wrong signature", false, func(w *vaultWorld) {
 			w.vault.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {

@@ -61,8 +61,8 @@ func ManagedIdentity(opts *ManagedIdentityOptions) (entra.Credential, error) {
 	}), nil
 }
 
-// platformRetry describes a failed request to the platform to package retry. Microsoft recommends to wait for at least
-// a second ("Retry guidance" in the documentation of the virtual machine's endpoint).
+// platformRetry describes a failed request to the platform to package retry. Microsoft recommends waiting at least one
+// second ("Retry guidance" in the documentation of the virtual machine's endpoint).
 func platformRetry(f *metadata.Failure) retry.Failure {
 	if f.Reason == metadata.NoResponse {
 		return retry.FromError(f.Cause)

@@ -234,7 +234,7 @@ func TestManagedIdentityErrors(t *testing.T) {
 	}
 }
 
-// A passing failure of the platform is retried after at least a second, as Microsoft recommends, and within the
+// A transient failure of the platform is retried after at least a second, as Microsoft recommends, and within the
 // callers' time. The error status of an unknown identity is not retried.
 func TestTransientFailureOfThePlatformIsRetried(t *testing.T) {
 	respond := func(status int, header ...string) func(*http.Request) (*http.Response, error) {

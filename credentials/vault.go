@@ -223,7 +223,7 @@ func (v *vault) unauthorized(r *response) *entra.Error {
 // rejected returns the error for a response that is not a success.
 func (v *vault) rejected(op *vaultOperation, name string, r *response) error {
 	subject := fmt.Sprintf("the %s %q in %s", op.object, name, v.host())
-	e, body := v.failure(r, "rejected the request for "+strings.TrimPrefix(subject, "the "))
+	e, body := v.failure(r, fmt.Sprintf("rejected the request for the %s %q", op.object, name))
 	inner := body.Error.Inner.Code
 	switch {
 	case strings.HasSuffix(inner, "Disabled"):
