@@ -97,8 +97,8 @@ type Config struct {
 
 	// AllowAppsWithoutRoles accepts app-only tokens without any role. By default they
 	// are rejected with status 403, because Entra issues one to any app of a tenant for
-	// any API that does not require assignment. Set it only if the program decides by
-	// the client who may use the API, for example with RequireClient.
+	// any API that does not require assignment. Set it only if the program checks which
+	// clients may use the API, for example with RequireClient.
 	AllowAppsWithoutRoles bool
 
 	// Leeway is the accepted difference between the clocks of Entra and of this

@@ -243,7 +243,7 @@ func (g *groupLookups) run(l *groupLookup, user User, groups []string) {
 		if after > 0 || errors.Is(l.err, context.DeadlineExceeded) {
 			g.paused.Add(user.TenantID, pause{l.until, l.err})
 		}
-		g.logger.Warn("failed to look up groups", "error", l.err, "tenant", user.TenantID, "retry_in", wait)
+		g.logger.Warn("verify: failed to look up groups", "error", l.err, "tenant", user.TenantID, "retry_in", wait)
 	}
 }
 

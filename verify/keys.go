@@ -360,7 +360,7 @@ func (k *keys) failedLocked(err error) {
 	if set := k.current.Load(); set != nil {
 		k.current.Store(&keySet{set.byID, set.fetched, now, pause})
 	}
-	k.logger.Warn("failed to fetch the signing keys", "error", err, "failures", k.failures, "retry_in", pause)
+	k.logger.Warn("verify: failed to fetch the signing keys", "error", err, "failures", k.failures, "retry_in", pause)
 }
 
 // maxDocumentSize is the maximum size of the key document in bytes. Entra's has about

@@ -102,7 +102,7 @@ func (v *Verifier) reject(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "request rejected", e.LogValue().Group()...)
+	v.logger.LogAttrs(r.Context(), slog.LevelDebug, "verify: request rejected", e.LogValue().Group()...)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if e.HTTPStatus() == http.StatusServiceUnavailable {

@@ -474,7 +474,7 @@ func TestRejectedRequestsAreLoggedByReason(t *testing.T) {
 			return a
 		}}))
 	request(mustNew(t, cfg).Middleware(welcome), "Bearer "+sign(2, headerOf(0), userV2()))
-	if got, want := out.String(), "level=DEBUG msg=\"request rejected\" reason=bad_signature\n"; got != want {
+	if got, want := out.String(), "level=DEBUG msg=\"verify: request rejected\" reason=bad_signature\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

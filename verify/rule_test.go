@@ -90,7 +90,7 @@ func TestRuleOfTheProgram(t *testing.T) {
 		w.Header().Get("WWW-Authenticate") != "" {
 		t.Errorf("got status %d, body %q, header %v", w.Code, w.Body, w.Header())
 	}
-	const want = "level=DEBUG msg=\"request rejected\" reason=denied cause=\"internal: ada owes 7 EUR\"\n"
+	const want = "level=DEBUG msg=\"verify: request rejected\" reason=denied cause=\"internal: ada owes 7 EUR\"\n"
 	if out.String() != want {
 		t.Errorf("got log %q, want %q", out.String(), want)
 	}
@@ -162,7 +162,7 @@ func TestRejectedValueIsLogged(t *testing.T) {
 			cfg := newAuthority(jwk(0)).config()
 			cfg.Logger = debugLogger(&out)
 			w := request(mustNew(t, cfg).Middleware(welcome), "Bearer "+test.raw)
-			if want := `level=DEBUG msg="request rejected" ` + test.log + "\n"; out.String() != want {
+			if want := `level=DEBUG msg="verify: request rejected" ` + test.log + "\n"; out.String() != want {
 				t.Errorf("got log %q, want %q", out.String(), want)
 			}
 			want := challenge + `, error="invalid_token", error_description="` + test.body + `"`

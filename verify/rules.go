@@ -251,8 +251,8 @@ func (r *rules) keyMaySign(k *signingKey, c *Claims) bool {
 // Expected has the values of a sign-in with which its ID token must agree.
 type Expected struct {
 	// Nonce is the nonce of the authorization request. If empty, the request was
-	// sent without one, and a token with a nonce is rejected. An ID token of a
-	// refresh has none.
+	// sent without one, and a token with a nonce is rejected. An ID token from a
+	// refresh does not have a nonce.
 	Nonce string
 	// Code is the authorization code that the authorization endpoint returned with
 	// the ID token (hybrid flow). The token must then have its hash (c_hash). If

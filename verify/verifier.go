@@ -264,7 +264,7 @@ var methods = map[string]jwt.SigningMethod{
 	},
 }
 
-// verifiedCache holds the claims of verified access tokens by the SHA-256 of the
+// verifiedCache has the claims of verified access tokens by the SHA-256 of the
 // token, so that another request with the same token costs a hash and a lookup.
 // Rejected tokens are not cached, so they cannot evict valid ones. The least
 // recently used entry is evicted first. Callers share the bound.
