@@ -105,10 +105,10 @@ func Begin(ctx context.Context, c *entra.Client, t Verified, scopes ...string) (
 // same app, tenant, cloud and capabilities, and a cache with the same store. Without a store, only the
 // process that called [Begin] can resume d. scopes may be for another API than those of Begin.
 //
-// Tokens are refreshed early, in the background, with the refresh token. Each use extends the life of
-// d. It ends when it is not used for cache.Options.DelegationTTL, with [End], and when Entra reports
-// that the refresh token has expired or was revoked, for example because an administrator revoked
-// the user's sessions.
+// Tokens are refreshed early, in the background, with the refresh token. Each token request extends
+// the lifetime of d. The delegation ends after cache.Options.DelegationTTL without one, with [End],
+// and when Entra reports that the refresh token has expired or was revoked, for example because an
+// administrator revoked the user's sessions.
 //
 // The source's methods return an [*entra.Error]:
 //
@@ -173,8 +173,8 @@ func end(ctx context.Context, c *entra.Client, d Delegation) error {
 // revoked reports whether Entra has rejected the refresh token for good. It may reject other requests for
 // reasons that concern one API, such as missing consent.
 //
-// Microsoft advises to react to the OAuth code and not to numbers, which change. An unknown number
-// only costs a request for each later call.
+// Microsoft advises reacting to the OAuth code, because numbers change. A number that is missing here
+// only means that later calls repeat the request after its back-off.
 func revoked(e *entra.Error) bool {
 	return e.Code == "invalid_grant" &&
 		(e.SubError == "bad_token" || e.SubError == "token_expired" || slices.ContainsFunc([]int{

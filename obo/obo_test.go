@@ -293,8 +293,7 @@ func TestExpiryInAString(t *testing.T) {
 	})
 }
 
-// A token that expires before its assertion is refreshed early, with the assertion, for every
-// refresh_in.
+// A token that expires before its assertion is refreshed at each refresh_in, with the assertion.
 func TestRefreshUsesTheAssertion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, r, c := setup(t, func(c *entratest.Config) {

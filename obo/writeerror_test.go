@@ -18,7 +18,7 @@ import (
 )
 
 // Status and challenge tell the caller how to react. An invalid_token challenge without consent would make it
-// acquire tokens for this API again and again.
+// acquire tokens for this API repeatedly.
 func TestWriteError(t *testing.T) {
 	const claims = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
 	const consent = `Bearer error="consent_required", ` +
