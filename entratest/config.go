@@ -64,7 +64,8 @@ type Tenant struct {
 
 	// CustomURLDomain is a host such as login.contoso.com that serves the tenant as an
 	// external tenant (Microsoft Entra External ID), next to NAME.ciamlogin.com. The
-	// issuer of its tokens stays on ID.ciamlogin.com. If empty, there is none.
+	// host of the issuer is still ID.ciamlogin.com. If empty, the tenant does not have
+	// such a host.
 	CustomURLDomain string
 }
 
@@ -134,7 +135,7 @@ type App struct {
 	// redirect URI of a request must equal a registered one, of any platform. Only a
 	// loopback URI may differ in its port
 	// (https://learn.microsoft.com/entra/identity-platform/reply-url).
-	// If an app does not have a redirect URI, it cannot sign users in.
+	// An app without a redirect URI cannot use the authorization endpoint.
 	RedirectURIs []string
 
 	// SPARedirectURIs are those of the platform single-page application. A code for

@@ -249,7 +249,7 @@ func (st *step) addToken(name, raw string) {
 	st.tokens = append(st.tokens, t)
 }
 
-// A rawJSON is a compact JSON object.
+// A rawJSON is a compact JSON object, truncated to maxForm bytes.
 type rawJSON string
 
 func newRawJSON(c claimSet) rawJSON {

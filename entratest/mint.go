@@ -21,7 +21,8 @@ type MintOptions struct {
 	// Defaults to Config.Host, then to login.microsoftonline.com.
 	Host string
 	// Resource is the audience, an app by name, client ID or App ID URI. Required.
-	// Without Client, it is also the client. An ID token is for the client.
+	// Without Client, it is also the client. The audience of an ID token is Client
+	// instead.
 	Resource string
 	// Client is the app that the token is issued to, by name or client ID.
 	// Defaults to Resource.

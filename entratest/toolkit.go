@@ -171,7 +171,7 @@ func (t *Test) Certificate(app string) tls.Certificate {
 	return cert
 }
 
-// maxClientKeys is the number of client keys of a process. RSA keys are slow to generate.
+// maxClientKeys bounds the client keys of a process. Certificates share them, because RSA keys are slow to generate.
 const maxClientKeys = 4
 
 // ServiceAccountIssuer is the issuer of the tokens of [Test.ServiceAccountToken].
