@@ -68,8 +68,8 @@ type Request struct {
 	Parameters map[string]string
 }
 
-// Login is a sign-in in progress. It holds the URL for the browser and the values that the
-// authorization response is checked against. It is valid for one browser and one response;
+// Login is a sign-in in progress. It contains the URL for the browser and the values that
+// the authorization response is checked against. It is valid for one browser and one response;
 // the package documentation says how to store it. Create it with [Flow.Begin]. [Flow.Exchange]
 // rejects the zero Login with [ErrNoLogin].
 //

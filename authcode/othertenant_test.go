@@ -311,7 +311,7 @@ func TestAnotherTenantWithoutStore(t *testing.T) {
 }
 
 // A new sign-in ends the failures of the earlier one in another tenant. Otherwise an app that redirects the user to
-// sign in on such a failure would do so again and again. Until then, and for other sessions, the failure is cached.
+// sign in on such a failure would do so repeatedly. Until then, and for other sessions, the failure is cached.
 func TestSignInEndsFailureInAnotherTenant(t *testing.T) {
 	end := map[string]func(*testing.T, *estate, *authcode.Flow, authcode.Account) string{
 		"signed out": func(t *testing.T, _ *estate, f *authcode.Flow, a authcode.Account) string {

@@ -7,7 +7,7 @@ import (
 )
 
 // maxReturnTo bounds a return path, in bytes of JSON, so that a Login fits into a cookie
-// (RFC 6265, section 6.1). JSON writes an ampersand as six bytes.
+// (RFC 6265, section 6.1). Package json escapes an ampersand as six bytes (\u0026).
 const maxReturnTo = 2002
 
 // maxDecodings bounds how often the escapes of a path may themselves be escaped.

@@ -47,7 +47,7 @@ const (
 	signedOutCookie = "signed-out" // ID of the last sign-out
 )
 
-// slotCookie returns the name of a login's cookie, after loginPrefix.
+// slotCookie returns the part of a login cookie's name that follows loginPrefix.
 func slotCookie(slot int) string { return fmt.Sprintf("%02d", slot) }
 
 // session returns a session cookie, which expires when the browser is closed. With SameSite=Lax it is sent when Entra

@@ -562,7 +562,7 @@ func TestSignInOptions(t *testing.T) {
 }
 
 // A page that needs five APIs prompts for five consents within a minute. That is not a loop, unlike the same consent
-// again and again (AzureAD/microsoft-identity-web#847, AzureAD/microsoft-identity-web#985).
+// repeatedly (AzureAD/microsoft-identity-web#847, AzureAD/microsoft-identity-web#985).
 func TestFiveConsentsAreNotALoop(t *testing.T) {
 	w := newWebApp(t)
 	b := w.browser(t)

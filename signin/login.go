@@ -272,8 +272,9 @@ func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
 	return err
 }
 
-// startSession creates the session of a sign-in, which starts in the epochs e. It replaces the current session of the
-// browser and the session at the time when the sign-in began. docs/design/signin.md explains the order of the steps.
+// startSession creates the session of a sign-in. e are the epochs that the sign-in read. The session replaces the
+// current one of the browser and that at the time when the sign-in began. docs/design/signin.md explains the order of
+// the steps.
 func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *authcode.SignIn, e epochs) error {
 	if _, err := s.requestState(r).session(); err != nil {
 		return err

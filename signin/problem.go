@@ -280,7 +280,7 @@ func kindOfEntra(e *entra.Error) Kind {
 }
 
 // needsAdmin reports whether the app lacks a consent that the user cannot give. AADSTS90094 and 90095 say so. 65001
-// does, too, because the user has just been prompted.
+// does, too, because the user has just been prompted. So does the code consent_required.
 func needsAdmin(e *entra.Error) bool {
 	return e.Has(90094) || e.Has(90095) || e.Has(65001) || e.Code == "consent_required"
 }

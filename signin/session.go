@@ -433,7 +433,8 @@ func (s *Site) endEntraSession(ctx context.Context, sid string) (e entraSession,
 // EndSessions ends all sessions of a user at this site and removes the user's tokens, for example after an
 // administrator of the app has disabled the user. tenantID and objectID are those of the Account. The end takes effect
 // with the next request of each session, in all processes with the same Store. Tokens are removed from the cache of
-// this process and, if it has a store, of the others. Without one, their tokens cannot be used any more.
+// this process and, if it has a store, of the others. Without a store, tokens in other processes stay in memory, but no
+// session can use them.
 //
 // The user can sign in again. After an error, call EndSessions again.
 func (s *Site) EndSessions(ctx context.Context, tenantID, objectID string) error {

@@ -580,7 +580,7 @@ func endDuringTouch(t *testing.T, sid bool, end string, point int) (made bool) {
 	return made
 }
 
-// A new sign-in of the same user does not restore the old session if the user signs out at any of its store calls.
+// The old session is not restored if the user signs out during any store call of a new sign-in.
 func TestSignOutDuringSignInEndsOldSession(t *testing.T) {
 	for _, sid := range []bool{true, false} {
 		point := 0
