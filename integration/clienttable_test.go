@@ -14,7 +14,8 @@ import (
 
 var update = flag.Bool("update", false, "write the table of clients in docs/entratest.md")
 
-// clients of other projects that tests of this package run against the fake. The table in docs/entratest.md has them.
+// clients lists the clients of other projects that tests of this package run against the fake, for the table in
+// docs/entratest.md.
 var clients = []struct {
 	name, source, flows string
 	tests               []string
