@@ -27,7 +27,7 @@ const (
 	discoveryRetry    = time.Minute      // how long a stale document is used after a failed request
 	discoveryTimeout  = 10 * time.Second // of one request
 	discoveryTotal    = 25 * time.Second // of a request and its retries, even after its caller has left
-	discoveryMinCount = 1000             // documents that are always kept
+	discoveryMinCount = 1000             // documents that are always cached
 )
 
 // A discovery caches OpenID Connect discovery documents (OpenID Connect Discovery 1.0,

@@ -49,7 +49,7 @@ type exchangeKey struct{}
 func exchangeFromContext(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
 // request acquires a token for g with the client's credential. It tries one candidate after
-// another until Entra accepts one, and repeats an attempt that failed for a passing reason. Entra
+// another until Entra accepts one, and repeats an attempt that failed for a transient reason. Entra
 // authenticates the client before it examines the grant (RFC 6749, section 4.1.3), so a single-use
 // grant is still valid after a rejected credential. wait sleeps before a retry and reports whether
 // that is still of use.

@@ -15,8 +15,8 @@ import (
 // DetectRegion is a [Config.Region] that stands for the region in which the program runs.
 // The environment variable REGION_NAME names it. Otherwise Azure's instance metadata
 // service is queried once per [New], when the app's first own token is requested, with a
-// time-out of two seconds. The result is kept, even if no region was detected: then the
-// global endpoint is used.
+// time-out of two seconds. The result is cached, even if no region was detected: then
+// the global endpoint is used.
 const DetectRegion = "Detect"
 
 const (

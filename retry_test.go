@@ -311,7 +311,7 @@ func TestNewFederatedCredentialSpreads(t *testing.T) {
 	}
 }
 
-// A new assertion that a passing failure hit is sent again, although it is the last text.
+// After a transient failure, a new assertion is sent again, although it is the last text.
 func TestReplacedAssertionIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEstate(hour)

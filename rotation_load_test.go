@@ -173,7 +173,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 }
 
-// callers call again and again until they are stopped.
+// callers call repeatedly until they are stopped.
 type callers struct {
 	running sync.WaitGroup
 

@@ -56,7 +56,7 @@ type Config struct {
 	// TenantID is the directory (tenant) ID, a GUID, or a verified domain. If empty, az or azd selects the
 	// tenant.
 	TenantID string
-	// Cache holds the tokens, which do not go to its store. If nil, the login uses a private cache.
+	// Cache caches the tokens, which do not go to its store. If nil, the login uses a private cache.
 	Cache *cache.Cache
 	// Logger logs the events of the tokens as entra.Config.Logger does. If nil, nothing is logged.
 	Logger *slog.Logger

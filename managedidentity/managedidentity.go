@@ -29,7 +29,7 @@ type Config struct {
 	ObjectID string
 	// ResourceID is the path of a user-assigned identity in Azure Resource Manager, which begins with "/subscriptions/".
 	ResourceID string
-	// Cache holds the tokens, which do not go to its store. If nil, the identity uses a private cache.
+	// Cache caches the tokens, which do not go to its store. If nil, the identity uses a private cache.
 	Cache *cache.Cache
 	// HTTPClient sends the requests to the platform. Its Transport and Timeout are used. An http.Transport is used
 	// without its proxy. On Service Fabric the Transport must be an http.Transport. If nil, a client with time-outs is

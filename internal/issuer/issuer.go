@@ -14,7 +14,7 @@ import (
 type Issuer struct {
 	Name     string       // in errors, logs and cache keys, such as "managed identity (IMDS)"
 	Identity string       // in cache keys: one text for each identity of the issuer
-	Cache    *cache.Cache // holds the tokens, but not in its store. Required
+	Cache    *cache.Cache // caches the tokens, but not in its store. Required
 	Logger   *slog.Logger // if nil, nothing is logged
 
 	// RetryIn returns how long to wait before a request that failed with err is repeated while callers wait. ok is

@@ -1,5 +1,5 @@
-// Package retry repeats a request that failed for a passing reason, while callers wait for its result. Package refresh
-// has its constants.
+// Package retry repeats a request that failed for a transient reason, while callers wait for its result. Package
+// refresh has its constants.
 package retry
 
 import (
