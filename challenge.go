@@ -60,7 +60,7 @@ const (
 )
 
 // parseChallenges parses a WWW-Authenticate header up to its first error, or the first
-// challenge that exceeds maxChallenges. A header that exceeds maxChallengeLine has none.
+// challenge that exceeds maxChallenges. It ignores a header that exceeds maxChallengeLine.
 func parseChallenges(line string) (all []challenge) {
 	if len(line) > maxChallengeLine {
 		return nil

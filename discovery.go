@@ -32,8 +32,8 @@ const (
 
 // A discovery caches OpenID Connect discovery documents (OpenID Connect Discovery 1.0,
 // section 4), which each MSAL client requests again. Concurrent requests for one
-// document are sent once, and a stale document is used if it cannot be replaced. A failed request is retried
-// if there is none, whether its caller still waits or not: others may share it, and at most two follow.
+// document are sent once, and a stale document is used if it cannot be replaced. Without one, a failed request is
+// retried, whether its caller still waits or not: others may share it, and at most two follow.
 type discovery struct {
 	transport  *msalTransport
 	sessions   func() int // sessions in the token cache; each tenant in use has one

@@ -35,6 +35,6 @@ type connectionState int
 const (
 	connectionUnknown connectionState = iota // no request failed
 	connectionFailed
-	connectionMissing // there was none, so the request was certainly not sent
+	connectionMissing // the connection was never made, so the request was certainly not sent
 	connectionStale   // it had worked before, so its failure says nothing about the authority
 )

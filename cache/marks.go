@@ -90,7 +90,7 @@ func (fl *fleet) notify(ctx context.Context, names []string) error {
 }
 
 // erase overwrites the record of a session that a mark has ended, so that its tokens do not stay in the store until
-// they expire. A failure has no effect. A session that has started since then has the mark, and stays.
+// they expire. Failures are ignored. A session that has started since then has the mark, and stays.
 func (fl *fleet) erase(ctx context.Context, k Key, markID string) {
 	for _, name := range newSessionNames(fl.keys, k).session {
 		var r sessionRecord
@@ -177,7 +177,7 @@ func (s *session) checkDue(t *token) time.Duration {
 }
 
 // startCheck returns a channel that is closed when the session has been checked, or nil if no check is due. It starts a
-// check if there is none. The session's mutex is held.
+// check unless one is in progress. The session's mutex is held.
 func (s *session) startCheck(ctx context.Context, h *Handle) <-chan struct{} {
 	sh := s.shared
 	if sh == nil || !sh.started || !sh.stale && (sh.checkAt.IsZero() || before(time.Now(), sh.checkAt)) {

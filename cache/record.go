@@ -264,7 +264,7 @@ func (t *tokenRecord) token(now time.Time) *token {
 func since(now, t time.Time) time.Duration { return max(0, -until(now, t)) }
 
 // epochs are the IDs of the marks that were in force for a session when it started: of its subject, of its app, and
-// of the session itself. An ID is empty if there was no mark.
+// of the session itself. Without a mark, an ID is empty.
 type epochs [3]string
 
 // A subjectRecord has the marks of a subject. It is a record of its own, because the sessions of a subject cannot be

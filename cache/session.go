@@ -64,7 +64,7 @@ type entry struct {
 type history struct {
 	failures    [2]*failure   // the last failures, of requests without and with claims
 	challenges  time.Time     // when the rate limit of claims challenges has forgotten the ones so far
-	invalidated *invalidation // the last one; nil if there was none
+	invalidated *invalidation // the last one; may be nil
 }
 
 // past returns the history of e for reading.
@@ -204,7 +204,7 @@ func (e *entry) next(ctx context.Context, h *Handle, claims string, fetch fetchF
 	}
 	if e.flight == nil && (t == nil || !t.freshAt(now)) {
 		err := e.blocked(claims, now)
-		// In the store, for a later sign-in. Delegations have none.
+		// The store may have a later sign-in, except for a delegation.
 		look := err != nil && t == nil && h.Interactive && e.session.shared != nil && e.session.stateTTL == 0
 		if err == nil && claims != "" && t == nil {
 			err = e.limit(now)

@@ -28,7 +28,7 @@ type sharedSession struct {
 	check      chan struct{} // closed when the check in progress ends; nil without one
 	restoring  bool          // it is being saved for another process
 
-	signIn     string // random ID of the last call of Put; empty if there was none
+	signIn     string // random ID of the last call of Put; empty without one
 	replaces   string // signIn of the previous one
 	signedInAt time.Time
 }

@@ -15,8 +15,8 @@ import (
 // 512. A store may evict records at any time. The cache then sends one more request to Entra, or the user signs in
 // again.
 type Store interface {
-	// Load returns the record of key. It returns the zero Record, and no error, if there is none or it has
-	// expired. The caller may modify the value.
+	// Load returns the record of key. It returns the zero Record, and no error, if the record is missing or
+	// has expired. The caller may modify the value.
 	Load(ctx context.Context, key string) (Record, error)
 	// Save writes a record if the current version of key is old, where the empty Version means that there is no
 	// record. Otherwise it writes nothing and returns ErrConflict. Reading the version and writing the record must

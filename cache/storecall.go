@@ -82,7 +82,7 @@ func (fl *fleet) emit(h *Handle, e Event) {
 	}
 }
 
-// read loads the record of name into v and returns it. found is false if there is no record or it cannot be read. The
+// read loads the record of name into v and returns it. found is false if the record is missing or cannot be read. The
 // version of an unreadable record is returned for the write that replaces it.
 func (fl *fleet) read(ctx context.Context, h *Handle, name string, v record) (r Record, found bool, err error) {
 	r, err = call(ctx, fl, h, opLoad, func(ctx context.Context) (Record, error) { return fl.store.Load(ctx, name) })

@@ -242,7 +242,7 @@ func matchRedirectURI(uris []string, uri string) bool {
 	return false
 }
 
-// withPath returns a redirect URI with the path "/" if it has none.
+// withPath returns a redirect URI with the path "/" if its path is empty.
 func withPath(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil || u.Path != "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" {

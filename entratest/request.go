@@ -66,7 +66,7 @@ func (s *Server) parseRequest(hr *http.Request) *request {
 }
 
 // parseForm reads the body. The parameters of a POST come from its body only. A body
-// that is not a form has none (microsoftgraph/microsoft-graph-docs#20272).
+// that is not a form is ignored (microsoftgraph/microsoft-graph-docs#20272).
 func (r *request) parseForm() {
 	r.form = url.Values{}
 	contentType, _, _ := strings.Cut(r.http.Header.Get("Content-Type"), ";")

@@ -64,7 +64,7 @@ func (q *scopeRequest) addOIDC(scope string) bool {
 	return true
 }
 
-// withOIDC returns q with the scopes of OpenID Connect in param, if q has none.
+// withOIDC returns q with the scopes of OpenID Connect in param, unless q has some.
 func (q *scopeRequest) withOIDC(param string) *scopeRequest {
 	all := *q
 	if all.openid || all.profile || all.email || all.offline {

@@ -20,7 +20,7 @@ import (
 //     the user or an administrator must consent to the next API.
 //   - 401 if the user must sign in again ([entra.Error.InteractionRequired]). The
 //     WWW-Authenticate header has the claims challenge of Entra, which the caller sends with
-//     the sign-in, or invalid_token if there is none; see [entra.SetClaimsChallenge].
+//     the sign-in, or invalid_token without one; see [entra.SetClaimsChallenge].
 //   - 503 with Retry-After if the same call may succeed later ([entra.Error.Temporary]).
 //   - 502 for other errors, such as an expired secret of this API.
 //

@@ -102,7 +102,7 @@ func (s *Site) setLogin(w http.ResponseWriter, r *http.Request, st *loginState, 
 	return u.String(), true
 }
 
-// freeSlot returns a slot without a cookie, or any if there is none. It is random, because several tabs that a browser
+// freeSlot returns a slot without a cookie, or any if all have one. It is random, because several tabs that a browser
 // opens at once see the same free slots.
 func (s *Site) freeSlot(r *http.Request) int {
 	used := s.pendingLogins(r)

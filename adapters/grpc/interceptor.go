@@ -56,7 +56,7 @@ type Options struct {
 	// same rules.
 	RulesFor func(fullMethod string) []verify.Rule
 	// Public reports whether a method requires no token, such as "/grpc.health.v1.Health/Check". A token in a call of it
-	// is ignored, and the context of its handler has none. If nil, all methods require a token.
+	// is ignored and is not in the context of its handler. If nil, all methods require a token.
 	Public func(fullMethod string) bool
 }
 

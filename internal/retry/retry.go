@@ -48,7 +48,7 @@ func TransientStatus(status int) bool {
 	return false
 }
 
-// In returns how long to wait before the next attempt. ok is false if there is none. retries counts the earlier
+// In returns how long to wait before the next attempt. ok is false if none follows. retries counts the earlier
 // retries, and draw is a random number in [0, 1).
 func (f Failure) In(retries int, draw float64) (wait time.Duration, ok bool) {
 	if !f.Transient || f.Once && retries > 0 {
