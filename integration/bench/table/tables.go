@@ -164,7 +164,7 @@ func (r *results) machine() (string, error) {
 	for line := range strings.Lines(versions.String()) {
 		rows = append(rows, strings.Fields(line))
 	}
-	return fmt.Sprintf("Measured on %s, %d CPUs, %s/%s, %s, in %d rounds. The machine also ran "+
+	return fmt.Sprintf("Measured on %s, %d CPUs, %s/%s, %s, in %d rounds.\nThe machine also ran "+
 		"other programs, so compare the ratios, not the times.\n\n%s",
 		r.config["cpu"], runtime.NumCPU(), r.config["goos"], r.config["goarch"], runtime.Version(), r.rounds,
 		page.Table(rows)), nil
