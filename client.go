@@ -70,6 +70,7 @@ const CapabilityCAE = "cp1"
 
 // A Client is one app registration in one tenant. It must be created with [New] and is safe
 // for concurrent use. No goroutine runs between requests, so a Client need not be closed.
+// The zero Client has no properties, and no tokens can be acquired with it.
 type Client struct {
 	tenantID     string
 	multiTenant  bool // tenantID stands for many tenants
@@ -167,8 +168,11 @@ func evictionsOnly(onEvent func(cache.Event)) func(cache.Event) {
 // WithTenant returns a client for the same app in another tenant. It shares the cache, the
 // connections and the credential with c. It is cheap: a multi-tenant API may call it for
 // every request, with the tid of the validated token. The error is an [*Error] with the code
-// "invalid_request" if tenantID is invalid.
+// "invalid_request" if tenantID or c is invalid.
 func (c *Client) WithTenant(tenantID string) (*Client, error) {
+	if c.isZero() {
+		return nil, zeroClient()
+	}
 	switch lower := strings.ToLower(tenantID); {
 	case c.blueprint != "" && lower != c.tenantID:
 		return nil, errorf("invalid_request", "an agent identity belongs to one tenant; create it with the client of its "+
@@ -186,6 +190,13 @@ func (c *Client) WithTenant(tenantID string) (*Client, error) {
 	return nil, tenantError(tenantID)
 }
 
+// isZero reports whether c is nil or not created with New.
+func (c *Client) isZero() bool { return c == nil || c.cache == nil }
+
+func zeroClient() *Error {
+	return errorf("invalid_request", "the Client is nil or its zero value; it must be created with entra.New")
+}
+
 // TenantID returns the configured tenant in lower case: a GUID, a domain, "organizations" or
 // "common".
 func (c *Client) TenantID() string { return c.tenantID }
@@ -193,7 +204,7 @@ func (c *Client) TenantID() string { return c.tenantID }
 // ClientID returns the application ID in lower case.
 func (c *Client) ClientID() string { return c.clientID }
 
-// Cloud returns the cloud of the tenant with its main host. It is never empty.
+// Cloud returns the cloud of the tenant with its main host. It is not empty after [New].
 func (c *Client) Cloud() Cloud { return c.cloud }
 
 // host returns the name of the server that issues the tokens.
@@ -209,7 +220,12 @@ func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }
 
 // Region returns the region of the app's own tokens, or "" if they come from the global
 // endpoint or [DetectRegion] has not detected the region yet.
-func (c *Client) Region() string { return c.region.known() }
+func (c *Client) Region() string {
+	if c.region == nil {
+		return ""
+	}
+	return c.region.known()
+}
 
 // Cache returns the cache that stores the client's tokens.
 func (c *Client) Cache() *cache.Cache { return c.cache }

@@ -50,7 +50,7 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 		{"tenant with a line feed", "invalid_request", "white space", func(c *entra.Config) { c.TenantID += "\n" }},
 		{"the name of a cloud", "invalid_request", "entra.CloudUSGovernment",
 			func(c *entra.Config) { c.Cloud = "AzureUSGovernment" }},
-		{"nil callback", "invalid_client", "without a callback", func(c *entra.Config) {
+		{"nil callback", "invalid_client", "the function that returns client assertions is nil", func(c *entra.Config) {
 			c.Credential = entra.Assertion(nil)
 		}},
 		{"no certificate", "invalid_client", "no certificate", func(c *entra.Config) {

@@ -35,7 +35,7 @@ func Assertion(get func(context.Context, AssertionRequest) (string, error)) Cred
 		info: func() CredentialInfo { return CredentialInfo{Kind: "client assertion"} },
 		validate: func() *Error {
 			if get == nil {
-				return errorf("invalid_client", "Assertion was called without a callback")
+				return errorf("invalid_client", "the function that returns client assertions is nil")
 			}
 			return nil
 		},

@@ -37,7 +37,7 @@ func CredentialFunc(load func(ctx context.Context, rejected Credential) (Credent
 		id: fmt.Sprintf("func:%d", serials.Add(1)),
 		validate: func() *Error {
 			if load == nil {
-				return errorf("invalid_client", "CredentialFunc was called without a function")
+				return errorf("invalid_client", "the function that loads the credential is nil")
 			}
 			return nil
 		},

@@ -273,7 +273,8 @@ func (g *Grant) invalid() *Error {
 	}
 	for _, scope := range g.scopes() {
 		if !validScope(scope) {
-			return errorf("invalid_scope", "%q is not a scope: it is empty, or contains a space or a control character", scope)
+			return errorf("invalid_scope", "%q is not a scope: it is empty, or contains a space or a control character; "+
+				"pass one scope in each string, and use a source for each API", scope)
 		}
 	}
 	return g.expired()
@@ -303,7 +304,7 @@ type CodeResult struct {
 	client   *Client
 	grant    Grant
 	received time.Time
-	response *TokenResponse
+	response TokenResponse
 }
 
 // Exchange calls g.Fetch now, for a single-use grant, such as an authorization code, whose
@@ -316,6 +317,9 @@ type CodeResult struct {
 // The error is an [*Error]. It wraps ctx's error if ctx ended first.
 func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	g.Subject, g.exchanged = "", true
+	if c.isZero() {
+		return nil, zeroClient()
+	}
 	if err := g.invalid(); err != nil {
 		return nil, err
 	}
@@ -325,7 +329,7 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &CodeResult{c, g, time.Now(), resp}, nil
+	return &CodeResult{c, g, time.Now(), *resp}, nil
 }
 
 // HomeAccountID returns the home account ID of the user, for [CodeResult.Store].
@@ -351,6 +355,12 @@ func (r *CodeResult) IDToken() string { return r.response.IDToken }
 // If Entra granted only some of the requested scopes, the token is stored for those. A
 // TokenSource for all of them requests a new token.
 func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error {
+	switch {
+	case r.client == nil:
+		return errorf("invalid_request", "the CodeResult is its zero value; it must be created with Client.Exchange")
+	case c.isZero():
+		return zeroClient()
+	}
 	if c.transport != r.client.transport || c.clientID != r.client.clientID {
 		return errorf("invalid_request", "a CodeResult can only be stored by a client of the same app")
 	}
@@ -374,7 +384,7 @@ func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error
 	if failed := g.expired(); failed != nil {
 		return failed
 	}
-	resp := c.cached(&g, r.response, time.Since(r.received))
+	resp := c.cached(&g, &r.response, time.Since(r.received))
 	switch _, err := c.TokenSource(g).handle.Put(ctx, resp); {
 	case err == nil:
 		return nil

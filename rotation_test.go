@@ -591,9 +591,10 @@ func TestInvalidCredentialsAreRejected(t *testing.T) {
 		"CredentialChain has no credentials": entra.CredentialChain(),
 		"credential 2 of CredentialChain is the zero Credential": entra.CredentialChain(entra.Secret("x"),
 			entra.Credential{}),
-		"credential 1 of CredentialChain: the client secret is empty":   entra.CredentialChain(entra.Secret("")),
-		"CredentialFunc was called without a function":                  entra.CredentialFunc(nil),
-		"credential 1 of CredentialChain: Assertion was called without": entra.CredentialChain(entra.Assertion(nil)),
+		"credential 1 of CredentialChain: the client secret is empty": entra.CredentialChain(entra.Secret("")),
+		"the function that loads the credential is nil":               entra.CredentialFunc(nil),
+		"credential 1 of CredentialChain: the function that returns client assertions is nil": entra.CredentialChain(
+			entra.Assertion(nil)),
 	} {
 		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant,
 			Credential: c})

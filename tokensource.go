@@ -40,7 +40,7 @@ var _ oauth2.TokenSource = (*TokenSource)(nil)
 // TokenSource returns a source of tokens for g. It sends no request. An invalid Grant is reported by the first
 // call of Token.
 func (c *Client) TokenSource(g Grant) *TokenSource {
-	if c == nil || c.flows == nil {
+	if c.isZero() {
 		return &TokenSource{} // its Token returns an error
 	}
 	s := &TokenSource{client: c, grant: g, conditional: !g.NotAfter.IsZero()}
@@ -279,7 +279,8 @@ func (p PerRPC) RequireTransportSecurity() bool { return true }
 // validate reports a source whose requests can never succeed.
 func (s *TokenSource) validate() error {
 	if s.client == nil {
-		return errorf("invalid_request", "the TokenSource must be created with a Client from entra.New")
+		return errorf("invalid_request", "the TokenSource is a zero value or comes from one; its Client must be created "+
+			"with entra.New, and an Identity, Login, Flow or Site with the function of its package")
 	}
 	switch g := &s.grant; {
 	case g.Session != "" && g.Subject == "":

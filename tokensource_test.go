@@ -15,8 +15,10 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/clientcreds"
+	"github.com/entratoken/entra/devlogin"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/obo"
@@ -743,11 +745,14 @@ func TestFlowsKeepApart(t *testing.T) {
 
 // Zero values return an error that names their constructor. They do not panic.
 func TestZeroValuesNameTheirConstructor(t *testing.T) {
-	const want = "must be created with a Client from entra.New"
+	const want = "the TokenSource is a zero value or comes from one; its Client must be created with entra.New, and an " +
+		"Identity, Login, Flow or Site with the function of its package"
 	for name, source := range map[string]*entra.TokenSource{
 		"zero source":            {},
 		"zero source, claims":    new(entra.TokenSource).WithClaims(`{"access_token":{}}`),
 		"source of a nil client": clientcreds.TokenSource(nil, "api://api-b/.default"),
+		"source of a login":      new(devlogin.Login).TokenSource("api://api-b/.default"),
+		"source of a flow":       new(authcode.Flow).TokenSource(authcode.Account{}),
 		"source of no client":    obo.TokenSource(new(entra.Client), "e30.e30.e30", "api://api-b/Orders.Read"),
 	} {
 		_, err := source.Token()
@@ -760,6 +765,44 @@ func TestZeroValuesNameTheirConstructor(t *testing.T) {
 		source.Invalidate(&oauth2.Token{AccessToken: "x"})
 		if _, err := source.HTTPClient().Get("https://api.example"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+	}
+}
+
+// The zero Client has no properties, and its other methods return errors. The same holds for the zero CodeResult.
+func TestZeroClient(t *testing.T) {
+	c := new(entra.Client)
+	if c.TenantID() != "" || c.ClientID() != "" || c.Cloud() != "" || c.Region() != "" || len(c.Capabilities()) != 0 ||
+		c.Cache() != nil || c.HTTPClient() != nil || c.Logger() != nil {
+		t.Errorf("got properties of %v", c)
+	}
+	r := new(entra.CodeResult)
+	if r.HomeAccountID() != "" || r.IDToken() != "" || r.HasRefreshToken() {
+		t.Error("the zero CodeResult has contents")
+	}
+	const client = "the Client is nil or its zero value; it must be created with entra.New"
+	ofCode := entra.Grant{Flow: "code", Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) {
+		return &entra.TokenResponse{AccessToken: "token", ExpiresIn: time.Hour, HomeAccountID: "a.b"}, nil
+	}}
+	valid := newEstate().client(t, "daemon")
+	exchanged, err := valid.Exchange(t.Context(), ofCode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*entra.Client{nil, c} {
+		_, tenant := c.WithTenant(entratest.SampleTenant)
+		_, exchange := c.Exchange(t.Context(), ofCode)
+		store := exchanged.Store(t.Context(), c, "a.b")
+		for name, err := range map[string]error{"WithTenant": tenant, "Exchange": exchange, "Store": store} {
+			if e := testkit.Error(t, err); e.Code != "invalid_request" || e.Description != client {
+				t.Errorf("%s of %v: got %v, want %s", name, c, err, client)
+			}
+		}
+	}
+	const result = "the CodeResult is its zero value; it must be created with Client.Exchange"
+	for _, c := range []*entra.Client{c, valid} {
+		if e := testkit.Error(t, r.Store(t.Context(), c, "a.b")); e.Code != "invalid_request" || e.Description != result {
+			t.Errorf("got %v, want %s", e, result)
 		}
 	}
 }

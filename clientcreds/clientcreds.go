@@ -25,6 +25,8 @@ package clientcreds
 import (
 	"context"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/internal/scopes"
@@ -53,9 +55,14 @@ func TokenSource(c *entra.Client, scope string) *entra.TokenSource {
 }
 
 // Check reports mistakes that make every call of [TokenSource] fail: a scope that is not the
-// default scope of an API, or a client whose tenant is "common", "organizations" or
-// "consumers". It makes no network requests. The error is an [*entra.Error].
+// default scope of one API, a client whose tenant is "common", "organizations" or
+// "consumers", or one that [entra.New] has not created. It makes no network requests. The
+// error is an [*entra.Error].
 func Check(c *entra.Client, scope string) error {
+	if c == nil || c.ClientID() == "" {
+		return &entra.Error{Code: "invalid_request",
+			Description: "the Client is nil or its zero value; it must be created with entra.New"}
+	}
 	if err := checkScope(scope); err != nil {
 		return err
 	}
@@ -69,6 +76,10 @@ func Check(c *entra.Client, scope string) error {
 }
 
 func checkScope(scope string) error {
+	if strings.ContainsFunc(scope, unicode.IsSpace) {
+		return &entra.Error{Code: "invalid_scope", Description: fmt.Sprintf("%q contains white space; "+
+			"pass the default scope of one API alone, and use a source for each API", scope)}
+	}
 	if scopes.IsDefault(scope) {
 		return nil
 	}

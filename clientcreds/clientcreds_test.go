@@ -30,6 +30,13 @@ func TestTokenSourceRejectsOtherScopes(t *testing.T) {
 			t.Errorf("%q: got %v, want invalid_scope", scope, err)
 		}
 	}
+	const list = "api://api-a/.default api://api-b/.default"
+	_, err := clientcreds.TokenSource(c, list).Token()
+	const want = `"` + list + `" is not a scope: it is empty, or contains a space or a control character; ` +
+		"pass one scope in each string, and use a source for each API"
+	if e := testkit.Error(t, err); e.Code != "invalid_scope" || e.Description != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
 	if n := len(s.Requests()); n != 0 {
 		t.Errorf("got %d requests, want 0", n)
 	}
@@ -53,6 +60,7 @@ func TestCheck(t *testing.T) {
 	const daemonScope = " is not the default scope of an API, " +
 		"and a daemon has the permissions that it was granted in advance; use "
 	const examples = `a scope such as "https://graph.microsoft.com/.default" or "api://<client ID>/.default"`
+	const alone = " contains white space; pass the default scope of one API alone, and use a source for each API"
 	for _, tt := range []struct{ scope, tenant, code, description string }{
 		{"api://api-b/.default", "", "", ""},
 		{"https://vault.azure.net//.default", "", "", ""},
@@ -69,6 +77,9 @@ func TestCheck(t *testing.T) {
 		{"api://", "", "invalid_scope", `"api://"` + daemonScope + examples},
 		{"User.Read", "", "invalid_scope", `"User.Read"` + daemonScope + examples},
 		{"", "", "invalid_scope", `""` + daemonScope + examples},
+		{"api://api-a/.default api://api-b/.default", "", "invalid_scope",
+			`"api://api-a/.default api://api-b/.default"` + alone},
+		{"api://api-b/.default\n", "", "invalid_scope", `"api://api-b/.default\n"` + alone},
 		{"api://api-b/.default", "common", "invalid_request",
 			`the tenant is "common", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
 		{"api://api-b/.default", "Organizations", "invalid_request",
@@ -97,6 +108,17 @@ func TestCheck(t *testing.T) {
 		}
 		if !errors.As(first, &f) || f.Code != tt.code || f.StatusCode != 0 {
 			t.Errorf("%s in %s: got %v from the first token, want the code %s", tt.scope, tt.tenant, first, tt.code)
+		}
+	}
+}
+
+// A client that entra.New has not created is an error, as it is for the first token.
+func TestCheckWithoutClient(t *testing.T) {
+	for _, c := range []*entra.Client{nil, {}} {
+		e := testkit.Error(t, clientcreds.Check(c, "api://api-b/.default"))
+		const want = "the Client is nil or its zero value; it must be created with entra.New"
+		if e.Code != "invalid_request" || e.Description != want {
+			t.Errorf("got %v, want %s", e, want)
 		}
 	}
 }

@@ -51,10 +51,10 @@ const maxAssertionAge = time.Hour
 // All requests share one assertion. An assertion that the app signs itself depends on the
 // request, since its audience is the token endpoint. Use [entra.Assertion] for that.
 func AssertionFunc(get func(context.Context) (string, error)) entra.Credential {
+	if get == nil {
+		return entra.Assertion(nil) // which entra.New rejects
+	}
 	return newAssertion("client assertion", func(ctx context.Context) (string, time.Time, error) {
-		if get == nil {
-			return "", time.Time{}, invalid("the client assertion callback is nil")
-		}
 		s, err := get(ctx)
 		return s, time.Time{}, err
 	})

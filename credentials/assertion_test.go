@@ -16,6 +16,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/credentials"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 )
 
 // countingFunc is a callback that counts its calls.
@@ -279,14 +280,26 @@ func TestAssertionIsNotCached(t *testing.T) {
 	})
 }
 
+// A missing callback is an error of entra.New.
+func TestNilCallbacks(t *testing.T) {
+	for want, c := range map[string]entra.Credential{
+		"the function that returns client assertions is nil": credentials.AssertionFunc(nil),
+		"the function that loads the credential is nil":      credentials.SecretFunc(nil),
+	} {
+		_, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: entratest.SampleOtherTenant,
+			Credential: c})
+		if e := testkit.Error(t, err); e.Code != "invalid_client" || e.Description != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 // The error for an invalid result of a callback does not repeat the result.
 func TestInvalidCallbacks(t *testing.T) {
 	for name, test := range map[string]struct {
 		credential entra.Credential
 		want       string
 	}{
-		"no callback":         {credentials.AssertionFunc(nil), "the client assertion callback is nil"},
-		"no callback, secret": {credentials.SecretFunc(nil), "the client secret callback is nil"},
 		"empty": {credentials.AssertionFunc(func(context.Context) (string, error) { return "", nil }),
 			"client assertion: the assertion is not a JWT"},
 		"not a JWT": {credentials.AssertionFunc(func(context.Context) (string, error) { return "s3cr3t.s3cr3t", nil }),

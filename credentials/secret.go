@@ -60,12 +60,12 @@ const secretRefresh = 5 * time.Minute
 // after 20 seconds at most. Its error becomes the Err of an [*entra.Error], which is
 // Temporary if get's error is an [*entra.Error] that is Temporary.
 func SecretFunc(get func(context.Context) (string, error)) entra.Credential {
+	if get == nil {
+		return entra.CredentialFunc(nil) // which entra.New rejects
+	}
 	return (&callback{
 		kind: "client secret",
 		get: func(ctx context.Context) (value, error) {
-			if get == nil {
-				return value{}, invalid("the client secret callback is nil")
-			}
 			secret, err := get(ctx)
 			if problem := clientsecret.Problem(secret); err == nil && problem != "" {
 				err = invalid("the client secret that the callback returned %s", problem)

@@ -100,8 +100,13 @@ func invalid(format string, args ...any) *entra.Error {
 }
 
 // Source returns the platform that issues the tokens: "IMDS", "AppService", "ServiceFabric", "AzureArc", "AzureML" or
-// "CloudShell".
-func (i *Identity) Source() string { return i.metadata.Source() }
+// "CloudShell". It returns "" for the zero Identity.
+func (i *Identity) Source() string {
+	if i.metadata == nil {
+		return ""
+	}
+	return i.metadata.Source()
+}
 
 // Format prints the platform and the identity for every verb.
 func (i *Identity) Format(f fmt.State, _ rune) {

@@ -568,8 +568,12 @@ func TestNothingSecretIsPrinted(t *testing.T) {
 }
 
 func TestZeroIdentity(t *testing.T) {
-	_, err := new(managedidentity.Identity).TokenSource(scope).Token()
-	if e := testkit.Error(t, err); e.Code != "invalid_request" {
-		t.Errorf("got %v, want invalid_request", err)
+	var id managedidentity.Identity
+	_, err := id.TokenSource(scope).Token()
+	if e := testkit.Error(t, err); e.Code != "invalid_request" || !strings.Contains(e.Description, "an Identity, Login") {
+		t.Errorf("got %v, want invalid_request that names the Identity", err)
+	}
+	if got := id.Source(); got != "" {
+		t.Errorf("got the source %q, want none", got)
 	}
 }

@@ -90,7 +90,7 @@ func describeCause(err error) string {
 
 // certificateAdvice returns what to do about a rejected certificate, or "".
 func certificateAdvice(cause error) string {
-	switch e := cause.(type) { //nolint:errorlint // Cause has unwrapped it
+	switch e := cause.(type) {
 	case x509.UnknownAuthorityError:
 		return "; if a proxy or a private cloud uses its own certificate authority, " +
 			"trust it in the HTTPClient that sends the request"
