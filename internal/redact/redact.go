@@ -140,7 +140,7 @@ type span struct{ from, to int }
 // in JSON, are left out too. The result is therefore the same for the usual encodings of a text. It may differ only
 // behind a percent sign with one hexadecimal digit. The spans give the origin of each byte of the result.
 func fold(s string) (string, []span) {
-	f := folded{make([]byte, 0, len(s)), make([]span, 0, len(s))}
+	f := folded{text: make([]byte, 0, len(s)), spans: make([]span, 0, len(s))}
 	for i, c := range s {
 		if c == '\\' || !dropped(c) {
 			for j := i; j < i+utf8.RuneLen(c); j++ {
@@ -163,48 +163,82 @@ func dropped(c rune) bool { return separates(c) || c == '+' || c == '\\' }
 
 // folded is the result of fold so far. The backslashes are still in it.
 type folded struct {
-	text  []byte
-	spans []span // for each byte of text
+	text    []byte
+	spans   []span    // for each byte of text
+	decoded []decoded // a stack of texts to add
 }
 
-// add appends a byte, and decodes the escapes that end with it.
+// decoded is the rest of a decoded escape, which is not empty, and the origin of the escape.
+type decoded struct {
+	text string
+	from span
+}
+
+// add appends a byte, and decodes the escapes that end with it. The text of a decoded escape may complete another one,
+// as often as the text is long. So add does not recurse.
 func (f *folded) add(c byte, from span) {
-	f.text, f.spans = append(f.text, c), append(f.spans, from)
-	f.unescape("%", 3, url.PathUnescape)
-	f.unescape(`\u`, 6, unquote)
-	f.unescape(`\x`, 4, unquote)
-	if m := max(0, len(f.text)-maxReference); c == ';' {
-		if n := bytes.LastIndexByte(f.text[m:], '&'); n >= 0 {
-			reference := string(f.text[m+n:])
-			if decoded := html.UnescapeString(reference); decoded != reference {
-				f.replace(m+n, decoded)
-			}
+	f.append(c, from)
+	for n := len(f.decoded) - 1; n >= 0; n = len(f.decoded) - 1 {
+		c, d := f.decoded[n].text[0], f.decoded[n]
+		if d.text = d.text[1:]; d.text == "" {
+			f.decoded = f.decoded[:n]
+		} else {
+			f.decoded[n] = d
 		}
+		if c >= utf8.RuneSelf || c == '\\' || !dropped(rune(c)) {
+			f.append(c, d.from)
+		}
+	}
+}
+
+// append appends a byte, and replaces the escape that ends with it, if there is one.
+func (f *folded) append(c byte, from span) {
+	f.text, f.spans = append(f.text, c), append(f.spans, from)
+	switch {
+	case c == ';':
+		f.dereference()
+	case f.unescape("%", 3, url.PathUnescape):
+	case f.unescape(`\u`, 6, unquote):
+	default:
+		f.unescape(`\x`, 4, unquote)
 	}
 }
 
 // maxReference bounds the length of the HTML references that are decoded. The longest name has 33 bytes.
 const maxReference = 40
 
-// unescape decodes an escape of that prefix and length at the end of the text, if there is one.
-func (f *folded) unescape(prefix string, length int, decode func(string) (string, error)) {
-	n := len(f.text) - length
-	if n < 0 || !bytes.HasPrefix(f.text[n:], []byte(prefix)) {
+// dereference decodes an HTML reference at the end of the text, if there is one.
+func (f *folded) dereference() {
+	m := max(0, len(f.text)-maxReference)
+	n := bytes.LastIndexByte(f.text[m:], '&')
+	if n < 0 {
 		return
 	}
-	if decoded, err := decode(string(f.text[n:])); err == nil {
-		f.replace(n, decoded)
+	reference := string(f.text[m+n:])
+	if text := html.UnescapeString(reference); text != reference {
+		f.replace(m+n, text)
 	}
 }
 
+// unescape decodes an escape of that prefix and length at the end of the text, and reports whether there is one.
+func (f *folded) unescape(prefix string, length int, decode func(string) (string, error)) bool {
+	n := len(f.text) - length
+	if n < 0 || !bytes.HasPrefix(f.text[n:], []byte(prefix)) {
+		return false
+	}
+	text, err := decode(string(f.text[n:]))
+	if err == nil {
+		f.replace(n, text)
+	}
+	return err == nil
+}
+
 // replace replaces the text from n by its decoded form, which may be a part of another escape.
-func (f *folded) replace(n int, decoded string) {
+func (f *folded) replace(n int, text string) {
 	whole := span{f.spans[n].from, f.spans[len(f.spans)-1].to}
 	f.text, f.spans = f.text[:n], f.spans[:n]
-	for i := range len(decoded) {
-		if c := decoded[i]; c >= utf8.RuneSelf || c == '\\' || !dropped(rune(c)) {
-			f.add(c, whole)
-		}
+	if text != "" {
+		f.decoded = append(f.decoded, decoded{text, whole})
 	}
 }
 

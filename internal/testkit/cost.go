@@ -2,6 +2,8 @@ package testkit
 
 import (
 	"runtime"
+	"runtime/debug"
+	"sync"
 	"testing"
 	"time"
 )
@@ -9,19 +11,34 @@ import (
 // Allocated returns the number of bytes that f allocates: the least of five calls, because other goroutines may
 // allocate in the meantime.
 func Allocated(f func()) uint64 {
-	least := allocated(f)
+	least := memory(f).heap
 	for range 4 {
-		least = min(least, allocated(f))
+		least = min(least, memory(f).heap)
 	}
 	return least
 }
 
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
+// usage is the memory of a function in bytes: its allocations, and the stack of its goroutine.
+type usage struct{ heap, stack uint64 }
+
+var collector sync.Mutex // guards the setting of the garbage collector
+
+// memory calls f in a new goroutine, whose stack is small. The garbage collector is off, because it shrinks stacks.
+func memory(f func()) (used usage) {
+	collector.Lock()
+	defer collector.Unlock()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		used = usage{after.TotalAlloc - before.TotalAlloc, max(after.StackInuse, before.StackInuse) - before.StackInuse}
+	}()
+	<-done
+	return used
 }
 
 // A Cost bounds the memory and the time of a parser.
@@ -34,16 +51,18 @@ type Cost struct {
 // parsers.
 const timePerByte = time.Microsecond
 
-// CostsAtMost fails the test if parse allocates or computes more than limit for input. Under the race detector it does
-// not compare allocations, and allows ten times the time.
+// maxStack is the stack that a parser may use for any input. A parser that recurses for each byte of its input uses
+// more for 64 KiB.
+const maxStack = 1 << 20
+
+// CostsAtMost fails the test if parse allocates or computes more than limit for input, or uses more than 1 MiB of
+// stack. Under the race detector it does not compare memory, and allows ten times the time.
 func CostsAtMost(t testing.TB, name string, limit Cost, input string, parse func(string)) {
 	t.Helper()
 	size := uint64(len(input))
 	f := func() { parse(input) }
-	if bytes := limit.Fixed + limit.PerByte*size; !raceDetector && allocated(f) > bytes {
-		if got := Allocated(f); got > bytes {
-			t.Errorf("%s: %d bytes of input allocate %d bytes, want at most %d", name, size, got, bytes)
-		}
+	if !raceDetector {
+		limit.compareMemory(t, name, size, f)
 	}
 	if limit.Time == 0 {
 		limit.Time = 50 * time.Millisecond
@@ -54,6 +73,27 @@ func CostsAtMost(t testing.TB, name string, limit Cost, input string, parse func
 	}
 	if got := leastTime(used, f); got > used {
 		t.Errorf("%s: %d bytes of input cost %v of processor time, want at most %v", name, size, got, used)
+	}
+}
+
+// compareMemory fails the test if f uses more memory than limit in each of five calls. Other goroutines may use memory
+// in the meantime.
+func (limit Cost) compareMemory(t testing.TB, name string, size uint64, f func()) {
+	t.Helper()
+	bytes := limit.Fixed + limit.PerByte*size
+	least := memory(f)
+	for range 4 {
+		if least.heap <= bytes && least.stack <= maxStack {
+			return
+		}
+		used := memory(f)
+		least = usage{min(least.heap, used.heap), min(least.stack, used.stack)}
+	}
+	if least.heap > bytes {
+		t.Errorf("%s: %d bytes of input allocate %d bytes, want at most %d", name, size, least.heap, bytes)
+	}
+	if least.stack > maxStack {
+		t.Errorf("%s: %d bytes of input use %d bytes of stack, want at most %d", name, size, least.stack, maxStack)
 	}
 }
 
