@@ -41,7 +41,7 @@ const loopWindow = time.Minute
 // requests consent, call SignIn with the scopes, which always redirects.
 //
 // If another user comes back, that user gets a new session and goes to Config.Home, because the page may contain
-// data of the first user.
+// data of the first user. If r did not pass through [Site.Handler], the response is 500.
 func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scopes ...string) bool {
 	var e *entra.Error
 	if !errors.As(err, &e) || e == nil || !e.InteractionRequired() {
@@ -49,6 +49,10 @@ func (s *Site) Interact(w http.ResponseWriter, r *http.Request, err error, scope
 	}
 	if s.isZero() {
 		zeroSiteHandler(w, r)
+		return true
+	}
+	if s.requestState(r) == nil {
+		s.reject(w, r, "", errNoHandler)
 		return true
 	}
 	v, storeErr := s.requestState(r).session()

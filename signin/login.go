@@ -47,10 +47,14 @@ func (s *Site) handleLogin(w http.ResponseWriter, r *http.Request) {
 // [Site.Handler] serves are replaced by Config.Home.
 //
 // If req is invalid, the error of [authcode.Flow.Begin] is shown as a [Problem]. A sign-in never starts in a frame; the
-// response is 401 and KindEmbedded.
+// response is 401 and KindEmbedded. If r did not pass through Handler, the response is 500.
 func (s *Site) SignIn(w http.ResponseWriter, r *http.Request, req authcode.Request) {
 	if s.isZero() {
 		zeroSiteHandler(w, r)
+		return
+	}
+	if s.requestState(r) == nil {
+		s.reject(w, r, "", errNoHandler)
 		return
 	}
 	if req.ReturnTo == "" {

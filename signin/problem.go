@@ -206,6 +206,7 @@ func kindOf(err error) Kind {
 		{errEmbedded, KindEmbedded},
 		{errCrossOrigin, KindCrossOrigin},
 		{errLoginTooLarge, KindMisconfigured},
+		{errNoHandler, KindMisconfigured},
 	} {
 		if errors.Is(err, known.err) {
 			return known.kind

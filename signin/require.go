@@ -12,15 +12,16 @@ import (
 	"github.com/entratoken/entra/verify"
 )
 
-// RequireSignIn passes the requests of signed-in users to next. It must be inside [Site.Handler]. Other requests get
-// these responses:
+// RequireSignIn passes the requests of signed-in users to next. It must be inside [Site.Handler], which rejects
+// requests of other sites. Otherwise all requests get 500, and an error is logged. Other requests get these responses:
 //
 //   - The browser is redirected to the sign-in if it loads a page (GET). It returns to that page, including the query.
 //   - A frame gets 401 and a page with a link to sign in, which opens in the whole window.
 //   - A form that was posted after the session ended gets 401 and a page with a link to sign in. It is not posted
 //     again.
 //   - A script or program gets 401 and JSON with the error "login_required".
-//   - If the session store fails, all requests get 503.
+//   - If the session store fails, requests with a session cookie get 503. Without the cookie the responses are those
+//     above, and the sign-in fails with 503 at its callback.
 //
 // Responses of next have Cache-Control: no-store unless next sets another value. Otherwise the back button would show
 // them after a sign-out.
@@ -29,7 +30,12 @@ func (s *Site) RequireSignIn(next http.Handler) http.Handler {
 		return zeroSiteHandler
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := s.requestState(r).session()
+		st := s.requestState(r)
+		if st == nil {
+			s.reject(w, r, "", errNoHandler)
+			return
+		}
+		v, err := st.session()
 		switch {
 		case err != nil:
 			s.reject(w, r, "", err)
@@ -167,6 +173,8 @@ func writeJSON(w http.ResponseWriter, status int, code, description string) {
 }
 
 var (
+	errNoHandler = errors.New("signin: the request did not pass through Handler of this Site; wrap the whole app " +
+		"in it, and keep the request's context")
 	errCrossOrigin = errors.New("signin: the request was sent by another site")
 	errEmbedded    = errors.New("signin: a sign-in cannot start in a frame")
 	errMissingRole = errors.New("signin: the user lacks the roles that the page requires")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
@@ -209,4 +210,63 @@ func TestRequirePanicsOnMistakes(t *testing.T) {
 			f()
 		}()
 	}
+}
+
+// Outside of Handler, requests of other sites are not rejected. Require functions and others therefore respond with
+// 500.
+// The Handler of another site does not count.
+func TestRequireOutsideHandler(t *testing.T) {
+	w := newWebApp(t, func(s *settings) {
+		s.site.KeepClaims = true
+		s.entra.Apps[1].RedirectURIs = append(s.entra.Apps[1].RedirectURIs, origin+"/other/callback")
+	})
+	w.withClaims(map[string]any{"roles": []string{"Admin"}, "acrs": []string{"c1"}})
+	other := newWebApp(t, func(s *settings) {
+		s.server, s.flow.RedirectURL = w.Server, origin+"/other/callback"
+		s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = "/other/login", "/other/logout",
+			"/other/logout/frontchannel"
+	})
+	page := http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) { fmt.Fprint(out, "the page") })
+	mux := http.NewServeMux()
+	mux.Handle("/signin", w.site.RequireSignIn(page))
+	mux.Handle("/role", w.site.RequireRole("Admin")(page))
+	mux.Handle("/context", w.site.RequireAuthContext("c1")(page))
+	mux.HandleFunc("/redirect", func(out http.ResponseWriter, r *http.Request) {
+		w.site.SignIn(out, r, authcode.Request{})
+	})
+	mux.HandleFunc("/token", func(out http.ResponseWriter, r *http.Request) {
+		_, err := w.site.TokenSource(r).TokenContext(r.Context())
+		if e := testkit.Error(t, err); e.Code != "login_required" || e.StatusCode != 0 {
+			t.Errorf("got token error %v, want login_required without a request", e)
+		}
+		w.site.Interact(out, r, err)
+	})
+	w.app = w.site.Handler(mux)
+	b := w.browser(t)
+	b.signIn("/signin", alice)
+	for name, app := range map[string]http.Handler{"no Handler": mux, "another site": other.site.Handler(mux)} {
+		w.app = app
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			for path, records := range map[string]int{"/signin": 1, "/role": 1, "/context": 1, "/redirect": 1, "/token": 2} {
+				w.log.Take()
+				a := b.send(method, path, nil)
+				if a.StatusCode != http.StatusInternalServerError || !strings.Contains(a.body, "not set up correctly") {
+					t.Errorf("%s: %s %s: got status %d, want 500; page\n%s", name, method, path, a.StatusCode, a.body)
+				}
+				lines := w.log.Lines(t)
+				for _, line := range lines {
+					const text = "signin: the request did not pass through Handler of this Site; wrap the whole app in it, " +
+						"and keep the request's context"
+					if line["level"] != "ERROR" || line["error"] != text {
+						t.Errorf("%s: %s %s: got log record %v", name, method, path, line)
+					}
+				}
+				if len(lines) != records {
+					t.Errorf("%s: %s %s: got %d log records, want %d", name, method, path, len(lines), records)
+				}
+			}
+		}
+	}
+	w.app = w.site.Handler(mux)
+	b.wantStatus(b.get("/role"), http.StatusOK, "")
 }

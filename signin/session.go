@@ -106,32 +106,34 @@ func nameEpochKey(a authcode.Account) string {
 // loginKey stands for a login in place of the session that it will create.
 func loginKey(binding string) string { return fingerprint("login", binding) }
 
-// contextKey is the key of the requestState in the context of a request.
-type contextKey struct{}
+// contextKey is the key of the requestState of a site in the context of a request. If site is nil, it is that of the
+// innermost [Site.Handler].
+type contextKey struct{ site *Site }
 
 // requestState is what [Site.Handler] stores in the context of a request.
 type requestState struct {
-	site    *Site
 	page    string                   // path and query as Handler saw them, before any StripPrefix
 	session func() (*session, error) // loads the session at the first call, so public pages cost nothing
 }
 
-// requestState returns the state that Handler stored. Requests outside of Handler get a new one.
-func (s *Site) requestState(r *http.Request) *requestState {
-	if st, ok := r.Context().Value(contextKey{}).(*requestState); ok && st.site == s {
-		return st
-	}
-	return s.newRequestState(r)
-}
-
-func (s *Site) newRequestState(r *http.Request) *requestState {
-	return &requestState{s, r.URL.RequestURI(), sync.OnceValues(func() (*session, error) {
+// withRequestState returns r with a new requestState in its context.
+func (s *Site) withRequestState(r *http.Request) *http.Request {
+	st := &requestState{r.URL.RequestURI(), sync.OnceValues(func() (*session, error) {
 		v, err := s.loadSession(r)
 		if err != nil {
 			s.logError(r.Context(), slog.LevelError, "signin: session could not be read", err)
 		}
 		return v, err
 	})}
+	ctx := context.WithValue(r.Context(), contextKey{}, st)
+	return r.WithContext(context.WithValue(ctx, contextKey{s}, st))
+}
+
+// requestState returns the state that Handler stored, or nil if r did not pass through it. Exported methods check that
+// and reject r: outside of Handler, requests of other sites would count as the user's.
+func (s *Site) requestState(r *http.Request) *requestState {
+	st, _ := r.Context().Value(contextKey{s}).(*requestState)
+	return st
 }
 
 // AccountFromContext returns the user who is signed in to the session of a request, given its context. ok is false if
@@ -162,8 +164,8 @@ func sessionFromContext(ctx context.Context) *session {
 }
 
 // TokenSource returns a source of tokens for the user of r, as [authcode.Flow.TokenSource] does. scopes are
-// permissions of one API; if empty, those of the flow are used. If no user is signed in, Token fails with the code
-// "login_required". Pass errors of the source to [Site.Interact].
+// permissions of one API; if empty, those of the flow are used. If no user is signed in, or r did not pass through
+// [Site.Handler], Token fails with the code "login_required". Pass errors of the source to [Site.Interact].
 //
 // Tokens belong to the session. Two browsers of one user share no tokens, so a second factor in one of them does not
 // count in the other.
@@ -171,11 +173,13 @@ func (s *Site) TokenSource(r *http.Request, scopes ...string) *entra.TokenSource
 	if s.isZero() {
 		return new(entra.TokenSource)
 	}
-	v, err := s.requestState(r).session()
-	if v == nil || err != nil {
-		return s.flow.TokenSource(authcode.Account{}, scopes...)
+	var user authcode.Account
+	if st := s.requestState(r); st == nil {
+		s.logError(r.Context(), slog.LevelError, "signin: no tokens", errNoHandler)
+	} else if v, err := st.session(); v != nil && err == nil {
+		user = v.Account
 	}
-	return s.flow.TokenSource(v.Account, scopes...)
+	return s.flow.TokenSource(user, scopes...)
 }
 
 // loadSession returns the session of the request's cookie, or nil. The error is a failure of the store.

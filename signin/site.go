@@ -217,7 +217,7 @@ type handler struct {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := h.site
-	r = r.WithContext(context.WithValue(r.Context(), contextKey{}, s.newRequestState(r)))
+	r = s.withRequestState(r)
 	if r.URL.Path == s.callbackPath { // with form_post, Entra's page sends it
 		s.handleCallback(w, r)
 		return
