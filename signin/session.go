@@ -282,24 +282,31 @@ func (s *Site) touch(ctx context.Context, v *session) error {
 	}
 	seen := *v
 	seen.LastSeen = now
-	ctx = context.WithoutCancel(ctx) // a write without the check must not happen
-	if v.SID != "" {                 // a store that evicts by last use must not evict this record first
+	if v.SID != "" { // a store that evicts by last use must not evict this record first
 		_, _ = s.get(ctx, entraSessionKey(v.SID, v.Epochs.Entra), new(entraSession))
 	}
-	if err := s.put(ctx, v.key, seen, s.storeExpiry(&seen)); err != nil {
-		return err
-	}
-	return s.undoIfMarked(ctx, v.key, tombstoneKey(v.key), successorKey(v.key))
+	return s.putUnlessMarked(ctx, seen, tombstoneKey(v.key), successorKey(v.key))
 }
 
-// undoIfMarked deletes the session that was just written if one of the marks exists.
-func (s *Site) undoIfMarked(ctx context.Context, key string, marks ...string) error {
-	for _, mark := range marks {
-		if ok, err := s.get(ctx, mark, new(struct{})); ok || err != nil {
-			return errors.Join(err, s.delete(ctx, key))
+// putUnlessMarked writes a session, and deletes it again if one of the marks exists. A write without the check could
+// restore a session that has ended. The check therefore happens even if the client is gone, and also if the write takes
+// longer than the request waits for it.
+func (s *Site) putUnlessMarked(ctx context.Context, v session, marks ...string) error {
+	ctx = context.WithoutCancel(ctx)
+	_, err := bounded(ctx, s.calls, func(context.Context) (struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+		defer cancel()
+		if err := s.unbounded.put(ctx, v.key, v, s.storeExpiry(&v)); err != nil {
+			return struct{}{}, err
 		}
-	}
-	return nil
+		for _, mark := range marks {
+			if ok, err := s.unbounded.get(ctx, mark, new(struct{})); ok || err != nil {
+				return struct{}{}, errors.Join(err, s.unbounded.delete(ctx, v.key))
+			}
+		}
+		return struct{}{}, nil
+	})
+	return err
 }
 
 // storeExpiry returns when the store may drop a session.
@@ -367,10 +374,7 @@ func (s *Site) replaceSession(ctx context.Context, key string, by authcode.Accou
 	if expires := time.Now().Add(replacedGrace); expires.Before(v.Expires) {
 		v.Expires = expires
 	}
-	if err := s.put(ctx, key, v, s.storeExpiry(v)); err != nil {
-		return err
-	}
-	return s.undoIfMarked(ctx, key, tombstoneKey(key))
+	return s.putUnlessMarked(ctx, *v, tombstoneKey(key))
 }
 
 // markEnded ends the session under key: it writes a tombstone, then deletes the session.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // Default lifetimes of a session: a working day, and an hour without a request.
@@ -26,6 +27,9 @@ const (
 // processes, or if sessions must survive a restart. All paths are as the browser sees them.
 type Config struct {
 	// Store stores the sessions. If nil, they are in the memory of this process, about 33,000 at most.
+	//
+	// A request waits at most two seconds for each call of Store. Then the call counts as failed, even if it ignores
+	// its context. At most 256 calls are in progress at a time.
 	Store Store
 
 	// Keys encrypt cookies and everything in Store. The first key encrypts; every key decrypts. If empty, a random
@@ -83,10 +87,11 @@ type Config struct {
 // Site signs the users of a web app in and out and identifies them in between. Create it with [New]: the zero Site
 // responds to every request with status 500. A Site is safe for concurrent use.
 type Site struct {
-	flow         *authcode.Flow
-	config       Config
-	store        contextStore
-	keys         *keyring
+	flow   *authcode.Flow
+	config Config
+	records
+	unbounded    records          // the same records, for [Site.putUnlessMarked]
+	calls        safecall.Limiter // of Config.Store
 	cookies      cookies
 	origin       string // scheme, host and port of the site
 	callbackPath string
@@ -139,9 +144,13 @@ func New(flow *authcode.Flow, cfg Config) (*Site, error) {
 		return nil, invalidConfig(err.Error())
 	}
 	if cfg.Store == nil {
-		cfg.Store = newMemoryStore()
+		s.store = withContext(newMemoryStore())
+		s.unbounded = s.records
+		return s, nil
 	}
-	s.store = withContext(cfg.Store)
+	store := withContext(cfg.Store)
+	s.calls = safecall.NewLimiter()
+	s.store, s.unbounded = boundedStore{store, s.calls}, records{store, s.keys}
 	return s, nil
 }
 

@@ -2,12 +2,14 @@ package signin
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/entratoken/entra"
+	"github.com/entratoken/entra/internal/safecall"
 )
 
 // Store stores sessions. The stores of github.com/alexedwards/scs implement it for Redis, PostgreSQL and other
@@ -53,43 +55,97 @@ func (s plainStore) CommitCtx(_ context.Context, token string, b []byte, expiry 
 
 func (s plainStore) DeleteCtx(_ context.Context, token string) error { return s.Delete(token) }
 
+const (
+	// storeTimeout bounds how long a request waits for one call of the store.
+	storeTimeout = 2 * time.Second
+	// finishTimeout bounds a write and the check that must follow it. It is shorter than tombstoneTTL, because the check
+	// looks for a tombstone.
+	finishTimeout = time.Minute
+)
+
+// bounded calls f and waits for it until storeTimeout.
+func bounded[T any](ctx context.Context, calls safecall.Limiter, f func(context.Context) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	v, err := safecall.Do(limited, calls, f)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("no response within %v: %w", storeTimeout, err)
+	}
+	if err != nil {
+		return v, storeError(err)
+	}
+	return v, nil
+}
+
+// boundedStore bounds the calls of a store, which may hang and ignore its context.
+type boundedStore struct {
+	store contextStore
+	calls safecall.Limiter
+}
+
+func (s boundedStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	type result struct {
+		b     []byte
+		found bool
+	}
+	r, err := bounded(ctx, s.calls, func(ctx context.Context) (result, error) {
+		b, found, err := s.store.FindCtx(ctx, token)
+		return result{b, found}, err
+	})
+	return r.b, r.found, err
+}
+
+func (s boundedStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
+	_, err := bounded(ctx, s.calls, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.CommitCtx(ctx, token, b, expiry)
+	})
+	return err
+}
+
+func (s boundedStore) DeleteCtx(ctx context.Context, token string) error {
+	_, err := bounded(ctx, s.calls, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.store.DeleteCtx(ctx, token)
+	})
+	return err
+}
+
 // storeError returns the error of a request whose session could not be read or written. The log shows the cause; the
 // page does not.
 func storeError(err error) error {
 	return &entra.Error{Code: "temporarily_unavailable", Description: "session store failed", Err: err}
 }
 
-// recordKey returns the store's key for a record of this site. Sites may share a store, and a user has the same sid at
-// all of them, so their records must not overwrite each other.
-func (s *Site) recordKey(key string) string { return fingerprint("record of "+s.keys.site, key) }
-
-// get reads the record under key into v and reports whether there is one.
-func (s *Site) get(ctx context.Context, key string, v any) (bool, error) {
-	key = s.recordKey(key)
-	sealed, found, err := s.store.FindCtx(ctx, key)
-	if err != nil {
-		return false, storeError(err)
-	}
-	return found && s.keys.open("store "+key, sealed, v), nil
+// records reads and writes the records of a site, which are encrypted.
+type records struct {
+	store contextStore
+	keys  *keyring
 }
 
-func (s *Site) put(ctx context.Context, key string, v any, expiry time.Time) error {
-	key = s.recordKey(key)
-	sealed, err := s.keys.seal("store "+key, v)
+// recordKey returns the store's key for a record of this site. Sites may share a store, and a user has the same sid at
+// all of them, so their records must not overwrite each other.
+func (r records) recordKey(key string) string { return fingerprint("record of "+r.keys.site, key) }
+
+// get reads the record under key into v and reports whether there is one.
+func (r records) get(ctx context.Context, key string, v any) (bool, error) {
+	key = r.recordKey(key)
+	sealed, found, err := r.store.FindCtx(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	return found && r.keys.open("store "+key, sealed, v), nil
+}
+
+func (r records) put(ctx context.Context, key string, v any, expiry time.Time) error {
+	key = r.recordKey(key)
+	sealed, err := r.keys.seal("store "+key, v)
 	if err != nil {
 		return err
 	}
-	if err := s.store.CommitCtx(ctx, key, sealed, expiry); err != nil {
-		return storeError(err)
-	}
-	return nil
+	return r.store.CommitCtx(ctx, key, sealed, expiry)
 }
 
-func (s *Site) delete(ctx context.Context, key string) error {
-	if err := s.store.DeleteCtx(ctx, s.recordKey(key)); err != nil {
-		return storeError(err)
-	}
-	return nil
+func (r records) delete(ctx context.Context, key string) error {
+	return r.store.DeleteCtx(ctx, r.recordKey(key))
 }
 
 // maxMemoryRecords bounds the built-in store. A session takes up to three records: its own, its user's and that of its

@@ -3,9 +3,19 @@ package signin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/entratoken/entra/signin"
 )
 
 // sharedStore is a Store for several processes that counts calls and can fail.
@@ -97,23 +107,198 @@ func (s *sharedStore) counts() (finds, commits, deletes int) {
 	return s.finds, s.commits, s.deletes
 }
 
-// contextStore is a Store with context methods. It records the contexts.
+// contextStore is a Store with context methods. It records whether the contexts are live at the end of each call.
 type contextStore struct {
 	*sharedStore
-	contexts []context.Context
+	live []bool // guarded by mu
+}
+
+func (s *contextStore) record(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = append(s.live, ctx.Err() == nil)
 }
 
 func (s *contextStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
-	s.contexts = append(s.contexts, ctx)
+	defer s.record(ctx)
 	return s.Find(token)
 }
 
 func (s *contextStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
-	s.contexts = append(s.contexts, ctx)
+	defer s.record(ctx)
 	return s.Commit(token, b, expiry)
 }
 
 func (s *contextStore) DeleteCtx(ctx context.Context, token string) error {
-	s.contexts = append(s.contexts, ctx)
+	defer s.record(ctx)
 	return s.Delete(token)
+}
+
+// hang makes a method block until release is called.
+func (s *sharedStore) hang(method string) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	released := make(chan struct{})
+	s.before = func(called, _ string) {
+		if called == method {
+			<-released
+		}
+	}
+	return sync.OnceFunc(func() { close(released) })
+}
+
+// A store that hangs and ignores its context delays a request by two seconds. A page that does not need the session
+// does not wait.
+func TestHangingStoreDelaysRequestsByTwoSeconds(t *testing.T) {
+	for _, test := range []struct {
+		method, send, path string
+		took               time.Duration
+		status             int
+		body, message      string
+	}{
+		{"Find", "GET", "/static", 0, 200, "static", ""},
+		{"Find", "GET", "/", 2 * time.Second, 200, "false  ", "signin: session could not be read"},
+		{"Find", "GET", "/private/x", 2 * time.Second, 503, "A service is not responding", "signin: request rejected"},
+		{"Find", "POST", "/logout", 2 * time.Second, 503, "A service is not responding", "signin: request rejected"},
+		{"Commit", "GET", "/private/x", 2 * time.Second, 200, "true Alice Adams",
+			"signin: use of the session could not be recorded"},
+		{"Commit", "POST", "/logout", 4 * time.Second, 503, "A service is not responding", "signin: request rejected"},
+	} {
+		t.Run(test.method+" "+test.send+test.path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newSharedStore()
+				w := newWebApp(t, withStore(store))
+				mux := http.NewServeMux()
+				mux.Handle("/", w.routes())
+				mux.HandleFunc("/static", func(out http.ResponseWriter, _ *http.Request) { fmt.Fprint(out, "static") })
+				w.app = w.site.Handler(mux)
+				b := w.browser(t)
+				b.signIn("/private/x", alice)
+				time.Sleep(2 * time.Minute) // the next use is recorded
+				release := store.hang(test.method)
+				defer release()
+				start := time.Now()
+				a := b.send(test.send, test.path, nil)
+				took := time.Since(start)
+				if took != test.took || a.StatusCode != test.status || !strings.Contains(a.body, test.body) {
+					t.Errorf("got status %d after %v, want %d after %v; page\n%s", a.StatusCode, took, test.status,
+						test.took, a.body)
+				}
+				const cause = "no response within 2s: context deadline exceeded"
+				if logged := w.log.find(t, test.message); test.message != "" && logged["cause"] != cause {
+					t.Errorf("got log record %v, want the cause %q", logged, cause)
+				}
+				release()
+				synctest.Wait()
+				if test.path == "/logout" && test.method == "Commit" { // the late write ends the session all the same
+					b.wantUser("")
+				} else {
+					b.wantUser("Alice Adams")
+				}
+			})
+		})
+	}
+}
+
+// find returns the last record with a message, or nil.
+func (l *logBuffer) find(t testing.TB, message string) (last map[string]any) {
+	t.Helper()
+	for _, line := range l.Lines(t) {
+		if line["msg"] == message {
+			last = line
+		}
+	}
+	return last
+}
+
+// However many requests wait for a store that hangs, at most 256 calls of it are in progress.
+func TestCallsOfHangingStoreAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		cookie := b.cookie("__Host-session-")
+		var calls atomic.Int64
+		released := make(chan struct{})
+		store.before = func(string, string) {
+			calls.Add(1)
+			<-released
+		}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 300 {
+			wg.Go(func() {
+				r := httptest.NewRequest(http.MethodGet, origin+"/private/x", nil)
+				r.AddCookie(cookie)
+				rec := httptest.NewRecorder()
+				if w.app.ServeHTTP(rec, r); rec.Code != http.StatusServiceUnavailable {
+					t.Errorf("got status %d, want 503", rec.Code)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took != 2*time.Second || calls.Load() != 256 {
+			t.Errorf("got %d calls and responses after %v, want 256 after 2s", calls.Load(), took)
+		}
+		close(released)
+		synctest.Wait()
+		b.wantUser("Alice Adams")
+	})
+}
+
+// A panic of the store is a failure of the store. It does not reach the server.
+func TestStorePanics(t *testing.T) {
+	store := newSharedStore()
+	w := newWebApp(t, withStore(store))
+	b := w.browser(t)
+	b.signIn("/private/x", alice)
+	store.before = func(string, string) { panic("secret") }
+	b.wantStatus(b.get("/private/x"), http.StatusServiceUnavailable, "")
+	const cause = "the function panicked with a value of type string"
+	if logged := w.log.find(t, "signin: request rejected"); logged["cause"] != cause {
+		t.Errorf("got log record %v, want the cause %q", logged, cause)
+	}
+}
+
+// A write that the request no longer waits for does not restore a session that has ended in the meantime.
+func TestLateWriteDoesNotRestoreSession(t *testing.T) {
+	plain, withContext := newSharedStore(), &contextStore{sharedStore: newSharedStore()}
+	for name, store := range map[string]struct {
+		signin.Store
+		*sharedStore
+	}{"plain": {plain, plain}, "with context": {withContext, withContext.sharedStore}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWebApp(t, withStore(store.Store))
+				w.withClaims(map[string]any{"sid": nil}) // otherwise the epoch of the sid would end the session, too
+				b := w.browser(t)
+				b.signIn("/private/x", alice)
+				cookie := b.cookie("__Host-session-")
+				time.Sleep(2 * time.Minute) // the next use is recorded
+				var late atomic.Bool
+				store.before = func(method, _ string) {
+					if method == "Commit" && late.CompareAndSwap(false, true) {
+						time.Sleep(30 * time.Second)
+					}
+				}
+				start := time.Now()
+				b.wantUser("Alice Adams")
+				if took := time.Since(start); took != 2*time.Second {
+					t.Errorf("the page took %v, want 2s", took)
+				}
+				b.wantEntra(b.post("/logout", nil))
+				_, _, deletes := store.counts()
+				time.Sleep(time.Minute)
+				if _, _, after := store.counts(); after != deletes+1 {
+					t.Errorf("the late write was followed by %d deletes, want 1", after-deletes)
+				}
+				b.setCookie(cookie)
+				b.wantUser("")
+				if slices.Contains(withContext.live, false) {
+					t.Error("the context of the late write or of its check was canceled")
+				}
+			})
+		})
+	}
 }
