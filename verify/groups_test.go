@@ -353,6 +353,8 @@ func TestFailedLookupsReject(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDirectory(t)
+				var log testkit.Log
+				d.cfg.Logger = log.Logger()
 				v := mustNew(t, d.cfg)
 				d.respondWith(test.respond)
 				tok := d.token(t.Context(), t, v, alice)
@@ -366,6 +368,10 @@ func TestFailedLookupsReject(t *testing.T) {
 				}
 				if n := len(d.take()); n != test.requests {
 					t.Errorf("got %d requests, want %d", n, test.requests)
+				}
+				synctest.Wait()
+				if lines := log.Lines(t); len(lines) != 1 || lines[0]["msg"] != "verify: failed to look up groups" {
+					t.Errorf("got log %v, want one record", lines)
 				}
 				d.respondWith(nil)
 				w := request(v.Middleware(verify.RequireGroup(group(1))(welcome)), "Bearer "+tok.Raw())

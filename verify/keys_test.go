@@ -823,8 +823,10 @@ func TestErrorsSayWhyKeysAreUnavailable(t *testing.T) {
 			if test.cause != nil && !errors.Is(err, test.cause) {
 				t.Errorf("errors.Is does not find %v", test.cause)
 			}
-			if want := fmt.Sprintf("error.cause=%q", test.text); !strings.Contains(log.String(), want) {
-				t.Errorf("got log %s, want %s", log.String(), want)
+			const message = `level=WARN msg="verify: failed to fetch the signing keys"`
+			if want := fmt.Sprintf("error.cause=%q", test.text); !strings.Contains(log.String(), want) ||
+				!strings.Contains(log.String(), message) {
+				t.Errorf("got log %s, want %s and %s", log.String(), message, want)
 			}
 			if strings.Contains(fmt.Sprintf("%+v %#v", err, err)+log.String(), "secret-thing") {
 				t.Errorf("the error or the log quotes the transport: %#v %s", err, log.String())
