@@ -86,6 +86,15 @@ func (v *Verifier) choose(c *Claims) (member *Verifier, err error) {
 	return member, err
 }
 
+// chooses reports whether choose returns m for these claims, which m has accepted.
+func (v *Verifier) chooses(m *Verifier, c *Claims) bool {
+	if len(v.members) == 1 {
+		return true
+	}
+	member, err := v.choose(c)
+	return err == nil && member == m
+}
+
 // Verify verifies an access token for this API. It does not check scopes or roles; see
 // [Rule]. The error for a rejected token is an [*Error]. If ctx is done while the keys are
 // being fetched, Verify returns the error of ctx, and the fetch continues for other
@@ -108,7 +117,7 @@ func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, e
 	}
 	hash := digest.SHA256(raw)
 	for _, m := range v.members {
-		if c := m.verified.get(hash, now); c != nil {
+		if c := m.verified.get(hash, now); c != nil && v.chooses(m, c) {
 			m.notify(Event{Kind: EventVerified, Cached: true})
 			return m.groups.bind(ctx, newToken(raw, hash, c, m)), m, nil
 		}

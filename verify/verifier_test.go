@@ -301,3 +301,30 @@ func TestNegativeCacheSizeDisablesTheCache(t *testing.T) {
 		accept(t, v, sign(0, headerOf(0), userV2()))
 	}
 }
+
+// If a token fits several Verifiers of Any, the first verifies it, also if another one has cached it.
+func TestAnyTakesCachedTokensFromTheFirst(t *testing.T) {
+	a := newAuthority(jwk(0))
+	cfg := a.config()
+	strict := mustNew(t, cfg)
+	cached := 0
+	cfg.AllowAppsWithoutRoles = true
+	cfg.OnEvent = func(e verify.Event) {
+		if e.Cached {
+			cached++
+		}
+	}
+	lax := mustNew(t, cfg)
+	raw := sign(0, headerOf(0), appV2().without("roles"))
+	for range 2 { // the second time, lax has the token in its cache
+		if _, err := verify.Any(strict, lax).Verify(t.Context(), raw); reason(t, err) != verify.ReasonNoPermissions {
+			t.Errorf("strict first: got %v, want %s", err, verify.ReasonNoPermissions)
+		}
+		accept(t, verify.Any(lax, strict), raw)
+	}
+	cfg.Audiences = []string{otherID}
+	accept(t, verify.Any(mustNew(t, cfg), lax), raw)
+	if cached != 2 {
+		t.Errorf("got %d tokens from the cache, want 2", cached)
+	}
+}
