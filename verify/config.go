@@ -84,12 +84,16 @@ type Config struct {
 
 	// KeysFor is the client ID of this application if it has a custom signing key, as
 	// claims mapping may require. Its keys are then fetched for each tenant: a custom
-	// signing key belongs to one tenant and signs only tokens of that tenant. If any
-	// tenant is allowed, the keys of the 1,000 most recently used tenants are cached. At
-	// most 100 new tenants at once, and ten in a second, are accepted; tokens that name
-	// others do not affect tenants in use. The response to a forged token can reveal
-	// whether its tenant is accepted. If empty, the keys that all applications share are
-	// fetched.
+	// signing key belongs to one tenant and signs only tokens of that tenant. For
+	// unknown keys, those of a tenant are fetched at most once in ten seconds. The
+	// response to a forged token can reveal whether its tenant is accepted. If empty, the
+	// keys that all applications share are fetched.
+	//
+	// If any tenant is allowed, the keys of the 1,000 most recently used tenants are
+	// cached. A tenant is new until a token of it is verified, and so is every tenant
+	// after a restart. All new tenants together cause at most 100 fetches at once and ten
+	// per second. A flood of forged tokens can therefore delay a new tenant, whose tokens
+	// get status 503. It does not affect tenants in use.
 	//
 	// Sources: "Validate the signature" in Microsoft's access-tokens page, and
 	// "Configure a custom signing key" in its page on claims customization.

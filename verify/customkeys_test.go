@@ -213,3 +213,192 @@ func TestMadeUpTenantsCauseFewFetches(t *testing.T) {
 		}
 	})
 }
+
+// tenantNumber returns the ID of a tenant.
+func tenantNumber(i int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", i) }
+
+// ofTenant returns the claims of a token of a tenant.
+func ofTenant(id string) object {
+	return userV2().with("tid", id).with("iss", "https://"+host+"/"+id+"/v2.0")
+}
+
+// forgedToken returns a token without a valid signature.
+func forgedToken(tenant, kid string) string {
+	return part(headerOf(0).with("kid", kid).text()) + "." + part(ofTenant(tenant).text()) + "." + part("signature")
+}
+
+// verifierWithKeysOf returns a Verifier that fetches the keys of each tenant. It also returns a function that
+// verifies tokens concurrently and counts the reasons.
+func verifierWithKeysOf(t *testing.T, a *authority, tenants ...string) (
+	*verify.Verifier, func(...string) map[verify.Reason]int,
+) {
+	cfg := a.config()
+	cfg.Audiences, cfg.Tenants, cfg.KeysFor = []string{apiID}, tenants, apiID
+	v := mustNew(t, cfg)
+	return v, func(tokens ...string) map[verify.Reason]int {
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		reasons := map[verify.Reason]int{}
+		for _, raw := range tokens {
+			wg.Go(func() {
+				_, err := v.Verify(t.Context(), raw)
+				mu.Lock()
+				defer mu.Unlock()
+				reasons[reason(t, err)]++
+			})
+		}
+		wg.Wait()
+		return reasons
+	}
+}
+
+// Tenant IDs are public, so anyone can name a thousand tenants that have keys. Made-up key IDs for them
+// cause no more fetches than made-up tenants do.
+func TestUnknownKeysOfNewTenantsCauseFewFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
+		flood := make([]string, 1000)
+		for i := range flood {
+			tenant := tenantNumber(i)
+			if _, err := v.Verify(t.Context(), forgedToken(tenant, kid(0))); reason(t, err) != verify.ReasonBadSignature {
+				t.Fatalf("got %v, want %s", err, verify.ReasonBadSignature)
+			}
+			advance(100 * time.Millisecond)
+			flood[i] = forgedToken(tenant, "made-up")
+		}
+		if got := a.fetches.Load(); got != 1000 {
+			t.Fatalf("got %d fetches for 1,000 tenants, want 1000", got)
+		}
+		want := int64(1000 + 100)
+		for second := range 30 {
+			got := verifyAll(flood...)
+			if second == 0 && (got[verify.ReasonUnknownKey] != 100 || got[verify.ReasonKeysUnavailable] != 900) {
+				t.Errorf("got %v, want 100 unknown keys and 900 without a fetch", got)
+			}
+			if got := a.fetches.Load(); got != want {
+				t.Fatalf("got %d fetches after %d seconds, want %d", got, second, want)
+			}
+			advance(time.Second)
+			want += 10
+		}
+	})
+}
+
+// The fetches for tenants that do not exist fail. Tokens that name the same tenants again are also bounded.
+func TestRepeatedMadeUpTenantsCauseFewFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority()
+		a.perTenant(nil)
+		_, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
+		flood := make([]string, 100)
+		for i := range flood {
+			flood[i] = forgedToken(tenantNumber(i), kid(0))
+		}
+		for second := range 11 {
+			if got := verifyAll(flood...); got[verify.ReasonKeysUnavailable] != 100 {
+				t.Errorf("got %v, want 100 %s", got, verify.ReasonKeysUnavailable)
+			}
+			if got, want := a.fetches.Load(), int64(100+10*second); got != want {
+				t.Fatalf("got %d fetches after %d seconds, want %d", got, second, want)
+			}
+			advance(time.Second)
+		}
+	})
+}
+
+// Anyone can also name a thousand tenants whose keys are due for a refresh. Until a refresh is allowed, the
+// current keys remain in use.
+func TestRefreshesForNewTenantsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		_, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
+		flood := make([]string, 200)
+		for i := range flood {
+			flood[i] = forgedToken(tenantNumber(i), kid(0))
+			verifyAll(flood[i])
+			advance(100 * time.Millisecond)
+		}
+		advance(time.Hour)
+		for _, want := range []int64{300, 310, 320} {
+			if got := verifyAll(flood...); got[verify.ReasonBadSignature] != 200 {
+				t.Errorf("got %v, want 200 %s", got, verify.ReasonBadSignature)
+			}
+			synctest.Wait()
+			if got := a.fetches.Load(); got != want {
+				t.Errorf("got %d fetches, want %d", got, want)
+			}
+			advance(time.Second)
+		}
+	})
+}
+
+// While made-up key IDs use all fetches for new tenants, a tenant in use notices its new key in ten seconds,
+// and the token of another tenant is accepted as soon as one fetch is allowed again.
+func TestRealTenantsDuringAFloodOfUnknownKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
+		// An attacker has named tenant A before its first token.
+		if got := verifyAll(forgedToken(tenantA, kid(0))); got[verify.ReasonBadSignature] != 1 {
+			t.Fatalf("got %v, want %s", got, verify.ReasonBadSignature)
+		}
+		accept(t, v, longLived(0))
+		var flood []string
+		for i := range 200 {
+			flood = append(flood, forgedToken(tenantNumber(i), "made-up"))
+		}
+		verifyAll(flood...)
+		before := a.fetches.Load()
+		if got := verifyAll(forgedToken(tenantA, "made-up")); got[verify.ReasonUnknownKey] != 1 {
+			t.Errorf("tenant A: got %v, want %s", got, verify.ReasonUnknownKey)
+		}
+		if got := a.fetches.Load() - before; got != 1 {
+			t.Errorf("got %d fetches for an unknown key of tenant A, want 1", got)
+		}
+		a.publish(jwk(0), jwk(1))
+		newKey := sign(1, headerOf(1), userV2())
+		for second := range 10 {
+			if got := verifyAll(newKey); got[verify.ReasonUnknownKey] != 1 {
+				t.Errorf("after %d seconds: got %v, want %s", second, got, verify.ReasonUnknownKey)
+			}
+			advance(time.Second)
+			verifyAll(flood...)
+		}
+		accept(t, v, newKey)
+
+		inB := sign(0, headerOf(0), ofTenant(tenantB))
+		if got := verifyAll(inB); got[verify.ReasonKeysUnavailable] != 1 {
+			t.Errorf("tenant B: got %v, want %s", got, verify.ReasonKeysUnavailable)
+		}
+		advance(100 * time.Millisecond)
+		accept(t, v, inB)
+		verifyAll(flood...)
+		accept(t, v, sign(0, headerOf(0), ofTenant(tenantB).with("uti", "another token")))
+	})
+}
+
+// An attacker cannot add to the tenants that the program lists. All of them may need their keys at once, as after a
+// restart.
+func TestListedTenantsAreFetchedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		var tenants, tokens, unknownKeys []string
+		for i := range 200 {
+			tenants = append(tenants, tenantNumber(i))
+			tokens = append(tokens, forgedToken(tenants[i], kid(0)))
+			unknownKeys = append(unknownKeys, forgedToken(tenants[i], "made-up"))
+		}
+		_, verifyAll := verifierWithKeysOf(t, a, tenants...)
+		if got := verifyAll(tokens...); got[verify.ReasonBadSignature] != 200 || a.fetches.Load() != 200 {
+			t.Errorf("got %v and %d fetches, want 200 %s and 200", got, a.fetches.Load(), verify.ReasonBadSignature)
+		}
+		for range 3 { // one fetch for unknown keys of each
+			verifyAll(unknownKeys...)
+			advance(3 * time.Second)
+		}
+		if got := a.fetches.Load(); got != 400 {
+			t.Errorf("got %d fetches, want 400", got)
+		}
+	})
+}

@@ -62,20 +62,45 @@ type keySource struct {
 	untested *lru.Cache[string, *keys] // of other tenants, which anyone can make up; they evict only each other
 	newKeys  func(tenantID string) *keys
 
-	mu     sync.Mutex // guards earned
-	earned time.Time  // when the bound on new tenants has no arrears
+	mu    sync.Mutex  // held while keys are added to untested
+	limit *fetchLimit // of the fetches of untested; nil unless any tenant is allowed
 }
 
 const (
 	// maxKeyTenants is the number of tenants whose keys are cached if any tenant is
 	// allowed, and of tenants without a verified token.
 	maxKeyTenants = 1000
-	// newTenantInterval is the mean time between the first fetches for two tenants if
-	// any tenant is allowed. Anyone can make tokens that name one. It permits
-	// newTenantBurst such fetches at once.
-	newTenantInterval = 100 * time.Millisecond
-	newTenantBurst    = 100
+	// untestedInterval is the mean time between two fetches for tenants without a
+	// verified token if any tenant is allowed. Anyone can make tokens that name one.
+	// It permits untestedBurst such fetches at once.
+	untestedInterval = 100 * time.Millisecond
+	untestedBurst    = 100
 )
+
+// fetchLimit limits the fetches for all tenants without a verified token together. All fetches count: the first
+// one, those for unknown keys, those after failures, and refreshes. It cannot tell real tenants from others, so a
+// flood of tokens delays the first fetch for a new tenant. It does not affect a tenant with a verified token.
+type fetchLimit struct {
+	mu     sync.Mutex // guards earned
+	earned time.Time  // when the limit has no arrears
+}
+
+// take reports whether a fetch may start, and counts it. A nil fetchLimit allows all.
+func (l *fetchLimit) take(now time.Time) bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.earned.Before(now) {
+		l.earned = now
+	}
+	if l.earned.Sub(now) > (untestedBurst-1)*untestedInterval {
+		return false
+	}
+	l.earned = l.earned.Add(untestedInterval)
+	return true
+}
 
 // newKeySource returns the keys for cfg. It makes no requests.
 func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
@@ -98,7 +123,7 @@ func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
 		c, _ := lru.New[string, *keys](max(len(r.tenants), maxKeyTenants)) // fails only for sizes below 1
 		return c
 	}
-	return &keySource{
+	s := &keySource{
 		rules:    r,
 		shared:   newKeys(tenant, "", logger),
 		byTenant: newCache(),
@@ -107,6 +132,10 @@ func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
 			return newKeys(tenantID, cfg.KeysFor, logger.With("tenant", tenantID))
 		},
 	}
+	if r.anyTenant {
+		s.limit = new(fetchLimit)
+	}
+	return s
 }
 
 // of returns the keys for the tokens of a tenant. The tokens of a tenant that is not
@@ -123,17 +152,11 @@ func (s *keySource) of(tenantID string) (*keys, error) {
 	if k, ok := s.cached(tenantID); ok {
 		return k, nil
 	}
-	if s.rules.anyTenant {
-		now := time.Now()
-		if s.earned.Before(now) {
-			s.earned = now
-		}
-		if s.earned.Sub(now) > (newTenantBurst-1)*newTenantInterval {
-			return nil, &Error{Reason: ReasonKeysUnavailable, Err: errTooManyTenants}
-		}
-		s.earned = s.earned.Add(newTenantInterval)
+	if !s.limit.take(time.Now()) { // of the first fetch, so that other tokens do not evict keys
+		return nil, tooManyTenants()
 	}
 	k := s.newKeys(tenantID)
+	k.limit.Store(s.limit)
 	s.untested.Add(tenantID, k)
 	return k, nil
 }
@@ -145,9 +168,14 @@ func (s *keySource) cached(tenantID string) (*keys, bool) {
 	return s.untested.Get(tenantID)
 }
 
-// verified records that one of k has signed a token of a tenant. Tokens that are made up then cannot evict k.
+// verified records that one of k has signed a token of a tenant. Tokens that are made up then cannot evict k, and
+// those of other tenants do not limit its fetches.
 func (s *keySource) verified(tenantID string, k *keys) {
-	if s.byTenant == nil || k == s.shared || s.byTenant.Contains(tenantID) {
+	if s.byTenant == nil || k == s.shared {
+		return
+	}
+	k.limit.Store(nil)
+	if s.byTenant.Contains(tenantID) {
 		return
 	}
 	s.byTenant.Add(tenantID, k)
@@ -155,6 +183,8 @@ func (s *keySource) verified(tenantID string, k *keys) {
 }
 
 var errTooManyTenants = errors.New("tokens of too many new tenants arrive at once")
+
+func tooManyTenants() error { return &Error{Reason: ReasonKeysUnavailable, Err: errTooManyTenants} }
 
 // keys caches the signing keys of the authority. Lookups start the fetches, and
 // nothing runs between requests. A fetch has a context of its own, so a caller that
@@ -169,7 +199,8 @@ type keys struct {
 
 	onEvent func(Event) // Config.OnEvent
 
-	current atomic.Pointer[keySet] // nil before the first successful fetch
+	limit   atomic.Pointer[fetchLimit] // of the fetches; nil without a limit
+	current atomic.Pointer[keySet]     // nil before the first successful fetch
 
 	mu        sync.Mutex    // guards the fields below
 	flight    chan struct{} // closed when the fetch in flight ends; nil between fetches
@@ -206,7 +237,7 @@ func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	if idle >= idleTime {
 		return set, false
 	}
-	if idle < set.pause {
+	if idle < set.pause || !k.limit.Load().take(now) {
 		return set, true
 	}
 	next := *set
@@ -227,7 +258,7 @@ func since(t, now time.Time) time.Duration {
 }
 
 // find returns the key with that ID. If the ID is unknown, find waits for a fetch, which
-// unknownInterval limits.
+// unknownInterval and k.limit limit.
 func (k *keys) find(ctx context.Context, id string) (*signingKey, error) {
 	for fetched := false; ; {
 		now := time.Now()
@@ -268,8 +299,11 @@ func (k *keys) join(id string, set *keySet, ok, fetched bool, now time.Time) (
 	if ok {
 		earliest = k.unknownAt
 	}
+	due := !fetched && !now.Before(earliest)
+	first := set == nil && k.failure == nil // counted by keySource.of
+	allowed := due && (first || k.limit.Load().take(now))
 	switch {
-	case !fetched && !now.Before(earliest):
+	case allowed:
 		if ok {
 			k.unknownAt = now.Add(unknownInterval)
 		}
@@ -278,6 +312,8 @@ func (k *keys) join(id string, set *keySet, ok, fetched bool, now time.Time) (
 		return k.startLocked(retries), true, nil
 	case k.failure != nil: // the key may be published, but we cannot know
 		return nil, false, k.failure
+	case due:
+		return nil, false, tooManyTenants()
 	case ok:
 		return nil, false, rejectValue(ReasonUnknownKey, "", id)
 	}
