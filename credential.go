@@ -26,9 +26,11 @@ import (
 // Credential may be shared by clients and used concurrently. The zero value is invalid. Its
 // contents are never printed or marshaled.
 //
-// Tokens belong to the credential that acquired them. Clients that share a cache share
-// tokens only if they have the same secret, the same certificate with its key, or the same
-// Credential value. So knowing an app's IDs is not enough to get its cached tokens.
+// In memory, tokens belong to the credential that acquired them. Clients that share a cache
+// share tokens only if they have the same secret, the same certificate with its key, or the
+// same Credential value. So knowing an app's IDs is not enough to get its cached tokens. A
+// cache with a store is different: a program with the store and its keys gets the tokens of
+// each app that uses those keys, even with another Credential. Give each app its own keys.
 //
 // A circuit breaker protects Entra and the app from a credential that Entra keeps
 // rejecting, such as an expired secret. After eight rejections in a row with an error

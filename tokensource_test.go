@@ -17,6 +17,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/cache/storetest"
 	"github.com/entratoken/entra/clientcreds"
 	"github.com/entratoken/entra/devlogin"
 	"github.com/entratoken/entra/entratest"
@@ -605,6 +606,32 @@ func TestCredentialsShareNoTokens(t *testing.T) {
 		t.Error(err)
 	}
 	wantForms(t, e, e.Forms()[0], e.Forms()[1])
+}
+
+// In a store, the keys stand for the credential. A program without the keys gets no tokens from it.
+func TestStoredTokensBelongToTheKeys(t *testing.T) {
+	e := newEstate()
+	store := storetest.NewMemory()
+	source := func(secret, key string) *entra.TokenSource {
+		cfg := e.config("daemon")
+		cfg.Credential = entra.Secret(secret)
+		cfg.Cache = cache.New(cache.Options{
+			Store: store, Keys: []cache.SealKey{cache.NewSealKey([]byte(key + strings.Repeat("0123456", 4) + "abc"))},
+		})
+		return clientcreds.TokenSource(testkit.Client(t, cfg), "api://api-b/.default")
+	}
+	for _, secret := range []string{"daemon-secret", "not-the-secret"} {
+		if _, err := source(secret, "k").Token(); err != nil {
+			t.Errorf("%s: %v", secret, err)
+		}
+	}
+	_, err := source("not-the-secret", "x").Token()
+	if got := testkit.Error(t, err); !got.Has(7000215) {
+		t.Errorf("got %v with other keys, want AADSTS7000215", err)
+	}
+	if n := e.TokenRequests(); n != 2 {
+		t.Errorf("got %d token requests, want 2: the first, and the one with other keys", n)
+	}
 }
 
 // A CodeResult can be stored only for its account, at its tenant and app, with its remaining
