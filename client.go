@@ -58,8 +58,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Capabilities are the client capabilities that the app declares. With CapabilityCAE
 	// the app must handle claims challenges, and gets tokens of up to 28 hours that can
-	// be revoked at any time; see TokenSource.WithClaims and Transport. If nil, the app
-	// declares none.
+	// be revoked at any time; see TokenSource.WithClaims and Transport. New copies the
+	// slice. If nil, the app declares none.
 	Capabilities []string
 }
 
@@ -215,7 +215,7 @@ func (c *Client) host() string {
 	return c.cloud.Host()
 }
 
-// Capabilities returns the client capabilities, sorted.
+// Capabilities returns a sorted copy of the client capabilities.
 func (c *Client) Capabilities() []string { return slices.Clone(c.capabilities) }
 
 // Region returns the region of the app's own tokens, or "" if they come from the global

@@ -40,7 +40,8 @@ type CertificateOptions struct {
 // section 2.2). If opts is nil, the default options are used.
 //
 // certs contains the certificate that belongs to key, at any index. The chain above it may
-// follow, from the lowest to the highest. If several belong to key, the first is used.
+// follow, from the lowest to the highest. If several belong to key, the first is used. certs
+// and opts are copied. The certificates and the key must not be modified.
 // Package credentials reads both from files.
 //
 // Credentials with a key that is not an *[rsa.PrivateKey] are never [Credential.Equal], so

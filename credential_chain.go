@@ -16,7 +16,7 @@ import (
 // one that worked. For example, it tries a new certificate before the old one, or a
 // federated credential before a secret. The next one is tried if Entra rejects a credential,
 // or if it cannot be loaded. Every other outcome is final. If none works, the error
-// describes the failure of each.
+// describes the failure of each. The slice creds is copied.
 //
 // A [CredentialFunc] in the chain is reloaded after a rejection, before the next credential
 // is tried. All credentials must belong to the app.

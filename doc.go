@@ -19,8 +19,9 @@
 //
 // For example:
 //
-//	source := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default")
-//	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
+//	graph := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default").HTTPClient()
+//	graph.Timeout = 30 * time.Second // a client of net/http has none by itself
+//	resp, err := graph.Get("https://graph.microsoft.com/v1.0/users")
 //
 // Package verify validates the tokens that an API receives. Package entratest is a fake
 // Entra that runs in the process of a test.
@@ -54,6 +55,14 @@
 //
 // If a caller's own context ends first, the error wraps the context's error. No error, log
 // record or printed value contains a secret or a token.
+//
+// Entra's descriptions may contain names of users, and the text of an error repeats them.
+// So does the text of the [*url.Error] that an [http.Client] returns. To keep them out of
+// logs, pass the *Error that errors.As finds to log/slog, not err:
+//
+//	if errors.As(err, &e) {
+//		slog.Error("the call of the API failed", "error", e) // e.LogValue omits the description
+//	}
 //
 // # Credential rotation
 //

@@ -27,7 +27,8 @@ const (
 )
 
 // An Error is a failure to acquire a token. Find it with [errors.As], which also finds it
-// as an [*oauth2.RetrieveError] for code that expects that type.
+// as an [*oauth2.RetrieveError] for code that expects that type. An Error is cached and
+// returned to many callers, so do not modify it.
 //
 // No field and no printed form contains a secret, token, assertion or code. Values of the
 // request are removed from texts of the response. The errors of MSAL and net/http,
@@ -166,7 +167,7 @@ func (e *Error) Local() bool { return e.StatusCode == 0 }
 func (e *Error) Has(aadsts int) bool { return slices.Contains(e.AADSTS, aadsts) }
 
 // LogValue returns the fields that identify the cause of the failure in a log. It leaves
-// out Entra's description, which may contain names of users. Instead, description is this
+// out Entra's description, which may contain names of users and which Error returns. Instead, description is this
 // package's short explanation of the first AADSTS number that it knows.
 func (e *Error) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("code", e.Code)}

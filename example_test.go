@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -77,14 +78,16 @@ func ExampleError() {
 	writeError := func(w http.ResponseWriter, err error) {
 		var e *entra.Error
 		switch {
-		case errors.As(err, &e) && e.InteractionRequired():
+		case !errors.As(err, &e): // the caller's context has ended
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case e.InteractionRequired():
 			entra.SetClaimsChallenge(w.Header(), e.Claims)
 			w.WriteHeader(http.StatusUnauthorized)
-		case errors.As(err, &e) && e.Temporary():
+		case e.Temporary():
 			w.Header().Set("Retry-After", strconv.Itoa(int(max(e.RetryAfter, time.Second).Seconds())))
 			w.WriteHeader(http.StatusServiceUnavailable)
 		default:
-			log.Print(err) // a fault of this API; the text contains the AADSTS code
+			slog.Error("no token for the next API", "error", e) // a fault of this API; e, not err, has no names of users
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}

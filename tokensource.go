@@ -396,11 +396,12 @@ func (s *TokenSource) Cached() (info TokenInfo, ok bool) {
 	return info, true
 }
 
-// Scopes returns the requested scopes.
+// Scopes returns a copy of the requested scopes.
 func (s *TokenSource) Scopes() []string { return slices.Clone(s.grant.scopes()) }
 
-// HTTPClient returns a new client that adds a token of s to its requests (see [Transport]). It does not time out, and
-// its base is [http.DefaultTransport]. To change that, set Timeout or create a client with your own Transport.
+// HTTPClient returns a new client that adds a token of s to its requests (see [Transport]). Like every
+// client of net/http, it does not time out by itself: set its Timeout, or send requests with a context that ends. Its
+// base is [http.DefaultTransport]. For another one, create a client with your own Transport.
 func (s *TokenSource) HTTPClient() *http.Client {
 	return &http.Client{Transport: &Transport{Source: s}}
 }

@@ -8,8 +8,9 @@
 //		ClientID:   "22222222-2222-2222-2222-222222222222",
 //		Credential: entra.Secret(os.Getenv("AZURE_CLIENT_SECRET")),
 //	})
-//	source := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default")
-//	resp, err := source.HTTPClient().Get("https://graph.microsoft.com/v1.0/users")
+//	graph := clientcreds.TokenSource(client, "https://graph.microsoft.com/.default").HTTPClient()
+//	graph.Timeout = 30 * time.Second // a client of net/http has none by itself
+//	resp, err := graph.Get("https://graph.microsoft.com/v1.0/users")
 //
 // Create the client and the source once and share them. TokenSource makes no request. The
 // first call of Token does. Later calls return the cached token, which is refreshed in the

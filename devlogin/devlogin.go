@@ -2,7 +2,9 @@
 // on a developer's machine. The tokens are those of the developer, with the developer's permissions.
 //
 //	login, err := devlogin.AzureCLI(devlogin.Config{TenantID: "11111111-1111-1111-1111-111111111111"})
-//	resp, err := login.TokenSource("https://vault.azure.net/.default").HTTPClient().Get("...")
+//	vault := login.TokenSource("https://vault.azure.net/.default").HTTPClient()
+//	vault.Timeout = 30 * time.Second // a client of net/http has none by itself
+//	resp, err := vault.Get("https://contoso.vault.azure.net/secrets/orders?api-version=7.4")
 //
 // Select a login by an explicit setting, such as a flag. Do not use it as a fallback: a program in production that
 // lacks its credential would then act as the person who logged in on the machine.

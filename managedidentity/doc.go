@@ -3,6 +3,7 @@
 //
 //	identity, err := managedidentity.New(managedidentity.Config{})
 //	vault := identity.TokenSource("https://vault.azure.net/.default").HTTPClient()
+//	vault.Timeout = 30 * time.Second // a client of net/http has none by itself
 //	resp, err := vault.Get("https://contoso.vault.azure.net/secrets/orders?api-version=7.4")
 //
 // Create the [Identity] once, when the program starts. Neither New nor TokenSource sends a request. The first call of
