@@ -312,7 +312,8 @@ type CodeResult struct {
 // user. The cache stores nothing until [CodeResult.Store] is called. ctx and
 // [TokenTimeout] bound the request. Fetch is called again if Entra rejects the
 // client's credential and there is another one. The grant is not used up then, because Entra
-// checks the credential first.
+// checks the credential first. For a Grant.Delegation, Exchange first reads the cache's store.
+// While that fails, it sends no request, because the response could not be stored.
 //
 // The error is an [*Error]. It wraps ctx's error if ctx ended first.
 func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
@@ -325,6 +326,11 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
+	if g.Delegation { // before the request, whose response would be lost
+		if _, err := c.TokenSource(g).handle.State(ctx); err != nil && ctx.Err() == nil {
+			return nil, notSaved(err)
+		}
+	}
 	resp, err := c.request(ctx, &g, true, &cache.Request{}, retry.Sleep)
 	if err != nil {
 		return nil, err
@@ -389,9 +395,16 @@ func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error
 	case err == nil:
 		return nil
 	case g.Delegation && resp.Lifetime > 0:
-		return &Error{Code: "temporarily_unavailable", Description: "the token could not be saved", Err: err}
+		return notSaved(err)
 	}
 	return errorf(CodeInvalidResponse, "the token has already expired")
+}
+
+func notSaved(err error) *Error {
+	return &Error{
+		Code: "temporarily_unavailable", Description: "the store of the cache failed, so the refresh token cannot be saved",
+		Err: err,
+	}
 }
 
 // Format prints that there is a result, for every verb.

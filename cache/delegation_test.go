@@ -226,7 +226,8 @@ func TestRemovedKeyEndsUnusedDelegations(t *testing.T) {
 	}
 }
 
-// A delegation costs one more load than a sign-in when it begins and when a process uses it first.
+// A delegation costs one more load than a sign-in for the marks. obo.Begin also reads the store before it sends the
+// request.
 func TestStoreCallsOfDelegation(t *testing.T) {
 	for _, tt := range []struct {
 		k     cache.Key
@@ -247,6 +248,12 @@ func TestStoreCallsOfDelegation(t *testing.T) {
 					}
 					last[op] = store.Calls(op)
 				}
+			}
+			if tt.k.Delegation { // before the request
+				if state, err := handle(a, delegation("", "d"), "s").State(t.Context()); state != "" || err != nil {
+					t.Errorf("got state %q, error %v", state, err)
+				}
+				calls("read before begin", 1+tt.marks, 0, 0)
 			}
 			signIn(t, handle(a, tt.k, "s"), "a")
 			calls("begin", 1+tt.marks, 1, 0)

@@ -195,13 +195,17 @@ func (h *Handle) Put(ctx context.Context, r Response) (*oauth2.Token, error) {
 }
 
 // State returns the last Response.State of the session of h, or "". It calls no fetch. With a store, the session is
-// read there, so that a sign-out in another process counts at once. The error reports that the store failed.
+// read there, so that a sign-out in another process counts at once. The error reports that the store failed. A
+// delegation (Key.Delegation) without a State does not stay in memory.
 func (h *Handle) State(ctx context.Context) (string, error) {
 	state, err := h.sessionState(ctx)
-	if state == nil {
-		return "", err
+	if state != nil {
+		return state.text, nil
 	}
-	return state.text, nil
+	if e := h.find(); e != nil && h.key.partition.Value().delegation && !e.session.hasState() {
+		h.cache.remove(e.session)
+	}
+	return "", err
 }
 
 // sessionState returns the state for State, or nil.

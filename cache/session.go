@@ -127,6 +127,13 @@ func (s *session) drop() {
 	}
 }
 
+// hasState reports whether the session has a state in memory.
+func (s *session) hasState() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state != nil
+}
+
 // The session's mutex is held during the calls of the methods below.
 
 // find returns the entry of a scope set, or nil.

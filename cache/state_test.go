@@ -153,3 +153,34 @@ func TestForgetFailuresFromBeforeAState(t *testing.T) {
 		t.Error("unbound: got true")
 	}
 }
+
+// A delegation without a state does not stay in memory, since its ID is never used again. One with a state stays, even
+// if the store fails.
+func TestStateOfADelegationThatIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		shared := replica(t, store)
+		for name, c := range map[string]*cache.Cache{"with a store": shared, "without a store": cache.New(cache.Options{})} {
+			if got, err := handle(c, delegation("", "d"), "s").State(t.Context()); got != "" || err != nil {
+				t.Errorf("%s: got %q, %v, want no state", name, got, err)
+			}
+			if n := c.Stats().Sessions; n != 0 {
+				t.Errorf("%s: got %d sessions, want 0", name, n)
+			}
+			if _, err := handle(c, key("t", "user"), "s").State(t.Context()); err != nil || c.Stats().Sessions != 1 {
+				t.Errorf("%s: got %v and %d sessions, want that of the user", name, err, c.Stats().Sessions)
+			}
+		}
+		signIn(t, handle(shared, delegation("alice", "d"), "s"), "alice's")
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Err: errors.New("down")} })
+		for id, want := range map[string]int{"other": 2, "d": 2} {
+			if got, err := handle(shared, delegation("alice", id), "s").State(t.Context()); got != "" || err == nil {
+				t.Errorf("%s: got %q, %v, want an error", id, got, err)
+			}
+			if n := shared.Stats().Sessions; n != want {
+				t.Errorf("%s: got %d sessions, want %d", id, n, want)
+			}
+		}
+		settle()
+	})
+}

@@ -32,16 +32,17 @@ const DelegationFlowName = "on_behalf_of_delegation"
 type Delegation struct {
 	ID            string    `json:"id"`              // random; names the entry in the cache
 	ClientID      string    `json:"client_id"`       // the app
-	TenantID      string    `json:"tenant_id"`       // tid of the user's token
-	ObjectID      string    `json:"object_id"`       // oid of the user's token
+	TenantID      string    `json:"tenant_id"`       // tid of the user's token, in lower case as in verify.Claims
+	ObjectID      string    `json:"object_id"`       // oid of the user's token, likewise
 	HomeAccountID string    `json:"home_account_id"` // "<object ID>.<tenant ID>" of the user's home tenant
 	CreatedAt     time.Time `json:"created_at"`
 }
 
 // ErrEnded is wrapped by the error of a source from [Resume] if the cache does not have the delegation.
-// The delegation ended, was not used for cache.Options.DelegationTTL, was evicted, or was begun
-// with another store, cloud or set of client capabilities. It cannot be resumed. The user must call
-// the API again, which then begins a new one.
+// The delegation ended, was not used for cache.Options.DelegationTTL, or was evicted. It cannot be
+// resumed, and the user must call the API again, which then begins a new one. The error is the same
+// if the worker is misconfigured: if its store, cache.Options.Keys, cloud or client capabilities are
+// not those with which the delegation was begun.
 var ErrEnded = errors.New("obo: the delegation has ended")
 
 // Begin begins a delegation for the user of t, a validated access token for this API. It exchanges t
@@ -51,11 +52,12 @@ var ErrEnded = errors.New("obo: the delegation has ended")
 //
 // Each call sends a request and begins another delegation, for the same token too. Call Begin for a
 // job that outlives the request, and [ForToken] for all other calls of the next API. ctx and
-// [entra.TokenTimeout] bound the request.
+// [entra.TokenTimeout] bound the request. If the Delegation cannot be stored with its job, call [End].
+// Otherwise its refresh token stays in the cache until cache.Options.DelegationTTL.
 //
 // The error is an [*entra.Error], which [WriteError] returns to the caller of the API. Its code is
 // "temporarily_unavailable" if the cache's store failed. A delegation that other processes cannot
-// resume is not begun.
+// resume is not begun, and Begin sends no request while the store fails.
 func Begin(ctx context.Context, c *entra.Client, t Verified, scopes ...string) (Delegation, error) {
 	if err := checkClient(c); err != nil {
 		return Delegation{}, err
@@ -102,8 +104,8 @@ func Begin(ctx context.Context, c *entra.Client, t Verified, scopes ...string) (
 }
 
 // Resume returns a source of tokens for the user of d. It works in any process whose client has the
-// same app, tenant, cloud and capabilities, and a cache with the same store. Without a store, only the
-// process that called [Begin] can resume d. scopes may be for another API than those of Begin.
+// same app, tenant, cloud and capabilities, and a cache with the same store and keys. Without a store,
+// only the process that called [Begin] can resume d. scopes may be for another API than those of Begin.
 //
 // Tokens are refreshed early, in the background, with the refresh token. Each token request extends
 // the lifetime of d. The delegation ends after cache.Options.DelegationTTL without one, with [End],
@@ -116,7 +118,7 @@ func Begin(ctx context.Context, c *entra.Client, t Verified, scopes ...string) (
 //     delegation has ended, the error wraps [ErrEnded].
 //   - If the cache's store fails, the code is "temporarily_unavailable" and Temporary reports true.
 //   - If d is invalid, or c is a client for another app or tenant, the code is "invalid_request".
-//   - A call without scopes, or with scopes of several APIs, fails with "invalid_scope".
+//   - Scopes that [TokenSource] rejects have the code "invalid_scope".
 func Resume(c *entra.Client, d Delegation, scopes ...string) *entra.TokenSource {
 	g := d.grant()
 	invalid := setScopes(&g, scopes)
@@ -139,7 +141,7 @@ func Resume(c *entra.Client, d Delegation, scopes ...string) *entra.TokenSource 
 			return nil, &entra.Error{
 				Code: e.Code, Err: ErrEnded,
 				Description: "the delegation has ended, expired or was evicted, or it was begun with another store, " +
-					"cloud or set of capabilities; the user must call the API again",
+					"other keys of the cache, another cloud or other capabilities; the user must call the API again",
 			}
 		case revoked(e):
 			// No process serves the tokens that are left. If the store fails, the cache ends them when it is back.

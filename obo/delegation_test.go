@@ -390,27 +390,37 @@ func TestBeginReportsMissingConsent(t *testing.T) {
 	}
 }
 
-// A delegation that other processes cannot resume is not begun.
+// A delegation that other processes cannot resume is not begun. Begin reads the store before it sends a request, so
+// the request is sent only if the store fails after that.
 func TestBeginFailsWithTheStore(t *testing.T) {
 	down := errors.New("connection reset")
-	for name, fault := range map[string]func(storetest.Call) storetest.Fault{
-		"down":  func(storetest.Call) storetest.Fault { return storetest.Fault{Err: down} },
-		"hangs": func(storetest.Call) storetest.Fault { return storetest.Fault{Hang: true} },
-		"read-only": func(c storetest.Call) storetest.Fault {
+	for name, tt := range map[string]struct {
+		fault func(storetest.Call) storetest.Fault
+		sent  int // requests of the first of ten calls
+	}{
+		"down":  {func(storetest.Call) storetest.Fault { return storetest.Fault{Err: down} }, 0},
+		"hangs": {func(storetest.Call) storetest.Fault { return storetest.Fault{Hang: true} }, 0},
+		"read-only": {func(c storetest.Call) storetest.Fault {
 			if c.Op == storetest.OpSave {
 				return storetest.Fault{Err: down}
 			}
 			return storetest.Fault{}
-		},
+		}, 1},
 	} {
 		runBubble(t, func(t *testing.T) {
 			e := newEstate()
-			c, _ := e.process(t)
-			e.store.Inject(fault)
-			d, err := obo.Begin(t.Context(), c, e.caller(alice), scopeB)
-			if got := testkit.Error(t, err); d != (obo.Delegation{}) || got.Code != "temporarily_unavailable" ||
-				!got.Temporary() || got.Err == nil {
-				t.Errorf("%s: got %v, %v, want temporarily_unavailable", name, d, err)
+			c, r := e.process(t)
+			e.store.Inject(tt.fault)
+			for range 10 { // the first failure opens the breaker
+				d, err := obo.Begin(t.Context(), c, e.caller(alice), scopeB)
+				const want = "the store of the cache failed, so the refresh token cannot be saved"
+				if got := testkit.Error(t, err); d != (obo.Delegation{}) || got.Code != "temporarily_unavailable" ||
+					!got.Temporary() || got.Err == nil || got.Description != want {
+					t.Errorf("%s: got %v, %v, want temporarily_unavailable: %s", name, d, err, want)
+				}
+			}
+			if n := len(r.Posts()); n != tt.sent {
+				t.Errorf("%s: got %d requests, want %d", name, n, tt.sent)
 			}
 			e.store.Inject(nil)
 			time.Sleep(10 * time.Second)
@@ -419,8 +429,70 @@ func TestBeginFailsWithTheStore(t *testing.T) {
 					len(e.store.Records()))
 			}
 			begin(t, c, e.caller(alice))
+			if s := c.Cache().Stats(); s.Sessions != 1 {
+				t.Errorf("%s: got %d sessions, want that of the delegation", name, s.Sessions)
+			}
 		})
 	}
+}
+
+// docs/design/fleet.md has these figures. The record and the marks are read in parallel, and the two records of marks
+// one after the other.
+func TestStoreCallsOfBegin(t *testing.T) {
+	runBubble(t, func(t *testing.T) {
+		const trip = 20 * time.Millisecond
+		e := newEstate()
+		c, _ := e.process(t)
+		e.store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Delay: trip} })
+		start := time.Now()
+		begin(t, c, e.caller(alice))
+		loads, saves, took := e.store.Calls(storetest.OpLoad), e.store.Calls(storetest.OpSave), time.Since(start)
+		if loads != 6 || saves != 1 || took != 5*trip {
+			t.Errorf("got %d loads and %d saves in %v, want 6 and 1 in %v", loads, saves, took, 5*trip)
+		}
+	})
+}
+
+// If the context ends while Begin reads the store, the error is the context's and not one of the store.
+func TestBeginWhoseContextEndsDuringTheRead(t *testing.T) {
+	runBubble(t, func(t *testing.T) {
+		e := newEstate()
+		c, r := e.process(t)
+		e.store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Hang: true} })
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := obo.Begin(ctx, c, e.caller(alice), scopeB)
+		got := testkit.Error(t, err)
+		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(got.Description, "store") || len(r.Posts()) != 0 {
+			t.Errorf("got %v and %d requests, want the error of the context and 0", err, len(r.Posts()))
+		}
+		e.store.Inject(nil)
+	})
+}
+
+// A worker with another store or other keys takes the delegation for ended. The error names them, so that a wrong
+// configuration can be found.
+func TestErrorForAMisconfiguredWorker(t *testing.T) {
+	runBubble(t, func(t *testing.T) {
+		e := newEstate()
+		api, _ := e.process(t)
+		d := begin(t, api, e.caller(alice))
+		for name, change := range map[string]func(*cache.Options){
+			"other keys": func(o *cache.Options) {
+				o.Keys = []cache.SealKey{cache.NewSealKey([]byte("another key 0123456789abcdef0123"))}
+			},
+			"other store": func(o *cache.Options) { o.Store = storetest.NewMemory() },
+		} {
+			worker, _ := e.process(t, change)
+			_, err := obo.Resume(worker, d, scopeB).Token()
+			const want = "the delegation has ended, expired or was evicted, or it was begun with another store, " +
+				"other keys of the cache, another cloud or other capabilities; the user must call the API again"
+			if got := testkit.Error(t, err); !errors.Is(err, obo.ErrEnded) || got.Description != want {
+				t.Errorf("%s: got %v, want %s", name, err, want)
+			}
+		}
+		userOf(t, obo.Resume(api, d, scopeB))
+	})
 }
 
 // A worker whose store fails does not take the delegation for ended, and continues when the store is back.
