@@ -39,8 +39,8 @@
 //
 // A job that outlives the request, such as a nightly report, cannot use the caller's token, which
 // expires after about an hour. [Begin] exchanges it for a refresh token, which stays in the cache, and
-// returns a [Delegation]. A worker resumes it, in any process that shares the store of the cache, until
-// [End]:
+// returns a [Delegation]. MSAL calls this long-running on-behalf-of. A worker resumes the delegation, in
+// any process that shares the store and the keys of the cache, until [End]:
 //
 //	d, err := obo.Begin(ctx, client, caller, "api://next/.default") // in the API
 //	job, err := json.Marshal(d)                                     // for the worker
@@ -87,8 +87,9 @@ const FlowName = "on_behalf_of"
 //
 // The source's methods return an [*entra.Error]. An expired assertion fails with the code
 // "invalid_grant". An assertion that is not a JWT, is an app-only token or is from another
-// tenant than c fails with "invalid_request". A call without scopes, or with scopes of several
-// APIs, fails with "invalid_scope". These errors need no request. Entra checks the rest.
+// tenant than c fails with "invalid_request". A call without scopes, with scopes of several APIs,
+// with an API's URI in place of a scope, or with "/.default" next to other scopes fails with
+// "invalid_scope". These errors need no request. Entra checks the rest.
 func TokenSource(c *entra.Client, assertion string, scopes ...string) *entra.TokenSource {
 	return source(c, assertion, digest.SHA256(assertion), scopes)
 }
@@ -153,19 +154,22 @@ func exchange(
 	return resp, err
 }
 
-// setScopes sets the scopes of g, and returns an error if they are not those of one API.
+// setScopes sets the scopes of g, and returns an error if they are not valid scopes of one API.
 func setScopes(g *entra.Grant, requested []string) error {
 	if len(requested) == 1 && !scopes.IsOIDC(requested[0]) {
 		g.Scope = requested[0] // saves the copy
-		return nil
+	} else {
+		g.Scopes = scopes.WithoutOIDC(requested)
+		switch {
+		case len(g.Scopes) == 0:
+			return errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
+		case !scopes.OneAPI(g.Scopes):
+			return errorf("invalid_scope", "the scopes name several APIs, but a token is for one; "+
+				"use a TokenSource for each API")
+		}
 	}
-	g.Scopes = scopes.WithoutOIDC(requested)
-	switch {
-	case len(g.Scopes) == 0:
-		return errorf("invalid_scope", "there are no scopes; name at least one scope of the next API")
-	case !scopes.OneAPI(g.Scopes):
-		return errorf("invalid_scope", "the scopes name several APIs, but a token is for one; "+
-			"use a TokenSource for each API")
+	if err := scopes.Check(requested); err != nil {
+		return errorf("invalid_scope", "%v", err)
 	}
 	return nil
 }

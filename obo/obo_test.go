@@ -176,6 +176,40 @@ func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
 	}
 }
 
+// Scopes that Entra rejects in every request are an error without one, for all functions of the package.
+func TestInvalidScopesAreRejectedLocally(t *testing.T) {
+	e := newEstate()
+	c, r := e.process(t)
+	d := begin(t, c, e.caller(alice))
+	sent := len(r.Forms())
+	const uri = `"api://api-b" names an API but no permission; use "api://api-b/.default", or scopes of the API`
+	const mixed = `"api://api-b/.default" stands for all permissions and cannot be combined with ` +
+		`"api://api-b/Orders.Read"; use one of the two`
+	for _, tt := range []struct {
+		scopes []string
+		want   string
+	}{
+		{[]string{"api://api-b"}, uri},
+		{[]string{"openid", "api://api-b"}, uri},
+		{[]string{"api://api-b/.default", "api://api-b/Orders.Read"}, mixed},
+	} {
+		_, plain := obo.TokenSource(c, e.caller(alice).raw, tt.scopes...).Token()
+		_, begun := obo.Begin(t.Context(), c, e.caller(alice), tt.scopes...)
+		_, resumed := obo.Resume(c, d, tt.scopes...).Token()
+		for name, err := range map[string]error{"TokenSource": plain, "Begin": begun, "Resume": resumed} {
+			if got := testkit.Error(t, err); got.Code != "invalid_scope" || got.Description != tt.want || !got.Local() {
+				t.Errorf("%s of %q: got %v, want invalid_scope: %s", name, tt.scopes, err, tt.want)
+			}
+		}
+	}
+	if n := len(r.Forms()) - sent; n != 0 {
+		t.Errorf("got %d requests, want 0", n)
+	}
+	if _, err := obo.TokenSource(c, e.caller(alice).raw, "openid", "api://api-b/.default").Token(); err != nil {
+		t.Errorf("the default scope with one of OpenID Connect: %v", err)
+	}
+}
+
 // A token is served until its assertion expires, even if the token expires later. It is not
 // refreshed early, because a new token could not be served longer.
 func TestTokenIsNotServedPastItsAssertion(t *testing.T) {

@@ -1,0 +1,43 @@
+package scopes_test
+
+import (
+	"testing"
+
+	"github.com/entratoken/entra/internal/scopes"
+)
+
+func TestCheck(t *testing.T) {
+	const client = "22222222-2222-4222-8222-222222222222"
+	for _, tt := range []struct {
+		list []string
+		want string // empty if the scopes are valid
+	}{
+		{nil, ""},
+		{[]string{"api://b/Orders.Read", "api://b/Orders.Write", "openid", "email"}, ""},
+		{[]string{"api://b/.default"}, ""},
+		{[]string{"openid", "profile", "offline_access", "email", "api://b/.default"}, ""},
+		{[]string{"api://b/.default", "API://B/.DEFAULT", client + "/.default"}, ""},
+		{[]string{"https://vault.azure.net//.default"}, ""},
+		{[]string{"api://contoso.example/" + client + "/read"}, ""},
+		{[]string{"User.Read", "Mail.Read"}, ""},
+		{[]string{client}, ""}, // an API may request a token for itself
+		{[]string{"api://b"},
+			`"api://b" names an API but no permission; use "api://b/.default", or scopes of the API`},
+		{[]string{"openid", "https://graph.microsoft.com/"}, `"https://graph.microsoft.com/" names an API but no ` +
+			`permission; use "https://graph.microsoft.com/.default", or scopes of the API`},
+		{[]string{"https://"}, `"https://" names an API but no permission; use a scope such as ` +
+			`"https://graph.microsoft.com/.default" or "api://<client ID>/.default", or scopes of the API`},
+		{[]string{"openid", "api://b/.default", "api://b/Orders.Read"}, `"api://b/.default" stands for all permissions ` +
+			`and cannot be combined with "api://b/Orders.Read"; use one of the two`},
+		{[]string{"User.Read", "https://graph.microsoft.com/.Default"}, `"https://graph.microsoft.com/.Default" stands ` +
+			`for all permissions and cannot be combined with "User.Read"; use one of the two`},
+	} {
+		got := ""
+		if err := scopes.Check(tt.list); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.list, got, tt.want)
+		}
+	}
+}
