@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -27,7 +28,9 @@ type Options struct {
 	// Keys seal the records in the store. Records are written with the first key and read with all. To replace a key,
 	// add the new one at the end in all processes, then move it to the front. Remove the old one a SessionTTL later, or,
 	// if the app uses obo.Begin, after DelegationTTL and two SessionTTL: a delegation stays under the old key until its
-	// next token request. Processes with other keys do not see each other's records. Required with a Store.
+	// next token request. All processes of one app have the same keys. Another app gets other keys, because a process
+	// with the keys can use the tokens of the app without its credential. Processes with other keys do not see each
+	// other's records. Required with a Store.
 	Keys []SealKey
 	// Recheck is the longest time for which a process serves a token of a session that was signed out or purged in
 	// another process, if the store is not a Notifier or the connection for its messages is broken. A session in use
@@ -74,14 +77,27 @@ type Cache struct {
 func New(o Options) *Cache {
 	c := &Cache{size: int64(o.Size), delegationTTL: o.DelegationTTL, onEvent: o.OnEvent, trace: o.Trace}
 	c.once.Do(c.init)
-	if o.Store != nil {
+	if c.err = o.negative(); c.err == nil && o.Store != nil {
 		c.fleet, c.err = newFleet(c, o)
 	}
 	return c
 }
 
-// Validate reports invalid options: a Store without Keys, and Keys that are not 32 random bytes. All calls for tokens
-// of such a cache fail. entra.New calls Validate.
+// negative reports a duration that is negative.
+func (o *Options) negative() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"Recheck", o.Recheck}, {"SessionTTL", o.SessionTTL}, {"DelegationTTL", o.DelegationTTL}} {
+		if d.value < 0 {
+			return fmt.Errorf("cache: Options.%s is negative: %v", d.name, d.value)
+		}
+	}
+	return nil
+}
+
+// Validate reports invalid options: a Store without Keys, Keys that are not 32 random bytes, and a negative duration.
+// All calls for tokens of such a cache fail. entra.New calls Validate.
 func (c *Cache) Validate() error { return c.err }
 
 // A cache with room for shardedSize sessions or more is divided, so that its callers do not all wait for
@@ -95,7 +111,7 @@ func (c *Cache) init() {
 	if c.size <= 0 {
 		c.size = defaultSize
 	}
-	if c.delegationTTL <= 0 {
+	if c.delegationTTL == 0 {
 		c.delegationTTL = defaultDelegationTTL
 	}
 	n := 1
@@ -124,7 +140,7 @@ type Stats struct {
 	StoreLoads      uint64 // records read, including missing ones
 	StoreSaves      uint64 // records written
 	StoreConflicts  uint64 // writes that were repeated because another process had changed the record
-	StoreWaits      uint64 // flights that waited for the request of another process
+	StoreWaits      uint64 // fetches that waited for the request of another process
 	StoreErrors     uint64 // failed calls of the store
 	StoreUnreadable uint64 // records that were sealed with another key or changed; they count as missing
 	StoreUnsaved    int    // sessions to be saved when the store is back
@@ -154,7 +170,8 @@ func (c *Cache) Stats() Stats {
 // response that arrives later for one of them reaches the callers that wait for it and is not stored.
 //
 // The subject of a user who signed in with package authcode is Account.HomeAccountID. That of a delegation of package
-// obo is Delegation.HomeAccountID, so Purge also ends the delegations of the user.
+// obo is Delegation.HomeAccountID, so Purge also ends the delegations of the user. It is not the sub claim of a token:
+// Purge cannot find sessions by that, and returns 0 and no error.
 //
 // With a store, the sessions also end in all other processes that share it: at once if the store is a [Notifier], and
 // otherwise within Options.Recheck. The error reports that the store failed. The sessions of this process are dropped

@@ -70,10 +70,10 @@ func newFleet(c *Cache, o Options) (*fleet, error) {
 		cache: c, store: o.Store, keys: keys, recheck: o.Recheck, sessionTTL: o.SessionTTL, calls: safecall.NewLimiter(),
 		sessions: make(map[string]map[*session]bool), unsaved: make(map[*session]bool), marks: make(map[pendingMark]bool),
 	}
-	if fl.recheck <= 0 {
+	if fl.recheck == 0 {
 		fl.recheck = defaultRecheck
 	}
-	if fl.sessionTTL <= 0 {
+	if fl.sessionTTL == 0 {
 		fl.sessionTTL = defaultSessionTTL
 	}
 	if n, ok := o.Store.(Notifier); ok {

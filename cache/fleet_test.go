@@ -950,6 +950,33 @@ func TestStoreNeedsKeys(t *testing.T) {
 	}
 }
 
+// A negative duration is an error, which calls for tokens return, too. A zero one is the default.
+func TestNegativeDurationsAreInvalid(t *testing.T) {
+	for name, change := range map[string]func(*cache.Options, time.Duration){
+		"Recheck":       func(o *cache.Options, d time.Duration) { o.Recheck = d },
+		"SessionTTL":    func(o *cache.Options, d time.Duration) { o.SessionTTL = d },
+		"DelegationTTL": func(o *cache.Options, d time.Duration) { o.DelegationTTL = d },
+	} {
+		for _, o := range []cache.Options{{}, {Store: storetest.NewMemory(), Keys: sealKeys[:1]}} {
+			for _, d := range []time.Duration{0, 1} {
+				change(&o, d)
+				if err := cache.New(o).Validate(); err != nil {
+					t.Errorf("%s of %v: got error %v", name, d, err)
+				}
+			}
+			change(&o, -time.Second)
+			c := cache.New(o)
+			err := c.Validate()
+			if want := "cache: Options." + name + " is negative: -1s"; err == nil || err.Error() != want {
+				t.Errorf("got error %v, want %s", err, want)
+			}
+			if _, got := cache.NewHandle(c, key("t", ""), "s").Token(t.Context(), "", noFetch(t)); !errors.Is(got, err) {
+				t.Errorf("%s: Token: got error %v, want %v", name, got, err)
+			}
+		}
+	}
+}
+
 // A token life costs three calls of the store in the process that refreshes, with push.
 func TestStoreCallsPerTokenLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
