@@ -11,8 +11,8 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// Sessions is a [signin.Store] in the table entra_sessions. Create it with [NewSessions]. It is safe for concurrent
-// use.
+// Sessions is a [signin.Store] in the table entra_sessions. Create it with [NewSessions]: the zero Sessions cannot be
+// used. It is safe for concurrent use.
 type Sessions struct {
 	pool    *pgxpool.Pool
 	cleaner cleaner
@@ -20,8 +20,12 @@ type Sessions struct {
 
 var _ signin.Store = (*Sessions)(nil)
 
-// NewSessions returns a session store in the database of pool. It sends no request. The store never closes pool.
+// NewSessions returns a session store in the database of pool, and panics if pool is nil. It sends no request. The
+// store never closes pool.
 func NewSessions(pool *pgxpool.Pool) *Sessions {
+	if pool == nil {
+		panic("postgresstore: NewSessions needs a pool, got nil")
+	}
 	return &Sessions{pool: pool, cleaner: cleaner{pool: pool, table: "entra_sessions"}}
 }
 

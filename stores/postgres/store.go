@@ -41,8 +41,8 @@ import (
 //go:embed schema.sql
 var Schema string
 
-// Store is a [cache.Store] and a [cache.Notifier] in the table entra_tokens. Create it with [New]. It is safe for
-// concurrent use.
+// Store is a [cache.Store] and a [cache.Notifier] in the table entra_tokens. Create it with [New]: the zero Store
+// cannot be used, and cache.New panics with it. It is safe for concurrent use.
 type Store struct {
 	pool    *pgxpool.Pool
 	cleaner cleaner
@@ -55,8 +55,12 @@ var (
 	_ cache.Notifier = (*Store)(nil)
 )
 
-// New returns a store in the database of pool. It sends no request. The store never closes pool.
+// New returns a store in the database of pool, and panics if pool is nil. It sends no request. The store never closes
+// pool.
 func New(pool *pgxpool.Pool) *Store {
+	if pool == nil {
+		panic("postgresstore: New needs a pool, got nil")
+	}
 	s := &Store{pool: pool, cleaner: cleaner{pool: pool, table: "entra_tokens"}}
 	s.closed, s.close = context.WithCancel(context.Background())
 	return s
@@ -136,6 +140,9 @@ const (
 // Subscribe implements [cache.Notifier] with LISTEN. It takes one connection out of the pool, and uses one goroutine
 // until [Store.Close]. It notices a dead connection within four seconds.
 func (s *Store) Subscribe(changed func(key string), connected func(bool)) {
+	if s.pool == nil { // a panic of the goroutine would not show the caller
+		panic("postgresstore: the Store must be created with New")
+	}
 	go func() {
 		for s.closed.Err() == nil {
 			s.listen(changed, connected)

@@ -60,6 +60,28 @@ func TestServer(t *testing.T) {
 	storetest.Run(t, func() cache.Store { return newStore(t, newPool(t, server)) })
 }
 
+// A nil pool and a zero Store are reported to the caller of the constructor. Otherwise the goroutine of the
+// subscription would end the program.
+func TestMissingPoolPanics(t *testing.T) {
+	for want, f := range map[string]func(){
+		"postgresstore: New needs a pool, got nil":         func() { postgresstore.New(nil) },
+		"postgresstore: NewSessions needs a pool, got nil": func() { postgresstore.NewSessions(nil) },
+		"postgresstore: the Store must be created with New": func() {
+			key := cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))
+			cache.New(cache.Options{Store: new(postgresstore.Store), Keys: []cache.SealKey{key}})
+		},
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("got panic %v, want %s", got, want)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
 // The subscription notices a server that hangs or restarts, and works again afterwards.
 func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 	server := servers.Postgres(t)

@@ -10,8 +10,8 @@ import (
 	"github.com/entratoken/entra/signin"
 )
 
-// Sessions is a [signin.Store] in Redis. Create it with [NewSessions]. It is safe for concurrent use. The server must
-// not evict sessions: an evicted session signs its user out.
+// Sessions is a [signin.Store] in Redis. Create it with [NewSessions]: the zero Sessions cannot be used. It is safe for
+// concurrent use. The server must not evict sessions: an evicted session signs its user out.
 type Sessions struct {
 	client redis.UniversalClient
 	prefix string
@@ -19,9 +19,12 @@ type Sessions struct {
 
 var _ signin.Store = (*Sessions)(nil)
 
-// NewSessions returns a session store in the server, or servers, of client. opts may be nil. NewSessions sends no
-// request. The store never closes client.
+// NewSessions returns a session store in the server, or servers, of client, and panics if client is nil. opts may be
+// nil. NewSessions sends no request. The store never closes client.
 func NewSessions(client redis.UniversalClient, opts *Options) *Sessions {
+	if client == nil {
+		panic("redisstore: NewSessions needs a client, got nil")
+	}
 	return &Sessions{client, opts.prefix() + "session:"}
 }
 

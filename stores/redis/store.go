@@ -33,8 +33,11 @@ import (
 
 // Options changes how a [Store] or [Sessions] uses Redis. The zero value has the defaults.
 type Options struct {
-	// Prefix is the beginning of all names in Redis. Apps that share a server need different prefixes unless they
-	// share tokens. Defaults to "entra:".
+	// Prefix is the beginning of all names in Redis. Store appends "token:" for records and "changed" for its channel,
+	// and Sessions appends "session:". All processes of an app have the same prefix. With another one, they find no
+	// token, session or delegation of the app. Apps may share a prefix, since they do not find each other's records
+	// without the keys. Different prefixes make it possible to grant access to the names of one app, or to delete them.
+	// Defaults to "entra:".
 	Prefix string
 }
 
@@ -45,7 +48,8 @@ func (o *Options) prefix() string {
 	return o.Prefix
 }
 
-// Store is a [cache.Store] and a [cache.Notifier] in Redis. Create it with [New]. It is safe for concurrent use.
+// Store is a [cache.Store] and a [cache.Notifier] in Redis. Create it with [New]: the zero Store cannot be used, and
+// cache.New panics with it. It is safe for concurrent use.
 type Store struct {
 	client  redis.UniversalClient
 	prefix  string
@@ -57,9 +61,12 @@ var (
 	_ cache.Notifier = (*Store)(nil)
 )
 
-// New returns a store in the server, or servers, of client. opts may be nil. New sends no request. The store never
-// closes client.
+// New returns a store in the server, or servers, of client, and panics if client is nil. opts may be nil. New sends no
+// request. The store never closes client.
 func New(client redis.UniversalClient, opts *Options) *Store {
+	if client == nil {
+		panic("redisstore: New needs a client, got nil")
+	}
 	prefix := opts.prefix()
 	return &Store{client, prefix + "token:", prefix + "changed"}
 }
@@ -144,6 +151,9 @@ const (
 // Subscribe implements [cache.Notifier] with SUBSCRIBE. It uses one connection and one goroutine until the client is
 // closed. It notices a dead connection within four seconds.
 func (s *Store) Subscribe(changed func(key string), connected func(bool)) {
+	if s.client == nil { // a panic of the goroutine would not show the caller
+		panic("redisstore: the Store must be created with New")
+	}
 	go func() {
 		for !errors.Is(s.receive(changed, connected), redis.ErrClosed) {
 			connected(false)

@@ -147,6 +147,28 @@ func TestSubscriptionEndsWithClient(t *testing.T) {
 	sub.Wait(t, false, 6*time.Second)
 }
 
+// A nil client and a zero Store are reported to the caller of the constructor. Otherwise the goroutine of the
+// subscription would end the program.
+func TestMissingClientPanics(t *testing.T) {
+	for want, f := range map[string]func(){
+		"redisstore: New needs a client, got nil":         func() { redisstore.New(nil, nil) },
+		"redisstore: NewSessions needs a client, got nil": func() { redisstore.NewSessions(nil, nil) },
+		"redisstore: the Store must be created with New": func() {
+			key := cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))
+			cache.New(cache.Options{Store: new(redisstore.Store), Keys: []cache.SealKey{key}})
+		},
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("got panic %v, want %s", got, want)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
 // The store uses two names, which Options.Prefix changes.
 func TestNames(t *testing.T) {
 	client := newClient(t, servers.Redis(t).Addr)
