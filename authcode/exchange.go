@@ -64,6 +64,9 @@ func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*Sign
 		return nil, errZeroFlow
 	}
 	p := l.get()
+	if !validSession(p.Session) {
+		return nil, invalid("the session of the Login " + sessionName)
+	}
 	if err := f.checkResponse(p, params); err != nil {
 		return nil, err
 	}

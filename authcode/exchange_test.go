@@ -864,3 +864,36 @@ func TestCustomSigningKey(t *testing.T) {
 		})
 	}
 }
+
+// A login can get the session that its browser has got since. The code is redeemed once.
+func TestWithSession(t *testing.T) {
+	e := newEstate()
+	f := e.flow(t)
+	first := e.signIn(t, f, alice, authcode.Request{Session: "desk"})
+	login := begin(t, f, authcode.Request{Session: "tab", ReturnTo: "/orders"})
+	params := e.callback(t, login, alice)
+	_, err := f.Exchange(t.Context(), login.WithSession("two words"), params)
+	if e := testkit.Error(t, err); e.Code != "invalid_request" ||
+		e.Description != "the session of the Login must be at most 64 bytes of printable ASCII without spaces" {
+		t.Errorf("got %v, want invalid_request", err)
+	}
+	second, err := f.Exchange(t.Context(), login.WithSession("desk"), params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Account != first.Account || second.ReturnTo != "/orders" {
+		t.Errorf("got %+v with %s, want the account %+v with /orders", second.Account, second.ReturnTo, first.Account)
+	}
+	if n := f.TokenSource(first.Account); token(t, n) != token(t, second.Source) {
+		t.Error("got two tokens, want one")
+	}
+	for _, l := range []*authcode.Login{login, login.WithSession("other")} {
+		if _, err := f.Exchange(t.Context(), l, params); !errors.Is(err, authcode.ErrUsed) {
+			t.Errorf("got %v, want ErrUsed", err)
+		}
+	}
+	var none *authcode.Login
+	if _, err := f.Exchange(t.Context(), none.WithSession("desk"), params); !errors.Is(err, authcode.ErrNoLogin) {
+		t.Errorf("got %v, want ErrNoLogin", err)
+	}
+}

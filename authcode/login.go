@@ -139,8 +139,8 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 		return nil, invalid("Request.Scopes names several APIs, but a token is for one; " +
 			"move the scopes of the others to ExtraScopes")
 	}
-	if len(r.Session) > 64 || r.Session != "" && !validScopes([]string{r.Session}) {
-		return nil, invalid("Request.Session must be at most 64 bytes of printable ASCII without spaces")
+	if !validSession(r.Session) {
+		return nil, invalid("Request.Session " + sessionName)
 	}
 	claims, err := mergeClaims(r.Claims, f.client.Capabilities())
 	if err != nil {
@@ -181,6 +181,12 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 	return &Login{redact.NewSecret(p)}, nil
 }
 
+const sessionName = "must be at most 64 bytes of printable ASCII without spaces"
+
+func validSession(name string) bool {
+	return len(name) <= 64 && (name == "" || validScopes([]string{name}))
+}
+
 // random returns 256 random bits in base64url.
 func random() string {
 	b := make([]byte, 32)
@@ -201,6 +207,14 @@ func (l *Login) ReturnTo() string { return l.get().ReturnTo }
 
 // Scopes returns the scopes of the token that the login acquires.
 func (l *Login) Scopes() []string { return slices.Clone(l.get().Scopes) }
+
+// WithSession returns the same login with another [Request.Session], for example because the browser has got a session
+// in another tab since. The code of l or of the copy can be redeemed once.
+func (l *Login) WithSession(name string) *Login {
+	p := *l.get()
+	p.Session = name
+	return &Login{redact.NewSecret(&p)}
+}
 
 // Expires returns the time at which the login expires.
 func (l *Login) Expires() time.Time { return l.get().Expires }

@@ -42,7 +42,7 @@ func newCookies(redirect *url.URL, responseMode string) cookies {
 // Names of login cookies, after loginPrefix.
 const (
 	pageCookie      = "page"       // the page to return to, if it is too long for the state parameter
-	linkCookie      = "session"    // with form_post: the store key of the session, which callbacks do not carry
+	linkCookie      = "session"    // with form_post: the link of the session, which callbacks do not carry
 	finishedCookie  = "finished"   // recent sign-ins
 	signedOutCookie = "signed-out" // ID of the last sign-out
 )

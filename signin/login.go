@@ -134,6 +134,7 @@ func (s *Site) newLogin(w http.ResponseWriter, r *http.Request, req authcode.Req
 		st.Replaces, session = v.key, v.Account.Session
 	}
 	// Tokens belong to a session, and the session that replaces it inherits them.
+	st.Named = req.Session != ""
 	req.Session = cmp.Or(req.Session, session, rand.Text())
 	longPage := ""
 	for {
@@ -192,7 +193,16 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 	page, pageFound := s.page(r, st)
 	params = maps.Clone(params)
 	params.Set("state", st.Login.State()) // the browser's cookie is that of the login
-	signIn, err := s.flow.Exchange(r.Context(), st.Login, params)
+	current, err := s.currentSession(r)
+	if err != nil { // the callback can be loaded again
+		s.reject(w, r, page, err)
+		return
+	}
+	login := st.Login
+	if current != nil && !st.Named { // another tab may have signed in since the login began
+		login = login.WithSession(current.Account.Session)
+	}
+	signIn, err := s.flow.Exchange(r.Context(), login, params)
 	if err != nil && kindOf(err) == KindUsed { // the response to the first use has deleted the cookies, if it arrives
 		s.handleUsedLogin(w, r, st, err)
 		return
@@ -221,13 +231,14 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 		err = s.startSession(r, id, st, signIn, now)
 	}
 	if err != nil {
+		s.dropTokens(r, signIn, current)
 		s.deleteLogin(w, r, st)
 		s.reject(w, r, page, err)
 		return
 	}
 	setCookie(w, s.cookies.session(id))
 	if s.cookies.formPost {
-		setCookie(w, s.cookies.login(linkCookie, sessionKey(id), 0))
+		setCookie(w, s.cookies.login(linkCookie, link(id), 0))
 	}
 	s.setFinished(w, r, st)
 	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "signin: signed in", slog.Any("account", signIn.Account))
@@ -280,12 +291,9 @@ func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
 // current one of the browser and that at the time when the sign-in began. docs/design/signin.md explains the order of
 // the steps.
 func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *authcode.SignIn, e epochs) error {
-	if _, err := s.requestState(r).session(); err != nil {
-		return err
-	}
 	ctx, key := r.Context(), sessionKey(id)
 	// A sign-out that still has the login's cookie finds the session through the login.
-	old := []string{loginKey(st.binding())}
+	old, previous := []string{loginKey(st.binding())}, ""
 	if err := s.put(ctx, successorKey(old[0]), successor{key}, time.Now().Add(tombstoneTTL)); err != nil {
 		return err
 	}
@@ -293,12 +301,12 @@ func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *
 		if o == "" || slices.Contains(old, o) {
 			continue
 		}
-		old = append(old, o)
+		old, previous = append(old, o), cmp.Or(previous, o)
 		if err := s.replaceSession(ctx, o, signIn.Account, key); err != nil {
 			return err
 		}
 	}
-	if err := s.createSession(ctx, key, signIn, e); err != nil {
+	if err := s.createSession(ctx, key, previous, signIn, e); err != nil {
 		return err
 	}
 	for _, o := range old {
@@ -312,14 +320,39 @@ func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *
 	return nil
 }
 
+// dropTokens removes the tokens of a sign-in that has failed, unless they belong to the current session of the browser.
+func (s *Site) dropTokens(r *http.Request, signIn *authcode.SignIn, current *session) {
+	if current != nil && current.Account.HomeAccountID == signIn.Account.HomeAccountID &&
+		current.Account.Session == signIn.Account.Session {
+		return
+	}
+	ctx := context.WithoutCancel(r.Context())
+	if err := s.flow.SignOut(ctx, signIn.Account); err != nil {
+		s.logError(ctx, slog.LevelError, "signin: tokens of a failed sign-in could not be removed", err)
+	}
+}
+
+// currentSession returns the valid session of the browser that sends the callback r, or nil.
+func (s *Site) currentSession(r *http.Request) (v *session, err error) {
+	if v, err = s.requestState(r).session(); v != nil || err != nil {
+		return v, err
+	}
+	for _, key := range s.sessionKeys(r) { // with form_post, the request lacks the session cookie
+		if v, err = s.findSession(r.Context(), key); v != nil || err != nil {
+			break
+		}
+	}
+	return v, err
+}
+
 // sessionKeys returns the store keys of the sessions that the cookies of r name. The sessions may have ended.
 func (s *Site) sessionKeys(r *http.Request) (keys []string) {
 	if id := s.sessionID(r); id != "" {
 		keys = append(keys, sessionKey(id))
 	}
 	for _, c := range r.CookiesNamed(s.cookies.loginPrefix + linkCookie) {
-		if len(c.Value) == keyLength && len(keys) < 2 {
-			keys = append(keys, c.Value)
+		if len(c.Value) == linkLength && len(keys) < 2 {
+			keys = append(keys, linkedKey(c.Value))
 		}
 	}
 	return keys

@@ -22,15 +22,15 @@ func withCookies(s *Site, pairs ...string) *http.Request {
 // A request names at most two sessions, however many cookies it has.
 func TestSessionsOfRequestAreBounded(t *testing.T) {
 	s := testSite(t)
-	key := func(c string) string { return strings.Repeat(c, keyLength) }
-	r := withCookies(s, linkCookie, "", linkCookie, key("a")[1:], linkCookie, key("a")+"a", linkCookie, key("b"),
-		linkCookie, key("c"), linkCookie, key("d"))
-	if got, want := s.sessionKeys(r), []string{key("b"), key("c")}; !slices.Equal(got, want) {
+	text := func(c string) string { return strings.Repeat(c, linkLength) }
+	r := withCookies(s, linkCookie, "", linkCookie, text("a")[1:], linkCookie, text("a")+"a", linkCookie, text("b"),
+		linkCookie, text("c"), linkCookie, text("d"))
+	if got, want := s.sessionKeys(r), []string{linkedKey(text("b")), linkedKey(text("c"))}; !slices.Equal(got, want) {
 		t.Errorf("got the sessions %q, want %q", got, want)
 	}
 	id := strings.Repeat("i", idLength)
 	r.AddCookie(s.cookies.session(id))
-	if got, want := s.sessionKeys(r), []string{sessionKey(id), key("b")}; !slices.Equal(got, want) {
+	if got, want := s.sessionKeys(r), []string{sessionKey(id), linkedKey(text("b"))}; !slices.Equal(got, want) {
 		t.Errorf("with a session cookie: got the sessions %q, want %q", got, want)
 	}
 }

@@ -40,6 +40,7 @@ type loginState struct {
 	Long      bool            `json:"long,omitempty"`       // the page to return to is in the cookie for a long page
 	Replaces  string          `json:"replaces,omitempty"`   // store key of the session that the new one replaces
 	PageOf    string          `json:"page_of,omitempty"`    // the user whose page it is; other users go Home
+	Named     bool            `json:"named,omitempty"`      // the app has chosen Request.Session
 	Request   string          `json:"request,omitempty"`    // hash of the request made by Interact
 	SignedOut string          `json:"signed_out,omitempty"` // ID of the browser's last sign-out
 	Restarted bool            `json:"restarted,omitempty"`  // it replaces a login that could not be finished

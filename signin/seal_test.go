@@ -199,7 +199,7 @@ func TestLargestCookiesOfSignIns(t *testing.T) {
 	}
 	rec := httptest.NewRecorder()
 	s.signOutLogins(rec, request())
-	setCookie(rec, s.cookies.login(linkCookie, sessionKey("id"), 0))
+	setCookie(rec, s.cookies.login(linkCookie, link("id"), 0))
 	store(rec)
 	for range maxFinished {
 		rec := httptest.NewRecorder()

@@ -27,8 +27,8 @@ const (
 	replacedGrace = 30 * time.Second
 	// idLength is the length of the result of [rand.Text].
 	idLength = 26
-	// keyLength is the length of the key of a record.
-	keyLength = 43
+	// linkLength is the length of the result of link.
+	linkLength = 43
 	// tombstoneTTL is how long the end of a session is remembered. It exceeds the time that any request needs to
 	// record the use of a session.
 	tombstoneTTL = 10 * time.Minute
@@ -45,6 +45,7 @@ type session struct {
 	LastSeen time.Time        `json:"last_seen"` // to the minute
 	Expires  time.Time        `json:"expires"`
 	Replaced bool             `json:"replaced,omitempty"` // by a new sign-in; expires after replacedGrace
+	Previous string           `json:"previous,omitempty"` // key of the session that this one has replaced
 
 	key string // of this record
 }
@@ -82,7 +83,7 @@ type successor struct {
 	Key string `json:"key"`
 }
 
-func sessionKey(id string) string     { return fingerprint("session", id) }
+func sessionKey(id string) string     { return linkedKey(link(id)) }
 func entraEpochKey(sid string) string { return fingerprint("entra epoch", sid) }
 func tombstoneKey(key string) string  { return fingerprint("tombstone", key) }
 func successorKey(key string) string  { return fingerprint("successor", key) }
@@ -102,6 +103,12 @@ func userChangeKey(tenantID, objectID string) string {
 func nameEpochKey(a authcode.Account) string {
 	return fingerprint("name epoch", a.TenantID+" "+a.ObjectID+" "+a.Session)
 }
+
+// link returns a text that names a session and is not accepted in place of its ID. The key of its record is a hash of
+// it, so that a browser cannot name any other record.
+func link(id string) string { return fingerprint("link", id) }
+
+func linkedKey(link string) string { return fingerprint("session", link) }
 
 // loginKey stands for a login in place of the session that it will create.
 func loginKey(binding string) string { return fingerprint("login", binding) }
@@ -327,11 +334,11 @@ func (s *Site) currentEpochs(ctx context.Context, signIn *authcode.SignIn) (e ep
 
 // createSession stores a new session. Session IDs exist only after a sign-in and are never reused, so an attacker
 // cannot plant the ID of a later session (session fixation).
-func (s *Site) createSession(ctx context.Context, key string, signIn *authcode.SignIn, e epochs) (err error) {
+func (s *Site) createSession(ctx context.Context, key, previous string, signIn *authcode.SignIn, e epochs) (err error) {
 	now := time.Now().UTC().Round(0)
 	v := session{
 		Account: signIn.Account, SID: signIn.Claims.SessionID, Epochs: e, LastSeen: now,
-		Expires: now.Add(s.config.Lifetime),
+		Expires: now.Add(s.config.Lifetime), Previous: previous,
 	}
 	_ = signIn.Claims.Decode("login_hint", &v.Hint) // optional
 	if s.config.KeepClaims {
@@ -383,6 +390,22 @@ func (s *Site) markEnded(ctx context.Context, key string) error {
 		return err
 	}
 	return s.delete(ctx, key)
+}
+
+// endPrevious ends the sessions that v has replaced, which would stay valid until the end of replacedGrace.
+func (s *Site) endPrevious(ctx context.Context, v *session) error {
+	for key := v.Previous; key != ""; {
+		var previous session
+		found, err := s.get(ctx, key, &previous)
+		if !found || err != nil {
+			return err
+		}
+		if err := s.markEnded(ctx, key); err != nil {
+			return err
+		}
+		key = previous.Previous
+	}
+	return nil
 }
 
 // signOutSession ends the session under key and its successors, because the user signs out.
