@@ -258,39 +258,28 @@ type pageForm struct {
 	steps              []string // values of its buttons with the name step
 }
 
-var (
-	tagPattern  = regexp.MustCompile(`(?i)<(form|input|button|iframe|a)\b([^>]*)>`)
-	attrPattern = regexp.MustCompile(`([\w-]+)="([^"]*)"`)
-)
-
-// attributes returns the attributes of a tag.
-func attributes(text string) map[string]string {
-	m := map[string]string{}
-	for _, a := range attrPattern.FindAllStringSubmatch(text, -1) {
-		m[strings.ToLower(a[1])] = html.UnescapeString(a[2])
-	}
-	return m
-}
-
 // parseForms returns the forms of a page.
 func parseForms(page string) []pageForm {
 	var forms []pageForm
-	for _, tag := range tagPattern.FindAllStringSubmatch(page, -1) {
-		attrs := attributes(tag[2])
-		kind := strings.ToLower(tag[1])
-		if kind == "form" {
+	open := false
+	for _, t := range parseTags(page) {
+		if t.name == "form" && t.end {
+			open = false
+		}
+		if t.name == "form" && !t.end && !open { // one form cannot contain another
+			open = true
 			forms = append(forms, pageForm{
-				method: strings.ToUpper(attrs["method"]), action: attrs["action"], id: attrs["id"], hidden: url.Values{},
+				method: strings.ToUpper(t.attrs["method"]), action: t.attrs["action"], id: t.attrs["id"], hidden: url.Values{},
 			})
 		}
-		if len(forms) == 0 {
+		if _, disabled := t.attrs["disabled"]; !open || disabled || t.attrs["name"] == "" {
 			continue
 		}
 		switch form := &forms[len(forms)-1]; {
-		case kind == "input" && attrs["type"] == "hidden":
-			form.hidden.Add(attrs["name"], attrs["value"])
-		case kind == "button" && attrs["name"] == "step":
-			form.steps = append(form.steps, attrs["value"])
+		case t.name == "input" && strings.EqualFold(t.attrs["type"], "hidden"):
+			form.hidden.Add(t.attrs["name"], t.attrs["value"])
+		case t.name == "button" && t.attrs["name"] == "step":
+			form.steps = append(form.steps, t.attrs["value"])
 		}
 	}
 	return forms
@@ -299,7 +288,7 @@ func parseForms(page string) []pageForm {
 // submit returns the request that submits a form of p.
 func (b *Browser) submit(p *Page, form pageForm, values url.Values) *http.Request {
 	b.test.t.Helper()
-	target, err := p.URL.Parse(form.action)
+	target, err := p.URL.Parse(strings.Trim(form.action, htmlSpace))
 	if err != nil {
 		b.test.t.Fatalf("entratest: form of %s: %v", address(p.URL), err)
 	}
@@ -388,15 +377,14 @@ func (b *Browser) pick(forms []pageForm) (form pageForm, step string) {
 func (b *Browser) signedOut(p *Page) *http.Request {
 	b.test.t.Helper()
 	var next *http.Request
-	for _, tag := range tagPattern.FindAllStringSubmatch(p.Body, -1) {
-		attrs := attributes(tag[2])
+	for _, t := range parseTags(p.Body) {
 		var target *url.URL
 		var err error
 		switch {
-		case tag[1] == "iframe":
-			target, err = p.URL.Parse(attrs["src"])
-		case attrs["id"] == "continue":
-			target, err = p.URL.Parse(attrs["href"])
+		case t.name == "iframe" && !t.end:
+			target, err = p.URL.Parse(t.attrs["src"])
+		case t.name == "a" && t.attrs["id"] == "continue":
+			target, err = p.URL.Parse(t.attrs["href"])
 		default:
 			continue
 		}
@@ -405,7 +393,7 @@ func (b *Browser) signedOut(p *Page) *http.Request {
 		}
 		r := b.request(http.MethodGet, target, nil)
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
-		if tag[1] != "iframe" {
+		if t.name == "a" {
 			next = r
 			continue
 		}

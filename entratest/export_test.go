@@ -2,6 +2,7 @@ package entratest
 
 import (
 	"fmt"
+	"html"
 	"maps"
 	"slices"
 	"strings"
@@ -23,6 +24,23 @@ func (s *Server) FlowTexts() []string {
 		lines = append(lines, strings.Join(steps, ", "))
 	}
 	return lines
+}
+
+// TagTexts returns the tags of a page in HTML, with sorted attributes in double quotes.
+func TagTexts(page string) []string {
+	var texts []string
+	for _, t := range parseTags(page) {
+		text := "<"
+		if t.end {
+			text = "</"
+		}
+		text += t.name
+		for _, name := range slices.Sorted(maps.Keys(t.attrs)) {
+			text += " " + name + `="` + html.EscapeString(t.attrs[name]) + `"`
+		}
+		texts = append(texts, text+">")
+	}
+	return texts
 }
 
 // ErrorNumbers returns the AADSTS numbers of all errors.

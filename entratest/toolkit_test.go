@@ -359,6 +359,44 @@ func TestBrowserSendsCookiesLikeABrowser(t *testing.T) {
 	}
 }
 
+// The browser submits the form of any valid HTML. A field outside of the form, or one that is disabled, is not sent.
+func TestBrowserSubmitsAnyForm(t *testing.T) {
+	s := entratest.NewTest(t, entratest.Sample())
+	var page, got string
+	app := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" && r.Method == http.MethodGet {
+			fmt.Fprint(w, "<!doctype html>", page)
+			return
+		}
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		got = r.Method + " " + r.URL.Path + " " + r.Form.Encode()
+	})
+	for form, want := range map[string]string{
+		`<form method="post" action="/logout"><input type="hidden" name="a" value="1">`:         "POST /logout a=1&b=2",
+		`<form method=post action=/logout><input type=hidden name=a value=1>`:                   "POST /logout a=1&b=2",
+		`<form method='post' action='/logout'><input type='hidden' name='a' value='"'>`:         "POST /logout a=%22&b=2",
+		`<FORM METHOD = "POST" ACTION = " /logout "><INPUT TYPE=HIDDEN NAME=a VALUE=>`:          "POST /logout a=&b=2",
+		"<form\nmethod=post\taction=/logout\n><input/type='hidden'/name=a\nvalue='&lt;&#33;'/>": "POST /logout a=%3C%21&b=2",
+		`<form data-x="<form>" title='a>b' method=post action=/logout>`:                         "POST /logout b=2",
+		`<!-- <form action=/old> --><script>"<form action=/s>"</script><form action=/search?q>`: "GET /search b=2",
+		`<form method=post>`: "POST / b=2",
+		`<form action=/search?a=1&copy=2&amp;d method=post>`:                                      "POST /search a=1&b=2&copy=2&d=",
+		`<form method=post action=/logout></form><input type=hidden name=a><form action=/other>`:  "POST /logout b=2",
+		`<form method=post action=/logout><form action=/inner><input type=hidden name=a>`:         "POST /logout a=&b=2",
+		`<form method=post action=/logout><input type=hidden name=a disabled><input type=hidden>`: "POST /logout b=2",
+		`<form method=post method=get action=/logout action=/other>`:                              "POST /logout b=2",
+	} {
+		b := s.Browser(alice, entratest.Hosts{"webapp.contoso.example": app})
+		page, got = form, ""
+		b.Get("https://webapp.contoso.example/")
+		if b.Submit(url.Values{"b": {"2"}}); got != want {
+			t.Errorf("%s: got %s, want %s", form, got, want)
+		}
+	}
+}
+
 // After a sign-out, the browser loads the frames of the apps and returns to the app.
 func TestBrowserSignsOut(t *testing.T) {
 	s := entratest.NewTest(t, sample("webapp", func(a *entratest.App) {
