@@ -17,7 +17,8 @@ import (
 // A token is sent only to the host that the program addressed, over TLS. A request that
 // follows a redirect to another host is sent without a token. A request over plain HTTP is
 // an error, except to this machine (localhost and loopback addresses) and where AllowHTTP
-// allows it.
+// allows it. A request to this machine through the Proxy of an [http.Transport] is an error,
+// too. A Base of another type must not use a proxy for such a request.
 //
 // A response with status 401 and a claims challenge (insufficient_claims) is handled once:
 // the request is repeated with a token that satisfies the challenge, if its body can be
@@ -45,7 +46,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if leftOrigin(req) {
 		return send(req, base, req)
 	}
-	tok, err := t.token(req)
+	tok, err := t.token(req, base)
 	if err != nil {
 		if req.Body != nil {
 			req.Body.Close()
@@ -88,27 +89,42 @@ func send(req *http.Request, base http.RoundTripper, r *http.Request) (*http.Res
 	return resp, err
 }
 
-func (t *Transport) token(req *http.Request) (*oauth2.Token, error) {
+func (t *Transport) token(req *http.Request, base http.RoundTripper) (*oauth2.Token, error) {
 	if t.Source == nil {
 		return nil, errorf("invalid_request", "Transport.Source is nil")
 	}
-	if !t.mayReceiveToken(req.URL) {
-		return nil, errorf("invalid_request", "a token is not sent to %s without TLS; use https, "+
-			"or set Transport.AllowHTTP if something else encrypts the connection", req.URL.Host)
+	if err := t.checkConnection(req, base); err != nil {
+		return nil, err
 	}
 	return t.Source.TokenContext(req.Context())
 }
 
-// mayReceiveToken reports whether the connection to u protects a token.
-func (t *Transport) mayReceiveToken(u *url.URL) bool {
-	switch u.Scheme {
-	case "https":
-		return true
-	case "http":
-		host := u.Hostname()
-		return lowerHost(host) == "localhost" || net.ParseIP(host).IsLoopback() || t.AllowHTTP != nil && t.AllowHTTP(u)
+// checkConnection returns an error if the connection for req does not protect a token.
+func (t *Transport) checkConnection(req *http.Request, base http.RoundTripper) error {
+	u := req.URL
+	plain := u.Scheme == "http"
+	local := plain && (lowerHost(u.Hostname()) == "localhost" || net.ParseIP(u.Hostname()).IsLoopback())
+	switch {
+	case u.Scheme == "https" || local && !usesProxy(base, req) || plain && t.AllowHTTP != nil && t.AllowHTTP(u):
+		return nil
+	case local:
+		return errorf("invalid_request", "a token is not sent to %s through a proxy without TLS; use https, "+
+			"let the Proxy of Transport.Base return nil, "+
+			"or set Transport.AllowHTTP if something else encrypts the connection", u.Host)
 	}
-	return false
+	return errorf("invalid_request", "a token is not sent to %s without TLS; use https, "+
+		"or set Transport.AllowHTTP if something else encrypts the connection", u.Host)
+}
+
+// usesProxy reports whether base sends req to a proxy, which is known of an [http.Transport] only. A Proxy that fails
+// may succeed when base calls it.
+func usesProxy(base http.RoundTripper, req *http.Request) bool {
+	t, ok := base.(*http.Transport)
+	if !ok || t.Proxy == nil {
+		return false
+	}
+	proxy, err := t.Proxy(req)
+	return proxy != nil || err != nil
 }
 
 // authorized returns a copy of req with tok (RFC 6750, section 2.1).

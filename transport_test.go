@@ -1,10 +1,12 @@
 package entra_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -157,6 +159,59 @@ func TestPlainHTTP(t *testing.T) {
 			t.Errorf("%s: got %v and %d requests, want %q", tt.url, err, len(got), want)
 		}
 		wantForms(t, e)
+	}
+}
+
+// A request to this machine may leave it through a proxy, which can read the token.
+func TestTokenIsNotSentToProxy(t *testing.T) {
+	proxy := func(*http.Request) (*url.URL, error) { return url.Parse("http://proxy.example:3128") }
+	for _, tt := range []struct {
+		name  string
+		proxy func(*http.Request) (*url.URL, error)
+		allow func(*url.URL) bool
+		want  string // the address of the connection with the token, or ""
+	}{
+		{"proxy", proxy, nil, ""},
+		{"proxy that AllowHTTP accepts", proxy, func(u *url.URL) bool { return u.Port() == "9" }, "proxy.example:3128"},
+		{"proxy of other hosts", func(*http.Request) (*url.URL, error) { return nil, nil }, nil, "localhost:9"},
+		{"no proxy", nil, nil, "localhost:9"},
+		{"failing proxy", func(*http.Request) (*url.URL, error) { return nil, errors.New("no proxy") }, nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newEstate()
+			source := daemonSource(t, e)
+			var got []string
+			base := &http.Transport{Proxy: tt.proxy, DisableKeepAlives: true}
+			base.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
+				client, server := net.Pipe()
+				go func() {
+					defer server.Close()
+					req, err := http.ReadRequest(bufio.NewReader(server))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					got = append(got, address, req.Header.Get("Authorization"))
+					io.WriteString(server, "HTTP/1.1 204 No Content\r\n\r\n")
+				}()
+				return client, nil
+			}
+			req, _ := http.NewRequest("GET", "http://localhost:9/x", nil)
+			_, err := (&entra.Transport{Source: source, Base: base, AllowHTTP: tt.allow}).RoundTrip(req)
+			if tt.want == "" {
+				const want = "entra: invalid_request: a token is not sent to localhost:9 through a proxy without TLS; " +
+					"use https, let the Proxy of Transport.Base return nil, " +
+					"or set Transport.AllowHTTP if something else encrypts the connection"
+				if err == nil || err.Error() != want || got != nil {
+					t.Errorf("got %v and %q, want %q", err, got, want)
+				}
+				wantForms(t, e)
+				return
+			}
+			if tok, _ := source.Token(); err != nil || !slices.Equal(got, []string{tt.want, "Bearer " + tok.AccessToken}) {
+				t.Errorf("got %v and %q, want a token for %s", err, got, tt.want)
+			}
+		})
 	}
 }
 
