@@ -299,7 +299,7 @@ func (g *Grant) scopes() []string {
 }
 
 // A CodeResult is the response to a grant that can be redeemed only once, such as an
-// authorization code. Its contents are never printed or marshaled.
+// authorization code. Its contents are never printed or marshaled. It is safe for concurrent use.
 type CodeResult struct {
 	client   *Client
 	grant    Grant
