@@ -62,10 +62,10 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 	return Account{home, user.TenantID, user.ObjectID, c.PreferredUsername, c.Name, session}, nil
 }
 
-// TokenSource returns a source of tokens for the account. requested are permissions in one API
-// that the user has consented to. If requested is empty, the Config's are used. Create a source
-// for every request; that is cheap. Scopes of several APIs fail with the code
-// "invalid_scope", without a request.
+// TokenSource returns a source of tokens for the account. requested are permissions in one API that
+// the user has consented to. If requested is empty, the Config's are used. TokenSource copies
+// requested. Create a source for every request; that is cheap. Scopes of several APIs fail with the
+// code "invalid_scope", without a request.
 //
 // The source's methods return an [*entra.Error]. Its InteractionRequired method reports
 // true if the user must sign in again. That is the case if the refresh token is not cached,
@@ -128,10 +128,16 @@ func (f *Flow) tenantClient(a Account, tenantID string) (*entra.Client, *entra.E
 	client, err := f.client.WithTenant(tenantID)
 	var rejection *entra.Error
 	switch {
-	case !guid.Valid(a.TenantID) || a.HomeAccountID == "" || !f.verifier.AllowsTenant(a.TenantID):
+	case a.HomeAccountID == "":
+		rejection = &entra.Error{
+			Code: "login_required",
+			Description: "the Account is empty: no user is signed in; with package signin, admit only signed-in users to " +
+				"the page with Site.RequireSignIn",
+		}
+	case !guid.Valid(a.TenantID) || !f.verifier.AllowsTenant(a.TenantID):
 		rejection = &entra.Error{
 			Code:        "login_required",
-			Description: "the Account is empty, or its tenant is not one of Config.Tenants; the user must sign in",
+			Description: "the tenant of the Account is not one of Config.Tenants; the user must sign in",
 		}
 	case err != nil || !guid.Valid(tenantID):
 		rejection = &entra.Error{
@@ -161,7 +167,7 @@ func (f *Flow) tenantClient(a Account, tenantID string) (*entra.Client, *entra.E
 // any case, and the others when the store is back.
 func (f *Flow) SignOut(ctx context.Context, a Account) error {
 	if f.isZero() {
-		return errZeroFlow
+		return zeroFlow()
 	}
 	if a.HomeAccountID == "" {
 		return invalid("the Account is empty; pass the account that signed in")

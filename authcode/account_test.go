@@ -237,10 +237,18 @@ func TestLoginRequired(t *testing.T) {
 			{HomeAccountID: "a.b", TenantID: "../x"},
 			known,
 		} {
+			want := "the tenant of the Account is not one of Config.Tenants; the user must sign in"
+			switch a.HomeAccountID {
+			case "":
+				want = "the Account is empty: no user is signed in; with package signin, admit only signed-in users to the " +
+					"page with Site.RequireSignIn"
+			case known.HomeAccountID:
+				want = "the cache has no refresh token for the user; the user must sign in"
+			}
 			_, err := f.TokenSource(a).TokenContext(t.Context())
 			if got := testkit.Error(t, err); got.Code != "login_required" || !got.InteractionRequired() ||
-				got.StatusCode != 0 {
-				t.Errorf("%s, %v: got %v, want login_required", name, a, err)
+				got.StatusCode != 0 || got.Description != want {
+				t.Errorf("%s, %v: got %v, want login_required and %q", name, a, err, want)
 			}
 		}
 	}

@@ -472,21 +472,29 @@ func TestAdminConsentURL(t *testing.T) {
 	}
 }
 
-// Methods of a Flow that was not created with New return an error.
+// Methods of a Flow that was not created with New return an error or a zero value. They do not panic.
 func TestZeroFlow(t *testing.T) {
 	for name, f := range map[string]*authcode.Flow{"nil": nil, "zero": new(authcode.Flow)} {
-		const want = "authcode: Flow must be created with New"
-		if _, err := f.Begin(t.Context(), authcode.Request{}); err == nil || err.Error() != want {
-			t.Errorf("%s: Begin: got %v, want %s", name, err, want)
+		check := func(method string, err error) {
+			t.Helper()
+			const want = "the Flow must be created with authcode.New"
+			if e := testkit.Error(t, err); e.Code != "invalid_request" || e.Description != want {
+				t.Errorf("%s: %s: got %v, want %s", name, method, err, want)
+			}
 		}
-		if _, err := f.Exchange(t.Context(), nil, nil); err == nil || err.Error() != want {
-			t.Errorf("%s: Exchange: got %v, want %s", name, err, want)
-		}
+		_, err := f.Begin(t.Context(), authcode.Request{})
+		check("Begin", err)
+		_, err = f.Exchange(t.Context(), nil, nil)
+		check("Exchange", err)
+		check("SignOut", f.SignOut(t.Context(), authcode.Account{HomeAccountID: "a.b"}))
 		if _, err := f.TokenSource(authcode.Account{HomeAccountID: "a.b"}).TokenContext(t.Context()); err == nil {
 			t.Errorf("%s: TokenSource: got a token, want an error", name)
 		}
-		if err := f.SignOut(t.Context(), authcode.Account{HomeAccountID: "a.b"}); err == nil || err.Error() != want {
-			t.Errorf("%s: SignOut: got %v, want %s", name, err, want)
+		if got := f.SignOutURL("/") + f.AdminConsentURL("") + f.RedirectURL() + f.ResponseMode(); got != "" {
+			t.Errorf("%s: got %q, want no URLs and no mode", name, got)
+		}
+		if f.LoginTimeout() != 0 || f.AllowsTenant(entratest.SampleTenant) {
+			t.Errorf("%s: got a LoginTimeout of %v or a tenant that may sign in", name, f.LoginTimeout())
 		}
 	}
 }

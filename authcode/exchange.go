@@ -61,7 +61,7 @@ func (s SignIn) LogValue() slog.Value { return s.Account.LogValue() }
 // Temporary. Once the state has been accepted, the login cannot be retried; begin a new one.
 func (f *Flow) Exchange(ctx context.Context, l *Login, params url.Values) (*SignIn, error) {
 	if f.isZero() {
-		return nil, errZeroFlow
+		return nil, zeroFlow()
 	}
 	p := l.get()
 	if !validSession(p.Session) {

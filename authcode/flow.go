@@ -2,7 +2,6 @@ package authcode
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -67,7 +66,7 @@ type Config struct {
 }
 
 // Flow signs users in to one app. It must be created with [New] and is safe for concurrent
-// use. Create it once.
+// use. Create it once. Methods of the zero Flow return zero values and errors.
 type Flow struct {
 	client   *entra.Client
 	config   Config
@@ -75,7 +74,7 @@ type Flow struct {
 	used     *usedLogins
 }
 
-var errZeroFlow = errors.New("authcode: Flow must be created with New")
+func zeroFlow() error { return invalid("the Flow must be created with authcode.New") }
 
 // isZero reports whether f was not created with New.
 func (f *Flow) isZero() bool { return f == nil || f.client == nil }
@@ -83,7 +82,8 @@ func (f *Flow) isZero() bool { return f == nil || f.client == nil }
 // oneScope ends the errors about lists of scopes.
 const oneScope = "each entry must be one scope, in printable ASCII without spaces"
 
-// New returns a flow for the app of c. It makes no network requests and only validates cfg.
+// New returns a flow for the app of c. It makes no network requests and only validates cfg. It
+// copies the slices and the map of cfg.
 // The error is an [*entra.Error] with the code "invalid_request".
 func New(c *entra.Client, cfg Config) (*Flow, error) {
 	if c == nil || c.ClientID() == "" {
@@ -172,12 +172,16 @@ func (f *Flow) tokenScopes(requested []string) []string {
 }
 
 // SignOutURL returns the URL at which Entra ends its own session in the browser. Entra then
-// redirects the browser to returnTo, which must be a registered redirect URI. If returnTo is
-// empty, the browser stays at Entra. Call [Flow.SignOut] as well to drop the user's tokens.
+// redirects the browser to returnTo, the post-logout redirect URI (post_logout_redirect_uri).
+// It must be registered as a redirect URI of the app. If returnTo is empty, the browser stays at
+// Entra. Call [Flow.SignOut] as well to drop the user's tokens.
 //
 // Sources: OpenID Connect RP-Initiated Logout, and "Send a sign-out request" in Microsoft's
 // page on OpenID Connect.
 func (f *Flow) SignOutURL(returnTo string) string {
+	if f.isZero() {
+		return ""
+	}
 	q := url.Values{}
 	if returnTo != "" {
 		q.Set("post_logout_redirect_uri", returnTo)
@@ -193,6 +197,9 @@ func (f *Flow) SignOutURL(returnTo string) string {
 //
 // Source: "Admin consent on the Microsoft identity platform".
 func (f *Flow) AdminConsentURL(tenantID string, scopes ...string) string {
+	if f.isZero() {
+		return ""
+	}
 	u := url.URL{
 		Scheme: "https", Host: f.client.Cloud().Host(),
 		Path: "/" + cmp.Or(tenantID, f.client.TenantID()) + "/v2.0/adminconsent",
@@ -206,17 +213,27 @@ func (f *Flow) AdminConsentURL(tenantID string, scopes ...string) string {
 }
 
 // RedirectURL returns Config.RedirectURL.
-func (f *Flow) RedirectURL() string { return f.config.RedirectURL }
+func (f *Flow) RedirectURL() string { return f.settings().RedirectURL }
 
 // ResponseMode returns [ResponseModeQuery] or [ResponseModeFormPost].
-func (f *Flow) ResponseMode() string { return f.config.ResponseMode }
+func (f *Flow) ResponseMode() string { return f.settings().ResponseMode }
 
 // LoginTimeout returns the time that a user has to sign in.
-func (f *Flow) LoginTimeout() time.Duration { return f.config.LoginTimeout }
+func (f *Flow) LoginTimeout() time.Duration { return f.settings().LoginTimeout }
+
+// settings returns the Config of f, which is empty for nil and for the zero Flow.
+func (f *Flow) settings() Config {
+	if f.isZero() {
+		return Config{}
+	}
+	return f.config
+}
 
 // AllowsTenant reports whether users of a tenant may sign in. tenantID is an ID in lower
 // case.
-func (f *Flow) AllowsTenant(tenantID string) bool { return f.verifier.AllowsTenant(tenantID) }
+func (f *Flow) AllowsTenant(tenantID string) bool {
+	return !f.isZero() && f.verifier.AllowsTenant(tenantID)
+}
 
 func (f *Flow) endpoint(name string, q url.Values) string {
 	u := url.URL{

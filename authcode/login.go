@@ -76,6 +76,9 @@ type Request struct {
 // Its JSON is for storage and contains secrets: the state, the nonce and the PKCE verifier.
 // With ordinary scopes and URLs it fits into a cookie. Printing or logging a Login reveals no
 // secrets.
+//
+// A Login does not change, so its methods except UnmarshalJSON may be called concurrently. Of
+// concurrent calls of Exchange with one Login, only one succeeds.
 type Login struct{ contents redact.Secret[*login] }
 
 type login struct {
@@ -108,12 +111,12 @@ func (f *Flow) binding() binding {
 // Begin starts a sign-in. Redirect the browser to the URL of the returned [Login], and store
 // the Login for this browser.
 //
-// Begin makes no network requests, and ctx is not used yet. It allows for authorization
+// Begin makes no network requests and copies the slices of r. ctx is not used yet. It allows for authorization
 // requests that are sent to Entra first (RFC 9126). The error is [ErrReturnTo],
 // [ErrReturnToTooLong] or an [*entra.Error] with the code "invalid_request".
 func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 	if f.isZero() {
-		return nil, errZeroFlow
+		return nil, zeroFlow()
 	}
 	if r.ReturnTo == "" {
 		r.ReturnTo = "/"

@@ -152,10 +152,10 @@ type scopedError struct {
 func (e *scopedError) Unwrap() error { return e.error }
 
 // Challenge returns the error to pass to [Site.Interact] if resp, the response of an API, has status 401 and a claims
-// challenge, as [entra.ClaimsChallenge] parses it. Otherwise it returns nil. [entra.Transport] already handles
-// challenges that a new token satisfies. A challenge in its response therefore requires the user.
+// challenge, as [entra.ClaimsChallenge] parses it. Otherwise, or if resp is nil, it returns nil. [entra.Transport]
+// already handles challenges that a new token satisfies. A challenge in its response therefore requires the user.
 func Challenge(resp *http.Response) error {
-	if resp.StatusCode != http.StatusUnauthorized {
+	if resp == nil || resp.StatusCode != http.StatusUnauthorized {
 		return nil
 	}
 	claims, ok := entra.ClaimsChallenge(resp.Header)

@@ -192,6 +192,9 @@ func TestSignInUsesSessionOfRequest(t *testing.T) {
 }
 
 func TestChallengeReadsClaims(t *testing.T) {
+	if err := signin.Challenge(nil); err != nil {
+		t.Errorf("without a response: got %v, want nil", err)
+	}
 	for name, test := range map[string]struct {
 		status int
 		header string

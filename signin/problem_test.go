@@ -368,8 +368,12 @@ func TestNewRejectsInvalidConfig(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, e, test.want)
 		}
 	}
-	if site, err := signin.New(nil, signin.Config{}); site != nil || testkit.Error(t, err).Code != "invalid_request" {
-		t.Errorf("without a flow: got %v, want invalid_request", err)
+	for _, flow := range []*authcode.Flow{nil, new(authcode.Flow)} {
+		site, err := signin.New(flow, signin.Config{})
+		if e := testkit.Error(t, err); site != nil || e.Code != "invalid_request" ||
+			e.Description != "flow is nil or a zero value; create it with authcode.New" {
+			t.Errorf("without a flow: got %v, want invalid_request", err)
+		}
 	}
 	for _, redirect := range []string{origin, origin + "/"} {
 		client, err := entra.New(entra.Config{TenantID: entratest.SampleTenant, ClientID: webapp,

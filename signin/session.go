@@ -467,10 +467,11 @@ func (s *Site) endEntraSession(ctx context.Context, sid string) (e entraSession,
 // this process and, if it has a store, of the others. Without a store, tokens in other processes stay in memory, but no
 // session can use them.
 //
-// The user can sign in again. After an error, call EndSessions again.
+// The user can sign in again. The error is an [*entra.Error]. Its code is "invalid_request" if an ID is not a GUID, and
+// "temporarily_unavailable" if the session store or the store of the cache failed. Then call EndSessions again.
 func (s *Site) EndSessions(ctx context.Context, tenantID, objectID string) error {
 	if s.isZero() {
-		return errZeroSite
+		return zeroSite()
 	}
 	a := authcode.Account{TenantID: strings.ToLower(tenantID), ObjectID: strings.ToLower(objectID)}
 	if !guid.ValidLower(a.TenantID) || !guid.ValidLower(a.ObjectID) {
@@ -490,10 +491,10 @@ func (s *Site) EndSessions(ctx context.Context, tenantID, objectID string) error
 
 // EndSession ends one session of a user and removes its tokens, as [Site.EndSessions] does for all. It is the session
 // in which [AccountFromContext] returns a, including the sessions that replace it when the user signs in again from the
-// same browser. An app that lists a user's sessions stores their Accounts.
+// same browser. An app that lists a user's sessions stores their Accounts. The errors are those of EndSessions.
 func (s *Site) EndSession(ctx context.Context, a authcode.Account) error {
 	if s.isZero() {
-		return errZeroSite
+		return zeroSite()
 	}
 	if a.HomeAccountID == "" || a.Session == "" {
 		return invalidConfig("EndSession needs the Account of a session; see AccountFromContext")
@@ -517,7 +518,7 @@ func (s *Site) endUserSessions(ctx context.Context, a authcode.Account, key stri
 	return nil
 }
 
-var errZeroSite = errors.New("signin: Site must be created with New")
+func zeroSite() error { return invalidConfig("the Site must be created with signin.New") }
 
 // claims returns the claims of the ID token, if they were stored.
 func (v *session) claims() (*verify.Claims, bool) {

@@ -37,9 +37,9 @@ func (s *Site) handleLogout(w http.ResponseWriter, r *http.Request) {
 }
 
 // signOut ends the session v of a browser and its predecessors, all others of the same session at Entra, the other
-// sessions that the cookies of r name, and the sign-ins in progress of the browser. It removes their tokens. v is nil if
-// no user is signed in. Then signOut ends only sessions that exist, so that requests without a session cannot fill the
-// store.
+// sessions that the cookies of r name, and the sign-ins in progress of the browser. It removes their tokens. v is
+// nil if no user is signed in. Then signOut ends only sessions that exist, so that requests without a session cannot
+// fill the store.
 //
 // It is safe to retry. After a failure either the session still exists, or only unreachable data is left.
 func (s *Site) signOut(ctx context.Context, r *http.Request, v *session) error {

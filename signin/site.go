@@ -39,7 +39,9 @@ type Config struct {
 	// machine. Remove the old key one Lifetime later.
 	Keys []Key
 
-	// IdleTimeout is how long a session lasts without a request, accurate to the minute. Defaults to one hour.
+	// IdleTimeout is how long a session lasts without a request, accurate to the minute. Defaults to one hour. If the
+	// cache of the client has a store, its cache.Options.SessionTTL (24 hours by default) must be as long or longer.
+	// Otherwise a session may outlive its tokens.
 	IdleTimeout time.Duration
 	// Lifetime is how long a session lasts in any case. Defaults to 8 hours.
 	Lifetime time.Duration
@@ -59,14 +61,18 @@ type Config struct {
 	FrontChannelLogoutPath string
 	// Home is the page after a sign-in without a page to return to. Defaults to "/".
 	Home string
-	// SignedOutURL is where Entra redirects the browser after a sign-out. It is a path of this site or a whole URL,
-	// and must be registered as a redirect URI. Defaults to Home.
+	// SignedOutURL is where Entra redirects the browser after a sign-out: the post-logout redirect URI
+	// (post_logout_redirect_uri). It is a path of this site or a whole URL, and must be registered as a redirect URI.
+	// Otherwise the browser stays at Entra. Defaults to Home.
 	SignedOutURL string
 
 	// CrossOrigin rejects requests that other sites made the browser send; see Site.Handler. Set it to make
 	// exceptions. If nil, all such requests are rejected.
 	CrossOrigin *http.CrossOriginProtection
-	// Page shows a failure to the user. It must send p.Status. If nil, a built-in page is used.
+	// Page shows a failure to the user. It must send p.Status. Scripts and programs get JSON instead. The headers
+	// Cache-Control, Referrer-Policy and X-Content-Type-Options are already set, Retry-After if it is known, and
+	// WWW-Authenticate with status 401. Page sets Content-Type and, if needed, Content-Security-Policy. If nil, a
+	// built-in page is used.
 	Page func(w http.ResponseWriter, r *http.Request, p Problem)
 	// BeforeSignIn is called before each redirect to a sign-in and can change req, for example to set
 	// req.Parameters["ui_locales"]. r is the request that started the sign-in. req.Parameters is not nil and is
@@ -75,7 +81,9 @@ type Config struct {
 	// OnSignIn is called after each successful sign-in, before the session starts, also after a sign-in of Interact. It
 	// can insert a row for a new user. If it returns an error, the user is not signed in. A *RejectionError rejects the
 	// user, and the page shows its reason. If the user already has a session, that ends. Other errors are usually shown
-	// as KindUnavailable. If nil, all users that the flow allows are signed in.
+	// as KindUnavailable. ctx is the context of the callback request, which is canceled when the browser disconnects.
+	// It has no time limit, and the user waits. OnSignIn must be safe for concurrent use. If nil, all users that the
+	// flow allows are signed in.
 	OnSignIn func(ctx context.Context, in *authcode.SignIn) error
 	// OnEvent is called with each event, on the goroutine that caused it and without a lock. It must return quickly and
 	// must be safe for concurrent use. A panic in it is discarded. If nil, events are discarded.
@@ -102,8 +110,8 @@ type Site struct {
 // no network requests. If flow is nil or cfg is invalid, the error is an [*entra.Error] with the code
 // "invalid_request".
 func New(flow *authcode.Flow, cfg Config) (*Site, error) {
-	if flow == nil {
-		return nil, invalidConfig("flow is nil; create one with authcode.New")
+	if flow.RedirectURL() == "" {
+		return nil, invalidConfig("flow is nil or a zero value; create it with authcode.New")
 	}
 	redirect, err := url.Parse(flow.RedirectURL())
 	if err != nil {
@@ -266,7 +274,7 @@ func (s *Site) canReturnTo(page string) bool {
 func (s *Site) isZero() bool { return s == nil || s.flow == nil }
 
 var zeroSiteHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, errZeroSite.Error(), http.StatusInternalServerError)
+	http.Error(w, "signin: Site must be created with New", http.StatusInternalServerError)
 })
 
 // Format prints the origin of the site for every verb.

@@ -10,6 +10,7 @@ import (
 	"github.com/entratoken/entra"
 	"github.com/entratoken/entra/authcode"
 	"github.com/entratoken/entra/entratest"
+	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
 
@@ -74,6 +75,15 @@ func TestZeroSiteResponds(t *testing.T) {
 			h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, origin+"/", nil))
 			if rec.Code != http.StatusInternalServerError || rec.Body.String() != "signin: Site must be created with New\n" {
 				t.Errorf("%s Site: %s: got status %d, %q", name, method, rec.Code, rec.Body)
+			}
+		}
+		for method, err := range map[string]error{
+			"EndSession":  site.EndSession(t.Context(), authcode.Account{HomeAccountID: "a.b", Session: "s"}),
+			"EndSessions": site.EndSessions(t.Context(), entratest.SampleTenant, aliceID),
+		} {
+			if e := testkit.Error(t, err); e.Code != "invalid_request" ||
+				e.Description != "the Site must be created with signin.New" {
+				t.Errorf("%s Site: %s: got %v, want invalid_request", name, method, err)
 			}
 		}
 	}
