@@ -32,7 +32,8 @@ type Config struct {
 	// one second. If nil, lifetimes are uniform between 60 and 90 minutes, as
 	// in Entra
 	// (https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime),
-	// or longer for a resource with ContinuousAccess.
+	// or longer for a resource with ContinuousAccess. MSAL fails an on-behalf-of request
+	// whose token expires within five minutes. To test refreshes, set RefreshIn instead.
 	Lifetime func() time.Duration
 
 	// RefreshIn returns the refresh_in of a token response, given the lifetime

@@ -32,11 +32,11 @@
 //	app, err := confidential.New("https://login.microsoftonline.com/"+tenantID, clientID, cred,
 //		confidential.WithHTTPClient(s.Client()))
 //
-// [Server.StartTLS] listens on a loopback port, for other processes and for
-// libraries that do not accept an http.Client. The URL that it returns is the
-// authority. Disable MSAL's instance discovery for it, with
-// WithInstanceDiscovery(false). The command in cmd/entratest does the same for
-// tests in other languages.
+// [Server.StartTLS] listens on a loopback port, for libraries that do not accept an
+// http.Client. The URL that it returns is the authority. Disable MSAL's instance
+// discovery for it, with WithInstanceDiscovery(false). For another process, serve
+// [Server.Console] with a certificate of [LocalCertificate], whose CA can be written to a
+// file. The command in cmd/entratest does so for tests in other languages.
 //
 // # Testing a daemon
 //

@@ -2,13 +2,17 @@ package entratest_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/entratoken/entra"
@@ -244,4 +248,33 @@ func Example_api() {
 	// Output:
 	// 200
 	// 401
+}
+
+// Another process trusts the CA that it reads from a file. Error handling is omitted for brevity.
+func ExampleLocalCertificate() {
+	s := entratest.NewServer(entratest.Sample())
+	cert, ca := entratest.LocalCertificate()
+	authority := httptest.NewUnstartedServer(s.Console(context.Background()))
+	authority.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	authority.StartTLS()
+	defer authority.Close()
+
+	caFile, _ := os.CreateTemp("", "ca-*.pem")
+	defer os.Remove(caFile.Name())
+	_ = pem.Encode(caFile, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
+	_ = caFile.Close()
+
+	// The other process is started with SSL_CERT_FILE=<caFile> and the address of the authority. It reads the file:
+	text, _ := os.ReadFile(caFile.Name())
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get(authority.URL + "/" + entratest.SampleTenant + "/v2.0/.well-known/openid-configuration")
+	if err != nil {
+		panic(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
 }

@@ -33,6 +33,10 @@ const (
 //     defines the app roles Orders.Read.All and Orders.Write.All.
 //
 // Alice has the role Orders.Approve in api-a and a second factor.
+//
+// After a sign-out, the browser is redirected to the post_logout_redirect_uri only if it
+// is one of the RedirectURIs of an app, as in Entra. Add yours to webapp: otherwise the
+// browser stays at the page "Signed out".
 func Sample() Config {
 	return Config{
 		Tenants: []Tenant{

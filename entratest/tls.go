@@ -17,10 +17,11 @@ import (
 	"time"
 )
 
-// StartTLS serves s on a free port of 127.0.0.1, for other processes and for
-// libraries that do not accept an [http.Client]. It returns the URL of the
-// authority without a path, the CA of its certificate, and a function that stops
-// the listener. stop closes open connections at once and may be called twice.
+// StartTLS serves s on a free port of 127.0.0.1, for libraries that do not accept an
+// [http.Client]. It returns the URL of the authority without a path, the CA of its
+// certificate, and a function that stops the listener. stop closes open connections at
+// once and may be called twice. A CertPool cannot be written to a file: if another
+// process must trust the CA, use [LocalCertificate].
 //
 // Documents and issuers contain that URL. A version 2 token requested there has
 // the issuer https://127.0.0.1:<port>/<tenant ID>/v2.0. StartTLS panics if it
@@ -46,7 +47,8 @@ func (s *Server) StartTLS() (url string, ca *x509.CertPool, stop func()) {
 // LocalCertificate returns a new server certificate and the certificate of the
 // CA that issued it. It is valid for one month, for localhost, for the loopback
 // addresses, and for hosts, which are names or IP addresses. Use it to serve a
-// [Server] with an [http.Server] of your own.
+// [Server] with an [http.Server] of your own, for example for a process that reads the
+// CA from a file.
 func LocalCertificate(hosts ...string) (cert tls.Certificate, ca *x509.Certificate) {
 	root := newCA(0, 1)
 	return issueCertificate(root, 0, 1, hosts), root.Leaf
