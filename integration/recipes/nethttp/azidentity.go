@@ -3,6 +3,7 @@ package nethttp
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -11,7 +12,7 @@ import (
 // recipe nethttp azidentity
 
 func newClient(credential azcore.TokenCredential, scope string) *http.Client {
-	return &http.Client{Transport: &transport{credential, scope, http.DefaultTransport}}
+	return &http.Client{Transport: &transport{credential, scope, http.DefaultTransport}, Timeout: 30 * time.Second}
 }
 
 type transport struct {
