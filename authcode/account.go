@@ -64,8 +64,8 @@ func newAccount(home string, c *verify.Claims, session string) (Account, error) 
 
 // TokenSource returns a source of tokens for the account. requested are permissions in one API that
 // the user has consented to. If requested is empty, the Config's are used. TokenSource copies
-// requested. Create a source for every request; that is cheap. Scopes of several APIs fail with the
-// code "invalid_scope", without a request.
+// requested. Create a source for every request; that is cheap. Scopes of several APIs, and others
+// that Entra would reject, fail with the code "invalid_scope", without a request.
 //
 // The source's methods return an [*entra.Error]. Its InteractionRequired method reports
 // true if the user must sign in again. That is the case if the refresh token is not cached,
@@ -103,6 +103,7 @@ func (f *Flow) tokenSource(a Account, tenantID string, requested []string) *entr
 		RefreshToken: true,
 	}
 	client, rejection := f.tenantClient(a, tenantID)
+	invalidScopes := scopes.Check(requested)
 	switch {
 	case rejection != nil:
 	case !scopes.OneAPI(requested):
@@ -110,6 +111,8 @@ func (f *Flow) tokenSource(a Account, tenantID string, requested []string) *entr
 			Code:        "invalid_scope",
 			Description: "the scopes name several APIs, but a token is for one; use a TokenSource for each API",
 		}
+	case invalidScopes != nil:
+		rejection = &entra.Error{Code: "invalid_scope", Description: invalidScopes.Error()}
 	case !strings.EqualFold(tenantID, a.TenantID):
 		g.RefreshToken, g.RefreshTokenOf = false, f.TokenSource(a)
 	}

@@ -221,10 +221,9 @@ func TestScopesOfOneAPI(t *testing.T) {
 	f := newEstate().flow(t)
 	for _, scopes := range [][]string{
 		{"api://orders/Orders.Read", "API://orders/Orders.Write", "openid"},
-		{"https://storage.azure.com//.default", "https://storage.azure.com/user_impersonation"},
+		{"https://storage.azure.com//user_impersonation", "https://storage.azure.com/user_impersonation"},
 		{"User.Read", "https://graph.microsoft.com/Mail.Read"},
 		{webapp + "/a", webapp + "/b"},
-		{"api://orders"},
 	} {
 		if _, err := f.Begin(t.Context(),
 			authcode.Request{Scopes: scopes, ExtraScopes: []string{scopeA, scopeB}}); err != nil {
@@ -545,6 +544,53 @@ func TestScopesOfTwoAPIsAreRejected(t *testing.T) {
 			}
 		} else if err != nil || beginErr != nil {
 			t.Errorf("%q: got errors %v and %v, want none", test.scopes, err, beginErr)
+		}
+	}
+}
+
+// Entra rejects a default scope together with other scopes (AADSTS70011), and the URI of an API without a permission
+// (AADSTS500011). The error says what to write, without a request.
+func TestScopesThatEntraRejects(t *testing.T) {
+	e := newEstate()
+	client := testkit.Client(t, e.clientConfig())
+	account := authcode.Account{HomeAccountID: webapp + "." + entratest.SampleTenant, TenantID: entratest.SampleTenant}
+	const bare = `"api://api-a" names an API but no permission; use "api://api-a/.default", or scopes of the API`
+	const mixed = `"api://api-a/.default" stands for all permissions and cannot be combined with ` +
+		`"api://api-a/access_as_user"; use one of the two`
+	for _, test := range []struct {
+		scopes []string
+		want   string
+	}{
+		{[]string{"api://api-a"}, bare},
+		{[]string{"openid", "api://api-a"}, bare},
+		{[]string{"api://api-a/.default", "api://api-a/access_as_user"}, mixed},
+	} {
+		_, err := authcode.New(client, authcode.Config{RedirectURL: redirect, Scopes: test.scopes})
+		if got := testkit.Error(t, err); got.Code != "invalid_request" ||
+			got.Description != "Config.Scopes is invalid: "+test.want {
+			t.Errorf("%q: New: got %v, want %s", test.scopes, err, test.want)
+		}
+		flow := newFlow(t, client, func(c *authcode.Config) { c.Scopes = nil })
+		for name, r := range map[string]authcode.Request{
+			"Scopes": {Scopes: test.scopes}, "both": {Scopes: test.scopes[:1], ExtraScopes: test.scopes[1:]},
+		} {
+			_, err := flow.Begin(t.Context(), r)
+			if got := testkit.Error(t, err); got.Code != "invalid_request" ||
+				got.Description != "the scopes of the Request are invalid: "+test.want {
+				t.Errorf("%q: Begin with %s: got %v, want %s", test.scopes, name, err, test.want)
+			}
+		}
+		_, err = flow.TokenSource(account, test.scopes...).TokenContext(t.Context())
+		if got := testkit.Error(t, err); got.Code != "invalid_scope" || got.Description != test.want {
+			t.Errorf("%q: TokenSource: got %v, want %s", test.scopes, err, test.want)
+		}
+	}
+	if n := e.TokenRequests(); n != 0 {
+		t.Errorf("got %d token requests, want 0", n)
+	}
+	for _, scopes := range [][]string{{"api://api-a/.default"}, {"openid", "api://api-a/.default", "offline_access"}} {
+		if _, err := authcode.New(client, authcode.Config{RedirectURL: redirect, Scopes: scopes}); err != nil {
+			t.Errorf("%q: got %v, want no error", scopes, err)
 		}
 	}
 }

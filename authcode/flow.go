@@ -115,6 +115,9 @@ func New(c *entra.Client, cfg Config) (*Flow, error) {
 	case cfg.LoginTimeout < 0:
 		return nil, invalid("Config.LoginTimeout is negative")
 	}
+	if err := scopes.Check(cfg.Scopes); err != nil {
+		return nil, invalid("Config.Scopes is invalid: " + err.Error())
+	}
 	if err := checkParameters("Config.Parameters", cfg.Parameters); err != nil {
 		return nil, err
 	}

@@ -142,6 +142,10 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 		return nil, invalid("Request.Scopes names several APIs, but a token is for one; " +
 			"move the scopes of the others to ExtraScopes")
 	}
+	requested := slices.Concat(f.tokenScopes(r.Scopes), r.ExtraScopes)
+	if err := scopes.Check(requested); err != nil {
+		return nil, invalid("the scopes of the Request are invalid: " + err.Error())
+	}
 	if !validSession(r.Session) {
 		return nil, invalid("Request.Session " + sessionName)
 	}
@@ -155,7 +159,7 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 		Expires: time.Now().Add(f.config.LoginTimeout).UTC().Round(0),
 		binding: f.binding(),
 	}
-	requested := slices.Concat(scopes.WithoutOIDC(p.Scopes), scopes.WithoutOIDC(r.ExtraScopes), oidcScopes)
+	requested = append(scopes.WithoutOIDC(requested), oidcScopes...)
 	q := url.Values{
 		"client_id":             {f.client.ClientID()},
 		"response_type":         {"code"},
