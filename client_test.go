@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
@@ -152,7 +153,8 @@ func TestClientAccessors(t *testing.T) {
 	}
 }
 
-// No value prints a secret, even in an unexported field, where fmt does not call methods.
+// No value prints a secret, even in an unexported field, where fmt does not call methods. Only a TokenResponse does, as
+// its documentation says.
 func TestPrintingLeaksNothing(t *testing.T) {
 	e := newEstate()
 	cfg := e.config("daemon")
@@ -167,6 +169,15 @@ func TestPrintingLeaksNothing(t *testing.T) {
 	if !ok {
 		t.Fatal("no cached token")
 	}
+	resp := entra.TokenResponse{
+		AccessToken: tok.AccessToken, IDToken: tok.AccessToken, ExpiresIn: time.Hour, HomeAccountID: "oid.tid",
+	}
+	result, err := c.Exchange(t.Context(), entra.Grant{
+		Flow: "x", Fetch: func(context.Context, *entra.TokenRequest) (*entra.TokenResponse, error) { return &resp, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	hidden := struct {
 		cred   entra.Credential
 		config entra.Config
@@ -174,7 +185,8 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		source *entra.TokenSource
 		cached entra.TokenInfo
 		cache  *cache.Cache
-	}{cfg.Credential, cfg, c, source, info, cfg.Cache}
+		result entra.CodeResult
+	}{cfg.Credential, cfg, c, source, info, cfg.Cache, *result}
 	list := []entra.Credential{
 		entra.CredentialChain(cfg.Credential),
 		entra.CredentialFunc(func(context.Context, entra.Credential) (entra.Credential, error) {
@@ -183,7 +195,7 @@ func TestPrintingLeaksNothing(t *testing.T) {
 		}),
 	}
 	for _, v := range []any{list, struct{ list []entra.Credential }{list}, cfg.Credential, cfg, &cfg, c, source, info,
-		cfg.Cache, hidden, &hidden, entra.TokenResponse{AccessToken: tok.AccessToken, IDToken: tok.AccessToken}} {
+		cfg.Cache, hidden, &hidden, resp, &resp, result, *result} {
 		j, _ := json.Marshal(v)
 		var binary bytes.Buffer // gob may write a part before it fails
 		_ = gob.NewEncoder(&binary).Encode(v)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/entratoken/entra/cache"
 	"github.com/entratoken/entra/internal/guid"
+	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/internal/retry"
 )
 
@@ -178,7 +179,8 @@ func (r *TokenRequest) response(
 
 // A TokenResponse is a successful response to a token request (RFC 6749, section 5.1).
 // fmt, log/slog, encoding/json and encoding/xml print no token, and encoding/gob returns an error.
-// Other packages that use reflection read all exported fields.
+// Other packages that use reflection read all exported fields. fmt also prints the tokens
+// of a TokenResponse in an unexported field of another type, so do not print such a value.
 type TokenResponse struct {
 	AccessToken string `json:"-" xml:"-"`
 	// ExpiresIn is the lifetime of the access token, counted from the response.
@@ -304,7 +306,7 @@ type CodeResult struct {
 	client   *Client
 	grant    Grant
 	received time.Time
-	response TokenResponse
+	response redact.Secret[TokenResponse]
 }
 
 // Exchange calls g.Fetch now, for a single-use grant, such as an authorization code, whose
@@ -335,20 +337,21 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &CodeResult{c, g, time.Now(), *resp}, nil
+	return &CodeResult{c, g, time.Now(), redact.NewSecret(*resp)}, nil
 }
 
 // HomeAccountID returns the home account ID of the user, for [CodeResult.Store].
-func (r *CodeResult) HomeAccountID() string { return r.response.HomeAccountID }
+func (r *CodeResult) HomeAccountID() string { return r.response.Value().HomeAccountID }
 
 // HasRefreshToken reports whether the response has a refresh token, and Grant.RefreshToken is
 // set.
 func (r *CodeResult) HasRefreshToken() bool {
-	return r.grant.RefreshToken && r.response.refreshToken != nil && *r.response.refreshToken != ""
+	token := r.response.Value().refreshToken
+	return r.grant.RefreshToken && token != nil && *token != ""
 }
 
 // IDToken returns the ID token, which has not been validated, or "".
-func (r *CodeResult) IDToken() string { return r.response.IDToken }
+func (r *CodeResult) IDToken() string { return r.response.Value().IDToken }
 
 // Store stores the token, and the refresh token if Grant.RefreshToken is set, in the session of
 // subject at c, where a [TokenSource] of the same flow, subject and scopes finds it. c is
@@ -379,18 +382,18 @@ func (r *CodeResult) Store(ctx context.Context, c *Client, subject string) error
 	if guid.Valid(r.client.tenantID) && guid.Valid(c.tenantID) && r.client.tenantID != c.tenantID {
 		return errorf("invalid_request", "a CodeResult of one tenant cannot be stored in another")
 	}
-	g := r.grant
-	if g.RefreshToken && !strings.EqualFold(subject, r.response.HomeAccountID) {
+	g, received := r.grant, r.response.Value()
+	if g.RefreshToken && !strings.EqualFold(subject, received.HomeAccountID) {
 		return errorf("invalid_request", "a CodeResult can only be stored for its own account")
 	}
 	g.Subject = subject
-	if missing := without(g.scopes(), r.response.Scopes); len(missing) > 0 && len(missing) < len(g.scopes()) {
+	if missing := without(g.scopes(), received.Scopes); len(missing) > 0 && len(missing) < len(g.scopes()) {
 		g.Scopes = without(g.scopes(), missing)
 	}
 	if failed := g.expired(); failed != nil {
 		return failed
 	}
-	resp := c.cached(&g, &r.response, time.Since(r.received))
+	resp := c.cached(&g, &received, time.Since(r.received))
 	switch _, err := c.TokenSource(g).handle.Put(ctx, resp); {
 	case err == nil:
 		return nil
@@ -408,4 +411,4 @@ func notSaved(err error) *Error {
 }
 
 // Format prints that there is a result, for every verb.
-func (r *CodeResult) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.CodeResult{...}") }
+func (r CodeResult) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entra.CodeResult{...}") }

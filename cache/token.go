@@ -11,7 +11,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Request describes the token that a fetch must acquire.
+// Request describes the token that a fetch must acquire. fmt prints the State of a Request in an unexported field of
+// another type, so do not print such a value.
 type Request struct {
 	Claims string // the claims challenge that the token must satisfy, or ""
 	State  string `json:"-" xml:"-"` // the last Response.State of the session, or ""
@@ -58,7 +59,8 @@ func (r Request) Format(f fmt.State, _ rune) { fmt.Fprint(f, "cache.Request{...}
 
 // Response is the result of a fetch: an access token, and the data that belongs to it. fmt, log/slog,
 // encoding/json and encoding/xml print neither the token nor the state, and encoding/gob returns an error.
-// Other packages that use reflection read all exported fields.
+// Other packages that use reflection read all exported fields. fmt also prints the token and the state of a
+// Response in an unexported field of another type, so do not print such a value.
 type Response struct {
 	AccessToken string        `json:"-" xml:"-"`
 	TokenType   string        // if empty, "Bearer"
