@@ -39,6 +39,17 @@ func (r *recorder) take() []string {
 	return lines
 }
 
+// countHits returns the number of tokens that a Verifier with cfg accepts from its cache.
+func countHits(cfg *verify.Config) *int {
+	hits := new(int)
+	cfg.OnEvent = func(e verify.Event) {
+		if e.Kind == verify.EventVerified && e.Cached { // on the goroutine of the caller
+			*hits++
+		}
+	}
+	return hits
+}
+
 func TestEventsDescribeEachVerification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(jwk(0))
