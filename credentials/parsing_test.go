@@ -8,6 +8,8 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"math/big"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,5 +82,32 @@ func TestChainIsBounded(t *testing.T) {
 	pair, err := readCertificate([]string{"/file"}, [][]byte{data}, nil)
 	if err != nil || len(pair.chain) != maxChain {
 		t.Errorf("got a chain of %d certificates and the error %v, want %d", len(pair.chain), err, maxChain)
+	}
+}
+
+// Lines of a challenge that are longer than 32 KiB, and those after the 20th, are not read.
+func TestVaultChallengeIsBounded(t *testing.T) {
+	const challenge = `Bearer resource="https://vault.azure.net"`
+	for name, tt := range map[string]struct {
+		lines []string
+		want  string
+	}{
+		"two lines":   {[]string{`Bearer scope="a"`, challenge}, "https://vault.azure.net"},
+		"20 lines":    {append(slices.Repeat([]string{"a"}, 19), challenge), "https://vault.azure.net"},
+		"21 lines":    {append(slices.Repeat([]string{"a"}, 20), challenge), ""},
+		"32 KiB":      {[]string{challenge + strings.Repeat(" ", 32<<10-len(challenge))}, "https://vault.azure.net"},
+		"over 32 KiB": {[]string{challenge + strings.Repeat(" ", 32<<10-len(challenge)+1)}, ""},
+	} {
+		if got := challengeParameters(http.Header{"Www-Authenticate": tt.lines})["resource"]; got != tt.want {
+			t.Errorf("%s: got the resource %q, want %q", name, got, tt.want)
+		}
+	}
+	for _, text := range []string{"a ", `"`, `scope="`, `scope="a",`} {
+		for _, size := range []int{32 << 10, 4 << 20} {
+			line := strings.Repeat(text, size/len(text))
+			testkit.CostsAtMost(t, text, testkit.Cost{Fixed: 64 << 10}, line, func(s string) {
+				challengeParameters(http.Header{"Www-Authenticate": {s, s}})
+			})
+		}
 	}
 }

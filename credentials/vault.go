@@ -194,17 +194,28 @@ func (v *vault) replace(ctx context.Context, r *response, old *oauth2.Token) (*o
 // challengeParameter matches the parameters of a challenge that are read.
 var challengeParameter = regexp.MustCompile(`(?i)\b(authorization|authorization_uri|resource|scope)="([^"]*)"`)
 
+// challengeParameters returns the parameters of the challenges in h, up to the bounds of [entra.ClaimsChallenge].
+func challengeParameters(h http.Header) map[string]string {
+	parameters := map[string]string{}
+	lines := h.Values("WWW-Authenticate")
+	for _, line := range lines[:min(len(lines), 20)] {
+		if len(line) > 32<<10 {
+			continue
+		}
+		for _, m := range challengeParameter.FindAllStringSubmatch(line, 8) {
+			parameters[strings.ToLower(m[1])] = m[2]
+		}
+	}
+	return parameters
+}
+
 // unauthorized returns the error for a rejected token. Its challenge must name the domain of the vault as the resource.
 // Otherwise another service has responded, no token is sent again, and the code is [entra.CodeInvalidResponse].
 //
 // Source: "Authentication, requests and responses" in the documentation of Azure Key Vault.
 func (v *vault) unauthorized(r *response) *entra.Error {
 	e, _ := v.failure(r, "rejected the token")
-	parameters := map[string]string{}
-	header := strings.Join(r.header.Values("WWW-Authenticate"), ", ")
-	for _, m := range challengeParameter.FindAllStringSubmatch(header, 8) {
-		parameters[strings.ToLower(m[1])] = m[2]
-	}
+	parameters := challengeParameters(r.header)
 	for _, name := range []string{"resource", "scope"} {
 		resource, err := url.Parse(parameters[name])
 		if parameters[name] != "" && !v.local && (err != nil || !strings.EqualFold(resource.Host, v.domain)) {
