@@ -47,7 +47,7 @@ type Cost struct {
 	Time           time.Duration // processor time for any input, in addition to timePerByte. Defaults to 50 ms
 }
 
-// timePerByte is the processor time for each byte of the input of a parser: about five times that of the slowest of our
+// timePerByte is the processor time for each byte of the input of a parser: about twice that of the slowest of our
 // parsers.
 const timePerByte = time.Microsecond
 
