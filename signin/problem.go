@@ -50,7 +50,7 @@ const (
 	KindUnavailable          Kind = "unavailable"            // Entra or the session store is not available
 	KindNotAdmitted          Kind = "not_admitted"           // Config.OnSignIn rejected the user
 	KindRejected             Kind = "rejected"               // Entra rejected the sign-in for another reason
-	KindMisconfigured        Kind = "misconfigured"          // the app and its registration in Entra do not match
+	KindMisconfigured        Kind = "misconfigured"          // the app, or its registration in Entra, is wrong
 )
 
 // Problem describes a failure to the user. It contains no secrets. Code, AADSTS and the IDs may come from the
