@@ -807,36 +807,38 @@ func TestErrorsSayWhyKeysAreUnavailable(t *testing.T) {
 			"the key document of " + host + " does not have a usable signing key", nil, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a := newAuthority()
-			a.do(test.respond)
-			var log bytes.Buffer
-			cfg := a.config()
-			cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-			v := mustNew(t, cfg)
-			raw := sign(0, headerOf(0), userV2())
-			_, err := v.Verify(t.Context(), raw)
-			var e *verify.Error
-			if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.Error() != prefix+test.text {
-				t.Fatalf("got %v, want %s", err, prefix+test.text)
-			}
-			if e.Temporary() != test.temporary {
-				t.Errorf("got Temporary %v, want %v", e.Temporary(), test.temporary)
-			}
-			if test.cause != nil && !errors.Is(err, test.cause) {
-				t.Errorf("errors.Is does not find %v", test.cause)
-			}
-			const message = `level=WARN msg="verify: failed to fetch the signing keys"`
-			if want := fmt.Sprintf("error.cause=%q", test.text); !strings.Contains(log.String(), want) ||
-				!strings.Contains(log.String(), message) {
-				t.Errorf("got log %s, want %s and %s", log.String(), message, want)
-			}
-			if strings.Contains(fmt.Sprintf("%+v %#v", err, err)+log.String(), "secret-thing") {
-				t.Errorf("the error or the log quotes the transport: %#v %s", err, log.String())
-			}
-			w := request(v.Middleware(welcome), "Bearer "+raw)
-			if want := "failed to fetch the signing keys of the authority\n"; w.Code != 503 || w.Body.String() != want {
-				t.Errorf("got response %d %q, want 503 %q", w.Code, w.Body, want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				a := newAuthority()
+				a.do(test.respond)
+				var log bytes.Buffer
+				cfg := a.config()
+				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+				v := mustNew(t, cfg)
+				raw := sign(0, headerOf(0), userV2())
+				_, err := v.Verify(t.Context(), raw)
+				var e *verify.Error
+				if !errors.As(err, &e) || e.Reason != verify.ReasonKeysUnavailable || e.Error() != prefix+test.text {
+					t.Fatalf("got %v, want %s", err, prefix+test.text)
+				}
+				if e.Temporary() != test.temporary {
+					t.Errorf("got Temporary %v, want %v", e.Temporary(), test.temporary)
+				}
+				if test.cause != nil && !errors.Is(err, test.cause) {
+					t.Errorf("errors.Is does not find %v", test.cause)
+				}
+				const message = `level=WARN msg="verify: failed to fetch the signing keys"`
+				if want := fmt.Sprintf("error.cause=%q", test.text); !strings.Contains(log.String(), want) ||
+					!strings.Contains(log.String(), message) {
+					t.Errorf("got log %s, want %s and %s", log.String(), message, want)
+				}
+				if strings.Contains(fmt.Sprintf("%+v %#v", err, err)+log.String(), "secret-thing") {
+					t.Errorf("the error or the log quotes the transport: %#v %s", err, log.String())
+				}
+				w := request(v.Middleware(welcome), "Bearer "+raw)
+				if want := "failed to fetch the signing keys of the authority\n"; w.Code != 503 || w.Body.String() != want {
+					t.Errorf("got response %d %q, want 503 %q", w.Code, w.Body, want)
+				}
+			})
 		})
 	}
 }
