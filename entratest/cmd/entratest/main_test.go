@@ -362,7 +362,11 @@ func TestEnv(t *testing.T) {
 	defer cancel()
 	r, w := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"-env", "daemon"}, w, &lines{}) }()
+	go func() {
+		err := run(ctx, []string{"-env", "daemon"}, w, &lines{})
+		w.Close() // otherwise the scanner waits if run fails
+		done <- err
+	}()
 	got := map[string]string{}
 	scanner := bufio.NewScanner(r)
 	for len(got) < 5 && scanner.Scan() {
