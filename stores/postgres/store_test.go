@@ -89,9 +89,9 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 	migrate(t, pool)
 	store := newStore(t, pool)
 	sub := servers.Subscribe(store)
-	sub.Wait(t, true, 5*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 	server.Kill() // with the process that serves the connection
-	sub.Wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 10*time.Second)
 	server.Start()
 	sub.Wait(t, true, 20*time.Second)
 	servers.Eventually(t, 10*time.Second, "a message", func() bool {
@@ -125,10 +125,10 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(pids[0], syscall.SIGCONT)
-	sub.Wait(t, false, 6*time.Second)
-	sub.Wait(t, true, 10*time.Second)
+	sub.Wait(t, false, 10*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 	store.Close()
-	sub.Wait(t, false, 5*time.Second)
+	sub.Wait(t, false, 10*time.Second)
 }
 
 // Expired rows are removed in batches, and the others stay.
@@ -248,7 +248,7 @@ func TestUnavailable(t *testing.T) {
 	store, sessions := newStore(t, pool), postgresstore.NewSessions(pool)
 	check := func(state, want string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		_, loadErr := store.Load(ctx, "key")
 		_, saveErr := store.Save(ctx, "key", nil, "", time.Hour)

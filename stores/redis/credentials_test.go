@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -22,10 +23,18 @@ import (
 
 const principal = "dddddddd-0000-4000-8000-00000000000d"
 
-func newSource(t *testing.T, lifetime time.Duration) (*entratest.Server, *entra.TokenSource) {
+// newSource returns a source of tokens. issued is called with each token before the source gets it.
+func newSource(t *testing.T, lifetime time.Duration, issued func(token string),
+) (*entratest.Server, *entra.TokenSource) {
 	t.Helper()
 	s := testkit.Server(func(c *entratest.Config) { c.Lifetime = func() time.Duration { return lifetime } })
-	client := testkit.Client(t, testkit.ClientConfig(s, "daemon", s.Client().Transport))
+	r := testkit.NewRecorder(s.Client().Transport)
+	r.ChangeResponses(func(_ url.Values, response map[string]any) {
+		if token, ok := response["access_token"].(string); ok {
+			issued(token)
+		}
+	})
+	client := testkit.Client(t, testkit.ClientConfig(s, "daemon", r))
 	return s, clientcreds.TokenSource(client, "api://api-b/.default")
 }
 
@@ -54,7 +63,7 @@ func (l *listener) seen() []string {
 // (redis/go-redis-entraid stops after some failures.)
 func TestCredentialsFollowRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, source := newSource(t, time.Hour)
+		s, source := newSource(t, time.Hour, func(string) {})
 		credentials := redisstore.NewCredentials(source, principal)
 		l := new(listener)
 		first, unsubscribe, err := credentials.Subscribe(l)
@@ -100,48 +109,52 @@ func TestCredentialsFollowRefreshes(t *testing.T) {
 
 // Real connections authenticate again before their token expires, and no command fails.
 func TestRedisAcceptsTokens(t *testing.T) {
-	_, source := newSource(t, 5*time.Second)
 	server := servers.RedisWithPassword(t, "--requirepass", "admin-password")
 	admin := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "admin-password"})
 	defer admin.Close()
-	// As Azure does, the server accepts a token from its issuance to its expiry, and ends its connections then.
-	issue := func(token string) {
-		t.Helper()
-		if err := admin.Do(t.Context(), "ACL", "SETUSER", principal, "on", "~*", "+@all", ">"+token).Err(); err != nil {
-			t.Fatal(err)
+	acl := func(rules ...any) {
+		if err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER", principal}, rules...)...).Err(); err != nil {
+			t.Error(err)
 		}
 	}
-	tok, err := source.Token()
-	if err != nil {
-		t.Fatal(err)
+	// As Azure does, the server accepts a token from its issuance on. The one before the last is no longer accepted.
+	var mu sync.Mutex // guards tokens
+	var tokens []string
+	_, source := newSource(t, 5*time.Second, func(token string) {
+		mu.Lock()
+		defer mu.Unlock()
+		tokens = append(tokens, token)
+		acl("on", "~*", "+@all", ">"+token)
+		if n := len(tokens); n > 2 {
+			acl("<" + tokens[n-3])
+		}
+	})
+	issued := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(tokens)
 	}
-	issue(tok.AccessToken)
 	client := redis.NewClient(&redis.Options{
 		Addr: server.Addr, PoolSize: 3, StreamingCredentialsProvider: redisstore.NewCredentials(source, principal),
 		MaxRetries: -1,
 	})
 	defer client.Close()
-	for i := 0; i < 3; { // tokens
+	for i := 0; issued() < 4; i++ {
 		if err := client.Set(t.Context(), "key", i, 0).Err(); err != nil {
-			t.Fatalf("after %d refreshes: %v", i, err)
-		}
-		next, err := source.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if next.AccessToken != tok.AccessToken {
-			issue(next.AccessToken)
-			old := tok.AccessToken
-			tok = next
-			i++
-			time.AfterFunc(time.Second, func() { // long after the refresh
-				if err := admin.Do(t.Context(), "ACL", "SETUSER", principal, "<"+old).Err(); err != nil && t.Context().Err() == nil {
-					t.Error(err)
-				}
-			})
+			t.Fatalf("after %d tokens: %v", issued(), err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	servers.Eventually(t, time.Minute, "the connections authenticate with later tokens", func() bool {
+		if err := client.Ping(t.Context()).Err(); err != nil {
+			t.Error(err)
+		}
+		// New connections authenticate with HELLO.
+		stats := admin.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_auth"]
+		var calls int
+		_, err := fmt.Sscanf(stats, "calls=%d", &calls)
+		return err == nil && calls >= 2
+	})
 	info, err := admin.Do(t.Context(), "ACL", "WHOAMI").Text()
 	if err != nil || info != "default" {
 		t.Errorf("got %q, %v", info, err)

@@ -84,7 +84,7 @@ func TestSentinelFailover(t *testing.T) {
 	sentinel := servers.Sentinel(t, primary)
 	store := redisstore.New(failoverClient(t, sentinel), nil)
 	sub := servers.Subscribe(store)
-	sub.Wait(t, true, 10*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 	if _, err := store.Save(t.Context(), "a", []byte("value"), "", time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestSentinelFailover(t *testing.T) {
 		return err == nil && len(replicas) == 1
 	})
 	primary.Kill()
-	sub.Wait(t, false, 5*time.Second)
+	sub.Wait(t, false, 10*time.Second)
 	sub.Wait(t, true, 30*time.Second)
 	servers.Eventually(t, 30*time.Second, "a write to the new primary", func() bool {
 		r, err := store.Load(t.Context(), "a")
@@ -116,9 +116,9 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 	server := servers.Redis(t)
 	store := redisstore.New(newClient(t, server.Addr), nil)
 	sub := servers.Subscribe(store)
-	sub.Wait(t, true, 5*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 	server.Signal(syscall.SIGSTOP)
-	sub.Wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 10*time.Second)
 	server.Signal(syscall.SIGCONT)
 	sub.Wait(t, true, 20*time.Second)
 	if err := store.Notify(t.Context(), "key"); err != nil {
@@ -133,7 +133,7 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 		t.Fatal("no message")
 	}
 	server.Kill()
-	sub.Wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 10*time.Second)
 	server.Start()
 	sub.Wait(t, true, 20*time.Second)
 }
@@ -142,9 +142,9 @@ func TestSubscriptionNoticesDeadConnection(t *testing.T) {
 func TestSubscriptionEndsWithClient(t *testing.T) {
 	client := newClient(t, servers.Redis(t).Addr)
 	sub := servers.Subscribe(redisstore.New(client, nil))
-	sub.Wait(t, true, 5*time.Second)
+	sub.Wait(t, true, 20*time.Second)
 	client.Close()
-	sub.Wait(t, false, 6*time.Second)
+	sub.Wait(t, false, 10*time.Second)
 }
 
 // A nil client and a zero Store are reported to the caller of the constructor. Otherwise the goroutine of the
