@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -175,16 +176,23 @@ func (c *Cache) Stats() Stats {
 //
 // With a store, the sessions also end in all other processes that share it: at once if the store is a [Notifier], and
 // otherwise within Options.Recheck. The error reports that the store failed. The sessions of this process are dropped
-// nevertheless, and the others as soon as this process reaches the store.
+// nevertheless, and the others as soon as this process reaches the store. Purge continues if ctx ends.
 func (c *Cache) Purge(ctx context.Context, subject string) (int, error) {
 	var err error
-	if c.fleet != nil {
-		for _, m := range c.fleet.subjectMarks(subject) {
-			_, failed := c.fleet.purge(ctx, m)
-			err = errors.Join(err, failed)
+	all := func(sessionKey) bool { return true }
+	if fl := c.fleet; fl != nil {
+		ctx = context.WithoutCancel(ctx) // a mark without its message would be noticed late
+		marks := fl.subjectMarks(subject)
+		for _, m := range marks {
+			err = errors.Join(err, fl.purge(ctx, m))
+		}
+		if err == nil {
+			for _, k := range c.records(subject, all) {
+				fl.erase(ctx, k, marks...)
+			}
 		}
 	}
-	return c.purge(subject, func(sessionKey) bool { return true }), err
+	return c.purge(subject, all), err
 }
 
 // PurgeSession drops the sessions of k.Subject in one app, in all tenants of the cloud, and returns how many of them
@@ -197,26 +205,29 @@ func (c *Cache) PurgeSession(ctx context.Context, k Key) (int, error) {
 			(k.Session == "" || k.Session == o.session)
 	}
 	var err error
-	if c.fleet != nil {
-		var markID string
-		if markID, err = c.fleet.purge(ctx, c.fleet.sessionMark(k)); err == nil {
-			for _, ended := range append(c.otherRecords(k, match), k) {
-				c.fleet.erase(ctx, ended, markID)
+	if fl := c.fleet; fl != nil {
+		ctx = context.WithoutCancel(ctx)
+		m := fl.sessionMark(k)
+		if err = fl.purge(ctx, m); err == nil {
+			keys := c.records(k.Subject, match)
+			if own := k.sessionKey().key(); !slices.Contains(keys, own) {
+				keys = append(keys, own)
+			}
+			for _, ended := range keys {
+				fl.erase(ctx, ended, m)
 			}
 		}
 	}
 	return c.purge(k.Subject, match), err
 }
 
-// otherRecords returns the keys of matching sessions of k.Subject in this process whose record is not that of k: they
-// have another tenant, Owner or Session, or other Capabilities.
-func (c *Cache) otherRecords(k Key, match func(sessionKey) bool) (keys []Key) {
+// records returns the keys of the matching sessions of a subject that this process shares.
+func (c *Cache) records(subject string, match func(sessionKey) bool) (keys []Key) {
 	c.once.Do(c.init)
-	own := k.sessionKey()
 	for _, sh := range c.shards {
 		sh.mu.Lock()
-		for _, s := range sh.ofSubject(k.Subject) {
-			if match(s.key) && !s.key.partition.Value().local && s.key != own {
+		for _, s := range sh.ofSubject(subject) {
+			if match(s.key) && !s.key.partition.Value().local {
 				keys = append(keys, s.key.key())
 			}
 		}

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,8 +20,9 @@ const (
 	storeTimeout      = 250 * time.Millisecond // of one call of the store
 	breakerMin        = time.Second            // the breaker stays open for this, and at most twice as long
 	leaseTime         = 10 * time.Second
-	maxUpdates        = 20 // attempts to save a record that others change
-	maxRetries        = 3  // of a store that fails, for a user who would get an error
+	refreshLease      = fetchTimeout + grace // of a lease for callers that have a token in the meantime
+	maxUpdates        = 20                   // attempts to save a record that others change
+	maxRetries        = 3                    // of a store that fails, for a user who would get an error
 	defaultRecheck    = time.Minute
 	defaultSessionTTL = 24 * time.Hour
 	failureMemory     = 5 * time.Minute // how long a failure is stored after its wait, so that the next wait is longer
@@ -54,8 +54,8 @@ type fleet struct {
 	lostAt    time.Time                    // when it last did not, after it did
 	sessions  map[string]map[*session]bool // by the names of their records and of those of their subject
 	unsaved   map[*session]bool            // obtained without the store
-	marks     map[pendingMark]bool
-	scheduled bool // a call of flush
+	marks     map[string][]pendingMark     // by the first name of the record
+	scheduled bool                         // a call of flush
 }
 
 func newFleet(c *Cache, o Options) (*fleet, error) {
@@ -68,7 +68,7 @@ func newFleet(c *Cache, o Options) (*fleet, error) {
 	}
 	fl := &fleet{
 		cache: c, store: o.Store, keys: keys, recheck: o.Recheck, sessionTTL: o.SessionTTL, calls: safecall.NewLimiter(),
-		sessions: make(map[string]map[*session]bool), unsaved: make(map[*session]bool), marks: make(map[pendingMark]bool),
+		sessions: make(map[string]map[*session]bool), unsaved: make(map[*session]bool), marks: make(map[string][]pendingMark),
 	}
 	if fl.recheck == 0 {
 		fl.recheck = defaultRecheck
@@ -175,6 +175,10 @@ func (fl *fleet) mostQueries() int {
 // setConnected makes all sessions check the marks at their next use, because messages may have been lost.
 func (fl *fleet) setConnected(connected bool) {
 	fl.mu.Lock()
+	if !connected && !fl.connected { // another attempt has failed
+		fl.mu.Unlock()
+		return
+	}
 	if fl.connected || !fl.lostAt.IsZero() {
 		fl.lostAt = time.Now()
 	}
@@ -225,19 +229,11 @@ func (fl *fleet) schedule() {
 // flush saves what could not be saved before. Marks are first, so that no ended session is saved.
 func (fl *fleet) flush() {
 	ctx := context.Background()
-	fl.mu.Lock()
-	marks, unsaved := slices.Collect(maps.Keys(fl.marks)), slices.Collect(maps.Keys(fl.unsaved))
-	fl.mu.Unlock()
 	var failed atomic.Bool
-	for _, m := range marks {
-		if failed.Load() || fl.mark(ctx, m, rand.Text()) != nil {
-			failed.Store(true)
-			break
-		}
-		fl.mu.Lock()
-		delete(fl.marks, m)
-		fl.mu.Unlock()
-	}
+	failed.Store(!fl.flushMarks(ctx))
+	fl.mu.Lock()
+	unsaved := slices.Collect(maps.Keys(fl.unsaved))
+	fl.mu.Unlock()
 	for chunk := range slices.Chunk(unsaved, 16) {
 		var wg sync.WaitGroup
 		for i, s := range chunk {

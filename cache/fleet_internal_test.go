@@ -140,8 +140,8 @@ func TestSuspicionAppliesToStartedSessions(t *testing.T) {
 		stale, suspect   bool
 		count            int
 	}{
-		{"not started", false, false, []bool{true}, false, false, 0},
-		{"dropped", true, true, []bool{true}, false, false, 0},
+		{"not started", false, false, []bool{true}, false, false, 1},
+		{"dropped", true, true, []bool{true}, false, false, 1},
 		{"maybe ended", true, false, []bool{true}, true, true, 1},
 		{"lost messages", true, false, []bool{false}, true, false, 1},
 		{"both", true, false, []bool{true, false}, true, true, 2},
@@ -191,6 +191,8 @@ func TestMarkEndsEarlierSessions(t *testing.T) {
 			func(s [3]string) []mark { return []mark{{s[0], "other", 10*time.Second + slack + 1}} }, false},
 		{"a mark that may be from after it", true, 10 * time.Second, false, 0,
 			func(s [3]string) []mark { return []mark{{s[0], "other", 10*time.Second + slack}} }, true},
+		{"offline for as long as marks are kept", true, defaultSessionTTL, false, 0, nil, false},
+		{"offline for longer", true, defaultSessionTTL + 1, false, 0, nil, true},
 		{"the marks were read as long ago as they are kept", true, 0, true, defaultSessionTTL, nil, false},
 		{"longer ago", true, 0, true, defaultSessionTTL + 1, nil, true},
 	} {
@@ -205,11 +207,11 @@ func TestMarkEndsEarlierSessions(t *testing.T) {
 			if tt.contactAgo > 0 {
 				sh.contact = time.Now().Add(-tt.contactAgo)
 			}
-			var r subjectRecord
+			marks := loadedMarks{at: time.Now()}
 			if tt.marks != nil {
-				r.Marks = tt.marks(sh.names.scopes)
+				marks.Marks = tt.marks(sh.names.scopes)
 			}
-			if got := s.judge(&r, 0); got != tt.want {
+			if got := s.judge(&marks, 0); got != tt.want {
 				t.Errorf("%s: got ended = %v, want %v", tt.name, got, tt.want)
 			}
 		})
@@ -228,15 +230,17 @@ func TestMessageDuringCheckCausesAnother(t *testing.T) {
 			if late {
 				s.suspicious(true)
 			}
-			if s.judge(&subjectRecord{}, seen) || sh.stale != late || sh.suspect != late {
+			marks := loadedMarks{at: time.Now()}
+			time.Sleep(time.Millisecond) // the response of the store
+			if s.judge(&marks, seen) || sh.stale != late || sh.suspect != late {
 				t.Errorf("late message %v: got stale = %v and suspect = %v, want %v", late, sh.stale, sh.suspect, late)
 			}
-			if got := time.Until(sh.checkAt); got != defaultRecheck || sh.contact != time.Now() {
+			if got := sh.checkAt.Sub(marks.at); got != defaultRecheck || sh.contact != marks.at {
 				t.Errorf("got the next check in %v, want %v", got, defaultRecheck)
 			}
 			sh.fleet.connected = true
-			if s.judge(&subjectRecord{}, seen) || !sh.checkAt.IsZero() {
-				t.Errorf("with messages: got the next check at %v, want none", sh.checkAt)
+			if ended := s.judge(&marks, seen); ended || sh.checkAt.Sub(marks.at) != defaultSessionTTL/2 {
+				t.Errorf("with messages: got the next check in %v, want half of SessionTTL", sh.checkAt.Sub(marks.at))
 			}
 		}
 	})
@@ -393,15 +397,17 @@ func TestUnreadableMarksAreReadAgain(t *testing.T) {
 	} {
 		store, h, _ := scripted()
 		store.records = tt.records(store)
-		marks, version, err := h.cache.fleet.loadMarks(t.Context(), h, []string{"name"})
+		marks, err := h.cache.fleet.loadMarks(t.Context(), h, []string{"name"})
 		if len(store.loaded) != tt.loads || (err == nil) != tt.ok {
 			t.Errorf("%s: got %d loads and error %v, want %d and success = %v", tt.name, len(store.loaded), err, tt.loads, tt.ok)
 		}
 		if err != nil {
 			continue
 		}
-		if len(marks.Marks) != tt.marks || tt.marks > 0 && (marks.Marks[0] != mark{"s", "m", 6} || version != "v") {
-			t.Errorf("%s: got the marks %+v of version %q, want %d with an age of 6 ns", tt.name, marks.Marks, version, tt.marks)
+		if len(marks.Marks) != tt.marks ||
+			tt.marks > 0 && (marks.Marks[0] != mark{"s", "m", 6} || marks.version != "v") {
+			t.Errorf("%s: got the marks %+v of version %q, want %d with an age of 6 ns", tt.name, marks.Marks, marks.version,
+				tt.marks)
 		}
 	}
 }
@@ -424,6 +430,7 @@ func TestLoadReadsMarksIfNecessary(t *testing.T) {
 			{"the next check is not due", func(sh *sharedSession) { sh.checkAt = time.Now().Add(1) }, false, own, 1},
 			{"the next check is due", func(sh *sharedSession) { sh.checkAt = time.Now() }, false, own, 2},
 			{"other epochs", nil, false, epochs{"f"}, 2},
+			{"other epochs than the marks", nil, true, epochs{"f"}, 3}, // the marks may be older than the record
 		} {
 			store, h, e := scripted()
 			sh := e.session.shared
@@ -720,7 +727,7 @@ func TestOvertakenFlightEnds(t *testing.T) {
 // A background refresh leaves the lease to another process and looks again after it, within two seconds.
 func TestRefreshWaitsForTheLeaseOfAnother(t *testing.T) {
 	for age, want := range map[time.Duration]time.Duration{
-		0: 2 * time.Second, leaseTime - time.Second: time.Second, leaseTime: -1, // expired: its own lease
+		0: 2 * time.Second, refreshLease - time.Second: time.Second, refreshLease: -1, // expired: its own lease
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			store, h, e := scripted()

@@ -57,6 +57,7 @@ type fleetModel struct {
 	used   cache.Store
 	caches []*cache.Cache
 
+	jitter *jitterStore  // nil if calls of the store take no time
 	bound  time.Duration // for sign-outs
 	damage bool          // marks are damaged, too, which undoes sign-outs
 
@@ -82,6 +83,14 @@ func newFleetModel(t *testing.T, r *rand.Rand) *fleetModel {
 	m.used = m.store
 	if r.IntN(2) == 0 {
 		m.used, m.bound = m.store.WithoutPush(), time.Minute
+	}
+	if r.IntN(2) == 0 {
+		m.jitter = &jitterStore{Memory: m.store, r: rand.New(rand.NewPCG(r.Uint64(), 5))}
+		_, push := m.used.(cache.Notifier)
+		if m.used = m.jitter; !push {
+			m.used = struct{ cache.Store }{m.jitter}
+		}
+		m.bound += 2 * time.Second // a check and the calls in progress
 	}
 	for range 2 + r.IntN(3) {
 		m.caches = append(m.caches, replica(t, m.used))
@@ -253,7 +262,11 @@ func (m *fleetModel) signIn(u int, healthy bool) {
 }
 
 func (m *fleetModel) signOut(u int) {
-	time.Sleep(time.Second) // all flights end
+	if m.jitter == nil {
+		time.Sleep(time.Second) // all flights end
+	} else {
+		m.aroundSignOut(u)
+	}
 	c := m.caches[m.r.IntN(len(m.caches))]
 	k := m.key(u)
 	if m.r.IntN(2) == 0 {
@@ -275,6 +288,34 @@ func (m *fleetModel) signOut(u int) {
 		m.in[u], m.out[u], m.before[u] = false, time.Now(), m.signIns[u]
 	}
 	m.mu.Unlock()
+}
+
+// aroundSignOut starts requests of the user in all processes, and may lose the connections for messages, so that both
+// happen during the sign-out that follows.
+func (m *fleetModel) aroundSignOut(u int) {
+	after := func(most time.Duration, do func()) {
+		wait := time.Duration(m.r.Int64N(int64(most)))
+		go func() {
+			time.Sleep(wait)
+			do()
+		}()
+	}
+	for _, c := range m.caches {
+		for _, scope := range []string{"s", "other"} {
+			h := interactive(c, m.key(u), scope)
+			after(60*time.Millisecond, func() { m.useHandle(h, u, false) })
+		}
+	}
+	time.Sleep(time.Duration(m.r.Int64N(int64(100 * time.Millisecond))))
+	if m.r.IntN(2) == 0 {
+		m.log("connections are lost")
+		wait := time.Duration(m.r.Int64N(int64(300 * time.Millisecond)))
+		after(50*time.Millisecond, func() {
+			m.jitter.setConnected(false)
+			time.Sleep(wait)
+			m.jitter.setConnected(true)
+		})
+	}
 }
 
 // response has the user, the number of the sign-in and the expiry in its token and its state.
@@ -341,4 +382,69 @@ func (m *fleetModel) verify(u int, start time.Time, text string) {
 	if !m.failing && !(m.damage && m.damaged) && n <= m.before[u] && start.Sub(m.out[u]) > m.bound {
 		m.t.Errorf("user %d: got the token of sign-in %d %v after the sign-out", u, n, start.Sub(m.out[u]))
 	}
+}
+
+// A jitterStore takes a few milliseconds before and after each call, and more for some. Messages arrive later.
+type jitterStore struct {
+	*storetest.Memory
+	mu   sync.Mutex // guards the fields below
+	r    *rand.Rand
+	lost bool // the connections for messages
+}
+
+func (s *jitterStore) wait() {
+	s.mu.Lock()
+	d := s.r.Int64N(int64(3 * time.Millisecond))
+	switch s.r.IntN(32) {
+	case 0, 1, 2, 3:
+		d = s.r.Int64N(int64(30 * time.Millisecond))
+	case 4:
+		d = s.r.Int64N(int64(110 * time.Millisecond))
+	}
+	s.mu.Unlock()
+	time.Sleep(time.Duration(d))
+}
+
+func (s *jitterStore) setConnected(on bool) {
+	s.mu.Lock()
+	s.lost = !on
+	s.mu.Unlock()
+	if on {
+		s.Reconnect()
+	} else {
+		s.Disconnect()
+	}
+}
+
+func (s *jitterStore) Load(ctx context.Context, key string) (cache.Record, error) {
+	s.wait()
+	defer s.wait()
+	return s.Memory.Load(ctx, key)
+}
+
+func (s *jitterStore) Save(ctx context.Context, key string, value []byte, old cache.Version, ttl time.Duration,
+) (cache.Version, error) {
+	s.wait()
+	defer s.wait()
+	return s.Memory.Save(ctx, key, value, old, ttl)
+}
+
+func (s *jitterStore) Notify(ctx context.Context, key string) error {
+	s.wait()
+	defer s.wait()
+	return s.Memory.Notify(ctx, key)
+}
+
+func (s *jitterStore) Subscribe(changed func(string), connected func(bool)) {
+	s.Memory.Subscribe(func(key string) {
+		go func() {
+			s.wait()
+			s.mu.Lock()
+			lost := s.lost
+			s.mu.Unlock()
+			if !lost {
+				changed(key)
+			}
+		}()
+	}, connected)
 }

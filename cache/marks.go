@@ -1,21 +1,31 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"math"
 	mathrand "math/rand/v2"
 	"slices"
 	"time"
 )
 
-// A pendingMark is a mark that has not been saved yet.
+// A pendingMark is a mark that has not been saved yet, or of which the other processes have not been notified.
 type pendingMark struct {
-	record string // names the record of marks
-	scope  string
-	ttl    time.Duration
+	names []string // of the record of marks, one for each key
+	scope string
+	ttl   time.Duration
+	id    string
+	at    time.Time
 }
+
+func (fl *fleet) newMark(record, scope string, delegations bool) pendingMark {
+	return pendingMark{fl.keys.Names(record), scope, fl.markTTL(delegations), rand.Text(), time.Now()}
+}
+
+func (m *pendingMark) mark() mark { return mark{m.scope, m.id, since(time.Now(), m.at)} }
 
 // markTTL is the lifetime of marks. It exceeds that of the records that they end, and the time for which a process may
 // keep a session without reading the marks.
@@ -29,7 +39,7 @@ func (fl *fleet) markTTL(delegations bool) time.Duration {
 // subjectMarks returns the marks that end all sessions and all delegations of a subject.
 func (fl *fleet) subjectMarks(subject string) (marks []pendingMark) {
 	for _, k := range []Key{{Subject: subject}, {Subject: subject, Delegation: true}} {
-		marks = append(marks, pendingMark{k.marksRecords()[0], "", fl.markTTL(k.Delegation)})
+		marks = append(marks, fl.newMark(k.marksRecords()[0], "", k.Delegation))
 	}
 	return marks
 }
@@ -38,35 +48,38 @@ func (fl *fleet) subjectMarks(subject string) (marks []pendingMark) {
 func (fl *fleet) sessionMark(k Key) pendingMark {
 	records := k.marksRecords()
 	if k.Session == "" {
-		return pendingMark{records[0], k.appScope(), fl.markTTL(k.Delegation)}
+		return fl.newMark(records[0], k.appScope(), k.Delegation)
 	}
-	return pendingMark{records[len(records)-1], k.sessionScope(), fl.markTTL(k.Delegation)}
+	return fl.newMark(records[len(records)-1], k.sessionScope(), k.Delegation)
 }
 
-// purge writes a mark that ends sessions, and notifies the other processes. If that fails, it is retried when the store
-// is back. purge returns the ID of the mark.
-func (fl *fleet) purge(ctx context.Context, m pendingMark) (id string, err error) {
-	id = rand.Text()
-	if err = fl.mark(ctx, m, id); err != nil {
+// purge saves a mark that ends sessions, and notifies the other processes. If that fails, it is retried when the store
+// is back. Until then, the mark counts in this process.
+func (fl *fleet) purge(ctx context.Context, m pendingMark) error {
+	err := fl.saveMark(ctx, m)
+	if err == nil {
+		err = fl.notify(ctx, m)
+	}
+	if err != nil {
 		fl.mu.Lock()
 		defer fl.mu.Unlock()
-		fl.marks[m] = true
+		name := m.names[0]
+		others := slices.DeleteFunc(fl.marks[name], func(o pendingMark) bool { return o.scope == m.scope })
+		fl.marks[name] = append(others, m)
 		fl.schedule()
 	}
-	return id, err
+	return err
 }
 
-func (fl *fleet) mark(ctx context.Context, m pendingMark, id string) error {
-	names := fl.keys.Names(m.record)
+// saveMark saves a mark, unless it is saved.
+func (fl *fleet) saveMark(ctx context.Context, m pendingMark) error {
 	for try := range maxUpdates {
-		marks, version, err := fl.loadMarks(ctx, nil, names)
-		if err != nil {
+		marks, err := fl.readMarks(ctx, nil, m.names)
+		if err != nil || marks.find(m.scope).ID == m.id {
 			return err
 		}
-		marks.add(mark{Scope: m.scope, ID: id}, m.ttl)
-		if _, err = fl.write(ctx, nil, names[0], encode(marks), version, marks.TTL); err == nil {
-			return fl.notify(ctx, names)
-		}
+		marks.add(m.mark(), m.ttl)
+		_, err = fl.write(ctx, nil, m.names[0], encode(&marks.subjectRecord), marks.version, marks.TTL)
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
@@ -75,11 +88,11 @@ func (fl *fleet) mark(ctx context.Context, m pendingMark, id string) error {
 	return ErrConflict
 }
 
-func (fl *fleet) notify(ctx context.Context, names []string) error {
+func (fl *fleet) notify(ctx context.Context, m pendingMark) error {
 	if fl.notifier == nil {
 		return nil
 	}
-	for _, name := range names {
+	for _, name := range m.names {
 		if _, err := call(ctx, fl, nil, opNotify, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, fl.notifier.Notify(ctx, name)
 		}); err != nil {
@@ -89,21 +102,70 @@ func (fl *fleet) notify(ctx context.Context, names []string) error {
 	return nil
 }
 
-// erase overwrites the record of a session that a mark has ended, so that its tokens do not stay in the store until
-// they expire. Failures are ignored. A session that has started since then has the mark, and stays.
-func (fl *fleet) erase(ctx context.Context, k Key, markID string) {
+// flushMarks saves the pending marks. It reports whether the store works.
+func (fl *fleet) flushMarks(ctx context.Context) bool {
+	fl.mu.Lock()
+	pending := slices.Concat(slices.Collect(maps.Values(fl.marks))...)
+	fl.mu.Unlock()
+	for _, m := range pending {
+		if since(time.Now(), m.at) < m.ttl { // otherwise no session that it ends is left
+			if fl.saveMark(ctx, m) != nil {
+				return false
+			}
+			if fl.notify(ctx, m) != nil {
+				continue
+			}
+		}
+		fl.mu.Lock()
+		name := m.names[0]
+		fl.marks[name] = slices.DeleteFunc(fl.marks[name], func(o pendingMark) bool { return o.id == m.id })
+		if len(fl.marks[name]) == 0 {
+			delete(fl.marks, name)
+		}
+		fl.mu.Unlock()
+	}
+	return true
+}
+
+// erase overwrites the record of a session that one of the marks has ended, so that its tokens do not stay in the store
+// until they expire. Failures are ignored. A session that has started since then has the mark, and stays.
+func (fl *fleet) erase(ctx context.Context, k Key, marks ...pendingMark) {
 	for _, name := range newSessionNames(fl.keys, k).session {
 		var r sessionRecord
-		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found && !slices.Contains(r.Epochs[:], markID) {
+		isNewer := func(m pendingMark) bool { return slices.Contains(r.Epochs[:], m.id) }
+		if old, found, err := fl.read(ctx, nil, name, &r); err == nil && found && !slices.ContainsFunc(marks, isNewer) {
 			empty := &sessionRecord{Epochs: r.Epochs, TTL: time.Minute}
 			_, _ = fl.write(ctx, nil, name, encode(empty), old.Version, empty.TTL)
 		}
 	}
 }
 
-// loadMarks loads the marks of a subject, and the version of the record to replace.
-func (fl *fleet) loadMarks(ctx context.Context, h *Handle, names []string) (*subjectRecord, Version, error) {
-	all, version := new(subjectRecord), Version("")
+// loadedMarks are all marks of a subject.
+type loadedMarks struct {
+	subjectRecord
+	at      time.Time // before they were read
+	version Version   // of the record to replace
+}
+
+// loadMarks returns the marks of a subject, with those that this process has not saved yet.
+func (fl *fleet) loadMarks(ctx context.Context, h *Handle, names []string) (*loadedMarks, error) {
+	marks, err := fl.readMarks(ctx, h, names)
+	if err != nil {
+		return nil, err
+	}
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for _, name := range names {
+		for _, m := range fl.marks[name] {
+			marks.merge(m.mark())
+		}
+	}
+	return marks, nil
+}
+
+// readMarks returns the saved marks.
+func (fl *fleet) readMarks(ctx context.Context, h *Handle, names []string) (*loadedMarks, error) {
+	all := &loadedMarks{at: time.Now()}
 	for i, name := range names {
 		var marks subjectRecord
 		r, found, err := fl.read(ctx, h, name, &marks)
@@ -112,19 +174,19 @@ func (fl *fleet) loadMarks(ctx context.Context, h *Handle, names []string) (*sub
 			r, found, err = fl.read(ctx, h, name, &marks)
 		}
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		if i == 0 {
-			version = r.Version
+			all.version = r.Version
 		}
 		if found {
 			for _, m := range marks.Marks {
 				m.Age += age(marks.TTL, r.TTL)
-				all.Marks = append(all.Marks, m)
+				all.merge(m)
 			}
 		}
 	}
-	return all, version, nil
+	return all, nil
 }
 
 // epochs returns the IDs of the current marks for a session.
@@ -145,12 +207,15 @@ func (r *subjectRecord) allow(e epochs, n *sessionNames) bool {
 	return true
 }
 
+// suspicious makes the next use of s check the marks. A session that has not started may be reading them now. It reads
+// them again after that.
 func (s *session) suspicious(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sh := s.shared; sh.started && !s.dropped {
+	sh := s.shared
+	sh.suspicions++
+	if sh.started && !s.dropped {
 		sh.stale, sh.suspect = true, sh.suspect || ended
-		sh.suspicions++
 		s.limitTokens()
 	}
 }
@@ -196,7 +261,7 @@ func (fl *fleet) runCheck(ctx context.Context, h *Handle, s *session) {
 	s.mu.Lock()
 	suspicions := sh.suspicions
 	s.mu.Unlock()
-	marks, _, err := fl.loadMarks(ctx, h, sh.names.marks)
+	marks, err := fl.loadMarks(ctx, h, sh.names.marks)
 	s.mu.Lock()
 	ended := false
 	switch {
@@ -218,7 +283,7 @@ func (fl *fleet) runCheck(ctx context.Context, h *Handle, s *session) {
 
 // judge reports whether a mark has ended the session. If not, the session counts as checked. The session's mutex is
 // held.
-func (s *session) judge(marks *subjectRecord, suspicions int) (ended bool) {
+func (s *session) judge(marks *loadedMarks, suspicions int) (ended bool) {
 	sh, now := s.shared, time.Now()
 	current := marks.epochs(&sh.names)
 	for i, scope := range sh.names.scopes {
@@ -231,19 +296,19 @@ func (s *session) judge(marks *subjectRecord, suspicions int) (ended bool) {
 		}
 	}
 	// A mark may have expired since.
-	if !sh.contact.IsZero() && since(now, sh.contact) > sh.fleet.sessionTTL {
+	if last := cmp.Or(sh.contact, sh.startedAt); !last.IsZero() && since(now, last) > sh.fleet.sessionTTL {
 		return true
 	}
 	if !sh.known {
 		sh.epochs, sh.known = current, true
 	}
-	sh.started, sh.contact = true, now
-	if sh.suspicions == suspicions {
-		sh.stale, sh.suspect = false, false
+	sh.started, sh.contact = true, marks.at
+	if sh.stale = sh.suspicions != suspicions; !sh.stale {
+		sh.suspect = false
 	}
-	sh.checkAt = time.Time{}
+	sh.checkAt = marks.at.Add(sh.fleet.sessionTTL / 2) // before contact is too long ago
 	if !sh.fleet.isConnected() {
-		sh.checkAt = now.Add(sh.fleet.recheck)
+		sh.checkAt = marks.at.Add(sh.fleet.recheck)
 	}
 	s.limitTokens()
 	return false

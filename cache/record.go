@@ -89,9 +89,9 @@ func (r *sessionRecord) entry(scopes string) *entryRecord {
 	return &r.Entries[len(r.Entries)-1]
 }
 
-// leased reports whether a flight other than own has the lease.
-func (e *entryRecord) leased(own string) bool {
-	return e.Lease != "" && e.Lease != own && e.LeaseAge < leaseTime
+// leased reports whether a flight other than own has had the lease for less than a time.
+func (e *entryRecord) leased(own string, life time.Duration) bool {
+	return e.Lease != "" && e.Lease != own && e.LeaseAge < life
 }
 
 // laterThan reports whether r has a later sign-in than o. A sign-in names the previous one, because a store may round
@@ -201,7 +201,7 @@ func (r *sessionRecord) prune(scopes string, sessionTTL time.Duration) (plain []
 				e.Failures[i] = nil
 			}
 		}
-		if e.leased("") {
+		if e.leased("", refreshLease) {
 			empty = false
 		} else {
 			e.Lease, e.LeaseAge = "", 0
@@ -292,6 +292,14 @@ func (r *subjectRecord) find(scope string) (m mark) {
 		}
 	}
 	return m
+}
+
+// merge adds a mark of another record, unless it is the same.
+func (r *subjectRecord) merge(m mark) {
+	same := func(o mark) bool { return o.Scope == m.Scope && o.ID == m.ID }
+	if !slices.ContainsFunc(r.Marks, same) {
+		r.Marks = append(r.Marks, m)
+	}
 }
 
 // add adds a mark, and drops those that it replaces and those that are older than ttl. If there are too many, the new

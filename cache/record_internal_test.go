@@ -63,7 +63,7 @@ func TestLeaseIsForOthersUntilItExpires(t *testing.T) {
 	}{
 		{"", 0, false}, {"own", 0, false}, {"other", 0, true}, {"other", leaseTime - 1, true}, {"other", leaseTime, false},
 	} {
-		if got := (&entryRecord{Lease: tt.lease, LeaseAge: tt.age}).leased("own"); got != tt.want {
+		if got := (&entryRecord{Lease: tt.lease, LeaseAge: tt.age}).leased("own", leaseTime); got != tt.want {
 			t.Errorf("lease %q of %v: got leased = %v, want %v", tt.lease, tt.age, got, tt.want)
 		}
 	}
@@ -198,10 +198,10 @@ func TestPruneRemovesWhatHasExpired(t *testing.T) {
 				{Token: aged("t", 0), Failures: [2]*failureRecord{nil, failed(time.Hour, time.Minute, 0)}}}},
 			sessionRecord{TTL: time.Hour, Entries: []entryRecord{{Token: aged("t", 0)}}}},
 		{"a lease", 0,
-			sessionRecord{Entries: []entryRecord{{Lease: "l", LeaseAge: leaseTime - 1}}},
-			sessionRecord{TTL: time.Minute, Entries: []entryRecord{{Lease: "l", LeaseAge: leaseTime - 1}}}},
+			sessionRecord{Entries: []entryRecord{{Lease: "l", LeaseAge: refreshLease - 1}}},
+			sessionRecord{TTL: time.Minute, Entries: []entryRecord{{Lease: "l", LeaseAge: refreshLease - 1}}}},
 		{"an expired lease", 0,
-			sessionRecord{Entries: []entryRecord{{Lease: "l", LeaseAge: leaseTime, Token: aged("t", 0)}}},
+			sessionRecord{Entries: []entryRecord{{Lease: "l", LeaseAge: refreshLease, Token: aged("t", 0)}}},
 			sessionRecord{TTL: time.Hour, Entries: []entryRecord{{Token: aged("t", 0)}}}},
 	} {
 		tt.r.prune("", cmp.Or(tt.ttl, ttl))

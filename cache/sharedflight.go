@@ -114,13 +114,14 @@ func (l *lookup) next(err error) step {
 		return queryOthers
 	case l.loaded.corrupt: // maybe only as it was read; without a token there is nothing better to write
 		return send
-	case stored.leased(f.id) && f.served != nil:
-		e.postpone(f.served, min(leaseTime-stored.LeaseAge, 2*time.Second))
+	case f.served != nil && stored.leased(f.id, refreshLease):
+		e.postpone(f.served, min(refreshLease-stored.LeaseAge, 2*time.Second))
 		e.end(f, f.served, nil)
 		return finished
-	case stored.leased(f.id) && l.left > 0:
-		return awaitLease
-	case stored.leased(f.id):
+	case f.served == nil && stored.leased(f.id, leaseTime):
+		if l.left > 0 {
+			return awaitLease
+		}
 		return send
 	}
 	if e.rejected(stored.Token) {

@@ -49,13 +49,13 @@ func (fl *fleet) load(ctx context.Context, h *Handle, s *session, marksToo bool)
 	suspicions, known, own := sh.suspicions, sh.known, sh.epochs
 	marksToo = marksToo || !known || sh.stale || !sh.checkAt.IsZero() && !before(time.Now(), sh.checkAt)
 	s.mu.Unlock()
-	var marks *subjectRecord
+	var marks *loadedMarks
 	var marksErr error
 	read := make(chan struct{})
 	if marksToo {
 		go func() {
 			defer close(read)
-			marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.marks)
+			marks, marksErr = fl.loadMarks(ctx, h, sh.names.marks)
 		}()
 	} else {
 		close(read)
@@ -81,8 +81,10 @@ func (fl *fleet) load(ctx context.Context, h *Handle, s *session, marksToo bool)
 		}
 	}
 	<-read
-	if err == nil && marksErr == nil && marksToo && marks == nil {
-		marks, _, marksErr = fl.loadMarks(ctx, h, sh.names.marks)
+	// A mark may have been written between the two reads. A record from after it must not be compared with older marks.
+	newer := func(r *sessionRecord) bool { return r.Epochs != own && r.Epochs != marks.epochs(&sh.names) }
+	if err == nil && marksErr == nil && marksToo && (marks == nil || slices.ContainsFunc(records, newer)) {
+		marks, marksErr = fl.loadMarks(ctx, h, sh.names.marks)
 	}
 	if err := errors.Join(err, marksErr); err != nil {
 		return nil, err

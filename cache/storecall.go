@@ -52,16 +52,24 @@ func call[T any](ctx context.Context, fl *fleet, h *Handle, op string, f func(co
 	case ctx.Err() != nil:
 		fl.breaker.abandon()
 		err = ctx.Err()
+	case op == opNotify: // loads and saves may work, for example if a user of Redis has no access to channels
+		fl.failures.Add(1)
+		fl.breaker.abandon()
+		err = callError(op, err)
 	default:
 		fl.failures.Add(1)
 		event.RetryIn = fl.breaker.open()
-		err = fmt.Errorf("cache: %s of the store failed: %s", op, redact.Text(err.Error(), 300))
+		err = callError(op, err)
 	}
 	if fl.observed(h) {
 		event.Err = err
 		fl.emit(h, event)
 	}
 	return v, err
+}
+
+func callError(op string, err error) error {
+	return fmt.Errorf("cache: %s of the store failed: %s", op, redact.Text(err.Error(), 300))
 }
 
 var (
