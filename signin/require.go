@@ -23,6 +23,8 @@ import (
 //   - If the session store fails, requests with a session cookie get 503. Without the cookie the responses are those
 //     above, and the sign-in fails with 503 at its callback.
 //
+// If an app has several sites, [AccountFromContext], [ClaimsFromContext] and [StepUp] use this one in next.
+//
 // Responses of next have Cache-Control: no-store unless next sets another value. Otherwise the back button would show
 // them after a sign-out.
 func (s *Site) RequireSignIn(next http.Handler) http.Handler {
@@ -41,7 +43,7 @@ func (s *Site) RequireSignIn(next http.Handler) http.Handler {
 			s.reject(w, r, "", err)
 		case v != nil:
 			w.Header().Set("Cache-Control", "no-store")
-			next.ServeHTTP(w, r)
+			next.ServeHTTP(w, st.inContext(r))
 		case !isPageLoad(r):
 			unauthorized(w, &entra.Error{Code: "login_required", Description: "the user is not signed in"})
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -124,8 +126,7 @@ func (s *Site) mustKeepClaims(name string) {
 // error with which [Site.Interact] redirects the user to satisfy it. StepUp is for handlers that decide themselves
 // whether a request needs a step-up; [Site.RequireAuthContext] is for whole pages.
 //
-// StepUp reads the claims that [ClaimsFromContext] returns. Without Config.KeepClaims it always returns an error. If an
-// app has several sites, the claims are those of the innermost [Site.Handler].
+// StepUp reads the claims that [ClaimsFromContext] returns. Without Config.KeepClaims it always returns an error.
 func StepUp(r *http.Request, id string) error {
 	if claims, ok := ClaimsFromContext(r.Context()); ok && claims.AuthContexts.Has(id) {
 		return nil

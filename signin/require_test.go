@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/internal/testkit"
 	"github.com/entratoken/entra/signin"
 )
@@ -269,4 +271,48 @@ func TestRequireOutsideHandler(t *testing.T) {
 	}
 	w.app = w.site.Handler(mux)
 	b.wantStatus(b.get("/role"), http.StatusOK, "")
+}
+
+// In an app with two sites, a handler behind RequireSignIn or RequireRole of one of them gets the user of that site. That
+// holds also if another user is signed in to the site of the innermost Handler.
+func TestRequireSignInSelectsTheSite(t *testing.T) {
+	w := newWebApp(t, func(s *settings) {
+		s.site.KeepClaims = true
+		s.entra.Apps[1].RedirectURIs = append(s.entra.Apps[1].RedirectURIs, origin+"/other/callback")
+	})
+	w.ChangeResponses(func(_ url.Values, body map[string]any) {
+		w.remintIDToken(body, func(o *entratest.MintOptions) { o.Claims = map[string]any{"roles": []string{"Admin"}} })
+	})
+	other := newWebApp(t, func(s *settings) {
+		s.server, s.flow.RedirectURL, s.site.KeepClaims = w.Server, origin+"/other/callback", true
+		s.site.LoginPath, s.site.LogoutPath, s.site.FrontChannelLogoutPath = "/other/login", "/other/logout", "/other/front"
+	})
+	page := http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		a, _ := signin.AccountFromContext(r.Context())
+		c, ok := signin.ClaimsFromContext(r.Context())
+		if !ok || c.ObjectID != a.ObjectID {
+			t.Errorf("got the claims %v of the account %v", c, a)
+		}
+		fmt.Fprint(out, a.Name)
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/private", w.site.RequireSignIn(page))
+	mux.Handle("/admin", w.site.RequireRole("Admin")(page))
+	mux.Handle("/other/private", other.site.RequireSignIn(page))
+	mux.Handle("/both", other.site.RequireSignIn(w.site.RequireSignIn(page)))
+	for name, app := range map[string]http.Handler{
+		"outer": w.site.Handler(other.site.Handler(mux)), "inner": other.site.Handler(w.site.Handler(mux)),
+	} {
+		w.app = app
+		b := w.browser(t)
+		b.signIn("/private", alice)
+		b.signIn("/other/private", bob)
+		for path, want := range map[string]string{
+			"/private": "Alice Adams", "/admin": "Alice Adams", "/other/private": "Bob Brown", "/both": "Alice Adams",
+		} {
+			if a := b.get(path); a.body != want {
+				t.Errorf("%s, %s: got %q, want %q", name, path, a.body, want)
+			}
+		}
+	}
 }

@@ -114,7 +114,7 @@ func linkedKey(link string) string { return fingerprint("session", link) }
 func loginKey(binding string) string { return fingerprint("login", binding) }
 
 // contextKey is the key of the requestState of a site in the context of a request. If site is nil, it is that of the
-// innermost [Site.Handler].
+// innermost [Site.Handler] or [Site.RequireSignIn].
 type contextKey struct{ site *Site }
 
 // requestState is what [Site.Handler] stores in the context of a request.
@@ -132,8 +132,15 @@ func (s *Site) withRequestState(r *http.Request) *http.Request {
 		}
 		return v, err
 	})}
-	ctx := context.WithValue(r.Context(), contextKey{}, st)
-	return r.WithContext(context.WithValue(ctx, contextKey{s}, st))
+	return st.inContext(r.WithContext(context.WithValue(r.Context(), contextKey{s}, st)))
+}
+
+// inContext returns r with st as the state that [AccountFromContext] uses.
+func (st *requestState) inContext(r *http.Request) *http.Request {
+	if r.Context().Value(contextKey{}) == st {
+		return r
+	}
+	return r.WithContext(context.WithValue(r.Context(), contextKey{}, st))
 }
 
 // requestState returns the state that Handler stored, or nil if r did not pass through it. Exported methods check that
@@ -144,7 +151,8 @@ func (s *Site) requestState(r *http.Request) *requestState {
 }
 
 // AccountFromContext returns the user who is signed in to the session of a request, given its context. ok is false if
-// no user is signed in, if the session store fails, and if the request did not pass through [Site.Handler].
+// no user is signed in, if the session store fails, and if the request did not pass through [Site.Handler]. If an app
+// has several sites, it is the user of the innermost [Site.Handler] or [Site.RequireSignIn].
 func AccountFromContext(ctx context.Context) (a authcode.Account, ok bool) {
 	if v := sessionFromContext(ctx); v != nil {
 		return v.Account, true
