@@ -273,8 +273,8 @@ func TestRequireOutsideHandler(t *testing.T) {
 	b.wantStatus(b.get("/role"), http.StatusOK, "")
 }
 
-// In an app with two sites, a handler behind RequireSignIn or RequireRole of one of them gets the user of that site. That
-// holds also if another user is signed in to the site of the innermost Handler.
+// In an app with two sites, a handler behind RequireSignIn or RequireRole of one of them gets the user of that site. It
+// does so even if another user is signed in to the site of the innermost Handler.
 func TestRequireSignInSelectsTheSite(t *testing.T) {
 	w := newWebApp(t, func(s *settings) {
 		s.site.KeepClaims = true
