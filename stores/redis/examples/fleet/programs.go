@@ -41,21 +41,23 @@ type settings struct {
 	Orders   string // URL of the API that the desk and the worker call
 	Tokens   string // address of the Redis server with the tokens; if empty, there is no store
 	Sessions string // address of the Redis server with the web app's sessions and the jobs; if empty, they are in memory
-	Key      []byte // encrypts tokens and sessions; the same in all processes
+	// Each app has a key of its own, the same in all its processes. A process with the key of an app can use its tokens.
+	WebKey []byte // encrypts the sessions and the tokens of the web app
+	APIKey []byte // encrypts the tokens of the API, whose desk and worker are one app
 }
 
 // programs are the programs that a process can run. A program writes its address to out when it is ready, and then a
 // line for each failure, and exportDone for each export. It ends when ctx ends.
 var programs = map[string]func(ctx context.Context, s settings, out io.Writer) error{
 	"web": func(ctx context.Context, s settings, out io.Writer) error {
-		app, err := webApp(s, s.sharedCache())
+		app, err := webApp(s, s.sharedCache(s.WebKey))
 		if err != nil {
 			return err
 		}
 		return serve(ctx, app, out)
 	},
 	"desk": func(ctx context.Context, s settings, out io.Writer) error {
-		api, err := desk(s, s.sharedCache(), redisQueue{newRedis(s.Sessions)})
+		api, err := desk(s, s.sharedCache(s.APIKey), redisQueue{newRedis(s.Sessions)})
 		if err != nil {
 			return err
 		}
@@ -63,17 +65,17 @@ var programs = map[string]func(ctx context.Context, s settings, out io.Writer) e
 	},
 	"worker": func(ctx context.Context, s settings, out io.Writer) error {
 		fmt.Fprintln(out, "ready")
-		return work(ctx, s, s.sharedCache(), redisQueue{newRedis(s.Sessions)}, out)
+		return work(ctx, s, s.sharedCache(s.APIKey), redisQueue{newRedis(s.Sessions)}, out)
 	},
 	"all":   all,
 	"redis": runRedis,
 }
 
 // sharedCache returns a cache whose tokens are also in Redis.
-func (s settings) sharedCache() *cache.Cache {
+func (s settings) sharedCache(key []byte) *cache.Cache {
 	return cache.New(cache.Options{
 		Store: redisstore.New(newRedis(s.Tokens), nil),
-		Keys:  []cache.SealKey{cache.NewSealKey(s.Key)},
+		Keys:  []cache.SealKey{cache.NewSealKey(key)},
 	})
 }
 
@@ -91,7 +93,7 @@ func webApp(s settings, tokens *cache.Cache) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	sessions := signin.Config{Keys: []signin.Key{signin.NewKey(s.Key)}}
+	sessions := signin.Config{Keys: []signin.Key{signin.NewKey(s.WebKey)}}
 	if s.Sessions != "" {
 		sessions.Store = redisstore.NewSessions(newRedis(s.Sessions), nil)
 	}

@@ -167,14 +167,15 @@ func (f *fleet) start(one *side, users int) (err error) {
 	if f.sessions, err = f.run(settings{Program: "redis"}); err != nil {
 		return err
 	}
-	key := make([]byte, 32)
-	rand.Read(key)
+	webKey, apiKey := make([]byte, 32), make([]byte, 32)
+	rand.Read(webKey)
+	rand.Read(apiKey)
 	f.settings = settings{
 		Entra: f.fake.entra, Orders: f.fake.orders, Site: f.site.url, Desk: f.desk.url,
-		Tokens: f.tokens.addr, Sessions: f.sessions.addr, Key: key,
+		Tokens: f.tokens.addr, Sessions: f.sessions.addr, WebKey: webKey, APIKey: apiKey,
 	}
 	f.one, err = f.run(settings{
-		Program: "all", Entra: one.fake.entra, Orders: one.fake.orders, Site: one.site.url, Key: key,
+		Program: "all", Entra: one.fake.entra, Orders: one.fake.orders, Site: one.site.url, WebKey: webKey,
 	})
 	if err != nil {
 		return err
