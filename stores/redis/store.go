@@ -75,9 +75,25 @@ func New(client redis.UniversalClient, opts *Options) *Store {
 // record, so that a script can compare it without reading the value.
 const versionSize = 16
 
+// maxRecord is how much of a record Load reads: a version and the largest value of a [cache.Store].
+const maxRecord = versionSize + 512<<10
+
+// A key of another type, such as a list, has the version otherType.
+const (
+	wrongType = "WRONGTYPE" // prefix of the server's error
+	otherType = "other type"
+)
+
 // save is the script of Save. Redis runs a script as one atomic operation.
 var save = redis.NewScript(`
-if redis.call("GETRANGE", KEYS[1], 0, 15) ~= ARGV[1] then
+local version = redis.pcall("GETRANGE", KEYS[1], 0, 15)
+if type(version) == "table" then
+	if string.sub(version.err, 1, 9) ~= "` + wrongType + `" then
+		return version
+	end
+	version = "` + otherType + `"
+end
+if version ~= ARGV[1] then
 	return 0
 end
 redis.call("SET", KEYS[1], ARGV[2], "PX", ARGV[3])
@@ -86,28 +102,27 @@ return 1`)
 // missing is the result of PTTL without a record. That of a record without an expiry is -1.
 const missing time.Duration = -2
 
-// Load implements [cache.Store] with one round trip.
+// Load implements [cache.Store] with one round trip. A damaged record is not an error, since that would stop the store
+// for all users. Load returns a value that cannot be opened, and Save replaces the record.
 func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 	tx := s.client.TxPipeline() // so that the lifetime is that of the value
-	value, ttl := tx.Get(ctx, s.prefix+key), tx.PTTL(ctx, s.prefix+key)
-	if _, err := tx.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+	value, ttl := tx.GetRange(ctx, s.prefix+key, 0, maxRecord-1), tx.PTTL(ctx, s.prefix+key)
+	if _, err := tx.Exec(ctx); err != nil && !redis.HasErrorPrefix(err, wrongType) {
 		s.reload(ctx, err)
 		return cache.Record{}, err
 	}
 	b, err := value.Bytes()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return cache.Record{}, nil
-	case err != nil:
-		return cache.Record{}, err
-	case ttl.Val() == missing: // The record expired between the two commands.
-		return cache.Record{}, nil
-	case len(b) < versionSize || ttl.Val() < 0:
-		return cache.Record{}, errors.New("redisstore: a record was not written by this package; " +
-			"use another Options.Prefix")
-	}
 	// PTTL is 0 in the last millisecond, in which Save still finds the record.
-	return cache.Record{Value: b[versionSize:], Version: cache.Version(b[:versionSize]), TTL: max(1, ttl.Val())}, nil
+	left := max(1, ttl.Val())
+	switch {
+	case err != nil:
+		return cache.Record{Value: []byte(err.Error()), Version: otherType, TTL: left}, nil
+	case len(b) == 0, ttl.Val() == missing: // The record may expire between the two commands.
+		return cache.Record{}, nil
+	case len(b) < versionSize || ttl.Val() < 0: // Without an expiry, the age of the value is unknown.
+		return cache.Record{Value: b, Version: cache.Version(b[:min(versionSize, len(b))]), TTL: left}, nil
+	}
+	return cache.Record{Value: b[versionSize:], Version: cache.Version(b[:versionSize]), TTL: left}, nil
 }
 
 // Save implements [cache.Store] with one round trip, and a second one after a restart of the server, which has then
@@ -151,23 +166,25 @@ const (
 // Subscribe implements [cache.Notifier] with SUBSCRIBE. It uses one connection and one goroutine until the client is
 // closed. It notices a dead connection within four seconds.
 func (s *Store) Subscribe(changed func(key string), connected func(bool)) {
-	if s.client == nil { // a panic of the goroutine would not show the caller
-		panic("redisstore: the Store must be created with New")
-	}
 	go func() {
 		for !errors.Is(s.receive(changed, connected), redis.ErrClosed) {
-			connected(false)
 			time.Sleep(time.Duration(mathrand.Int64N(int64(reconnectWait))))
 		}
-		connected(false)
 	}()
 }
 
-// receive passes on messages until the subscription fails.
+// receive passes on messages until the subscription fails. It does not call connected if the subscription never works:
+// each call has the sessions of the cache checked.
 func (s *Store) receive(changed func(key string), connected func(bool)) error {
 	ctx := context.Background()
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }()
+	works := false
+	defer func() {
+		if works {
+			connected(false)
+		}
+	}()
 	for silent := 0; ; {
 		m, err := sub.ReceiveTimeout(ctx, pingInterval)
 		var timeout interface{ Timeout() bool }
@@ -185,6 +202,7 @@ func (s *Store) receive(changed func(key string), connected func(bool)) error {
 		}
 		switch m := m.(type) {
 		case *redis.Subscription:
+			works = true
 			connected(true)
 		case *redis.Message:
 			changed(m.Payload)

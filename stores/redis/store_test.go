@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -185,27 +187,168 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Another program's data under our name is an error that says so. It is not overwritten.
-func TestForeignData(t *testing.T) {
+// A damaged record, or another program's data under our name, is not an error: one such record would stop the store for
+// all users. Load returns what cannot be opened, and Save replaces it. Both check its version.
+func TestDamagedRecord(t *testing.T) {
 	client := newClient(t, servers.Redis(t).Addr)
 	store := redisstore.New(client, nil)
-	for key, set := range map[string]func() error{
-		"short": func() error { return client.Set(t.Context(), "entra:token:short", "x", time.Hour).Err() },
-		"immortal": func() error {
-			return client.Set(t.Context(), "entra:token:immortal", "longer than sixteen bytes", 0).Err()
+	const intact = "sixteen byte ID.value" // as Save writes it
+	giant := strings.Repeat("x", 600<<10)
+	for name, test := range map[string]struct {
+		damage func(ctx context.Context, name string) error
+		want   cache.Record // with the highest TTL
+	}{
+		"short": {
+			func(ctx context.Context, name string) error { return client.Set(ctx, name, "x", time.Hour).Err() },
+			cache.Record{Value: []byte("x"), Version: "x", TTL: time.Hour},
 		},
-		"hash": func() error { return client.HSet(t.Context(), "entra:token:hash", "field", "x").Err() },
+		"empty": {
+			func(ctx context.Context, name string) error { return client.Set(ctx, name, "", time.Hour).Err() },
+			cache.Record{},
+		},
+		"without an expiry": {
+			func(ctx context.Context, name string) error { return client.Set(ctx, name, intact, 0).Err() },
+			cache.Record{Value: []byte(intact), Version: "sixteen byte ID.", TTL: 1},
+		},
+		"empty without an expiry": {
+			func(ctx context.Context, name string) error { return client.Set(ctx, name, "", 0).Err() },
+			cache.Record{},
+		},
+		"too long": {
+			func(ctx context.Context, name string) error { return client.Set(ctx, name, giant, time.Hour).Err() },
+			cache.Record{Value: []byte(giant[:512<<10]), Version: cache.Version(giant[:16]), TTL: time.Hour},
+		},
+		"hash": {
+			func(ctx context.Context, name string) error { return client.HSet(ctx, name, "field", "x").Err() },
+			cache.Record{
+				Value:   []byte("WRONGTYPE Operation against a key holding the wrong kind of value"),
+				Version: "other type", TTL: 1,
+			},
+		},
+		"list with an expiry": {
+			func(ctx context.Context, name string) error {
+				return errors.Join(client.LPush(ctx, name, "x").Err(), client.PExpire(ctx, name, time.Hour).Err())
+			},
+			cache.Record{
+				Value:   []byte("WRONGTYPE Operation against a key holding the wrong kind of value"),
+				Version: "other type", TTL: time.Hour,
+			},
+		},
 	} {
-		if err := set(); err != nil {
-			t.Fatal(err)
-		}
-		if r, err := store.Load(t.Context(), key); err == nil || r.Value != nil {
-			t.Errorf("Load(%q): got %+v, %v, want an error", key, r, err)
-		}
-		if _, err := store.Save(t.Context(), key, []byte("value"), "", time.Hour); err == nil {
-			t.Errorf("Save(%q) overwrote the data", key)
+		t.Run(name, func(t *testing.T) {
+			if err := test.damage(t.Context(), "entra:token:"+name); err != nil {
+				t.Fatal(err)
+			}
+			r, err := store.Load(t.Context(), name)
+			if err != nil {
+				t.Fatalf("Load: %v", err)
+			}
+			if r.TTL > test.want.TTL || test.want.TTL > 0 && r.TTL <= 0 || r.TTL < test.want.TTL-time.Minute {
+				t.Errorf("TTL: got %v, want %v", r.TTL, test.want.TTL)
+			}
+			if r.Version != test.want.Version || !bytes.Equal(r.Value, test.want.Value) {
+				t.Errorf("got version %q and %d bytes %.80q, want %q and %d bytes %.80q",
+					r.Version, len(r.Value), r.Value, test.want.Version, len(test.want.Value), test.want.Value)
+			}
+			if _, err := store.Save(t.Context(), name, []byte("new"), "another version", time.Hour); !errors.Is(
+				err, cache.ErrConflict) {
+				t.Errorf("Save with another version: got %v, want ErrConflict", err)
+			}
+			version, err := store.Save(t.Context(), name, []byte("new"), r.Version, time.Hour)
+			if err != nil {
+				t.Fatalf("Save: %v", err)
+			}
+			if r, err := store.Load(t.Context(), name); err != nil || r.Version != version || string(r.Value) != "new" {
+				t.Errorf("got %q, version %q, %v after Save, want the new record", r.Value, r.Version, err)
+			}
+		})
+	}
+}
+
+// Load reads at most the largest value, and not all of a huge string.
+func TestLoadReadsNoMoreThanARecord(t *testing.T) {
+	client := newClient(t, servers.Redis(t).Addr)
+	store := redisstore.New(client, nil)
+	if err := client.SetRange(t.Context(), "entra:token:key", 200<<20, "x").Err(); err != nil {
+		t.Fatal(err)
+	}
+	load := func() {
+		if r, err := store.Load(t.Context(), "key"); err != nil || len(r.Value) != 16+512<<10 {
+			t.Fatalf("got %d bytes, %v, want 16 bytes and 512 KB", len(r.Value), err)
 		}
 	}
+	load()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	load()
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 8<<20 {
+		t.Errorf("Load allocated %d MB, want at most 8", n>>20)
+	}
+}
+
+// The damaged record of a user affects no other user, and the user can sign in again.
+func TestDamagedRecordHeals(t *testing.T) {
+	server := servers.Redis(t)
+	admin := newClient(t, server.Addr)
+	process := func() *cache.Cache {
+		return cache.New(cache.Options{
+			Store: redisstore.New(newClient(t, server.Addr), nil),
+			Keys:  []cache.SealKey{cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))},
+			OnEvent: func(e cache.Event) {
+				if e.Err != nil && strings.Contains(e.Err.Error(), "WRONGTYPE") {
+					t.Errorf("%s: the store failed: %v", e.Op, e.Err)
+				}
+			},
+		})
+	}
+	handle := func(c *cache.Cache, user string) *cache.Handle {
+		h := &cache.Handle{Interactive: true}
+		h.Bind(c, cache.Key{
+			Authority: "https://login.microsoftonline.com/t", ClientID: "app", Flow: "authorization_code",
+			Subject: user, Session: "browser",
+		}, []string{"scope"}, nil)
+		return h
+	}
+	signIn := func(c *cache.Cache, user, token string) {
+		t.Helper()
+		response := cache.Response{AccessToken: token, Lifetime: time.Hour, State: "refresh token"}
+		if _, err := handle(c, user).Put(t.Context(), response); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get := func(c *cache.Cache, user string) string {
+		tok, err := handle(c, user).Token(t.Context(), "", func(context.Context, *cache.Request) (cache.Response, error) {
+			return cache.Response{}, errors.New("interaction required")
+		})
+		if err != nil {
+			return err.Error()
+		}
+		return tok.AccessToken
+	}
+	names := func() []string { return admin.Keys(t.Context(), "entra:token:*").Val() }
+	first := process()
+	signIn(first, "bob", "bob's token")
+	others := names()
+	signIn(first, "alice", "old token")
+	for _, name := range names() {
+		if !slices.Contains(others, name) {
+			if err := errors.Join(admin.Del(t.Context(), name).Err(), admin.LPush(t.Context(), name, "x").Err()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	second := process()
+	// The first process saves the session again if it receives the query of the second one in time.
+	if got := get(second, "alice"); got != "interaction required" && got != "old token" {
+		t.Errorf("alice: got %q, want the error of her request or her token", got)
+	}
+	if got := get(second, "bob"); got != "bob's token" {
+		t.Errorf("bob: got %q, want his token", got)
+	}
+	signIn(second, "alice", "new token")
+	third := process()
+	servers.Eventually(t, 10*time.Second, "alice's new token", func() bool { return get(third, "alice") == "new token" })
 }
 
 // A record in its last millisecond is not an error. PTTL is then 0, and -2 after the record has expired.
