@@ -17,6 +17,14 @@
 // with tokens of this library.
 //
 // Set ContextTimeoutEnabled, as above. Otherwise go-redis ignores the deadline of a call.
+//
+// A user of Redis (ACL) needs these rules for the default prefix, and +cluster|slots in a cluster:
+//
+//	ACL SETUSER app on >PASSWORD ~entra:* &entra:changed +@connection +@transaction +@pubsub +eval +evalsha
+//		+get +set +del +getrange +pttl
+//
+// Without the channel entra:changed, the store works without messages: other processes notice a sign-out
+// after [cache.Options].Recheck.
 package redisstore
 
 import (
@@ -115,8 +123,8 @@ func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 	// PTTL is 0 in the last millisecond, in which Save still finds the record.
 	left := max(1, ttl.Val())
 	switch {
-	case err != nil:
-		return cache.Record{Value: []byte(err.Error()), Version: otherType, TTL: left}, nil
+	case redis.HasErrorPrefix(err, wrongType):
+		return cache.Record{Value: []byte(wrongType), Version: otherType, TTL: left}, nil
 	case len(b) == 0, ttl.Val() == missing: // The record may expire between the two commands.
 		return cache.Record{}, nil
 	case len(b) < versionSize || ttl.Val() < 0: // Without an expiry, the age of the value is unknown.
@@ -166,6 +174,9 @@ const (
 // Subscribe implements [cache.Notifier] with SUBSCRIBE. It uses one connection and one goroutine until the client is
 // closed. It notices a dead connection within four seconds.
 func (s *Store) Subscribe(changed func(key string), connected func(bool)) {
+	if s.client == nil { // a panic of the goroutine would not show the caller
+		panic("redisstore: the Store must be created with New")
+	}
 	go func() {
 		for !errors.Is(s.receive(changed, connected), redis.ErrClosed) {
 			time.Sleep(time.Duration(mathrand.Int64N(int64(reconnectWait))))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -220,19 +221,13 @@ func TestDamagedRecord(t *testing.T) {
 		},
 		"hash": {
 			func(ctx context.Context, name string) error { return client.HSet(ctx, name, "field", "x").Err() },
-			cache.Record{
-				Value:   []byte("WRONGTYPE Operation against a key holding the wrong kind of value"),
-				Version: "other type", TTL: 1,
-			},
+			cache.Record{Value: []byte("WRONGTYPE"), Version: "other type", TTL: 1},
 		},
 		"list with an expiry": {
 			func(ctx context.Context, name string) error {
 				return errors.Join(client.LPush(ctx, name, "x").Err(), client.PExpire(ctx, name, time.Hour).Err())
 			},
-			cache.Record{
-				Value:   []byte("WRONGTYPE Operation against a key holding the wrong kind of value"),
-				Version: "other type", TTL: time.Hour,
-			},
+			cache.Record{Value: []byte("WRONGTYPE"), Version: "other type", TTL: time.Hour},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -341,14 +336,113 @@ func TestDamagedRecordHeals(t *testing.T) {
 	second := process()
 	// The first process saves the session again if it receives the query of the second one in time.
 	if got := get(second, "alice"); got != "interaction required" && got != "old token" {
-		t.Errorf("alice: got %q, want the error of her request or her token", got)
+		t.Errorf("alice: got %q, want the error of the request or the old token", got)
 	}
 	if got := get(second, "bob"); got != "bob's token" {
-		t.Errorf("bob: got %q, want his token", got)
+		t.Errorf("bob: got %q, want that of the sign-in", got)
 	}
 	signIn(second, "alice", "new token")
 	third := process()
 	servers.Eventually(t, 10*time.Second, "alice's new token", func() bool { return get(third, "alice") == "new token" })
+}
+
+// aclRules are the rules in the documentation of the package. The channel follows.
+var aclRules = strings.Fields("on >password ~entra:* +@connection +@transaction +@pubsub +eval +evalsha " +
+	"+get +set +del +getrange +pttl")
+
+// setUser changes the user "app" of the servers.
+func setUser(t *testing.T, rules []string, addrs ...string) {
+	t.Helper()
+	for _, addr := range addrs {
+		args := []any{"ACL", "SETUSER", "app"}
+		for _, rule := range rules {
+			args = append(args, rule)
+		}
+		client := redis.NewClient(&redis.Options{Addr: addr})
+		defer client.Close()
+		if err := client.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func newUserClient(t *testing.T, addrs ...string) redis.UniversalClient {
+	t.Helper()
+	client := redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs: addrs, Username: "app", Password: "password", ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// A user with the documented rules can use both stores, on one server and in a cluster.
+func TestUserWithDocumentedRules(t *testing.T) {
+	rules := append(slices.Clone(aclRules), "&entra:changed")
+	t.Run("server", func(t *testing.T) {
+		addr := servers.Redis(t).Addr
+		setUser(t, rules, addr)
+		storetest.Run(t, func() cache.Store { return redisstore.New(newUserClient(t, addr), nil) })
+		servers.TestSessions(t, redisstore.NewSessions(newUserClient(t, addr), nil), func() {})
+		if err := newUserClient(t, addr).Ping(t.Context()).Err(); err != nil { // a subscription sends it
+			t.Error(err)
+		}
+	})
+	t.Run("cluster", func(t *testing.T) {
+		var addrs []string
+		for _, node := range servers.RedisCluster(t) {
+			addrs = append(addrs, node.Addr)
+		}
+		setUser(t, append(rules, "+cluster|slots"), addrs...)
+		storetest.Run(t, func() cache.Store { return redisstore.New(newUserClient(t, addrs...), nil) })
+	})
+	doc, err := os.ReadFile("store.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range rules {
+		if rule = strings.Replace(rule, "password", "PASSWORD", 1); !strings.Contains(string(doc), " "+rule) &&
+			!strings.Contains(string(doc), "\t"+rule) {
+			t.Errorf("the documentation does not have the rule %s", rule)
+		}
+	}
+}
+
+// Without the channel, the store never reports a subscription, whose loss would have all sessions checked. Once the
+// user may use the channel, the subscription works.
+func TestUserWithoutChannel(t *testing.T) {
+	addr := servers.Redis(t).Addr
+	setUser(t, append(slices.Clone(aclRules), "resetchannels"), addr)
+	store := redisstore.New(newUserClient(t, addr), nil)
+	states, keys := make(chan bool, 1000), make(chan string, 1)
+	store.Subscribe(func(key string) { keys <- key }, func(on bool) { states <- on })
+	version, err := store.Save(t.Context(), "key", []byte("value"), "", time.Minute)
+	if r, loadErr := store.Load(t.Context(), "key"); err != nil || loadErr != nil || r.Version != version {
+		t.Errorf("got version %q, errors %v and %v, want the saved record", r.Version, err, loadErr)
+	}
+	if err := store.Notify(t.Context(), "key"); !redis.IsPermissionError(err) {
+		t.Errorf("Notify: got %v, want the server's NOPERM", err)
+	}
+	time.Sleep(3 * time.Second) // some attempts
+	setUser(t, []string{"&entra:changed"}, addr)
+	select {
+	case on := <-states:
+		if !on || len(states) != 0 {
+			t.Errorf("got connected(%v) and %d more calls, want connected(true) only", on, len(states))
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("got no call of connected")
+	}
+	if err := store.Notify(t.Context(), "key"); err != nil {
+		t.Errorf("Notify: %v", err)
+	}
+	select {
+	case key := <-keys:
+		if key != "key" {
+			t.Errorf("got message %q, want key", key)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("got no message")
+	}
 }
 
 // A record in its last millisecond is not an error. PTTL is then 0, and -2 after the record has expired.
