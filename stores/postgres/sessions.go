@@ -51,10 +51,13 @@ func (s *Sessions) Commit(token string, b []byte, expiry time.Time) error {
 // CommitCtx is Commit with the context of the request.
 func (s *Sessions) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
 	// The lifetime counts from the database's clock, which also ends it.
-	_, err := s.pool.Exec(ctx, `INSERT INTO entra_sessions (token, data, expires_at)
-		VALUES ($1, $2, clock_timestamp() + $3)
-		ON CONFLICT (token) DO UPDATE SET data = excluded.data, expires_at = excluded.expires_at`,
-		token, b, time.Until(expiry))
+	err := retry(ctx, func() error {
+		_, err := s.pool.Exec(ctx, `INSERT INTO entra_sessions (token, data, expires_at)
+			VALUES ($1, $2, clock_timestamp() + $3)
+			ON CONFLICT (token) DO UPDATE SET data = excluded.data, expires_at = excluded.expires_at`,
+			token, b, time.Until(expiry))
+		return err
+	})
 	if err == nil {
 		s.cleaner.run()
 	}
@@ -66,8 +69,10 @@ func (s *Sessions) Delete(token string) error { return s.DeleteCtx(context.Backg
 
 // DeleteCtx is Delete with the context of the request.
 func (s *Sessions) DeleteCtx(ctx context.Context, token string) error {
-	_, err := s.pool.Exec(ctx, `DELETE FROM entra_sessions WHERE token = $1`, token)
-	return err
+	return retry(ctx, func() error {
+		_, err := s.pool.Exec(ctx, `DELETE FROM entra_sessions WHERE token = $1`, token)
+		return err
+	})
 }
 
 // DeleteExpired removes all expired rows in batches and returns their number. The store calls it once a minute while

@@ -11,9 +11,10 @@
 // second level of a cache, and [Sessions] the store of package signin. Everything in the tables is encrypted by their
 // callers.
 //
-// Expired rows are removed in batches by the processes that write. The messages of LISTEN and NOTIFY do not pass
-// through a pooler in transaction mode, such as PgBouncer's. Without them, other processes notice a sign-out
-// after [cache.Options].Recheck.
+// Expired rows are removed in batches by the processes that write.
+//
+// A pooler in transaction mode, such as PgBouncer, accepts LISTEN and loses the messages. The store notices that with a
+// message to itself. Without messages, other processes notice a sign-out after [cache.Options].Recheck.
 package postgresstore
 
 import (
@@ -69,6 +70,14 @@ func New(pool *pgxpool.Pool) *Store {
 // Close ends the connection on which the store listens for messages. The other methods still work.
 func (s *Store) Close() { s.close() }
 
+// current is the condition of rows that count. Save replaces others, such as damaged ones without a version.
+const current = "(t.expires_at > now() AND t.expires_at < 'infinity' AND t.version <> '')"
+
+const (
+	maxValue = 512 << 10                     // the largest value of a cache.Store; the rest of a damaged one is not read
+	maxTTL   = float64(10 * 365 * 24 * 3600) // seconds; that of a damaged row may not fit into a Duration
+)
+
 // Load implements [cache.Store] with one query.
 func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 	var (
@@ -76,8 +85,11 @@ func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 		version []byte
 		ttl     float64
 	)
-	err := s.pool.QueryRow(ctx, `SELECT value, version, extract(epoch FROM expires_at - clock_timestamp())::float8
-		FROM entra_tokens WHERE key = $1 AND expires_at > now()`, key).Scan(&r.Value, &version, &ttl)
+	err := retry(ctx, func() error {
+		return s.pool.QueryRow(ctx, `SELECT substring(value FOR $2), version,
+				extract(epoch FROM expires_at - clock_timestamp())::float8
+			FROM entra_tokens AS t WHERE key = $1 AND `+current, key, maxValue).Scan(&r.Value, &version, &ttl)
+	})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return cache.Record{}, nil
@@ -86,7 +98,7 @@ func (s *Store) Load(ctx context.Context, key string) (cache.Record, error) {
 	case ttl <= 0: // The row expired after the query had begun, for example while it waited for a lock.
 		return cache.Record{}, nil
 	}
-	r.Version, r.TTL = cache.Version(version), max(1, time.Duration(ttl*float64(time.Second)))
+	r.Version, r.TTL = cache.Version(version), max(1, time.Duration(min(ttl, maxTTL)*float64(time.Second)))
 	return r, nil
 }
 
@@ -96,20 +108,25 @@ func (s *Store) Save(
 ) (cache.Version, error) {
 	version := make([]byte, 16)
 	rand.Read(version) // never fails
-	// An expired row is the same as no row.
 	statement := `INSERT INTO entra_tokens AS t (key, version, value, expires_at)
 		VALUES ($1, $2, $3, clock_timestamp() + $4)
 		ON CONFLICT (key) DO UPDATE
 			SET version = excluded.version, value = excluded.value, expires_at = excluded.expires_at
-			WHERE t.expires_at <= now()`
+			WHERE NOT ` + current
 	args := []any{key, version, value, ttl}
 	if old != "" {
-		statement = `UPDATE entra_tokens SET version = $2, value = $3, expires_at = clock_timestamp() + $4
-			WHERE key = $1 AND version = $5 AND expires_at > now()`
+		statement = `UPDATE entra_tokens AS t SET version = $2, value = $3, expires_at = clock_timestamp() + $4
+			WHERE key = $1 AND version = $5 AND ` + current
 		args = append(args, []byte(old))
 	}
-	tag, err := s.pool.Exec(ctx, statement, args...)
+	var tag pgconn.CommandTag
+	err := retry(ctx, func() (err error) {
+		tag, err = s.pool.Exec(ctx, statement, args...)
+		return err
+	})
 	switch {
+	case isSerializationFailure(err):
+		return "", cache.ErrConflict
 	case err != nil:
 		return "", err
 	case tag.RowsAffected() == 0:
@@ -117,6 +134,25 @@ func (s *Store) Save(
 	}
 	s.cleaner.run()
 	return cache.Version(version), nil
+}
+
+// retry calls f again after a serialization failure. Statements fail so if others write at the same time and the
+// default isolation level of the connection is "repeatable read" or "serializable".
+func retry(ctx context.Context, f func() error) (err error) {
+	const attempts, pause = 100, 2 * time.Millisecond // on average half of pause
+	for range attempts {
+		if err = f(); !isSerializationFailure(err) || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(time.Duration(mathrand.Int64N(int64(pause))))
+	}
+	return err
+}
+
+func isSerializationFailure(err error) bool {
+	const serializationFailure = "40001"
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == serializationFailure
 }
 
 // DeleteExpired removes all expired rows in batches and returns their number. The store calls it once a minute while
@@ -133,67 +169,109 @@ func (s *Store) Notify(ctx context.Context, key string) error {
 }
 
 const (
-	pingInterval  = 2 * time.Second // of a silent connection; one without a response in this time is lost
+	probeInterval = 2 * time.Second // of a silent connection, at most; one on which no probe arrives in this time is lost
 	reconnectWait = time.Second     // at most, between two attempts to connect
+	silentWait    = time.Minute     // at most, after connections on which no message has arrived
 )
 
+// probe precedes the payload of a message that is not a key. Keys have no space.
+const probe = "probe "
+
 // Subscribe implements [cache.Notifier] with LISTEN. It takes one connection out of the pool, and uses one goroutine
-// until [Store.Close]. It notices a dead connection within four seconds.
+// until [Store.Close]. It notices a connection that is dead or receives no messages within four seconds: when a
+// connection has been silent for one to two seconds, it sends a message through the pool. All processes receive that
+// message, so they send about one per second together.
 func (s *Store) Subscribe(changed func(key string), connected func(bool)) {
 	if s.pool == nil { // a panic of the goroutine would not show the caller
 		panic("postgresstore: the Store must be created with New")
 	}
 	go func() {
+		limit := reconnectWait
 		for s.closed.Err() == nil {
-			s.listen(changed, connected)
-			connected(false)
+			if s.listen(changed, connected) {
+				limit = min(2*limit, silentWait)
+			} else {
+				limit = reconnectWait
+			}
 			select {
-			case <-time.After(time.Duration(mathrand.Int64N(int64(reconnectWait)))):
+			case <-time.After(time.Duration(mathrand.Int64N(int64(limit)))):
 			case <-s.closed.Done():
 			}
 		}
 	}()
 }
 
-// listen passes on messages until the connection fails.
-func (s *Store) listen(changed func(key string), connected func(bool)) {
-	within := func(f func(ctx context.Context) error) error {
-		ctx, cancel := context.WithTimeout(s.closed, pingInterval)
-		defer cancel()
-		return f(ctx)
-	}
-	var conn *pgx.Conn
-	err := within(func(ctx context.Context) error {
-		pooled, err := s.pool.Acquire(ctx)
-		if err != nil {
-			return err
-		}
-		conn = pooled.Hijack() // pool.Close would wait for it
-		_, err = conn.Exec(ctx, "LISTEN "+channel)
-		return err
-	})
+// listen passes on messages until the connection fails. It calls connected only after its probe has arrived, since a
+// pooler may accept LISTEN and lose the messages. silent reports that no probe has arrived.
+func (s *Store) listen(changed func(key string), connected func(bool)) (silent bool) {
+	conn, err := s.connect()
 	if conn != nil {
 		defer func() { _ = conn.Close(context.Background()) }()
 	}
 	if err != nil {
-		return
+		return false
 	}
-	connected(true)
+	works := false
+	defer func() {
+		if works {
+			connected(false)
+		}
+	}()
+	awaited, deadline := s.sendProbe(), time.Now().Add(probeInterval)
 	for {
-		err := within(func(ctx context.Context) error {
-			n, err := conn.WaitForNotification(ctx)
-			if err == nil {
-				changed(n.Payload)
-			}
-			return err
-		})
-		if pgconn.Timeout(err) {
-			err = within(conn.Ping)
+		payload, err := s.receive(conn, deadline)
+		switch {
+		case pgconn.Timeout(err) && awaited == "":
+			awaited, deadline = s.sendProbe(), time.Now().Add(probeInterval)
+			continue
+		case err != nil:
+			return pgconn.Timeout(err) && !works
+		case payload == awaited && !works:
+			works = true
+			connected(true)
+		case !strings.HasPrefix(payload, probe):
+			changed(payload)
 		}
-		if err != nil {
-			return
+		if works { // Any message shows that messages arrive.
+			awaited = ""
+			deadline = time.Now().Add(probeInterval/2 + time.Duration(mathrand.Int64N(int64(probeInterval/2))))
 		}
 	}
+}
+
+// connect takes a connection out of the pool, which would otherwise wait for it in Close, and listens on it.
+func (s *Store) connect() (*pgx.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.closed, probeInterval)
+	defer cancel()
+	pooled, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := pooled.Hijack()
+	_, err = conn.Exec(ctx, "LISTEN "+channel)
+	return conn, err
+}
+
+func (s *Store) receive(conn *pgx.Conn, deadline time.Time) (payload string, err error) {
+	ctx, cancel := context.WithDeadline(s.closed, deadline)
+	defer cancel()
+	n, err := conn.WaitForNotification(ctx)
+	if err != nil {
+		return "", err
+	}
+	return n.Payload, nil
+}
+
+// sendProbe sends a message through the pool and returns its payload. A pooler would deliver a message that is sent on
+// the listening connection itself.
+func (s *Store) sendProbe() (payload string) {
+	payload = probe + rand.Text()
+	go func() {
+		ctx, cancel := context.WithTimeout(s.closed, probeInterval)
+		defer cancel()
+		_ = s.Notify(ctx, payload) // without it, the message does not arrive
+	}()
+	return payload
 }
 
 // BeforeConnect returns a function for the field BeforeConnect of pgxpool.Config. It authenticates each connection
