@@ -183,9 +183,9 @@ func TestProbes(t *testing.T) {
 			t.Errorf("got message %q, want probes only", n.Payload)
 		}
 	}
-	// Ten processes that do not listen to each other's send 50 to 100.
-	if probes < 1 || probes > 25 {
-		t.Errorf("got %d probes of ten processes in %d seconds, want 1 to 25", probes, seconds)
+	// Ten processes send about ten. If none heard the others, they would send more than 50.
+	if probes < 1 || probes > 40 {
+		t.Errorf("got %d probes of ten processes in %d seconds, want 1 to 40", probes, seconds)
 	}
 	if n := len(keys); n != 0 {
 		t.Errorf("got %d keys, first %q, want none", n, <-keys)
