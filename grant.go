@@ -13,6 +13,7 @@ import (
 	"github.com/entratoken/entra/internal/guid"
 	"github.com/entratoken/entra/internal/redact"
 	"github.com/entratoken/entra/internal/retry"
+	"github.com/entratoken/entra/internal/scopes"
 )
 
 // A Grant describes one token: which one it is, and how it is requested. The flow
@@ -274,7 +275,7 @@ func (g *Grant) invalid() *Error {
 		return errorf("invalid_request", "a Grant with Delegation needs a Session and RefreshToken")
 	}
 	for _, scope := range g.scopes() {
-		if !validScope(scope) {
+		if !scopes.Valid(scope) {
 			return errorf("invalid_scope", "%q is not a scope: it is empty, or contains a space or a control character; "+
 				"pass one scope in each string, and use a source for each API", scope)
 		}

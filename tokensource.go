@@ -255,7 +255,7 @@ func (s *TokenSource) Next(ctx context.Context, old *oauth2.Token) (*oauth2.Toke
 
 // PerRPC returns credentials for calls of gRPC. They satisfy the interface PerRPCCredentials of package
 // google.golang.org/grpc/credentials, for example for grpc.WithPerRPCCredentials. gRPC reports every error of them as
-// Unauthenticated, also if Entra is unavailable. Function PerRPC of the module adapters/grpc distinguishes them.
+// Unauthenticated or Internal, also if Entra is unavailable. Function PerRPC of the module adapters/grpc distinguishes them.
 func (s *TokenSource) PerRPC() PerRPC { return PerRPC{s} }
 
 // PerRPC adds a token to each call of gRPC. See [TokenSource.PerRPC].
@@ -298,16 +298,6 @@ func (s *TokenSource) validate() error {
 		return err
 	}
 	return nil
-}
-
-// validScope reports whether scope is a scope-token (RFC 6749, section 3.3).
-func validScope(scope string) bool {
-	for _, c := range scope {
-		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return scope != ""
 }
 
 // badClaims replaces a claims challenge that is invalid.

@@ -156,9 +156,12 @@ func validRedirect(s string) bool {
 }
 
 func validScopes(list []string) bool {
-	return !slices.ContainsFunc(list, func(s string) bool {
-		return s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
-	})
+	return !slices.ContainsFunc(list, func(s string) bool { return !scopes.Valid(s) })
+}
+
+// isPrintable reports whether s consists of printable ASCII without spaces.
+func isPrintable(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 // tokenScopes returns the scopes of a token request: requested, or the Config's if it is

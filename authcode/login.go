@@ -191,7 +191,7 @@ func (f *Flow) Begin(ctx context.Context, r Request) (*Login, error) {
 const sessionName = "must be at most 64 bytes of printable ASCII without spaces"
 
 func validSession(name string) bool {
-	return len(name) <= 64 && (name == "" || validScopes([]string{name}))
+	return len(name) <= 64 && isPrintable(name)
 }
 
 // random returns 256 random bits in base64url.

@@ -26,7 +26,7 @@ func checkParameters(field string, params map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(params)) { // in order, so that the error is always the same
 		lower := strings.ToLower(name)
 		switch {
-		case !validScopes([]string{name}):
+		case name == "" || !isPrintable(name):
 			return invalid(fmt.Sprintf("%s has the name %q; names must be in printable ASCII without spaces", field, name))
 		case slices.Contains(ownParameters, lower):
 			return invalid(fmt.Sprintf("%s contains %s, which the flow sets itself", field, lower))

@@ -81,6 +81,10 @@ func checkScope(scope string) error {
 		return &entra.Error{Code: "invalid_scope", Description: fmt.Sprintf("%q contains white space; "+
 			"pass the default scope of one API alone, and use a source for each API", scope)}
 	}
+	if scope != "" && !scopes.Valid(scope) {
+		return &entra.Error{Code: "invalid_scope", Description: fmt.Sprintf("%q contains a character that no scope has, "+
+			"such as a quotation mark, a backslash, or one outside of ASCII", scope)}
+	}
 	if scopes.IsDefault(scope) {
 		return nil
 	}

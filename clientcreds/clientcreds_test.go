@@ -61,6 +61,8 @@ func TestCheck(t *testing.T) {
 		"and a daemon has the permissions that it was granted in advance; use "
 	const examples = `a scope such as "https://graph.microsoft.com/.default" or "api://<client ID>/.default"`
 	const alone = " contains white space; pass the default scope of one API alone, and use a source for each API"
+	const character = " contains a character that no scope has, such as a quotation mark, a backslash, or one outside " +
+		"of ASCII"
 	for _, tt := range []struct{ scope, tenant, code, description string }{
 		{"api://api-b/.default", "", "", ""},
 		{"https://vault.azure.net//.default", "", "", ""},
@@ -80,6 +82,8 @@ func TestCheck(t *testing.T) {
 		{"api://api-a/.default api://api-b/.default", "", "invalid_scope",
 			`"api://api-a/.default api://api-b/.default"` + alone},
 		{"api://api-b/.default\n", "", "invalid_scope", `"api://api-b/.default\n"` + alone},
+		{`"api://api-b/.default`, "", "invalid_scope", `"\"api://api-b/.default"` + character},
+		{"api://b\u200b/.default", "", "invalid_scope", `"api://b\u200b/.default"` + character},
 		{"api://api-b/.default", "common", "invalid_request",
 			`the tenant is "common", which is only for sign-in; a daemon needs the ID or domain of one tenant`},
 		{"api://api-b/.default", "Organizations", "invalid_request",

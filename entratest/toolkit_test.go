@@ -359,7 +359,8 @@ func TestBrowserSendsCookiesLikeABrowser(t *testing.T) {
 	}
 }
 
-// The browser submits the form of any valid HTML. A field outside of the form, or one that is disabled, is not sent.
+// The browser submits a form with attributes in any valid syntax. A field outside of the form, or one that is disabled,
+// is not sent.
 func TestBrowserSubmitsAnyForm(t *testing.T) {
 	s := entratest.NewTest(t, entratest.Sample())
 	var page, got string

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (f *fake) startLoadApp(t *testing.T) *loadApp {
 	app.toEntra = f.client.Transport.(*http.Transport).Clone()
 	app.toEntra.MaxIdleConnsPerHost = 64
 	t.Cleanup(app.toEntra.CloseIdleConnections)
-	app.tokens = &tokenRequests{next: app.toEntra, byRefreshToken: map[string]*tokenRequest{}}
+	app.tokens = &tokenRequests{next: app.toEntra, byRefreshToken: map[[sha256.Size]byte]*tokenRequest{}}
 	client := must[*entra.Client](t)(entra.New(entra.Config{
 		TenantID: tenant, ClientID: webappID, Credential: entra.Secret(webappSecret), Cloud: entra.Cloud(f.host),
 		HTTPClient: &http.Client{Transport: app.tokens},
@@ -132,7 +133,7 @@ type tokenRequests struct {
 
 	mu             sync.Mutex
 	all            []*tokenRequest
-	byRefreshToken map[string]*tokenRequest // by the refresh token of the response
+	byRefreshToken map[[sha256.Size]byte]*tokenRequest // by the hash of the response's refresh token
 }
 
 type tokenRequest struct {
@@ -165,7 +166,7 @@ func (c *tokenRequests) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("got status %d without a refresh token: %v", resp.StatusCode, err)
 	}
 	c.mu.Lock()
-	c.byRefreshToken[tokens.RefreshToken] = request
+	c.byRefreshToken[sha256.Sum256([]byte(tokens.RefreshToken))] = request
 	c.mu.Unlock()
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
@@ -190,7 +191,7 @@ func (c *tokenRequests) record(r *http.Request) (*tokenRequest, error) {
 	switch grant := form.Get("grant_type"); grant {
 	case "authorization_code":
 	case "refresh_token":
-		request.after = c.byRefreshToken[form.Get("refresh_token")]
+		request.after = c.byRefreshToken[sha256.Sum256([]byte(form.Get("refresh_token")))]
 		if request.after == nil {
 			return nil, errors.New("the refresh token was in no response")
 		}

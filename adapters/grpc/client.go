@@ -20,7 +20,7 @@ import (
 //   - Unauthenticated for all other errors.
 //
 // [errors.As] finds the [*entra.Error] in the error of the call. TokenSource.PerRPC does the same without an
-// adapter, but then gRPC reports all errors as Unauthenticated, and only with their text.
+// adapter, but then gRPC reports all errors as Unauthenticated or Internal, and only with their text.
 func PerRPC(source *entra.TokenSource) credentials.PerRPCCredentials {
 	return perRPC{source.PerRPC()}
 }

@@ -5,6 +5,16 @@ import (
 	"strings"
 )
 
+// Valid reports whether scope is a scope-token (RFC 6749, section 3.3).
+func Valid(scope string) bool {
+	for _, c := range scope {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return scope != ""
+}
+
 // Check returns an error for scopes that Entra rejects in every request for a user: the URI of an API without a
 // permission, and a default scope together with other scopes of an API ("Scopes and permissions in the Microsoft
 // identity platform", "The .default scope"). Scopes of OpenID Connect may be in any list.

@@ -6,6 +6,17 @@ import (
 	"github.com/entratoken/entra/internal/scopes"
 )
 
+func TestValid(t *testing.T) {
+	for scope, want := range map[string]bool{
+		"": false, "!": true, "~": true, " ": false, "a b": false, "a\x7f": false, "é": false, `a"`: false, `a\`: false,
+		"api://b/Orders.Read#[]": true,
+	} {
+		if got := scopes.Valid(scope); got != want {
+			t.Errorf("%q: got %v, want %v", scope, got, want)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	const client = "22222222-2222-4222-8222-222222222222"
 	for _, tt := range []struct {
