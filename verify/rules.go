@@ -46,7 +46,7 @@ const (
 
 // match requires the issuer and the audience of these rules. fit says how well the token
 // fits: 0 for another issuer, 1 for another audience, 2 for a tenant that is not allowed,
-// and otherwise 3.
+// and otherwise bestFit.
 func (r *rules) match(c *Claims) (fit int, err error) {
 	if err := r.checkIssuer(c); err != nil {
 		return 0, err
@@ -57,8 +57,11 @@ func (r *rules) match(c *Claims) (fit int, err error) {
 	if !r.allows(c.TenantID) {
 		return 2, nil
 	}
-	return 3, nil
+	return bestFit, nil
 }
+
+// bestFit is the result of match for a token that fits.
+const bestFit = 3
 
 // check applies the rules for a token that match accepted.
 func (r *rules) check(t *jws, c *Claims, use tokenUse, now time.Time) error {

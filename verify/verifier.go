@@ -88,11 +88,15 @@ func (v *Verifier) choose(c *Claims) (member *Verifier, err error) {
 
 // chooses reports whether choose returns m for these claims, which m has accepted.
 func (v *Verifier) chooses(m *Verifier, c *Claims) bool {
-	if len(v.members) == 1 {
-		return true
+	for _, earlier := range v.members {
+		if earlier == m {
+			return true
+		}
+		if fit, _ := earlier.rules.match(c); fit == bestFit {
+			return false
+		}
 	}
-	member, err := v.choose(c)
-	return err == nil && member == m
+	return false
 }
 
 // Verify verifies an access token for this API. It does not check scopes or roles; see
@@ -117,7 +121,7 @@ func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, e
 	}
 	hash := digest.SHA256(raw)
 	for _, m := range v.members {
-		if c := m.verified.get(hash, now); c != nil && v.chooses(m, c) {
+		if c, by := m.verified.get(hash, now); c != nil && (by == v || v.chooses(m, c)) {
 			m.notify(Event{Kind: EventVerified, Cached: true})
 			return m.groups.bind(ctx, newToken(raw, hash, c, m)), m, nil
 		}
@@ -151,7 +155,7 @@ func (v *Verifier) verifyNew(ctx context.Context, raw string, hash [sha256.Size]
 	if err := m.rules.checkPermissions(c); err != nil {
 		return nil, m, err
 	}
-	m.verified.add(hash, verifiedEntry{c, key, keys, c.Expires.Add(m.rules.leeway)})
+	m.verified.add(hash, verifiedEntry{c, v, key, keys, c.Expires.Add(m.rules.leeway)})
 	return newToken(raw, hash, c, m), m, nil
 }
 
@@ -282,7 +286,8 @@ type verifiedCache struct {
 }
 
 type verifiedEntry struct {
-	claims *Claims // shared: callers get copies
+	claims *Claims   // shared: callers get copies
+	by     *Verifier // whose member verified the token; it chooses the same member again
 	key    *signingKey
 	keys   *keys     // of key
 	until  time.Time // exp plus the leeway
@@ -300,25 +305,25 @@ func newVerifiedCache(size int) *verifiedCache {
 	return &verifiedCache{entries}
 }
 
-// get returns the claims of a cached token, or nil if it is not cached, if it
-// has expired, if its key has been withdrawn, or if the keys must be fetched first. The
-// claims must not be changed.
-func (s *verifiedCache) get(hash [sha256.Size]byte, now time.Time) *Claims {
+// get returns the claims of a cached token and the Verifier that verified it. The claims
+// are nil if the token is not cached, if it has expired, if its key has been withdrawn, or if
+// the keys must be fetched first. They must not be changed.
+func (s *verifiedCache) get(hash [sha256.Size]byte, now time.Time) (*Claims, *Verifier) {
 	if s.entries == nil {
-		return nil
+		return nil, nil
 	}
 	e, ok := s.entries.Get(hash)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	if _, ok = e.keys.load(now); !ok {
-		return nil
+		return nil, nil
 	}
 	if !now.Before(e.until) || e.key.withdrawn.Load() {
 		s.entries.Remove(hash)
-		return nil
+		return nil, nil
 	}
-	return e.claims
+	return e.claims, e.by
 }
 
 // add caches a verified token. Its claims must not be changed afterwards.

@@ -328,3 +328,29 @@ func TestAnyTakesCachedTokensFromTheFirst(t *testing.T) {
 		t.Errorf("got %d tokens from the cache, want 2", cached)
 	}
 }
+
+// Any does not compare a cached token with its Verifiers again.
+func TestAnyAllocatesOnceForCachedTokens(t *testing.T) {
+	a := newAuthority(jwk(0))
+	cfg := a.config()
+	cfg.Audiences = []string{apiID}
+	first := mustNew(t, cfg)
+	cfg.Audiences = []string{otherID}
+	both := verify.Any(first, mustNew(t, cfg))
+	inFirst := sign(0, headerOf(0), userV2())
+	shared := sign(0, headerOf(0), userV2().with("uti", "cached by first"))
+	accept(t, first, shared)
+	for name, raw := range map[string]string{
+		"first": inFirst, "second": sign(0, headerOf(0), userV2().with("aud", otherID)), "shared": shared,
+	} {
+		accept(t, both, raw)
+		got := testing.AllocsPerRun(100, func() {
+			if _, err := both.Verify(t.Context(), raw); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got > 1 {
+			t.Errorf("%s: got %v allocations, want 1", name, got)
+		}
+	}
+}
