@@ -90,10 +90,14 @@ type Config struct {
 	// keys that all applications share are fetched.
 	//
 	// If any tenant is allowed, the keys of the 1,000 most recently used tenants are
-	// cached. A tenant is new until a token of it is verified, and so is every tenant
-	// after a restart. All new tenants together cause at most 100 fetches at once and ten
-	// per second. A flood of forged tokens can therefore delay a new tenant, whose tokens
-	// get status 503. It does not affect tenants in use.
+	// cached. Other tenants are new until a token of them is verified, and so is every
+	// tenant after a restart. All new tenants together cause at most 100 fetches at once
+	// and ten per second. A flood of forged tokens does not affect tenants whose keys are
+	// cached. It delays new tenants, whose tokens get status 503: ten requests of new
+	// tenants per second are admitted, forged or not. During 1,000 forged requests per
+	// second, a new tenant with one request per second waits for 100 seconds on average.
+	// Twenty per second can keep it out if they always arrive just before its own. The
+	// Logger warns at most once a minute.
 	//
 	// Sources: "Validate the signature" in Microsoft's access-tokens page, and
 	// "Configure a custom signing key" in its page on claims customization.
@@ -166,9 +170,10 @@ type Config struct {
 	// share the fetch. If Trace is nil, nothing is traced.
 	Trace func(ctx context.Context) (context.Context, func(Event))
 
-	// Logger logs failed key fetches and failed lookups of groups at level Warn. At level
-	// Debug it logs rejected requests with the reason and, for example, the audience in
-	// the token. Tokens are never logged. If nil, nothing is logged.
+	// Logger logs failed key fetches, failed lookups of groups and floods of new tenants
+	// (see KeysFor) at level Warn. At level Debug it logs rejected requests with the reason
+	// and, for example, the audience in the token. Tokens are never logged. If nil, nothing
+	// is logged.
 	Logger *slog.Logger
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -290,12 +291,24 @@ func TestRepeatedMadeUpTenantsCauseFewFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority()
 		a.perTenant(nil)
-		_, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
+		v, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
 		flood := make([]string, 100)
 		for i := range flood {
 			flood[i] = forgedToken(tenantNumber(i), kid(0))
 		}
 		for second := range 11 {
+			if second == 1 { // the limit allows ten retries; the other tokens do not get the response of the second before
+				count := map[string]int{}
+				for _, raw := range flood {
+					_, err := v.Verify(t.Context(), raw)
+					count[err.Error()]++
+				}
+				const prefix = "verify: failed to fetch the signing keys of the authority: "
+				if failed, waiting := count[prefix+host+" responded with HTTP status 400"],
+					count[prefix+"tokens of too many new tenants arrive at once"]; failed != 10 || waiting != 90 {
+					t.Errorf("got %v, want 10 failed fetches and 90 tokens that wait", count)
+				}
+			}
 			if got := verifyAll(flood...); got[verify.ReasonKeysUnavailable] != 100 {
 				t.Errorf("got %v, want 100 %s", got, verify.ReasonKeysUnavailable)
 			}
@@ -375,6 +388,93 @@ func TestRealTenantsDuringAFloodOfUnknownKeys(t *testing.T) {
 		accept(t, v, inB)
 		verifyAll(flood...)
 		accept(t, v, sign(0, headerOf(0), ofTenant(tenantB).with("uti", "another token")))
+
+		// Forged tokens arrive between those of another tenant, 20 per second. A fetch is allowed at multiples
+		// of 100 ms, and the first token after that gets it.
+		inC := sign(0, headerOf(0), ofTenant(otherID))
+		before = a.fetches.Load()
+		var got []verify.Reason
+		for ms := 0; ms <= 210; ms += 10 {
+			if ms%50 == 30 {
+				verifyAll(forgedToken(tenantNumber(1000+ms), kid(0)))
+			}
+			if ms%70 == 0 {
+				_, err := v.Verify(t.Context(), inC)
+				got = append(got, reason(t, err))
+			}
+			advance(10 * time.Millisecond)
+		}
+		if want := []verify.Reason{verify.ReasonKeysUnavailable, verify.ReasonKeysUnavailable,
+			verify.ReasonKeysUnavailable, ""}; !slices.Equal(got, want) {
+			t.Errorf("tenant C: got %q, want %q", got, want)
+		}
+		if got := a.fetches.Load() - before; got != 2 {
+			t.Errorf("got %d fetches in 210 ms, want 2", got)
+		}
+	})
+}
+
+// A cached token keeps its tenant in use, whose next token is then accepted without a fetch.
+func TestCachedTokensKeepTheKeysOfTheirTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		v, verifyAll := verifierWithKeysOf(t, a, verify.AnyTenant)
+		cached, idle := longLived(0), sign(0, headerOf(0), ofTenant(tenantB))
+		accept(t, v, cached)
+		accept(t, v, idle)
+		for i := range 999 { // they evict tenant B
+			accept(t, v, cached)
+			accept(t, v, sign(0, headerOf(0), ofTenant(tenantNumber(i))))
+			advance(100 * time.Millisecond)
+		}
+		before := a.fetches.Load()
+		accept(t, v, sign(0, headerOf(0), userV2().with("uti", "another token")))
+		if got := a.fetches.Load() - before; got != 0 {
+			t.Errorf("got %d fetches for a tenant in use, want 0", got)
+		}
+		if got := verifyAll(sign(0, headerOf(0), ofTenant(tenantB).with("uti", "another token"))); got[""] != 1 ||
+			a.fetches.Load()-before != 1 {
+			t.Errorf("got %v and %d fetches for an evicted tenant, want success and 1", got, a.fetches.Load()-before)
+		}
+	})
+}
+
+// Operators see why new tenants wait, at most once a minute.
+func TestFloodsOfNewTenantsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(jwk(0))
+		var out bytes.Buffer
+		cfg := a.config()
+		cfg.Audiences, cfg.Tenants, cfg.KeysFor = []string{apiID}, []string{verify.AnyTenant}, apiID
+		cfg.Logger = slog.New(slog.NewTextHandler(&out, nil))
+		v := mustNew(t, cfg)
+		number := 0
+		flood := func(n int) {
+			for range n {
+				_, _ = v.Verify(t.Context(), forgedToken(tenantNumber(number), kid(0)))
+				number++
+			}
+		}
+		const warning = "level=WARN msg=\"verify: too many new tenants; some wait for their keys\""
+		for _, step := range []struct {
+			tokens int
+			want   int // warnings so far
+		}{{100, 0}, {100, 1}, {0, 1}} {
+			flood(step.tokens)
+			if got := strings.Count(out.String(), warning); got != step.want {
+				t.Errorf("after %d tokens: got %d warnings, want %d:\n%s", number, got, step.want, &out)
+			}
+		}
+		advance(time.Minute - time.Nanosecond)
+		flood(200)
+		if got := strings.Count(out.String(), warning); got != 1 {
+			t.Errorf("within a minute: got %d warnings, want 1", got)
+		}
+		advance(time.Nanosecond)
+		flood(1)
+		if got := strings.Count(out.String(), warning); got != 2 || strings.Count(out.String(), "\n") != 2 {
+			t.Errorf("after a minute: got %d warnings, want 2 and no other lines:\n%s", got, &out)
+		}
 	})
 }
 

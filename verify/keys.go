@@ -75,14 +75,19 @@ const (
 	// It permits untestedBurst such fetches at once.
 	untestedInterval = 100 * time.Millisecond
 	untestedBurst    = 100
+	// warnInterval is the minimum time between two warnings that such fetches are limited.
+	warnInterval = time.Minute
 )
 
 // fetchLimit limits the fetches for all tenants without a verified token together. All fetches count: the first
 // one, those for unknown keys, those after failures, and refreshes. It cannot tell real tenants from others, so a
-// flood of tokens delays the first fetch for a new tenant. It does not affect a tenant with a verified token.
+// flood of tokens delays the first fetch for a new tenant. It does not affect a tenant in byTenant.
 type fetchLimit struct {
-	mu     sync.Mutex // guards earned
+	logger *slog.Logger
+
+	mu     sync.Mutex // guards the fields below
 	earned time.Time  // when the limit has no arrears
+	warned time.Time  // the time of the last warning
 }
 
 // take reports whether a fetch may start, and counts it. A nil fetchLimit allows all.
@@ -90,16 +95,29 @@ func (l *fetchLimit) take(now time.Time) bool {
 	if l == nil {
 		return true
 	}
+	ok, warn := l.count(now)
+	if warn {
+		l.logger.Warn("verify: too many new tenants; some wait for their keys")
+	}
+	return ok
+}
+
+// count is take without the warning. warn reports whether it is due.
+func (l *fetchLimit) count(now time.Time) (ok, warn bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.earned.Before(now) {
 		l.earned = now
 	}
-	if l.earned.Sub(now) > (untestedBurst-1)*untestedInterval {
-		return false
+	if l.earned.Sub(now) <= (untestedBurst-1)*untestedInterval {
+		l.earned = l.earned.Add(untestedInterval)
+		return true, false
 	}
-	l.earned = l.earned.Add(untestedInterval)
-	return true
+	if now.Sub(l.warned) < warnInterval {
+		return false, false
+	}
+	l.warned = now
+	return false, true
 }
 
 // newKeySource returns the keys for cfg. It makes no requests.
@@ -133,7 +151,7 @@ func newKeySource(r *rules, cfg Config, logger *slog.Logger) *keySource {
 		},
 	}
 	if r.anyTenant {
-		s.limit = new(fetchLimit)
+		s.limit = &fetchLimit{logger: logger}
 	}
 	return s
 }
@@ -182,6 +200,13 @@ func (s *keySource) verified(tenantID string, k *keys) {
 	s.untested.Remove(tenantID)
 }
 
+// used records that a cached token of a tenant was accepted, so that others do not evict the keys of the tenant.
+func (s *keySource) used(tenantID string) {
+	if s.byTenant != nil {
+		s.byTenant.Get(tenantID)
+	}
+}
+
 var errTooManyTenants = errors.New("tokens of too many new tenants arrive at once")
 
 func tooManyTenants() error { return &Error{Reason: ReasonKeysUnavailable, Err: errTooManyTenants} }
@@ -202,7 +227,7 @@ type keys struct {
 	limit   atomic.Pointer[fetchLimit] // of the fetches; nil without a limit
 	current atomic.Pointer[keySet]     // nil before the first successful fetch
 
-	mu        sync.Mutex    // guards the fields below
+	mu        sync.Mutex    // guards the fields below; held while current is replaced
 	flight    chan struct{} // closed when the fetch in flight ends; nil between fetches
 	failure   error         // the error of the last fetch, or nil
 	failures  int           // the number of consecutive failed fetches
@@ -237,16 +262,18 @@ func (k *keys) load(now time.Time) (set *keySet, ok bool) {
 	if idle >= idleTime {
 		return set, false
 	}
-	if idle < set.pause || !k.limit.Load().take(now) {
+	if idle < set.pause {
+		return set, true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current.Load() != set || k.flight == nil && !k.limit.Load().take(now) { // one caller starts the refresh
 		return set, true
 	}
 	next := *set
-	next.pause = idleTime                     // the fetch replaces it
-	if k.current.CompareAndSwap(set, &next) { // one caller starts the refresh
-		k.mu.Lock()
-		k.startLocked(false)
-		k.mu.Unlock()
-	}
+	next.pause = idleTime // the fetch replaces it
+	k.current.Store(&next)
+	k.startLocked(false)
 	return &next, true
 }
 
@@ -310,10 +337,10 @@ func (k *keys) join(id string, set *keySet, ok, fetched bool, now time.Time) (
 		// An idle verifier uses its old keys after a failure, so it does not retry.
 		retries := ok || set == nil || since(set.fetched, now) >= maxAge
 		return k.startLocked(retries), true, nil
-	case k.failure != nil: // the key may be published, but we cannot know
-		return nil, false, k.failure
 	case due:
 		return nil, false, tooManyTenants()
+	case k.failure != nil: // the key may be published, but we cannot know
+		return nil, false, k.failure
 	case ok:
 		return nil, false, rejectValue(ReasonUnknownKey, "", id)
 	}

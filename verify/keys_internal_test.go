@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,37 @@ func TestRefreshStartsAfterThePause(t *testing.T) {
 		synctest.Wait()
 		if k.failures != 1 || k.current.Load().pause != minPause {
 			t.Errorf("got %d failed fetches and a pause of %v, want 1 and %v", k.failures, k.current.Load().pause, minPause)
+		}
+	})
+}
+
+// Concurrent lookups start one refresh, which counts once.
+func TestConcurrentLookupsUseTheLimitOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 5000 {
+			k := newKeys("https://login.microsoftonline.com/keys", "login.microsoftonline.com",
+				&http.Client{Transport: failingTransport{}}, retry.NewBudget(), slog.New(slog.DiscardHandler))
+			limit := new(fetchLimit)
+			k.limit.Store(limit)
+			now := time.Now()
+			k.current.Store(&keySet{fetched: now, tried: now})
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for range 8 {
+				wg.Go(func() {
+					<-start
+					k.load(now)
+				})
+			}
+			close(start)
+			wg.Wait()
+			if got := limit.earned.Sub(now); got != untestedInterval {
+				t.Fatalf("got %d fetches, want 1", got/untestedInterval)
+			}
+			synctest.Wait()
+			if k.failures != 1 {
+				t.Fatalf("got %d failed fetches, want 1", k.failures)
+			}
 		}
 	})
 }

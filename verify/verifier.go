@@ -122,6 +122,7 @@ func (v *Verifier) verify(ctx context.Context, raw string) (*Token, *Verifier, e
 	hash := digest.SHA256(raw)
 	for _, m := range v.members {
 		if c, by := m.verified.get(hash, now); c != nil && (by == v || v.chooses(m, c)) {
+			m.keys.used(c.TenantID)
 			m.notify(Event{Kind: EventVerified, Cached: true})
 			return m.groups.bind(ctx, newToken(raw, hash, c, m)), m, nil
 		}
