@@ -147,8 +147,9 @@ type Config struct {
 	// client is used with the proxy and the certificate authorities that
 	// http.DefaultTransport has when New is called. New makes a copy without a cookie jar
 	// that does not follow redirects, so a later change of the fields has no effect. With any
-	// client, a request times out after at most 10 seconds. Callers wait for at most 25
-	// seconds for the keys, and 10 seconds for a lookup of groups, including retries.
+	// client, a request times out after at most 10 seconds. With its retries, a fetch of
+	// the keys takes at most 25 seconds, and a lookup of groups 10 seconds. A caller may wait
+	// for two fetches: one in flight and its own.
 	HTTPClient *http.Client
 
 	// ErrorHandler writes the response to a request that Middleware or a Require

@@ -102,7 +102,7 @@
 // for one, so that a withdrawn key is not used. If a fetch fails, the current keys
 // remain in use for up to seven days. Tokens with unknown keys cause at most one fetch
 // in ten seconds. With Config.KeysFor and several tenants, that is the limit of each
-// tenant, and new tenants share another one.
+// tenant. If any tenant is allowed, new tenants share another one.
 //
 // Verified tokens are cached by their SHA-256 hash until they expire or their key is
 // withdrawn. The first request with a token costs a signature check, and other requests

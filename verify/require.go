@@ -282,7 +282,9 @@ func mustBePermissions(function string, values []string) []string {
 // mustBeScopes is mustBePermissions for scopes. It also panics if one is written as clients
 // request it, since it would reject every user.
 //
-// A scope does not begin with a dot (value in the reference of permissionScope in Microsoft Graph).
+// A scope does not begin with a dot (value in the reference of permissionScope in Microsoft Graph). Slashes and colons
+// are allowed there, so a scope may look like the URI of an API. Such a scope is rejected here and needs a Rule of its
+// own.
 func mustBeScopes(function string, values []string) []string {
 	scopes := mustBePermissions(function, values)
 	for _, v := range scopes {
