@@ -18,23 +18,26 @@ func Valid(scope string) bool {
 // Check returns an error for scopes that Entra rejects in every request for a user: the URI of an API without a
 // permission, and a default scope together with other scopes of an API ("Scopes and permissions in the Microsoft
 // identity platform", "The .default scope"). Scopes of OpenID Connect may be in any list.
+//
+// Most requests of an app create a source and check its scopes, so Check does not allocate for valid lists.
 func Check(list []string) error {
-	isDefault, other := "", ""
+	standsForAll := ""
 	for _, s := range list {
 		if _, rest, ok := strings.Cut(s, "://"); ok && !strings.Contains(strings.TrimRight(rest, "/"), "/") {
 			return fmt.Errorf("%q names an API but no permission; use %s, or scopes of the API", s, SuggestDefault(s))
 		}
-		switch {
-		case len(list) == 1: // as for most requests, which create a source each
-		case IsDefault(strings.ToLower(s)):
-			isDefault = s
-		case apiOf(s) != "":
-			other = s
+		if isDefaultFold(s) {
+			standsForAll = s
 		}
 	}
-	if isDefault != "" && other != "" {
-		return fmt.Errorf("%q stands for all permissions and cannot be combined with %q; use one of the two",
-			isDefault, other)
+	if standsForAll == "" || len(list) == 1 {
+		return nil
+	}
+	for _, s := range list {
+		if !isDefaultFold(s) && apiOf(s) != "" {
+			return fmt.Errorf("%q stands for all permissions and cannot be combined with %q; use one of the two",
+				standsForAll, s)
+		}
 	}
 	return nil
 }

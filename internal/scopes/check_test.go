@@ -27,6 +27,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"api://b/Orders.Read", "api://b/Orders.Write", "openid", "email"}, ""},
 		{[]string{"api://b/.default"}, ""},
 		{[]string{"openid", "profile", "offline_access", "email", "api://b/.default"}, ""},
+		{[]string{"https://graph.microsoft.com/.Default", "OpenID", "Address", "PHONE"}, ""},
 		{[]string{"api://b/.default", "API://B/.DEFAULT", client + "/.default"}, ""},
 		{[]string{"https://vault.azure.net//.default"}, ""},
 		{[]string{"api://contoso.example/" + client + "/read"}, ""},
@@ -49,6 +50,12 @@ func TestCheck(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%q: got %q, want %q", tt.list, got, tt.want)
+		}
+		if tt.want != "" {
+			continue
+		}
+		if n := testing.AllocsPerRun(100, func() { _ = scopes.Check(tt.list) }); n != 0 {
+			t.Errorf("%q: got %v allocations, want 0", tt.list, n)
 		}
 	}
 }

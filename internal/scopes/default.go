@@ -10,6 +10,13 @@ func IsDefault(scope string) bool {
 	return strings.HasSuffix(scope, "/.default") && scope != "/.default"
 }
 
+// isDefaultFold is [IsDefault] without regard to case.
+func isDefaultFold(scope string) bool {
+	const suffix = "/.default"
+	i := len(scope) - len(suffix)
+	return i > 0 && strings.EqualFold(scope[i:], suffix)
+}
+
 // SuggestDefault returns the scope that the caller probably meant. scope may be the App ID URI
 // of an API or one of its permissions, and the result is the default scope of that API. If
 // scope does not name an API, SuggestDefault returns examples.

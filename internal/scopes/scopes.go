@@ -52,15 +52,16 @@ const graphAPI = "00000003-0000-0000-c000-000000000000"
 // a scope of OpenID Connect, which belongs to every API. A scope without an API is one of
 // Microsoft Graph ("Scopes and permissions in the Microsoft identity platform").
 func apiOf(scope string) string {
-	scope = strings.ToLower(scope)
 	i := strings.LastIndexByte(scope, '/')
 	if i < 0 {
-		if IsOIDC(scope) || scope == "email" || scope == "address" || scope == "phone" {
-			return ""
+		for _, s := range [...]string{"openid", "profile", "offline_access", "email", "address", "phone"} {
+			if strings.EqualFold(scope, s) {
+				return ""
+			}
 		}
 		return graphAPI
 	}
-	api := strings.TrimRight(scope[:i], "/")
+	api := strings.TrimRight(strings.ToLower(scope[:i]), "/")
 	switch strings.TrimPrefix(api, "https://") {
 	case "graph.microsoft.com", "graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn":
 		return graphAPI
