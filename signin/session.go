@@ -305,10 +305,11 @@ func (s *Site) touch(ctx context.Context, v *session) error {
 
 // putUnlessMarked writes a session, and deletes it again if one of the marks exists. A write without the check could
 // restore a session that has ended. The check therefore happens even if the client is gone, and also if the write takes
-// longer than the request waits for it.
+// longer than the request waits for it. Writes that hang stay in progress for up to a minute, and each request starts
+// another one. They have a limiter of their own, because reads must continue.
 func (s *Site) putUnlessMarked(ctx context.Context, v session, marks ...string) error {
 	ctx = context.WithoutCancel(ctx)
-	_, err := bounded(ctx, s.calls, func(context.Context) (struct{}, error) {
+	_, err := bounded(ctx, s.finishing, func(context.Context) (struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 		defer cancel()
 		if err := s.unbounded.put(ctx, v.key, v, s.storeExpiry(&v)); err != nil {

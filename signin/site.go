@@ -29,7 +29,7 @@ type Config struct {
 	// Store stores the sessions. If nil, they are in the memory of this process, about 33,000 at most.
 	//
 	// A request waits at most two seconds for each call of Store. Then the call counts as failed, even if it ignores
-	// its context. At most 256 calls are in progress at a time.
+	// its context. At most 256 calls are in progress at a time, and 256 more that record the use of sessions.
 	Store Store
 
 	// Keys encrypt cookies and everything in Store. The first key encrypts; every key decrypts. If empty, a random
@@ -100,6 +100,7 @@ type Site struct {
 	records
 	unbounded    records          // the same records, for [Site.putUnlessMarked]
 	calls        safecall.Limiter // of Config.Store
+	finishing    safecall.Limiter // of putUnlessMarked, which may last longer than other calls
 	cookies      cookies
 	origin       string // scheme, host and port of the site
 	callbackPath string
@@ -157,7 +158,7 @@ func New(flow *authcode.Flow, cfg Config) (*Site, error) {
 		return s, nil
 	}
 	store := withContext(cfg.Store)
-	s.calls = safecall.NewLimiter()
+	s.calls, s.finishing = safecall.NewLimiter(), safecall.NewLimiter()
 	s.store, s.unbounded = boundedStore{store, s.calls}, records{store, s.keys}
 	return s, nil
 }

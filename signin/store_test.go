@@ -247,6 +247,44 @@ func TestCallsOfHangingStoreAreBounded(t *testing.T) {
 	})
 }
 
+// While writes hang, each request starts another write, because the use of the session is not recorded. Reads must
+// continue.
+func TestReadsContinueWhileWritesHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newSharedStore()
+		w := newWebApp(t, withStore(store))
+		b := w.browser(t)
+		b.signIn("/private/x", alice)
+		cookie := b.cookie("__Host-session-")
+		time.Sleep(2 * time.Minute) // the next use is recorded
+		release := store.hang("Commit")
+		defer release()
+		_, before, _ := store.counts()
+		codes := make([]int, 400)
+		var wg sync.WaitGroup
+		for i := range codes {
+			wg.Go(func() {
+				r := httptest.NewRequest(http.MethodGet, origin+"/private/x", nil)
+				r.AddCookie(cookie)
+				rec := httptest.NewRecorder()
+				w.app.ServeHTTP(rec, r)
+				codes[i] = rec.Code
+			})
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		if i := slices.IndexFunc(codes, func(code int) bool { return code != http.StatusOK }); i >= 0 {
+			t.Errorf("request %d: got status %d, want 200", i, codes[i])
+		}
+		release()
+		synctest.Wait()
+		if _, after, _ := store.counts(); after-before != 256 {
+			t.Errorf("got %d writes, want 256", after-before)
+		}
+		b.wantUser("Alice Adams")
+	})
+}
+
 // A panic of the store is a failure of the store. It does not reach the server.
 func TestStorePanics(t *testing.T) {
 	store := newSharedStore()
