@@ -224,14 +224,14 @@ func (s *Site) handleCallback(w http.ResponseWriter, r *http.Request) {
 	// Sessions that end after this point, for example while OnSignIn runs, include the new one.
 	now, err := s.currentEpochs(r.Context(), signIn)
 	if err == nil {
-		err = s.admit(r, signIn)
+		err = s.admit(r.Context(), signIn)
 	}
 	id := rand.Text()
 	if err == nil {
 		err = s.startSession(r, id, st, signIn, now)
 	}
 	if err != nil {
-		s.dropTokens(r, signIn, current)
+		s.cleanUpSignIn(r, st, signIn, current, err)
 		s.deleteLogin(w, r, st)
 		s.reject(w, r, page, err)
 		return
@@ -258,31 +258,14 @@ type RejectionError struct {
 // Error returns the reason.
 func (e *RejectionError) Error() string { return "signin: the app rejects the user: " + e.Reason }
 
-// admit calls Config.OnSignIn. If that returns an error, admit removes the tokens of the sign-in. They belong to the
-// browser's session, too, if it is one of the same user, so that session ends. A failure of the app does not end it.
-func (s *Site) admit(r *http.Request, signIn *authcode.SignIn) error {
+// admit calls Config.OnSignIn.
+func (s *Site) admit(ctx context.Context, signIn *authcode.SignIn) error {
 	if s.config.OnSignIn == nil {
 		return nil
 	}
-	err := s.config.OnSignIn(r.Context(), signIn)
-	if err == nil {
-		return nil
-	}
+	err := s.config.OnSignIn(ctx, signIn)
 	if invalid := safecall.NilPointer(err); invalid != nil {
-		err = fmt.Errorf("signin: Config.OnSignIn failed: %w", invalid)
-	}
-	ctx := context.WithoutCancel(r.Context())
-	if !errors.As(err, new(*RejectionError)) {
-		for _, key := range s.sessionKeys(r) { // with form_post, the request lacks the session cookie
-			v, _ := s.findSession(ctx, key)
-			if v != nil && userOf(v.Account) == userOf(signIn.Account) && v.Account.Session == signIn.Account.Session {
-				return err
-			}
-		}
-	}
-	ended := s.endUserSessions(ctx, signIn.Account, nameEpochKey(signIn.Account))
-	if out := errors.Join(ended, s.flow.SignOut(ctx, signIn.Account)); out != nil {
-		s.logError(ctx, slog.LevelError, "signin: session of a rejected user could not be ended", out)
+		return fmt.Errorf("signin: Config.OnSignIn failed: %w", invalid)
 	}
 	return err
 }
@@ -320,15 +303,23 @@ func (s *Site) startSession(r *http.Request, id string, st *loginState, signIn *
 	return nil
 }
 
-// dropTokens removes the tokens of a sign-in that has failed, unless they belong to the current session of the browser.
-func (s *Site) dropTokens(r *http.Request, signIn *authcode.SignIn, current *session) {
-	if current != nil && current.Account.HomeAccountID == signIn.Account.HomeAccountID &&
-		current.Account.Session == signIn.Account.Session {
+// cleanUpSignIn removes the tokens of a sign-in that has failed with err, unless they belong to the current session of
+// the browser, too. If the app has named the session, they may also belong to other browsers. A [RejectionError]
+// removes them in any case and ends the sessions with these tokens.
+func (s *Site) cleanUpSignIn(r *http.Request, st *loginState, signIn *authcode.SignIn, current *session, err error) {
+	ctx := context.WithoutCancel(r.Context())
+	rejected := errors.As(err, new(*RejectionError))
+	shared := st.Named || current != nil && current.Account.HomeAccountID == signIn.Account.HomeAccountID &&
+		current.Account.Session == signIn.Account.Session
+	if shared && !rejected {
 		return
 	}
-	ctx := context.WithoutCancel(r.Context())
-	if err := s.flow.SignOut(ctx, signIn.Account); err != nil {
-		s.logError(ctx, slog.LevelError, "signin: tokens of a failed sign-in could not be removed", err)
+	var ended error
+	if rejected {
+		ended = s.endUserSessions(ctx, signIn.Account, nameEpochKey(signIn.Account))
+	}
+	if err := errors.Join(ended, s.flow.SignOut(ctx, signIn.Account)); err != nil {
+		s.logError(ctx, slog.LevelError, "signin: failed sign-in could not be cleaned up", err)
 	}
 }
 

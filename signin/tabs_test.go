@@ -5,12 +5,15 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/entratoken/entra/authcode"
+	"github.com/entratoken/entra/cache"
+	"github.com/entratoken/entra/cache/storetest"
 	"github.com/entratoken/entra/entratest"
 	"github.com/entratoken/entra/signin"
 )
@@ -218,6 +221,103 @@ func TestFailedSignInLeavesNoTokens(t *testing.T) {
 	if n := w.tokens.Stats().Sessions; n != 1 {
 		t.Errorf("got tokens of %d sessions, want Alice's", n)
 	}
+}
+
+// A sign-in may fail after it has started to replace the session of the browser. The session of the same user then ends
+// after its grace period or when its next use is recorded, and that of another user at once.
+func TestFailedSignInMayEndOldSession(t *testing.T) {
+	for _, test := range []struct {
+		user    string
+		commits int           // the last of which fails
+		name    string        // of the signed-in user after the failure
+		tokens  int           // sessions with tokens after the failure
+		lasts   time.Duration // how long the old session lasts at most without a request
+	}{
+		{alice, 3, "Alice Adams", 1, time.Minute}, // has written the successor of the old session
+		{alice, 4, "Alice Adams", 1, 30 * time.Second},
+		{bob, 4, "", 0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newSharedStore()
+			w := newWebApp(t, withStore(store))
+			b := w.browser(t)
+			b.signIn("/private/x", alice)
+			callback := b.signInAtEntra(b.get("/login"), test.user)
+			commits := 0
+			store.before = func(method, _ string) {
+				if method != "Commit" {
+					return
+				}
+				if commits++; commits == test.commits {
+					store.setError("Commit", errStore)
+				}
+			}
+			b.wantStatus(b.callback(callback), http.StatusServiceUnavailable, "")
+			store.setError("Commit", nil)
+			if commits != test.commits {
+				t.Errorf("%s: got %d commits, want %d", test.user, commits, test.commits)
+			}
+			b.wantUser(test.name)
+			if n := w.tokens.Stats().Sessions; n != test.tokens {
+				t.Errorf("%s, commit %d: got tokens of %d sessions, want %d", test.user, commits, n, test.tokens)
+			}
+			if a := b.get("/call"); test.name != "" && a.body != "token true" {
+				t.Errorf("%s, commit %d: got status %d, want a token", test.user, commits, a.StatusCode)
+			}
+			time.Sleep(test.lasts)
+			b.get("/")
+			b.wantUser("")
+		})
+	}
+}
+
+// Browsers may share a session that the app has named. A failed sign-in in one of them does not affect the others,
+// unless the app rejects the user.
+func TestFailedSignInKeepsSharedSession(t *testing.T) {
+	bothModes(t, func(t *testing.T, mode func(*settings)) {
+		store, tokens := newSharedStore(), storetest.NewMemory()
+		var result error
+		w := newWebApp(t, mode, withStore(store), func(s *settings) {
+			s.site.BeforeSignIn = func(_ *http.Request, req *authcode.Request) { req.Session = "shared" }
+			s.site.OnSignIn = func(context.Context, *authcode.SignIn) error { return result }
+			s.client.Cache = cache.New(cache.Options{
+				Store: tokens, Keys: []cache.SealKey{cache.NewSealKey([]byte("0123456789abcdef0123456789abcdef"))},
+			})
+		})
+		first := w.browser(t)
+		first.signIn("/private/x", alice)
+		wantToken := func() {
+			t.Helper()
+			if a := first.get("/call"); a.StatusCode != http.StatusOK || a.body != "token true" {
+				t.Errorf("got status %d in the first browser, want 200 and a token", a.StatusCode)
+			}
+		}
+		wantToken()
+		fail := func(status int) {
+			t.Helper()
+			second := w.browser(t)
+			second.wantStatus(second.callback(second.signInAtEntra(second.get("/private/x"), alice)), status, "")
+			second.wantUser("")
+		}
+		store.setError("Commit", errStore)
+		fail(http.StatusServiceUnavailable)
+		store.setError("Commit", nil)
+		wantToken()
+		result = errors.New("database failed")
+		fail(http.StatusServiceUnavailable)
+		wantToken()
+
+		result = &signin.RejectionError{}
+		before := tokens.Calls(storetest.OpNotify)
+		fail(http.StatusForbidden)
+		first.wantUser("")
+		if n := w.tokens.Stats().Sessions; n != 0 {
+			t.Errorf("got tokens of %d sessions after the rejection, want 0", n)
+		}
+		if n := tokens.Calls(storetest.OpNotify) - before; n != 1 {
+			t.Errorf("got %d messages about the rejection, want 1", n)
+		}
+	})
 }
 
 // If the session cannot be read, the code is not redeemed. The user can load the callback again.
