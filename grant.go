@@ -330,7 +330,9 @@ func (c *Client) Exchange(ctx context.Context, g Grant) (*CodeResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, TokenTimeout)
 	defer cancel()
 	if g.Delegation { // before the request, whose response would be lost
-		if _, err := c.TokenSource(g).handle.State(ctx); err != nil && ctx.Err() == nil {
+		probe := g
+		probe.Subject = g.Session // its user is not known, and one subject would have all probes in one shard of the cache
+		if _, err := c.TokenSource(probe).handle.State(ctx); err != nil && ctx.Err() == nil {
 			return nil, notSaved(err)
 		}
 	}

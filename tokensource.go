@@ -255,7 +255,8 @@ func (s *TokenSource) Next(ctx context.Context, old *oauth2.Token) (*oauth2.Toke
 
 // PerRPC returns credentials for calls of gRPC. They satisfy the interface PerRPCCredentials of package
 // google.golang.org/grpc/credentials, for example for grpc.WithPerRPCCredentials. gRPC reports every error of them as
-// Unauthenticated or Internal, also if Entra is unavailable. Function PerRPC of the module adapters/grpc distinguishes them.
+// Unauthenticated or Internal, also if Entra is unavailable. Function PerRPC of the module adapters/grpc distinguishes
+// them.
 func (s *TokenSource) PerRPC() PerRPC { return PerRPC{s} }
 
 // PerRPC adds a token to each call of gRPC. See [TokenSource.PerRPC].

@@ -258,6 +258,7 @@ func (fl *fleet) flush() {
 		}
 		wg.Wait()
 	}
+	fl.flushMessages(ctx)
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	fl.scheduled = false

@@ -140,8 +140,8 @@ func TestSuspicionAppliesToStartedSessions(t *testing.T) {
 		stale, suspect   bool
 		count            int
 	}{
-		{"not started", false, false, []bool{true}, false, false, 1},
-		{"dropped", true, true, []bool{true}, false, false, 1},
+		{"not started", false, false, []bool{true}, false, true, 1},
+		{"dropped", true, true, []bool{true}, false, true, 1},
 		{"maybe ended", true, false, []bool{true}, true, true, 1},
 		{"lost messages", true, false, []bool{false}, true, false, 1},
 		{"both", true, false, []bool{true, false}, true, true, 2},
@@ -191,10 +191,10 @@ func TestMarkEndsEarlierSessions(t *testing.T) {
 			func(s [3]string) []mark { return []mark{{s[0], "other", 10*time.Second + slack + 1}} }, false},
 		{"a mark that may be from after it", true, 10 * time.Second, false, 0,
 			func(s [3]string) []mark { return []mark{{s[0], "other", 10*time.Second + slack}} }, true},
-		{"offline for as long as marks are kept", true, defaultSessionTTL, false, 0, nil, false},
-		{"offline for longer", true, defaultSessionTTL + 1, false, 0, nil, true},
-		{"the marks were read as long ago as they are kept", true, 0, true, defaultSessionTTL, nil, false},
-		{"longer ago", true, 0, true, defaultSessionTTL + 1, nil, true},
+		{"offline, and no mark has expired", true, defaultSessionTTL * 3 / 2, false, 0, nil, false},
+		{"offline for longer", true, defaultSessionTTL*3/2 + 1, false, 0, nil, true},
+		{"no mark has expired since they were read", true, 0, true, defaultSessionTTL * 3 / 2, nil, false},
+		{"longer ago", true, 0, true, defaultSessionTTL*3/2 + 1, nil, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			_, _, e := scripted()
@@ -1028,7 +1028,7 @@ func TestSignOutErasesTheRecord(t *testing.T) {
 			store, h, e := scripted()
 			fl := h.cache.fleet
 			if failing {
-				fl.notifier = deafStore{}
+				fl.notifier, fl.connected = deafStore{}, true
 			}
 			own := sessionRecord{Epochs: epochs{"e"}, State: "state", Entries: []entryRecord{{Token: aged("t", 0)}}}
 			none := func(string) (Record, error) { return Record{}, nil }

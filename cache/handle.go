@@ -210,15 +210,15 @@ func (h *Handle) State(ctx context.Context) (string, error) {
 
 // sessionState returns the state for State, or nil.
 func (h *Handle) sessionState(ctx context.Context) (*sessionState, error) {
+	fl := h.fleet()
+	if fl == nil {
+		return h.localState()
+	}
 	e, err := h.lock()
 	if err != nil {
 		return nil, err
 	}
-	s, fl := e.session, h.fleet()
-	if fl == nil {
-		defer s.mu.Unlock()
-		return s.state, nil
-	}
+	s := e.session
 	s.mu.Unlock()
 	l, err := fl.load(ctx, h, s, true)
 	if err != nil {
@@ -232,6 +232,22 @@ func (h *Handle) sessionState(ctx context.Context) (*sessionState, error) {
 	defer s.mu.Unlock()
 	l.record.merge(s.snapshot(nil))
 	s.adopt(l.record, h, nil)
+	return s.state, nil
+}
+
+func (h *Handle) localState() (*sessionState, error) {
+	switch {
+	case h.cache == nil:
+		return nil, errUnbound
+	case h.cache.err != nil:
+		return nil, h.cache.err
+	}
+	s := h.cache.peek(h.key)
+	if s == nil {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.state, nil
 }
 

@@ -18,11 +18,17 @@ type pendingMark struct {
 	scope string
 	ttl   time.Duration
 	id    string
-	at    time.Time
+	at    time.Time // of the call that creates it
+	saved bool      // only its message is missing
 }
 
+// rounding is more than the error of an age in the store, which may round to milliseconds.
+const rounding = 5 * time.Millisecond
+
 func (fl *fleet) newMark(record, scope string, delegations bool) pendingMark {
-	return pendingMark{fl.keys.Names(record), scope, fl.markTTL(delegations), rand.Text(), time.Now()}
+	return pendingMark{
+		names: fl.keys.Names(record), scope: scope, ttl: fl.markTTL(delegations), id: rand.Text(), at: time.Now(),
+	}
 }
 
 func (m *pendingMark) mark() mark { return mark{m.scope, m.id, since(time.Now(), m.at)} }
@@ -54,13 +60,18 @@ func (fl *fleet) sessionMark(k Key) pendingMark {
 }
 
 // purge saves a mark that ends sessions, and notifies the other processes. If that fails, it is retried when the store
-// is back. Until then, the mark counts in this process.
+// is back. Until then, the mark counts in this process. The error of a message is not returned if this process gets
+// none either, since the store then works without them.
 func (fl *fleet) purge(ctx context.Context, m pendingMark) error {
 	err := fl.saveMark(ctx, m)
-	if err == nil {
-		err = fl.notify(ctx, m)
+	m.saved = err == nil
+	failed := err
+	if m.saved {
+		if failed = fl.notify(ctx, m); fl.isConnected() {
+			err = failed
+		}
 	}
-	if err != nil {
+	if failed != nil {
 		fl.mu.Lock()
 		defer fl.mu.Unlock()
 		name := m.names[0]
@@ -71,12 +82,17 @@ func (fl *fleet) purge(ctx context.Context, m pendingMark) error {
 	return err
 }
 
-// saveMark saves a mark, unless it is saved.
+// saveMark saves a mark, unless a later call has saved one that ends the same sessions.
 func (fl *fleet) saveMark(ctx context.Context, m pendingMark) error {
 	for try := range maxUpdates {
 		marks, err := fl.readMarks(ctx, nil, m.names)
-		if err != nil || marks.find(m.scope).ID == m.id {
+		if err != nil {
 			return err
+		}
+		last := marks.find(m.scope)
+		isLater := last.ID != "" && last.Age+rounding < since(marks.at, m.at)
+		if isLater || last.ID == m.id {
+			return nil
 		}
 		marks.add(m.mark(), m.ttl)
 		_, err = fl.write(ctx, nil, m.names[0], encode(&marks.subjectRecord), marks.version, marks.TTL)
@@ -104,27 +120,54 @@ func (fl *fleet) notify(ctx context.Context, m pendingMark) error {
 
 // flushMarks saves the pending marks. It reports whether the store works.
 func (fl *fleet) flushMarks(ctx context.Context) bool {
-	fl.mu.Lock()
-	pending := slices.Concat(slices.Collect(maps.Values(fl.marks))...)
-	fl.mu.Unlock()
-	for _, m := range pending {
-		if since(time.Now(), m.at) < m.ttl { // otherwise no session that it ends is left
-			if fl.saveMark(ctx, m) != nil {
-				return false
-			}
-			if fl.notify(ctx, m) != nil {
-				continue
-			}
+	for _, m := range fl.pendingMarks() {
+		switch age := since(time.Now(), m.at); {
+		case age > m.ttl, m.saved && age > fl.sessionTTL: // sessions have ended, or have been checked without the message
+			fl.updateMark(m, true)
+		case m.saved:
+		case fl.saveMark(ctx, m) != nil:
+			return false
+		default:
+			m.saved = true
+			fl.updateMark(m, false)
 		}
-		fl.mu.Lock()
-		name := m.names[0]
-		fl.marks[name] = slices.DeleteFunc(fl.marks[name], func(o pendingMark) bool { return o.id == m.id })
-		if len(fl.marks[name]) == 0 {
-			delete(fl.marks, name)
-		}
-		fl.mu.Unlock()
 	}
 	return true
+}
+
+// flushMessages notifies the other processes of pending marks, until a message fails.
+func (fl *fleet) flushMessages(ctx context.Context) {
+	for _, m := range fl.pendingMarks() {
+		if m.saved {
+			if fl.notify(ctx, m) != nil {
+				return
+			}
+			fl.updateMark(m, true)
+		}
+	}
+}
+
+func (fl *fleet) pendingMarks() []pendingMark {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return slices.Concat(slices.Collect(maps.Values(fl.marks))...)
+}
+
+// updateMark replaces a pending mark, or removes it. It has no effect if another one has replaced it.
+func (fl *fleet) updateMark(m pendingMark, remove bool) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	name := m.names[0]
+	i := slices.IndexFunc(fl.marks[name], func(o pendingMark) bool { return o.id == m.id })
+	switch {
+	case i < 0:
+	case !remove:
+		fl.marks[name][i] = m
+	case len(fl.marks[name]) == 1:
+		delete(fl.marks, name)
+	default:
+		fl.marks[name] = slices.Delete(fl.marks[name], i, i+1)
+	}
 }
 
 // erase overwrites the record of a session that one of the marks has ended, so that its tokens do not stay in the store
@@ -214,8 +257,9 @@ func (s *session) suspicious(ended bool) {
 	defer s.mu.Unlock()
 	sh := s.shared
 	sh.suspicions++
+	sh.suspect = sh.suspect || ended
 	if sh.started && !s.dropped {
-		sh.stale, sh.suspect = true, sh.suspect || ended
+		sh.stale = true
 		s.limitTokens()
 	}
 }
@@ -296,7 +340,7 @@ func (s *session) judge(marks *loadedMarks, suspicions int) (ended bool) {
 		}
 	}
 	// A mark may have expired since.
-	if last := cmp.Or(sh.contact, sh.startedAt); !last.IsZero() && since(now, last) > sh.fleet.sessionTTL {
+	if last := cmp.Or(sh.contact, sh.startedAt); !last.IsZero() && since(now, last) > sh.fleet.sessionTTL*3/2 {
 		return true
 	}
 	if !sh.known {
@@ -306,9 +350,13 @@ func (s *session) judge(marks *loadedMarks, suspicions int) (ended bool) {
 	if sh.stale = sh.suspicions != suspicions; !sh.stale {
 		sh.suspect = false
 	}
-	sh.checkAt = marks.at.Add(sh.fleet.sessionTTL / 2) // before contact is too long ago
+	most := sh.fleet.sessionTTL / 2 // before contact is too long ago
 	if !sh.fleet.isConnected() {
-		sh.checkAt = marks.at.Add(sh.fleet.recheck)
+		most = sh.fleet.recheck
+	}
+	sh.checkAt = marks.at.Add(most)
+	if later := now.Add(most / 2); later.After(sh.checkAt) { // the store is slow
+		sh.checkAt = later
 	}
 	s.limitTokens()
 	return false

@@ -315,7 +315,7 @@ func (fl *fleet) put(ctx context.Context, h *Handle, r Response) (*oauth2.Token,
 		s.mu.Unlock()
 		return nil, err
 	case l == nil:
-		s.shared.known, s.shared.startedAt = false, time.Now()
+		s.shared.known, s.shared.startedAt, s.shared.suspect = false, time.Now(), false
 		s.unchecked()
 	case l.record.SignIn != "":
 		s.shared.replaces = l.record.SignIn

@@ -255,9 +255,8 @@ func TestStoreWithoutPermissionForMessages(t *testing.T) {
 		if b.Stats().StoreDown {
 			t.Error("the breaker is open, want closed")
 		}
-		_, err := b.Purge(t.Context(), "alice")
-		if err == nil {
-			t.Error("got no error, want that of the message")
+		if _, err := b.Purge(t.Context(), "alice"); err != nil { // as in a store without messages
+			t.Errorf("got error %v", err)
 		}
 		time.Sleep(time.Minute)
 		expectLogin(t, "after Recheck", h)
@@ -395,7 +394,9 @@ func TestSlowRefreshKeepsItsLease(t *testing.T) {
 			if n := requests.Add(1); n > 1 {
 				time.Sleep(25 * time.Second)
 			}
-			return response(fmt.Sprint("token ", requests.Load()), time.Hour), nil
+			r := response(fmt.Sprint("token ", requests.Load()), time.Hour)
+			r.RefreshIn = 30 * time.Minute
+			return r, nil
 		}
 		var wg sync.WaitGroup
 		end := time.Now().Add(50 * time.Minute) // one refresh
@@ -411,6 +412,196 @@ func TestSlowRefreshKeepsItsLease(t *testing.T) {
 		wg.Wait()
 		if n := requests.Load(); n != 2 {
 			t.Errorf("got %d requests, want 2", n)
+		}
+		settle()
+	})
+}
+
+// A session that is idle for less than SessionTTL is not dropped, and other processes get it, although its marks were
+// last read at half of SessionTTL before.
+func TestIdleSessionIsNotDropped(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store := storetest.NewMemory()
+			a, b := replica(t, store), replica(t, store)
+			h := interactive(a, user("alice"), "s")
+			signIn(t, h, "alice's")
+			for range 11 {
+				time.Sleep(time.Hour + time.Minute)
+				token(t, h, redeem)
+			}
+			settle()
+			time.Sleep(14 * time.Hour)
+			store.Flush()
+			if elsewhere {
+				h = interactive(b, user("alice"), "s")
+			}
+			token(t, h, redeem)
+			settle()
+		})
+	}
+}
+
+// While messages always fail, a process repeats one of them every few seconds, and forgets it after SessionTTL.
+func TestFailingMessagesCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a := replica(t, unsubscribedStore{store})
+		for i := range 20 {
+			_, _ = a.Purge(t.Context(), fmt.Sprint("user ", i))
+			_, _ = a.PurgeSession(t.Context(), user(fmt.Sprint("user ", i)))
+		}
+		time.Sleep(time.Hour)
+		inAMinute := func() (loads int, errs uint64) {
+			loads, errs = store.Calls(storetest.OpLoad), a.Stats().StoreErrors
+			time.Sleep(time.Minute)
+			return store.Calls(storetest.OpLoad) - loads, a.Stats().StoreErrors - errs
+		}
+		if loads, errs := inAMinute(); loads != 0 || errs < 20 || errs > 31 {
+			t.Errorf("got %d loads and %d failed messages in a minute, want 0 and 20 to 31", loads, errs)
+		}
+		time.Sleep(24 * time.Hour)
+		if loads, errs := inAMinute(); loads != 0 || errs != 0 {
+			t.Errorf("a day later: got %d loads and %d failed messages in a minute, want 0", loads, errs)
+		}
+	})
+}
+
+// A failingStore fails one kind of call of one process.
+type failingStore struct {
+	*storetest.Memory
+	op atomic.Value // storetest.Op
+}
+
+func (s *failingStore) fails(op storetest.Op) error {
+	if s.op.Load() == op {
+		return errCut
+	}
+	return nil
+}
+
+func (s *failingStore) Notify(ctx context.Context, key string) error {
+	return errors.Join(s.fails(storetest.OpNotify), s.Memory.Notify(ctx, key))
+}
+
+func (s *failingStore) Save(ctx context.Context, key string, value []byte, old cache.Version, ttl time.Duration,
+) (cache.Version, error) {
+	if err := s.fails(storetest.OpSave); err != nil {
+		return "", err
+	}
+	return s.Memory.Save(ctx, key, value, old, ttl)
+}
+
+// A sign-out fails in one process and is repeated in another one, and the user signs in again. When the first process
+// repeats its sign-out, it does not end the new session.
+func TestRepeatedMarkDoesNotReplaceALaterOne(t *testing.T) {
+	for _, op := range []storetest.Op{storetest.OpNotify, storetest.OpSave} {
+		synctest.Test(t, func(t *testing.T) {
+			memory := storetest.NewMemory()
+			store := &failingStore{Memory: memory}
+			a, b := replica(t, store), replica(t, memory)
+			h := interactive(b, user("alice"), "s")
+			signIn(t, h, "first")
+			store.op.Store(op)
+			if _, err := a.Purge(t.Context(), "alice"); err == nil {
+				t.Errorf("%v: got no error", op)
+			}
+			time.Sleep(100 * time.Millisecond)
+			if _, err := b.Purge(t.Context(), "alice"); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			signIn(t, h, "second")
+			store.op.Store(storetest.Op(""))
+			time.Sleep(10 * time.Second)
+			if got := token(t, h, redeem); got != "second" {
+				t.Errorf("%v: got %q, want the token of the second sign-in", op, got)
+			}
+			settle()
+		})
+	}
+}
+
+// Reading the marks takes longer than Recheck. A call waits for one check.
+func TestSlowCheckIsNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := storetest.NewMemory()
+		a := replica(t, store.WithoutPush(), func(o *cache.Options) { o.Recheck = 100 * time.Millisecond })
+		h := interactive(a, user("alice"), "s")
+		signIn(t, h, "alice's")
+		store.Inject(func(storetest.Call) storetest.Fault { return storetest.Fault{Delay: 150 * time.Millisecond} })
+		time.Sleep(5 * time.Second)
+		start, before := time.Now(), a.Stats().StoreLoads
+		token(t, h, redeem)
+		if took, loads := time.Since(start), a.Stats().StoreLoads-before; took != 150*time.Millisecond || loads != 1 {
+			t.Errorf("got a token after %v and %d loads, want 150ms and 1", took, loads)
+		}
+		settle()
+	})
+}
+
+// The message of a sign-out arrives during the first load of a session, and then the store fails. The session is not
+// served until the marks can be read, as one that was loaded before.
+func TestStoreFailsAfterSignOutDuringFirstLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := storetest.NewMemory()
+		slow := newSlowStore(memory, "alice")
+		store := &cutLoads{slowStore: slow}
+		a, b := replica(t, memory), replica(t, store)
+		signIn(t, interactive(a, user("alice"), "s"), "alice's")
+		h := interactive(b, user("alice"), "s")
+		slow.after.Store(int64(100 * time.Millisecond))
+		go func() { _, _ = tokenOrError(t, h, redeem) }()
+		time.Sleep(50 * time.Millisecond)
+		if _, err := a.Purge(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		store.off.Store(true)
+		time.Sleep(time.Second)
+		for range 4 {
+			if got, err := tokenOrError(t, h, redeem); err == nil {
+				t.Errorf("got %q without the store, want an error", got)
+			}
+			time.Sleep(20 * time.Minute)
+		}
+	})
+}
+
+type cutLoads struct {
+	*slowStore
+	off atomic.Bool
+}
+
+func (s *cutLoads) Load(ctx context.Context, key string) (cache.Record, error) {
+	if s.off.Load() {
+		return cache.Record{}, errCut
+	}
+	return s.slowStore.Load(ctx, key)
+}
+
+// The message of a sign-out arrives during a sign-in, and then the store fails. The sign-in is later than the sign-out
+// and counts without the store.
+func TestSignInWithoutStoreAfterMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := storetest.NewMemory()
+		store := &cutLoads{slowStore: newSlowStore(memory, "alice")}
+		a, b := replica(t, memory), replica(t, store)
+		store.before.Store(int64(time.Second)) // the load of the sign-in times out
+		h := interactive(b, user("alice"), "s")
+		done := make(chan bool)
+		go func() {
+			signIn(t, h, "alice's")
+			close(done)
+		}()
+		time.Sleep(50 * time.Millisecond)
+		if _, err := a.Purge(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		store.off.Store(true)
+		<-done
+		time.Sleep(3 * time.Second)
+		if got := token(t, h, redeem); got != "alice's" {
+			t.Errorf("got %q, want the token of the sign-in", got)
 		}
 		settle()
 	})

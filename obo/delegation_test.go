@@ -453,6 +453,41 @@ func TestStoreCallsOfBegin(t *testing.T) {
 	})
 }
 
+// Before the exchange, the user is not known. The read of the store does not use one key for all delegations: their
+// sessions would evict others from one part of the cache.
+func TestBeginReadsTheStoreUnderItsOwnSubject(t *testing.T) {
+	runBubble(t, func(t *testing.T) {
+		e := newEstate()
+		c, _ := e.process(t)
+		var mu sync.Mutex
+		begins := map[string]map[int]bool{} // by the name of the record
+		n := 0
+		e.store.Inject(func(c storetest.Call) storetest.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if begins[c.Key] == nil {
+				begins[c.Key] = map[int]bool{}
+			}
+			begins[c.Key][n] = true
+			return storetest.Fault{}
+		})
+		for n = range 2 {
+			begin(t, c, e.caller(alice))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		shared := 0
+		for _, b := range begins {
+			if len(b) == 2 {
+				shared++
+			}
+		}
+		if shared != 1 {
+			t.Errorf("got %d records that both read, want 1: the marks of the user", shared)
+		}
+	})
+}
+
 // If the context ends while Begin reads the store, the error is the context's and not one of the store.
 func TestBeginWhoseContextEndsDuringTheRead(t *testing.T) {
 	runBubble(t, func(t *testing.T) {
