@@ -15,18 +15,42 @@ import (
 	"github.com/entratoken/entra/cache/storetest"
 )
 
-// A slowStore delays the calls for sessions' records.
-type slowStore struct {
+// A processStore is the store as one process of a fleet reaches it.
+type processStore struct {
 	*storetest.Memory
-	marks         []string
+	marks         []string     // names of records that are read without a delay
 	before, after atomic.Int64 // the time before and after a load, in nanoseconds
+	failing       atomic.Value // the calls that fail, as []storetest.Op
 }
 
-func newSlowStore(m *storetest.Memory, subject string) *slowStore {
-	return &slowStore{Memory: m, marks: cache.MarksNames(sealKeys[0], user(subject))}
+func newProcessStore(m *storetest.Memory) *processStore {
+	return &processStore{Memory: m, marks: cache.MarksNames(sealKeys[0], user("alice"))}
 }
 
-func (s *slowStore) Load(ctx context.Context, key string) (cache.Record, error) {
+var (
+	errCut   = errors.New("no route to host")
+	allCalls = []storetest.Op{storetest.OpLoad, storetest.OpSave, storetest.OpNotify}
+)
+
+// fail makes calls fail. If all do, the process gets no messages either.
+func (s *processStore) fail(ops ...storetest.Op) { s.failing.Store(ops) }
+
+func (s *processStore) err(op storetest.Op) error {
+	if ops, _ := s.failing.Load().([]storetest.Op); slices.Contains(ops, op) {
+		return errCut
+	}
+	return nil
+}
+
+func (s *processStore) isCut() bool {
+	ops, _ := s.failing.Load().([]storetest.Op)
+	return len(ops) == len(allCalls)
+}
+
+func (s *processStore) Load(ctx context.Context, key string) (cache.Record, error) {
+	if err := s.err(storetest.OpLoad); err != nil {
+		return cache.Record{}, err
+	}
 	if slices.Contains(s.marks, key) {
 		return s.Memory.Load(ctx, key)
 	}
@@ -37,13 +61,36 @@ func (s *slowStore) Load(ctx context.Context, key string) (cache.Record, error) 
 	return r, err
 }
 
+func (s *processStore) Save(ctx context.Context, key string, value []byte, old cache.Version, ttl time.Duration,
+) (cache.Version, error) {
+	if err := s.err(storetest.OpSave); err != nil {
+		return "", err
+	}
+	return s.Memory.Save(ctx, key, value, old, ttl)
+}
+
+func (s *processStore) Notify(ctx context.Context, key string) error {
+	if err := s.err(storetest.OpNotify); err != nil {
+		return err
+	}
+	return s.Memory.Notify(ctx, key)
+}
+
+func (s *processStore) Subscribe(changed func(string), connected func(bool)) {
+	s.Memory.Subscribe(func(key string) {
+		if !s.isCut() {
+			changed(key)
+		}
+	}, func(on bool) { connected(on && !s.isCut()) })
+}
+
 // A process reads the marks of a subject and the record of a session at the same time. Between the two, the user signs
 // out, and another process writes the record, with the new mark. The old marks do not show that the session in memory
 // has ended, so they are read again.
 func TestMarksOlderThanRecordAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := storetest.NewMemory()
-		slow := newSlowStore(memory, "alice")
+		slow := newProcessStore(memory)
 		a, b, c := replica(t, memory), replica(t, slow), replica(t, memory)
 		signIn(t, interactive(a, user("alice"), "s"), "alice's")
 		h := interactive(b, user("alice"), "s")
@@ -74,7 +121,7 @@ func TestSignOutDuringFirstLoad(t *testing.T) {
 	}{{"the record is read after it", 100 * time.Millisecond, 0}, {"the response is late", 0, 100 * time.Millisecond}} {
 		synctest.Test(t, func(t *testing.T) {
 			memory := storetest.NewMemory()
-			slow := newSlowStore(memory, "alice")
+			slow := newProcessStore(memory)
 			a, b := replica(t, memory), replica(t, slow)
 			signIn(t, handle(a, user("alice"), "s"), "alice's")
 			slow.before.Store(int64(test.before))
@@ -96,58 +143,20 @@ func TestSignOutDuringFirstLoad(t *testing.T) {
 	}
 }
 
-// A cutStore is a store that one process cannot reach for a while.
-type cutStore struct {
-	*storetest.Memory
-	off atomic.Bool
-}
-
-var errCut = errors.New("no route to host")
-
-func (s *cutStore) Load(ctx context.Context, key string) (cache.Record, error) {
-	if s.off.Load() {
-		return cache.Record{}, errCut
-	}
-	return s.Memory.Load(ctx, key)
-}
-
-func (s *cutStore) Save(ctx context.Context, key string, value []byte, old cache.Version, ttl time.Duration,
-) (cache.Version, error) {
-	if s.off.Load() {
-		return "", errCut
-	}
-	return s.Memory.Save(ctx, key, value, old, ttl)
-}
-
-func (s *cutStore) Notify(ctx context.Context, key string) error {
-	if s.off.Load() {
-		return errCut
-	}
-	return s.Memory.Notify(ctx, key)
-}
-
-func (s *cutStore) Subscribe(changed func(string), connected func(bool)) {
-	s.Memory.Subscribe(func(key string) {
-		if !s.off.Load() {
-			changed(key)
-		}
-	}, func(on bool) { connected(on && !s.off.Load()) })
-}
-
 // A process is cut off from the store for longer than the mark of a sign-out lives. Its session ends, also if the user
 // signed in while it was cut off.
 func TestSessionWithoutStoreEndsBeforeItsMark(t *testing.T) {
 	for _, signInOffline := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			memory := storetest.NewMemory()
-			store := &cutStore{Memory: memory}
+			store := newProcessStore(memory)
 			short := func(o *cache.Options) { o.SessionTTL = time.Hour }
 			a, b := replica(t, store, short), replica(t, memory, short)
 			h := interactive(a, user("alice"), "s")
 			if !signInOffline {
 				signIn(t, h, "alice's")
 			}
-			store.off.Store(true)
+			store.fail(allCalls...)
 			memory.Disconnect()
 			memory.Reconnect()
 			if signInOffline {
@@ -163,7 +172,7 @@ func TestSessionWithoutStoreEndsBeforeItsMark(t *testing.T) {
 				t.Fatal(err)
 			}
 			use(130 * time.Minute)
-			store.off.Store(false)
+			store.fail()
 			memory.Reconnect()
 			time.Sleep(10 * time.Second)
 			for range 5 {
@@ -467,42 +476,17 @@ func TestFailingMessagesCostLittle(t *testing.T) {
 	})
 }
 
-// A failingStore fails one kind of call of one process.
-type failingStore struct {
-	*storetest.Memory
-	op atomic.Value // storetest.Op
-}
-
-func (s *failingStore) fails(op storetest.Op) error {
-	if s.op.Load() == op {
-		return errCut
-	}
-	return nil
-}
-
-func (s *failingStore) Notify(ctx context.Context, key string) error {
-	return errors.Join(s.fails(storetest.OpNotify), s.Memory.Notify(ctx, key))
-}
-
-func (s *failingStore) Save(ctx context.Context, key string, value []byte, old cache.Version, ttl time.Duration,
-) (cache.Version, error) {
-	if err := s.fails(storetest.OpSave); err != nil {
-		return "", err
-	}
-	return s.Memory.Save(ctx, key, value, old, ttl)
-}
-
 // A sign-out fails in one process and is repeated in another one, and the user signs in again. When the first process
 // repeats its sign-out, it does not end the new session.
 func TestRepeatedMarkDoesNotReplaceALaterOne(t *testing.T) {
 	for _, op := range []storetest.Op{storetest.OpNotify, storetest.OpSave} {
 		synctest.Test(t, func(t *testing.T) {
 			memory := storetest.NewMemory()
-			store := &failingStore{Memory: memory}
+			store := newProcessStore(memory)
 			a, b := replica(t, store), replica(t, memory)
 			h := interactive(b, user("alice"), "s")
 			signIn(t, h, "first")
-			store.op.Store(op)
+			store.fail(op)
 			if _, err := a.Purge(t.Context(), "alice"); err == nil {
 				t.Errorf("%v: got no error", op)
 			}
@@ -512,7 +496,7 @@ func TestRepeatedMarkDoesNotReplaceALaterOne(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 			signIn(t, h, "second")
-			store.op.Store(storetest.Op(""))
+			store.fail()
 			time.Sleep(10 * time.Second)
 			if got := token(t, h, redeem); got != "second" {
 				t.Errorf("%v: got %q, want the token of the second sign-in", op, got)
@@ -545,18 +529,17 @@ func TestSlowCheckIsNotRepeated(t *testing.T) {
 func TestStoreFailsAfterSignOutDuringFirstLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := storetest.NewMemory()
-		slow := newSlowStore(memory, "alice")
-		store := &cutLoads{slowStore: slow}
+		store := newProcessStore(memory)
 		a, b := replica(t, memory), replica(t, store)
 		signIn(t, interactive(a, user("alice"), "s"), "alice's")
 		h := interactive(b, user("alice"), "s")
-		slow.after.Store(int64(100 * time.Millisecond))
+		store.after.Store(int64(100 * time.Millisecond))
 		go func() { _, _ = tokenOrError(t, h, redeem) }()
 		time.Sleep(50 * time.Millisecond)
 		if _, err := a.Purge(t.Context(), "alice"); err != nil {
 			t.Fatal(err)
 		}
-		store.off.Store(true)
+		store.fail(storetest.OpLoad)
 		time.Sleep(time.Second)
 		for range 4 {
 			if got, err := tokenOrError(t, h, redeem); err == nil {
@@ -567,24 +550,12 @@ func TestStoreFailsAfterSignOutDuringFirstLoad(t *testing.T) {
 	})
 }
 
-type cutLoads struct {
-	*slowStore
-	off atomic.Bool
-}
-
-func (s *cutLoads) Load(ctx context.Context, key string) (cache.Record, error) {
-	if s.off.Load() {
-		return cache.Record{}, errCut
-	}
-	return s.slowStore.Load(ctx, key)
-}
-
 // The message of a sign-out arrives during a sign-in, and then the store fails. The sign-in is later than the sign-out
 // and counts without the store.
 func TestSignInWithoutStoreAfterMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := storetest.NewMemory()
-		store := &cutLoads{slowStore: newSlowStore(memory, "alice")}
+		store := newProcessStore(memory)
 		a, b := replica(t, memory), replica(t, store)
 		store.before.Store(int64(time.Second)) // the load of the sign-in times out
 		h := interactive(b, user("alice"), "s")
@@ -597,7 +568,7 @@ func TestSignInWithoutStoreAfterMessage(t *testing.T) {
 		if _, err := a.Purge(t.Context(), "alice"); err != nil {
 			t.Fatal(err)
 		}
-		store.off.Store(true)
+		store.fail(storetest.OpLoad)
 		<-done
 		time.Sleep(3 * time.Second)
 		if got := token(t, h, redeem); got != "alice's" {
